@@ -1,0 +1,38 @@
+"""A batch of examples, and what a source of them says about its sizes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Examples of a task.
+
+    Args:
+        inputs: Tokens (n, time) int64, values (n, time, features) float, or static values (n, features) float.
+        targets: Read at the last step: classes (n,) int64 or values (n, out) float. Read at every step: classes
+            (n, time) int64 or values (n, time, out) float.
+        mask: Steps that the loss counts, (n, time) bool; None for all.
+        scored: Steps that accuracy counts, (n, time) bool; None for those of `mask`.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor | None = None
+    scored: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that a generator's parameters imply.
+
+    Args:
+        inputs: Alphabet of the input tokens, or features of the input values.
+        outputs: Classes, or width of the target values.
+        steps: Time steps of one sequence: the horizon of the chain.
+    """
+
+    inputs: int
+    outputs: int
+    steps: int

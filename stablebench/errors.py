@@ -1,0 +1,28 @@
+"""The errors that end a command with one message instead of a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class StablebenchError(Exception):
+    """Something failed that the user can read and act on. The command exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UserError(StablebenchError):
+    """The user's input is wrong: a name, a value, a file."""
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean X?"` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return the error for a name that no `kind` has, with a suggestion and the names there are."""
+    names = sorted(known)
+    return UserError(f"No {kind} named '{name}'.{did_you_mean(name, names)} Known {kind}s: {', '.join(names)}.")

@@ -1,0 +1,151 @@
+"""What a recurrent model promises, and nothing about tasks.
+
+A recurrence is written in three pieces, so that everything that can be done once is done once:
+
+    drive(x)       once per sequence      the part that depends on the input alone, U x_t + b for all t
+    transition()   once per forward pass  the recurrent matrices, built from their parametrisation
+    step(...)      once per time step     the paper's equation
+
+An engine (`stablebench.engines`) runs the chain over time; the loop over `step` is the definition of the model.
+"""
+
+import abc
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+"""The states of one time step, each (batch, size)."""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate and an update rule.
+
+    Args:
+        name: What recipes call the group: `optim.groups.<name>`. Every model has `main`.
+        parameters: The parameters.
+        rule: `optimiser` for the optimiser of the run, `exponential` for the multiplicative exponential update on
+            the orthogonal group (`stablebench.training.exponential_update`).
+    """
+
+    name: str
+    parameters: list[nn.Parameter]
+    rule: Literal["optimiser", "exponential"] = "optimiser"
+
+
+class RecurrentModel(nn.Module, abc.ABC):
+    """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).
+
+    Subclasses write `step`, and `drive` and `transition` where something can be done once. A constructor takes
+    `in_features` and `hidden`, then keyword arguments of its own; one named `horizon` receives the number of steps of
+    the chain that the model is trained on, and stays as it is when evaluated at another length.
+
+    Initialisation may draw from torch's global generator, which the builder seeds for the run. Frozen random parts
+    draw from `own_generator`, so that an ablation leaves all else as it is.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of the hidden state.
+    """
+
+    output_state: int = 0
+    """Which of the states is the output (coRNN's y, LSTM's h)."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.hidden = hidden
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The widths of the states."""
+        return (self.hidden,)
+
+    @property
+    def out_features(self) -> int:
+        """The width of the output."""
+        return self.state_sizes[self.output_state]
+
+    def drive(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what depends on the input alone, (batch, time, any): one tensor or several, by default x itself."""
+        return x
+
+    def transition(self) -> Any:
+        """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None."""
+        return None
+
+    @abc.abstractmethod
+    def step(self, drive: Any, state: State, transition: Any) -> State:
+        """Return the next state.
+
+        Args:
+            drive: `drive(x)` at one time step, (batch, any); a tuple where `drive` returned one.
+            state: The states before the step, each (batch, size).
+            transition: What `transition()` returned.
+        """
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first step: zeros, in the parameters' dtype and on their device."""
+        like = next(self.parameters())
+        return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar that is added to the loss, or None."""
+        return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
+        return grouped(self)
+
+    def after_update(self) -> None:  # noqa: B027 - a hook: most models have nothing to do here
+        """Do what must follow every optimiser step (clamping, a change of base point)."""
+
+    def initialise_readout(self, readout: nn.Linear) -> None:  # noqa: B027 - torch's initialisation unless overridden
+        """Initialise the linear readout where the model's paper says how; torch's default is in place."""
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run the chain with the reference engine.
+
+        Args:
+            x: Inputs (batch, time, in).
+            state: The states before the first step; by default `initial_state`.
+
+        Returns:
+            The outputs (batch, time, out) and the states after the last step.
+        """
+        from stablebench.engines import reference
+
+        return reference.run(self, x, state)
+
+
+def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
+    """Return `named` groups preceded by `main`, which takes every parameter that they leave."""
+    taken = {id(p) for group in named for p in group.parameters}
+    main = [p for p in model.parameters() if id(p) not in taken]
+    return [ParameterGroup("main", main), *named]
+
+
+def own_generator(stream: str) -> torch.Generator:
+    """Return a CPU generator that depends on the run's seed and `stream` and takes nothing from the global one.
+
+    Args:
+        stream: What is drawn, for example "O": models that draw the same stream under one seed get the same numbers.
+    """
+    return torch.Generator().manual_seed((torch.initial_seed() * 0x9E3779B1 + zlib.crc32(stream.encode())) % 2**63)
+
+
+def as_tuple(value: Tensor | tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    """Return `value` as a tuple of tensors."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
+    """Return the number of trainable scalars."""
+    return sum(p.numel() for p in parameters if p.requires_grad)

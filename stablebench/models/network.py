@@ -1,0 +1,100 @@
+"""The whole network: encoded inputs, stacked recurrent layers, a linear readout."""
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.engines import reference
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+
+
+class EngineRun(Protocol):
+    """An engine's `run`; see `stablebench.engines.reference.run`."""
+
+    def __call__(
+        self, model: RecurrentModel, x: Tensor, state: State | None = None, outputs: Literal["every", "last"] = "every"
+    ) -> tuple[Tensor, State]:
+        """Run one layer's chain."""
+        ...
+
+
+class Network(nn.Module):
+    """Stacked recurrent layers and a readout.
+
+    Args:
+        layers: The recurrent layers; each but the first takes the outputs of the one before.
+        outputs: Classes, or width of the target values.
+        readout: Whether the last output is read or every one.
+        input: `tokens` are fed one-hot, `values` as they are.
+        engine: Runs a layer's chain.
+    """
+
+    def __init__(
+        self,
+        layers: list[RecurrentModel],
+        outputs: int,
+        *,
+        readout: Literal["last", "every"],
+        input: Literal["tokens", "values"],
+        engine: EngineRun = reference.run,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.readout: Literal["last", "every"] = readout
+        self.input: Literal["tokens", "values"] = input
+        self.engine = engine
+        self.head = nn.Linear(layers[-1].out_features, outputs)
+        layers[-1].initialise_readout(self.head)
+
+    @property
+    def recurrent_layers(self) -> list[RecurrentModel]:
+        """The layers with their type."""
+        return [layer for layer in self.layers if isinstance(layer, RecurrentModel)]
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Return the inputs as values (batch, time, in): tokens one-hot, in the parameters' dtype."""
+        dtype = self.head.weight.dtype
+        if self.input == "values":
+            return inputs.to(dtype)
+        return nn.functional.one_hot(inputs, self.recurrent_layers[0].in_features).to(dtype)
+
+    def forward(self, inputs: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Run the network.
+
+        Args:
+            inputs: Tokens (batch, time) or values (batch, time, in).
+            states: One state per layer, before the first step; by default each layer's own.
+
+        Returns:
+            The readout, (batch, outputs) or (batch, time, outputs), and the states after the last step.
+        """
+        x = self.encode(inputs)
+        layers = self.recurrent_layers
+        after: list[State] = []
+        for i, layer in enumerate(layers):
+            outputs = "every" if self.readout == "every" or i + 1 < len(layers) else "last"
+            x, state = self.engine(layer, x, states[i] if states else None, outputs)
+            after.append(state)
+        return self.head(x), after
+
+    def penalty(self) -> Tensor | None:
+        """Return the sum of the layers' penalties, or None where no layer has one."""
+        terms = [term for layer in self.recurrent_layers if (term := layer.penalty()) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the layers' groups merged by name, the readout in `main`."""
+        merged: dict[str, ParameterGroup] = {}
+        for layer in self.recurrent_layers:
+            for group in layer.parameter_groups():
+                if group.name == "main":
+                    continue
+                before = merged.get(group.name, ParameterGroup(group.name, [], group.rule))
+                merged[group.name] = ParameterGroup(group.name, before.parameters + group.parameters, group.rule)
+        return grouped(self, *merged.values())
+
+    def after_update(self) -> None:
+        """Run every layer's hook."""
+        for layer in self.recurrent_layers:
+            layer.after_update()

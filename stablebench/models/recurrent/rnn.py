@@ -1,0 +1,71 @@
+r"""RNN: the Elman network.
+
+Equation:
+
+    h_t = phi(W h_{t-1} + V x_t + b)
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
+Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.RNN, b the sum of two such draws; `recurrent_init` orthogonal
+    replaces W by a random orthogonal matrix (roaRNN's vanilla RNN), identity by the unit matrix with V ~ N(0, 0.001^2)
+    and b = 0 (Le et al.).
+Stability claim: none; the gradient dL/dh_t carries a product of T - t matrices diag(phi') W.
+Reference: Elman. Finding Structure in Time. Cognitive Science 14, 1990. Identity start: Le, Jaitly, Hinton. A Simple
+    Way to Initialize Recurrent Networks of Rectified Linear Units. https://arxiv.org/abs/1504.00941
+Differs from the paper: torch's two biases are one, initialised as their sum.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.activations import Activation, activation
+from stablebench.models.base import RecurrentModel, State
+from stablebench.registry import register_model
+
+
+@register_model
+class Rnn(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        activation: phi.
+        recurrent_init: How W starts.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        activation: Activation = "tanh",
+        recurrent_init: Literal["default", "orthogonal", "identity"] = "default",
+    ) -> None:
+        super().__init__(in_features, hidden)
+        self.activation = activation
+        bound = 1 / math.sqrt(hidden)
+        self.W = nn.Parameter(torch.empty(hidden, hidden).uniform_(-bound, bound))
+        self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
+        if recurrent_init == "orthogonal":
+            nn.init.orthogonal_(self.W)
+        elif recurrent_init == "identity":
+            nn.init.eye_(self.W)
+            nn.init.normal_(self.V, std=1e-3)  # section 3 of Le et al.
+            nn.init.zeros_(self.b)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t + b, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def transition(self) -> Tensor:
+        """Return W, transposed for states in rows."""
+        return self.W.T
+
+    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+        """Return h_t."""
+        (h,) = state
+        return (activation(self.activation, drive + h @ transition),)

@@ -1,0 +1,220 @@
+"""Names -> models, cards, recipes and suites. A name is a file's stem; no list is kept anywhere.
+
+Listing names and reading summaries never imports torch.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stablebench.errors import UserError, unknown_name
+from stablebench.resources import recipes_dir, suites_dir, tasks_dir
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from stablebench.models.base import RecurrentModel
+    from stablebench.schema.card import TaskCard
+    from stablebench.schema.recipe import Recipe
+    from stablebench.schema.suite import Suite
+
+_FAMILIES = ("recurrent",)
+_BUILT = ("in_features", "hidden", "horizon")
+"""Constructor arguments that the builder fills in."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be built.
+
+    Args:
+        name: What it is called on the command line.
+        cls: Its class.
+        preset: Arguments that replace the class's defaults.
+        source: SHA-256 of a user's file; None for a registered model.
+    """
+
+    name: str
+    cls: "type[RecurrentModel]"
+    preset: dict[str, Any] = field(default_factory=dict)
+    source: str | None = None
+
+    @property
+    def takes_horizon(self) -> bool:
+        """Whether the constructor wants to know the number of steps of the chain."""
+        return "horizon" in inspect.signature(self.cls).parameters
+
+    def arguments(self) -> "type[BaseModel]":
+        """Return the strict model of the constructor's own arguments, without the preset's defaults."""
+        from stablebench.schema.strict import signature_model
+
+        return signature_model(self.cls, _BUILT)
+
+    def resolve(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return all arguments: the class's defaults, the preset's, then `params`.
+
+        Raises:
+            UserError: An argument is unknown, of a wrong type or out of range.
+        """
+        from stablebench.schema.strict import check_arguments
+
+        return check_arguments(self.cls, self.preset | params, f"model {self.name}", _BUILT)
+
+
+_registered: dict[str, ModelEntry] = {}
+C = TypeVar("C", bound=type)
+
+
+def register_model(cls: C) -> C:
+    """Class decorator: the class is the model that its file is named after."""
+    stem = cls.__module__.rsplit(".", 1)[-1]
+    _registered[stem] = ModelEntry(stem, cls)
+    return cls
+
+
+def register_preset(cls: type, **arguments: Any) -> ModelEntry:
+    """Register `cls` with other defaults as the model that the calling file is named after."""
+    frame = sys._getframe(1)
+    stem = frame.f_globals["__name__"].rsplit(".", 1)[-1]
+    _registered[stem] = ModelEntry(stem, cls, dict(arguments))
+    return _registered[stem]
+
+
+@cache
+def _model_files() -> dict[str, Path]:
+    root = Path(__file__).resolve().parent / "models"
+    files = [p for family in _FAMILIES for p in (root / family).glob("*.py") if not p.stem.startswith("_")]
+    return {p.stem: p for p in sorted(files)}
+
+
+def model_names() -> list[str]:
+    """Return the names of all registered models."""
+    return sorted(_model_files())
+
+
+def model_docstring(name: str) -> str:
+    """Return a registered model's module docstring without importing it."""
+    if name not in _model_files():
+        raise unknown_name("model", name, _model_files())
+    return ast.get_docstring(ast.parse(_model_files()[name].read_text(encoding="utf-8"))) or ""
+
+
+def model_entry(reference: str) -> ModelEntry:
+    """Return the model of a name, of `path/to/file.py:Class` or of `package.module:Class`.
+
+    Raises:
+        UserError: There is no such model, file or class, or the class is no `RecurrentModel`.
+    """
+    if ":" in reference:
+        return _user_model(reference)
+    if reference not in _model_files():
+        raise unknown_name("model", reference, _model_files())
+    family = _model_files()[reference].parent.name
+    importlib.import_module(f"stablebench.models.{family}.{reference}")
+    return _registered[reference]
+
+
+def _user_model(reference: str) -> ModelEntry:
+    from stablebench.models.base import RecurrentModel
+
+    where, _, class_name = reference.rpartition(":")
+    path = Path(where)
+    if where.endswith(".py"):
+        module = _load_file(path)
+    else:
+        try:
+            module = importlib.import_module(where)
+        except ImportError as error:
+            raise UserError(f"--model {reference}: {error}. Give `path/to/file.py:Class` or `package.module:Class`.") from None
+        path = Path(inspect.getsourcefile(module) or "")
+    cls = getattr(module, class_name, None)
+    if not inspect.isclass(cls) or not issubclass(cls, RecurrentModel):
+        found = sorted(n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, RecurrentModel))
+        raise UserError(
+            f"--model {reference}: {where} must define a class {class_name} that extends "
+            f"stablebench.models.base.RecurrentModel; it has {', '.join(found) or 'none'}."
+        )
+    if inspect.isabstract(cls):
+        raise UserError(f"--model {reference}: {class_name} must define `step`.")
+    return ModelEntry(reference, cls, source=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"--model {path}: there is no such file.")
+    name = f"stablebench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"--model {path}: importing it failed with {type(error).__name__}: {error}") from error
+    return module
+
+
+def task_names() -> list[str]:
+    """Return the names of all task cards."""
+    return sorted(p.stem for p in tasks_dir().glob("*.yaml"))
+
+
+def task_card(name: str) -> "TaskCard":
+    """Return a task card.
+
+    Raises:
+        UserError: There is no such task, or its card has problems.
+    """
+    from stablebench.schema.card import TaskCard
+
+    return _named(tasks_dir(), name, "task", task_names(), TaskCard)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes, `task/model`."""
+    return _paths(recipes_dir())
+
+
+def recipe(task: str, model: str) -> "Recipe | None":
+    """Return the recipe of a model on a task, or None where there is none."""
+    from stablebench.schema.recipe import Recipe
+    from stablebench.schema.strict import load
+
+    path = recipes_dir() / task / f"{model}.yaml"
+    return load(path, Recipe) if path.is_file() else None
+
+
+def suite_names() -> list[str]:
+    """Return the names of all suites, their paths without the ending."""
+    return _paths(suites_dir())
+
+
+def suite(name: str) -> "Suite":
+    """Return a suite.
+
+    Raises:
+        UserError: There is no such suite, or it has problems.
+    """
+    from stablebench.schema.suite import Suite
+
+    return _named(suites_dir(), name, "suite", suite_names(), Suite)
+
+
+def _paths(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
+
+
+def _named(root: Path, name: str, kind: str, known: list[str], model: "Callable[..., Any] | type") -> Any:
+    from stablebench.schema.strict import load
+
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return load(root / f"{name}.yaml", model)  # pyright: ignore[reportArgumentType]

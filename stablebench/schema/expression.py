@@ -1,0 +1,79 @@
+"""Arithmetic in cards: baselines and targets that depend on a task's parameters, `S * log(alphabet) / (length + 2 * S)`.
+
+Only numbers, the parameters' names, + - * / ** and the functions below are read; nothing is executed.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_OPERATORS: dict[type, Callable[..., float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+}
+
+
+def kth_highest_mode(alphabet: float, k: float, length: float) -> float:
+    """Return the probability of the likeliest k-th highest of `length` uniform draws from 0 ... alphabet - 1.
+
+    P(k-th highest < v) is the probability that fewer than k draws reach v, a binomial sum.
+    """
+    n, top = int(length), int(k)
+
+    def below(v: int) -> float:
+        p = (alphabet - v) / alphabet
+        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(top))
+
+    cumulative = [below(v) for v in range(int(alphabet) + 1)]
+    return max(b - a for a, b in zip(cumulative, cumulative[1:], strict=False))
+
+
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "log": math.log,
+    "exp": math.exp,
+    "sqrt": math.sqrt,
+    "kth_highest_mode": kth_highest_mode,
+}
+
+
+def evaluate(expression: float | str, names: Mapping[str, Any]) -> float:
+    """Return the value of an expression.
+
+    Args:
+        expression: A number, or arithmetic over `names`.
+        names: Values of the names; those that are no numbers cannot be used.
+
+    Raises:
+        ValueError: The expression has a name, function or syntax that is not read here.
+    """
+    if not isinstance(expression, str):
+        return float(expression)
+    try:
+        return float(_value(ast.parse(expression, mode="eval").body, names))
+    except SyntaxError:
+        raise ValueError(f"`{expression}` is not arithmetic.") from None
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> float:
+    match node:
+        case ast.Constant(value=bool()):
+            pass
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.Name(id=name) if isinstance(names.get(name), (int, float)):
+            return names[name]
+        case ast.Name(id=name):
+            raise ValueError(f"`{name}` is no numeric parameter of the task; there are {', '.join(names) or 'none'}.")
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(operand, names))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(left, names), _value(right, names))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+            return FUNCTIONS[name](*(_value(argument, names) for argument in args))
+    raise ValueError(f"`{ast.unparse(node)}` is not read; use numbers, + - * / ** and {', '.join(FUNCTIONS)}.")

@@ -1,0 +1,113 @@
+"""The recipe, `configs/recipes/<task>/<model>.yaml`: hyper-parameters of one model on one task, with their source."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from stablebench.schema.strict import Count, Strict
+
+
+class TrainChoices(Strict):
+    """The budget: updates or epochs, batch size and evaluation interval; what is left out is the card's."""
+
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    eval_every: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "TrainChoices":
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("`steps` and `epochs` must not both be given.")
+        return self
+
+
+class When(Strict):
+    """What a recipe's variant was made for: the task's length, a named variant of the card, a width."""
+
+    length: Count | None = None
+    variant: str | None = None
+    hidden: Count | None = None
+
+
+class RecipeVariant(Strict):
+    """Values that replace the recipe's own for one length, task variant or width; keys as in `Recipe`.
+
+    Args:
+        when: What it is made for.
+        result: What came out when it was run, with steps and seeds; None where it has not been run yet.
+    """
+
+    when: When
+    hidden: Count | None = None
+    layers: Count | None = None
+    params: dict[str, Any] = {}
+    optim: dict[str, Any] = {}
+    train: TrainChoices = TrainChoices()
+    source: str | None = None
+    tuned_by: Literal["paper", "us"] | None = None
+    search: str | None = None
+    reproduces: str | None = None
+    result: str | None = None
+
+
+class Recipe(Strict):
+    """Hyper-parameters of one model on one task.
+
+    Args:
+        task: The task's name.
+        model: The model's name.
+        source: The paper and place, or how they were found.
+        tuned_by: `paper`, or `us` by a search.
+        search: The space that was searched and how many trials it took, where `us`.
+        reproduces: Key of the published number that it aims at.
+        result: What came out when it was run, with steps and seeds; None where it has not been run yet.
+        when: What the recipe itself was made for; its variants say what theirs are.
+        hidden: Width.
+        layers: Stacked layers.
+        params: Arguments of the model.
+        optim: The optimiser (`stablebench.schema.optim`).
+        train: The budget.
+        variants: Values that differ by length, variant or width.
+    """
+
+    task: str
+    model: str
+    source: str
+    tuned_by: Literal["paper", "us"]
+    search: str | None = None
+    reproduces: str | None = None
+    result: str | None = None
+    when: When = When()
+    hidden: Count | None = None
+    layers: Count | None = None
+    params: dict[str, Any] = {}
+    optim: dict[str, Any] = {}
+    train: TrainChoices = TrainChoices()
+    variants: list[RecipeVariant] = []
+
+    @model_validator(mode="after")
+    def _search_is_stated(self) -> "Recipe":
+        for part in (self, *self.variants):
+            if part.tuned_by == "us" and not part.search:
+                raise ValueError("`search` must say what was searched where `tuned_by` is us.")
+        return self
+
+    def nearest(self, *, length: int | None, variant: str | None, hidden: int | None) -> "Recipe | RecipeVariant":
+        """Return what was made for the nearest length, then for the nearest width: the recipe itself or a variant.
+
+        Parts made for another named variant of the task are left out; with equal distance, one made for this named
+        variant comes first, then the recipe itself.
+        """
+
+        def distance(part: "Recipe | RecipeVariant") -> tuple[float, float, bool]:
+            when = part.when
+            return (_log_ratio(when.length, length), _log_ratio(when.hidden, hidden), when.variant is None)
+
+        fitting = [v for v in self.variants if v.when.variant in (None, variant)]
+        return min([self, *fitting], key=distance)
+
+
+def _log_ratio(a: int | None, b: int | None) -> float:
+    return 0.0 if a is None or b is None else abs(math.log(a / b))

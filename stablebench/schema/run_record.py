@@ -1,0 +1,125 @@
+"""The run record, `record.json`: what a run was, where it ran, and what came out. Leaderboards read nothing else."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.strict import Strict
+
+Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
+
+
+class Evaluation(Strict):
+    """One look at the validation split.
+
+    Args:
+        step: Updates made.
+        train_s: Seconds spent training until then, evaluations and checkpoints left out.
+        metrics: By metric name.
+    """
+
+    step: int
+    train_s: float
+    metrics: dict[str, float]
+
+
+class Environment(Strict):
+    """Where a run ran, and how.
+
+    Args:
+        versions: Of python, torch, numpy and stablebench.
+        device: The device used: `cpu`, `cuda`.
+        hardware: Processor or GPU model.
+        engine: The engine used.
+        threads: CPU threads.
+        flags: Process-wide settings: flushing of subnormals, precision of matrix products, determinism.
+        commit: Git commit of stablebench, with `+` where the tree had changes; None outside a checkout.
+    """
+
+    versions: dict[str, str]
+    device: str
+    hardware: str
+    engine: str
+    threads: int
+    flags: dict[str, Any]
+    commit: str | None = None
+
+
+class Result(Strict):
+    """What came out.
+
+    Args:
+        test: Metrics on the test split, of the last weights or of those best on validation (`tested`).
+        tested: Which weights were tested.
+        tested_step: Their step.
+        best: Best value of the task's metric over all evaluations, and its step.
+        steps_to_baseline: Updates until the trivial baseline was beaten in three evaluations running; None if never.
+        seconds_to_baseline: Likewise in seconds of training.
+        steps_to_target: Updates until the target was held likewise.
+        seconds_to_target: Likewise in seconds of training.
+        steps_per_s: Updates a second of training, median.
+        peak_bytes: Peak memory: of the process on a CPU, of torch's allocator on a GPU.
+    """
+
+    test: dict[str, float] | None = None
+    tested: Literal["last", "best"] = "last"
+    tested_step: int | None = None
+    best: float | None = None
+    best_step: int | None = None
+    steps_to_baseline: int | None = None
+    seconds_to_baseline: float | None = None
+    steps_to_target: int | None = None
+    seconds_to_target: float | None = None
+    steps_per_s: float | None = None
+    peak_bytes: int | None = None
+
+
+class RunRecord(Strict):
+    """A run.
+
+    Args:
+        spec: The resolved spec.
+        spec_hash: Its hash.
+        status: `running`, `finished`, `diverged` (at `step`), `interrupted`, `failed` (with `error`).
+        metric: The task's metric.
+        baseline: The trivial baseline in that metric.
+        target: The target's metric and value; None where the task has none.
+        target_metric: What the target is measured in.
+        card_sha256: Digest of the card.
+        selection: How validation and test were used, as the card says.
+        parameters: Trainable scalars.
+        step: Updates made.
+        train_s: Seconds of training, over all sittings.
+        wall_s: Seconds with evaluations and checkpoints, over all sittings.
+        started: UTC time of the first sitting, ISO 8601.
+        evaluations: Looks at the validation split.
+        result: What came out.
+        environment: Where it ran; of the last sitting.
+        resumed_at: Steps at which the run was taken up again.
+        reference: Where values of the spec came from, by dotted key.
+        error: Why it failed or diverged.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    spec: RunSpec
+    spec_hash: str
+    status: Status
+    metric: str
+    baseline: float | None
+    target: float | None = None
+    target_metric: str | None = None
+    card_sha256: str
+    selection: str
+    parameters: int
+    step: int = 0
+    train_s: float = 0.0
+    wall_s: float = 0.0
+    started: str
+    evaluations: list[Evaluation] = []
+    result: Result = Result()
+    environment: Environment
+    resumed_at: list[int] = []
+    reference: dict[str, str] = {}
+    error: str | None = None

@@ -1,0 +1,100 @@
+"""The run spec: everything that decides the numbers of a run, resolved; and its hash."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from stablebench.schema.optim import OptimSpec
+from stablebench.schema.strict import Count, NonNegativeInt, Strict
+
+Engine = Literal["auto", "reference", "fused"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "float64"]
+
+
+class TaskSpec(Strict):
+    """The task: its name, card version, named variant if one was asked for, and all parameters."""
+
+    name: str
+    version: Count
+    variant: str | None = None
+    params: dict[str, Any]
+
+
+class ModelSpec(Strict):
+    """The model.
+
+    Args:
+        name: A registered name, `path/to/file.py:Class` or `package.module:Class`.
+        source: SHA-256 of a user's file; None for a registered model.
+        hidden: Width.
+        layers: Stacked layers.
+        params: Arguments of its constructor, defaults filled in.
+    """
+
+    name: str
+    source: str | None = None
+    hidden: Count
+    layers: Count
+    params: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The model's short name: what tables and run folders call it."""
+        return self.name.rsplit(":", 1)[-1]
+
+
+class TrainSpec(Strict):
+    """The budget and when to look.
+
+    Args:
+        steps: Updates.
+        batch_size: Examples of an update.
+        eval_every: Updates between two evaluations.
+        stop_at_target: End the run when the target has held in this many evaluations running; 0 never ends it early.
+        checkpoint_every: Updates between two checkpoints; not part of the hash.
+    """
+
+    steps: Count
+    batch_size: Count
+    eval_every: Count
+    stop_at_target: NonNegativeInt = 0
+    checkpoint_every: Count = 500
+
+
+class RunSpec(Strict):
+    """A run, resolved: no default is filled in after this.
+
+    Args:
+        task: The task.
+        model: The model.
+        horizon: Steps of the chain that the model is told.
+        readout: Whether the last output or every one is read.
+        optim: The optimiser.
+        train: The budget.
+        seed: Decides initialisation and training data.
+        engine: The engine asked for.
+        device: The device asked for.
+        precision: The floating-point type of all tensors.
+        threads: CPU threads of the run.
+    """
+
+    task: TaskSpec
+    model: ModelSpec
+    horizon: Count
+    readout: Literal["last", "every"]
+    optim: OptimSpec
+    train: TrainSpec
+    seed: NonNegativeInt = 0
+    engine: Engine = "auto"
+    device: Device = "auto"
+    precision: Precision = "float32"
+    threads: Count = 1
+
+    def spec_hash(self) -> str:
+        """Return 12 hexadecimal digits over all that can change the numbers but the seed."""
+        content = self.model_dump(mode="json", exclude={"seed": True, "train": {"checkpoint_every"}})
+        if self.model.source is not None:  # where a user's file lies changes nothing
+            content["model"]["name"] = self.model.label
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,149 @@
+"""Strict pydantic models, and all problems of a file in one message: line, what was expected, a suggestion."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from stablebench.errors import UserError, did_you_mean
+from stablebench.schema.yaml_file import Document, read
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys, conversions between types, and NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(path: Path, model: type[M]) -> M:
+    """Read a YAML file into a strict model.
+
+    Raises:
+        UserError: With one line per problem of the file.
+    """
+    return validate(read(path), model, str(path))
+
+
+def validate(document: Document, model: type[M], name: str) -> M:
+    """Validate a document.
+
+    Raises:
+        UserError: With one line per problem: `name:line: key: what is wrong`.
+    """
+    if not isinstance(document.data, dict):
+        raise UserError(f"{name}:1: must be a mapping of keys to values.")
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise UserError("\n".join(problems(error, model, name, document))) from None
+
+
+def problems(error: ValidationError, model: type[BaseModel], name: str, document: Document | None = None) -> list[str]:
+    """Return one line per problem of a pydantic error."""
+    lines = []
+    for item in error.errors():
+        location = tuple(part for part in item["loc"] if not _is_union_branch(part))
+        where = f"{name}:{document.line(location)}" if document else name
+        key = ".".join(str(part) for part in location)
+        lines.append(f"{where}: {key + ': ' if key else ''}{_explain(dict(item), location, model)}")
+    return list(dict.fromkeys(lines))
+
+
+def _is_union_branch(part: str | int) -> bool:
+    return isinstance(part, str) and (part in {"int", "float", "str", "bool", "none"} or "[" in part)
+
+
+def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    kind, got = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return f"unknown key.{did_you_mean(str(location[-1]), known)} Known keys: {', '.join(sorted(known)) or 'none'}."
+    if kind == "missing":
+        return "this key is required."
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    shown = repr(got) if len(repr(got)) < 60 else repr(got)[:57] + "..."
+    message = item["msg"]
+    if kind == "literal_error" and isinstance(got, str):
+        choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        message += f".{did_you_mean(got, choices)}".rstrip(".")
+    return f"{message[0].lower()}{message[1:]}, got {shown} ({type(got).__name__})."
+
+
+def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that may stand at `location` inside a document of `model`."""
+    here: list[Any] = [model]
+    for part in location:
+        following: list[Any] = []
+        for kind in here:
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                if part in kind.model_fields:
+                    following += _unwrap(kind.model_fields[str(part)].annotation)
+            else:
+                following += [k for argument in typing.get_args(kind) for k in _unwrap(argument)]
+        here = following
+    return [name for k in here if inspect.isclass(k) and issubclass(k, BaseModel) for name in k.model_fields]
+
+
+def _unwrap(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _unwrap(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [k for argument in typing.get_args(annotation) for k in _unwrap(argument)]
+    return [annotation]
+
+
+@cache
+def signature_model(function: Callable[..., Any], without: tuple[str, ...] = ()) -> type[BaseModel]:
+    """Return the strict model of a function's keyword-only arguments: types, ranges (`Annotated`) and defaults.
+
+    Args:
+        function: A class or function whose keyword-only arguments are annotated.
+        without: Arguments that the caller fills in.
+
+    Raises:
+        TypeError: An argument has no annotation, or the function swallows unknown ones with `**`.
+    """
+    initialiser = function.__init__ if inspect.isclass(function) else function
+    hints = typing.get_type_hints(initialiser, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            raise TypeError(f"{function.__qualname__} must name its arguments, `**{parameter.name}` hides typing errors.")
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in without:
+            continue
+        if parameter.name not in hints:
+            raise TypeError(f"{function.__qualname__}: the argument `{parameter.name}` needs a type annotation.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    return create_model(function.__name__, __base__=Strict, **fields)
+
+
+def check_arguments(
+    function: Callable[..., Any], values: dict[str, Any], name: str, without: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return `values` completed by the defaults of `function`'s keyword-only arguments.
+
+    Raises:
+        UserError: With one line per argument that is unknown, missing, of a wrong type or out of range.
+    """
+    model = signature_model(function, without)
+    try:
+        return model.model_validate(values).model_dump()
+    except ValidationError as error:
+        raise UserError("\n".join(problems(error, model, name))) from None

@@ -1,0 +1,130 @@
+"""Read YAML strictly: numbers are numbers, duplicate keys are errors, and every value knows its line.
+
+PyYAML reads `1e-3` as a string and `no` as False, lets a repeated key win silently, expands aliases without bound and
+recurses without limit. Here scalars follow YAML 1.2's core schema, and anchors, tags and repeated keys are refused.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stablebench.errors import UserError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+_INT = re.compile(r"[-+]?[0-9][0-9_]*$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass
+class Document:
+    """A YAML document as plain data, and the line (from 1) on which each value stands."""
+
+    data: Any
+    lines: dict[Path_, int] = field(default_factory=dict)
+
+    def line(self, path: Path_) -> int:
+        """Return the line of the value at `path`, or of the nearest value around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read(path: Path) -> Document:
+    """Read one file.
+
+    Raises:
+        UserError: The file cannot be read or is not such YAML; the message names file and line.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{path}: at most {MAX_BYTES:,} bytes are read, the file has {len(raw):,}.")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: must be UTF-8 text (byte {error.start} is not).") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "value") -> Document:
+    """Parse a YAML text.
+
+    Raises:
+        UserError: It is not such YAML; the message has `name` and the line.
+    """
+    try:
+        _refuse_depth(text, name)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        raise UserError(f"{where}: not valid YAML: {problem}.") from None
+    document = Document(None)
+    if node is not None:
+        document.data = _build(node, (), document.lines, name)
+    return document
+
+
+def _refuse_depth(text: str, name: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{name}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UserError(f"{where}: anchors and aliases are not read; write the value out.")
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise UserError(f"{where}: nested more than {MAX_DEPTH} deep.")
+
+
+def _build(node: yaml.Node, path: Path_, lines: dict[Path_, int], name: str) -> Any:
+    line = node.start_mark.line + 1
+    lines[path] = line
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.split(":")[-1].startswith("python"):
+        raise UserError(f"{name}:{line}: the tag {node.tag} is not read.")
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*path, i), lines, name) for i, child in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return _build_mapping(node, path, lines, name)
+    return _scalar(node)
+
+
+def _build_mapping(node: yaml.MappingNode, path: Path_, lines: dict[Path_, int], name: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{name}:{line}: a key must be a plain word.")
+        key = key_node.value
+        if key in result:
+            raise UserError(f"{name}:{line}: the key '{key}' stands twice (first on line {lines[(*path, key)]}).")
+        result[key] = _build(value_node, (*path, key), lines, name)
+        lines[(*path, key)] = line
+    return result
+
+
+def _scalar(node: yaml.Node) -> Any:
+    text = node.value
+    if getattr(node, "style", None) is not None:
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.match(text):
+        return int(text.replace("_", ""))
+    if _FLOAT.match(text):
+        return float(text.replace("_", ""))
+    if text.lower() in {".inf", "-.inf", "+.inf", ".nan"}:
+        return float(text.lower().replace(".", ""))
+    return text
