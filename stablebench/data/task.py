@@ -1,0 +1,157 @@
+"""A task: a card with its parameters resolved, as a source of batches.
+
+Every training batch is drawn from (seed, stream, index) alone, so the number of the step is the whole data state.
+Validation and test examples are fixed by the card: all runs are scored on the same ones.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+
+from stablebench.data.batch import Batch, Sizes
+from stablebench.errors import UserError, did_you_mean
+from stablebench.schema.card import TaskCard
+from stablebench.schema.strict import check_arguments
+
+Split = Literal["validation", "test"]
+
+
+def generator_for(*key: Any) -> torch.Generator:
+    """Return a CPU generator whose state depends on `key` alone (anything JSON can write)."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def source_module(card: TaskCard) -> ModuleType:
+    """Return the module of `stablebench.data` that a card's `data` names.
+
+    Raises:
+        UserError: There is no such module.
+    """
+    try:
+        return importlib.import_module(f"stablebench.data.{card.data.module}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"task {card.task}: `data` must name a module of stablebench.data ({error}).") from None
+
+
+def resolve_params(
+    card: TaskCard, *, variant: str | None = None, T: int | None = None, settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return all parameters of a task: the source's defaults, the card's, the variant's, `settings`, `T`.
+
+    Args:
+        card: The card.
+        variant: One of the card's named variants.
+        T: The task's length, under whatever name the card gives it.
+        settings: Parameters by name.
+
+    Raises:
+        UserError: The variant or a parameter is unknown, a value is out of range, or `T` does not fit.
+    """
+    if variant is not None and variant not in card.variants:
+        raise UserError(
+            f"Task {card.task} has no variant '{variant}'.{did_you_mean(variant, card.variants)} "
+            f"Its variants: {', '.join(card.variants) or 'none'}."
+        )
+    values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
+    if T is not None:
+        if card.length is None:
+            raise UserError(f"--T: the task {card.task} has a fixed length; leave --T out.")
+        fixed = card.variants[variant].get(card.length, T) if variant else T
+        if fixed != T:
+            raise UserError(f"--T {T}: the variant {card.task}/{variant} has {card.length} {fixed}; give one of the two.")
+        values[card.length] = T
+    return check_arguments(_function(card), values, f"task {card.task}", ("rng", "data_dir"))
+
+
+def _function(card: TaskCard) -> Any:
+    return getattr(source_module(card), "generate" if card.data.generator else "load")
+
+
+def sizes_of(card: TaskCard, params: dict[str, Any]) -> Sizes:
+    """Return the sizes that resolved parameters imply."""
+    function = source_module(card).sizes
+    return function(**{name: params[name] for name in inspect.signature(function).parameters})
+
+
+class Task:
+    """Batches of a task.
+
+    Args:
+        card: The card.
+        params: All parameters, as `resolve_params` returns them.
+        data_dir: Folder of the real data sets; None for the cache folder.
+    """
+
+    def __init__(self, card: TaskCard, params: dict[str, Any], data_dir: Path | None = None) -> None:
+        self.card = card
+        self.params = params
+        self.data_dir = data_dir
+        self.sizes = sizes_of(card, params)
+
+    def train_batch(self, seed: int, index: int, size: int) -> Batch:
+        """Return the training batch of update `index` (from 0), decided by the arguments alone.
+
+        A data set is shuffled anew each epoch; its last batch of an epoch may be smaller.
+        """
+        if self.card.data.generator:
+            return self._draw(size, "train", seed, index)
+        data, count = self._train, len(self._train.inputs)
+        per_epoch = -(-count // size)
+        epoch, position = divmod(index, per_epoch)
+        order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
+        return take(data, order[position * size : (position + 1) * size])
+
+    def split(self, name: Split) -> Batch:
+        """Return all examples of a split; the same for every run at these parameters."""
+        protocol = self.card.protocol
+        if self.card.data.generator:
+            return self._draw(protocol.validation if name == "validation" else protocol.test, name, self.params)
+        if name == "test":
+            return first(self._loaded("test"), protocol.test)
+        if protocol.validation_from == "test":
+            return first(self._loaded("test"), protocol.validation)
+        return take(self._loaded("train"), self._held_out[: protocol.validation])
+
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        """Return the updates of one epoch, None where examples are drawn on the fly."""
+        return None if self.card.protocol.train is None else -(-self.card.protocol.train // batch_size)
+
+    def _draw(self, n: int, *key: Any) -> Batch:
+        rng = generator_for(self.card.task, self.card.version, *key)
+        return source_module(self.card).generate(n, rng=rng, **self.params)
+
+    def _loaded(self, name: Literal["train", "test"]) -> Batch:
+        return source_module(self.card).load(name, data_dir=self.data_dir, **self.params)
+
+    @cached_property
+    def _held_out(self) -> torch.Tensor:
+        """The order in which training examples are held out: validation first, then training."""
+        count = len(self._loaded("train").inputs)
+        return torch.randperm(count, generator=generator_for(self.card.task, "held out"))
+
+    @cached_property
+    def _train(self) -> Batch:
+        data, protocol = self._loaded("train"), self.card.protocol
+        if protocol.validation_from == "train":
+            data = take(data, self._held_out[protocol.validation :])
+        if protocol.train is not None and len(data.inputs) != protocol.train:
+            raise UserError(f"task {self.card.task}: the card says {protocol.train} training examples, the data have {len(data.inputs)}.")
+        return data
+
+
+def take(batch: Batch, index: torch.Tensor) -> Batch:
+    """Return the examples at `index`."""
+    return Batch(*(None if part is None else part[index] for part in batch))  # pyright: ignore[reportArgumentType]
+
+
+def first(batch: Batch, n: int) -> Batch:
+    """Return the first `n` examples."""
+    return Batch(*(None if part is None else part[:n] for part in batch))  # pyright: ignore[reportArgumentType]
