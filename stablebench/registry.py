@@ -133,7 +133,9 @@ def _user_model(reference: str) -> ModelEntry:
         try:
             module = importlib.import_module(where)
         except ImportError as error:
-            raise UserError(f"--model {reference}: {error}. Give `path/to/file.py:Class` or `package.module:Class`.") from None
+            raise UserError(
+                f"--model {reference}: {error}. Give `path/to/file.py:Class` or `package.module:Class`."
+            ) from None
         path = Path(inspect.getsourcefile(module) or "")
     cls = getattr(module, class_name, None)
     if not inspect.isclass(cls) or not issubclass(cls, RecurrentModel):

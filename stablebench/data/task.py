@@ -66,7 +66,8 @@ def resolve_params(
             raise UserError(f"--T: the task {card.task} has a fixed length; leave --T out.")
         fixed = card.variants[variant].get(card.length, T) if variant else T
         if fixed != T:
-            raise UserError(f"--T {T}: the variant {card.task}/{variant} has {card.length} {fixed}; give one of the two.")
+            where = f"{card.task}/{variant}"
+            raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
         values[card.length] = T
     return check_arguments(_function(card), values, f"task {card.task}", ("rng", "data_dir"))
 
@@ -143,7 +144,8 @@ class Task:
         if protocol.validation_from == "train":
             data = take(data, self._held_out[protocol.validation :])
         if protocol.train is not None and len(data.inputs) != protocol.train:
-            raise UserError(f"task {self.card.task}: the card says {protocol.train} training examples, the data have {len(data.inputs)}.")
+            found = f"the card says {protocol.train} training examples, the data have {len(data.inputs)}"
+            raise UserError(f"task {self.card.task}: {found}.")
         return data
 
 

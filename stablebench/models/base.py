@@ -102,10 +102,10 @@ class RecurrentModel(nn.Module, abc.ABC):
         """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
         return grouped(self)
 
-    def after_update(self) -> None:  # noqa: B027 - a hook: most models have nothing to do here
+    def after_update(self) -> None:
         """Do what must follow every optimiser step (clamping, a change of base point)."""
 
-    def initialise_readout(self, readout: nn.Linear) -> None:  # noqa: B027 - torch's initialisation unless overridden
+    def initialise_readout(self, readout: nn.Linear) -> None:
         """Initialise the linear readout where the model's paper says how; torch's default is in place."""
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -1,5 +1,6 @@
 """The task card, `tasks/<task>.yaml`: what a task is, how it is scored, and what has been published on it."""
 
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -203,7 +204,20 @@ class TaskCard(Strict):
         """Return the first baseline in `metric` at these parameters, or None."""
         return next((evaluate(b.value, params) for b in self.baselines if b.metric == metric), None)
 
+    def sha256(self) -> str:
+        """Return the digest of the card's content."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def selection(self) -> str:
+        """Return in words how validation and test examples were used."""
+        source = {
+            "generator": "validation drawn apart",
+            "train": "validation held out of train",
+            "test": "validation looks at test examples",
+        }[self.protocol.validation_from]
+        tested = "the last weights" if self.protocol.select_on == "last" else "the weights best on validation"
+        return f"{tested} tested; {source}"
+
     def target_value(self, params: dict[str, Any]) -> float | None:
         """Return the target at these parameters, or None."""
         return None if self.target is None else evaluate(self.target.value, params)
-

@@ -1,4 +1,6 @@
-"""Arithmetic in cards: baselines and targets that depend on a task's parameters, `S * log(alphabet) / (length + 2 * S)`.
+"""Arithmetic in cards: baselines and targets that depend on a task's parameters.
+
+For example `S * log(alphabet) / (length + 2 * S)`.
 
 Only numbers, the parameters' names, + - * / ** and the functions below are read; nothing is executed.
 """
@@ -7,6 +9,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 _OPERATORS: dict[type, Callable[..., float]] = {
@@ -31,7 +34,7 @@ def kth_highest_mode(alphabet: float, k: float, length: float) -> float:
         return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(top))
 
     cumulative = [below(v) for v in range(int(alphabet) + 1)]
-    return max(b - a for a, b in zip(cumulative, cumulative[1:], strict=False))
+    return max(b - a for a, b in pairwise(cumulative))
 
 
 FUNCTIONS: dict[str, Callable[..., float]] = {

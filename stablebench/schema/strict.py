@@ -124,7 +124,9 @@ def signature_model(function: Callable[..., Any], without: tuple[str, ...] = ())
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
-            raise TypeError(f"{function.__qualname__} must name its arguments, `**{parameter.name}` hides typing errors.")
+            raise TypeError(
+                f"{function.__qualname__} must name its arguments, `**{parameter.name}` hides typing errors."
+            )
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in without:
             continue
         if parameter.name not in hints:

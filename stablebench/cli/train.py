@@ -1,0 +1,110 @@
+"""Train one model on one task, with live progress, into a run folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stablebench.cli.options import RunOptions, run_options
+
+if TYPE_CHECKING:
+    from stablebench.training.resolve import Resolved
+    from stablebench.training.session import Outcome
+
+
+@run_options
+def train(
+    options: RunOptions,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", metavar="RUN")] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Start anew beside a run that has ended.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run spec and stop.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another process that is running this run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Resume although engine, device, versions or card differ.")
+    ] = False,
+) -> None:
+    """Train one model on one task.
+
+    The run folder lies under --runs-dir. A run that has ended is not run again; one that was interrupted goes on.
+    Exit code 3 means that the run diverged, 130 or 143 that a signal ended it after its checkpoint was written.
+    """
+    from stablebench.cli.requests import named, request_of
+    from stablebench.errors import UserError
+    from stablebench.training import session
+    from stablebench.training.progress import reporter
+    from stablebench.training.resolve import resolve
+    from stablebench.training.run_store import RunFolder
+
+    folder = None
+    if resume is not None:
+        if options.model or options.task or options.T or options.set or options.recipe or named(options):
+            raise UserError("--resume: the run's own spec is used; leave the options that change it out.")
+        folder = RunFolder(resume)
+        resolved = session.resolved_of(folder.read_record(), force)
+    else:
+        resolved = resolve(request_of(options))
+    if dry_run:
+        _print_spec(resolved, options.json)
+        return
+    how = session.Options(options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force, folder=folder)
+    outcome = session.train(resolved, how, reporter(options.quiet))
+    _print_outcome(outcome, options)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_spec(resolved: "Resolved", as_json: bool) -> None:
+    from stablebench.cli.output import print_json
+
+    document = resolved.spec.model_dump(mode="json")
+    if as_json:
+        print_json({"spec": document, "spec_hash": resolved.spec.spec_hash(), "origin": resolved.origin})
+        return
+    for key, value in _leaves(document):
+        origin = resolved.origin.get(key.replace("model.params.", "model.", 1), "default")
+        print(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
+    print(f"{'spec hash':28} {resolved.spec.spec_hash()}")
+
+
+def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
+    from stablebench.cli.output import print_json
+
+    record = outcome.record
+    if options.json:
+        print_json(record.model_dump(mode="json"))
+        return
+    if options.quiet:
+        return
+    if not outcome.ran:
+        print(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
+    for line in summary_lines(record):
+        print(line)
+    if outcome.exit_code in (130, 143):
+        print(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
+    print(f"run folder {outcome.folder.path}")
+
+
+def summary_lines(record: Any) -> Iterator[str]:
+    """Yield a record's result in a few plain lines."""
+    result = record.result
+    yield f"{record.status} after {record.step} steps, {record.train_s:.1f} s of training"
+    if record.error:
+        yield f"  {record.error}"
+    if result.test is not None:
+        tested = "" if result.tested == "last" else f" (weights of step {result.tested_step}, best on validation)"
+        yield "  test " + ", ".join(f"{name} {value:.4g}" for name, value in result.test.items()) + tested
+    if record.baseline is not None:
+        reached = f"beaten at step {result.steps_to_baseline}" if result.steps_to_baseline else "not beaten"
+        yield f"  baseline {record.metric} {record.baseline:.4g}: {reached}"
+    if record.target is not None:
+        reached = f"reached at step {result.steps_to_target}" if result.steps_to_target else "not reached"
+        yield f"  target {record.target_metric} {record.target:.4g}: {reached}"

@@ -1,0 +1,59 @@
+"""Build the network of a run spec."""
+
+import torch
+
+from stablebench import registry
+from stablebench.data.batch import Sizes
+from stablebench.errors import UserError
+from stablebench.models.base import RecurrentModel
+from stablebench.models.network import Network
+from stablebench.schema.card import TaskCard
+from stablebench.schema.run_spec import RunSpec
+
+_LAYER_SEEDS = 2**32
+"""Between the seeds of two layers, so that their frozen random parts differ."""
+
+
+def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network:
+    """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
+
+    torch's global generator is as before afterwards.
+
+    Args:
+        spec: The run.
+        card: Its task card.
+        sizes: The sizes that its task parameters imply.
+        seed: Replaces the run's seed.
+
+    Raises:
+        UserError: The model refuses these sizes or arguments, or a user's file changed since the run began.
+    """
+    entry = registry.model_entry(spec.model.name)
+    if entry.source != spec.model.source:
+        raise UserError(f"{spec.model.name}: the file changed since this run began; put it back or start a new run.")
+    if card.input == "static":
+        raise UserError(f"The task {card.task} has static inputs; {spec.model.label} is recurrent and needs sequences.")
+    horizon = {"horizon": spec.horizon} if entry.takes_horizon else {}
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_default_dtype(getattr(torch, spec.precision))
+        try:
+            layers: list[RecurrentModel] = []
+            for i in range(spec.model.layers):
+                torch.manual_seed((spec.seed if seed is None else seed) + i * _LAYER_SEEDS)
+                width = layers[-1].out_features if layers else sizes.inputs
+                layers.append(entry.cls(width, spec.model.hidden, **horizon, **spec.model.params))
+            return Network(layers, sizes.outputs, readout=spec.readout, input=card.input)
+        finally:
+            torch.set_default_dtype(before)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: `cuda` was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu.")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

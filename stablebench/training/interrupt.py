@@ -1,0 +1,42 @@
+"""Signals that end a run at the next step boundary, after its checkpoint is written."""
+
+import signal
+from types import FrameType, TracebackType
+
+
+class Interrupt:
+    """Context in which SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it.
+
+    `signum` is the signal that came, or None.
+    """
+
+    _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupt":
+        """Take the signals over, where this is the main thread."""
+        try:
+            self._before = {signum: signal.signal(signum, self._note) for signum in self._WATCHED}
+        except ValueError:  # not the main thread: its owner handles signals
+            self._before = {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)  # pyright: ignore[reportArgumentType]
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum == signal.SIGINT == signum:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 after SIGINT, 143 after the others, as a shell reports them."""
+        return 130 if self.signum == signal.SIGINT else 143

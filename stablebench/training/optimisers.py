@@ -1,0 +1,145 @@
+"""torch's optimisers with one learning rate a parameter group; the rate is a function of the step."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError, did_you_mean
+from stablebench.models.base import ParameterGroup
+from stablebench.schema.optim import OptimSpec
+from stablebench.training.exponential_update import ExponentialUpdate
+
+_TORCH = {
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+    "sgd": torch.optim.SGD,
+}
+_TAKES = {
+    "adam": {"betas", "eps"},
+    "rmsprop": {"alpha", "eps", "momentum"},
+    "adagrad": {"eps"},
+    "sgd": {"momentum", "nesterov"},
+}
+
+
+class Updater:
+    """Updates all parameters of a network as an `OptimSpec` says.
+
+    Args:
+        groups: The network's parameter groups.
+        spec: The optimiser.
+        steps_per_epoch: What a schedule in epochs is counted in; None where the task has none.
+
+    Raises:
+        UserError: The spec names a group that the model has not, or gives an option to the wrong optimiser.
+    """
+
+    def __init__(self, groups: list[ParameterGroup], spec: OptimSpec, steps_per_epoch: int | None) -> None:
+        self._refuse_misfits(groups, spec)
+        self.parameters = [p for group in groups for p in group.parameters]
+        self._clip_norm = spec.clip_norm
+        self._drops = self._drop_steps(spec, steps_per_epoch)
+        self._factor = spec.schedule.factor if spec.schedule else 1.0
+        self.optimisers: list[torch.optim.Optimizer] = []
+        by_rule = {
+            rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", "exponential")
+        }
+        if by_rule["optimiser"]:
+            options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) not in (None, False)}
+            if "betas" in options:
+                options["betas"] = tuple(options["betas"])
+            described = [self._describe(group, spec) for group in by_rule["optimiser"]]
+            self.optimisers.append(_TORCH[spec.name](described, lr=spec.lr, **options))
+        if by_rule["exponential"]:
+            described = [self._describe(group, spec, only_rate=True) for group in by_rule["exponential"]]
+            self.optimisers.append(ExponentialUpdate(described, lr=spec.lr))
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["base_lr"] = group["lr"]
+
+    @staticmethod
+    def _refuse_misfits(groups: list[ParameterGroup], spec: OptimSpec) -> None:
+        names = [group.name for group in groups]
+        for name in spec.groups:
+            if name not in names:
+                raise UserError(
+                    f"optim.groups.{name}: the model has no such parameter group.{did_you_mean(name, names)} "
+                    f"Its groups: {', '.join(names)}."
+                )
+        every = {"betas", "eps", "alpha", "momentum", "nesterov"}
+        for option in sorted(every - _TAKES[spec.name]):
+            if getattr(spec, option):
+                raise UserError(
+                    f"optim.{option}: {spec.name} has no such option; it takes {', '.join(sorted(_TAKES[spec.name]))}."
+                )
+        if spec.nesterov and not spec.momentum:
+            raise UserError("optim.nesterov: Nesterov's method needs a `momentum` above 0.")
+
+    @staticmethod
+    def _describe(group: ParameterGroup, spec: OptimSpec, only_rate: bool = False) -> dict[str, Any]:
+        own = spec.groups.get(group.name)
+        described: dict[str, Any] = {"params": group.parameters, "lr": own.lr if own and own.lr else spec.lr}
+        if only_rate:
+            if own and (own.weight_decay or own.betas):
+                raise UserError(f"optim.groups.{group.name}: the exponential update takes `lr` alone.")
+            return described
+        own_decay = own.weight_decay if own else None
+        described["weight_decay"] = spec.weight_decay if own_decay is None else own_decay
+        if own and own.betas:
+            if spec.name != "adam":
+                raise UserError(f"optim.groups.{group.name}.betas: {spec.name} has no such option.")
+            described["betas"] = tuple(own.betas)
+        return described
+
+    @staticmethod
+    def _drop_steps(spec: OptimSpec, steps_per_epoch: int | None) -> list[int]:
+        if spec.schedule is None:
+            return []
+        return [at * (steps_per_epoch or 1) if spec.schedule.unit == "epochs" else at for at in spec.schedule.at]
+
+    def rate_factor(self, step: int) -> float:
+        """Return what every base rate is multiplied by at update `step` (from 0)."""
+        return self._factor ** sum(step >= drop for drop in self._drops)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+
+    def gradient_norm(self) -> Tensor:
+        """Return the norm of the whole gradient, clipping it if the spec says so."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self._clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, norm)
+        return norm
+
+    def update(self, step: int) -> None:
+        """Make update `step` (from 0)."""
+        factor = self.rate_factor(step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_lr"] * factor
+            optimiser.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the optimisers' state by name: `<optimiser>.<parameter>.<key>`."""
+        return {
+            f"{i}.{index}.{key}": torch.as_tensor(value)
+            for i, optimiser in enumerate(self.optimisers)
+            for index, values in optimiser.state_dict()["state"].items()
+            for key, value in values.items()
+            if value is not None
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` returned."""
+        for i, optimiser in enumerate(self.optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                which, index, key = name.split(".", 2)
+                if int(which) == i:
+                    state.setdefault(int(index), {})[key] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

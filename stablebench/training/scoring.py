@@ -1,0 +1,105 @@
+"""Score a trained run: its weights, put back, on a split at its own length or another."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stablebench import engines, registry
+from stablebench.data.task import Split, Task, resolve_params
+from stablebench.errors import UserError
+from stablebench.models.network import Network
+from stablebench.schema.run_record import RunRecord
+from stablebench.training import checkpoint
+from stablebench.training.build import build_network, resolve_device
+from stablebench.training.checkpoint import Checkpoint
+from stablebench.training.evaluation import evaluate, to_device
+from stablebench.training.run_store import RunFolder
+from stablebench.training.trainer import newest_good
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a run scored.
+
+    Args:
+        split: The examples.
+        step: Updates that the weights had.
+        params: The task's parameters.
+        metrics: By name.
+        baselines: The trivial baselines at these parameters, by metric.
+    """
+
+    split: str
+    step: int
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    baselines: dict[str, float]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def trained_network(folder: RunFolder, record: RunRecord, file: Path | None = None) -> tuple[Network, Checkpoint]:
+    """Return a run's network with its trained weights, on the CPU, and the checkpoint they came from.
+
+    Args:
+        folder: The run.
+        record: Its record.
+        file: One checkpoint; by default the weights that were tested, else the newest whole ones.
+
+    Raises:
+        UserError: There is no whole checkpoint, or the model changed since.
+    """
+    card = registry.task_card(record.spec.task.name)
+    sizes = Task(card, record.spec.task.params).sizes
+    network = build_network(record.spec, card, sizes)
+    if file is None and record.result.tested == "best" and folder.best_path.exists():
+        file = folder.best_path
+    found = checkpoint.load(file) if file is not None else newest_good(folder)
+    if found is None:
+        raise UserError(f"{folder.path}: the run has no checkpoint yet.")
+    try:
+        network.load_state_dict(found.part("network"))
+    except RuntimeError as error:
+        raise UserError(f"{folder.path}: the checkpoint does not fit the model ({error}).") from None
+    return network, found
+
+
+def score(
+    folder: RunFolder,
+    record: RunRecord,
+    *,
+    T: int | None = None,
+    split: Split = "test",
+    data_dir: Path | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    file: Path | None = None,
+) -> Score:
+    """Return the metrics of a trained run on a split.
+
+    Args:
+        folder: The run.
+        record: Its record.
+        T: Another length of the task.
+        split: `test` or `validation`.
+        data_dir: Folder of the real data sets.
+        device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `reference` or `fused`.
+        file: One checkpoint; by default the weights that were tested.
+
+    Raises:
+        UserError: There is no whole checkpoint, the task has no such length, or its data are missing.
+    """
+    card = registry.task_card(record.spec.task.name)
+    params = resolve_params(card, T=T, settings=record.spec.task.params)
+    task = Task(card, params, data_dir)
+    network, found = trained_network(folder, record, file)
+    where = resolve_device(device)
+    network = network.to(where)
+    network.engine, _ = engines.choose(engine, network, where)
+    names = list(dict.fromkeys(["loss", card.metric, *card.also]))
+    metrics = evaluate(network, to_device(task.split(split), where), card.loss, names, 100)
+    baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
+    return Score(split, found.step, params, metrics, baselines)

@@ -1,0 +1,107 @@
+"""From a resolved run to its record: find the folder, take the lock, go on where it stands."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.schema.run_record import RunRecord
+from stablebench.training.process import prepare_process
+from stablebench.training.progress import Reporter
+from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import RunFolder, fresh_run_folder, run_folder
+
+_ENDED = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is run; none of it can change its numbers.
+
+    Args:
+        runs_dir: The run store.
+        data_dir: Folder of the real data sets; None for the cache folder.
+        rerun: Start anew beside a run that has ended.
+        wait: Wait for another process that is running it.
+        force: Resume although engine, device or versions differ.
+        folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
+    """
+
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    rerun: bool = False
+    wait: bool = False
+    force: bool = False
+    folder: RunFolder | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended.
+
+    Args:
+        folder: The run's folder.
+        record: Its record.
+        ran: Whether anything was run: a run that has ended is not run again.
+        exit_code: 0, 3 after divergence, 130 or 143 after a signal.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    ran: bool
+    exit_code: int
+
+
+def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
+    """Run what is left of a run.
+
+    Raises:
+        UserError: The run cannot be built or its data are missing.
+        StablebenchError: It failed, or another process is running it.
+    """
+    spec = resolved.spec
+    folder = options.folder or run_folder(options.runs_dir, spec)
+    if options.rerun and folder.record_path.exists() and folder.read_record().status in _ENDED:
+        folder = fresh_run_folder(options.runs_dir, spec)
+    if (ended := ended_record(folder)) is not None:
+        return Outcome(folder, ended, False, _exit_code(ended))
+    prepare_process(spec.threads, spec.precision)
+    from stablebench.training.trainer import Trainer
+
+    with folder.lock(options.wait):
+        if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
+            return Outcome(folder, ended, False, _exit_code(ended))
+        trainer = Trainer(resolved, folder, data_dir=options.data_dir, reporter=reporter, force=options.force)
+        reporter.start(
+            f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine} engine, "
+            f"{trainer.device}, seed {spec.seed}) in {folder.path}"
+        )
+        record = trainer.run()
+        return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
+
+
+def _exit_code(record: RunRecord) -> int:
+    return 3 if record.status == "diverged" else 0
+
+
+def ended_record(folder: RunFolder) -> RunRecord | None:
+    """Return the record of a run that finished or diverged, else None."""
+    if not folder.record_path.exists():
+        return None
+    record = folder.read_record()
+    return record if record.status in _ENDED else None
+
+
+def resolved_of(record: RunRecord, force: bool = False) -> Resolved:
+    """Return what a record's run was resolved to.
+
+    Raises:
+        UserError: The task's card changed since, and `force` is false.
+    """
+    card = registry.task_card(record.spec.task.name)
+    if card.sha256() != record.card_sha256 and not force:
+        raise UserError(
+            f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
+            f"{card.version} now); --force goes on with the present one."
+        )
+    return Resolved(record.spec, card, record.reference)

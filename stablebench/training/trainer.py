@@ -1,0 +1,350 @@
+"""The one training loop, and what surrounds it: evaluations, checkpoints, the record, resuming."""
+
+import math
+import resource
+import statistics
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stablebench import engines
+from stablebench.convergence import beats_baseline, first_held, reaches_target
+from stablebench.data.batch import Batch
+from stablebench.data.task import Task
+from stablebench.errors import StablebenchError, UserError
+from stablebench.metrics import higher_is_better
+from stablebench.models.base import count_parameters
+from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
+from stablebench.training import checkpoint, process
+from stablebench.training.build import build_network, resolve_device
+from stablebench.training.checkpoint import Checkpoint
+from stablebench.training.evaluation import evaluate, loss_sum, to_device
+from stablebench.training.interrupt import Interrupt
+from stablebench.training.optimisers import Updater
+from stablebench.training.progress import Progress, Reporter
+from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import Curve, RunFolder
+
+_CURVE_EVERY = 10
+"""Updates between two training lines of the curve."""
+_SPEED_WINDOW = 50
+"""Updates over which the shown speed is taken."""
+
+
+class Diverged(Exception):
+    """The loss or the gradient is no longer finite."""
+
+
+class Trainer:
+    """Trains one run in its folder, from the start or from its newest good checkpoint.
+
+    The caller has set the process up (`process.prepare_process`) and holds the folder's lock.
+
+    Args:
+        resolved: The run.
+        folder: Where it is kept.
+        data_dir: Folder of the real data sets.
+        reporter: Told how it goes.
+        force: Resume although engine, device or versions differ; recorded.
+
+    Raises:
+        UserError: The spec cannot be built, its data are missing, or it may not be resumed here.
+    """
+
+    def __init__(
+        self, resolved: Resolved, folder: RunFolder, *, data_dir: Path | None, reporter: Reporter, force: bool = False
+    ) -> None:
+        self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
+        self.folder, self.reporter = folder, reporter
+        self.device = resolve_device(self.spec.device)
+        self.task = Task(self.card, self.spec.task.params, data_dir)
+        network = build_network(self.spec, self.card, self.task.sizes)
+        self.parameters = count_parameters(network.parameters())
+        self.network = network.to(self.device)
+        self.network.engine, self.engine = engines.choose(self.spec.engine, self.network, self.device)
+        per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
+        self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
+        self.validation = to_device(self.task.split("validation"), self.device)
+
+        self.environment = Environment(
+            versions=process.versions(),
+            device=self.device.type,
+            hardware=process.hardware(self.device.type),
+            engine=self.engine,
+            threads=torch.get_num_threads(),
+            flags=process.flags(),
+            commit=process.commit(),
+        )
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.step = 0
+        self.train_s = self.wall_s = 0.0
+        self.evaluations: list[Evaluation] = []
+        self.resumed_at: list[int] = []
+        self.best: tuple[float, int] | None = None
+        self.exit_code = 0
+        """130 or 143 once a signal ended the run."""
+        self._recent: deque[float] = deque(maxlen=_SPEED_WINDOW)
+        self._window_rates: list[float] = []
+        self.curve = Curve(folder.curve_path, self._take_up(force))
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> RunRecord:
+        """Train until the budget is spent, the target holds, the run diverges or a signal comes.
+
+        Returns:
+            The record, as it was written.
+        """
+        sitting = time.perf_counter() - self.wall_s
+        last_loss = math.nan
+        self._write_record("running")
+        try:
+            with Interrupt() as interrupt:
+                while self.step < self.spec.train.steps and not self._target_holds():
+                    last_loss = self._update()
+                    self.wall_s = time.perf_counter() - sitting
+                    if self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps:
+                        self._evaluate()
+                    self._report(last_loss)
+                    if interrupt.signum is not None:
+                        self._save()
+                        self.exit_code = interrupt.exit_code
+                        return self._write_record("interrupted", error=f"signal {interrupt.signum}")
+                    if self.step % self.spec.train.checkpoint_every == 0:
+                        self._save()
+            self._save()
+            self.wall_s = time.perf_counter() - sitting
+            return self._write_record("finished", result=self._result(test=True))
+        except Diverged as error:
+            self.reporter.note(f"diverged at step {self.step}: {error}")
+            return self._write_record("diverged", result=self._result(test=False), error=str(error))
+        except KeyboardInterrupt:
+            self._write_record("interrupted", error="ended at once, before its checkpoint")
+            raise
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            self._write_record("failed", error=f"out of memory: {str(error).splitlines()[0] if str(error) else ''}")
+            raise StablebenchError(f"{self.folder.path}: out of memory at step {self.step}.") from error
+        except Exception as error:
+            self._write_record("failed", error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.curve.close()
+            self.reporter.stop()
+
+    def _update(self) -> float:
+        """Make one update and return its loss."""
+        began = time.perf_counter()
+        batch = to_device(self.task.train_batch(self.spec.seed, self.step, self.spec.train.batch_size), self.device)
+        self.updater.zero_grad()
+        output, _ = self.network(batch.inputs)
+        total, count = loss_sum(self.card.loss, output, batch)
+        loss = total / count
+        penalty = self.network.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        norm = self.updater.gradient_norm()
+        value, norm_value = loss.item(), norm.item()
+        if not math.isfinite(value) or not math.isfinite(norm_value):
+            what = "loss" if not math.isfinite(value) else "gradient norm"
+            raise Diverged(f"the {what} is {value if what == 'loss' else norm_value} in update {self.step + 1}")
+        self.updater.update(self.step)
+        self.network.after_update()
+        self.step += 1
+        took = time.perf_counter() - began
+        self.train_s += took
+        self._recent.append(took)
+        if self.step % _CURVE_EVERY == 0:
+            self._window_rates.append(len(self._recent) / sum(self._recent))
+            self.curve.append(step=self.step, split="train", loss=value, gradient_norm=norm_value, wall_s=self.wall_s)
+        return value
+
+    def _evaluate(self) -> None:
+        metrics = self._metrics(self.validation)
+        if not all(math.isfinite(v) for v in metrics.values()):
+            raise Diverged(f"the validation loss is {metrics['loss']} after update {self.step}")
+        self.evaluations.append(Evaluation(step=self.step, train_s=self.train_s, metrics=metrics))
+        self.curve.append(step=self.step, split="validation", **metrics, wall_s=self.wall_s)
+        value = metrics[self.card.metric]
+        if self.best is None or (
+            (value > self.best[0]) == higher_is_better(self.card.metric) and value != self.best[0]
+        ):
+            self.best = (value, self.step)
+            if self.card.protocol.select_on == "validation":
+                checkpoint.save(self.folder.best_path, Checkpoint(self._tensors("network"), {"step": self.step}))
+        self._write_record("running")
+
+    def _metrics(self, batch: Batch) -> dict[str, float]:
+        names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
+        return evaluate(self.network, batch, self.card.loss, names, max(self.spec.train.batch_size, 100))
+
+    def _target_holds(self) -> bool:
+        wanted = self.spec.train.stop_at_target
+        if not wanted or self.card.target is None or len(self.evaluations) < wanted:
+            return False
+        passes = self._passes_target()
+        assert passes is not None  # the card has a target
+        return all(passes(e.metrics[self.card.target.metric]) for e in self.evaluations[-wanted:])
+
+    def _passes_target(self) -> Any:
+        target = self.card.target_value(self.spec.task.params)
+        return None if target is None or self.card.target is None else reaches_target(self.card.target.metric, target)
+
+    def _report(self, loss: float) -> None:
+        speed = len(self._recent) / sum(self._recent)
+        value = self.evaluations[-1].metrics[self.card.metric] if self.evaluations else None
+        baseline = self.card.baseline(self.card.metric, self.spec.task.params)
+        self.reporter.update(Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, speed))
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _tensors(self, *parts: str) -> dict[str, torch.Tensor]:
+        sources = {"network": self.network.state_dict(), "optimiser": self.updater.tensors()}
+        sources["random"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            sources["random"]["cuda"] = torch.cuda.get_rng_state()
+        return {f"{part}.{name}": tensor for part in parts for name, tensor in sources[part].items()}
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "spec_hash": self.spec.spec_hash(),
+            "seed": self.spec.seed,
+            "train_s": self.train_s,
+            "wall_s": self.wall_s,
+            "started": self.started,
+            "evaluations": [e.model_dump() for e in self.evaluations],
+            "best": self.best,
+            "curve_length": self.curve.length,
+            "resumed_at": self.resumed_at,
+            "environment": self.environment.model_dump(),
+        }
+        path = self.folder.checkpoint_path(self.step)
+        checkpoint.save(path, Checkpoint(self._tensors("network", "optimiser", "random"), state))
+        self.folder.drop_old_checkpoints()
+
+    def _take_up(self, force: bool) -> int:
+        """Restore the newest good checkpoint and return the curve's length then; 0 where there is none."""
+        found = newest_good(self.folder, self.reporter)
+        torch.manual_seed(self.spec.seed)
+        if found is None:
+            return 0
+        state = found.state
+        if state["spec_hash"] != self.spec.spec_hash() or state["seed"] != self.spec.seed:
+            raise UserError(f"{self.folder.path}: its checkpoint belongs to another spec.")
+        self._refuse_other_environment(state["environment"], force)
+        self.network.load_state_dict(found.part("network"))
+        self.updater.load(found.part("optimiser"))
+        random = found.part("random")
+        torch.set_rng_state(random["cpu"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"])
+        self.step, self.train_s, self.wall_s = found.step, state["train_s"], state["wall_s"]
+        self.started = state["started"]
+        self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
+        self.best = tuple(state["best"]) if state["best"] else None
+        self.resumed_at = [*state["resumed_at"], self.step]
+        self.reporter.note(f"resumed at step {self.step}")
+        return state["curve_length"]
+
+    def _refuse_other_environment(self, before: dict[str, Any], force: bool) -> None:
+        now = self.environment.model_dump()
+        differ = [
+            f"{key}: {before[key]} then, {now[key]} now"
+            for key in ("versions", "device", "hardware", "engine", "threads", "flags")
+            if before[key] != now[key]
+        ]
+        if differ and not force:
+            raise UserError(
+                f"{self.folder.path}: resuming here would not give the same numbers ({'; '.join(differ)}). "
+                "--force goes on all the same, and the record says so."
+            )
+        for line in differ:
+            self.reporter.note(f"resumed under another environment: {line}")
+
+    # -- the record ----------------------------------------------------------------------------------------------
+
+    def _result(self, test: bool) -> Result:
+        values: dict[str, Any] = {}
+        if test:
+            tested_best = self.card.protocol.select_on == "validation" and self.folder.best_path.exists()
+            if tested_best:
+                self.network.load_state_dict(checkpoint.load(self.folder.best_path).part("network"))
+            values["tested"] = "best" if tested_best else "last"
+            values["tested_step"] = self.best[1] if tested_best and self.best else self.step
+            values["test"] = self._metrics(to_device(self.task.split("test"), self.device))
+            if not all(math.isfinite(v) for v in values["test"].values()):
+                raise Diverged("the test loss is not finite")
+        baseline = self.card.baseline(self.card.metric, self.spec.task.params)
+        if baseline is not None:
+            held = first_held(self._series(self.card.metric), beats_baseline(self.card.metric, baseline))
+            if held is not None:
+                values["steps_to_baseline"], values["seconds_to_baseline"] = held
+        passes = self._passes_target()
+        if passes is not None and self.card.target is not None:
+            held = first_held(self._series(self.card.target.metric), passes)
+            if held is not None:
+                values["steps_to_target"], values["seconds_to_target"] = held
+        if self.best is not None:
+            values["best"], values["best_step"] = self.best
+        if self._window_rates:
+            values["steps_per_s"] = statistics.median(self._window_rates)
+        return Result(**values, peak_bytes=self._peak_bytes())
+
+    def _series(self, metric: str) -> list[tuple[int, float, float]]:
+        return [(e.step, e.train_s, e.metrics[metric]) for e in self.evaluations]
+
+    def _peak_bytes(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+    def _write_record(self, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
+        record = RunRecord(
+            spec=self.spec,
+            spec_hash=self.spec.spec_hash(),
+            status=status,
+            metric=self.card.metric,
+            baseline=self.card.baseline(self.card.metric, self.spec.task.params),
+            target=self.card.target_value(self.spec.task.params),
+            target_metric=self.card.target.metric if self.card.target else None,
+            card_sha256=self.card.sha256(),
+            selection=self.card.selection(),
+            parameters=self.parameters,
+            step=self.step,
+            train_s=self.train_s,
+            wall_s=self.wall_s,
+            started=self.started,
+            evaluations=self.evaluations,
+            result=result or Result(),
+            environment=self.environment,
+            resumed_at=self.resumed_at,
+            reference=self.origin,
+            error=error,
+        )
+        self.folder.write_record(record)
+        return record
+
+
+def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
+    """Return the newest checkpoint whose digest holds, or None where the run has no checkpoint at all.
+
+    Raises:
+        UserError: There are checkpoints, and all are damaged.
+    """
+    paths = folder.checkpoints()
+    problems = []
+    for path in paths:
+        try:
+            return checkpoint.load(path)
+        except UserError as error:
+            problems.append(str(error))
+            if reporter is not None:
+                reporter.note(f"{error} Falling back to the one before.")
+    if problems:
+        raise UserError("\n".join(problems))
+    return None
