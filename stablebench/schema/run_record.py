@@ -97,7 +97,7 @@ class RunRecord(Strict):
         result: What came out.
         environment: Where it ran; of the last sitting.
         resumed_at: Steps at which the run was taken up again.
-        reference: Where values of the spec came from, by dotted key.
+        origin: Where values of the spec came from, by dotted key.
         error: Why it failed or diverged.
     """
 
@@ -121,5 +121,5 @@ class RunRecord(Strict):
     result: Result = Result()
     environment: Environment
     resumed_at: list[int] = []
-    reference: dict[str, str] = {}
+    origin: dict[str, str] = {}
     error: str | None = None

@@ -92,8 +92,12 @@ class RunSpec(Strict):
     threads: Count = 1
 
     def spec_hash(self) -> str:
-        """Return 12 hexadecimal digits over all that can change the numbers but the seed."""
-        content = self.model_dump(mode="json", exclude={"seed": True, "train": {"checkpoint_every"}})
+        """Return 12 hexadecimal digits over all that can change the numbers but the seed.
+
+        A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run.
+        """
+        left_out = {"seed": True, "task": {"variant"}, "train": {"checkpoint_every"}}
+        content = self.model_dump(mode="json", exclude=left_out)
         if self.model.source is not None:  # where a user's file lies changes nothing
             content["model"]["name"] = self.model.label
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -78,7 +78,7 @@ def parse(text: str, name: str = "value") -> Document:
 def _refuse_depth(text: str, name: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        where = f"{name}:{event.start_mark.line + 1}"
+        where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise UserError(f"{where}: anchors and aliases are not read; write the value out.")
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):

@@ -104,4 +104,4 @@ def resolved_of(record: RunRecord, force: bool = False) -> Resolved:
             f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
             f"{card.version} now); --force goes on with the present one."
         )
-    return Resolved(record.spec, card, record.reference)
+    return Resolved(record.spec, card, record.origin)

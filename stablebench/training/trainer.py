@@ -90,7 +90,7 @@ class Trainer:
         """130 or 143 once a signal ended the run."""
         self._recent: deque[float] = deque(maxlen=_SPEED_WINDOW)
         self._window_rates: list[float] = []
-        self.curve = Curve(folder.curve_path, self._take_up(force))
+        self._curve_length = self._take_up(force)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -101,16 +101,16 @@ class Trainer:
             The record, as it was written.
         """
         sitting = time.perf_counter() - self.wall_s
-        last_loss = math.nan
+        self.curve = Curve(self.folder.curve_path, self._curve_length)
         self._write_record("running")
         try:
             with Interrupt() as interrupt:
                 while self.step < self.spec.train.steps and not self._target_holds():
-                    last_loss = self._update()
+                    loss = self._update()
                     self.wall_s = time.perf_counter() - sitting
                     if self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps:
                         self._evaluate()
-                    self._report(last_loss)
+                    self._report(loss)
                     if interrupt.signum is not None:
                         self._save()
                         self.exit_code = interrupt.exit_code
@@ -323,7 +323,7 @@ class Trainer:
             result=result or Result(),
             environment=self.environment,
             resumed_at=self.resumed_at,
-            reference=self.origin,
+            origin=self.origin,
             error=error,
         )
         self.folder.write_record(record)

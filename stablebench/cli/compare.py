@@ -1,0 +1,104 @@
+"""Run what a suite is missing, then print its leaderboard."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.output import Format
+
+if TYPE_CHECKING:
+    from stablebench.training.resolve import Resolved
+
+
+@run_options
+def compare(
+    options: RunOptions,
+    suite: Annotated[str | None, typer.Argument(help="The suite; `quick` unless said.", metavar="[SUITE]")] = None,
+    models: Annotated[str | None, typer.Option(help="Models, with commas between.", metavar="A,B")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Tasks or task/variant, with commas between.", metavar="A,B")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, metavar="N")] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads.", min=1)] = None,
+    no_run: Annotated[bool, typer.Option("--no-run", help="Only redraw: run nothing.")] = False,
+    check: Annotated[
+        Path | None, typer.Option(help="Hold the leaderboard against this one; exit code 5 if it got worse.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="What --check allows, relative: 0.1 is a tenth.", min=0)] = 0.1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the leaderboard as JSON here.")
+    ] = None,
+    fmt: Annotated[Format, typer.Option("--format", help="How the tables are printed.")] = "table",
+) -> None:
+    """Run what is missing of a suite, then print its leaderboard.
+
+    Cells that the run store has are not run again. Exit code 0 when every cell finished or diverged, 1 when one failed.
+    """
+    from stablebench import leaderboard
+    from stablebench.cli.output import json_text, print_json
+    from stablebench.cli.requests import named
+    from stablebench.errors import UserError
+    from stablebench.training.files import write_atomically
+    from stablebench.training.run_store import run_folder
+    from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+
+    if options.model or options.task or options.seed is not None or options.recipe:
+        raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
+    asked = OnTheSpot(_split(models), _split(tasks), seeds, options.T, named(options), dict(options.set))
+    name, resolved_suite = suite_of(suite, asked)
+    cells = cells_of(resolved_suite, asked)
+    baseline = leaderboard.read_baseline(check) if check is not None else None
+
+    code, failures = (0, []) if no_run else _run_missing(cells, options, workers)
+    if code:
+        raise typer.Exit(code)
+    folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
+    records = [folder.read_record() for folder in folders if folder.record_path.exists()]
+    document = leaderboard.document(name, records)
+    if output is not None:
+        write_atomically(output, json_text(document).encode())
+    if options.json:
+        print_json(document)
+    else:
+        print(leaderboard.render(document, fmt))
+    for line in failures:
+        typer.echo(line, err=True)
+    if baseline is not None:
+        regressions = leaderboard.check(document, baseline, margin)
+        for line in regressions:
+            typer.echo(f"regression: {line}", err=True)
+        if regressions:
+            raise typer.Exit(5)
+    raise typer.Exit(1 if failures else 0)
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _run_missing(cells: "list[Resolved]", options: RunOptions, workers: int | None) -> tuple[int, list[str]]:
+    """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
+    from stablebench.cli.cell_progress import CellProgress
+    from stablebench.training.cells import run_cells
+    from stablebench.training.run_store import run_folder
+    from stablebench.training.session import Options, ended_record
+
+    missing = [cell for cell in cells if ended_record(run_folder(options.runs_dir, cell.spec)) is None]
+    if not missing:
+        return 0, []
+    threads = max(cell.spec.threads for cell in missing)
+    count = workers or max(1, len(os.sched_getaffinity(0)) // threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
+    with CellProgress(missing, len(cells), options.quiet) as progress:
+        code = run_cells(
+            missing,
+            Options(options.runs_dir, options.data_dir),
+            count,
+            on_start=progress.start,
+            on_update=progress.update,
+            on_end=progress.end,
+        )
+    return code, progress.failures

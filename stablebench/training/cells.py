@@ -1,0 +1,162 @@
+"""Run many runs, each in a process of its own, several at once; a crash costs one of them."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from stablebench.errors import StablebenchError
+from stablebench.training.interrupt import Interrupt
+from stablebench.training.progress import Progress
+from stablebench.training.resolve import Resolved
+from stablebench.training.session import Options
+
+_UPDATE_S = 0.5
+"""Seconds between two reports of a cell to its parent."""
+
+
+@dataclass(frozen=True)
+class CellEnd:
+    """How a cell ended.
+
+    Args:
+        index: Which cell.
+        status: `finished`, `diverged`, `interrupted` or `failed`.
+        message: Why it failed, else what it scored.
+    """
+
+    index: int
+    status: str
+    message: str
+
+
+@dataclass
+class _Running:
+    index: int
+    process: BaseProcess
+    connection: Connection
+    end: CellEnd | None = None
+
+
+class _ToParent:
+    """A reporter that sends progress to the parent process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._sent = connection, 0.0
+
+    def start(self, title: str) -> None:
+        """Do nothing: the parent knows what it started."""
+
+    def update(self, progress: Progress) -> None:
+        """Send it if the last one is old enough."""
+        if time.monotonic() - self._sent >= _UPDATE_S:
+            self._sent = time.monotonic()
+            self._connection.send(progress)
+
+    def note(self, text: str) -> None:
+        """Send a line."""
+        self._connection.send(text)
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+def _run_cell(index: int, resolved: Resolved, options: Options, connection: Connection) -> None:
+    """Run one cell in this process and send how it ended."""
+    from stablebench.training.session import train
+
+    try:
+        outcome = train(resolved, options, _ToParent(connection))
+        record = outcome.record
+        scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
+        connection.send(CellEnd(index, record.status, record.error or f"test {scored}"))
+    except StablebenchError as error:
+        connection.send(CellEnd(index, "failed", str(error)))
+    except KeyboardInterrupt:
+        connection.send(CellEnd(index, "interrupted", "stopped at once"))
+    except Exception as error:
+        connection.send(CellEnd(index, "failed", f"{type(error).__name__}: {error}"))
+    finally:
+        connection.close()
+
+
+def run_cells(
+    cells: list[Resolved],
+    options: Options,
+    workers: int,
+    *,
+    on_start: Callable[[int], None],
+    on_update: Callable[[int, Progress | str], None],
+    on_end: Callable[[CellEnd], None],
+) -> int:
+    """Run cells, `workers` at a time; the next ones go on when one fails.
+
+    Args:
+        cells: The runs.
+        options: How they are run.
+        workers: Processes at once.
+        on_start: Called with the index of a cell that begins.
+        on_update: Called with an index and its progress, or a note of it.
+        on_end: Called with how a cell ended.
+
+    Returns:
+        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stablebench.training.trainer"])
+    waiting = deque(range(len(cells)))
+    running: dict[Any, _Running] = {}
+    told = False
+    with Interrupt() as interrupt:
+        while (waiting and interrupt.signum is None) or running:
+            while waiting and len(running) < workers and interrupt.signum is None:
+                index = waiting.popleft()
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_run_cell, args=(index, cells[index], options, sender))
+                process.start()
+                sender.close()
+                running[receiver] = _Running(index, process, receiver)
+                on_start(index)
+            for ready in wait(list(running), timeout=_UPDATE_S):
+                cell = running[ready]
+                if _receive(cell, on_update):
+                    continue
+                cell.process.join()
+                on_end(cell.end or CellEnd(cell.index, "failed", _death(cell.process.exitcode)))
+                del running[ready]
+            if interrupt.signum is not None and not told:
+                told = True
+                for cell in running.values():
+                    if cell.process.pid is not None and cell.process.is_alive():
+                        os.kill(cell.process.pid, signal.SIGTERM)
+    return 0 if interrupt.signum is None else interrupt.exit_code
+
+
+def _receive(cell: _Running, on_update: Callable[[int, Progress | str], None]) -> bool:
+    """Take one message of a cell; return whether more may come."""
+    try:
+        message = cell.connection.recv()
+    except EOFError:
+        return False
+    if isinstance(message, CellEnd):
+        cell.end = message
+    else:
+        on_update(cell.index, message)
+    return True
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was killed by {signal.Signals(-code).name}; a new run goes on from its checkpoint"
+    return f"its process ended with code {code}"
+
+
+def seeded(resolved: Resolved, seed: int) -> Resolved:
+    """Return the same run with another seed."""
+    return replace(resolved, spec=resolved.spec.model_copy(update={"seed": seed}))

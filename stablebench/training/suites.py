@@ -1,0 +1,74 @@
+"""From a suite to its cells: tasks x models x seeds, each resolved as `train` would resolve it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.training.cells import seeded
+from stablebench.training.resolve import Request, Resolved, resolve
+
+
+@dataclass(frozen=True)
+class OnTheSpot:
+    """What the command line says in place of a suite, or on top of one.
+
+    Args:
+        models: Models; None for the suite's.
+        tasks: Tasks, `task` or `task/variant`; None for the suite's.
+        seeds: Number of seeds, 0 ... n - 1; None for the suite's.
+        T: Length of every task.
+        options: Named options, by key of the run spec.
+        settings: `--set` values.
+    """
+
+    models: list[str] | None = None
+    tasks: list[str] | None = None
+    seeds: int | None = None
+    T: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
+    """Return the suite to run and its name: a registered one, or one made on the spot from models and tasks.
+
+    Raises:
+        UserError: There is no such suite, or tasks are named without models.
+    """
+    if name is None and asked.models is not None and asked.tasks is not None:
+        made = Suite(
+            summary="made on the spot",
+            tasks=[SuiteTask(task=task) for task in asked.tasks],
+            models=asked.models,
+            seeds=list(range(asked.seeds or 1)),
+        )
+        return "on the spot", made
+    if name is None and asked.tasks is not None:
+        raise UserError("--tasks: name the models as well, with --models a,b.")
+    suite = registry.suite(name or "quick")
+    changed: dict[str, Any] = {}
+    if asked.models is not None:
+        changed |= {"models": asked.models, "sets": {m: s for m, s in suite.sets.items() if m in asked.models}}
+    if asked.tasks is not None:
+        changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
+    if asked.seeds is not None:
+        changed["seeds"] = list(range(asked.seeds))
+    return name or "quick", suite.model_copy(update=changed)
+
+
+def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
+    """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
+
+    Raises:
+        UserError: A cell cannot be resolved.
+    """
+    cells = []
+    for task in suite.tasks:
+        for model in task.models or suite.models:
+            settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {}) | asked.settings
+            request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
+            resolved = resolve(request)
+            cells += [seeded(resolved, seed) for seed in suite.seeds]
+    return cells

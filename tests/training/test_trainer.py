@@ -1,0 +1,175 @@
+"""A run, an interrupted run, a diverging run: what they leave behind."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from stablebench.errors import UserError
+from stablebench.training import checkpoint
+from stablebench.training.progress import Progress, Silent
+from stablebench.training.resolve import Request, Resolved, resolve
+from stablebench.training.run_store import RunFolder, read_curve
+from stablebench.training.session import Options, train
+from stablebench.training.trainer import Trainer
+
+STEPS = 40
+
+
+def small(model: str = "rnn", /, **settings: object) -> Resolved:
+    options = {"model.hidden": 8, "train.steps": STEPS, "train.batch_size": 4, "train.eval_every": 10}
+    every = {"train.checkpoint_every": 15, "task.S": 2, "optim.name": "adam"} | settings
+    return resolve(Request(model, "copy", T=5, options=options, settings=every))
+
+
+class InterruptAt(Silent):
+    """Sends this process a signal when a run reaches a step."""
+
+    def __init__(self, step: int, signum: int) -> None:
+        self.step, self.signum = step, signum
+
+    def update(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            os.kill(os.getpid(), self.signum)
+
+
+def curve_without_times(folder: RunFolder) -> list[dict[str, object]]:
+    return [{k: v for k, v in line.items() if k != "wall_s"} for line in read_curve(folder.curve_path)]
+
+
+def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder.checkpoints()[0]).tensors
+
+
+def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
+    outcome = train(small(), Options(tmp_path), Silent())
+    record = json.loads(outcome.folder.record_path.read_text())
+    assert (record["status"], record["step"], outcome.exit_code) == ("finished", STEPS, 0)
+    assert set(record["result"]["test"]) == {"loss", "accuracy"}
+    assert [e["step"] for e in record["evaluations"]] == [10, 20, 30, 40]
+    lines = list(read_curve(outcome.folder.curve_path))
+    assert [line["step"] for line in lines if line["split"] == "train"] == [10, 20, 30, 40]
+    assert [path.name for path in outcome.folder.checkpoints()] == ["step-40.safetensors", "step-30.safetensors"]
+    assert outcome.folder.path == tmp_path / "copy" / "rnn" / f"{record['spec_hash']}-s0"
+
+
+def test_a_finished_run_is_not_run_again_unless_asked(tmp_path: Path) -> None:
+    first = train(small(), Options(tmp_path), Silent())
+    again = train(small(), Options(tmp_path), Silent())
+    assert not again.ran and again.record == first.record
+    beside = train(small(), Options(tmp_path, rerun=True), Silent())
+    assert beside.ran and beside.folder.path.name == f"{first.folder.path.name}-r2"
+    for name, tensor in final_tensors(first.folder).items():
+        assert torch.equal(tensor, final_tensors(beside.folder)[name]), name
+
+
+@pytest.mark.parametrize("stops", [(1,), (10,), (7, 15, 39)])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    whole = train(small(), Options(tmp_path / "whole"), Silent())
+    for step in stops:
+        outcome = train(small(), Options(tmp_path / "cut"), InterruptAt(step, signal.SIGINT))
+        assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (130, "interrupted", step)
+    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    assert resumed.record.resumed_at == list(stops)
+    expected = final_tensors(whole.folder)
+    assert set(final_tensors(resumed.folder)) == set(expected)
+    for name, tensor in final_tensors(resumed.folder).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert curve_without_times(resumed.folder) == curve_without_times(whole.folder)
+    assert resumed.record.result.test == whole.record.result.test
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_cuts_the_curve(tmp_path: Path) -> None:
+    class KillAt(Silent):
+        def update(self, progress: Progress) -> None:
+            if progress.step == 35:
+                raise RuntimeError("killed")
+
+    whole = train(small(), Options(tmp_path / "whole"), Silent())
+    with pytest.raises(RuntimeError, match="killed"):
+        train(small(), Options(tmp_path / "cut"), KillAt())
+    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    assert resumed.record.resumed_at == [30]
+    assert curve_without_times(resumed.folder) == curve_without_times(whole.folder)
+
+
+def test_terminate_ends_with_143(tmp_path: Path) -> None:
+    outcome = train(small(), Options(tmp_path), InterruptAt(3, signal.SIGTERM))
+    assert (outcome.exit_code, outcome.record.step) == (143, 3)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    whole = train(small(), Options(tmp_path / "whole"), Silent())
+    outcome = train(small(), Options(tmp_path / "cut"), InterruptAt(33, signal.SIGINT))
+    newest = outcome.folder.checkpoints()[0]
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1
+    newest.write_bytes(content)
+    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    assert resumed.record.resumed_at == [30]
+    for name, tensor in final_tensors(resumed.folder).items():
+        assert torch.equal(tensor, final_tensors(whole.folder)[name]), name
+
+
+def test_divergence_is_a_result_with_its_step(tmp_path: Path) -> None:
+    resolved = small("rnn", **{"optim.name": "sgd", "optim.lr": 1e30, "model.activation": "identity"})
+    outcome = train(resolved, Options(tmp_path), Silent())
+    assert (outcome.record.status, outcome.exit_code) == ("diverged", 3)
+    assert (
+        (outcome.record.step < STEPS and "nan" in (outcome.record.error or "")) or "inf" in (outcome.record.error or "")
+    )
+    assert outcome.record.result.test is None
+    json.loads(outcome.folder.record_path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the record"))
+
+
+def test_resuming_elsewhere_is_refused_without_force(tmp_path: Path) -> None:
+    train(small(), Options(tmp_path), InterruptAt(5, signal.SIGINT))
+    folder = next(iter(tmp_path.glob("*/*/*/record.json"))).parent
+    path = RunFolder(folder).checkpoints()[0]
+    found = checkpoint.load(path)
+    found.state["environment"]["versions"]["torch"] = "1.0"
+    checkpoint.save(path, found)
+    with pytest.raises(UserError, match=r"would not give the same numbers.*1\.0"):
+        train(small(), Options(tmp_path), Silent())
+    assert train(small(), Options(tmp_path, force=True), Silent()).record.status == "finished"
+
+
+def test_a_run_stops_early_when_the_target_holds(tmp_path: Path) -> None:
+    resolved = small(**{"train.stop_at_target": 2})
+    assert resolved.card.target is not None
+    easy = resolved.card.model_copy(update={"target": resolved.card.target.model_copy(update={"value": 0.0})})
+    outcome = train(replace(resolved, card=easy), Options(tmp_path), Silent())
+    assert (outcome.record.status, outcome.record.step) == ("finished", 20)
+
+
+def test_seed_decides_weights_and_data_and_the_global_generator_does_not(tmp_path: Path) -> None:
+    def weights(seed: int, name: str) -> torch.Tensor:
+        torch.manual_seed(len(name))
+        run = small()
+        run = replace(run, spec=run.spec.model_copy(update={"seed": seed}))
+        outcome = train(run, Options(tmp_path / name), Silent())
+        return final_tensors(outcome.folder)["network.head.weight"]
+
+    assert torch.equal(weights(3, "a"), weights(3, "bbbbb"))
+    assert not torch.equal(weights(3, "a"), weights(4, "c"))
+
+
+def test_another_process_in_the_folder_is_refused(tmp_path: Path) -> None:
+    resolved = small()
+    outcome = train(resolved, Options(tmp_path), InterruptAt(2, signal.SIGINT))
+    with outcome.folder.lock(), pytest.raises(Exception, match="another process is running this run"):
+        train(resolved, Options(tmp_path), Silent())
+
+
+def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
+    resolved = small("rnn", **{"optim.name": "sgd", "optim.clip_norm": 1e-3, "optim.lr": 1.0})
+    folder = RunFolder(tmp_path)
+    trainer = Trainer(resolved, folder, data_dir=None, reporter=Silent())
+    before = [p.detach().clone() for p in trainer.updater.parameters]
+    trainer._update()
+    moved = sum((p.detach() - b).square().sum() for p, b in zip(trainer.updater.parameters, before, strict=True))
+    assert torch.as_tensor(moved).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
