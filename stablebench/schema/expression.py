@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 MAX_LENGTH = 200
-_MAX_TERMS = 10_000_000
+_MAX_TERMS = 1_000_000
 _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -34,11 +34,20 @@ def kth_highest_mode(alphabet: float, k: float, length: float) -> float:
     if not 1 <= top <= n or alphabet < 1 or alphabet * top > _MAX_TERMS:
         raise ValueError(f"`kth_highest_mode` needs 1 <= k <= length and alphabet * k <= {_MAX_TERMS:,}.")
 
-    def below(v: int) -> float:
-        p = (alphabet - v) / alphabet
-        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(top))
+    def fewer_than_k(p: float) -> float:
+        return sum(
+            math.exp(
+                math.lgamma(n + 1)  # the binomial coefficient in logarithms: at once, however large n
+                - math.lgamma(i + 1)
+                - math.lgamma(n - i + 1)
+                + i * math.log(p)
+                + (n - i) * math.log1p(-p)
+            )
+            for i in range(top)
+        )
 
-    cumulative = [below(v) for v in range(int(alphabet) + 1)]
+    between = [fewer_than_k((alphabet - v) / alphabet) for v in range(1, int(alphabet))]
+    cumulative = [0.0, *between, 1.0]  # below 0, ..., below alphabet
     return max(b - a for a, b in pairwise(cumulative))
 
 
@@ -85,13 +94,9 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> float:
             return float(names[name])
         case ast.Name(id=name):
             raise ValueError(f"`{name}` is no numeric parameter of the task; there are {', '.join(names) or 'none'}.")
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in MAX_LENGTH = 200
-_MAX_TERMS = 10_000_000
-_OPERATORS:
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(operand, names))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in MAX_LENGTH = 200
-_MAX_TERMS = 10_000_000
-_OPERATORS:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, names), _value(right, names))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](*(_value(argument, names) for argument in args))
