@@ -102,8 +102,8 @@ class Recipe(Strict):
         """
 
         def distance(part: "Recipe | RecipeVariant") -> tuple[float, float, bool]:
-            when = part.when
-            return (_log_ratio(when.length, length), _log_ratio(when.hidden, hidden), when.variant is None)
+            when, width = part.when, part.when.hidden or part.hidden or self.hidden
+            return (_log_ratio(when.length, length), _log_ratio(width, hidden), when.variant is None)
 
         fitting = [v for v in self.variants if v.when.variant in (None, variant)]
         return min([self, *fitting], key=distance)

@@ -1,0 +1,79 @@
+"""Cells run in processes of their own; one that dies costs itself alone."""
+
+import os
+import signal
+from pathlib import Path
+
+from stablebench.training.cells import CellEnd, run_cells, seeded
+from stablebench.training.progress import Progress
+from stablebench.training.resolve import Request, Resolved, resolve
+from stablebench.training.run_store import run_folder
+from stablebench.training.session import Options
+
+
+def cells(*seeds: int, steps: int = 20) -> list[Resolved]:
+    settings = {"task.S": 2, "train.eval_every": 10, "train.batch_size": 4, "model.hidden": 4, "train.steps": steps}
+    run = resolve(Request("rnn", "copy", T=5, settings=settings))
+    return [seeded(run, seed) for seed in seeds]
+
+
+def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, dict[int, CellEnd]]:
+    ends: dict[int, CellEnd] = {}
+
+    def ended(end: CellEnd) -> None:
+        ends[end.index] = end
+
+    quiet = {"on_start": lambda index: None, "on_update": lambda index, message: None}
+    return run_cells(asked, Options(runs_dir), workers, on_end=ended, **quiet), ends
+
+
+def test_every_cell_ends_with_its_record(tmp_path: Path) -> None:
+    code, ends = run(cells(0, 1, 2), tmp_path)
+    assert code == 0 and {end.status for end in ends.values()} == {"finished"}
+    for cell in cells(0, 1, 2):
+        assert run_folder(tmp_path, cell.spec).read_record().spec.seed == cell.spec.seed
+
+
+def test_a_failing_cell_leaves_the_others_alone(tmp_path: Path) -> None:
+    broken = cells(0, 1)
+    run_folder(tmp_path, broken[0].spec).path.mkdir(parents=True)
+    (run_folder(tmp_path, broken[0].spec).path / "record.json").write_text("{")
+    _, ends = run(broken, tmp_path)
+    assert (ends[0].status, ends[1].status) == ("failed", "finished")
+    assert "record.json" in ends[0].message
+
+
+def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> None:
+    asked = cells(0, steps=100_000)
+    ends: list[CellEnd] = []
+
+    def kill(index: int, message: Progress | str) -> None:
+        for path in Path("/proc").glob("[0-9]*"):  # the cell is the only process that holds the folder's lock file
+            try:
+                held = [os.readlink(link) for link in (path / "fd").iterdir()]
+            except OSError:
+                continue
+            if any(name.startswith(str(tmp_path)) and name.endswith(".lock") for name in held):
+                os.kill(int(path.name), signal.SIGKILL)
+
+    code = run_cells(asked, Options(tmp_path), 1, on_start=lambda index: None, on_update=kill, on_end=ends.append)
+    assert code == 0
+    assert (ends[0].status, "SIGKILL" in ends[0].message) == ("failed", True)
+
+
+def test_a_signal_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None:
+    asked = cells(0, 1, 2, steps=100_000)
+    signalled: list[int] = []
+
+    def interrupt(index: int, message: Progress | str) -> None:
+        if not signalled:
+            signalled.append(index)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    ends: list[CellEnd] = []
+    code = run_cells(asked, Options(tmp_path), 2, on_start=lambda index: None, on_update=interrupt, on_end=ends.append)
+    assert code == 130
+    assert {end.status for end in ends} == {"interrupted"} and len(ends) == 2
+    for end in ends:
+        folder = run_folder(tmp_path, asked[end.index].spec)
+        assert folder.checkpoints() and folder.read_record().status == "interrupted"

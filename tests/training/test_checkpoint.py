@@ -1,0 +1,64 @@
+"""Checkpoints: written whole, read whole or refused."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from stablebench.errors import StablebenchError, UserError
+from stablebench.training import checkpoint, files
+from stablebench.training.checkpoint import Checkpoint
+
+
+def example() -> Checkpoint:
+    tensors = {"network.w": torch.arange(12.0).reshape(3, 4).T, "random.cpu": torch.get_rng_state()}
+    return Checkpoint({**tensors, "optimiser.0.0.step": torch.tensor(3.0)}, {"step": 3, "note": "ü", "best": None})
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "step-3.safetensors"
+    checkpoint.save(path, example())
+    loaded = checkpoint.load(path)
+    assert loaded.state == example().state and loaded.step == 3
+    assert torch.equal(loaded.part("network")["w"], example().tensors["network.w"])
+    assert [p.name for p in path.parent.iterdir()] == ["step-3.safetensors"]
+
+
+def test_no_mutation_loads_silently(tmp_path: Path) -> None:
+    path = tmp_path / "step-3.safetensors"
+    checkpoint.save(path, example())
+    whole, rng = path.read_bytes(), random.Random(0)
+    expected = checkpoint.load(path)
+    for _ in range(300):
+        content = bytearray(whole)
+        if rng.random() < 0.5:
+            content = content[: rng.randrange(len(content))]
+        else:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        try:
+            loaded = checkpoint.load(path)
+        except UserError:
+            continue
+        # Only bytes without meaning, the header's padding, may change unnoticed.
+        assert loaded.state == expected.state
+        assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in expected.tensors.items())
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such checkpoint"):
+        checkpoint.load(tmp_path / "none.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    files.write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StablebenchError, match=r"record\.json: 3 bytes cannot be written \(No space left on device\)"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

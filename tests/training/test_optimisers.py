@@ -1,0 +1,89 @@
+"""Parameter groups get their own rate and rule; the rate is a function of the step."""
+
+import pytest
+import torch
+from torch import nn
+
+from stablebench.errors import UserError
+from stablebench.models.base import ParameterGroup
+from stablebench.schema.optim import OptimSpec
+from stablebench.training.optimisers import Updater
+
+
+def groups(*names: str) -> list[ParameterGroup]:
+    return [ParameterGroup(name, [nn.Parameter(torch.ones(2))]) for name in names]
+
+
+def spec(**values: object) -> OptimSpec:
+    return OptimSpec.model_validate(values)
+
+
+def moved(updater: Updater, step: int) -> list[float]:
+    before = [p.detach().clone() for p in updater.parameters]
+    for p in updater.parameters:
+        p.grad = torch.ones_like(p)
+    updater.update(step)
+    return [(b - p.detach())[0].item() for b, p in zip(before, updater.parameters, strict=True)]
+
+
+def test_a_group_has_its_own_rate() -> None:
+    updater = Updater(groups("main", "orthogonal"), spec(name="sgd", lr=0.5, groups={"orthogonal": {"lr": 0.1}}), None)
+    assert moved(updater, 0) == pytest.approx([0.5, 0.1])
+
+
+def test_weight_decay_of_one_group_leaves_the_other_alone() -> None:
+    updater = Updater(groups("main", "lower"), spec(name="sgd", lr=1.0, groups={"lower": {"weight_decay": 0.5}}), None)
+    assert moved(updater, 0) == pytest.approx([1.0, 1.5])
+
+
+@pytest.mark.parametrize(("unit", "drop"), [("steps", 2), ("epochs", 14)])
+def test_the_rate_drops_where_the_schedule_says(unit: str, drop: int) -> None:
+    schedule = {"at": [2], "unit": unit, "factor": 0.1}
+    updater = Updater(groups("main"), spec(name="sgd", lr=1.0, schedule=schedule), 7)
+    assert moved(updater, drop - 1) == pytest.approx([1.0])
+    assert moved(updater, drop) == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cls"),
+    [
+        ("adam", {"betas": [0.5, 0.9]}, torch.optim.Adam),
+        ("rmsprop", {"alpha": 0.9, "momentum": 0.1}, torch.optim.RMSprop),
+        ("adagrad", {"eps": 1e-8}, torch.optim.Adagrad),
+        ("sgd", {"momentum": 0.9, "nesterov": True}, torch.optim.SGD),
+    ],
+)
+def test_updates_are_those_of_torch(name: str, options: dict[str, object], cls: type[torch.optim.Optimizer]) -> None:
+    ours = Updater(groups("main"), spec(name=name, lr=0.1, **options), None)
+    theirs = nn.Parameter(torch.ones(2))
+    if "betas" in options:
+        options = options | {"betas": tuple(options["betas"])}  # pyright: ignore[reportArgumentType]
+    optimiser = cls([theirs], lr=0.1, **options)  # pyright: ignore[reportCallIssue]
+    for step in range(3):
+        moved(ours, step)
+        theirs.grad = torch.ones_like(theirs)
+        optimiser.step()
+    assert torch.equal(ours.parameters[0], theirs)
+
+
+def test_the_state_comes_back() -> None:
+    first, second = (Updater(groups("main", "orthogonal"), spec(name="adam"), None) for _ in range(2))
+    moved(first, 0)
+    second.load({k: v.clone() for k, v in first.tensors().items()})
+    for p, q in zip(first.parameters, second.parameters, strict=True):
+        q.data.copy_(p.data)
+    assert moved(first, 1) == moved(second, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"groups": {"ortogonal": {"lr": 0.1}}}, "no such parameter group. Did you mean orthogonal?"),
+        ({"name": "adam", "momentum": 0.9}, "adam has no such option"),
+        ({"name": "sgd", "nesterov": True}, "needs a `momentum` above 0"),
+        ({"name": "sgd", "groups": {"main": {"betas": [0.1, 0.2]}}}, "sgd has no such option"),
+    ],
+)
+def test_misfits_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Updater(groups("main", "orthogonal"), spec(**values), None)
