@@ -9,9 +9,9 @@ import stablebench
 
 ROOT = Path(stablebench.__file__).parent
 LAYERS = [
-    ["errors", "resources", "metrics"],
+    ["errors", "resources"],
     ["schema", "registry"],
-    ["models", "engines", "data", "convergence"],
+    ["models", "engines", "data", "metrics", "convergence"],
     ["probes", "training", "checks"],
     ["leaderboard", "stats", "report"],
     ["cli", "__main__"],
