@@ -1,0 +1,175 @@
+r"""Orthogonal matrices that several models are built from: drawn once, or parametrised and trained.
+
+    random_orthogonal    Q of the QR decomposition of a matrix with U(-1, 1) entries: roaRNN's O
+    PackedRotations      P_1 P_2 ... P_r, each P_k a packing of floor(n/2) disjoint Givens rotations: DizzyRNN
+    SkewExponential      expm(A), A skew: expRNN, nnRNN; and the starts of A by angles of 2 x 2 blocks
+
+Their matrices are orthogonal up to rounding whatever the parameters are. Asserted in tests/models/test_orthogonal.py.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from stablebench.errors import UserError
+
+BlockInit = Literal["henaff", "cayley"]
+
+
+def random_orthogonal(n: int, rng: torch.Generator) -> Tensor:
+    """Return the orthogonal factor of the QR decomposition of a matrix with U(-1, 1) entries, (n, n).
+
+    Signs are left as the decomposition gives them, so the matrix is not Haar distributed (Ceni, section II-C). It is
+    computed in float64 for either precision, so that both get the same matrix.
+
+    Args:
+        n: Its size.
+        rng: Source of randomness.
+    """
+    entries = torch.rand(n, n, generator=rng, dtype=torch.float64) * 2 - 1
+    return torch.linalg.qr(entries).Q.to(torch.get_default_dtype())
+
+
+def round_robin(n: int, rounds: int) -> Tensor:
+    """Return pairings of n coordinates in the circle method's order, (rounds, floor(n/2), 2), the smaller one first.
+
+    One coordinate stays, the others move on by one place a round, and opposite places are a pair. All n - 1 rounds (n
+    for odd n, where each round leaves out another coordinate) pair every two coordinates exactly once.
+
+    Args:
+        n: Number of coordinates, >= 2.
+        rounds: 1 to n - 1, to n for odd n.
+    """
+    places = n + n % 2  # odd n: whoever meets the empty place is left out
+    moving = torch.arange(1, places)
+    order = torch.stack([torch.cat([torch.zeros(1, dtype=torch.long), moving.roll(k)]) for k in range(rounds)])
+    pairs = torch.stack([order[:, : places // 2], order.flip(1)[:, : places // 2]], dim=2)
+    return pairs[pairs.amax(dim=2) < n].view(rounds, n // 2, 2).sort(dim=2).values
+
+
+class PackedRotations(nn.Module):
+    r"""The orthogonal matrix Q = P_1 P_2 ... P_r of packed Givens rotations in round-robin order.
+
+    P_k turns each pair a < b of round k by its own angle theta: with y = P_k x,
+
+        y_a =  cos(theta) x_a + sin(theta) x_b
+        y_b = -sin(theta) x_a + cos(theta) x_b
+
+    Args:
+        n: Size of Q, >= 2.
+        rotations: r, at most n - 1 (n for odd n); by default all, and then every two coordinates are turned once.
+        angle_range: The angles start uniform in [-angle_range, angle_range], in radians.
+    """
+
+    first: Tensor
+    second: Tensor
+    partner: Tensor
+
+    def __init__(self, n: int, rotations: int | None = None, angle_range: float = math.pi) -> None:
+        super().__init__()
+        most = n - 1 + n % 2
+        if n < 2:
+            raise UserError(f"`hidden` must be >= 2 (a rotation turns two coordinates), got {n}.")
+        rotations = most if rotations is None else rotations
+        if not 1 <= rotations <= most:
+            raise UserError(
+                f"`rotations` must be in 1 ... {most} for a width of {n} (then every two coordinates have met), "
+                f"got {rotations}."
+            )
+        self.angles = nn.Parameter(torch.empty(rotations, n // 2).uniform_(-angle_range, angle_range))
+        first, second = round_robin(n, rotations).unbind(2)
+        partner = torch.arange(n).repeat(rotations, 1).scatter(1, first, second).scatter(1, second, first)
+        for name, indices in (("first", first), ("second", second), ("partner", partner)):
+            self.register_buffer(name, indices.contiguous(), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return Q, (n, n)."""
+        product: Tensor = _RotationProduct.apply(self.angles, self.first, self.second, self.partner)  # pyright: ignore
+        return product
+
+
+class _RotationProduct(torch.autograd.Function):
+    """P_1 ... P_r from its angles in O(r n^2) operations and O(n^2) memory, forward and backward.
+
+    Backward undoes one packed rotation after the other, M_{k+1} = P_k^T M_k, instead of keeping all r of them. With
+    M_k = P_k ... P_r and G_k = dL/dM_k = P_{k-1}^T ... P_1^T dL/dQ, the derivative in the angle of the pair (a, b) of
+    round k is G_a . M_b - G_b . M_a, rows of G_k and M_k, because dy_a = y_b dtheta and dy_b = -y_a dtheta.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, angles: Tensor, first: Tensor, second: Tensor, partner: Tensor) -> Tensor:
+        r, n = partner.shape
+        cos, sin = angles.cos(), angles.sin()
+        c = angles.new_ones(r, n).scatter(1, first, cos).scatter(1, second, cos).unsqueeze(2)
+        s = angles.new_zeros(r, n).scatter(1, first, sin).scatter(1, second, -sin).unsqueeze(2)
+        product = torch.eye(n, dtype=angles.dtype, device=angles.device)
+        for c_k, s_k, partner_k in reversed(list(zip(c.unbind(), s.unbind(), partner.unbind(), strict=True))):
+            product = torch.addcmul(c_k * product, s_k, product.index_select(0, partner_k))
+        ctx.save_for_backward(c, s, first, second, partner, product)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        c, s, first, second, partner, product = ctx.saved_tensors
+        n = len(product)
+        both = torch.cat([grad, product], dim=1)  # G_k and M_k side by side, turned back together
+        products = []
+        for c_k, s_k, partner_k in zip(c.unbind(), s.unbind(), partner.unbind(), strict=True):
+            swapped = both.index_select(0, partner_k)
+            products.append((both[:, :n] * swapped[:, n:]).sum(1))
+            both = torch.addcmul(c_k * both, s_k, swapped, value=-1)
+        rows = torch.stack(products)
+        return rows.gather(1, first) - rows.gather(1, second), None, None, None
+
+
+class SkewExponential(nn.Module):
+    r"""The orthogonal matrix expm(A) of a skew-symmetric A, det = 1.
+
+    Only the n (n - 1) / 2 entries above the diagonal of A are parameters, so an optimiser's update, its moments and
+    the number of parameters are those of the free entries.
+
+    Args:
+        n: Size of A.
+        angles: A starts block-diagonal, blocks [[0, t], [-t, 0]] with these angles t in radians, (floor(n/2)).
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, n: int, angles: Tensor) -> None:
+        super().__init__()
+        self.n = n
+        rows, columns = torch.triu_indices(n, n, offset=1)
+        start = torch.zeros(n, n, dtype=angles.dtype)
+        even = torch.arange(0, n - 1, 2)
+        start[even, even + 1] = angles
+        self.upper = nn.Parameter(start[rows, columns])
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+
+    def skew(self) -> Tensor:
+        """Return A, (n, n)."""
+        upper = self.upper.new_zeros(self.n, self.n).index_put((self.rows, self.columns), self.upper)
+        return upper - upper.T
+
+    def forward(self) -> Tensor:
+        """Return expm(A), (n, n)."""
+        return torch.matrix_exp(self.skew())
+
+
+def block_angles(init: BlockInit, count: int) -> Tensor:
+    """Draw the angles of 2 x 2 blocks that a skew matrix starts from, (count), in radians.
+
+    Args:
+        init: `henaff`: U(-pi, pi) (Henaff, Szlam & LeCun 2016). `cayley`: tan(t/2) = sqrt((1 - cos t) / (1 + cos t))
+            with t ~ U(0, pi/2) (Helfrich, Willmott & Ye 2018), taken for the angle itself as in expRNN, so in [0, 1).
+        count: Number of blocks.
+    """
+    if init == "henaff":
+        return torch.empty(count).uniform_(-math.pi, math.pi)
+    t = torch.empty(count).uniform_(0, math.pi / 2)
+    return torch.sqrt((1 - t.cos()) / (1 + t.cos()))
