@@ -1,0 +1,109 @@
+r"""roaRNN: a convex combination of an Elman step and a fixed random rotation of the state.
+
+Equation (19 of the paper), alpha = rho / horizon:
+
+    h_t = alpha * phi(W h_{t-1} + b + V x_t) + (1 - alpha) * O h_{t-1}
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W, O (hidden, hidden), V (hidden, in), b (hidden).
+Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4). O orthogonal and never trained:
+    Q of the QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random permutation
+    (appendix C); or the identity (`eyernn`). Stacked layers share one O (appendix C, strategy II).
+Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2 and alpha (1 + r s) <= 1, all singular
+    values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
+    tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
+    lower end exp(-rho (1 + r s)) is only the limit for a long chain, and a finite one falls below it (asserted too).
+Reference: Ceni. Random Orthogonal Additive Filters: A Solution to the Vanishing/Exploding Gradient of Deep Neural
+    Networks. IEEE TNNLS 2025. https://arxiv.org/abs/2210.01245
+Differs from the paper: one denominator, `horizon` = the T steps of the chain. Adding and psMNIST have rho / T as here.
+    Copy has rho / (L + S) where T = L + 2 S: take rho (L + 2 S) / (L + S). The theory has rho / (L - 1) for L states,
+    so N = L - 1 Jacobians: take rho T / (T - 1). O = permutation is applied as a matrix, so it is no faster.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError
+from stablebench.models.activations import activation
+from stablebench.models.base import RecurrentModel, State, own_generator
+from stablebench.models.orthogonal import random_orthogonal
+from stablebench.registry import register_model
+from stablebench.schema.strict import Count, Positive
+
+
+@register_model
+class RoaRNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        horizon: Steps of the chain that the model is trained on.
+        rho: alpha = rho / horizon, 0 < rho <= horizon; at rho = horizon the model is the Elman network.
+        activation: phi.
+        init: What W, V, b and the readout are drawn from.
+        orthogonal: What O is.
+    """
+
+    O: Tensor  # noqa: E741 - the paper's name
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        horizon: Count,
+        rho: Positive = 1.0,
+        activation: Literal["relu", "tanh"] = "relu",
+        init: Literal["normal", "uniform"] = "normal",
+        orthogonal: Literal["dense", "permutation", "identity"] = "dense",
+    ) -> None:
+        super().__init__(in_features, hidden)
+        if rho > horizon:
+            raise UserError(f"`rho` must be <= {horizon}, the steps of the chain (alpha = rho / horizon), got {rho}.")
+        self.alpha = rho / horizon
+        self.activation: Literal["relu", "tanh"] = activation
+        self.init = init
+        self.orthogonal = orthogonal
+        self.W = nn.Parameter(torch.empty(hidden, hidden))
+        self.V = nn.Parameter(torch.empty(hidden, in_features))
+        self.b = nn.Parameter(torch.empty(hidden))
+        for parameter in (self.W, self.V, self.b):
+            self._initialise(parameter)
+        rng = own_generator("O")
+        if orthogonal == "dense":
+            fixed = random_orthogonal(hidden, rng)
+        elif orthogonal == "permutation":
+            fixed = torch.eye(hidden)[torch.randperm(hidden, generator=rng)]
+        else:
+            fixed = torch.eye(hidden)
+        self.register_buffer("O", fixed)
+
+    def _initialise(self, tensor: Tensor) -> None:
+        if self.init == "normal":
+            nn.init.normal_(tensor)
+        else:
+            nn.init.uniform_(tensor, -1, 1)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw weights and bias like the other parameters (section IV: W_o and b_o too)."""
+        self._initialise(readout.weight)
+        self._initialise(readout.bias)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t + b, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def transition(self) -> tuple[Tensor, ...]:
+        """Return W and, unless O is the identity, (1 - alpha) O, both transposed for states in rows."""
+        if self.orthogonal == "identity":
+            return (self.W.T,)
+        return self.W.T, (1 - self.alpha) * self.O.T
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W = transition[0]
+        kept = (1 - self.alpha) * h if self.orthogonal == "identity" else h @ transition[1]
+        return (self.alpha * activation(self.activation, drive + h @ W) + kept,)
