@@ -1,0 +1,136 @@
+r"""DizzyRNN: rotations and absolute values, so that the norm of the backpropagated gradient never changes.
+
+Equation (section 4.4 of the paper; section 5.1 with `singular_values`):
+
+    h_t = f(W_h h_{t-1} + W_x x_t + b)         f = abs
+    W_h = P_1 P_2 ... P_r                      or  U diag(sigma) V^T, U and V each such a product
+
+    Each P_k packs floor(hidden/2) Givens rotations of disjoint pairs a < b, in round-robin order:
+    y_a = cos(theta) x_a + sin(theta) x_b,  y_b = -sin(theta) x_a + cos(theta) x_b.
+    W_x is dense, or of the form of W_h (`input_map` rotations, needs in = hidden).
+    Penalty with `singular_values`: lambda/2 * sum over all such maps of ||sigma - 1||^2, summed over stacked layers.
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W_h (hidden, hidden), W_x (hidden, in), b, sigma (hidden),
+    theta (r, floor(hidden/2)).
+Init: theta ~ U(-pi, pi), the whole circle as in the authors' code (the paper does not say), W_x ~ N(0, 1/hidden) as
+    their N(0, 1/sqrt n) read as a standard deviation, b = 0, sigma = 1.
+Stability claim: ||dL/dh_t|| = ||dL/dh_{t-1}|| for a loss on the last state (theorem 3), and = ||dL/dx_t|| with
+    rotations as input map (theorem 4), wherever no pre-activation is exactly 0, the derivative of abs being 0 there
+    (a blank input at the zero state with b = 0). False for relu. Asserted in tests/models/test_dizzy.py.
+Reference: Dorobantu, Stromhaug, Renteria. DizzyRNN: Reparameterizing Recurrent Neural Networks for Norm-Preserving
+    Backpropagation. 2016. https://arxiv.org/abs/1612.04035
+Differs from the paper: odd hidden sizes (each P_k leaves one coordinate as it is, hidden rounds reach all pairs). The
+    text has Q_1 ... Q_n beside Q_1 ... Q_{n-1}; n - 1 exist. The authors' code averages the penalty and puts sigma
+    half-way into one product; here it is the text's sum and U diag(sigma) V^T.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError
+from stablebench.models.activations import Activation, activation
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.orthogonal import PackedRotations
+from stablebench.registry import register_model
+from stablebench.schema.strict import Count, NonNegative, Positive
+
+
+@register_model
+class DizzyRNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t, >= 2.
+        rotations: r, at most hidden - 1 (hidden for odd ones); by default all. The paper's best runs have 10 of 127.
+        activation: f.
+        input_map: What W_x is.
+        singular_values: Whether rotation maps are U diag(sigma) V^T with trained sigma.
+        sigma_penalty: lambda; without effect unless `singular_values`. The paper names no value.
+        angle_range: Angles start uniform in [-angle_range, angle_range], in radians.
+        input_std: Standard deviation that a dense W_x starts with; by default 1/sqrt(hidden).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        rotations: Count | None = None,
+        activation: Activation = "abs",
+        input_map: Literal["dense", "rotations"] = "dense",
+        singular_values: bool = False,
+        sigma_penalty: NonNegative = 1.0,
+        angle_range: NonNegative = math.pi,
+        input_std: Positive | None = None,
+    ) -> None:
+        super().__init__(in_features, hidden)
+        if input_map == "rotations" and in_features != hidden:
+            raise UserError(
+                f"`input_map` rotations needs inputs as wide as the state, got in_features {in_features} and hidden "
+                f"{hidden}; take `hidden` {in_features} or `input_map` dense."
+            )
+        self.activation: Activation = activation
+        self.sigma_penalty = sigma_penalty
+        self.recurrent_map = _RotationMap(hidden, rotations, angle_range, singular_values)
+        self.input_map: _RotationMap | None = None
+        if input_map == "rotations":
+            self.input_map = _RotationMap(hidden, rotations, angle_range, singular_values)
+        else:
+            std = 1 / math.sqrt(hidden) if input_std is None else input_std
+            self.W_x = nn.Parameter(torch.empty(hidden, in_features).normal_(std=std))
+        self.b = nn.Parameter(torch.zeros(hidden))
+
+    @property
+    def _maps(self) -> list["_RotationMap"]:
+        return [self.recurrent_map] if self.input_map is None else [self.recurrent_map, self.input_map]
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return W_x x_t + b, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.W_x if self.input_map is None else self.input_map(), self.b)
+
+    def transition(self) -> Tensor:
+        """Return W_h, transposed for states in rows."""
+        return self.recurrent_map().T
+
+    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+        """Return h_t."""
+        (h,) = state
+        return (activation(self.activation, drive + h @ transition),)
+
+    def penalty(self) -> Tensor | None:
+        """Return lambda/2 * ||sigma - 1||^2 over the layer's maps (section 5.3), or None where they are rotations."""
+        terms = [(m.sigma - 1).square().sum() for m in self._maps if m.sigma is not None]
+        if not terms or not self.sigma_penalty:
+            return None
+        return self.sigma_penalty / 2 * torch.stack(terms).sum()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main`, `orthogonal` (all angles) and, where there are any, `singular_values`."""
+        angles = [r.angles for m in self._maps for r in m.modules() if isinstance(r, PackedRotations)]
+        groups = [ParameterGroup("orthogonal", angles)]
+        if sigmas := [m.sigma for m in self._maps if m.sigma is not None]:
+            groups.append(ParameterGroup("singular_values", sigmas))
+        return grouped(self, *groups)
+
+
+class _RotationMap(nn.Module):
+    """A square linear map: packed rotations U, or U diag(sigma) V^T with two such products."""
+
+    def __init__(self, n: int, rotations: int | None, angle_range: float, singular_values: bool) -> None:
+        super().__init__()
+        self.U = PackedRotations(n, rotations, angle_range)
+        self.V: PackedRotations | None = None
+        self.sigma: nn.Parameter | None = None
+        if singular_values:
+            self.V = PackedRotations(n, rotations, angle_range)
+            self.sigma = nn.Parameter(torch.ones(n))
+
+    def forward(self) -> Tensor:
+        """Return the matrix, (n, n)."""
+        if self.V is None or self.sigma is None:
+            return self.U()
+        return (self.U() * self.sigma) @ self.V().T
