@@ -1,0 +1,117 @@
+r"""nnRNN: a recurrent matrix in Schur form, its eigenvalues on a circle and its eigenvectors not orthogonal.
+
+Equation (1 and 5 of the paper):
+
+    h_t = modrelu(W h_{t-1} + U x_t, b)        modrelu(z, b) = sign(z) relu(|z| + b)
+    W = P (Lambda + T) P^T                     the paper's V
+    Lambda = blockdiag(gamma_i [[cos theta_i, -sin theta_i], [sin theta_i, cos theta_i]])
+    P = expm(A),  A = -A^T;  T lower triangular, zero on and above the blocks (`mask` blocks)
+
+    Penalty: delta * sum (gamma_i - 1)^2. A decay of T is the weight decay of the parameter group `lower`.
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W, P, T (hidden, hidden), U (hidden, in), b (hidden),
+    gamma (ceil(hidden/2)), theta (floor(hidden/2)); the last block of odd sizes is the number gamma.
+Init: A by `henaff` or `cayley` as in expRNN, theta ~ U(0, 2 pi), gamma = 1 (section 4); from the authors' code T = 0,
+    U Xavier normal, b ~ U(-0.01, 0.01) (expRNN's modrelu).
+Stability claim: the moduli of W's eigenvalues are |gamma_i| for every T. Asserted in tests/models/test_nnrnn.py. W is
+    orthogonal for T = 0 and gamma = 1 only; else powers of W, and gradients, grow polynomially (proposition 2).
+Reference: Kerg, Goyette, Puelma Touzel, Gidel, Vorontsov, Bengio, Lajoie. Non-normal Recurrent Neural Network (nnRNN):
+    learning long time dependencies while improving expressivity with transient dynamics. NeurIPS 2019.
+    https://arxiv.org/abs/1905.12080
+Differs from the paper: equation 5 prints t_{2,1}, an entry of the first block, and the authors' code has one such
+    entry in every block; then the moduli are not gamma and the claim fails. `mask` authors is that form. T is decayed
+    by the optimiser. Odd sizes.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.activations import modrelu
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.registry import register_model
+from stablebench.schema.strict import NonNegative
+
+
+@register_model
+class NnRNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        gamma: Whether the moduli are trained or stay 1.
+        delta: Weight of the penalty on learned moduli; 1e-4 is the supplement's for the copying problem.
+        mask: Where T may be nonzero: below the 2 x 2 `blocks`, or wherever the `authors`' code has it.
+        init: What the angles of A's blocks are drawn from.
+    """
+
+    gamma: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        gamma: Literal["learned", "fixed"] = "learned",
+        delta: NonNegative = 1e-4,
+        mask: Literal["blocks", "authors"] = "blocks",
+        init: BlockInit = "henaff",
+    ) -> None:
+        super().__init__(in_features, hidden)
+        self.delta = delta
+        self.P = SkewExponential(hidden, block_angles(init, hidden // 2))
+        self.theta = nn.Parameter(torch.empty(hidden // 2).uniform_(0, 2 * math.pi))
+        moduli = torch.ones((hidden + 1) // 2)
+        if gamma == "learned":
+            self.gamma = nn.Parameter(moduli)
+        else:
+            self.register_buffer("gamma", moduli)
+        rows, columns = torch.tril_indices(hidden, hidden, offset=-1)
+        if mask == "blocks":
+            below = rows // 2 != columns // 2
+            rows, columns = rows[below], columns[below]
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.T = nn.Parameter(torch.zeros(len(rows)))
+        self.U = nn.Parameter(nn.init.xavier_normal_(torch.empty(hidden, in_features)))
+        self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+
+    def schur_form(self) -> Tensor:
+        """Return Lambda + T, (hidden, hidden)."""
+        pairs = len(self.theta)
+        cos, sin = self.gamma[:pairs] * self.theta.cos(), self.gamma[:pairs] * self.theta.sin()
+        diagonal = torch.cat([cos.repeat_interleave(2), self.gamma[pairs:]])
+        below = torch.stack([sin, torch.zeros_like(sin)], dim=1).flatten()[: self.hidden - 1]
+        blocks = torch.diag(diagonal) + torch.diag(below, -1) - torch.diag(below, 1)
+        return blocks.index_put((self.rows, self.columns), self.T, accumulate=True)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return U x_t, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.U)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W, transposed for states in rows, and b."""
+        P = self.P()
+        return P @ self.schur_form().T @ P.T, self.b
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, b = transition
+        return (modrelu(drive + h @ W, b),)
+
+    def penalty(self) -> Tensor | None:
+        """Return delta * sum (gamma - 1)^2, or None where gamma stays 1."""
+        if not isinstance(self.gamma, nn.Parameter) or not self.delta:
+            return None
+        return self.delta * (self.gamma - 1).square().sum()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""
+        return grouped(self, ParameterGroup("orthogonal", [self.P.upper]), ParameterGroup("lower", [self.T]))
