@@ -33,12 +33,17 @@ def source_module(card: TaskCard) -> ModuleType:
     """Return the module of `stablebench.data` that a card's `data` names.
 
     Raises:
-        UserError: There is no such module.
+        UserError: There is no such module, or it is no such source.
     """
     try:
-        return importlib.import_module(f"stablebench.data.{card.data.module}")
+        module = importlib.import_module(f"stablebench.data.{card.data.module}")
     except ModuleNotFoundError as error:
         raise UserError(f"task {card.task}: `data` must name a module of stablebench.data ({error}).") from None
+    needed = ("generate" if card.data.generator else "load", "sizes")
+    missing = [name for name in needed if not hasattr(module, name)]
+    if missing:
+        raise UserError(f"task {card.task}: stablebench.data.{card.data.module} must have `{'`, `'.join(missing)}`.")
+    return module
 
 
 def resolve_params(

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 MAX_LENGTH = 200
-_MAX_TERMS = 1_000_000
+_MAX_TERMS = 100_000
 _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

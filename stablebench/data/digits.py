@@ -1,0 +1,54 @@
+"""Handwritten digits of 8 x 8 pixels, read pixel by pixel (Alpaydin & Kaynak 1998, the copy in scikit-learn).
+
+1,797 images, row by row from the top left, 64 steps of one feature in [0, 1] (the files have 0 ... 16). The data come
+without a split: ours is drawn once from a fixed seed, 1,297 for training and 500 for testing.
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+
+from stablebench.data.batch import Batch, Sizes
+
+TEST = 500
+_SPLIT_SEED = 0
+_PERMUTATION_SEED = 1
+_STEPS = 64
+
+
+def sizes() -> Sizes:
+    """Return the sizes: one pixel in, ten classes out."""
+    return Sizes(inputs=1, outputs=10, steps=_STEPS)
+
+
+def permutation() -> torch.Tensor:
+    """Return the fixed order of pixels of the permuted variant, (64,): step t shows pixel permutation[t]."""
+    return torch.randperm(_STEPS, generator=torch.Generator().manual_seed(_PERMUTATION_SEED))
+
+
+@lru_cache(maxsize=2)
+def _images() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pixels (1797, 64) in [0, 1] and classes (1797,), in the split's order: test examples last."""
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    return (torch.from_numpy(pixels).to(torch.float32) / 16)[order], torch.from_numpy(classes).long()[order]
+
+
+def load(name: Literal["train", "test"], *, permuted: bool = False, data_dir: object = None) -> Batch:
+    """Return all examples of a part.
+
+    Args:
+        name: 1,297 of `train` or 500 of `test`.
+        permuted: Whether the pixels come in one fixed random order.
+        data_dir: Not needed: the data come with scikit-learn.
+
+    Returns:
+        Pixels (n, 64, 1), classes (n,).
+    """
+    pixels, classes = _images()
+    part = slice(-TEST, None) if name == "test" else slice(None, -TEST)
+    chosen = pixels[part][:, permutation()] if permuted else pixels[part]
+    return Batch(chosen.unsqueeze(2), classes[part])

@@ -1,0 +1,124 @@
+"""What every task card promises, over the registry."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from stablebench import registry
+from stablebench.data import digits
+from stablebench.data.batch import Batch
+from stablebench.data.task import resolve_params, sizes_of, source_module
+from stablebench.metrics import METRICS, higher_is_better
+from stablebench.resources import tasks_dir
+from stablebench.schema.card import TaskCard
+
+NAMES = registry.task_names()
+CASES = [(name, variant) for name in NAMES for variant in (None, *registry.task_card(name).variants)]
+GENERATED = [(name, variant) for name, variant in CASES if registry.task_card(name).data.generator]
+
+
+def card_and_params(name: str, variant: str | None) -> tuple[TaskCard, dict]:
+    card = registry.task_card(name)
+    return card, resolve_params(card, variant=variant)
+
+
+def test_the_tasks_of_the_five_papers_have_cards():
+    expected = {"adding", "copy", "copy_masked", "digits", "first_recall", "kth_highest", "psmnist", "smnist"}
+    assert expected <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_is_named_after_its_task_and_explains_itself(name: str):
+    card = registry.task_card(name)
+    assert card.task == name == (tasks_dir() / f"{name}.yaml").stem
+    assert card.summary.endswith(".") and card.reference and card.variant
+    assert (card.length is None) == (card.length_means == "")
+    assert all(baseline.why for baseline in card.baselines)
+    assert card.target is not None and card.target.why
+    assert len(card.changes) == card.version and card.changes[-1].startswith(f"{card.version}:")
+    assert {card.metric, *card.also} <= set(METRICS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_length_is_a_parameter_and_variants_named_after_it_say_the_truth(name: str):
+    card = registry.task_card(name)
+    _, params = card_and_params(name, None)
+    assert card.length is None or card.length in params
+    for variant, values in card.variants.items():
+        if found := re.search(r"(?:^|_)t(\d+)$", variant):
+            assert values[card.length or ""] == int(found[1])
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_variants_resolve_and_scores_without_learning_can_be_computed(name: str, variant: str | None):
+    card, params = card_and_params(name, variant)
+    for metric in {card.metric, *card.also}:
+        baseline = card.baseline(metric, params)
+        assert baseline is not None and math.isfinite(baseline) and baseline > 0
+        if metric == "accuracy":
+            assert baseline < 1
+    target, baseline = card.target_value(params), card.baseline(card.target.metric if card.target else "", params)
+    assert target is not None and baseline is not None and card.target is not None
+    assert target > baseline if higher_is_better(card.target.metric) else target < baseline
+
+
+@pytest.mark.parametrize(("name", "variant"), GENERATED)
+def test_examples_have_the_announced_sizes(name: str, variant: str | None):
+    card, params = card_and_params(name, variant)
+    check(card, params, source_module(card).generate(3, rng=torch.Generator().manual_seed(0), **params))
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_examples_of_digits_have_the_announced_sizes(permuted: bool):
+    card, params = card_and_params("digits", "permuted" if permuted else None)
+    for name in ("train", "test"):
+        check(card, params, digits.load(name, **params))
+
+
+def check(card: TaskCard, params: dict, batch: Batch) -> None:
+    sizes = sizes_of(card, params)
+    n, steps = batch.inputs.shape[:2]
+    assert steps == sizes.steps
+    if card.input == "tokens":
+        assert batch.inputs.shape == (n, steps) and batch.inputs.dtype == torch.int64
+        assert 0 <= batch.inputs.min() and batch.inputs.max() < sizes.inputs
+    else:
+        assert batch.inputs.shape == (n, steps, sizes.inputs) and batch.inputs.dtype == torch.float32
+    shape = (n, steps) if card.readout == "every" else (n,)
+    if card.loss == "cross_entropy":
+        assert batch.targets.shape == shape and batch.targets.dtype == torch.int64
+        assert 0 <= batch.targets.min() and batch.targets.max() < sizes.outputs
+    else:
+        assert batch.targets.shape == (*shape, sizes.outputs) and batch.targets.dtype == torch.float32
+    for part in (batch.mask, batch.scored):
+        assert part is None or (part.shape == shape and part.dtype == torch.bool and part.any())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_numbers_have_a_source_and_say_in_what_they_differ(name: str):
+    for entry in registry.task_card(name).published:
+        assert re.fullmatch(r"[a-z0-9_]+", entry.key) and entry.source and entry.where
+        assert (entry.protocol == "same") == (entry.differs is None), entry.key
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ("copy", "roarnn_constant_guess_baseline_memcop_t400"),
+        ("copy", "roarnn_constant_guess_baseline_memcop_t2000"),
+        ("copy", "roarnn_constant_guess_baseline_memcop_t10000"),
+        ("copy", "nnrnn_constant_guess_baseline_fig2"),
+        ("adding", "roarnn_constant_guess_baseline_addprob_t5000"),
+    ],
+)
+def test_our_baselines_are_the_published_ones(task: str, key: str):
+    entry = next(e for e in registry.task_card(task).published if e.key == key)
+    card, params = card_and_params(task, entry.variant)
+    assert card.baseline(card.metric, params) == pytest.approx(entry.value, rel=6e-3)  # printed with two to four digits
+
+
+def test_digits_baseline_is_its_best_constant_answer():
+    card, params = card_and_params("digits", None)
+    assert card.baseline("accuracy", params) == torch.bincount(digits.load("test").targets).max().item() / 500
