@@ -13,7 +13,7 @@ LAYERS = [
     ["schema", "registry"],
     ["models", "engines", "data", "metrics", "convergence"],
     ["probes", "training", "checks"],
-    ["leaderboard", "stats", "report"],
+    ["leaderboard", "stats", "tables", "report"],
     ["cli", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

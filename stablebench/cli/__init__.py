@@ -1,0 +1,1 @@
+"""The command line: a command is a file of this folder that defines a function or a Typer of its own name."""

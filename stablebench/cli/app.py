@@ -1,0 +1,153 @@
+"""The entry point: finds the commands, imports one only when it is asked for, and turns errors into messages.
+
+A command is a file of this folder that defines a function, or a `typer.Typer` of subcommands, named like the file;
+its line in `--help` is the first of the file's docstring. Both are read without importing the file.
+"""
+
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from stablebench import __version__
+from stablebench.errors import StablebenchError, unknown_name
+
+_FIRST = ("train", "evaluate", "probe-gradients", "compare")
+"""What `--help` shows first; the rest follows in alphabetical order."""
+_FOLDER = Path(__file__).resolve().parent
+
+
+def command_files() -> dict[str, Path]:
+    """Return the file of every command, by the command's name, in the order of `--help`."""
+    found = {}
+    for path in _FOLDER.glob("*.py"):
+        if path.stem != "app" and _defines(ast.parse(path.read_text(encoding="utf-8")), path.stem):
+            found[path.stem.rstrip("_").replace("_", "-")] = path
+    order = {name: i for i, name in enumerate(_FIRST)}
+    return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
+
+
+def _defines(tree: ast.Module, name: str) -> bool:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return True
+    return False
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+class _LazyCommand(TyperCommand):
+    """Stands for a command until it is run or asked for its own help."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name=name, help=_first_line(path), rich_markup_mode=None)
+        self._stem = path.stem
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Import the command and give its own context: what runs from here on is the command itself."""
+        return self._load().make_context(info_name, args, parent=parent, **extra)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the whole line; the list of commands breaks it where it must."""
+        return self.help or ""
+
+    def _load(self) -> Any:
+        found = getattr(importlib.import_module(f"stablebench.cli.{self._stem}"), self._stem)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
+            found.command(self.name)(function)
+        return typer.main.get_command(found)
+
+
+class _Group(TyperGroup):
+    """The commands, and what an error of theirs looks like."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands.update({name: _LazyCommand(name, path) for name, path in command_files().items()})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of `--help`."""
+        return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first argument names."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise unknown_name("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error that the user can act on is one message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except StablebenchError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader has seen enough: `| head`
+            _discard_stdout()
+            raise typer.Exit(1) from None
+        except OSError as error:  # a folder that cannot be written, a full disk
+            if error.strerror is None or error.filename is None:
+                raise
+            typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="stablebench",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"stablebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _stablebench(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Does its gradient survive, does it learn, what does it cost? A benchmark suite for recurrent networks."""
+
+
+def main() -> None:
+    """Run the command line, with quiet ends: whatever a terminal cannot show or a closed pipe does not take."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        app(prog_name="stablebench")
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere, or the interpreter complains about it when it ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, AttributeError):
+        pass

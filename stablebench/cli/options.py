@@ -1,0 +1,152 @@
+"""The options of every command that runs something, declared once.
+
+A command takes them as one argument:
+
+    @run_options
+    def train(options: RunOptions, ...) -> None:
+"""
+
+import dataclasses
+import functools
+import inspect
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stablebench.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Least:
+    """The smallest value an option takes, or what it must be greater than."""
+
+    value: float
+    exclusive: bool = False
+
+    def check(self, option: str, value: float) -> None:
+        """Raise `UserError` if `value` is too small or no finite number."""
+        if math.isfinite(value) and (value > self.value or (value == self.value and not self.exclusive)):
+            return
+        raise UserError(f"`{option}` must be {'>' if self.exclusive else '>='} {self.value:g}, got {value}.")
+
+
+_Count = Annotated[int | None, _Least(1)]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one value of the run spec: model.rho=0.5, task.S=10, optim.lr=1e-3. Repeatable.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user may say about a run; None where nothing was said. `set` holds parsed values by dotted key."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A model's name, path/to/file.py:Class or package.module:Class."),
+    ] = None
+    task: Annotated[str | None, typer.Option(metavar="TASK[/VARIANT]", help="A task, or one of its variants.")] = None
+    T: Annotated[_Count, typer.Option("--T", metavar="N", help="The task's length; its card says what it counts.")] = (
+        None
+    )
+    hidden: Annotated[_Count, typer.Option(metavar="N", help="Width of the hidden state.")] = None
+    layers: Annotated[_Count, typer.Option(metavar="N", help="Stacked layers.")] = None
+    steps: Annotated[_Count, typer.Option(metavar="N", help="Updates.")] = None
+    epochs: Annotated[_Count, typer.Option(metavar="N", help="Passes over the training set.")] = None
+    batch_size: Annotated[_Count, typer.Option(metavar="N", help="Examples of an update.")] = None
+    lr: Annotated[
+        float | None, _Least(0, exclusive=True), typer.Option(metavar="RATE", help="Learning rate of the optimiser.")
+    ] = None
+    seed: Annotated[
+        int | None, _Least(0), typer.Option(metavar="N", help="Decides initialisation and training data.")
+    ] = None
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None
+    threads: Annotated[_Count, typer.Option(metavar="N", help="CPU threads.")] = None
+    engine: Annotated[
+        Literal["auto", "reference", "fused"] | None, typer.Option(help="How the chain is run over time.")
+    ] = None
+    precision: Annotated[
+        Literal["float32", "float64"] | None, typer.Option(help="Floating-point type of all tensors.")
+    ] = None
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A recipe that comes on top of the registered one.")
+    ] = None
+    set: dict[str, Any] = field(default_factory=dict)
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs")
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the real data sets.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while running.")] = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: A value is out of range.
+        """
+        for name, annotation in typing.get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            for least in getattr(annotation, "__metadata__", ()):
+                if isinstance(least, _Least) and value is not None:
+                    least.check("--" + name.replace("_", "-"), value)
+
+
+def run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: replace the parameter `options: RunOptions` by the single options that Typer reads."""
+    signature = inspect.signature(function)
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in signature.parameters.items() if n != "options"]
+    shared = _parameters()
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        given = {name: values.pop(name) for name in list(values) if name in shared}
+        given["set"] = parse_settings(given.get("set") or [])
+        function(RunOptions(**given), **values)
+
+    parameters = [*shared.values(), *own]
+    command.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return command
+
+
+def _parameters() -> dict[str, inspect.Parameter]:
+    hints = typing.get_type_hints(RunOptions, include_extras=True) | {"set": _Settings}
+    return {
+        f.name: inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if f.default is dataclasses.MISSING else f.default,
+            annotation=hints[f.name],
+        )
+        for f in dataclasses.fields(RunOptions)
+    }
+
+
+def parse_settings(items: list[str]) -> dict[str, Any]:
+    """Return the values of `--set KEY=VALUE` by key; a value is read as strictly as those in files.
+
+    Raises:
+        UserError: An item has no `=` or no key, a key stands twice, or a value is not YAML.
+    """
+    from stablebench.schema.yaml_file import parse
+
+    settings: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key or not all(key.split(".")):
+            raise UserError(f"--set {item}: must be KEY=VALUE, for example --set model.rho=0.5.")
+        if key in settings:
+            raise UserError(f"--set {key}: given twice; give it once.")
+        settings[key] = parse(text, f"--set {key}").data
+    return settings

@@ -1,0 +1,27 @@
+"""What a command prints: tables or one JSON document on stdout, everything else on stderr."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from stablebench.tables import Format, Table, json_text, render
+
+__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables"]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; what is not finite is null."""
+    typer.echo(json_text(document), nl=False)
+
+
+def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
+    """Print tables on stdout."""
+    text = render(tables, fmt)
+    if text:
+        typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(text, err=True)

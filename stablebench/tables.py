@@ -1,0 +1,198 @@
+"""Tables as text: for a terminal, Markdown, LaTeX, HTML, CSV, and plain JSON without NaN or infinity."""
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Format = Literal["table", "github", "latex", "html", "csv", "json"]
+_GAP = 2
+_LEAST_WRAPPED = 20
+"""Characters that a column of words keeps; a table that needs fewer is printed row by row."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts and numbers.
+
+    Args:
+        columns: Their headings.
+        rows: One value per column; None is an empty cell.
+        title: Stands above it.
+        notes: Lines below it.
+        bold: Cells that stand out, (row, column) from 0.
+        wrap: Headings of the columns of words, which may be broken over lines.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
+    wrap: frozenset[str] = field(default_factory=frozenset)
+
+
+def json_text(document: Any) -> str:
+    """Return JSON; what is not finite is null."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = None) -> str:
+    """Return tables as text.
+
+    Args:
+        tables: The tables.
+        fmt: The format.
+        width: Characters of a line in the format `table`; None for the terminal's, or as many as it takes where
+            stdout is none.
+    """
+    if fmt == "json":
+        objects = [{"title": t.title, "rows": [dict(zip(t.columns, r, strict=True)) for r in t.rows]} for t in tables]
+        return json_text(objects).rstrip("\n")
+    if fmt == "csv":
+        return _csv(tables)
+    if fmt == "table":
+        return "\n\n".join(_plain(t, width or terminal_width()) for t in tables)
+    return "\n\n".join(_marked_up(t, fmt) for t in tables)
+
+
+def terminal_width() -> int | None:
+    """Return the terminal's width, None where stdout is no terminal."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, _LEAST_WRAPPED)
+
+
+def cell(value: Any) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else ""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(v) for v in value)
+    return " ".join(str(value).split())
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    """One block a table, blank lines between; numbers in full."""
+    blocks = []
+    for table in tables:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if len(tables) > 1:
+            writer.writerow(["table", *table.columns])
+        else:
+            writer.writerow(table.columns)
+        for row in table.rows:
+            values = [repr(v) if isinstance(v, float) and math.isfinite(v) else cell(v) for v in row]
+            writer.writerow([table.title, *values] if len(tables) > 1 else values)
+        blocks.append(text.getvalue())
+    return "\n".join(blocks).rstrip("\n")
+
+
+def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
+    import html
+
+    from tabulate import tabulate
+
+    escape = {"github": lambda s: s.replace("|", "\\|"), "latex": _latex, "html": html.escape}[fmt]
+    strong = {"github": "**{}**", "latex": "\\textbf{{{}}}", "html": "<b>{}</b>"}[fmt]
+    texts = [
+        [strong.format(escape(c)) if (i, j) in table.bold else escape(c) for j, c in enumerate(map(cell, row))]
+        for i, row in enumerate(table.rows)
+    ]
+    heads = [escape(c) for c in table.columns]
+    numeric = [_is_numeric(table, j) for j in range(len(heads))]
+    body = tabulate(
+        texts,
+        headers=heads,
+        tablefmt={"github": "github", "latex": "latex_raw", "html": "unsafehtml"}[fmt],
+        colalign=["right" if n else "left" for n in numeric] if texts else None,
+        disable_numparse=True,
+    )
+    title = {"github": "**{}**\n\n", "latex": "% {}\n", "html": "<h3>{}</h3>\n"}[fmt]
+    note = {"github": "\n\n{}", "latex": "\n% {}", "html": "\n<p>{}</p>"}[fmt]
+    above = title.format(escape(table.title)) if table.title else ""
+    return above + body + "".join(note.format(escape(n)) for n in table.notes)
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
+
+
+def _is_numeric(table: Table, column: int) -> bool:
+    values = [row[column] for row in table.rows if row[column] is not None]
+    return bool(values) and all(isinstance(v, (int, float)) or cell(v)[:1].isdigit() for v in values)
+
+
+def _plain(table: Table, width: int | None) -> str:
+    texts = [[cell(v) for v in row] for row in table.rows]
+    widths = [max(len(r[j]) for r in [table.columns, *texts]) for j in range(len(table.columns))]
+    shrunk = _shrink(table, widths, width)
+    lines = [table.title] if table.title else []
+    lines += _by_row(table, texts) if shrunk is None else _aligned(table, texts, shrunk, width)
+    return "\n".join([*lines, *table.notes])
+
+
+def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | None:
+    """Return column widths that fit, the columns of words made narrower; None if that does not suffice."""
+    over = sum(widths) + _GAP * (len(widths) - 1) - (width or 10**9)
+    for j, name in enumerate(table.columns):
+        if over > 0 and name in table.wrap:
+            cut = min(over, max(0, widths[j] - _LEAST_WRAPPED))
+            widths = [*widths[:j], widths[j] - cut, *widths[j + 1 :]]
+            over -= cut
+    return widths if over <= 0 else None
+
+
+def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int | None) -> list[str]:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    styled = width is not None and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    grid = RichTable(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=True, header_style="bold")
+    for j, (name, size) in enumerate(zip(table.columns, widths, strict=True)):
+        grid.add_column(Text(name), justify="right" if _is_numeric(table, j) else "left", width=size)
+    for i, row in enumerate(texts):
+        grid.add_row(*(Text(c, style="bold" if (i, j) in table.bold else "") for j, c in enumerate(row)))
+    out = io.StringIO()
+    # as wide as it takes: rich counts the last column's padding too
+    console = Console(
+        file=out,
+        width=sum(widths) + _GAP * len(widths),
+        force_terminal=styled,
+        color_system="standard" if styled else None,
+        highlight=False,
+    )
+    console.print(grid)
+    return [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
+
+
+def _by_row(table: Table, texts: list[list[str]]) -> list[str]:
+    """Each row as a block of lines, for a terminal that is too narrow for the columns."""
+    lines: list[str] = []
+    for row in texts:
+        lines += ["", row[0]] if lines else [row[0]]
+        lines += [f"  {name}: {text}" for name, text in zip(table.columns[1:], row[1:], strict=True) if text]
+    return lines
