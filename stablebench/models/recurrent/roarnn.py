@@ -7,7 +7,7 @@ Equation (19 of the paper), alpha = rho / horizon:
 Shapes: x_t (batch, in), h_t (batch, hidden), W, O (hidden, hidden), V (hidden, in), b (hidden).
 Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4). O orthogonal and never trained:
     Q of the QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random permutation
-    (appendix C); or the identity (`eyernn`). Stacked layers share one O (appendix C, strategy II).
+    (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own.
 Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2 and alpha (1 + r s) <= 1, all singular
     values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
     tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
