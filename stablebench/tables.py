@@ -7,8 +7,9 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Format = Literal["table", "github", "latex", "html", "csv", "json"]
@@ -28,6 +29,7 @@ class Table:
         notes: Lines below it.
         bold: Cells that stand out, (row, column) from 0.
         wrap: Headings of the columns of words, which may be broken over lines.
+        minor: Headings of the columns that a narrow terminal goes without, the first to go first.
     """
 
     columns: Sequence[str]
@@ -36,6 +38,7 @@ class Table:
     notes: Sequence[str] = ()
     bold: frozenset[tuple[int, int]] = frozenset()
     wrap: frozenset[str] = field(default_factory=frozenset)
+    minor: Sequence[str] = ()
 
 
 def json_text(document: Any) -> str:
@@ -149,9 +152,30 @@ def _plain(table: Table, width: int | None) -> str:
     texts = [[cell(v) for v in row] for row in table.rows]
     widths = [max(len(r[j]) for r in [table.columns, *texts]) for j in range(len(table.columns))]
     shrunk = _shrink(table, widths, width)
-    lines = [table.title] if table.title else []
-    lines += _by_row(table, texts) if shrunk is None else _aligned(table, texts, shrunk, width)
-    return "\n".join([*lines, *table.notes])
+    if shrunk is None and table.minor and width is not None:
+        return _plain(_without(table, table.minor[0]), width)
+    lines = _folded(table.title, width) if table.title else []
+    lines += _by_row(table, texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
+    return "\n".join([*lines, *(line for note in table.notes for line in _folded(note, width))])
+
+
+def _without(table: Table, column: str) -> Table:
+    gone = list(table.columns).index(column)
+
+    def shorter(row: Sequence[Any]) -> list[Any]:
+        return [value for j, value in enumerate(row) if j != gone]
+
+    return replace(
+        table,
+        columns=shorter(table.columns),
+        rows=[shorter(row) for row in table.rows],
+        bold=frozenset((i, j - (j > gone)) for i, j in table.bold if j != gone),
+        minor=[name for name in table.minor if name != column],
+    )
+
+
+def _folded(text: str, width: int | None, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width or 10**9, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | None:
@@ -189,10 +213,11 @@ def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int
     return [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
 
 
-def _by_row(table: Table, texts: list[list[str]]) -> list[str]:
+def _by_row(table: Table, texts: list[list[str]], width: int | None) -> list[str]:
     """Each row as a block of lines, for a terminal that is too narrow for the columns."""
     lines: list[str] = []
     for row in texts:
         lines += ["", row[0]] if lines else [row[0]]
-        lines += [f"  {name}: {text}" for name, text in zip(table.columns[1:], row[1:], strict=True) if text]
+        for name, text in zip(table.columns[1:], row[1:], strict=True):
+            lines += _folded(f"  {name}: {text}", width, "    ") if text else []
     return lines
