@@ -45,7 +45,7 @@ class Rnn(RecurrentModel):
         recurrent_init: Literal["default", "orthogonal", "identity"] = "default",
     ) -> None:
         super().__init__(in_features, hidden)
-        self.activation = activation
+        self.activation: Activation = activation
         bound = 1 / math.sqrt(hidden)
         self.W = nn.Parameter(torch.empty(hidden, hidden).uniform_(-bound, bound))
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))

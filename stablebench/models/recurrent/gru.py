@@ -1,0 +1,73 @@
+r"""GRU: gated recurrent unit.
+
+Equation:
+
+    r = sigmoid(W_r h_{t-1} + V_r x_t + b_r)
+    z = sigmoid(W_z h_{t-1} + V_z x_t + b_z)
+    n = tanh(V_n x_t + b_n + r * (W_n h_{t-1} + c_n))
+    h_t = (1 - z) * n + z * h_{t-1}
+
+Shapes: x_t (batch, in), h_t (batch, hidden); W (3 hidden, hidden), V (3 hidden, in), b (3 hidden) with the blocks
+    r, z, n; c_n (hidden).
+Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.GRU, b_r and b_z the sum of two such draws. `recurrent_init`
+    orthogonal makes each of W's three blocks a random orthogonal matrix.
+Stability claim: none; h_t is a convex combination, so |h_t| <= max(1, |h_{t-1}|) elementwise. Asserted in
+    tests/models/test_gru.py.
+Reference: Cho et al. Learning Phrase Representations using RNN Encoder-Decoder. EMNLP 2014.
+    https://arxiv.org/abs/1406.1078
+Differs from the paper: the reset gate is applied after the recurrent product, as in torch and cuDNN.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.base import RecurrentModel, State
+from stablebench.registry import register_model
+
+
+@register_model
+class GRU(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        recurrent_init: How W starts.
+    """
+
+    def __init__(
+        self, in_features: int, hidden: int, *, recurrent_init: Literal["default", "orthogonal"] = "default"
+    ) -> None:
+        super().__init__(in_features, hidden)
+        bound = 1 / math.sqrt(hidden)
+        self.W = nn.Parameter(torch.empty(3 * hidden, hidden).uniform_(-bound, bound))
+        self.V = nn.Parameter(torch.empty(3 * hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(3 * hidden).uniform_(-bound, bound))
+        self.c_n = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
+            if recurrent_init == "orthogonal":
+                for block in self.W.chunk(3):
+                    nn.init.orthogonal_(block)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t + b, (batch, time, 3 hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W, transposed for states in rows, and c_n."""
+        return self.W.T, self.c_n
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, c_n = transition
+        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        hidden_r, hidden_z, hidden_n = (h @ W).chunk(3, dim=-1)
+        r = torch.sigmoid(drive_r + hidden_r)
+        z = torch.sigmoid(drive_z + hidden_z)
+        n = torch.tanh(drive_n + r * (hidden_n + c_n))
+        return ((1 - z) * n + z * h,)
