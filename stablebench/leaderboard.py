@@ -165,8 +165,8 @@ def _is_scored(record: RunRecord) -> bool:
 
 
 def _median_of_others(records: list[RunRecord], name: str) -> float | None:
-    tests = [r.result.test for r in records if _is_scored(r)]
-    return _median([test[name] for test in tests if test and name in test])
+    tests = [r.result.test or {} for r in records if _is_scored(r)]
+    return _median([test[name] for test in tests if name in test])
 
 
 def _median(values: Sequence[float]) -> float | None:

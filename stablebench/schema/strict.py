@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from stablebench.errors import UserError, did_you_mean
-from stablebench.schema.yaml_file import Document, read
+from stablebench.schema.yaml_file import Document, one_line, read
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -27,6 +27,9 @@ class Strict(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+MAX_PROBLEMS = 9
+"""Lines about one file; what is beyond them is counted."""
+_MAX_TEXT = 500
 
 
 def load(path: Path, model: type[M]) -> M:
@@ -53,14 +56,29 @@ def validate(document: Document, model: type[M], name: str) -> M:
 
 
 def problems(error: ValidationError, model: type[BaseModel], name: str, document: Document | None = None) -> list[str]:
-    """Return one line per problem of a pydantic error."""
-    lines = []
-    for item in error.errors():
-        location = tuple(part for part in item["loc"] if not _is_union_branch(part))
+    """Return one line per problem of a pydantic error; many are cut short."""
+    lines: dict[str, None] = {}
+    items = error.errors(include_url=False)
+    for i, item in enumerate(items):
+        if len(lines) == MAX_PROBLEMS:
+            lines[f"{name}: and {len(items) - i} more."] = None
+            break
+        location = _without_union_branches(item["loc"], document)
         where = f"{name}:{document.line(location)}" if document else name
-        key = ".".join(str(part) for part in location)
-        lines.append(f"{where}: {key + ': ' if key else ''}{_explain(dict(item), location, model)}")
-    return list(dict.fromkeys(lines))
+        key = ".".join(one_line(str(part), 60) for part in location)
+        text = f"{key + ': ' if key else ''}{_explain(dict(item), location, model)}"
+        lines[f"{where}: {one_line(text, _MAX_TEXT)}"] = None
+    return list(lines)
+
+
+def _without_union_branches(location: tuple[str | int, ...], document: Document | None) -> tuple[str | int, ...]:
+    """Return the keys of a pydantic location, without the branches of unions that it names among them."""
+    kept: tuple[str | int, ...] = ()
+    for part in location:
+        is_key = document is not None and (*kept, part) in document.lines
+        if is_key or not _is_union_branch(part):
+            kept = (*kept, part)
+    return kept
 
 
 def _is_union_branch(part: str | int) -> bool:
@@ -71,17 +89,17 @@ def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[
     kind, got = item["type"], item["input"]
     if kind == "extra_forbidden":
         known = _fields_at(model, location[:-1])
-        return f"unknown key.{did_you_mean(str(location[-1]), known)} Known keys: {', '.join(sorted(known)) or 'none'}."
+        suggestion = did_you_mean(str(location[-1])[:100], known)
+        return f"unknown key.{suggestion} Known keys: {', '.join(sorted(known)) or 'none'}."
     if kind == "missing":
         return "this key is required."
     if kind == "value_error":
         return str(item["ctx"]["error"])
-    shown = repr(got) if len(repr(got)) < 60 else repr(got)[:57] + "..."
-    message = item["msg"]
+    message, suggestion = item["msg"], ""
     if kind == "literal_error" and isinstance(got, str):
         choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        message += f".{did_you_mean(got, choices)}".rstrip(".")
-    return f"{message[0].lower()}{message[1:]}, got {shown} ({type(got).__name__})."
+        suggestion = did_you_mean(got, choices)
+    return f"{message[0].lower()}{message[1:]}, got {one_line(repr(got), 60)} ({type(got).__name__}).{suggestion}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

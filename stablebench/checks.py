@@ -1,0 +1,311 @@
+"""Everything that can be wrong with a card, a recipe or a suite, beyond what its schema sees.
+
+Names are looked up, parameters are held against real signatures, and a suite's cells are resolved as `compare` would.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from stablebench import registry
+from stablebench.data.task import resolve_params, sizes_of
+from stablebench.errors import UserError, did_you_mean, unknown_name
+from stablebench.schema.card import TaskCard
+from stablebench.schema.expression import evaluate
+from stablebench.schema.optim import OptimSpec
+from stablebench.schema.recipe import Recipe, RecipeVariant
+from stablebench.schema.strict import problems
+from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.schema.yaml_file import Document, Path_, read
+from stablebench.training.resolve import Request, resolve
+
+Kind = Literal["card", "recipe", "suite"]
+_SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite}
+_SETTABLE = ("task", "model", "optim", "train")
+_ENDINGS = {".yaml", ".yml"}
+
+
+@dataclass
+class _Report:
+    """Problems of one file, in the order of its lines."""
+
+    path: Path
+    document: Document
+
+    def __post_init__(self) -> None:
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, key: Path_, text: str) -> None:
+        """Note a problem of the value at `key`; `text` may have several lines, each a problem."""
+        line = self.document.line(key)
+        name = ".".join(str(part) for part in key)
+        for part in text.splitlines():
+            self._found.append((line, f"{self.path}:{line}: {name + ': ' if name else ''}{part}"))
+
+    def attempt(self, key: Path_, action: Callable[[], Any], prefix: str = "") -> Any:
+        """Return what `action` does, or None after noting why it could not; `prefix` is taken off its lines."""
+        try:
+            return action()
+        except (UserError, ValueError) as error:
+            lines = (line.removeprefix(prefix).removeprefix(": ") for line in str(error).splitlines())
+            self.add(key, "\n".join(lines))
+        return None
+
+    def lines(self) -> list[str]:
+        """Return one line per problem."""
+        return list(dict.fromkeys(text for _, text in sorted(self._found, key=lambda item: item[0])))
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """Return the YAML files among and under `paths`.
+
+    Raises:
+        UserError: A path does not exist, or a folder has no such file.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix in _ENDINGS and p.is_file())
+            if not inside:
+                raise UserError(f"{path}: there is no .yaml file in this folder.")
+            found |= dict.fromkeys(inside)
+        elif path.exists():
+            found[path] = None
+        else:
+            raise UserError(f"{path}: there is no such file or folder.")
+    return list(found)
+
+
+def kind_of(path: Path, data: Any) -> Kind | None:
+    """Return what a file is, by the folder it lies in, else by its keys; None if neither says."""
+    folders = path.resolve().parent.parts
+    if "recipes" in folders:
+        return "recipe"
+    if "suites" in folders:
+        return "suite"
+    keys = set(data) if isinstance(data, dict) else set()
+    if {"data", "metric", "readout", "protocol"} & keys:
+        return "card"
+    if {"tasks", "models"} & keys:
+        return "suite"
+    if {"model", "params", "optim"} & keys:
+        return "recipe"
+    return "card" if folders and folders[-1] == "tasks" else None
+
+
+def check_file(path: Path) -> list[str]:
+    """Return one line per problem of a file: `path:line: key: what must hold, what arrived, the way out`."""
+    try:
+        document = read(path)
+    except UserError as error:
+        return str(error).splitlines()
+    kind = kind_of(path, document.data)
+    if kind is None:
+        return [
+            f"{path}:1: must be a task card (`data`, `metric` ...), a recipe (`model`, `params` ...) "
+            "or a suite (`tasks`, `models`)."
+        ]
+    if not isinstance(document.data, dict):
+        return [f"{path}:1: must be a mapping of keys to values."]
+    report = _Report(path, document)
+    _check_names(report, kind)
+    try:
+        content = _SCHEMAS[kind].model_validate(document.data)
+    except ValidationError as error:
+        return report.lines() + problems(error, _SCHEMAS[kind], str(path), document)
+    {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite}[kind](report, content)
+    return report.lines()
+
+
+def _check_names(report: _Report, kind: Kind) -> None:
+    """A file is found by its name, so its name must be what it says inside."""
+    path, data = report.path.resolve(), report.document.data
+    if kind == "card" and isinstance(data.get("task"), str) and data["task"] != path.stem:
+        report.add(("task",), f"must be the file's name, '{path.stem}', got '{data['task']}'.")
+    if kind == "recipe" and path.parent.parent.name == "recipes":
+        for key, name in (("model", path.stem), ("task", path.parent.name)):
+            if isinstance(data.get(key), str) and data[key] != name:
+                where = "file" if key == "model" else "folder"
+                report.add((key,), f"must be the {where}'s name, '{name}', got '{data[key]}'.")
+
+
+def _check_card(report: _Report, card: TaskCard) -> None:
+    prefix = f"task {card.task}"
+    params = report.attempt(("data",), lambda: resolve_params(card), prefix)
+    if params is None:
+        return
+    if card.length is not None and card.length not in params:
+        report.add(
+            ("length",),
+            f"must be a parameter of {card.data.module}, got '{card.length}'.{did_you_mean(card.length, params)} "
+            f"It has {', '.join(params)}.",
+        )
+        return
+    for name in (None, *card.variants):
+        key: Path_ = ("variants", name) if name else ("data",)
+        if name is not None:
+            params = report.attempt(key, lambda name=name: resolve_params(card, variant=name), prefix)
+        if params is not None:
+            report.attempt(key, lambda params=params: sizes_of(card, params))
+            _check_scores(report, card, params)
+
+
+def _check_scores(report: _Report, card: TaskCard, params: dict[str, Any]) -> None:
+    for i, baseline in enumerate(card.baselines):
+        report.attempt(("baselines", i, "value"), lambda b=baseline: evaluate(b.value, params))
+    if card.target is not None:
+        report.attempt(("target", "value"), lambda: card.target_value(params))
+
+
+def _check_recipe(report: _Report, recipe: Recipe) -> None:
+    card = _card(report, ("task",), recipe.task)
+    entry = report.attempt(("model",), lambda: registry.model_entry(recipe.model))
+    for key, part in _parts(recipe):
+        variant = part if isinstance(part, RecipeVariant) else None
+        if entry is not None:
+            params = recipe.params | part.params
+            report.attempt((*key, "params"), lambda p=params: entry.resolve(p), f"model {recipe.model}")
+        if card is not None:
+            _check_when(report, (*key, "when"), part, card)
+            _check_reproduces(report, (*key, "reproduces"), part.reproduces, card)
+            if part.train.epochs is not None and card.protocol.train is None:
+                report.add(
+                    (*key, "train", "epochs"),
+                    f"the task {card.task} draws its examples anew and has no epochs; give `steps`.",
+                )
+            _check_optim(report, (*key, "optim"), recipe, variant, card)
+    _check_apart(report, recipe)
+
+
+def _parts(recipe: Recipe) -> Iterator[tuple[Path_, Recipe | RecipeVariant]]:
+    yield (), recipe
+    for i, variant in enumerate(recipe.variants):
+        yield ("variants", i), variant
+
+
+def _card(report: _Report, key: Path_, name: str) -> TaskCard | None:
+    if name not in registry.task_names():
+        report.add(key, str(unknown_name("task", name, registry.task_names())))
+        return None
+    try:
+        return registry.task_card(name)
+    except UserError:
+        report.add(key, f"the card of the task {name} has problems; validate it first.")
+        return None
+
+
+def _check_when(report: _Report, key: Path_, part: Recipe | RecipeVariant, card: TaskCard) -> None:
+    when = part.when
+    if when.variant is not None and when.variant not in card.variants:
+        report.add((*key, "variant"), _unknown_variant(card, when.variant))
+    if when.length is not None and card.length is None:
+        report.add((*key, "length"), f"the task {card.task} has a fixed length; name a `variant` instead.")
+
+
+def _unknown_variant(card: TaskCard, variant: str) -> str:
+    return (
+        f"the task {card.task} has no variant '{variant}'.{did_you_mean(variant, card.variants)} "
+        f"Its variants: {', '.join(card.variants) or 'none'}."
+    )
+
+
+def _check_reproduces(report: _Report, key: Path_, published: str | None, card: TaskCard) -> None:
+    keys = [entry.key for entry in card.published]
+    if published is not None and published not in keys:
+        report.add(
+            key,
+            f"must be the key of a published number of the task {card.task}, got '{published}'."
+            f"{did_you_mean(published, keys)}",
+        )
+
+
+def _check_optim(report: _Report, key: Path_, recipe: Recipe, variant: RecipeVariant | None, card: TaskCard) -> None:
+    """Hold the optimiser as it comes out of card, recipe and variant against `OptimSpec`."""
+    merged = card.protocol.optim.model_dump(exclude_defaults=True)
+    for part in (recipe, variant):
+        if part is not None:  # a recipe that names an optimiser starts afresh
+            merged = dict(part.optim) if "name" in part.optim else _laid_over(merged, part.optim)
+    try:
+        optim = OptimSpec.model_validate(merged)
+    except ValidationError as error:
+        for line in problems(error, OptimSpec, "optim"):
+            text = line.removeprefix("optim: ")
+            first = text.partition(":")[0]
+            inner = tuple(first.split(".")) if (*key, first.split(".")[0]) in report.document.lines else ()
+            report.add((*key, *inner), text.removeprefix(f"{first}: ") if inner else text)
+        return
+    if optim.schedule is not None and optim.schedule.unit == "epochs" and card.protocol.train is None:
+        report.add((*key, "schedule"), f"the task {card.task} has no epochs; give `unit: steps`.")
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return `below` with the leaves of `above` replaced, as a run spec is resolved."""
+    merged = dict(below)
+    for key, value in above.items():
+        here = merged.get(key)
+        merged[key] = _laid_over(here, value) if isinstance(here, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _check_apart(report: _Report, recipe: Recipe) -> None:
+    """Two variants made for the same can never both be taken."""
+    seen: dict[str, int] = {}
+    for i, variant in enumerate(recipe.variants):
+        when = variant.when.model_dump_json()
+        if when in seen:
+            report.add(("variants", i, "when"), f"is the same as that of variants.{seen[when]}, which comes first.")
+        seen.setdefault(when, i)
+
+
+def _check_suite(report: _Report, suite: Suite) -> None:
+    known = True
+    for i, model in enumerate(suite.models):
+        known &= _check_model(report, ("models", i), model)
+    _check_settings(report, ("set",), suite.set)
+    for model, settings in suite.sets.items():
+        _check_settings(report, ("sets", model), settings)
+    for i, task in enumerate(suite.tasks):
+        key: Path_ = ("tasks", i)
+        _check_settings(report, (*key, "set"), task.set)
+        models = [_check_model(report, (*key, "models", j), m) for j, m in enumerate(task.models or [])]
+        if _check_task(report, key, task) and known and all(models):
+            for model in task.models or suite.models:
+                report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m), "run spec")
+    if len(set(suite.seeds)) < len(suite.seeds):
+        report.add(("seeds",), "a seed stands twice.")
+
+
+def _resolve(suite: Suite, task: SuiteTask, model: str) -> None:
+    settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
+    try:
+        resolve(Request(model, task.task, T=task.T, settings=settings))
+    except UserError as error:
+        raise UserError(f"{model} on {task.task}: {str(error).removeprefix('--set ')}") from None
+
+
+def _check_model(report: _Report, key: Path_, model: str) -> bool:
+    """Note an unknown registered model; a user's own file is not looked for."""
+    if ":" in model or model in registry.model_names():
+        return ":" not in model
+    report.add(key, str(unknown_name("model", model, registry.model_names())))
+    return False
+
+
+def _check_task(report: _Report, key: Path_, task: SuiteTask) -> bool:
+    name, _, variant = task.task.partition("/")
+    card = _card(report, (*key, "task"), name)
+    if card is not None and variant and variant not in card.variants:
+        report.add((*key, "task"), _unknown_variant(card, variant))
+        return False
+    return card is not None
+
+
+def _check_settings(report: _Report, key: Path_, settings: dict[str, Any]) -> None:
+    for name in settings:
+        head, dot, rest = name.partition(".")
+        if head not in _SETTABLE or not dot or not rest:
+            expected = ", ".join(f"{group}.NAME" for group in _SETTABLE)
+            report.add((*key, name), f"must be one of {expected}.{did_you_mean(head, _SETTABLE)}")

@@ -1,0 +1,138 @@
+"""List models, tasks, recipes, suites or runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stablebench.cli.output import Format, Table, note, print_json, print_tables
+from stablebench.errors import StablebenchError, unknown_name
+
+_WORDS = frozenset({"summary", "variants", "source", "problem"})
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, tasks, recipes, suites or runs.")],
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
+    fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects, each with `name`.")] = False,
+) -> None:
+    """List models, tasks, recipes, suites or runs.
+
+    A file or run that cannot be read is listed with the reason.
+    """
+    listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "models": models,
+        "tasks": tasks,
+        "recipes": recipes,
+        "suites": suites,
+        "runs": lambda: runs(runs_dir),
+    }
+    if kind not in listers:
+        raise unknown_name("kind", kind, listers)
+    found = listers[kind]()
+    if as_json or fmt == "json":
+        print_json(found)
+    elif found:
+        columns = list(dict.fromkeys(key for item in found for key in item))
+        rows = [[item.get(column) for column in columns] for item in found]
+        minor = [c for c in ("origin", "threads", "seeds", "steps_per_s", "tuned_by") if c in columns]
+        print_tables([Table(columns, rows, wrap=_WORDS, minor=minor)], fmt)
+    else:
+        note(f"There are no {kind}" + (f" in {runs_dir}." if kind == "runs" else "."))
+
+
+def models() -> list[dict[str, Any]]:
+    """Return every registered model's name, family and summary, without importing it."""
+    import stablebench
+    from stablebench import registry
+
+    root = Path(stablebench.__file__).resolve().parent / "models"
+    return [
+        {
+            "name": name,
+            "family": next(root.glob(f"*/{name}.py")).parent.name,
+            "summary": _sentence(registry.model_docstring(name)),
+        }
+        for name in registry.model_names()
+    ]
+
+
+def _sentence(docstring: str) -> str:
+    return " ".join(docstring.partition("\n\n")[0].split())
+
+
+def tasks() -> list[dict[str, Any]]:
+    """Return every task's name, metric, variants and summary."""
+    from stablebench import registry
+    from stablebench.resources import tasks_dir
+
+    def describe(card: dict[str, Any]) -> dict[str, Any]:
+        return {"metric": card["metric"], "variants": list(card.get("variants") or {}), "summary": card["summary"]}
+
+    return [_described(name, tasks_dir() / f"{name}.yaml", describe) for name in registry.task_names()]
+
+
+def recipes() -> list[dict[str, Any]]:
+    """Return every recipe's name, who tuned it, how much of it has been run, and its source."""
+    from stablebench import registry
+    from stablebench.resources import recipes_dir
+
+    def describe(recipe: dict[str, Any]) -> dict[str, Any]:
+        parts = [recipe, *(recipe.get("variants") or [])]
+        run = sum(bool(part.get("result")) for part in parts)
+        return {"tuned_by": recipe["tuned_by"], "run": f"{run} of {len(parts)}", "source": recipe["source"]}
+
+    return [_described(name, recipes_dir() / f"{name}.yaml", describe) for name in registry.recipe_names()]
+
+
+def suites() -> list[dict[str, Any]]:
+    """Return every suite's name, how many tasks, models and seeds it runs, and its summary."""
+    from stablebench import registry
+    from stablebench.resources import suites_dir
+
+    def describe(suite: dict[str, Any]) -> dict[str, Any]:
+        counts = {key: len(suite[key]) for key in ("tasks", "models", "seeds")}
+        return {**counts, "summary": suite["summary"]}
+
+    return [_described(name, suites_dir() / f"{name}.yaml", describe) for name in registry.suite_names()]
+
+
+def _described(name: str, path: Path, describe: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Read a file without its schema, which would take longer to import than all files to read."""
+    from stablebench.schema.yaml_file import read
+
+    try:
+        return {"name": name, **describe(read(path).data)}
+    except StablebenchError as error:
+        return {"name": name, "summary": f"broken: {str(error).splitlines()[0]}"}
+    except (KeyError, TypeError, AttributeError):
+        return {"name": name, "summary": f"broken: stablebench validate {path} says why"}
+
+
+def runs(runs_dir: Path) -> list[dict[str, Any]]:
+    """Return every run's name, state and test result; a broken record with what is wrong with it."""
+    from stablebench.training.run_store import all_runs
+
+    found = []
+    for folder in all_runs(runs_dir):
+        name = folder.path.relative_to(runs_dir).as_posix()
+        try:
+            record = folder.read_record()
+        except StablebenchError as error:
+            found.append({"name": name, "status": "broken", "problem": str(error).splitlines()[0]})
+            continue
+        found.append(
+            {
+                "name": name,
+                "status": record.status,
+                "step": record.step,
+                "steps": record.spec.train.steps,
+                "metric": record.metric,
+                "test": (record.result.test or {}).get(record.metric),
+                "baseline": record.baseline,
+                "train_s": round(record.train_s, 1),
+            }
+        )
+    return found

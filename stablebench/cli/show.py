@@ -1,0 +1,309 @@
+"""Show one model, task, recipe, suite or run in full."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stablebench.cli.output import Table, print_json, print_tables
+from stablebench.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from stablebench.schema.card import TaskCard
+    from stablebench.schema.recipe import Recipe, RecipeVariant
+
+_WORDS = frozenset({"why", "differs", "source", "where", "note", "what", "result", "search", "values", "origin"})
+Shown = tuple[dict[str, Any], str, list[Table]]
+"""What is shown: a document for `--json`; for readers a text and tables."""
+
+
+def show(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, task, recipe, suite or run.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; of a run, its folder.")],
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show one model, task, recipe, suite or run in full."""
+    shown: dict[str, Callable[[], Shown]] = {
+        "model": lambda: model(name),
+        "task": lambda: task(name),
+        "recipe": lambda: recipe(name),
+        "suite": lambda: suite(name),
+        "run": lambda: run(name, runs_dir),
+    }
+    if kind not in shown:
+        raise unknown_name("kind", kind, shown)
+    document, text, tables = shown[kind]()
+    if as_json:
+        print_json(document)
+        return
+    typer.echo(text)
+    for table in tables:
+        if table.rows:
+            typer.echo()
+            print_tables([table])
+
+
+def model(name: str) -> Shown:
+    """Show a model's equation, claim and reference, and its hyper-parameters."""
+    import inspect
+
+    from stablebench import registry
+
+    entry = registry.model_entry(name)
+    if entry.source is None:
+        text = registry.model_docstring(name)
+    else:
+        text = inspect.getdoc(inspect.getmodule(entry.cls)) or inspect.getdoc(entry.cls) or ""
+    schema: dict[str, Any] = entry.arguments().model_json_schema()
+    meanings = _argument_meanings(inspect.getdoc(entry.cls) or "")
+    arguments = []
+    for key, field in schema.get("properties", {}).items():
+        default = entry.preset.get(key, field.get("default"))
+        required = key in schema.get("required", []) and key not in entry.preset
+        arguments.append(
+            {
+                "name": key,
+                "takes": _takes(field, schema.get("$defs", {})),
+                "default": default,
+                "required": required,
+                "what": meanings.get(key, ""),
+            }
+        )
+    document = {"name": name, "docstring": text, "takes_horizon": entry.takes_horizon, "arguments": arguments}
+    rows = [[a["name"], a["takes"], "required" if a["required"] else _said(a["default"]), a["what"]] for a in arguments]
+    title = "Hyper-parameters, set by a recipe's `params` or by --set model.NAME=VALUE"
+    return document, text, [Table(["name", "takes", "default", "what"], rows, title=title, wrap=_WORDS)]
+
+
+def _takes(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """Return a JSON schema's type and range in words."""
+    if "$ref" in field:
+        return _takes(definitions.get(field["$ref"].rsplit("/", 1)[-1], {}), definitions)
+    if "anyOf" in field:
+        return " or ".join(_takes(option, definitions) for option in field["anyOf"])
+    if "enum" in field or "const" in field:
+        return ", ".join(str(v) for v in field.get("enum", [field.get("const")]))
+    words = {"integer": "integer", "number": "number", "boolean": "true or false", "null": "null", "string": "text"}
+    kind = str(field.get("type", "anything"))
+    text = words.get(kind, kind)
+    if kind == "array":
+        text = f"list of {_takes(field.get('items', {}), definitions)}"
+    signs = (("exclusiveMinimum", ">"), ("minimum", ">="), ("exclusiveMaximum", "<"), ("maximum", "<="))
+    ranges = [f"{sign} {field[key]:g}" for key, sign in signs if key in field]
+    return " ".join([text, ", ".join(ranges)]).strip()
+
+
+def _argument_meanings(docstring: str) -> dict[str, str]:
+    """Return the `Args:` of a Google-style docstring."""
+    found: dict[str, str] = {}
+    inside, last = False, ""
+    for line in docstring.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.strip() == "Args:":
+            inside = True
+        elif inside and line.strip() and not indent:
+            break
+        elif inside and indent == 4 and ":" in line:
+            last, _, meaning = line.strip().partition(":")
+            found[last] = meaning.strip()
+        elif inside and last and line.strip():
+            found[last] += " " + line.strip()
+    return found
+
+
+def task(name: str) -> Shown:
+    """Show a task's card, the baselines of its variants, and what has been published on it."""
+    from stablebench import registry
+
+    name, _, variant = name.partition("/")
+    card = registry.task_card(name)
+    if variant and variant not in card.variants:
+        raise unknown_name(f"{name} variant", variant, card.variants)
+    scores = [_scores(card, v) for v in ([variant] if variant else [None, *card.variants])]
+    lines = [
+        f"{card.task}, version {card.version}: {card.summary}",
+        "",
+        f"From: {card.reference}",
+        *([f"Variant: {card.variant}"] if card.variant else []),
+        f"Input {card.input}, readout {card.readout}, loss {card.loss}, metric {card.metric}"
+        + (f" (also {', '.join(card.also)})" if card.also else ""),
+        f"--T sets {card.length}: {card.length_means}" if card.length else "Fixed length; --T is refused.",
+        f"Protocol: {_protocol(card)}",
+    ]
+    if card.target is not None:
+        lines.append(f"Solved at {card.target.metric} {card.target.value}: {card.target.why}")
+    lines += [f"Version {change}" for change in card.changes]
+    names = [key for key in scores[0] if key not in ("variant", "params")]
+    by_variant = Table(
+        ["variant", "parameters", *names],
+        [[s["variant"], _settings(s["params"]), *(s[n] for n in names)] for s in scores],
+        title="Variants, and what they score without learning",
+        wrap=frozenset({"parameters"}),
+    )
+    why = Table(
+        ["baseline", "metric", "value", "why"],
+        [[b.name, b.metric, str(b.value), b.why] for b in card.baselines],
+        title="Baselines",
+        wrap=_WORDS,
+    )
+    columns = ("model", "variant", "metric", "value", "units", "protocol", "differs", "source", "where", "note", "key")
+    published = [p for p in card.published if not variant or p.variant in (None, variant)]
+    table = Table(
+        columns,
+        [[getattr(p, column) for column in columns] for p in published],
+        title="Published",
+        wrap=_WORDS,
+        minor=("key", "note", "where", "units", "differs", "source"),
+    )
+    document = {**card.model_dump(mode="json"), "name": card.task, "by_variant": scores}
+    return document, "\n".join(lines), [by_variant, why, table]
+
+
+def _protocol(card: "TaskCard") -> str:
+    p = card.protocol
+    train = "drawn anew" if p.train is None else f"{p.train:,}"
+    return (
+        f"train {train}, validation {p.validation:,}, test {p.test:,}; {card.selection()}; "
+        f"by default {p.steps:,} updates of {p.batch_size}, width {p.hidden}"
+    )
+
+
+def _scores(card: "TaskCard", variant: str | None) -> dict[str, Any]:
+    """Return a variant's parameters, and its baseline in each metric."""
+    from stablebench.data.task import resolve_params
+
+    params = resolve_params(card, variant=variant)
+    metrics = [card.metric, *card.also]
+    scores = {metric: card.baseline(metric, params) for metric in metrics}
+    return {"variant": variant or "(default)", "params": params, **scores}
+
+
+def recipe(name: str) -> Shown:
+    """Show what a recipe says for each of its variants, who tuned it and whether it has been run."""
+    from stablebench import registry
+
+    if name not in registry.recipe_names():
+        raise unknown_name("recipe", name, registry.recipe_names())
+    task_name, _, model_name = name.partition("/")
+    found = registry.recipe(task_name, model_name)
+    assert found is not None  # its file is there
+    parts = [_resolved_part(found, part) for part in (found, *found.variants)]
+    text = f"{name}: tuned by {'the paper' if found.tuned_by == 'paper' else 'us'}\n{found.source}"
+    if found.search:
+        text += f"\nSearch: {found.search}"
+    rows = [
+        [p["when"] or "(default)", p["hidden"], p["layers"], _settings(p["values"]), p["tuned_by"], p["result"]]
+        for p in parts
+    ]
+    rows = [[*row[:-1], row[-1] or "not run yet"] for row in rows]
+    table = Table(["made for", "hidden", "layers", "values", "tuned by", "result"], rows, wrap=_WORDS)
+    return {"name": name, **found.model_dump(mode="json"), "resolved": parts}, text, [table]
+
+
+def _resolved_part(whole: "Recipe", part: "Recipe | RecipeVariant") -> dict[str, Any]:
+    optim = part.optim if "name" in part.optim else whole.optim | part.optim
+    budget = whole.train.model_dump(exclude_none=True)
+    own = part.train.model_dump(exclude_none=True)
+    if {"steps", "epochs"} & set(own):
+        budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
+    values = {
+        **{f"model.{k}": v for k, v in (whole.params | part.params).items()},
+        **{f"optim.{k}": v for k, v in optim.items()},
+        **{f"train.{k}": v for k, v in (budget | own).items()},
+    }
+    return {
+        "when": ", ".join(f"{k} {v}" for k, v in part.when.model_dump(exclude_none=True).items()),
+        "hidden": part.hidden or whole.hidden,
+        "layers": part.layers or whole.layers,
+        "values": values,
+        "tuned_by": part.tuned_by or whole.tuned_by,
+        "reproduces": part.reproduces or whole.reproduces,
+        "source": part.source or whole.source,
+        "result": part.result,
+    }
+
+
+def suite(name: str) -> Shown:
+    """Show what a suite runs."""
+    from stablebench import registry
+
+    found = registry.suite(name)
+    cells = sum(len(t.models or found.models) for t in found.tasks) * len(found.seeds)
+    text = (
+        f"{name}: {found.summary}\n"
+        f"Seeds {', '.join(map(str, found.seeds))}; {cells} cells of {found.threads} thread"
+        + ("s" if found.threads > 1 else "")
+        + (f"\nEvery cell: {_settings(found.set)}" if found.set else "")
+    )
+    rows = [
+        [t.task + (f" --T {t.T}" if t.T else ""), ", ".join(t.models or found.models), _settings(t.set)]
+        for t in found.tasks
+    ]
+    tables = [Table(["task", "models", "values"], rows, wrap=frozenset({"models", "values"}))]
+    own = [[m, _settings(values)] for m, values in found.sets.items()]
+    tables.append(Table(["model", "values"], own, title="Single models", wrap=_WORDS))
+    return {"name": name, **found.model_dump(mode="json"), "cells": cells}, text, tables
+
+
+def run(name: str, runs_dir: Path) -> Shown:
+    """Show a run's result, its spec with the origin of each value, and its evaluations."""
+    from stablebench.cli.train import summary_lines
+    from stablebench.training.run_store import RunFolder
+
+    folder = RunFolder(_run_path(name, runs_dir))
+    record = folder.read_record()
+    document = record.model_dump(mode="json")
+    spec = dict(_leaves(document["spec"]))
+    rows = [[k, _said(v), record.origin.get(k.replace("model.params.", "model."), "")] for k, v in spec.items()]
+    metrics = sorted({m for e in record.evaluations for m in e.metrics})
+    text = "\n".join([str(folder.path), *summary_lines(record)])
+    evaluations = [[e.step, e.train_s, *(e.metrics.get(m) for m in metrics)] for e in record.evaluations]
+    environment = [[k, _said(v)] for k, v in _leaves(document["environment"])]
+    tables = [
+        Table(["value", "is", "origin"], rows, title="Run spec", wrap=_WORDS | {"is"}),
+        Table(["step", "s", *metrics], evaluations, title="Evaluations on validation examples"),
+        Table(["environment", "is"], environment, wrap=frozenset({"is"})),
+    ]
+    return document, text, tables
+
+
+def _run_path(name: str, runs_dir: Path) -> Path:
+    """Return the folder of a run: a path, a name as `list runs` gives it, or the last part of one."""
+    for path in (Path(name), runs_dir / name):
+        if (path / "record.json").is_file():
+            return path
+    found = [] if "/" in name else sorted(p.parent for p in runs_dir.glob(f"*/*/{_literal(name)}/record.json"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"There are {len(found)} runs '{name}': {', '.join(map(str, found))}.")
+    raise UserError(f"No run '{name}': it is neither a folder with record.json nor a run in {runs_dir}.")
+
+
+def _literal(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_said(value)}" for key, value in values.items())
+
+
+def _said(value: Any) -> str:
+    """Return a value as a YAML file would have it."""
+    import json
+
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,213 @@
+"""The entry point: lazy commands, one message an error, exit codes, quiet ends."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from stablebench.cli import app as app_module
+from stablebench.cli.app import app, command_files
+from stablebench.cli.options import RunOptions, parse_settings, run_options
+from stablebench.errors import StablebenchError, UserError
+
+STABLEBENCH = [sys.executable, "-m", "stablebench"]
+
+
+def run(*arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*STABLEBENCH, *arguments], capture_output=True, text=True, timeout=60, **how)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list", "models"], ["list", "tasks"]])
+def test_it_answers_without_importing_torch(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        f"sys.argv = ['stablebench', *{arguments}]\n"
+        "from stablebench.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'scipy', 'numpy', 'matplotlib'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "models"], ["list", "tasks"]])
+def test_it_answers_in_tenths_of_a_second(arguments: list[str]) -> None:
+    def processor_seconds() -> float:  # what a busy machine does not stretch
+        before = os.times()
+        run(*arguments)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(processor_seconds() for _ in range(3)) < 0.4
+
+
+def test_every_command_of_the_mission_is_found() -> None:
+    assert {"train", "evaluate", "compare", "list", "show", "validate"} <= set(command_files())
+    assert list(command_files())[:2] == ["train", "evaluate"]
+
+
+def test_help_has_the_first_line_of_each_commands_docstring() -> None:
+    text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert "compare Run what a suite is missing, then print its leaderboard." in text
+
+
+@pytest.mark.parametrize("name", sorted(command_files()))
+def test_every_command_has_help(name: str) -> None:
+    done = CliRunner().invoke(app, [name, "--help"])
+    assert done.exit_code == 0, done.output
+    assert f"{name} [OPTIONS]" in done.stdout
+
+
+def test_an_unknown_command_gets_a_suggestion() -> None:
+    done = run("trian")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No command named 'trian'. Did you mean train?")
+    assert done.stdout == ""
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    done = run("train", "--modle", "rnn")
+    assert done.returncode == 2
+    assert "--model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("the value is wrong."), 2, "Error: the value is wrong.\n"),
+        (StablebenchError("it broke."), 1, "Error: it broke.\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(), 1, ""),
+        (PermissionError(13, "Permission denied", "runs"), 1, "Error: runs: Permission denied.\n"),
+        (typer.Exit(5), 5, ""),
+    ],
+)
+def test_an_error_is_one_message_and_an_exit_code(
+    error: BaseException, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_(kind: str) -> None:
+        raise error
+
+    monkeypatch.setattr("stablebench.cli.list_.list_", list_)
+    monkeypatch.setattr(app_module, "_discard_stdout", lambda: None)
+    done = CliRunner().invoke(app, ["list", "models"])
+    assert (done.exit_code, done.stderr, done.stdout) == (code, message, "")
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    line = " ".join(STABLEBENCH) + " {} | head -1"
+    for command in ("list models", "show model rnn", "list models --json", "--help"):
+        done = subprocess.run(["bash", "-c", line.format(command)], capture_output=True, text=True, timeout=60)
+        assert done.stderr == "", command
+    closed = subprocess.run(
+        ["bash", "-c", " ".join(STABLEBENCH) + " list models >&-"], capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in closed.stderr
+
+
+def test_it_needs_no_home_and_no_unicode(tmp_path: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "LANG": "C", "PYTHONIOENCODING": "ascii"}
+    for arguments in (["list", "tasks"], ["show", "task", "copy"], ["list", "models", "--json"]):
+        done = run(*arguments, env=bare, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
+
+
+def test_start_up_is_not_slowed_by_the_number_of_commands() -> None:
+    began = time.process_time()
+    command_files()
+    assert time.process_time() - began < 0.2
+
+
+def record_options(*arguments: str) -> tuple[RunOptions | None, str]:
+    seen: list[RunOptions] = []
+    small = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    @small.command()
+    @run_options
+    def command(options: RunOptions, extra: Annotated[bool, typer.Option("--extra")] = False) -> None:
+        seen.append(options)
+
+    done = CliRunner().invoke(small, list(arguments), env={"STABLEBENCH_DATA": ""})
+    return (seen[0] if seen else None), str(done.exception or "") + done.output
+
+
+def test_nothing_said_is_none() -> None:
+    assert record_options()[0] == RunOptions()
+    assert RunOptions().runs_dir == Path("runs")
+    assert RunOptions().set == {}
+
+
+def test_all_options_arrive() -> None:
+    options, message = record_options(
+        *"--model rnn --task copy --T 5 --hidden 6 --layers 2 --steps 7 --epochs 8 --batch-size 9 --lr 1e-3".split(),
+        *"--seed 0 --device cpu --threads 2 --engine fused --precision float64 --runs-dir r --data-dir d".split(),
+        *"--recipe f.yaml --set model.rho=0.5 --set task.S=3 --set optim.name=sgd --json --quiet --extra".split(),
+    )
+    assert options == RunOptions(
+        model="rnn",
+        task="copy",
+        T=5,
+        hidden=6,
+        layers=2,
+        steps=7,
+        epochs=8,
+        batch_size=9,
+        lr=1e-3,
+        seed=0,
+        device="cpu",
+        threads=2,
+        engine="fused",
+        precision="float64",
+        recipe=Path("f.yaml"),
+        set={"model.rho": 0.5, "task.S": 3, "optim.name": "sgd"},
+        runs_dir=Path("r"),
+        data_dir=Path("d"),
+        json=True,
+        quiet=True,
+    ), message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--T", "0"], "`--T` must be >= 1, got 0."),
+        (["--batch-size", "-3"], "`--batch-size` must be >= 1, got -3."),
+        (["--seed", "-1"], "`--seed` must be >= 0, got -1."),
+        (["--lr", "0"], "`--lr` must be > 0, got 0.0."),
+        (["--lr", "nan"], "`--lr` must be > 0, got nan."),
+        (["--lr", "inf"], "`--lr` must be > 0, got inf."),
+        (["--set", "model.rho"], "--set model.rho: must be KEY=VALUE, for example --set model.rho=0.5."),
+        (["--set", "=1"], "must be KEY=VALUE"),
+        (["--set", "model.=1"], "must be KEY=VALUE"),
+        (["--set", "a=1", "--set", "a=2"], "--set a: given twice"),
+        (["--set", "a=[1"], "--set a:1: not valid YAML"),
+        (["--set", "a=!!python/name:os.system x"], "is not read"),
+        (["--T", "many"], "--T"),
+        (["--device", "tpu"], "--device"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
+    options, output = record_options(*arguments)
+    assert options is None
+    assert message in output
+
+
+def test_settings_are_read_as_strictly_as_files() -> None:
+    assert parse_settings(["a=1e-3", "b=no", "c=[1, 2]", "d=", "e=x=y", "f=true"]) == {
+        "a": 1e-3,
+        "b": "no",
+        "c": [1, 2],
+        "d": None,
+        "e": "x=y",
+        "f": True,
+    }
