@@ -128,7 +128,7 @@ def run_cells(
                 if _receive(cell, on_update):
                     continue
                 cell.process.join()
-                on_end(cell.end or CellEnd(cell.index, "failed", _death(cell.process.exitcode)))
+                on_end(cell.end or _death(cell, interrupt.signum is not None))
                 del running[ready]
             if interrupt.signum is not None and not told:
                 told = True
@@ -151,10 +151,17 @@ def _receive(cell: _Running, on_update: Callable[[int, Progress | str], None]) -
     return True
 
 
-def _death(code: int | None) -> str:
+def _death(cell: _Running, interrupted: bool) -> CellEnd:
+    """Return the end of a cell whose process died without a word."""
+    code = cell.process.exitcode
+    if interrupted and code == -signal.SIGTERM:
+        return CellEnd(cell.index, "interrupted", "before it began to train")
     if code is not None and code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}; a new run goes on from its checkpoint"
-    return f"its process ended with code {code}"
+        killer = signal.Signals(-code).name
+        return CellEnd(
+            cell.index, "failed", f"its process was killed by {killer}; a new run goes on from its checkpoint"
+        )
+    return CellEnd(cell.index, "failed", f"its process ended with code {code}")
 
 
 def seeded(resolved: Resolved, seed: int) -> Resolved:

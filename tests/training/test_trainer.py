@@ -119,8 +119,8 @@ def test_divergence_is_a_result_with_its_step(tmp_path: Path) -> None:
     resolved = small("rnn", **{"optim.name": "sgd", "optim.lr": 1e30, "model.activation": "identity"})
     outcome = train(resolved, Options(tmp_path), Silent())
     assert (outcome.record.status, outcome.exit_code) == ("diverged", 3)
-    assert (
-        (outcome.record.step < STEPS and "nan" in (outcome.record.error or "")) or "inf" in (outcome.record.error or "")
+    assert (outcome.record.step < STEPS and "nan" in (outcome.record.error or "")) or "inf" in (
+        outcome.record.error or ""
     )
     assert outcome.record.result.test is None
     json.loads(outcome.folder.record_path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the record"))

@@ -11,8 +11,9 @@ Shapes: u_t (batch, in); y_t, z_t (batch, hidden); W, W2 (hidden, hidden); V (hi
     (y, z), the output is y.
 Init: all U(-1/sqrt(n), 1/sqrt(n)), n = in + 2 hidden: one linear map of (u, y, z) as torch draws it. With `learned`
     dt, gamma and epsilon are softplus of trained scalars that start at the given values.
-Stability claim (proposition 3.1): with implicit damping, |phi| <= 1, gamma and epsilon >= 1 and the paper's bounds on
-    dt, the states obey y'y + z'z <= hidden t dt for t steps. Asserted in tests/models/test_cornn.py.
+Stability claim (proposition 3.1, here for any gamma and epsilon): from zero states, with implicit damping, |phi| <= 1
+    and gamma dt < 2 epsilon, gamma y'y + z'z <= hidden t dt / (2 epsilon - gamma dt) after t steps; for gamma =
+    epsilon = 1 and dt <= 1 this implies the paper's hidden t dt. Asserted in tests/models/test_cornn.py.
 Reference: Rusch, Mishra. Coupled Oscillatory Recurrent Neural Network (coRNN). ICLR 2021.
     https://arxiv.org/abs/2010.00951
 Differs from the paper: gamma and epsilon are scalars, as in its experiments, not one a unit.

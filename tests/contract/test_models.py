@@ -1,0 +1,125 @@
+"""What every registered model promises."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from stablebench import registry
+from stablebench.models.base import RecurrentModel, count_parameters
+from stablebench.models.network import Network
+
+IN, HIDDEN, BATCH, TIME = 3, 6, 4, 7
+HEADINGS = ("Equation", "Shapes:", "Init:", "Stability claim", "Reference:")
+MODELS = registry.model_names()
+
+
+def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, in_features: int = IN) -> RecurrentModel:
+    entry = registry.model_entry(name)
+    torch.set_default_dtype(dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        horizon = {"horizon": TIME} if entry.takes_horizon else {}
+        return entry.cls(in_features, HIDDEN, **horizon, **entry.resolve({}))
+
+
+def inputs(batch: int = BATCH, time: int = TIME) -> Tensor:
+    return torch.randn(batch, time, IN, generator=torch.Generator().manual_seed(1), dtype=torch.get_default_dtype())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_docstring_has_every_heading(name: str) -> None:
+    docstring = registry.model_docstring(name)
+    assert not [heading for heading in HEADINGS if heading not in docstring]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_finite_nonzero_gradient(name: str) -> None:
+    model = build(name)
+    outputs, state = model(inputs())
+    weight = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(2))
+    loss = (outputs * weight).sum() + sum(s.square().sum() for s in state)
+    torch.as_tensor(loss).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_output_ignores_the_future(name: str) -> None:
+    model, x = build(name), inputs()
+    changed = x.clone()
+    changed[:, 4:] += 1
+    before, after = model(x)[0], model(changed)[0]
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert not torch.equal(before[:, 4], after[:, 4])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_seed_decides_everything(name: str) -> None:
+    first, again, other = build(name), build(name), build(name, seed=1)
+    assert set(first.state_dict()) == set(again.state_dict())
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
+    assert torch.equal(first(inputs())[0], again(inputs())[0])
+    assert not torch.equal(first(inputs())[0], other(inputs())[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_state_carried_on_equals_one_run(name: str) -> None:
+    model, x = build(name), inputs()
+    whole, end = model(x)
+    first, state = model(x[:, :3])
+    second, after = model(x[:, 3:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, rtol=1e-12, atol=1e-12)
+    for mine, other in zip(after, end, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_states_have_the_sizes_that_the_model_says(name: str) -> None:
+    model = build(name)
+    outputs, state = model(inputs())
+    assert [tuple(s.shape) for s in state] == [(BATCH, size) for size in model.state_sizes]
+    assert outputs.shape == (BATCH, TIME, model.out_features)
+    assert torch.equal(outputs[:, -1], state[model.output_state])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) -> None:
+    model = build(name)
+    grouped = [id(p) for group in model.parameter_groups() for p in group.parameters]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    assert model.parameter_groups()[0].name == "main"
+    penalty = model.penalty()
+    assert penalty is None or (penalty.shape == () and penalty.isfinite())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", MODELS)
+def test_one_sequence_of_one_step_in_either_precision(name: str, dtype: torch.dtype) -> None:
+    outputs, state = build(name, dtype=dtype)(inputs(1, 1).to(dtype))
+    assert outputs.shape == (1, 1, state[0].shape[-1]) and outputs.dtype == dtype and outputs.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_and_loaded_it_is_the_same_function(name: str) -> None:
+    first, second = build(name), build(name, seed=1)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(inputs())[0], second(inputs())[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_stack_under_one_readout(name: str) -> None:
+    bottom = build(name)
+    network = Network([bottom, build(name, seed=1, in_features=bottom.out_features)], 2, readout="last", input="values")
+    output, states = network(inputs())
+    assert output.shape == (BATCH, 2) and len(states) == 2
+    output.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    grouped = [p for group in network.parameter_groups() for p in group.parameters]
+    assert count_parameters(grouped) == count_parameters(network.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_argument_is_typed_and_the_defaults_are_valid(name: str) -> None:
+    entry = registry.model_entry(name)
+    assert set(entry.resolve({})) == set(entry.arguments().model_fields)
