@@ -1,0 +1,128 @@
+"""`show` as a user types it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stablebench import registry
+from stablebench.cli.app import app
+from stablebench.schema.run_record import RunRecord
+
+
+def shown(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["show", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def document(*arguments: str) -> dict[str, Any]:
+    return json.loads(shown(*arguments, "--json"))
+
+
+@pytest.mark.parametrize("name", registry.model_names())
+def test_every_model_shows_its_equation_and_arguments(name: str) -> None:
+    assert registry.model_docstring(name) in shown("model", name)
+    found = document("model", name)
+    assert found["name"] == name
+    assert all(argument["takes"] != "anything" for argument in found["arguments"])
+
+
+def test_a_model_shows_type_range_default_and_meaning() -> None:
+    arguments = {a["name"]: a for a in document("model", "roarnn")["arguments"]}
+    assert arguments["rho"]["takes"] == "number > 0"
+    assert arguments["rho"]["default"] == 1.0
+    assert "alpha = rho / horizon" in arguments["rho"]["what"]
+    assert arguments["orthogonal"]["takes"] == "dense, permutation, identity"
+
+
+def test_a_preset_shows_its_own_defaults() -> None:
+    arguments = {a["name"]: a for a in document("model", "eyernn")["arguments"]}
+    assert arguments["orthogonal"]["default"] == "identity"
+
+
+def test_a_users_own_model_can_be_shown(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine: h_t = x_t."""\n'
+        "from stablebench.models.base import RecurrentModel\n"
+        "class Mine(RecurrentModel):\n"
+        "    def __init__(self, in_features: int, hidden: int, *, scale: float = 2.0) -> None:\n"
+        "        super().__init__(in_features, hidden)\n"
+        "    def step(self, drive, state, transition):\n"
+        "        return (drive,)\n"
+    )
+    text = shown("model", f"{file}:Mine")
+    assert text.startswith("Mine: h_t = x_t.")
+    assert "scale" in text
+
+
+@pytest.mark.parametrize("name", registry.task_names())
+def test_every_task_shows_its_baselines(name: str) -> None:
+    card = registry.task_card(name)
+    text = shown("task", name)
+    assert card.summary in text
+    found = document("task", name)
+    assert len(found["by_variant"]) == 1 + len(card.variants)
+    assert all(isinstance(scores[card.metric], float) for scores in found["by_variant"])
+
+
+def test_a_variants_baseline_is_evaluated() -> None:
+    (scores,) = document("task", "copy/t400")["by_variant"]
+    assert scores["loss"] == pytest.approx(10 * math.log(8) / 420)
+    assert "0.04951" in shown("task", "copy/t400")
+
+
+def test_a_recipe_shows_resolved_values_and_whether_it_was_run() -> None:
+    names = registry.recipe_names()
+    for name in names:
+        found = document("recipe", name)
+        assert found["name"] == name
+        assert len(found["resolved"]) == 1 + len(found["variants"])
+        ran = any(part["result"] for part in found["resolved"])
+        assert ("not run yet" in shown("recipe", name)) or ran
+
+
+def test_a_suite_shows_its_cells() -> None:
+    found = document("suite", "quick")
+    assert found["cells"] >= len(found["models"]) * len(found["seeds"])
+    assert "quick: " in shown("suite", "quick")
+
+
+def test_a_run_is_found_by_folder_by_name_and_by_hash(tmp_path: Path, record: RunRecord) -> None:
+    folder = tmp_path / "copy" / "rnn" / "abc-s0"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(record.model_dump_json())
+    for name in (str(folder), "copy/rnn/abc-s0", "abc-s0"):
+        assert document("run", name, "--runs-dir", str(tmp_path))["spec_hash"] == record.spec_hash
+    text = shown("run", str(folder))
+    assert "test loss 0.25" in text
+    assert any(line.split() == ["optim.lr", "0.001", "--set"] for line in text.splitlines())
+    (folder / "record.json").write_text("{")
+    broken = CliRunner().invoke(app, ["show", "run", str(folder)])
+    assert broken.exit_code == 2
+    assert "record.json" in broken.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["modle", "rnn"], "No kind named 'modle'. Did you mean model?"),
+        (["model", "roarn"], "No model named 'roarn'. Did you mean roarnn?"),
+        (["task", "copi"], "No task named 'copi'. Did you mean copy?"),
+        (["task", "copy/t100000"], "variant named 't100000'. Did you mean t10000?"),
+        (["recipe", "psmnist/roarn"], "No recipe named 'psmnist/roarn'. Did you mean psmnist/roarnn?"),
+        (["suite", "quik"], "No suite named 'quik'. Did you mean quick?"),
+        (["run", "nothing"], "No run 'nothing'"),
+        (["run", "a/b/../../../etc"], "No run"),
+        (["run", "*"], "No run '*'"),
+    ],
+)
+def test_an_unknown_name_is_one_message_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["show", *arguments, "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""

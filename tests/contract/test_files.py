@@ -1,0 +1,21 @@
+"""Every shipped card, recipe and suite holds, in itself and against what it names."""
+
+from pathlib import Path
+
+import pytest
+
+from stablebench.checks import check_file
+from stablebench.resources import data_root, recipes_dir, suites_dir, tasks_dir
+
+FILES = sorted(p for root in (tasks_dir(), recipes_dir(), suites_dir()) for p in root.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(data_root()).as_posix())
+def test_a_shipped_file_has_no_problems(path: Path) -> None:
+    assert check_file(path) == []
+
+
+def test_there_are_files_of_each_kind() -> None:
+    assert {path.relative_to(data_root()).parts[0] for path in FILES} == {"tasks", "configs"}
+    assert any(suites_dir() in path.parents for path in FILES)
+    assert any(recipes_dir() in path.parents for path in FILES)
