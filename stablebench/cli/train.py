@@ -62,7 +62,7 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
         print_json({"spec": document, "spec_hash": resolved.spec.spec_hash(), "origin": resolved.origin})
         return
     for key, value in _leaves(document):
-        origin = resolved.origin.get(key.replace("model.params.", "model.", 1), "default")
+        origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
         print(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
     print(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 

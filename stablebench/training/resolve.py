@@ -147,9 +147,25 @@ def resolve(request: Request) -> Resolved:
     except ValidationError as error:
         raise UserError("\n".join(problems(error, RunSpec, "run spec"))) from None
     _schedule_fits(spec, card)
+    origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
+    origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
+    origin["horizon"] = "the task's parameters"
     for key in entry.resolve({}):
-        layers.origin.setdefault(f"model.{key}", "model")
-    return Resolved(spec, card, layers.origin)
+        origin.setdefault(f"model.{key}", "model")
+    return Resolved(spec, card, origin)
+
+
+def _task_origin(
+    card: TaskCard, params: dict[str, Any], variant: str, T: int | None, settings: dict[str, Any]
+) -> dict[str, str]:
+    """Return where each of a task's parameters came from."""
+    origin = dict.fromkeys(params, "task")
+    origin |= dict.fromkeys(card.data.params, "card")
+    origin |= dict.fromkeys(card.variants.get(variant, {}), f"variant {variant}")
+    origin |= dict.fromkeys(settings, "--set")
+    if T is not None and card.length is not None:
+        origin[card.length] = "option"
+    return {f"task.{key}": value for key, value in origin.items()}
 
 
 def _lay_card(layers: _Layers, card: TaskCard) -> None:

@@ -1,0 +1,65 @@
+"""`compare` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.cli.app import app
+
+SMALL = ["--T", "5", "--hidden", "6", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
+
+
+def compare(tmp_path: Path, *more: str) -> Result:
+    arguments = ["compare", "--models", "rnn,roarnn", "--tasks", "copy", "--seeds", "2", *SMALL]
+    return CliRunner().invoke(app, [*arguments, "--runs-dir", str(tmp_path / "runs"), *more])
+
+
+def test_compare_runs_what_is_missing_once_and_draws_the_board(tmp_path: Path) -> None:
+    first = compare(tmp_path, "--json")
+    assert first.exit_code == 0, first.output
+    document = json.loads(first.stdout)
+    (table,) = document["tables"]
+    assert {row["model"] for row in table["rows"]} == {"rnn", "roarnn"}
+    assert "4 of 4 cells to run" in first.stderr
+    records = sorted((tmp_path / "runs").glob("*/*/*/record.json"))
+    times = [path.stat().st_mtime_ns for path in records]
+    assert len(records) == 4
+    again = compare(tmp_path, "--json")
+    assert json.loads(again.stdout) == document
+    assert [path.stat().st_mtime_ns for path in records] == times
+
+
+def test_a_board_that_got_worse_exits_5(tmp_path: Path) -> None:
+    board = tmp_path / "board.json"
+    assert compare(tmp_path, "-o", str(board)).exit_code == 0
+    assert compare(tmp_path, "--no-run", "--check", str(board)).exit_code == 0
+    document = json.loads(board.read_text())
+    for row in document["tables"][0]["rows"]:
+        row["score"] /= 2
+    board.write_text(json.dumps(document))
+    result = compare(tmp_path, "--no-run", "--check", str(board))
+    assert result.exit_code == 5 and "regression: " in result.stderr
+
+
+@pytest.mark.parametrize("fmt", ["table", "github", "latex", "html", "csv", "json"])
+def test_every_format_names_every_model(tmp_path: Path, fmt: str) -> None:
+    compare(tmp_path, "--quiet")
+    result = compare(tmp_path, "--no-run", "--format", fmt)
+    assert result.exit_code == 0 and "roarnn" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quik"], "No suite named 'quik'. Did you mean quick?"),
+        (["--tasks", "copy"], "name the models as well"),
+        (["quick", "--models", "rnnn"], "No model named 'rnnn'. Did you mean rnn?"),
+        (["quick", "--model", "rnn"], "compare takes --models"),
+        (["quick", "--no-run", "--check", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["compare", *arguments, "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 2 and message in result.stderr, result.output
