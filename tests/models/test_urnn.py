@@ -1,38 +1,84 @@
-"""The poster's uRNN keeps its recurrent matrix orthogonal and, with |phi'| = 1, the norm of the gradient."""
+"""The poster's uRNN keeps its recurrent matrix orthogonal, and its gradients within the slopes of phi."""
 
 import pytest
 import torch
+from torch import Tensor
 
+from stablebench.models.activations import Activation
+from stablebench.models.base import State
 from stablebench.models.recurrent.urnn import URNN
 from stablebench.schema.optim import OptimSpec
 from stablebench.training.optimisers import Updater
 
 
-def test_the_matrix_stays_orthogonal_while_training() -> None:
+@pytest.fixture(autouse=True)
+def _double() -> None:
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
+
+
+def test_the_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
     model = URNN(2, 12, activation="relu")
     spec = OptimSpec.model_validate({"lr": 0.01, "groups": {"orthogonal": {"lr": 0.1}}})
     updater = Updater(model.parameter_groups(), spec, None)
     start = model.W.detach().clone()
+    torch.testing.assert_close(start.T @ start, torch.eye(12), rtol=0, atol=1e-14)
+    losses = []
     for step in range(100):
         updater.zero_grad()
         outputs, _ = model(torch.randn(4, 10, 2))
-        (outputs - 1).square().mean().backward()
+        loss = (outputs - 1).square().mean()
+        loss.backward()
         updater.update(step)
-    assert (model.W.T @ model.W - torch.eye(12)).abs().max() < 1e-13
+        losses.append(loss.item())
+    assert (model.W.T @ model.W - torch.eye(12)).abs().max() < 1e-14
     assert (model.W - start).abs().max() > 0.01
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def chain(model: URNN, x: Tensor) -> list[State]:
+    """Return the states 0 ... T, from a random one, each with its gradient."""
+    states: list[State] = [(torch.randn(len(x), model.hidden, requires_grad=True),)]
+    W = model.transition()
+    for drive in model.drive(x).unbind(1):
+        states.append(model.step(drive, states[-1], W))
+    return states
 
 
 @pytest.mark.parametrize(("activation", "kept"), [("abs", True), ("identity", True), ("relu", False), ("tanh", False)])
-def test_the_gradient_norm_is_kept_exactly_where_the_slope_is_one(activation: str, kept: bool) -> None:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    model = URNN(3, 16, activation=activation)  # pyright: ignore[reportArgumentType]
-    states = [tuple(s.requires_grad_() for s in model.initial_state(5))]
-    W, drives = model.transition(), model.drive(torch.randn(5, 40, 3))
-    for drive in drives.unbind(1):
-        states.append(model.step(drive, states[-1], W))
+def test_the_gradient_norm_is_kept_exactly_where_the_slope_is_one(activation: Activation, kept: bool) -> None:
+    states = chain(URNN(3, 16, activation=activation), torch.randn(5, 40, 3))
     norms = torch.stack([g.norm() for g in torch.autograd.grad(states[-1][0].sum(), [s[0] for s in states])])
     spread = (norms.max() / norms.min() - 1).item()
     assert spread < 1e-12 if kept else spread > 0.1
+
+
+def test_blank_inputs_keep_the_gradient_norm_too() -> None:
+    model = URNN(3, 16)
+    states: list[State] = [tuple(s.requires_grad_() for s in model.initial_state(1))]
+    for drive in model.drive(torch.zeros(1, 5, 3)).unbind(1):
+        states.append(model.step(drive, states[-1], model.transition()))
+    norms = [g.norm().item() for g in torch.autograd.grad(states[-1][0].sum(), [s[0] for s in states])]
+    assert norms == pytest.approx([4.0] * 6)  # of a vector of sixteen ones
+
+
+@pytest.mark.parametrize(
+    ("activation", "alpha", "beta"),
+    [("abs", 1, 1), ("identity", 1, 1), ("leaky_relu", 0.01, 1), ("relu", 0, 1), ("tanh", 0, 1)],
+)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_singular_values_lie_between_powers_of_the_slopes(
+    activation: Activation, alpha: float, beta: float, steps: int
+) -> None:
+    model = URNN(3, 8, activation=activation)
+    x = 3 * torch.randn(1, steps, 3)
+
+    def last(h: Tensor) -> Tensor:
+        return model(x, (h[None],))[1][0][0]
+
+    jacobian = torch.autograd.functional.jacobian(last, torch.randn(8))
+    assert isinstance(jacobian, Tensor)
+    values = torch.linalg.svdvals(jacobian)
+    assert alpha**steps - 1e-13 <= values.min() and values.max() <= beta**steps + 1e-13
+    if activation == "leaky_relu":  # both ends are reached or nearly so: some units on either side at each step
+        assert values.min() < 0.3 and values.max() > 0.3

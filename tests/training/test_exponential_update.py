@@ -45,7 +45,7 @@ def test_a_matrix_stays_orthogonal(dtype: torch.dtype, bound: float, size_of_upd
         W.grad = torch.randn(32, 32, generator=rng).to(dtype)
         optimiser.step()
     assert drift(W) < bound
-    assert (W - start).abs().max() > 0.01
+    assert (W - start).abs().max() > 1e-3
 
 
 def test_the_loss_falls_by_half_the_squared_norm_of_A() -> None:

@@ -1,15 +1,19 @@
-r"""uRNN (poster): the Elman network with an orthogonal recurrent matrix, kept so by an exponential update.
+r"""uRNN of the poster: the Elman network with an orthogonal recurrent matrix, kept so by an exponential update.
 
 Equation:
 
     h_t = phi(W h_{t-1} + V x_t + b),    W <- exp(-eta A) W,  A = G W^T - W G^T,  G = dL/dW
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
-Init: W a random orthogonal matrix (Haar); V U(-1/sqrt(hidden), 1/sqrt(hidden)); b = 0.
-Stability claim: W^T W = I after every update (tests/models/test_urnn.py), so that with phi' in [-1, 1] no gradient
-    grows, and with |phi'| = 1 (abs, identity) the norm of dL/dh_t is the same for all t (tests there).
+Init: W a random orthogonal matrix (Haar); V, b U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two such, as `rnn`.
+Stability claim: for phi' in [alpha, beta], 0 <= alpha, the singular values of dh_T/dh_t are in [alpha^(T-t),
+    beta^(T-t)], |phi'| taken for abs: the norm of dL/dh_t is the same for all t with identity, and with abs wherever no
+    pre-activation is exactly 0. W^T W = I after every update. Asserted in tests/models/test_urnn.py and
+    tests/training/test_exponential_update.py.
 Reference: poster on uRNN and uGRU with bounded gradients (authors not identified).
-Differs from the paper: its initialisation is not given. Not the complex uRNN of Arjovsky, Shah & Bengio 2016.
+Differs from the paper: it states the bounds for every diagonalisable W, with its eigenvalues; the upper one is false
+    unless W is normal, as orthogonal matrices are. It gives no initialisation and no activation for the toy tasks; abs
+    is the best of its three on words. This is not the complex uRNN of Arjovsky, Shah & Bengio 2016; no uGRU.
 """
 
 import math
@@ -38,7 +42,7 @@ class URNN(RecurrentModel):
         bound = 1 / math.sqrt(hidden)
         self.W = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
+        self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
