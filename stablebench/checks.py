@@ -17,7 +17,7 @@ from stablebench.schema.card import TaskCard
 from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import Recipe, RecipeVariant
-from stablebench.schema.strict import problems
+from stablebench.schema.strict import MAX_PROBLEMS, problems
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.schema.yaml_file import Document, Path_, read
 from stablebench.training.resolve import Request, resolve
@@ -97,7 +97,17 @@ def kind_of(path: Path, data: Any) -> Kind | None:
 
 
 def check_file(path: Path) -> list[str]:
-    """Return one line per problem of a file: `path:line: key: what must hold, what arrived, the way out`."""
+    """Return one line per problem of a file: `path:line: key: what must hold, what arrived, the way out`.
+
+    Many problems are cut short: the last line counts the rest.
+    """
+    found = _problems_of(path)
+    if len(found) <= MAX_PROBLEMS + 1:
+        return found
+    return [*found[:MAX_PROBLEMS], f"{path}: and {len(found) - MAX_PROBLEMS} more."]
+
+
+def _problems_of(path: Path) -> list[str]:
     try:
         document = read(path)
     except UserError as error:
@@ -273,7 +283,7 @@ def _check_suite(report: _Report, suite: Suite) -> None:
         models = [_check_model(report, (*key, "models", j), m) for j, m in enumerate(task.models or [])]
         if _check_task(report, key, task) and known and all(models):
             for model in task.models or suite.models:
-                report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m), "run spec")
+                report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m))
     if len(set(suite.seeds)) < len(suite.seeds):
         report.add(("seeds",), "a seed stands twice.")
 
@@ -283,7 +293,8 @@ def _resolve(suite: Suite, task: SuiteTask, model: str) -> None:
     try:
         resolve(Request(model, task.task, T=task.T, settings=settings))
     except UserError as error:
-        raise UserError(f"{model} on {task.task}: {str(error).removeprefix('--set ')}") from None
+        lines = (line.removeprefix("run spec: ").removeprefix("--set ") for line in str(error).splitlines())
+        raise UserError("\n".join(f"{model} on {task.task}: {line}" for line in lines)) from None
 
 
 def _check_model(report: _Report, key: Path_, model: str) -> bool:

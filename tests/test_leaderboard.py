@@ -219,7 +219,8 @@ def test_the_order_of_the_records_changes_nothing() -> None:
 
 
 def test_published_numbers_stand_beside_ours() -> None:
-    entry = {"source": "a paper", "where": "Table 1", "variant": "t100"}
+    entry: dict[str, Any] = {"source": "a paper", "where": "Table 1", "variant": "t100"}
+    elsewhere: dict[str, Any] = {**entry, "variant": "t200"}
     card = TaskCard(
         task="copy",
         version=1,
@@ -248,9 +249,7 @@ def test_published_numbers_stand_beside_ours() -> None:
             ),
             Published(key="k3", model="urnn", metric="cross_entropy", value=0.3, protocol="unknown", **entry),
             Published(key="k4", model="rnn", metric="cross_entropy", value=None, protocol="same", **entry),
-            Published(
-                key="k5", model="rnn", metric="cross_entropy", value=9.0, protocol="same", **entry | {"variant": "t200"}
-            ),
+            Published(key="k5", model="rnn", metric="cross_entropy", value=9.0, protocol="same", **elsewhere),
             Published(key="k6", model="rnn", metric="nan_trials", value=5, protocol="same", **entry),
         ],
         changes=["1"],

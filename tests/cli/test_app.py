@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -120,12 +119,6 @@ def test_it_needs_no_home_and_no_unicode(tmp_path: Path) -> None:
         done = run(*arguments, env=bare, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.isascii()
-
-
-def test_start_up_is_not_slowed_by_the_number_of_commands() -> None:
-    began = time.process_time()
-    command_files()
-    assert time.process_time() - began < 0.2
 
 
 def record_options(*arguments: str) -> tuple[RunOptions | None, str]:

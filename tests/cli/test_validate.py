@@ -1,0 +1,237 @@
+"""`validate`: all problems of all files at once, beyond what a schema sees."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.checks import check_file, files_in, kind_of
+from stablebench.cli.app import app
+from stablebench.errors import UserError
+from stablebench.resources import data_root, tasks_dir
+
+RECIPE = """\
+task: copy
+model: roarnn
+source: a test
+tuned_by: us
+search: none
+hidden: 16
+params: {rho: 0.5}
+optim: {lr: 0.01}
+train: {steps: 10}
+"""
+SUITE = """\
+summary: a test
+tasks:
+  - {task: copy/t100, set: {train.steps: 5}}
+models: [rnn]
+seeds: [0]
+"""
+
+
+def validate(*paths: Path | str) -> Result:
+    return CliRunner().invoke(app, ["validate", *map(str, paths)])
+
+
+def recipe(folder: Path, text: str, task: str = "copy", model: str = "roarnn") -> Path:
+    path = folder / "recipes" / task / f"{model}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def suite(folder: Path, text: str) -> Path:
+    path = folder / "suites" / "mine.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def card(folder: Path, change: tuple[str, str], name: str = "copy") -> Path:
+    text = (tasks_dir() / "copy.yaml").read_text()
+    assert change[0] in text
+    path = folder / "tasks" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(*change, 1))
+    return path
+
+
+def test_what_is_shipped_is_counted() -> None:
+    result = validate(tasks_dir(), data_root() / "configs")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith("files, no problems.\n")
+
+
+def test_the_small_files_of_these_tests_hold(tmp_path: Path) -> None:
+    assert check_file(recipe(tmp_path, RECIPE)) == []
+    assert check_file(suite(tmp_path, SUITE)) == []
+    assert check_file(card(tmp_path, ("version: 1", "version: 2"))) == []
+
+
+def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
+    first = recipe(tmp_path, RECIPE.replace("rho: 0.5", "rho: -1, roh: 2").replace("lr: 0.01", "lr: fast"))
+    second = suite(tmp_path, SUITE.replace("rnn", "rnnn").replace("copy/t100", "copi"))
+    result = validate(tmp_path)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert lines[-1] == "5 problems in 2 of 2 files."
+    assert [line.partition(": ")[0] for line in lines[:-1]] == [
+        f"{first}:7",
+        f"{first}:7",
+        f"{first}:8",
+        f"{second}:3",
+        f"{second}:4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("model: roarnn", "model: rnn"), 2, "model: must be the file's name, 'roarnn', got 'rnn'."),
+        (("task: copy", "task: adding"), 1, "task: must be the folder's name, 'copy', got 'adding'."),
+        (("rho: 0.5", "roh: 0.5"), 7, "params: roh: unknown key. Did you mean rho? Known keys: "),
+        (("rho: 0.5", "rho: 0"), 7, "params: rho: input should be greater than 0, got 0"),
+        (("lr: 0.01", "lr: -1"), 8, "optim.lr: input should be greater than 0, got -1"),
+        (("lr: 0.01", "rl: 0.01"), 8, "optim.rl: unknown key."),
+        (("lr: 0.01", "name: adm"), 8, "Did you mean adam?"),
+        (("lr: 0.01", "schedule: {at: [5], unit: epochs, factor: 0.1}"), 8, "has no epochs; give `unit: steps`"),
+        (("steps: 10", "epochs: 10"), 9, "train.epochs: the task copy draws its examples anew"),
+        (("steps: 10", "steps: 1, epochs: 1"), 9, "`steps` and `epochs` must not both be given"),
+        (("hidden: 16", "hidden: 16\nreproduces: nothing"), 7, "must be the key of a published number"),
+        (("hidden: 16", "hidden: 16\nreproduces: roarnn_roarnn_fig2_t40"), 7, "Did you mean roarnn_roarnn_fig2_t400?"),
+        (("hidden: 16", "hidden: 16\nwhen: {variant: t401}"), 7, "Did you mean t400? Its variants: t100"),
+        (("tuned_by: us", "tuned_by: them"), 4, "tuned_by: input should be 'paper' or 'us', got 'them'"),
+        (("source: a test\n", ""), 1, "source: this key is required."),
+        (("hidden: 16", "hiden: 16"), 6, "unknown key. Did you mean hidden?"),
+    ],
+)
+def test_a_recipes_problem_is_named(change: tuple[str, str], line: int, message: str, tmp_path: Path) -> None:
+    assert change[0] in RECIPE
+    path = recipe(tmp_path, RECIPE.replace(*change))
+    found = [problem for problem in check_file(path) if message in problem]
+    assert found, check_file(path)
+    assert found[0].startswith(f"{path}:{line}: ")
+
+
+def test_a_recipes_variants_are_checked_as_they_come_out(tmp_path: Path) -> None:
+    path = recipe(
+        tmp_path,
+        RECIPE
+        + "variants:\n"
+        + "  - {when: {length: 200}, params: {rho: -3}}\n"
+        + "  - {when: {length: 400}, optim: {momentun: 0.9}}\n"
+        + "  - {when: {variant: t99}}\n"
+        + "  - {when: {length: 200}}\n",
+    )
+    found = check_file(path)
+    assert len(found) == 4, found
+    assert f"{path}:11: variants.0.params: rho: input should be greater than 0" in found[0]
+    assert f"{path}:12: variants.1.optim.momentun: unknown key. Did you mean momentum?" in found[1]
+    assert f"{path}:13: variants.2.when.variant: the task copy has no variant 't99'." in found[2]
+    assert f"{path}:14: variants.3.when: is the same as that of variants.0, which comes first." in found[3]
+
+
+def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
+    text = RECIPE.replace("task: copy", "task: copi").replace("model: roarnn", "model: roarn")
+    found = check_file(recipe(tmp_path, text, "copi", "roarn"))
+    assert "No task named 'copi'. Did you mean copy?" in found[0]
+    assert "No model named 'roarn'. Did you mean roarnn?" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("task: copy/t100", "task: copy/t101"), 3, "tasks.0.task: the task copy has no variant 't101'."),
+        (("train.steps: 5", "trian.steps: 5"), 3, "Did you mean train?"),
+        (("train.steps: 5", "steps: 5"), 3, "tasks.0.set.steps: must be one of task.NAME, model.NAME"),
+        (("train.steps: 5", "train.steps: 0"), 3, "rnn on copy/t100: train.steps: input should be greater"),
+        (("train.steps: 5", "train.stepz: 5"), 3, "rnn on copy/t100: train.stepz: unknown key"),
+        (("train.steps: 5", "model.nothing: 5"), 3, "nothing: unknown key"),
+        (("models: [rnn]", "models: [rnn, lstmm]"), 4, "models.1: No model named 'lstmm'. Did you mean lstm?"),
+        (("models: [rnn]", "models: []"), 4, "models: "),
+        (("seeds: [0]", "seeds: [0, 0]"), 5, "seeds: a seed stands twice."),
+        (("seeds: [0]", "seeds: [-1]"), 5, "seeds.0: "),
+        (("seeds: [0]", "seeds: [0]\nset: {device: cpu}"), 6, "set.device: must be one of task.NAME"),
+        (("seeds: [0]", "seeds: [0]\nsets: {gru: {train.steps: 1}}"), 1, "`sets` names models"),
+        (("{task: copy/t100, ", "{task: copy/t100, models: [rmn], "), 3, "tasks.0.models.0: No model named 'rmn'"),
+        (("{task: copy/t100, ", "{task: copy/t100, T: 7, "), 3, "give one of the two"),
+        (("{task: copy/t100, ", "{task: digits, T: 7, "), 3, "has a fixed length"),
+    ],
+)
+def test_a_suites_problem_is_named(change: tuple[str, str], line: int, message: str, tmp_path: Path) -> None:
+    assert change[0] in SUITE
+    path = suite(tmp_path, SUITE.replace(*change))
+    found = [problem for problem in check_file(path) if message in problem]
+    assert found, check_file(path)
+    assert found[0].startswith(f"{path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("task: copy", "task: kopy"), "task: must be the file's name, 'copy', got 'kopy'."),
+        (("generator: copy,", "generator: nothing,"), "must name a module of stablebench.data"),
+        (("generator: copy,", "generator: folders,"), "must have `generate`"),
+        (("S: 10,", "Z: 10,"), "data: Z: unknown key. Known keys: S, alphabet"),
+        (("t200: {length: 200}", "t200: {length: 0}"), "variants.t200: length: input should be greater"),
+        (("t200: {length: 200}", "t200: {lenght: 200}"), "variants.t200: lenght: unknown key. Did you mean length?"),
+        (("length: length", "length: lenght"), "length: must be a parameter of copy, got 'lenght'. Did you mean"),
+        (("log(alphabet)", "log(alphabets)"), "baselines.0.value: `alphabets` is no numeric parameter"),
+        (("(length + 2 * S)", "(length - 100)"), "cannot be computed"),
+        (('"1 / alphabet"', '"__import__(1)"'), "baselines.1.value: "),
+        (("value: 0.99", 'value: "1 / nothing"'), "target.value: `nothing` is no numeric parameter"),
+        (("metric: loss", "metric: los"), "Did you mean loss?"),
+        (("readout: every", "readout: evry"), "readout: "),
+        (("variant: t400", "variant: t401"), "no variant named 't401'"),
+        (("version: 1", "version: 1\nversion: 2"), "the key 'version' stands twice"),
+    ],
+)
+def test_a_cards_problem_is_named(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    path = card(tmp_path, change)
+    found = check_file(path)
+    assert any(message in problem for problem in found), found
+    assert all(problem.startswith(f"{path}:") for problem in found)
+    result = validate(path)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_a_file_is_known_by_its_folder_or_by_its_keys(tmp_path: Path) -> None:
+    assert kind_of(tmp_path / "recipes" / "copy" / "a.yaml", {}) == "recipe"
+    assert kind_of(tmp_path / "suites" / "a.yaml", {}) == "suite"
+    assert kind_of(tmp_path / "tasks" / "a.yaml", {}) == "card"
+    assert kind_of(tmp_path / "a.yaml", {"task": "a", "data": {}}) == "card"
+    assert kind_of(tmp_path / "a.yaml", {"task": "a", "model": "b"}) == "recipe"
+    assert kind_of(tmp_path / "a.yaml", {"tasks": [], "models": []}) == "suite"
+    assert kind_of(tmp_path / "a.yaml", {"task": "a"}) is None
+    (tmp_path / "a.yaml").write_text("colour: red")
+    (found,) = check_file(tmp_path / "a.yaml")
+    assert "must be a task card" in found
+
+
+def test_a_users_own_recipe_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "anything.yaml"
+    path.write_text(RECIPE)
+    assert check_file(path) == []
+
+
+def test_paths_that_hold_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no .yaml file"):
+        files_in([tmp_path / "empty"])
+    with pytest.raises(UserError, match="no such file"):
+        files_in([tmp_path / "none"])
+    assert validate(tmp_path / "none").exit_code == 2
+    assert validate().exit_code == 2
+
+
+def test_json_has_every_file(tmp_path: Path) -> None:
+    good, bad = recipe(tmp_path, RECIPE), suite(tmp_path, SUITE.replace("rnn", "rnnn"))
+    result = CliRunner().invoke(app, ["validate", str(tmp_path), "--json"])
+    assert result.exit_code == 2
+    found = {item["path"]: item["problems"] for item in json.loads(result.stdout)}
+    assert found[str(good)] == []
+    assert len(found[str(bad)]) == 1
