@@ -12,7 +12,7 @@ Shapes: x_t (batch, in), h_t (batch, hidden); W (3 hidden, hidden), V (3 hidden,
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.GRU, b_r and b_z the sum of two such draws. `recurrent_init`
     orthogonal makes each of W's three blocks a random orthogonal matrix.
 Stability claim: none; h_t is a convex combination, so |h_t| <= max(1, |h_{t-1}|) elementwise. Asserted in
-    tests/models/test_gru.py.
+    tests/models/test_torch_parity.py.
 Reference: Cho et al. Learning Phrase Representations using RNN Encoder-Decoder. EMNLP 2014.
     https://arxiv.org/abs/1406.1078
 Differs from the paper: the reset gate is applied after the recurrent product, as in torch and cuDNN.

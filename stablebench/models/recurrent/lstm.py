@@ -11,7 +11,7 @@ Shapes: x_t (batch, in); h_t, c_t (batch, hidden); W (4 hidden, hidden); V (4 hi
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.LSTM, b the sum of two such draws; `forget_bias` is added to
     b's forget block. `recurrent_init` orthogonal makes each of W's four blocks a random orthogonal matrix (roaRNN).
 Stability claim: none for the whole Jacobian; dc_t/dc_{t-1} along the cell alone is diag(sigmoid(f)) <= 1. Asserted in
-    tests/models/test_lstm.py.
+    tests/models/test_torch_parity.py.
 Reference: Hochreiter, Schmidhuber. Long Short-Term Memory. Neural Computation 9, 1997. Forget gates: Gers,
     Schmidhuber, Cummins. Learning to Forget. Neural Computation 12, 2000.
 Differs from the paper: torch's two biases are one, initialised as their sum; no peepholes.
