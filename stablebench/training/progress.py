@@ -36,7 +36,7 @@ class Progress:
 
     def line(self) -> str:
         """Return it in one line."""
-        value = "" if self.value is None else f"  {self.metric} {self.value:.4g}"
+        value = "" if self.value is None else f"  validation {self.metric} {self.value:.4g}"
         baseline = "" if self.baseline is None else f" (baseline {self.baseline:.4g})"
         return (
             f"step {self.step}/{self.steps}  loss {self.loss:.4g}{value}{baseline}"
