@@ -1,0 +1,50 @@
+"""What the README shows is true: its tables are what the commands print, its example model trains.
+
+`python tests/test_readme.py` writes the tables anew.
+"""
+
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from stablebench.cli.app import app
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+GENERATED = re.compile(r"<!-- stablebench (list \S+ --format github) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def printed(command: str) -> str:
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def with_tables(text: str) -> str:
+    """Return the README with every generated table as its command prints it."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- stablebench {match[1]} -->\n{printed(match[1])}<!-- end -->"
+
+    return GENERATED.sub(table, text)
+
+
+def test_generated_tables_are_what_the_commands_print() -> None:
+    text = README.read_text()
+    assert len(GENERATED.findall(text)) == 2
+    assert with_tables(text) == text, "run `python tests/test_readme.py`"
+
+
+def test_the_example_model_trains(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n# my_cell\.py\n(.*?)```", README.read_text(), re.DOTALL)
+    path = tmp_path / "my_cell.py"
+    path.write_text(code)
+    arguments = ["train", "--model", f"{path}:MyCell", "--task", "copy", "--T", "5", "--hidden", "6", "--steps", "12"]
+    more = ["--set", "model.leak=0.05", "--set", "task.S=2", "--runs-dir", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, [*arguments, *more])
+    assert result.exit_code == 0, result.output
+    assert next((tmp_path / "runs").glob("copy/MyCell/*/record.json"))
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
