@@ -1,5 +1,9 @@
 """What every registered model promises."""
 
+import copy
+import inspect
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -45,6 +49,13 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_the_class_describes_every_argument(name: str) -> None:
+    cls = registry.model_entry(name).cls
+    described = set(re.findall(r"^    (\w+): ", inspect.getdoc(cls) or "", flags=re.MULTILINE))
+    assert described == set(inspect.signature(cls).parameters)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_output_ignores_the_future(name: str) -> None:
     model, x = build(name), inputs()
     changed = x.clone()
@@ -52,6 +63,12 @@ def test_output_ignores_the_future(name: str) -> None:
     before, after = model(x)[0], model(changed)[0]
     assert torch.equal(before[:, :4], after[:, :4])
     assert not torch.equal(before[:, 4], after[:, 4])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sequence_ignores_the_others_of_its_batch(name: str) -> None:
+    model, x = build(name), inputs()
+    torch.testing.assert_close(model(x)[0][1:2], model(x[1:2])[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -72,6 +89,16 @@ def test_the_state_carried_on_equals_one_run(name: str) -> None:
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole, rtol=1e-12, atol=1e-12)
     for mine, other in zip(after, end, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_given_state_is_used_and_not_written_to(name: str) -> None:
+    model, x = build(name), inputs()
+    state = tuple(torch.rand(BATCH, size) for size in model.state_sizes)
+    before = tuple(s.clone() for s in state)
+    outputs, _ = model(x, state)
+    assert all(torch.equal(s, b) for s, b in zip(state, before, strict=True))
+    assert not torch.equal(outputs, model(x)[0])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -98,6 +125,18 @@ def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) 
 def test_one_sequence_of_one_step_in_either_precision(name: str, dtype: torch.dtype) -> None:
     outputs, state = build(name, dtype=dtype)(inputs(1, 1).to(dtype))
     assert outputs.shape == (1, 1, state[0].shape[-1]) and outputs.dtype == dtype and outputs.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_single_precision_runs_in_double_whatever_the_default(name: str) -> None:
+    single = build(name, dtype=torch.float32)
+    x = inputs()
+    double = copy.deepcopy(single).double()
+    outputs, state = double(x.double())
+    assert {outputs.dtype, *(s.dtype for s in state)} == {torch.float64}
+    torch.testing.assert_close(outputs.float(), single(x)[0], rtol=1e-4, atol=1e-4)
+    torch.set_default_dtype(torch.float64)
+    assert torch.equal(double(x.double())[0], outputs)
 
 
 @pytest.mark.parametrize("name", MODELS)
