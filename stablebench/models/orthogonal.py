@@ -50,6 +50,29 @@ def round_robin(n: int, rounds: int) -> Tensor:
     return pairs[pairs.amax(dim=2) < n].view(rounds, n // 2, 2).sort(dim=2).values
 
 
+def ring_angles(n: int, rotations: int) -> Tensor:
+    """Return angles (rotations, floor(n/2)) whose product moves every coordinate to the next place of one ring.
+
+    A quarter turn swaps a pair up to a sign. The pairs of two rounds together form one path or ring through all
+    coordinates, and swapping along both moves every second coordinate forwards and the others backwards: one cycle of
+    n for a path (odd n), two of n/2 for a ring. Leaving one pair of the second round as it is opens the ring.
+
+    Args:
+        n: Number of coordinates, >= 3.
+        rotations: Rounds, >= 2.
+
+    Raises:
+        UserError: There are fewer than two rounds, or two coordinates, which have only one.
+    """
+    if rotations < 2:
+        raise UserError(f"`angle_start` ring needs at least 2 `rotations` and 3 units, got {rotations} and {n}.")
+    angles = torch.zeros(rotations, n // 2)
+    angles[:2] = math.pi / 2
+    if n % 2 == 0:
+        angles[1, 0] = 0.0
+    return angles
+
+
 class PackedRotations(nn.Module):
     r"""The orthogonal matrix Q = P_1 P_2 ... P_r of packed Givens rotations in round-robin order.
 
@@ -61,14 +84,16 @@ class PackedRotations(nn.Module):
     Args:
         n: Size of Q, >= 2.
         rotations: r, at most n - 1 (n for odd n); by default all, and then every two coordinates are turned once.
-        angle_range: The angles start uniform in [-angle_range, angle_range], in radians.
+        angle_range: The angles start uniform in [-angle_range, angle_range], in radians, around their centres.
+        ring: Centres of the start: 0, or quarter turns in the first two rounds such that |Q| is a cyclic permutation
+            of all coordinates (see `ring_angles`); needs two rotations.
     """
 
     first: Tensor
     second: Tensor
     partner: Tensor
 
-    def __init__(self, n: int, rotations: int | None = None, angle_range: float = math.pi) -> None:
+    def __init__(self, n: int, rotations: int | None = None, angle_range: float = math.pi, ring: bool = False) -> None:
         super().__init__()
         most = n - 1 + n % 2
         if n < 2:
@@ -79,7 +104,8 @@ class PackedRotations(nn.Module):
                 f"`rotations` must be in 1 ... {most} for a width of {n} (then every two coordinates have met), "
                 f"got {rotations}."
             )
-        self.angles = nn.Parameter(torch.empty(rotations, n // 2).uniform_(-angle_range, angle_range))
+        centres = ring_angles(n, rotations) if ring else torch.zeros(rotations, n // 2)
+        self.angles = nn.Parameter(centres + torch.empty(rotations, n // 2).uniform_(-angle_range, angle_range))
         first, second = round_robin(n, rotations).unbind(2)
         partner = torch.arange(n).repeat(rotations, 1).scatter(1, first, second).scatter(1, second, first)
         for name, indices in (("first", first), ("second", second), ("partner", partner)):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stablebench.schema.strict import Count, NonNegative, Positive, Probability, Strict
+from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive, Probability, Strict
 
 OptimiserName = Literal["adam", "rmsprop", "adagrad", "sgd"]
 
@@ -44,6 +44,7 @@ class OptimSpec(Strict):
         nesterov: SGD with Nesterov's momentum.
         weight_decay: L2 penalty of all groups that have none of their own.
         clip_norm: Largest norm of the whole gradient; None for no clipping.
+        warmup: Updates over which every rate rises linearly to its value.
         groups: What single parameter groups of the model have of their own, by name.
         schedule: Drops of the learning rate; None for a constant one.
     """
@@ -57,5 +58,6 @@ class OptimSpec(Strict):
     nesterov: bool = False
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
+    warmup: NonNegativeInt = 0
     groups: dict[str, GroupSpec] = {}
     schedule: ScheduleSpec | None = None

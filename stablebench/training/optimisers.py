@@ -40,6 +40,7 @@ class Updater:
         self._refuse_misfits(groups, spec)
         self.parameters = [p for group in groups for p in group.parameters]
         self._clip_norm = spec.clip_norm
+        self._warmup = spec.warmup
         self._drops = self._drop_steps(spec, steps_per_epoch)
         self._factor = spec.schedule.factor if spec.schedule else 1.0
         self.optimisers: list[torch.optim.Optimizer] = []
@@ -101,7 +102,8 @@ class Updater:
 
     def rate_factor(self, step: int) -> float:
         """Return what every base rate is multiplied by at update `step` (from 0)."""
-        return self._factor ** sum(step >= drop for drop in self._drops)
+        warm = min(1.0, (step + 1) / self._warmup) if self._warmup else 1.0
+        return warm * self._factor ** sum(step >= drop for drop in self._drops)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -140,3 +140,18 @@ def test_arguments_are_checked_by_their_annotations():
     assert entry.resolve({"rotations": 10})["rotations"] == 10
     with pytest.raises(UserError, match="greater than or equal to 1"):
         entry.resolve({"rotations": 0})
+
+
+def test_a_blank_input_moves_a_ringed_state_on_unchanged() -> None:
+    torch.manual_seed(0)
+    model = DizzyRNN(3, 8, rotations=4, angle_start="ring", angle_range=0.0, silent=[2])
+    blank, h = torch.eye(3)[2].expand(1, 8, 3), torch.rand(1, 8)
+    outputs, (end,) = model(blank, (h,))
+    torch.testing.assert_close(end, h, rtol=0, atol=1e-5)  # eight moves round a ring of eight
+    assert not torch.allclose(outputs[:, 0], h)
+    torch.testing.assert_close(outputs[:, 0].sort().values, h.sort().values, rtol=0, atol=1e-6)
+
+
+def test_silent_features_must_exist() -> None:
+    with pytest.raises(UserError, match=r"`silent` names features 0 \.\.\. 2"):
+        DizzyRNN(3, 8, silent=[3])

@@ -142,3 +142,20 @@ def test_the_skew_exponential_starts_as_rotations_of_pairs(n):
 def test_block_angles_follow_their_distribution(init: BlockInit, to_uniform):
     draws = to_uniform(block_angles(init, 20_000))
     assert scipy.stats.kstest(draws.numpy(), "uniform").pvalue > 1e-3  # the seed is fixed: no flaky failures
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8, 17, 128])
+def test_ring_angles_make_one_cycle_through_all_coordinates(n: int) -> None:
+    matrix = PackedRotations(n, 2, angle_range=0.0, ring=True)().detach().abs().round(decimals=5)
+    assert torch.equal(matrix.sum(0), torch.ones(n)) and torch.equal(matrix.sum(1), torch.ones(n))
+    order = matrix.argmax(0).tolist()
+    place, seen = 0, []
+    while place not in seen:
+        seen.append(place)
+        place = order[place]
+    assert len(seen) == n
+
+
+def test_a_ring_needs_two_rounds() -> None:
+    with pytest.raises(UserError, match="needs at least 2 `rotations`"):
+        PackedRotations(8, 1, ring=True)

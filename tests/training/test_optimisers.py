@@ -44,6 +44,11 @@ def test_the_rate_drops_where_the_schedule_says(unit: str, drop: int) -> None:
     assert moved(updater, drop) == pytest.approx([0.1])
 
 
+def test_the_rate_warms_up_linearly() -> None:
+    updater = Updater(groups("main"), spec(name="sgd", lr=1.0, warmup=4), None)
+    assert [moved(updater, step)[0] for step in (0, 1, 3, 4)] == pytest.approx([0.25, 0.5, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "cls"),
     [

@@ -13,7 +13,8 @@ Equation (section 4.4 of the paper; section 5.1 with `singular_values`):
 Shapes: x_t (batch, in), h_t (batch, hidden), W_h (hidden, hidden), W_x (hidden, in), b, sigma (hidden),
     theta (r, floor(hidden/2)).
 Init: theta ~ U(-pi, pi), the whole circle as in the authors' code (the paper does not say), W_x ~ N(0, 1/hidden) as
-    their N(0, 1/sqrt n) read as a standard deviation, b = 0, sigma = 1.
+    their N(0, 1/sqrt n) read as a standard deviation, b = 0, sigma = 1. `angle_start` ring (ours) makes abs(W_h) a
+    cyclic permutation; with b = 0 and `silent` columns of W_x at 0 a blank input then moves the state on unchanged.
 Stability claim: ||dL/dh_t|| = ||dL/dh_{t-1}|| for a loss on the last state (theorem 3), and = ||dL/dx_t|| with
     rotations as input map (theorem 4), wherever no pre-activation is exactly 0, the derivative of abs being 0 there
     (a blank input at the zero state with b = 0). False for relu. Asserted in tests/models/test_dizzy.py.
@@ -35,7 +36,7 @@ from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.orthogonal import PackedRotations
 from stablebench.registry import register_model
-from stablebench.schema.strict import Count, NonNegative, Positive
+from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
 
 
 @register_model
@@ -50,8 +51,11 @@ class DizzyRNN(RecurrentModel):
         input_map: What W_x is.
         singular_values: Whether rotation maps are U diag(sigma) V^T with trained sigma.
         sigma_penalty: lambda; without effect unless `singular_values`. The paper names no value.
-        angle_range: Angles start uniform in [-angle_range, angle_range], in radians.
+        angle_start: Centres of the recurrent angles' start: zero, or a ring (`stablebench.models.orthogonal`).
+        angle_range: Angles start uniform in [-angle_range, angle_range] around their centres, in radians.
         input_std: Standard deviation that a dense W_x starts with; by default 1/sqrt(hidden).
+        silent: Input features whose column of a dense W_x starts at 0, for example a task's blank.
+        readout_std: Standard deviation of the readout's start, its bias then being 0; by default torch's own start.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class DizzyRNN(RecurrentModel):
         input_map: Literal["dense", "rotations"] = "dense",
         singular_values: bool = False,
         sigma_penalty: NonNegative = 1.0,
+        angle_start: Literal["zero", "ring"] = "zero",
         angle_range: NonNegative = math.pi,
         input_std: Positive | None = None,
+        silent: list[NonNegativeInt] | None = None,
+        readout_std: Positive | None = None,
     ) -> None:
         super().__init__(in_features, hidden)
         if input_map == "rotations" and in_features != hidden:
@@ -74,14 +81,19 @@ class DizzyRNN(RecurrentModel):
                 f"{hidden}; take `hidden` {in_features} or `input_map` dense."
             )
         self.activation: Activation = activation
+        if silent and (input_map == "rotations" or max(silent) >= in_features):
+            raise UserError(f"`silent` names features 0 ... {in_features - 1} of a dense input map, got {silent}.")
         self.sigma_penalty = sigma_penalty
-        self.recurrent_map = _RotationMap(hidden, rotations, angle_range, singular_values)
+        self.readout_std = readout_std
+        self.recurrent_map = _RotationMap(hidden, rotations, angle_range, singular_values, ring=angle_start == "ring")
         self.input_map: _RotationMap | None = None
         if input_map == "rotations":
             self.input_map = _RotationMap(hidden, rotations, angle_range, singular_values)
         else:
             std = 1 / math.sqrt(hidden) if input_std is None else input_std
             self.W_x = nn.Parameter(torch.empty(hidden, in_features).normal_(std=std))
+            with torch.no_grad():
+                self.W_x[:, silent or []] = 0
         self.b = nn.Parameter(torch.zeros(hidden))
 
     @property
@@ -100,6 +112,12 @@ class DizzyRNN(RecurrentModel):
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, drive + h @ transition),)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the weights N(0, readout_std^2) and zero the bias, where `readout_std` is given."""
+        if self.readout_std is not None:
+            nn.init.normal_(readout.weight, std=self.readout_std)
+            nn.init.zeros_(readout.bias)
 
     def penalty(self) -> Tensor | None:
         """Return lambda/2 * ||sigma - 1||^2 over the layer's maps (section 5.3), or None where they are rotations."""
@@ -120,9 +138,11 @@ class DizzyRNN(RecurrentModel):
 class _RotationMap(nn.Module):
     """A square linear map: packed rotations U, or U diag(sigma) V^T with two such products."""
 
-    def __init__(self, n: int, rotations: int | None, angle_range: float, singular_values: bool) -> None:
+    def __init__(
+        self, n: int, rotations: int | None, angle_range: float, singular_values: bool, ring: bool = False
+    ) -> None:
         super().__init__()
-        self.U = PackedRotations(n, rotations, angle_range)
+        self.U = PackedRotations(n, rotations, angle_range, ring)
         self.V: PackedRotations | None = None
         self.sigma: nn.Parameter | None = None
         if singular_values:

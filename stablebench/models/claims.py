@@ -1,0 +1,152 @@
+"""What a paper proves of its model, as something that can be measured: `RecurrentModel.claims` returns these.
+
+A claim checks itself against the evidence that the gradient probe gathers (`stablebench.probes`) and says what it
+measured, what the paper's bound is, and whether its hypothesis is met. A new claim is one `Claim` in the model's file:
+
+    def claims(self) -> list[Claim]:
+        return [Claim("W^T W = I", "none", lambda e: at_most(deviation_from_orthogonal(self.W), 1e-12))]
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Verdict = Literal["holds", "violated", "not applicable", "vacuous"]
+Value = float | tuple[float, float]
+"""A number, or the two ends of an interval."""
+
+_SAYS_NOTHING = 10.0
+"""Decades that an interval may span before its claim counts as vacuous."""
+
+
+class Evidence(Protocol):
+    """What is measured on one chain, in float64; each part is computed when it is first asked for."""
+
+    @property
+    def steps(self) -> int:
+        """One-step Jacobians in dh_T/dh_1: T - 1."""
+        ...
+
+    @property
+    def weights_eps(self) -> float:
+        """Rounding unit of the precision that the weights were drawn or trained in."""
+        ...
+
+    @property
+    def states(self) -> "Tensor":
+        """The states h_0 ... h_T, (T + 1, samples, size)."""
+        ...
+
+    @property
+    def last_loss_log_norms(self) -> "Tensor":
+        """Natural logarithms of ||dL/dh_t|| for a loss read from h_E alone, (samples, E + 1); -inf for zeros."""
+        ...
+
+    @property
+    def log_singular_values(self) -> tuple[float, float]:
+        """Natural logarithms of the smallest and the largest singular value of dh_T/dh_1 over the samples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Args:
+        measured: The number that the claim is about, or the ends of the measured interval.
+        bound: What it must not exceed, or the interval that it must lie in.
+        holds: Whether it does.
+        vacuous: Whether the bound says nothing.
+        applies: Whether the hypothesis is met.
+        remark: What the hypothesis depends on in this chain, if anything.
+    """
+
+    measured: Value
+    bound: Value
+    holds: bool
+    vacuous: bool = False
+    applies: bool = True
+    remark: str = ""
+
+    def given(self, applies: bool) -> "Outcome":
+        """Return the same under a hypothesis."""
+        return replace(self, applies=self.applies and applies)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper about its model.
+
+    Args:
+        claim: The statement, with its place in the paper.
+        hypothesis: What it presupposes.
+        check: Measures it. It measures also where the hypothesis is not met.
+        about: `weights`: one layer's matrices, so it is checked in every layer of a stack. `chain`: the whole chain of
+            states; proved for a single layer, and not applicable to a stack.
+    """
+
+    claim: str
+    hypothesis: str
+    check: Callable[[Evidence], Outcome]
+    about: Literal["weights", "chain"] = "chain"
+
+
+def at_most(measured: float, bound: float) -> Outcome:
+    """Return the outcome of `measured <= bound`; NaN does not hold."""
+    return Outcome(measured, bound, measured <= bound)
+
+
+def singular_values_within(evidence: Evidence, low: float, high: float, tolerance: float = 0.0) -> Outcome:
+    """Return whether all singular values of dh_T/dh_1 lie in [exp(low), exp(high)], said in log10.
+
+    Vacuous if the interval spans more than ten decades.
+
+    Args:
+        evidence: The measurements.
+        low: Natural logarithm of the lower end; -inf for none.
+        high: Natural logarithm of the upper end.
+        tolerance: By how much rounding of the weights may move a logarithm.
+    """
+    smallest, largest = evidence.log_singular_values
+    slack = tolerance + 1e-9  # the product's own rounding
+    decades = math.log(10)
+    return Outcome(
+        (smallest / decades, largest / decades),
+        (low / decades, high / decades),
+        low - slack <= smallest and largest <= high + slack,
+        vacuous=high - low > _SAYS_NOTHING * decades,
+    )
+
+
+def gradient_norm_kept(evidence: Evidence, tolerance: float = 1e-10) -> Outcome:
+    """Return whether ||dL/dh_t|| is the same for all t, by its largest relative change against the last one.
+
+    The derivative of abs is 0 at 0. There the claim is about no t before the last step that leaves a unit at 0.
+
+    Args:
+        evidence: The measurements.
+        tolerance: The largest relative change that counts as none.
+    """
+    norms = evidence.last_loss_log_norms
+    samples, end = len(norms), norms.shape[1] - 1
+    at_zero = (evidence.states[1 : end + 1, :samples] == 0).any(2)  # h_t = abs(z) is 0 where z is
+    later = at_zero.flip(0).cumsum(0).flip(0).bool()  # [t]: one of the steps t + 1 ... end
+    counted = ~later.T
+    changes = (norms[:, :end] - norms[:, end:]).expm1().abs()[counted]
+    remark = ""
+    if later.any():
+        remark = f"unmet before t = {int(later.sum(0).max())} in {int(later.any(0).sum())} of {samples} samples"
+    change = changes.max().item() if changes.numel() else 0.0
+    return replace(at_most(change, tolerance), applies=changes.numel() > 0, remark=remark)
+
+
+def deviation_from_orthogonal(W: "Tensor") -> float:
+    """Return ||W^T W - I||, the spectral norm, of W (n, n)."""
+    import torch
+
+    W = W.detach()
+    return torch.linalg.matrix_norm(W.T @ W - torch.eye(len(W), dtype=W.dtype, device=W.device), 2).item()
