@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from stablebench.models.claims import Claim
+
 State = tuple[Tensor, ...]
 """The states of one time step, each (batch, size)."""
 
@@ -107,6 +109,10 @@ class RecurrentModel(nn.Module, abc.ABC):
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Initialise the linear readout where the model's paper says how; torch's default is in place."""
+
+    def claims(self) -> list[Claim]:
+        """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
+        return []
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run the chain with the reference engine.

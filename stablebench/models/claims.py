@@ -4,7 +4,7 @@ A claim checks itself against the evidence that the gradient probe gathers (`sta
 measured, what the paper's bound is, and whether its hypothesis is met. A new claim is one `Claim` in the model's file:
 
     def claims(self) -> list[Claim]:
-        return [Claim("W^T W = I", "none", lambda e: at_most(deviation_from_orthogonal(self.W), 1e-12))]
+        return [Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights")]
 """
 
 import math
@@ -19,6 +19,9 @@ Verdict = Literal["holds", "violated", "not applicable", "vacuous"]
 Value = float | tuple[float, float]
 """A number, or the two ends of an interval."""
 
+_DECADE = math.log(10)
+_ROUNDING = 1e-9
+"""What rounding of a long product in float64 may move the logarithm of a singular value."""
 _SAYS_NOTHING = 10.0
 """Decades that an interval may span before its claim counts as vacuous."""
 
@@ -107,36 +110,50 @@ def singular_values_within(evidence: Evidence, low: float, high: float, toleranc
 
     Args:
         evidence: The measurements.
-        low: Natural logarithm of the lower end; -inf for none.
+        low: Natural logarithm of the lower end.
         high: Natural logarithm of the upper end.
         tolerance: By how much rounding of the weights may move a logarithm.
     """
     smallest, largest = evidence.log_singular_values
-    slack = tolerance + 1e-9  # the product's own rounding
-    decades = math.log(10)
+    slack = tolerance + _ROUNDING
     return Outcome(
-        (smallest / decades, largest / decades),
-        (low / decades, high / decades),
+        (smallest / _DECADE, largest / _DECADE),
+        (low / _DECADE, high / _DECADE),
         low - slack <= smallest and largest <= high + slack,
-        vacuous=high - low > _SAYS_NOTHING * decades,
+        vacuous=high - low > _SAYS_NOTHING * _DECADE,
     )
 
 
-def gradient_norm_kept(evidence: Evidence, tolerance: float = 1e-10) -> Outcome:
-    """Return whether ||dL/dh_t|| is the same for all t, by its largest relative change against the last one.
+def largest_singular_value_at_most(evidence: Evidence, high: float, tolerance: float = 0.0) -> Outcome:
+    """Return whether the singular values of dh_T/dh_1 are <= exp(high), in log10; vacuous beyond 10^10."""
+    largest = evidence.log_singular_values[1]
+    holds = largest <= high + tolerance + _ROUNDING
+    return Outcome(largest / _DECADE, high / _DECADE, holds, vacuous=high > _SAYS_NOTHING * _DECADE)
 
-    The derivative of abs is 0 at 0. There the claim is about no t before the last step that leaves a unit at 0.
+
+def smallest_singular_value_at_least(evidence: Evidence, low: float, tolerance: float = 0.0) -> Outcome:
+    """Return whether the singular values of dh_T/dh_1 are >= exp(low), in log10; vacuous below 10^-10."""
+    smallest = evidence.log_singular_values[0]
+    holds = low - tolerance - _ROUNDING <= smallest
+    return Outcome(smallest / _DECADE, low / _DECADE, holds, vacuous=low < -_SAYS_NOTHING * _DECADE)
+
+
+def gradient_norm_kept(evidence: Evidence, *, kink: bool, tolerance: float = 1e-10) -> Outcome:
+    """Return whether ||dL/dh_t|| is the same for all t, by its largest relative change against the last one.
 
     Args:
         evidence: The measurements.
+        kink: Whether the activation is abs, whose derivative is 0 at 0: the claim is then about no t before the last
+            step that leaves a unit at exactly 0.
         tolerance: The largest relative change that counts as none.
     """
     norms = evidence.last_loss_log_norms
     samples, end = len(norms), norms.shape[1] - 1
-    at_zero = (evidence.states[1 : end + 1, :samples] == 0).any(2)  # h_t = abs(z) is 0 where z is
+    last = end - norms.isfinite().flip(1).int().argmax(1)  # where each sample's loss is read
+    at_zero = (evidence.states[1 : end + 1, :samples] == 0).any(2) & kink  # h_t = abs(z) is 0 where z is
     later = at_zero.flip(0).cumsum(0).flip(0).bool()  # [t]: one of the steps t + 1 ... end
-    counted = ~later.T
-    changes = (norms[:, :end] - norms[:, end:]).expm1().abs()[counted]
+    before = last.new_tensor(range(end)) < last[:, None]
+    changes = (norms[:, :end] - norms.gather(1, last[:, None])).expm1().abs()[before & ~later.T]
     remark = ""
     if later.any():
         remark = f"unmet before t = {int(later.sum(0).max())} in {int(later.any(0).sum())} of {samples} samples"
@@ -144,9 +161,10 @@ def gradient_norm_kept(evidence: Evidence, tolerance: float = 1e-10) -> Outcome:
     return replace(at_most(change, tolerance), applies=changes.numel() > 0, remark=remark)
 
 
-def deviation_from_orthogonal(W: "Tensor") -> float:
-    """Return ||W^T W - I||, the spectral norm, of W (n, n)."""
+def stays_orthogonal(evidence: Evidence, W: "Tensor") -> Outcome:
+    """Return whether the spectral norm of W^T W - I is rounding, for W (n, n)."""
     import torch
 
     W = W.detach()
-    return torch.linalg.matrix_norm(W.T @ W - torch.eye(len(W), dtype=W.dtype, device=W.device), 2).item()
+    deviation = torch.linalg.matrix_norm(W.T @ W - torch.eye(len(W), dtype=W.dtype, device=W.device), 2).item()
+    return at_most(deviation, max(1e-12, len(W) * evidence.weights_eps))

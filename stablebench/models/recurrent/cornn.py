@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome, at_most
 from stablebench.registry import register_model
 from stablebench.schema.strict import Positive
 
@@ -116,6 +117,26 @@ class CoRNN(RecurrentModel):
         else:
             z = (z + dt * force) / (1 + dt * epsilon)
         return y + dt * z, z
+
+    def claims(self) -> list[Claim]:
+        """Return the energy bound of propositions 3.1 and F.1, in its sharper form for either damping."""
+        dt, gamma, epsilon = self.dt_gamma_epsilon().detach().tolist()
+        damping = 2 * epsilon - gamma * dt - (epsilon**2 * dt if self.damping == "explicit" else 0.0)
+
+        def check(e: Evidence) -> Outcome:
+            y, z = e.states[1:, :, : self.hidden], e.states[1:, :, self.hidden : 2 * self.hidden]
+            energy = (gamma * y.square() + z.square()).sum(2).amax(1)
+            t = torch.arange(1, len(energy) + 1, dtype=energy.dtype)
+            share = (energy * damping / (self.hidden * dt * t)).max().item()
+            return at_most(share, 1.0).given(damping > 0 and self.activation == "tanh")
+
+        return [
+            Claim(
+                "energy gamma y'y + z'z over its bound hidden t dt / D, largest of all t (propositions 3.1 and F.1)",
+                "|phi| <= 1, as for tanh; D > 0",
+                check,
+            )
+        ]
 
     def _phi(self, x: Tensor) -> Tensor:
         if self.activation == "tanh":

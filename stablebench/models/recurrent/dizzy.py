@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, gradient_norm_kept
 from stablebench.models.orthogonal import PackedRotations
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
@@ -133,6 +134,17 @@ class DizzyRNN(RecurrentModel):
         if sigmas := [m.sigma for m in self._maps if m.sigma is not None]:
             groups.append(ParameterGroup("singular_values", sigmas))
         return grouped(self, *groups)
+
+    def claims(self) -> list[Claim]:
+        """Return theorem 3."""
+        kept, rotations = self.activation == "abs", self.recurrent_map.sigma is None
+        return [
+            Claim(
+                "||dL/dh_t|| is the same for all t, L read from the last state: largest relative change (theorem 3)",
+                "activation abs with no unit at exactly 0; rotations without singular values",
+                lambda e: gradient_norm_kept(e, kink=kept).given(kept and rotations),
+            )
+        ]
 
 
 class _RotationMap(nn.Module):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from stablebench.models.activations import Activation, activation, modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
 from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
 from stablebench.registry import register_model
 
@@ -68,6 +69,17 @@ class ExpRNN(RecurrentModel):
         W, b = transition
         z = drive + h @ W
         return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
+        return [
+            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
+            Claim(
+                "log10 of the largest singular value of dh_T/dh_1 <= 0",
+                "|phi'| <= 1, as for all activations here",
+                lambda e: largest_singular_value_at_most(e, 0.0),
+            ),
+        ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the entries of A."""

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from stablebench.models.activations import modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, at_most
 from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative
@@ -111,6 +112,25 @@ class NnRNN(RecurrentModel):
         if not isinstance(self.gamma, nn.Parameter) or not self.delta:
             return None
         return self.delta * (self.gamma - 1).square().sum()
+
+    def claims(self) -> list[Claim]:
+        """Return that the moduli of W's eigenvalues are those of gamma."""
+
+        def deviation() -> float:
+            # of the transpose, which is in real Schur form already: nothing is lost to non-normality
+            found = torch.linalg.eigvals(self.schur_form().T).abs().sort().values
+            pairs = len(self.theta)
+            moduli = torch.cat([self.gamma[:pairs].repeat_interleave(2), self.gamma[pairs:]]).abs().sort().values
+            return (found - moduli).abs().max().item()
+
+        return [
+            Claim(
+                "the moduli of W's eigenvalues are |gamma|: largest difference (section 4)",
+                "none; an entry of T inside a block breaks it",
+                lambda _: at_most(deviation(), 1e-10),
+                about="weights",
+            )
+        ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""

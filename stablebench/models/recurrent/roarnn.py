@@ -19,6 +19,7 @@ Differs from the paper: one denominator, `horizon` = the T steps of the chain. A
     so N = L - 1 Jacobians: take rho T / (T - 1). O = permutation is applied as a matrix, so it is no faster.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.activations import activation
 from stablebench.models.base import RecurrentModel, State, own_generator
+from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
 from stablebench.models.orthogonal import random_orthogonal
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, Positive
@@ -90,6 +92,34 @@ class RoaRNN(RecurrentModel):
         """Draw weights and bias like the other parameters (section IV: W_o and b_o too)."""
         self._initialise(readout.weight)
         self._initialise(readout.bias)
+
+    def claims(self) -> list[Claim]:
+        """Return theorem 3.1 for the chain's own number of steps N, before its limit and as printed."""
+        s = torch.linalg.matrix_norm(self.W.detach(), 2).item()
+        shrink, grow = self.alpha * (1 + s), self.alpha * (s - 1)  # r = 1 for relu and tanh
+
+        def check(e: Evidence, low: float, high: float) -> Outcome:
+            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).given(shrink < 1)
+
+        def finite(e: Evidence) -> Outcome:
+            low = math.log1p(-shrink) if shrink < 1 else -math.inf
+            return check(e, e.steps * low if e.steps else 0.0, e.steps * math.log1p(grow))
+
+        hypothesis = "rho < N / (1 + r s), that is alpha (1 + r s) < 1, with s = ||W|| and r = 1"
+        return [
+            Claim(
+                "log10 of the singular values of dh_T/dh_1 within N log10(1 - alpha (1 + r s)) ... "
+                "N log10(1 + alpha (r s - 1)) (theorem 3.1 before its limit)",
+                hypothesis,
+                finite,
+            ),
+            Claim(
+                "log10 of the singular values of dh_T/dh_1 within -rho (1 + r s) / ln 10 ... rho (r s - 1) / ln 10, "
+                "rho = alpha N (theorem 3.1 as printed)",
+                hypothesis,
+                lambda e: check(e, -e.steps * shrink, e.steps * grow),
+            ),
+        ]
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""

@@ -23,7 +23,24 @@ from torch import Tensor, nn
 
 from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import (
+    Claim,
+    Evidence,
+    Outcome,
+    largest_singular_value_at_most,
+    smallest_singular_value_at_least,
+    stays_orthogonal,
+)
 from stablebench.registry import register_model
+
+_SLOPES: dict[Activation, tuple[float, float]] = {
+    "tanh": (0, 1),
+    "relu": (0, 1),
+    "abs": (1, 1),
+    "leaky_relu": (0.01, 1),
+    "identity": (1, 1),
+}
+"""alpha and beta: the smallest and largest |phi'|."""
 
 
 @register_model
@@ -56,6 +73,32 @@ class URNN(RecurrentModel):
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, drive + h @ transition),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is orthogonal, and the poster's two bounds, one claim each."""
+        least, most = _SLOPES[self.activation]
+
+        def rounding(e: Evidence) -> float:
+            return 8 * e.steps * e.weights_eps
+
+        def lower(e: Evidence) -> Outcome:
+            low = e.steps * math.log(least) if least else -math.inf
+            at_kink = self.activation == "abs" and bool((e.states[2:] == 0).any())
+            return smallest_singular_value_at_least(e, low, rounding(e)).given(not at_kink)
+
+        return [
+            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights"),
+            Claim(
+                f"log10 of the largest singular value of dh_T/dh_1 <= (T - 1) log10({most:g}) (upper bound)",
+                "W normal, here orthogonal",
+                lambda e: largest_singular_value_at_most(e, e.steps * math.log(most), rounding(e)),
+            ),
+            Claim(
+                f"log10 of the smallest singular value of dh_T/dh_1 >= (T - 1) log10({least:g}) (lower bound)",
+                "W orthogonal; with abs no unit at exactly 0",
+                lower,
+            ),
+        ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W in `orthogonal`, under the exponential update, and the rest in `main`."""

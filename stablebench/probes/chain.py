@@ -1,0 +1,114 @@
+"""A network on given inputs as a chain of states s_0 ... s_T, one state vector per time step.
+
+s_t holds all states of all layers after step t. One step takes s_{t-1} and x_t to s_t through all layers, so the chain
+is Markov: the derivative in s_t has no path past s_t, and a path from one layer to the next within a step belongs to
+that step.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stablebench.engines.reference import drives_by_step
+from stablebench.errors import StablebenchError
+from stablebench.models.network import Network
+
+
+def frozen(network: Network) -> Network:
+    """Return a copy in float64 on the CPU whose parameters take no gradient."""
+    return copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
+
+
+class Chain:
+    """The chain of a network on a batch.
+
+    Args:
+        network: As `frozen` returns it. The layers after the first must compute `drive` step by step, as all do that
+            write it as a function of x_t.
+        inputs: Tokens (batch, time) or values (batch, time, in).
+    """
+
+    def __init__(self, network: Network, inputs: Tensor) -> None:
+        self.layers = network.recurrent_layers
+        self.batch = len(inputs)
+        self._drives = drives_by_step(self.layers[0].drive(network.encode(inputs)))
+        self._transitions = [layer.transition() for layer in self.layers]
+        self._widths = [size for layer in self.layers for size in layer.state_sizes]
+        self.steps = len(self._drives)
+        self.size = sum(self._widths)
+        top = self.layers[-1]
+        start = self.size - sum(top.state_sizes[top.output_state :])
+        self.output = slice(start, start + top.out_features)
+        """Where the output lies in a state vector."""
+
+    def initial(self) -> Tensor:
+        """Return s_0, (batch, size)."""
+        return torch.cat([part for layer in self.layers for part in layer.initial_state(self.batch)], dim=1)
+
+    def step(self, t: int, state: Tensor) -> Tensor:
+        """Return s_t.
+
+        Args:
+            t: 1 ... T.
+            state: s_{t-1}, (copies * batch, size): any number of copies of the batch, one after the other.
+        """
+        copies = len(state) // self.batch
+        parts = list(state.split(self._widths, dim=1))
+        after: list[Tensor] = []
+        x = state  # of the layer below; the first layer's drive is there already
+        for i, (layer, transition) in enumerate(zip(self.layers, self._transitions, strict=True)):
+            own, parts = parts[: len(layer.state_sizes)], parts[len(layer.state_sizes) :]
+            drive = drives_by_step(layer.drive(x[:, None]))[0] if i else _repeated(self._drives[t - 1], copies)
+            new = layer.step(drive, tuple(own), transition)
+            x = new[layer.output_state]
+            after += new
+        return torch.cat(after, dim=1)
+
+    @torch.no_grad()
+    def states(self) -> Tensor:
+        """Return s_0 ... s_T, (T + 1, batch, size).
+
+        Raises:
+            StablebenchError: A state is not finite.
+        """
+        found = [self.initial()]
+        for t in range(1, self.steps + 1):
+            found.append(self.step(t, found[-1]))
+        states = torch.stack(found)
+        finite = states.isfinite().flatten(1).all(1)
+        if not finite.all():
+            first = int(finite.int().argmin())
+            raise StablebenchError(
+                f"The state grows beyond float64 at step {first} of {self.steps}; there is no gradient."
+            )
+        return states
+
+    def pull(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
+        """Return the products of cotangents with the Jacobian ds_t/ds_{t-1} of each sample.
+
+        Args:
+            t: 1 ... T.
+            state: s_{t-1}, (batch, size).
+            cotangents: Derivatives in s_t, (count, batch, size).
+
+        Returns:
+            Derivatives in s_{t-1}, (count, batch, size).
+        """
+        count = len(cotangents)
+        with torch.enable_grad():
+            before = state.repeat(count, 1).requires_grad_()
+            after = self.step(t, before)
+        if not after.requires_grad:
+            return torch.zeros_like(cotangents)
+        (pulled,) = torch.autograd.grad(after, before, cotangents.reshape(after.shape))
+        return pulled.view(cotangents.shape)
+
+
+def _repeated(drive: Any, copies: int) -> Any:
+    if copies == 1:
+        return drive
+    if isinstance(drive, tuple):
+        return tuple(_repeated(part, copies) for part in drive)
+    return drive.repeat(copies, *[1] * (drive.dim() - 1))
