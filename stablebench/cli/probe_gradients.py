@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ROWS = 20
 """Rows of the table of norms, the last step not counted."""
 _LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
+_MANY_LOSSES = "The loss has a term at every step; --loss last follows one term back through all of them."
 
 
 @run_options
@@ -72,7 +73,7 @@ def probe_gradients(
         print_json(documents[0] if len(documents) == 1 else {"models": named})
     else:
         for subject, result in zip(subjects, results, strict=True):
-            print_tables(_tables(result, subject.title))
+            print_tables(_tables(result, subject.title, subject.card.readout))
             typer.echo("\n" + "\n".join(_summary(result)) + "\n")
         typer.echo(text_plot(flows))
     if strict and any(finding.verdict == "violated" for result in results for finding in result.claims):
@@ -84,7 +85,7 @@ def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:
     return document | {"measures": subject | document["measures"]}
 
 
-def _tables(result: "ProbeResult", title: str) -> "list[Table]":
+def _tables(result: "ProbeResult", title: str, readout: str) -> "list[Table]":
     """Return the norms at some t, and the verdicts."""
     from stablebench.tables import Table
 
@@ -93,7 +94,8 @@ def _tables(result: "ProbeResult", title: str) -> "list[Table]":
     shown = sorted({round(end * i / _ROWS) for i in range(_ROWS + 1)})
     norms = [[t, _power(rows["median"][t]), _power(rows["p5"][t]), _power(rows["p95"][t]), zeros[t]] for t in shown]
     heading = f"{title}: ||dL/dh_t|| of the {_LOSS[result.flow.loss]}, {len(result.flow.log_norms)} samples"
-    tables = [Table(["t", "median", "5 %", "95 %", "exactly 0"], norms, title=heading)]
+    notes = [_MANY_LOSSES] if readout == "every" and result.flow.loss == "task" else []
+    tables = [Table(["t", "median", "5 %", "95 %", "exactly 0"], norms, title=heading, notes=notes)]
     if result.claims:
         columns = ["claim", "verdict", "measured", "bound", "hypothesis"]
         found = [[f.claim, f.verdict, _value(f.measured), _value(f.bound), f.hypothesis] for f in result.claims]

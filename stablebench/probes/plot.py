@@ -86,6 +86,6 @@ def text_plot(flows: Mapping[str, GradientFlow], width: int = 64, height: int = 
         label = f"{high - (high - low) * y / (height - 1):8.1f}" if y % 3 == 0 or y == height - 1 else ""
         lines.append(f"{label:>8} |{''.join(row)}".rstrip())
     lines.append(f"{'':8} +{'-' * width}")
-    lines.append(f"{'':10}t = 0{f't = {end}':>{width - 5}}")
+    lines.append(f"{'':10}t = 0{f' t = {end}':>{width - 5}}")
     legend = "" if len(medians) == 1 else ": " + ", ".join(f"{m} {n}" for m, n in zip(marks, medians, strict=True))
     return "\n".join([f"log10 ||dL/dh_t||, median{legend}", *lines])

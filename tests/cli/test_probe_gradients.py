@@ -1,0 +1,131 @@
+"""`probe-gradients` as a user types it."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.cli.app import app
+from stablebench.cli.probe_gradients import _power
+from stablebench.training.run_store import all_runs
+
+SMALL = ["--task", "copy", "--T", "5", "--hidden", "6", "--set", "task.S=2"]
+FALSE_CLAIM = """
+from stablebench.models.claims import Claim, at_most
+from stablebench.models.recurrent.rnn import Rnn
+
+class Boastful(Rnn):
+    def claims(self):
+        return [Claim("one is at most zero", "none", lambda evidence: at_most(1.0, 0.0))]
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["probe-gradients", *arguments])
+
+
+def test_one_model_prints_norms_growth_singular_values_verdicts_and_a_plot() -> None:
+    result = run("--model", "dizzy", *SMALL)
+    assert result.exit_code == 0, result.output
+    for part in ("median", "growth rate", "sigma_max 1, sigma_min 1", "theorem 3", "holds", "log10 ||dL/dh_t||"):
+        assert part in result.stdout
+    assert "--loss last follows one term" in result.stdout
+    assert "probing dizzy on copy, length 5" in result.stderr
+    assert "probing" not in run("--model", "dizzy", *SMALL, "--quiet").output
+
+
+def test_json_has_measures_and_claims_for_one_model() -> None:
+    result = run("--model", "dizzy", *SMALL, "--loss", "last", "--batch", "3", "--samples", "2", "--json")
+    document = json.loads(result.stdout)
+    assert set(document) == {"measures", "claims"}
+    flow, jacobian = document["measures"]["gradient_flow"], document["measures"]["jacobian"]
+    assert flow["loss"] == "last" and flow["samples"] == 3 and flow["t"] == list(range(10))
+    median = flow["log10_norm"]["median"]
+    assert median == pytest.approx([median[0]] * 10, abs=1e-10)
+    assert jacobian["steps"] == 8 and len(jacobian["sigma_min"]["value"]) == 2
+    assert document["measures"]["step"] is None and document["measures"]["task"]["params"]["length"] == 5
+    (claim,) = document["claims"]
+    assert set(claim) == {"claim", "verdict", "measured", "bound", "hypothesis"} and claim["verdict"] == "holds"
+
+
+def test_several_models_share_a_figure_and_a_document(tmp_path: Path) -> None:
+    figure = tmp_path / "flow.svg"
+    result = run("--model", "rnn, lstm", *SMALL, "--json", "--png", str(figure))
+    assert set(json.loads(result.stdout)["models"]) == {"rnn", "lstm"}
+    text = figure.read_text()
+    assert text.startswith("<?xml") and "rnn" in text and "lstm" in text
+    assert "a rnn, b lstm" in run("--model", "rnn,lstm", *SMALL).stdout
+
+
+def test_the_seed_decides_what_is_measured() -> None:
+    first, again, other = (run("--model", "rnn", *SMALL, "--seed", seed, "--json").stdout for seed in ("1", "1", "2"))
+    assert first == again
+    assert json.loads(first)["measures"]["jacobian"] != json.loads(other)["measures"]["jacobian"]
+
+
+def test_strict_exits_with_4_only_where_a_claim_is_violated(tmp_path: Path) -> None:
+    file = tmp_path / "boastful.py"
+    file.write_text(FALSE_CLAIM)
+    assert run("--model", f"{file}:Boastful", *SMALL).exit_code == 0
+    result = run("--model", f"{file}:Boastful", *SMALL, "--strict")
+    assert result.exit_code == 4 and "one is at most zero" in result.stdout and "violated" in result.stdout
+    assert run("--model", "dizzy", *SMALL, "--strict").exit_code == 0
+    assert run("--model", "dizzy", *SMALL, "--set", "model.activation=relu", "--strict").exit_code == 0
+
+
+def test_a_run_is_probed_with_its_trained_weights_at_its_own_length_or_another(tmp_path: Path) -> None:
+    trained = CliRunner().invoke(
+        app,
+        ["train", "--model", "urnn", *SMALL, "--steps", "4", "--batch-size", "4", "--runs-dir", str(tmp_path), "-q"],
+    )
+    assert trained.exit_code == 0, trained.output
+    (folder,) = all_runs(tmp_path)
+    first = json.loads(run(str(folder.path), "--json").stdout)
+    assert first["measures"]["step"] == 4 and first["measures"]["jacobian"]["steps"] == 8
+    assert {claim["verdict"] for claim in first["claims"]} == {"holds"}
+    from_file = json.loads(run(str(folder.checkpoint_path(4)), "--json").stdout)
+    assert from_file == first
+    start = json.loads(run("--model", "urnn", *SMALL, "--precision", "float32", "--json").stdout)
+    mine, theirs = first["measures"]["gradient_flow"], start["measures"]["gradient_flow"]
+    assert mine["log10_norm"] != theirs["log10_norm"]
+    assert json.loads(run(str(folder.path), "--T", "9", "--json").stdout)["measures"]["jacobian"]["steps"] == 12
+    refused = run(str(folder.path), "--hidden", "7")
+    assert refused.exit_code == 2 and "a run is probed as its own spec says" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "dizy", *SMALL], "Did you mean dizzy?"),
+        (["--model", "rnn,rnn", *SMALL], "rnn stands twice"),
+        ([*SMALL], "--model is missing"),
+        (["--model", "rnn"], "--task is missing"),
+        (["--model", "rnn", *SMALL, "--batch", "501"], "`--batch` must be <= 500"),
+        (["--model", "rnn", *SMALL, "--batch", "2", "--samples", "3"], "`--samples` must be <= 2"),
+        (["--model", "rnn", *SMALL, "--png", "flow.gif"], "must end in .png, .svg, .pdf"),
+        (["--model", "rnn", *SMALL, "--device", "cuda"], "probe-gradients computes on the CPU"),
+        (["nowhere"], "nowhere: no run with a readable record.json"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr and "Traceback" not in result.output and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("log10", "text"),
+    [
+        (None, "0"),
+        (0.0, "1"),
+        (math.log10(26.3), "26.3"),
+        (-6000.0, "1.000e-6000"),
+        (400.5, "3.162e+400"),
+        (7.9999999, "1.000e+08"),
+        (-4743.405, "3.936e-4744"),
+    ],
+)
+def test_numbers_beyond_a_float_are_written_in_full(log10: float | None, text: str) -> None:
+    assert _power(log10) == text

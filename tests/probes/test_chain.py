@@ -1,0 +1,56 @@
+import pytest
+import torch
+from probe_networks import linear_network, stack, still_batch
+
+from stablebench import registry
+from stablebench.errors import StablebenchError
+from stablebench.probes.chain import Chain, frozen
+
+MODELS = registry.model_names()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_chain_passes_through_the_networks_own_states_and_outputs(name: str, layers: int) -> None:
+    network = stack(name, layers, 7)
+    tokens = torch.randint(5, (2, 7))
+    chain = Chain(frozen(network), tokens)
+    states = chain.states()
+    output, after = network(tokens)
+    expected = torch.cat([part for state in after for part in state], dim=1)
+    torch.testing.assert_close(states[-1], expected, rtol=1e-12, atol=1e-12)
+    mine = network.head(states[1:, :, chain.output].transpose(0, 1))
+    torch.testing.assert_close(mine, output, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_pulled_cotangents_are_those_of_the_network_restarted_a_step_before(name: str) -> None:
+    network = frozen(stack(name, 2, 6))
+    tokens = torch.randint(5, (2, 6))
+    chain = Chain(network, tokens)
+    states = chain.states()
+    _, before = network(tokens[:, :4])
+    leaves = [tuple(part.clone().requires_grad_() for part in state) for state in before]
+    _, after = network(tokens[:, 4:5], leaves)
+    cotangents = torch.randn(3, 2, chain.size)
+    pulled = chain.pull(5, states[4], cotangents)
+    flat = [part for state in leaves for part in state]
+    for cotangent, mine in zip(cotangents, pulled, strict=True):
+        end = torch.cat([part for state in after for part in state], dim=1)
+        expected = torch.autograd.grad(end, flat, cotangent, retain_graph=True)
+        torch.testing.assert_close(mine, torch.cat(expected, dim=1), rtol=1e-12, atol=1e-12)
+
+
+def test_a_state_beyond_float64_is_named_by_its_step() -> None:
+    network = linear_network(torch.tensor([[1e200]]))
+    with torch.no_grad():
+        network.get_parameter("layers.0.b").fill_(1.0)
+    with pytest.raises(StablebenchError, match="beyond float64 at step 3 of 5"):
+        Chain(frozen(network), still_batch(1, 5).inputs).states()
+
+
+def test_freezing_leaves_the_network_as_it_is() -> None:
+    network = linear_network(torch.eye(2)).float()
+    copy = frozen(network)
+    assert copy.head.weight.dtype == torch.float64 and not copy.head.weight.requires_grad
+    assert network.head.weight.dtype == torch.float32 and network.head.weight.requires_grad

@@ -1,0 +1,170 @@
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from probe_networks import stack
+
+from stablebench import registry
+from stablebench.data.batch import Batch
+from stablebench.models.network import Network
+from stablebench.models.recurrent.cornn import CoRNN
+from stablebench.models.recurrent.dizzy import DizzyRNN
+from stablebench.models.recurrent.exprnn import ExpRNN
+from stablebench.models.recurrent.nnrnn import NnRNN
+from stablebench.models.recurrent.roarnn import RoaRNN
+from stablebench.models.recurrent.urnn import URNN
+from stablebench.probes.probe import Finding, probe
+from stablebench.tables import json_text
+
+STEPS = 30
+
+
+def findings(*layers: Any, inputs: torch.Tensor | None = None) -> list[Finding]:
+    """Probe a network that reads its last state, on two sequences of numbers."""
+    network = Network(list(layers), 2, readout="last", input="values")
+    x = torch.randn(2, STEPS, 3) if inputs is None else inputs
+    return probe(network, Batch(x, torch.randn(len(x), 2)), loss="mse", samples=2).claims
+
+
+def verdicts(*layers: Any) -> list[str]:
+    return [finding.verdict for finding in findings(*layers)]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", registry.model_names())
+def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
+    batch = Batch(torch.randint(5, (3, 8)), torch.randint(3, (3, 8)))
+    document = probe(stack(name, layers, 8), batch, loss="cross_entropy", samples=3).document()
+    assert [c for c in document["claims"] if c["verdict"] == "violated"] == []
+    assert all(set(c) == {"claim", "verdict", "measured", "bound", "hypothesis"} for c in document["claims"])
+    json.loads(json_text(document))
+
+
+def test_dizzy_keeps_the_norm_and_is_tested_on_its_rotations() -> None:
+    (found,) = findings(DizzyRNN(3, 9))
+    assert found.verdict == "holds" and isinstance(found.measured, float) and found.measured < 1e-12
+    assert found.bound == 1e-10
+
+
+def test_a_dizzy_whose_map_is_no_rotation_violates_theorem_3() -> None:
+    class Stretched(DizzyRNN):
+        def transition(self) -> torch.Tensor:
+            return super().transition() * (1 + 1e-6)
+
+    (found,) = findings(Stretched(3, 9))
+    assert found.verdict == "violated"
+    assert found.measured == pytest.approx(STEPS * 1e-6, rel=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [{"activation": "relu"}, {"singular_values": True}])
+def test_theorem_3_is_not_applicable_without_its_hypothesis_and_still_measured(arguments: dict[str, Any]) -> None:
+    layer = DizzyRNN(3, 9, **arguments)
+    if layer.recurrent_map.sigma is not None:
+        layer.recurrent_map.sigma.data.fill_(0.9)
+    (found,) = findings(layer)
+    assert found.verdict == "not applicable"
+    assert isinstance(found.measured, float) and found.measured > 0.5
+
+
+def test_theorem_3_is_about_one_layer() -> None:
+    (found,) = findings(DizzyRNN(3, 9), DizzyRNN(9, 9))
+    assert found.verdict == "not applicable" and "one layer (here 2)" in found.hypothesis
+
+
+def test_theorem_3_is_measured_from_the_last_unit_at_zero_on() -> None:
+    x = torch.randn(3, STEPS, 3)
+    x[0, :7] = 0  # the state stays 0, where abs has the derivative 0
+    layer = DizzyRNN(3, 9)
+    layer.b.data.zero_()
+    (found,) = findings(layer, inputs=x)
+    assert found.verdict == "holds" and "unmet before t = 7 in 1 of 3 samples" in found.hypothesis
+    (never,) = findings(layer, inputs=torch.zeros(1, STEPS, 3))
+    assert never.verdict == "not applicable" and "unmet before t = 30" in never.hypothesis
+
+
+def test_roarnn_both_forms_hold_for_a_small_rho_and_are_not_vacuous() -> None:
+    layer = RoaRNN(3, 8, horizon=STEPS, rho=0.1)
+    first, printed = findings(layer)
+    assert (first.verdict, printed.verdict) == ("holds", "holds")
+    s = torch.linalg.svdvals(layer.W)[0].item()
+    alpha, n = 0.1 / STEPS, STEPS - 1
+    expected = (n * math.log10(1 - alpha * (1 + s)), n * math.log10(1 + alpha * (s - 1)))
+    assert first.bound == pytest.approx(expected, rel=1e-12)
+    rho = alpha * n
+    assert printed.bound == pytest.approx((-rho * (1 + s) / math.log(10), rho * (s - 1) / math.log(10)), rel=1e-12)
+
+
+def test_roarnn_printed_lower_bound_is_false_for_a_finite_chain_and_the_exact_one_is_reached() -> None:
+    layer = RoaRNN(3, 4, horizon=STEPS, rho=3)
+    with torch.no_grad():
+        layer.W.copy_(-2 * layer.O)  # with every unit active each Jacobian is (1 - 3 alpha) O
+        layer.b.fill_(1e3)
+    first, printed = findings(layer)
+    assert (first.verdict, printed.verdict) == ("holds", "violated")
+    assert isinstance(first.measured, tuple) and isinstance(first.bound, tuple)
+    assert first.measured[0] == pytest.approx(first.bound[0], rel=1e-10)
+
+
+def test_roarnn_with_the_papers_initialisation_says_nothing() -> None:
+    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=1)) == ["vacuous", "vacuous"]
+
+
+def test_roarnn_beyond_its_hypothesis_is_not_applicable() -> None:
+    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=10)) == ["not applicable", "not applicable"]
+
+
+def test_roarnn_with_an_o_that_is_not_orthogonal_violates_both() -> None:
+    layer = RoaRNN(3, 8, horizon=STEPS, rho=0.01)
+    layer.O *= 1.1
+    assert verdicts(layer) == ["violated", "violated"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("abs", ["holds", "holds", "holds"]),
+        ("identity", ["holds", "holds", "holds"]),
+        ("tanh", ["holds", "holds", "vacuous"]),
+        ("leaky_relu", ["holds", "holds", "vacuous"]),
+    ],
+)
+def test_urnn_bounds_by_activation(activation: Any, expected: list[str]) -> None:
+    assert verdicts(URNN(3, 8, activation=activation)) == expected
+
+
+def test_urnn_without_its_orthogonal_matrix_breaks_the_claims_that_need_it() -> None:
+    layer = URNN(3, 8)
+    layer.W.data[0, 1] += 0.1
+    assert verdicts(layer) == ["violated", "violated", "violated"]
+
+
+def test_weights_of_float32_are_as_orthogonal_as_float32_allows() -> None:
+    torch.set_default_dtype(torch.float32)
+    network = Network([URNN(3, 8)], 2, readout="last", input="values")
+    batch = Batch(torch.randn(2, STEPS, 3), torch.randn(2, 2))
+    claims = probe(network, batch, loss="mse", samples=2).claims
+    assert [c.verdict for c in claims] == ["holds"] * 3
+    assert isinstance(claims[0].measured, float) and 1e-9 < claims[0].measured < 1e-6
+
+
+def test_exprnn_is_orthogonal_whatever_its_parameters_are() -> None:
+    layer = ExpRNN(3, 8)
+    layer.W.upper.data.normal_(std=3)
+    assert verdicts(layer) == ["holds", "holds"]
+    assert verdicts(ExpRNN(3, 8), ExpRNN(8, 8)) == ["holds", "not applicable", "holds"]
+
+
+@pytest.mark.parametrize(("mask", "expected"), [("blocks", "holds"), ("authors", "violated")])
+def test_nnrnn_has_the_moduli_of_gamma_unless_t_reaches_into_a_block(mask: Any, expected: str) -> None:
+    layer = NnRNN(3, 9, mask=mask)
+    layer.T.data.normal_()
+    layer.gamma.data.uniform_(-1.5, 1.5)
+    assert verdicts(layer) == [expected]
+
+
+def test_cornn_energy_bound_needs_a_small_time_step() -> None:
+    (found,) = findings(CoRNN(3, 8))
+    assert found.verdict == "holds" and isinstance(found.measured, float) and 0 < found.measured < 1
+    assert verdicts(CoRNN(3, 8, dt=0.5)) == ["not applicable"]

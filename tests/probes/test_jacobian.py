@@ -1,0 +1,129 @@
+import json
+import math
+
+import numpy
+import pytest
+import torch
+from probe_networks import linear_network, stack, still_batch
+from torch import Tensor
+
+from stablebench.models.network import Network
+from stablebench.probes.chain import Chain, frozen
+from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
+
+
+def extremes(network: Network, inputs: Tensor) -> SingularValues:
+    chain = Chain(frozen(network), inputs)
+    return jacobian_singular_values(chain, chain.states())
+
+
+def power(W: Tensor, count: int) -> tuple[float, float]:
+    """Natural logarithms of the extreme singular values of W^count."""
+    found = extremes(linear_network(W), still_batch(1, count + 1).inputs)
+    assert found.steps == count
+    return found.log_largest.item(), found.log_smallest.item()
+
+
+def test_a_nonnormal_product_grows_although_its_eigenvalues_are_below_one() -> None:
+    W = torch.tensor([[0.9, 10.0], [0.0, 0.8]])
+    largest, smallest = power(W, 5)
+    # W^5 = [[0.9^5, 10 (0.9^5 - 0.8^5) / 0.1], [0, 0.8^5]]: norm 26.3, although the spectral radius is 0.59
+    assert math.exp(largest) == pytest.approx(26.2897, rel=1e-5)
+    assert math.exp(smallest) == pytest.approx(0.9**5 * 0.8**5 / 26.289674, rel=1e-6)
+    expected = numpy.linalg.svd(numpy.linalg.matrix_power(W.numpy(), 5), compute_uv=False)
+    assert (math.exp(largest), math.exp(smallest)) == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_an_orthogonal_recurrence_gives_one_after_10000_steps() -> None:
+    largest, smallest = power(torch.linalg.qr(torch.randn(6, 6)).Q, 10_000)
+    assert largest == pytest.approx(0, abs=1e-10) and smallest == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("a", [0.5, 3.0])
+def test_a_scalar_gives_a_to_the_t_beyond_float64(a: float) -> None:
+    assert power(torch.tensor([[a]]), 5000) == pytest.approx((5000 * math.log(a),) * 2, rel=1e-13)
+
+
+@pytest.mark.parametrize("diagonal", [[1e-3, 1.0, 0.5], [1.0, 0.5, 1e-3], [0.5, 1e-3, 1.0]])
+def test_a_graded_diagonal_product_of_condition_1e300_in_any_order(diagonal: list[float]) -> None:
+    assert power(torch.diag(torch.tensor(diagonal)), 100) == pytest.approx((0, -300 * math.log(10)), abs=1e-10)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_triangular_product_whose_blocks_part_by_thousands_of_decades(lower: bool) -> None:
+    a, count = 1e-3, 2000
+    W = torch.tensor([[a, 0.0], [1.0, 1.0]])
+    # W^N = [[a^N, 0], [(1 - a^N) / (1 - a), 1]] with a^N = 10^-6000: sigma_max^2 = 1 + (1 - a)^-2, their product a^N
+    largest = math.log(1 + (1 - a) ** -2) / 2
+    expected = (largest, count * math.log(a) - largest)
+    assert power(W if lower else W.T, count) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rotations_and_one_direction_that_shrinks() -> None:
+    Q = torch.linalg.qr(torch.randn(5, 5)).Q
+    W = Q @ torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1])) @ Q.T
+    assert power(W, 3000) == pytest.approx((0, -3000 * math.log(10)), rel=1e-10, abs=1e-9)
+
+
+def test_a_generic_power_against_its_inverse() -> None:
+    W = torch.randn(7, 7)
+    expected = (
+        math.log(numpy.linalg.norm(numpy.linalg.matrix_power(W.numpy(), 40), 2)),
+        -math.log(numpy.linalg.norm(numpy.linalg.matrix_power(numpy.linalg.inv(W.numpy()), 40), 2)),
+    )
+    assert power(W, 40) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "cornn", "roarnn", "gru"])
+def test_each_sample_of_a_nonlinear_chain_against_the_product_of_autograds_jacobians(name: str, layers: int) -> None:
+    network = frozen(stack(name, layers, 4))
+    tokens = torch.randint(5, (3, 4))
+    found = extremes(network, tokens)
+    for i in range(3):
+        _, first = network(tokens[i : i + 1, :1])
+        widths = [part.shape[1] for state in first for part in state]
+
+        def end(flat: Tensor, i: int = i, widths: list[int] = widths) -> Tensor:
+            parts, states = list(flat.split(widths)), []
+            for layer in network.recurrent_layers:
+                states.append(tuple(parts.pop(0)[None] for _ in layer.state_sizes))
+            after = network(tokens[i : i + 1, 1:], states)[1]
+            return torch.cat([part[0] for state in after for part in state])
+
+        start = torch.cat([part[0] for state in first for part in state])
+        values = torch.linalg.svdvals(torch.autograd.functional.jacobian(end, start))
+        assert isinstance(values, Tensor)
+        assert found.log_largest[i].exp().item() == pytest.approx(values[0].item(), rel=1e-10)
+        # the dense product has an absolute error of eps * sigma_max; ours is relative to each one-step Jacobian
+        assert found.log_smallest[i].exp().item() == pytest.approx(
+            values[-1].item(), rel=1e-6, abs=values[0].item() * 1e-14
+        )
+
+
+def test_a_dead_unit_makes_the_smallest_value_zero_and_leaves_the_largest() -> None:
+    W = torch.diag(torch.tensor([0.5, 2.0, 0.0]))
+    found = extremes(linear_network(W), still_batch(2, 3001).inputs)
+    assert found.log_largest.tolist() == pytest.approx([3000 * math.log(2)] * 2)
+    assert found.log_smallest.isneginf().all()
+    document = found.document()
+    assert document["singular"] == 2
+    assert document["sigma_min"] == {"value": [0.0, 0.0], "log10": [None, None]}
+    assert document["sigma_max"]["value"] == [None, None]  # 2^3000 is beyond float64
+    assert document["sigma_max"]["log10"] == pytest.approx([3000 * math.log10(2)] * 2)
+    json.dumps(document, allow_nan=False)
+
+
+def test_a_dense_singular_matrix_is_found_singular() -> None:
+    Q = torch.linalg.qr(torch.randn(20, 20)).Q
+    W = Q @ torch.diag(torch.tensor([1.0] * 19 + [0.0])) @ Q.T
+    largest, smallest = power(W, 200)
+    assert largest == pytest.approx(0, abs=1e-10) and smallest == -math.inf
+
+
+def test_a_jacobian_of_zero_has_no_logarithm() -> None:
+    assert power(torch.zeros(2, 2), 3) == (-math.inf, -math.inf)
+
+
+def test_one_step_has_the_identity() -> None:
+    assert power(torch.randn(3, 3), 0) == (0.0, 0.0)
