@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stablebench.models.network import Network
 from stablebench.probes.chain import Chain, frozen
-from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
+from stablebench.probes.jacobian import SingularValues, _ScaledProduct, jacobian_singular_values
 
 
 def extremes(network: Network, inputs: Tensor) -> SingularValues:
@@ -39,7 +39,7 @@ def test_an_orthogonal_recurrence_gives_one_after_10000_steps() -> None:
     assert largest == pytest.approx(0, abs=1e-10) and smallest == pytest.approx(0, abs=1e-10)
 
 
-@pytest.mark.parametrize("a", [0.5, 3.0])
+@pytest.mark.parametrize("a", [0.5, 3.0, 1e-20, 1e20])
 def test_a_scalar_gives_a_to_the_t_beyond_float64(a: float) -> None:
     assert power(torch.tensor([[a]]), 5000) == pytest.approx((5000 * math.log(a),) * 2, rel=1e-13)
 
@@ -127,3 +127,13 @@ def test_a_jacobian_of_zero_has_no_logarithm() -> None:
 
 def test_one_step_has_the_identity() -> None:
     assert power(torch.randn(3, 3), 0) == (0.0, 0.0)
+
+
+def test_a_row_that_has_shrunk_by_3000_decades_meets_one_that_has_not() -> None:
+    product, regular = _ScaledProduct(1, 2), torch.tensor([False])
+    for _ in range(1000):
+        product.multiply(torch.diag(torch.tensor([1e-3, 1.0]))[None], regular)
+    product.multiply(torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]), regular)
+    # [[1e-3000, 1], [0, 1]]
+    assert product.log_largest().item() == pytest.approx(math.log(2) / 2, rel=1e-12)
+    assert product.log_smallest(~regular).item() == pytest.approx(-3000 * math.log(10) - math.log(2) / 2, rel=1e-12)
