@@ -109,11 +109,11 @@ def test_the_penalty_is_half_lambda_times_the_distance_of_all_singular_values_fr
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({}, {"main": 5 * 5 + 5, "orthogonal": 10}),
-        ({"input_map": "rotations"}, {"main": 5, "orthogonal": 20}),
+        ({}, {"main": 5 * 5, "bias": 5, "orthogonal": 10}),
+        ({"input_map": "rotations"}, {"main": 0, "bias": 5, "orthogonal": 20}),
         (
             {"input_map": "rotations", "singular_values": True},
-            {"main": 5, "orthogonal": 40, "singular_values": 10},
+            {"main": 0, "bias": 5, "orthogonal": 40, "singular_values": 10},
         ),
     ],
 )

@@ -73,7 +73,7 @@ class DizzyRNN(RecurrentModel):
         angle_range: NonNegative = math.pi,
         input_std: Positive | None = None,
         silent: list[NonNegativeInt] | None = None,
-        readout_std: Positive | None = None,
+        readout_std: NonNegative | None = None,
     ) -> None:
         super().__init__(in_features, hidden)
         if input_map == "rotations" and in_features != hidden:
@@ -128,9 +128,9 @@ class DizzyRNN(RecurrentModel):
         return self.sigma_penalty / 2 * torch.stack(terms).sum()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Return `main`, `orthogonal` (all angles) and, where there are any, `singular_values`."""
+        """Return `main`, `bias` (b), `orthogonal` (all angles) and, where there are any, `singular_values`."""
         angles = [r.angles for m in self._maps for r in m.modules() if isinstance(r, PackedRotations)]
-        groups = [ParameterGroup("orthogonal", angles)]
+        groups = [ParameterGroup("bias", [self.b]), ParameterGroup("orthogonal", angles)]
         if sigmas := [m.sigma for m in self._maps if m.sigma is not None]:
             groups.append(ParameterGroup("singular_values", sigmas))
         return grouped(self, *groups)
