@@ -127,6 +127,7 @@ def resolve(request: Request) -> Resolved:
         if card.protocol.train is None:
             raise UserError(f"--epochs: the task {card.task} draws its examples anew and has no epochs; give --steps.")
         train["steps"] = epochs * -(-card.protocol.train // train["batch_size"])
+        layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
     sizes = sizes_of(card, params)
     document = {
         "task": {"name": card.task, "version": card.version, "variant": variant or None, "params": params},
