@@ -11,7 +11,7 @@ from stablebench.cli.app import app
 from stablebench.cli.probe_gradients import _power
 from stablebench.training.run_store import all_runs
 
-SMALL = ["--task", "copy", "--T", "5", "--hidden", "6", "--set", "task.S=2"]
+SMALL = ["--task", "copy", "--T", "5", "--hidden", "12", "--set", "task.S=2"]
 FALSE_CLAIM = """
 from stablebench.models.claims import Claim, at_most
 from stablebench.models.recurrent.rnn import Rnn

@@ -46,7 +46,7 @@ def test_dry_run_prints_the_spec_with_origins_and_runs_nothing(tmp_path: Path) -
     lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
     assert lines["train.steps"] == ["12", "option"]
     assert lines["task.params.S"] == ["2", "--set"]
-    assert lines["train.eval_every"][1:] == ["card"]
+    assert lines["model.layers"] == ["1", "card"]
     assert list(tmp_path.iterdir()) == []
     document = json.loads(small_run(tmp_path, "--dry-run", "--json").stdout)
     assert document["spec"]["task"]["params"]["S"] == 2
