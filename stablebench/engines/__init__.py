@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from stablebench.engines import reference
+from stablebench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -11,5 +12,11 @@ if TYPE_CHECKING:
 
 
 def choose(name: str, network: Any, device: "torch.device") -> "tuple[EngineRun, str]":
-    """Return the engine that runs `network` on `device`, and its name."""
+    """Return the engine that runs `network` on `device`, and its name.
+
+    Raises:
+        UserError: An engine was asked for that is not there.
+    """
+    if name not in ("auto", "reference"):
+        raise UserError(f"--engine {name}: this engine is not in this version; use --engine reference or auto.")
     return reference.run, "reference"
