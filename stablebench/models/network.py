@@ -90,8 +90,8 @@ class Network(nn.Module):
             for group in layer.parameter_groups():
                 if group.name == "main":
                     continue
-                before = merged.get(group.name, ParameterGroup(group.name, [], group.rule))
-                merged[group.name] = ParameterGroup(group.name, before.parameters + group.parameters, group.rule)
+                before = merged[group.name].parameters if group.name in merged else []
+                merged[group.name] = ParameterGroup(group.name, before + group.parameters, group.rule)
         return grouped(self, *merged.values())
 
     def after_update(self) -> None:

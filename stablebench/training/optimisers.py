@@ -143,5 +143,5 @@ class Updater:
             for name, value in tensors.items():
                 which, index, key = name.split(".", 2)
                 if int(which) == i:
-                    state.setdefault(int(index), {})[key] = value
+                    state.setdefault(int(index), {})[key] = value.clone()  # the optimiser writes into it
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
