@@ -126,7 +126,7 @@ def _row(records: list[RunRecord]) -> dict[str, Any]:
     records = sorted(records, key=lambda record: record.spec.seed)
     first, metric = records[0], records[0].metric
     ended = [r for r in records if r.status in _ENDED]
-    scores = {r.spec.seed: r.result.test[metric] for r in records if _is_scored(r)}
+    scores = {r.spec.seed: r.result.test[metric] for r in records if _is_scored(r) and r.result.test}
     values = list(scores.values())
     diverged = sum(r.status == "diverged" for r in records)
     interval = None if diverged else bootstrap_interval(values)
