@@ -1,0 +1,174 @@
+"""The fused engine: the loop over `step`, with a hand-written reverse, generated from `step` itself.
+
+A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
+(`adjoint`), and run as compiled C (`native`) or, on other devices and without a compiler, as torch calls
+(`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The reference engine
+defines the result; what cannot be traced is left to it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from stablebench.engines import reference
+from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
+from stablebench.engines.library import CompilerError
+from stablebench.engines.lower import lower
+from stablebench.engines.native import Native
+from stablebench.engines.nodes import NotPlannable, Unsupported
+from stablebench.engines.program import Program, Slice
+from stablebench.engines.torch_backend import TorchBackend
+from stablebench.engines.trace import Traced, trace
+from stablebench.models.base import RecurrentModel, State
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A step that can be fused.
+
+    Args:
+        traced: What it does outside the loop over time.
+        program: What it does inside.
+        vectors: Widths of the program's vectors.
+    """
+
+    traced: Traced
+    program: Program
+    vectors: tuple[int, ...]
+
+
+def plan(step: Callable[..., State], drives: Any, states: State, transition: Any) -> Plan | Unsupported:
+    """Plan a step from an example of its arguments, whose values do not matter.
+
+    Args:
+        step: The step; the parameters of the module whose method it is may take part.
+        drives: The drive of one step, each tensor (batch, any).
+        states: The states, each (batch, size).
+        transition: What `transition()` returned. Vectors in it that need no gradient get none.
+    """
+    try:
+        _require_one_kind(pytree.tree_leaves((drives, states, transition)))
+        traced = trace(step, drives, states, transition)
+        sequences = [drive.detach().unsqueeze(1) for drive in pytree.tree_leaves(drives)]
+        _, vectors, _ = traced.evaluate(step, sequences, len(states), pytree.tree_leaves(transition))
+        wanted = tuple(vector.requires_grad for vector in vectors)
+        program = lower(traced.states, [state.shape[1] for state in states], wanted)
+    except NotPlannable as reason:
+        return Unsupported(str(reason))
+    return Plan(traced, program, tuple(len(vector) for vector in vectors))
+
+
+def _require_one_kind(leaves: list[Any]) -> None:
+    kinds = {(leaf.dtype, leaf.device) for leaf in leaves if isinstance(leaf, Tensor)}
+    if len(kinds) != 1 or not {dtype for dtype, _ in kinds} <= {torch.float32, torch.float64}:
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise NotPlannable(f"it needs tensors of one type, float32 or float64, on one device; there are {found}")
+    if torch.is_autocast_enabled(next(iter(kinds))[1].type):
+        raise NotPlannable("autocast is on")
+
+
+_plans: WeakKeyDictionary[RecurrentModel, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
+
+
+def plan_model(model: RecurrentModel, x: Tensor, state: State | None = None) -> Plan | Unsupported:
+    """Return the plan of a model's step for inputs and states like these; it is made once.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in).
+        state: The states before the first step; by default the model's own.
+    """
+    state = model.initial_state(len(x)) if state is None else state
+    key = (_settings(model), x.shape[2], x.dtype, x.device, tuple((s.shape[1:], s.dtype, s.device) for s in state))
+    plans = _plans.setdefault(model, {})
+    if key not in plans:
+        # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
+        # planning changes no number of the run.
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            drives = reference.drives_by_step(model.drive(x[:, :1]))[0]
+            plans[key] = plan(model.step, drives, state, model.transition())
+        if _settings(model) != key[0]:
+            plans[key] = Unsupported("`step` changes an attribute of the model")
+    return plans[key]
+
+
+def _settings(model: RecurrentModel) -> tuple[Any, ...]:
+    """Return all that a step may read as a number, and what there is to differentiate for."""
+    numbers = tuple(
+        (name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str)
+    )
+    tensors = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in (*model.parameters(), *model.buffers()))
+    return numbers, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+
+
+def run(
+    model: RecurrentModel,
+    x: Tensor,
+    state: State | None = None,
+    outputs: Literal["every", "last"] = "every",
+    *,
+    backend: Literal["native", "torch"] = "native",
+) -> tuple[Tensor, State]:
+    """Run the chain; see `reference.run`, which does it where the step cannot be planned.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in), time >= 1.
+        state: The states before the first step, each (batch, size); by default the model's own.
+        outputs: `every` step's output, or the `last` one's alone.
+        backend: `native` runs compiled C, but torch calls on other devices than a CPU and without a compiler.
+
+    Returns:
+        The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
+    """
+    state = model.initial_state(len(x)) if state is None else state
+    planned = plan_model(model, x, state)
+    if isinstance(planned, Unsupported):
+        return reference.run(model, x, state, outputs)
+    drives, transition = pytree.tree_leaves(model.drive(x)), pytree.tree_leaves(model.transition())
+    found = planned.traced.evaluate(model.step, drives, len(state), transition)
+    matrices, vectors, sequences = found
+    layout = Layout(
+        tuple(s.shape[1] for s in state), model.output_state, len(sequences), len(matrices), planned.vectors
+    )
+    runs = _backend(planned, layout, x.dtype, backend if x.device.type == "cpu" else "torch")
+    return run_chain(runs, layout, ChainInputs(state, tuple(sequences), tuple(matrices), tuple(vectors)), outputs)
+
+
+_backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
+
+
+def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: Literal["native", "torch"]) -> Backend:
+    backends = _backends.setdefault(planned.program, {})
+    key = (layout, dtype, name)
+    if key not in backends:
+        backends[key] = _new_backend(planned.program, layout, dtype, name)
+    return backends[key]
+
+
+def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: Literal["native", "torch"]) -> Backend:
+    output = Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
+    if name == "native":
+        try:
+            return Native(program, output, dtype)
+        except CompilerError as error:
+            _warn_without_compiler(str(error))
+    return TorchBackend(program, output)
+
+
+@cache
+def _warn_without_compiler(reason: str) -> None:
+    """Say once what is missing."""
+    _log.warning("The fused engine runs with torch's operations, which is slower: %s", reason)
