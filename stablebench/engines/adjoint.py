@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stablebench.engines.operations import OPERATIONS
-from stablebench.engines.program import Expressions, Slice, Store
+from stablebench.engines.program import Expressions, Store
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Reverse:
     needed: list[int]
 
 
-def differentiate(expressions: Expressions, stores: list[Store], wanted: Callable[[Slice], bool]) -> Reverse:
+def differentiate(expressions: Expressions, stores: list[Store], wanted: Callable[[str], bool]) -> Reverse:
     """Append the derivative to `expressions`.
 
     Args:
         expressions: The loop's.
         stores: What the loop computes; the adjoints are loaded from the gradient buffers of the targets.
-        wanted: Whether what is loaded from a slice needs a gradient.
+        wanted: Whether what is loaded from a buffer needs a gradient.
     """
     n_values = len(expressions.instructions)
     forward = expressions.instructions[:n_values]
     varies: list[bool] = []
     for instruction in forward:
         source = instruction.source
-        varies.append(wanted(source) if source is not None else any(varies[arg] for arg in instruction.args))
+        varies.append(wanted(source.buffer) if source is not None else any(varies[arg] for arg in instruction.args))
     adjoints: dict[int, int] = {}
 
     def receive(value: int, adjoint: int) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stablebench.engines.memory import empty
 from stablebench.engines.program import Program
 
 _CHUNK = 64
@@ -111,7 +112,7 @@ def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: b
     """Run all steps and return the buffers, each (time, batch, features), vectors (features)."""
     widths, like = backend.program.widths, inputs.states[0]
     batch, steps = inputs.drives[0].shape[:2]
-    history = like.new_empty(steps + 1, batch, widths["new"])
+    history = empty(steps + 1, batch, widths["new"], like=like)
     for i, state in enumerate(inputs.states):
         layout.part(history[0], i).copy_(state)
     buffers = {"old": history[:-1], "new": history[1:]}
@@ -120,9 +121,9 @@ def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: b
     for i, vector in enumerate(inputs.vectors):
         buffers[f"vector{i}"] = vector.contiguous()
     if "left" in widths:
-        buffers["left"] = like.new_empty(steps if saving else 1, batch, widths["left"]).expand(steps, -1, -1)
+        buffers["left"] = empty(steps if saving else 1, batch, widths["left"], like=like).expand(steps, -1, -1)
     if "saved" in widths and saving:
-        buffers["saved"] = like.new_empty(steps, batch, widths["saved"])
+        buffers["saved"] = empty(steps, batch, widths["saved"], like=like)
     backend.forward(buffers, list(inputs.matrices), saving=saving)
     return buffers
 
@@ -195,11 +196,11 @@ def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
     buffers = {"d_new": carry, "d_old": carry}
     for name, width in program.widths.items():
         if name.startswith("d_drive"):
-            buffers[name] = new.new_empty(batch, steps, width).transpose(0, 1)
+            buffers[name] = empty(batch, steps, width, like=new).transpose(0, 1)
         elif name.startswith("d_vector"):
             buffers[name] = torch.zeros(width, dtype=torch.float64, device=new.device)  # sums of steps * batch terms
         elif name == "d_left":
-            buffers[name] = new.new_empty(1, batch, width).expand(steps, -1, -1)
+            buffers[name] = empty(1, batch, width, like=new).expand(steps, -1, -1)
     return buffers
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,6 +30,8 @@ from stablebench.models.base import RecurrentModel, State
 
 _log = logging.getLogger(__name__)
 
+BackendName: TypeAlias = Literal["native", "torch"]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -38,33 +40,42 @@ class Plan:
     Args:
         traced: What it does outside the loop over time.
         program: What it does inside.
+        with_drive: Whether it begins with the drive.
         vectors: Widths of the program's vectors.
     """
 
     traced: Traced
     program: Program
+    with_drive: bool
     vectors: tuple[int, ...]
 
 
-def plan(step: Callable[..., State], drives: Any, states: State, transition: Any) -> Plan | Unsupported:
+def plan(
+    step: Callable[..., State],
+    inputs: Any,
+    states: State,
+    transition: Any,
+    drive: Callable[..., Any] | None = None,
+) -> Plan | Unsupported:
     """Plan a step from an example of its arguments, whose values do not matter.
 
     Args:
         step: The step; the parameters of the module whose method it is may take part.
-        drives: The drive of one step, each tensor (batch, any).
+        inputs: The drive of one step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
         states: The states, each (batch, size).
-        transition: What `transition()` returned. Vectors in it that need no gradient get none.
+        transition: What `transition()` returned. Vectors in it that need no gradient get none, and so do the inputs.
+        drive: The drive, if it is to be part of the step. Then the drives of a sequence are never held in memory.
     """
     try:
-        _require_one_kind(pytree.tree_leaves((drives, states, transition)))
-        traced = trace(step, drives, states, transition)
-        sequences = [drive.detach().unsqueeze(1) for drive in pytree.tree_leaves(drives)]
-        _, vectors, _ = traced.evaluate(step, sequences, len(states), pytree.tree_leaves(transition))
-        wanted = tuple(vector.requires_grad for vector in vectors)
-        program = lower(traced.states, [state.shape[1] for state in states], wanted)
+        leaves = pytree.tree_leaves(inputs)
+        _require_one_kind([*leaves, *states, *pytree.tree_leaves(transition)])
+        traced = trace(step, inputs, states, transition, drive)
+        _, vectors = traced.evaluate(step, transition)
+        wanted = [tuple(tensor.requires_grad for tensor in tensors) for tensors in (leaves, vectors)]
+        program = lower(traced.states, *wanted)
     except NotPlannable as reason:
         return Unsupported(str(reason))
-    return Plan(traced, program, tuple(len(vector) for vector in vectors))
+    return Plan(traced, program, drive is not None, tuple(len(vector) for vector in vectors))
 
 
 def _require_one_kind(leaves: list[Any]) -> None:
@@ -79,26 +90,44 @@ def _require_one_kind(leaves: list[Any]) -> None:
 _plans: WeakKeyDictionary[RecurrentModel, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
 
 
-def plan_model(model: RecurrentModel, x: Tensor, state: State | None = None) -> Plan | Unsupported:
+def plan_model(
+    model: RecurrentModel, x: Tensor, state: State | None = None, *, backend: BackendName = "native"
+) -> Plan | Unsupported:
     """Return the plan of a model's step for inputs and states like these; it is made once.
 
     Args:
         model: The recurrence.
         x: Inputs (batch, time, in).
         state: The states before the first step; by default the model's own.
+        backend: What the plan is for. Torch runs a drive better at once for all steps, compiled code step by step.
     """
     state = model.initial_state(len(x)) if state is None else state
-    key = (_settings(model), x.shape[2], x.dtype, x.device, tuple((s.shape[1:], s.dtype, s.device) for s in state))
+    settings = _settings(model)
+    shapes = tuple((s.shape[1:], s.dtype, s.device) for s in state)
+    key = (settings, x.shape[2], x.dtype, x.device, shapes, backend)
     plans = _plans.setdefault(model, {})
-    if key not in plans:
-        # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
-        # planning changes no number of the run.
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            drives = reference.drives_by_step(model.drive(x[:, :1]))[0]
-            plans[key] = plan(model.step, drives, state, model.transition())
-        if _settings(model) != key[0]:
-            plans[key] = Unsupported("`step` changes an attribute of the model")
-    return plans[key]
+    # A plan with the gradient of the inputs serves without it too, unless one trains with it.
+    possible = [x.requires_grad] if torch.is_grad_enabled() else [x.requires_grad, not x.requires_grad]
+    for wanted in possible:
+        if (key, wanted) in plans:
+            return plans[key, wanted]
+    found = _new_plan(model, x, state, backend)
+    if _settings(model) != settings:
+        found = Unsupported("`step` changes an attribute of the model")
+    plans[key, x.requires_grad] = found
+    return found
+
+
+def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | Unsupported:
+    # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
+    # planning changes no number of the run.
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        one_step, transition = x[:, :1], model.transition()
+        if backend == "native":
+            planned = plan(model.step, one_step, state, transition, model.drive)
+            if isinstance(planned, Plan):
+                return planned
+        return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
 
 
 def _settings(model: RecurrentModel) -> tuple[Any, ...]:
@@ -119,7 +148,7 @@ def run(
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
     *,
-    backend: Literal["native", "torch"] = "native",
+    backend: BackendName = "native",
 ) -> tuple[Tensor, State]:
     """Run the chain; see `reference.run`, which does it where the step cannot be planned.
 
@@ -134,23 +163,24 @@ def run(
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
     """
     state = model.initial_state(len(x)) if state is None else state
-    planned = plan_model(model, x, state)
+    if x.device.type != "cpu":
+        backend = "torch"
+    planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, Unsupported):
         return reference.run(model, x, state, outputs)
-    drives, transition = pytree.tree_leaves(model.drive(x)), pytree.tree_leaves(model.transition())
-    found = planned.traced.evaluate(model.step, drives, len(state), transition)
-    matrices, vectors, sequences = found
+    matrices, vectors = planned.traced.evaluate(model.step, model.transition())
+    drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
     layout = Layout(
-        tuple(s.shape[1] for s in state), model.output_state, len(sequences), len(matrices), planned.vectors
+        tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors
     )
-    runs = _backend(planned, layout, x.dtype, backend if x.device.type == "cpu" else "torch")
-    return run_chain(runs, layout, ChainInputs(state, tuple(sequences), tuple(matrices), tuple(vectors)), outputs)
+    runs = _backend(planned, layout, x.dtype, backend)
+    return run_chain(runs, layout, ChainInputs(state, drives, matrices, vectors), outputs)
 
 
 _backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
 
 
-def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: Literal["native", "torch"]) -> Backend:
+def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
     backends = _backends.setdefault(planned.program, {})
     key = (layout, dtype, name)
     if key not in backends:
@@ -158,7 +188,7 @@ def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: Literal["n
     return backends[key]
 
 
-def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: Literal["native", "torch"]) -> Backend:
+def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
     output = Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
     if name == "native":
         try:

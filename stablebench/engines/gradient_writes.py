@@ -46,7 +46,7 @@ def _targets(stages: list[Stage]) -> Iterator[Slice]:
     for stage in reversed(stages):
         for loop in stage.reverse:
             yield from (store.target for store in loop.stores)
-        yield from (product.left.gradient for product in stage.products)
+        yield from (product.left.gradient for product in stage.products if product.has_gradient)
 
 
 def _with_flags(stages: list[Stage], flags: Iterator[bool]) -> list[Stage]:
@@ -54,7 +54,7 @@ def _with_flags(stages: list[Stage], flags: Iterator[bool]) -> list[Stage]:
         return replace(loop, stores=tuple(replace(store, accumulate=next(flags)) for store in loop.stores))
 
     def flagged_product(product: Product) -> Product:
-        return replace(product, accumulate_gradient=next(flags))
+        return replace(product, accumulate_gradient=product.has_gradient and next(flags))
 
     result = []
     for stage in reversed(stages):

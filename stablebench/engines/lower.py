@@ -12,15 +12,15 @@ _CHEAP = ("add", "sub", "mul", "neg", "abs", "sign", "relu", "leaky_relu")
 """Operations that cost less than loading a stored result."""
 
 
-def lower(states: tuple[Node, ...], state_widths: list[int], vectors_wanted: tuple[bool, ...]) -> Program:
+def lower(states: tuple[Node, ...], drives_wanted: tuple[bool, ...], vectors_wanted: tuple[bool, ...]) -> Program:
     """Return the program of a step.
 
     Args:
         states: The new states.
-        state_widths: Their widths.
-        vectors_wanted: Which vectors need a gradient.
+        drives_wanted: Which drives need a gradient.
+        vectors_wanted: Which vectors do.
     """
-    return _Lowering(states, state_widths, vectors_wanted).program()
+    return _Lowering(states, drives_wanted, vectors_wanted).program()
 
 
 @dataclass
@@ -34,10 +34,13 @@ class _Draft:
 
 
 class _Lowering:
-    def __init__(self, states: tuple[Node, ...], widths: list[int], vectors_wanted: tuple[bool, ...]) -> None:
+    def __init__(
+        self, states: tuple[Node, ...], drives_wanted: tuple[bool, ...], vectors_wanted: tuple[bool, ...]
+    ) -> None:
         self.states = states
+        widths = [state.width for state in states]
         self.offsets = [sum(widths[:i]) for i in range(len(widths))]
-        self.vectors_wanted = vectors_wanted
+        self.wanted = {"drive": drives_wanted, "vector": vectors_wanted}
         self.widths: dict[str, int] = {"old": sum(widths), "new": sum(widths)}
         self.nodes = _reachable(states)
         self.levels = _levels(self.nodes)
@@ -47,31 +50,38 @@ class _Lowering:
         for node in self.nodes:
             if node.op == "product":
                 (left,) = operands(node)
-                if self._state_slice(left) is None and left not in self.lefts:
+                if self._input_slice(left) is None and left not in self.lefts:
                     self.lefts[left] = self._allocate("left", left.width)
                 if self.leader[node] is node:
                     self.slots[node] = self._allocate("product", node.width)
 
     def program(self) -> Program:
         stages = [self._stage(level) for level in range(max(self.levels[s] for s in self.states) + 1)]
-        widths = self.widths | {f"d_{b}": w for b, w in self.widths.items() if not b.startswith(("vector", "saved"))}
+        widths = self.widths | {
+            f"d_{buffer}": width
+            for buffer, width in self.widths.items()
+            if buffer in ("old", "new", "product", "left") or (buffer.startswith("drive") and self._wanted(buffer))
+        }
         for store in (store for stage in stages for loop in stage.reverse for store in loop.stores):
             target = store.target
             widths[target.buffer] = max(widths.get(target.buffer, 0), target.offset + target.width)
         stages, zeroed = order_gradient_writes(stages, widths)
-        return Program(tuple(stages), widths, self.vectors_wanted, zeroed)
+        return Program(tuple(stages), widths, zeroed)
 
     def _allocate(self, buffer: str, width: int) -> Slice:
         offset = self.widths.get(buffer, 0)
         self.widths[buffer] = offset + width
         return Slice(buffer, offset, width)
 
-    def _state_slice(self, node: Node) -> Slice | None:
-        """Return where `node` lies among the states before the step, if it is a part of one."""
+    def _input_slice(self, node: Node) -> Slice | None:
+        """Return where `node` lies among the drives or the states before the step, if it is a part of one."""
         if node.op == "state":
             return Slice("old", self.offsets[node.index], node.width)
-        if node.op == "slice" and (whole := self._state_slice(operands(node)[0])) is not None:
-            return Slice("old", whole.offset + node.offset, node.width)
+        if node.op == "drive":
+            self.widths[f"drive{node.index}"] = node.width
+            return Slice(f"drive{node.index}", 0, node.width)
+        if node.op == "slice" and (whole := self._input_slice(operands(node)[0])) is not None:
+            return Slice(whole.buffer, whole.offset + node.offset, node.width)
         return None
 
     def _stage(self, level: int) -> Stage:
@@ -80,8 +90,9 @@ class _Lowering:
             if node.op == "product" and self.levels[node] == level:
                 (left,) = operands(node)
                 leader = self.leader[node]
-                source = self._state_slice(left) or self.lefts[left]
-                products.append(Product(source, node.index, self.slots[leader], accumulate=node is not leader))
+                source = self._input_slice(left) or self.lefts[left]
+                product = Product(source, node.index, self.slots[leader], node is not leader, self._wanted(source.buffer))
+                products.append(product)
         products.sort(key=lambda product: product.accumulate)  # the one that stores, before those that add
         sinks = [(node, target) for node, target in self.lefts.items() if self.levels[node] == level]
         for state, offset in zip(self.states, self.offsets, strict=True):
@@ -137,9 +148,11 @@ class _Lowering:
             return self.leader[operand] is not operand
         return all(self._is_in_another_product(arg) for arg in operand.args)
 
-    def _wanted(self, source: Slice) -> bool:
-        if source.buffer.startswith("vector"):
-            return self.vectors_wanted[int(source.buffer.removeprefix("vector"))]
+    def _wanted(self, buffer: str) -> bool:
+        """Return whether what is read from a buffer needs a gradient."""
+        for kind, wanted in self.wanted.items():
+            if buffer.startswith(kind):
+                return wanted[int(buffer.removeprefix(kind))]
         return True
 
     def _loops(self, draft: _Draft) -> tuple[Loop, Loop]:

@@ -82,6 +82,7 @@ class Product:
         matrix: Which of the matrices.
         out: The result, a slice of `product`.
         accumulate: Whether the result is added to another product's.
+        has_gradient: Whether d_left is wanted.
         accumulate_gradient: Whether d_left is added to what is there.
     """
 
@@ -89,6 +90,7 @@ class Product:
     matrix: int
     out: Slice
     accumulate: bool = False
+    has_gradient: bool = True
     accumulate_gradient: bool = False
 
 
@@ -108,13 +110,11 @@ class Program:
     Args:
         stages: In the order of the forward pass.
         widths: Features of every buffer that is used, gradients included.
-        vectors_wanted: Which vectors get a gradient.
         zeroed: Gradient buffers to set to zero before each reverse step.
     """
 
     stages: tuple[Stage, ...]
     widths: dict[str, int]
-    vectors_wanted: tuple[bool, ...]
     zeroed: frozenset[str]
 
     @property

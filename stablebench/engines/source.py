@@ -79,8 +79,9 @@ def _forward(program: Program) -> list[str]:
 def _reverse(program: Program, output: Slice) -> list[str]:
     d_new, d_output = Slice("d_new", output.offset, output.width), Slice("d_output", 0, output.width)
     lines = [f"void reverse{_SIGNATURE.format(last='chunk')}", "{", *_unpack(reverse_buffers(program))]
-    lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {"]
-    lines += ["        if (d_output)"]
+    vectors = [buffer for buffer in sorted(program.widths) if buffer.startswith("d_vector")]
+    lines += [f"    real {buffer}_step[{program.widths[buffer]}] = {{0}};" for buffer in vectors]
+    lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {", "        if (d_output)"]
     lines += _each_row([d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
     for buffer in sorted(program.zeroed):
         whole = Slice(buffer, 0, program.widths[buffer])
@@ -88,8 +89,11 @@ def _reverse(program: Program, output: Slice) -> list[str]:
     for stage in reversed(program.stages):
         for loop in stage.reverse:
             lines += _loop(loop)
-        for p in stage.products:
+        for p in (p for p in stage.products if p.has_gradient):
             lines.append(_product(p, p.out.gradient, f"transposed{p.matrix}", p.left.gradient, p.accumulate_gradient))
+    for buffer in vectors:  # a step's rows are summed first, and the sums of all steps in double precision
+        width = program.widths[buffer]
+        lines.append(f"        for (int64_t j = 0; j < {width}; j++) {buffer}[j] += {buffer}_step[j], {buffer}_step[j] = 0;")
     lines += ["        if (t % chunk == 0) {", "            const int64_t n = steps - t < chunk ? steps - t : chunk;"]
     lines += [_matrix_gradient(p) for p in program.products]
     return [*lines, "        }", "    }", "}"]
@@ -108,8 +112,10 @@ def _unpack(buffers: list[str]) -> list[str]:
 
 def _step(buffer: str) -> str:
     """Return the start of a buffer at step t. Adjoints of states alternate between two places."""
-    if buffer.startswith(("vector", "d_vector")):
+    if buffer.startswith("vector"):
         return buffer
+    if buffer.startswith("d_vector"):
+        return f"{buffer}_step"
     step = {"d_new": "(t + 1) % 2", "d_old": "t % 2", "d_product": "t % chunk"}.get(buffer, "t")
     return f"{buffer} + ({step}) * {buffer}_time"
 
@@ -118,9 +124,8 @@ def _each_row(parts: list[Slice], width: int, body: list[str]) -> list[str]:
     """Return the loops over rows b and units j around `body`, in which `<buffer>_b` is row b of a buffer."""
     lines = ["        for (int64_t b = 0; b < rows; b++) {"]
     for buffer in sorted({part.buffer for part in parts}):
-        kind = "double" if buffer.startswith("d_vector") else "real"
         row = "" if "vector" in buffer else f" + b * {buffer}_row"
-        lines.append(f"            {kind} *const {buffer}_b = {_step(buffer)}{row};")
+        lines.append(f"            real *const {buffer}_b = {_step(buffer)}{row};")
     lines += ["#pragma omp simd", f"            for (int64_t j = 0; j < {width}; j++) {{"]
     return [*lines, *(f"                {line}" for line in body), "            }", "        }"]
 

@@ -53,7 +53,7 @@ class TorchBackend:
             for stage in reversed(self.program.stages):
                 for loop in stage.reverse:
                     _run(loop, step, True)
-                for p in stage.products:
+                for p in (p for p in stage.products if p.has_gradient):
                     _multiply(step, p.out.gradient, transposed[p.matrix], p.left.gradient, p.accumulate_gradient)
         return self._matrix_gradients(arrays, matrices, wanted)
 

@@ -1,7 +1,7 @@
-"""Traces `step` with torch.fx and sorts what it does by how often it has to be done.
+"""Traces `step`, and `drive` with it where that can be done, with torch.fx.
 
-What depends on the parameters alone is done once per forward pass, a matrix product that depends on the drive alone
-once per sequence; both are left to torch and autograd (`Traced.evaluate`). What depends on the state becomes `Node`s.
+What depends on the parameters alone is done once per forward pass and is left to torch and autograd
+(`Traced.evaluate`). What depends on inputs and states becomes `Node`s.
 """
 
 import math
@@ -26,7 +26,7 @@ _LARGEST_POWER = 8
 _ONCE = {"getattr", "t", "transpose", "matrix_exp", "diag", "unsqueeze", "squeeze", "expand", "expand_as", "reshape"}
 _ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "log", "sqrt", "softplus", "clamp", "tril", "triu"}
 """Done besides the operations of a step with what depends on the parameters alone. None of them is random."""
-_FROM_PARAMETERS, _FROM_DRIVES, _FROM_STATES = 0, 1, 2
+_FROM_PARAMETERS, _FROM_INPUTS = 0, 1
 
 
 @dataclass(frozen=True)
@@ -35,62 +35,57 @@ class Traced:
 
     Args:
         states: The new states.
-        root: Holds the model, whose parameters `graph` reads.
-        graph: Computes matrices, vectors and drives from the leaves of (drive, state, transition), drives with batch
-            and time as one axis.
-        sources: For each matrix, vector and drive, in this order, the leaf that it is, or None where it is computed.
+        graph: Computes matrices and vectors from the leaves of (inputs, states, transition).
+        sources: For each matrix and then each vector the leaf that it is, or None where it is computed.
         matrices: How many matrices there are.
-        vectors: How many vectors there are.
+        leaves: How many leaves there are before those of the transition.
     """
 
     states: tuple[Node, ...]
     graph: fx.Graph
     sources: tuple[int | None, ...]
     matrices: int
-    vectors: int
+    leaves: int
 
-    def evaluate(
-        self, step: Callable[..., Any], drives: list[Tensor], states: int, transition: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return the matrices, the vectors, each (n,), and the drives, each (batch, time, any), under autograd.
+    def evaluate(self, step: Callable[..., Any], transition: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return the matrices, each (inner, columns), and the vectors, each (any,), under autograd.
 
         Args:
             step: What was traced.
-            drives: The leaves of the drive, each (batch, time, any).
-            states: How many states there are.
-            transition: The leaves of the transition.
+            transition: What `transition()` returned.
         """
-        leaves = [*drives, *[torch.empty(0)] * states, *transition]
-        computed: list[Tensor] = []
+        leaves = [None] * self.leaves + pytree.tree_leaves(transition)
+        computed = iter(())
         if None in self.sources:
-            flat = [*[d.flatten(0, 1) for d in drives], *leaves[len(drives) :]]
-            computed = list(fx.Interpreter(_Root(step, len(flat)), graph=self.graph).run(flat))
-        found = [c if s is None else leaves[s] for c, s in self._paired(computed)]
-        first, second = self.matrices, self.matrices + self.vectors
-        sequences = [d if d.dim() == 3 else d.unflatten(0, drives[0].shape[:2]) for d in found[second:]]
-        return found[:first], [v.reshape(-1) for v in found[first:second]], sequences
-
-    def _paired(self, computed: list[Tensor]) -> list[tuple[Any, int | None]]:
-        remaining = iter(computed)
-        return [(next(remaining) if s is None else None, s) for s in self.sources]
+            computed = iter(fx.Interpreter(_Root(step), graph=self.graph).run(leaves))
+        found = [next(computed) if source is None else leaves[source] for source in self.sources]
+        return tuple(found[: self.matrices]), tuple(vector.reshape(-1) for vector in found[self.matrices :])
 
 
-def trace(step: Callable[..., Any], drives: Any, states: tuple[Tensor, ...], transition: Any) -> Traced:
+def trace(
+    step: Callable[..., Any],
+    inputs: Any,
+    states: tuple[Tensor, ...],
+    transition: Any,
+    drive: Callable[..., Any] | None = None,
+) -> Traced:
     """Trace one step.
 
     Args:
         step: `RecurrentModel.step` of a model, or a function like it.
-        drives: The drive of one time step, each tensor (batch, any).
+        inputs: The drive of one time step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
         states: The states, each (batch, size).
         transition: What `transition()` returned.
+        drive: `RecurrentModel.drive`, to be traced together with the step.
 
     Raises:
         NotPlannable: The step does something that no engine but the reference knows.
     """
-    leaves, structure = pytree.tree_flatten((drives, states, transition))
+    leaves, structure = pytree.tree_flatten((inputs, states, transition))
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise NotPlannable("`drive` or `transition` has parts that are no tensors")
-    root = _Root(step, len(leaves), structure)
+    root = _Root(step, drive, structure)
+    n_inputs = len(pytree.tree_leaves(inputs))
     try:
         graph = _Tracer().trace(root)
         _record_shapes(root, graph, leaves)
@@ -98,23 +93,39 @@ def trace(step: Callable[..., Any], drives: Any, states: tuple[Tensor, ...], tra
         raise
     except Exception as error:  # whatever a user's step raises when it is given proxies
         raise NotPlannable(f"tracing it failed with {type(error).__name__}: {error}") from error
-    return _Sorter(graph, len(pytree.tree_leaves(drives)), len(states)).traced(structure)
+    return _Sorter(graph, n_inputs, len(states)).traced()
+
+
+def _one_step(drive: Tensor) -> Tensor:
+    """Return the only time step of (batch, 1, features)."""
+    return drive.select(1, 0)
 
 
 class _Root(nn.Module):
     """Calls `step` with its arguments as one list, so that a trace sees each leaf once."""
 
-    def __init__(self, step: Callable[..., Any], leaves: int, structure: Any = None) -> None:
+    def __init__(
+        self, step: Callable[..., Any], drive: Callable[..., Any] | None = None, structure: Any = None
+    ) -> None:
         super().__init__()
         owner = getattr(step, "__self__", None)
         self.model = owner if isinstance(owner, nn.Module) else None
-        self.step = step
-        self.leaves = leaves
+        self.step, self.drive = step, drive
         self.structure = structure
 
     def forward(self, leaves: Any) -> Any:
-        arguments = pytree.tree_unflatten([leaves[i] for i in range(self.leaves)], self.structure)
-        return tuple(self.step(*arguments))
+        inputs, states, transition = pytree.tree_unflatten(
+            [leaves[i] for i in range(self.structure.num_leaves)], self.structure
+        )
+        if self.drive is not None:
+            inputs = pytree.tree_map(self._at_one_step, self.drive(inputs))
+        return tuple(self.step(inputs, states, transition))
+
+    @staticmethod
+    def _at_one_step(drive: Any) -> Any:
+        if not isinstance(drive, fx.Proxy):
+            raise NotPlannable("`drive` returns something that does not depend on the inputs")
+        return drive.tracer.create_proxy("call_function", _one_step, (drive,), {})
 
 
 class _Tracer(fx.Tracer):
@@ -176,34 +187,32 @@ def _require(node: fx.Node, holds: bool) -> None:
 class _Sorter:
     """Turns an fx graph into nodes, and collects what is computed outside the loop over time."""
 
-    def __init__(self, graph: fx.Graph, drives: int, states: int) -> None:
+    def __init__(self, graph: fx.Graph, inputs: int, states: int) -> None:
         self.graph = graph
-        self.n_drives, self.n_states = drives, states
+        self.n_inputs, self.n_states = inputs, states
         self.level: dict[fx.Node, int] = {}
         self.nodes: dict[fx.Node, Any] = {}
         self.leaf: dict[fx.Node, int] = {}
         self.matrices: list[fx.Node] = []
         self.vectors: list[fx.Node] = []
-        self.drives: list[fx.Node] = []
 
-    def traced(self, structure: Any) -> Traced:
+    def traced(self) -> Traced:
         new_states: tuple[Any, ...] = ()
         for node in self.graph.nodes:
             if node.op == "output":
                 new_states = self._new_states(node.args[0])
             elif node.op != "placeholder":
                 self._visit(node)
-        found = [*self.matrices, *self.vectors, *self.drives]
-        outside = fx.Graph()
-        computed = [node for node in found if node not in self.leaf]
+        found = [*self.matrices, *self.vectors]
+        once = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
-            if node.op == "placeholder" or self.level.get(node, _FROM_STATES) < _FROM_STATES:
-                copies[node] = outside.node_copy(node, lambda n: copies[n])
-        outside.output([copies[node] for node in computed])
-        outside.eliminate_dead_code()
+            if node.op == "placeholder" or self.level.get(node) == _FROM_PARAMETERS:
+                copies[node] = once.node_copy(node, lambda n: copies[n])
+        once.output([copies[node] for node in found if node not in self.leaf])
+        once.eliminate_dead_code()
         sources = tuple(self.leaf.get(node) for node in found)
-        return Traced(new_states, outside, sources, len(self.matrices), len(self.vectors))
+        return Traced(new_states, once, sources, len(self.matrices), self.n_inputs + self.n_states)
 
     def _new_states(self, returned: Any) -> tuple[Node, ...]:
         if len(returned) != self.n_states:
@@ -221,7 +230,7 @@ class _Sorter:
         if node.op == "call_method" and name.endswith("_"):
             raise NotPlannable(f"`{name}` changes a tensor in place")
         self.level[node] = max((self.level[a] for a in node.all_input_nodes), default=_FROM_PARAMETERS)
-        handler = getattr(self, f"_on_{name}", None)
+        handler = getattr(self, f"_on_{name}", None) if node.target is not _one_step else self._on_one_step
         known = name in _BINARY or name in _UNARY or name in _UNCHANGED or handler is not None
         if self.level[node] == _FROM_PARAMETERS:
             if node.op != "get_attr" and not known and name not in _ONCE:
@@ -241,22 +250,12 @@ class _Sorter:
     def _leaf(self, node: fx.Node) -> None:
         index: Any = node.args[1]
         self.leaf[node] = index
-        shape = node.meta["shape"]
-        if index >= self.n_drives + self.n_states:
+        if index >= self.n_inputs + self.n_states:
             self.level[node] = _FROM_PARAMETERS
             return
-        if len(shape) != 2:
-            raise NotPlannable(f"a drive or state has shape {shape} in a step, not (batch, features)")
-        if index < self.n_drives:
-            self.level[node] = _FROM_DRIVES
-            self.nodes[node] = self._drive(node)
-        else:
-            self.level[node] = _FROM_STATES
-            self.nodes[node] = Node("state", (), shape[1], index=index - self.n_drives)
-
-    def _drive(self, node: fx.Node) -> Node:
-        self.drives.append(node)
-        return Node("drive", (), node.meta["shape"][1], index=len(self.drives) - 1)
+        self.level[node] = _FROM_INPUTS
+        kind, number = ("drive", index) if index < self.n_inputs else ("state", index - self.n_inputs)
+        self.nodes[node] = Node(kind, (), self._width(node), index=number)
 
     def _pointwise(self, node: fx.Node, op: str, args: list[Any], number: float = 0.0) -> Node:
         width = self._width(node)
@@ -267,13 +266,17 @@ class _Sorter:
         return Node(op, values, width, number=number)
 
     def _width(self, node: fx.Node) -> int:
+        """Return the features of (batch, features), or of (batch, 1, features) before `_one_step`."""
         shape = node.meta["shape"]
-        if len(shape) != 2:
+        if len(shape) not in (2, 3):
             raise NotPlannable(f"`{_name(node)}` gives shape {shape}, not (batch, features)")
-        return shape[1]
+        return shape[-1]
+
+    def _is_features(self, x: Any, dim: Any) -> bool:
+        return dim in (-1, len(x.meta["shape"]) - 1)
 
     def _operand(self, arg: Any) -> Operand:
-        if isinstance(arg, int | float):
+        if isinstance(arg, int | float) and math.isfinite(arg):
             return float(arg)
         if not isinstance(arg, fx.Node):
             raise NotPlannable(f"{arg!r} is an operand")
@@ -289,16 +292,17 @@ class _Sorter:
         return Node("vector", (), shape[-1] if shape else 1, index=self.vectors.index(arg))
 
     def _product(self, node: fx.Node, left: Any, matrix: Any) -> Node:
-        if not isinstance(matrix, fx.Node) or self.level[matrix] > _FROM_PARAMETERS or self.level[left] == 0:
+        if not isinstance(matrix, fx.Node) or self.level[matrix] > _FROM_PARAMETERS:
             raise NotPlannable(f"`{_name(node)}` has no matrix of parameters on its right")
         if len(matrix.meta["shape"]) != 2:
             raise NotPlannable(f"`{_name(node)}` has a right side of shape {matrix.meta['shape']}")
-        if self.level[left] == _FROM_DRIVES:
-            return self._drive(node)
         if matrix not in self.matrices:
             self.matrices.append(matrix)
-        operand = self._operand(left)
+        operand = self._features(node, left)
         return Node("product", (operand,), self._width(node), index=self.matrices.index(matrix))
+
+    def _on_one_step(self, node: fx.Node) -> Node:
+        return self._features(node, node.args[0])
 
     def _on_matmul(self, node: fx.Node) -> Node:
         return self._product(node, *_bind(node, "input", "other"))
@@ -307,8 +311,6 @@ class _Sorter:
 
     def _on_linear(self, node: fx.Node) -> Node:
         left, weight, bias = _bind(node, "input", "weight", bias=None)
-        if self.level[left] == _FROM_DRIVES:
-            return self._drive(node)
         _require(node, isinstance(weight, fx.Node))
         with self.graph.inserting_before(node):
             matrix = self.graph.call_method("t", (weight,))
@@ -320,10 +322,7 @@ class _Sorter:
     def _on_addmm(self, node: fx.Node) -> Node:
         added, left, matrix, beta, alpha = _bind(node, "input", "mat1", "mat2", beta=1, alpha=1)
         _require(node, beta == 1 and alpha == 1)
-        with self.graph.inserting_before(node):
-            alone = self.graph.call_function(torch.mm, (left, matrix))
-        alone.meta["shape"], self.level[alone] = node.meta["shape"], self.level[left]
-        product = self._product(alone, left, matrix)
+        product = self._product(node, left, matrix)
         return Node("add", (product, self._operand(added)), product.width)
 
     def _on_relu(self, node: fx.Node) -> Node:
@@ -361,14 +360,15 @@ class _Sorter:
     def _on_chunk(self, node: fx.Node) -> tuple[Node, ...]:
         x, chunks, dim = _bind(node, "input", "chunks", dim=0)
         whole = self._features(node, x)
-        return self._split(node, whole, -(-whole.width // chunks), dim)
+        _require(node, self._is_features(x, dim))
+        return self._split(whole, -(-whole.width // chunks))
 
     def _on_split(self, node: fx.Node) -> tuple[Node, ...]:
         x, size, dim = _bind(node, "tensor" if "tensor" in node.kwargs else "input", "split_size", dim=0)
-        return self._split(node, self._features(node, x), size, dim)
+        _require(node, self._is_features(x, dim))
+        return self._split(self._features(node, x), size)
 
-    def _split(self, node: fx.Node, whole: Node, size: Any, dim: Any) -> tuple[Node, ...]:
-        _require(node, dim in (1, -1))
+    def _split(self, whole: Node, size: Any) -> tuple[Node, ...]:
         sizes = list(size) if isinstance(size, list | tuple) else []
         while sum(sizes) < whole.width:
             sizes.append(min(size, whole.width - sum(sizes)))
@@ -376,22 +376,23 @@ class _Sorter:
 
     def _on_narrow(self, node: fx.Node) -> Node:
         x, dim, start, length = _bind(node, "input", "dim", "start", "length")
-        _require(node, dim in (1, -1) and start >= 0)
+        _require(node, self._is_features(x, dim) and start >= 0)
         return self._sliced(self._features(node, x), start, length)
 
     def _on_getitem(self, node: fx.Node) -> Any:
         x, index = _bind(node, "a", "b")
         if isinstance(self.nodes[x], tuple):
             return self.nodes[x][index]
-        _require(node, isinstance(index, tuple) and len(index) == 2 and index[0] in (Ellipsis, slice(None)))
-        _require(node, isinstance(index[1], slice) and index[1].step in (None, 1))
+        _require(node, isinstance(index, tuple) and isinstance(index[-1], slice) and index[-1].step in (None, 1))
+        all_else = [slice(None)] * (len(x.meta["shape"]) - 1)
+        _require(node, list(index[:-1]) in ([Ellipsis], all_else))
         whole = self._features(node, x)
-        start, stop, _ = index[1].indices(whole.width)
+        start, stop, _ = index[-1].indices(whole.width)
         return self._sliced(whole, start, stop - start)
 
     def _on_cat(self, node: fx.Node) -> Node:
         parts, dim = _bind(node, "tensors", dim=0)
-        _require(node, dim in (1, -1) and isinstance(parts, list | tuple))
+        _require(node, isinstance(parts, list | tuple) and self._is_features(parts[0], dim))
         values = tuple(self._operand(part) for part in parts)
         _require(node, all(isinstance(v, Node) and v.op != "vector" for v in values))
         return Node("concatenate", values, self._width(node))
