@@ -12,6 +12,8 @@ import torch
 
 from stablebench.engines.program import Expressions
 
+_aten = torch.ops.aten
+
 Derivative = Callable[[Expressions, int, int, tuple[int, ...], float], tuple[int | None, ...]]
 """(expressions, adjoint, result, args, number) -> the adjoint of each argument, None where it is always zero."""
 
@@ -51,14 +53,6 @@ def _leaky(e: Expressions, g: int, result: int, args: tuple[int, ...], slope: fl
     return (e.apply("leaky_relu_reverse", g, tested, number=slope),)
 
 
-def _tanh(e: Expressions, g: int, result: int, _: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return (e.apply("mul", g, e.apply("sub", e.constant(1), e.apply("mul", result, result))),)
-
-
-def _sigmoid(e: Expressions, g: int, result: int, _: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return (e.apply("mul", e.apply("mul", g, e.apply("sub", e.constant(1), result)), result),)
-
-
 OPERATIONS: dict[str, Operation] = {
     "add": Operation("{0} + {1}", operator.add, lambda e, g, r, a, n: (g, g)),
     "sub": Operation("{0} - {1}", operator.sub, lambda e, g, r, a, n: (g, e.apply("neg", g))),
@@ -71,11 +65,13 @@ OPERATIONS: dict[str, Operation] = {
     "leaky_relu": Operation(
         "leaky_relu({0}, {number})", torch.nn.functional.leaky_relu, derivative=_leaky, numbered=True
     ),
-    "tanh": Operation("hyperbolic_tangent({0})", torch.tanh, _tanh),
-    "sigmoid": Operation("sigmoid({0})", torch.sigmoid, _sigmoid),
+    "tanh": Operation("hyperbolic_tangent({0})", torch.tanh, lambda e, g, r, a, n: (e.apply("tanh_reverse", g, r),)),
+    "sigmoid": Operation("sigmoid({0})", torch.sigmoid, lambda e, g, r, a, n: (e.apply("sigmoid_reverse", g, r),)),
     "exp": Operation("exponential({0})", torch.exp, lambda e, g, r, a, n: (e.apply("mul", g, r),)),
-    "relu_reverse": Operation("({1} <= 0 ? 0 : {0})", lambda g, r: torch.where(r <= 0, torch.zeros_like(g), g)),
+    "relu_reverse": Operation("({1} <= 0 ? 0 : {0})", lambda g, r: _aten.threshold_backward(g, r, 0)),
     "leaky_relu_reverse": Operation(
-        "({1} > 0 ? {0} : {0} * {number})", lambda g, x, slope: torch.where(x > 0, g, g * slope), numbered=True
+        "({1} > 0 ? {0} : {0} * {number})", lambda g, x, n: _aten.leaky_relu_backward(g, x, n, False), numbered=True
     ),
+    "tanh_reverse": Operation("{0} * (1 - {1} * {1})", _aten.tanh_backward),
+    "sigmoid_reverse": Operation("{0} * (1 - {1}) * {1}", _aten.sigmoid_backward),
 }

@@ -1,6 +1,7 @@
 """Runs a program with torch's operations, one call each: where there is no C compiler, and on other devices."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ def _multiply(step: dict[str, Tensor], left: Slice, matrix: Tensor, out: Slice, 
 
 
 def _run(loop: Loop, step: dict[str, Tensor], saving: bool) -> None:
-    values: list = []
+    values: list[Any] = []
     for instruction in loop.instructions:
         if instruction.source is not None:
             values.append(_part(step, instruction.source))
@@ -100,8 +101,8 @@ def _run(loop: Loop, step: dict[str, Tensor], saving: bool) -> None:
             values.append(instruction.number)
         else:
             operation = OPERATIONS[instruction.op]
-            extra = (instruction.number,) if operation.numbered else ()
-            values.append(operation.torch(*(values[arg] for arg in instruction.args), *extra))
+            number = (instruction.number,) if operation.numbered else ()
+            values.append(operation.torch(*(values[arg] for arg in instruction.args), *number))
     for store in loop.stores:
         value, target = values[store.value], store.target
         if target.buffer == "saved" and not saving:
