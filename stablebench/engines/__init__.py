@@ -3,14 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 from stablebench.engines import reference
-from stablebench.errors import UserError, unknown_name
+from stablebench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-    from stablebench.models.network import EngineRun, Network
+    from stablebench.models.network import EngineRun
 
 
 def choose(name: str, network: Any, device: "torch.device") -> "tuple[EngineRun, str]":
-    """Return the engine that runs `network` on `device`, and its name."""
+    """Return the engine that runs `network` on `device`, and its name.
+
+    Raises:
+        UserError: An engine was asked for that is not there.
+    """
+    if name not in ("auto", "reference"):
+        raise UserError(f"--engine {name}: this engine is not in this version; use --engine reference or auto.")
     return reference.run, "reference"
