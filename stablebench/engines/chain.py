@@ -1,0 +1,210 @@
+"""The chain of a planned step as one autograd function: a loop over time, and the loop of its reverse."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stablebench.engines.memory import empty
+from stablebench.engines.program import Program
+
+_CHUNK = 64
+"""Steps whose states are kept at once where no gradient is wanted and only the last output is used."""
+
+
+class Backend(Protocol):
+    """Runs a program's loops; see `stablebench.engines.native.Native`."""
+
+    program: Program
+
+    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+        """Run all steps."""
+        ...
+
+    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
+        """Run all steps in reverse and return the matrices' gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the states lie side by side, which of them is the output, and what else a chain takes.
+
+    Args:
+        widths: Of the states.
+        output: The output's index.
+        drives: How many drives there are.
+        matrices: How many matrices there are.
+        vectors: The vectors' widths.
+    """
+
+    widths: tuple[int, ...]
+    output: int
+    drives: int
+    matrices: int
+    vectors: tuple[int, ...]
+
+    def part(self, states: Tensor, index: int) -> Tensor:
+        """Return one state of (..., all states)."""
+        return states.narrow(-1, sum(self.widths[:index]), self.widths[index])
+
+
+def run_chain(
+    backend: Backend,
+    layout: Layout,
+    inputs: "ChainInputs",
+    outputs: Literal["every", "last"],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the outputs, (batch, time, out) or (batch, out), and the last states.
+
+    Args:
+        backend: Runs the loops.
+        layout: Of the program.
+        inputs: What the chain depends on.
+        outputs: `every` or `last`.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.flat):
+        results = _Chain.apply(backend, layout, outputs, *inputs.flat)
+        assert isinstance(results, tuple)
+    elif outputs == "every":
+        results = _with_every_output(layout, _forward(backend, layout, inputs, saving=False)["new"])
+    else:
+        results = _last_states(backend, layout, inputs)
+    if outputs == "every":
+        return results[0], results[1:]
+    return results[layout.output], results
+
+
+@dataclass(frozen=True)
+class ChainInputs:
+    """Everything that a chain depends on.
+
+    Args:
+        states: Before the first step, each (batch, size).
+        drives: Each (batch, time, any).
+        matrices: Each (inner, columns).
+        vectors: Each (any,).
+    """
+
+    states: tuple[Tensor, ...]
+    drives: tuple[Tensor, ...]
+    matrices: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...]
+
+    @property
+    def flat(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return (*self.states, *self.drives, *self.matrices, *self.vectors)
+
+    @classmethod
+    def from_flat(cls, layout: Layout, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
+        """Return them in their places."""
+        found = iter(tensors)
+        counts = (len(layout.widths), layout.drives, layout.matrices, len(layout.vectors))
+        return cls(*(tuple(next(found) for _ in range(count)) for count in counts))
+
+
+def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[str, Tensor]:
+    """Run all steps and return the buffers, each (time, batch, features), vectors (features)."""
+    widths, like = backend.program.widths, inputs.states[0]
+    batch, steps = inputs.drives[0].shape[:2]
+    history = empty(steps + 1, batch, widths["new"], like=like)
+    for i, state in enumerate(inputs.states):
+        layout.part(history[0], i).copy_(state)
+    buffers = {"old": history[:-1], "new": history[1:]}
+    for i, drive in enumerate(inputs.drives):
+        buffers[f"drive{i}"] = _dense(drive).transpose(0, 1)
+    for i, vector in enumerate(inputs.vectors):
+        buffers[f"vector{i}"] = vector.contiguous()
+    if "left" in widths:
+        buffers["left"] = empty(steps if saving else 1, batch, widths["left"], like=like).expand(steps, -1, -1)
+    if "saved" in widths and saving:
+        buffers["saved"] = empty(steps, batch, widths["saved"], like=like)
+    backend.forward(buffers, list(inputs.matrices), saving=saving)
+    return buffers
+
+
+def _with_every_output(layout: Layout, new: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs, (batch, time, out), and the last states, of (time, batch, all states)."""
+    last = tuple(layout.part(new[-1], i).clone() for i in range(len(layout.widths)))
+    return (layout.part(new, layout.output).transpose(0, 1), *last)
+
+
+def _last_states(backend: Backend, layout: Layout, inputs: ChainInputs) -> tuple[Tensor, ...]:
+    """Return the last states, with the memory of `_CHUNK` steps."""
+    states = inputs.states
+    for drives in zip(*(drive.split(_CHUNK, dim=1) for drive in inputs.drives), strict=True):
+        part = ChainInputs(states, drives, inputs.matrices, inputs.vectors)
+        states = _with_every_output(layout, _forward(backend, layout, part, saving=False)["new"])[1:]
+    return states
+
+
+class _Chain(torch.autograd.Function):
+    """(states, drives, matrices, vectors) -> (every output if asked for, last states)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, backend: Backend, layout: Layout, outputs: Literal["every", "last"], *flat: Tensor
+    ) -> tuple[Tensor, ...]:
+        inputs = ChainInputs.from_flat(layout, flat)
+        buffers = _forward(backend, layout, inputs, saving=True)
+        kept = {name: buffer for name, buffer in buffers.items() if name in backend.program.kept}
+        ctx.save_for_backward(*inputs.matrices, *kept.values())
+        ctx.set_materialize_grads(False)
+        ctx.call = backend, layout, outputs, list(kept)
+        results = _with_every_output(layout, buffers["new"])
+        return results if outputs == "every" else results[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        backend, layout, outputs, names = ctx.call
+        matrices = list(ctx.saved_tensors[: layout.matrices])
+        buffers = dict(zip(names, ctx.saved_tensors[layout.matrices :], strict=True))
+        buffers |= _gradient_buffers(backend.program, buffers["new"])
+        carry = buffers["d_new"]
+        if outputs == "every":
+            d_outputs, *d_last = gradients
+            if d_outputs is not None:
+                buffers["d_output"] = _dense(d_outputs).transpose(0, 1)
+        else:
+            d_last = gradients
+        for i, d_state in enumerate(d_last):
+            if d_state is not None:
+                layout.part(carry[len(buffers["new"]) % 2], i).copy_(d_state)
+        wanted = ChainInputs.from_flat(layout, ctx.needs_input_grad[3:])
+        d_matrices = backend.reverse(buffers, matrices, list(wanted.matrices))
+        d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(wanted.states)]
+        d_drives = [_batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.drives)]
+        d_vectors = [buffers.get(f"d_vector{k}") if need else None for k, need in enumerate(wanted.vectors)]
+        d_vectors = [
+            d if d is None or width > 1 else d.sum(0, keepdim=True)
+            for d, width in zip(d_vectors, layout.vectors, strict=True)
+        ]
+        d_vectors = [None if d is None else d.to(carry.dtype) for d in d_vectors]
+        return (None, None, None, *d_states, *d_drives, *d_matrices, *d_vectors)
+
+
+def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
+    """Return the gradient buffers that a reverse pass starts from; the adjoints of the last states are zero."""
+    steps, batch, _ = new.shape
+    carry = new.new_zeros(2, batch, program.widths["new"])
+    buffers = {"d_new": carry, "d_old": carry}
+    for name, width in program.widths.items():
+        if name.startswith("d_drive"):
+            buffers[name] = empty(batch, steps, width, like=new).transpose(0, 1)
+        elif name.startswith("d_vector"):
+            buffers[name] = torch.zeros(width, dtype=torch.float64, device=new.device)  # sums of steps * batch terms
+        elif name == "d_left":
+            buffers[name] = empty(1, batch, width, like=new).expand(steps, -1, -1)
+    return buffers
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _batch_first(buffer: Tensor | None) -> Tensor | None:
+    return None if buffer is None else buffer.transpose(0, 1)

@@ -1,0 +1,227 @@
+"""The fused engine: the loop over `step`, with a hand-written reverse, generated from `step` itself.
+
+A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
+(`adjoint`), and run as compiled C (`native`) or, on other devices and without a compiler, as torch calls
+(`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The reference engine
+defines the result; what cannot be traced is left to it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from stablebench.engines import library, reference
+from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
+from stablebench.engines.library import CompilerError
+from stablebench.engines.lower import lower
+from stablebench.engines.native import Native
+from stablebench.engines.nodes import NotPlannable, Unsupported
+from stablebench.engines.program import Program, Slice
+from stablebench.engines.torch_backend import TorchBackend
+from stablebench.engines.trace import Traced, trace
+from stablebench.models.base import RecurrentModel, State
+
+_log = logging.getLogger(__name__)
+
+BackendName: TypeAlias = Literal["native", "torch"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A step that can be fused.
+
+    Args:
+        traced: What it does outside the loop over time.
+        program: What it does inside.
+        with_drive: Whether it begins with the drive.
+        vectors: Widths of the program's vectors.
+    """
+
+    traced: Traced
+    program: Program
+    with_drive: bool
+    vectors: tuple[int, ...]
+
+
+def plan(
+    step: Callable[..., State],
+    inputs: Any,
+    states: State,
+    transition: Any,
+    drive: Callable[..., Any] | None = None,
+) -> Plan | Unsupported:
+    """Plan a step from an example of its arguments, whose values do not matter.
+
+    Args:
+        step: The step; the parameters of the module whose method it is may take part.
+        inputs: The drive of one step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
+        states: The states, each (batch, size).
+        transition: What `transition()` returned. Vectors in it that need no gradient get none, and so do the inputs.
+        drive: The drive, if it is to be part of the step. Then the drives of a sequence are never held in memory.
+    """
+    try:
+        leaves = pytree.tree_leaves(inputs)
+        _require_one_kind([*leaves, *states, *pytree.tree_leaves(transition)])
+        traced = trace(step, inputs, states, transition, drive)
+        _, vectors = traced.evaluate(step, transition)
+        wanted = [tuple(tensor.requires_grad for tensor in tensors) for tensors in (leaves, vectors)]
+        program = lower(traced.states, *wanted)
+    except NotPlannable as reason:
+        return Unsupported(str(reason))
+    return Plan(traced, program, drive is not None, tuple(len(vector) for vector in vectors))
+
+
+def _require_one_kind(leaves: list[Any]) -> None:
+    kinds = {(leaf.dtype, leaf.device) for leaf in leaves if isinstance(leaf, Tensor)}
+    if len(kinds) != 1 or not {dtype for dtype, _ in kinds} <= {torch.float32, torch.float64}:
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise NotPlannable(f"it needs tensors of one type, float32 or float64, on one device; there are {found}")
+    if torch.is_autocast_enabled(next(iter(kinds))[1].type):
+        raise NotPlannable("autocast is on")
+
+
+_plans: WeakKeyDictionary[RecurrentModel, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
+
+
+def plan_model(
+    model: RecurrentModel, x: Tensor, state: State | None = None, *, backend: BackendName = "native"
+) -> Plan | Unsupported:
+    """Return the plan of a model's step for inputs and states like these; it is made once.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in).
+        state: The states before the first step; by default the model's own.
+        backend: What the plan is for. Torch runs a drive better at once for all steps, compiled code step by step.
+    """
+    state = model.initial_state(len(x)) if state is None else state
+    settings = _settings(model)
+    shapes = tuple((s.shape[1:], s.dtype, s.device) for s in state)
+    key = (settings, x.shape[2], x.dtype, x.device, shapes, backend)
+    plans = _plans.setdefault(model, {})
+    # A plan with the gradient of the inputs serves without it too, unless one trains with it.
+    possible = [x.requires_grad] if torch.is_grad_enabled() else [x.requires_grad, not x.requires_grad]
+    for wanted in possible:
+        if (key, wanted) in plans:
+            return plans[key, wanted]
+    found = _new_plan(model, x, state, backend)
+    if _settings(model) != settings:
+        found = Unsupported("`step` changes an attribute of the model")
+    plans[key, x.requires_grad] = found
+    return found
+
+
+def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | Unsupported:
+    # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
+    # planning changes no number of the run.
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        one_step, transition = x[:, :1], model.transition()
+        if backend == "native":
+            planned = plan(model.step, one_step, state, transition, model.drive)
+            if isinstance(planned, Plan):
+                return planned
+        return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
+
+
+def _settings(model: RecurrentModel) -> tuple[Any, ...]:
+    """Return all that a step may read as a number, and what there is to differentiate for."""
+    numbers = tuple(
+        (name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str)
+    )
+    tensors = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in (*model.parameters(), *model.buffers()))
+    return numbers, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+
+
+def run(
+    model: RecurrentModel,
+    x: Tensor,
+    state: State | None = None,
+    outputs: Literal["every", "last"] = "every",
+    *,
+    backend: BackendName = "native",
+) -> tuple[Tensor, State]:
+    """Run the chain; see `reference.run`, which does it where the step cannot be planned.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in), time >= 1.
+        state: The states before the first step, each (batch, size); by default the model's own.
+        outputs: `every` step's output, or the `last` one's alone.
+        backend: `native` runs compiled C, but torch calls on other devices than a CPU and without a compiler.
+
+    Returns:
+        The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
+    """
+    state = model.initial_state(len(x)) if state is None else state
+    if x.device.type != "cpu":
+        backend = "torch"
+    planned = plan_model(model, x, state, backend=backend)
+    if isinstance(planned, Unsupported):
+        return reference.run(model, x, state, outputs)
+    matrices, vectors = planned.traced.evaluate(model.step, model.transition())
+    drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
+    layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
+    runs = _backend(planned, layout, x.dtype, backend)
+    return run_chain(runs, layout, ChainInputs(state, drives, matrices, vectors), outputs)
+
+
+def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
+    """Return why a model cannot be fused, or None if it can.
+
+    Args:
+        model: The recurrence, on `device`.
+        device: Where it runs.
+        inputs_need_gradient: As for every layer but the first. The plan that is made here is then the one that is used.
+    """
+    dtype = next(model.parameters()).dtype
+    x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
+    planned = plan_model(model, x, backend="native" if device.type == "cpu" else "torch")
+    return planned.reason if isinstance(planned, Unsupported) else None
+
+
+def why_slow(device: torch.device) -> str | None:
+    """Return why `run` is not faster than the reference engine on a device, or None if it is."""
+    if device.type != "cpu":
+        return f"on {device.type} the fused engine only makes torch calls"
+    try:
+        library.compiler()
+    except CompilerError as error:
+        return str(error)
+    return None
+
+
+_backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
+
+
+def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+    backends = _backends.setdefault(planned.program, {})
+    key = (layout, dtype, name)
+    if key not in backends:
+        backends[key] = _new_backend(planned.program, layout, dtype, name)
+    return backends[key]
+
+
+def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+    output = Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
+    if name == "native":
+        try:
+            return Native(program, output, dtype)
+        except CompilerError as error:
+            _warn_without_compiler(str(error))
+    return TorchBackend(program, output)
+
+
+@cache
+def _warn_without_compiler(reason: str) -> None:
+    """Say once what is missing."""
+    _log.warning("The fused engine runs with torch's operations, which is slower: %s", reason)

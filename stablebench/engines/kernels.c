@@ -1,0 +1,175 @@
+/* What every generated file starts with: elementary functions, and products of small matrices, for the type `real`.
+ *
+ * The functions have no branch that a vectoriser could not turn into a select, keep NaN, and need no compiler flag that
+ * gives up infinities or NaN. A matrix is packed once per sequence; then the same product runs at every time step.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#ifdef DOUBLE
+typedef double real;
+typedef int64_t bits;
+enum { MANTISSA = 52, BIAS = 1023 };
+#else
+typedef float real;
+typedef int32_t bits;
+enum { MANTISSA = 23, BIAS = 127 };
+#endif
+
+static inline real absolute(real x) { return sizeof(real) == 4 ? __builtin_fabsf(x) : __builtin_fabs(x); }
+static inline real sign(real x) { return (real)((x > 0) - (x < 0)); }
+static inline real relu(real x) { return x <= 0 ? 0 : x; }
+static inline real leaky_relu(real x, real slope) { return x > 0 ? x : x * slope; }
+
+/* exp(x) = 2^n exp(r), n whole, |r| <= ln(2)/2; 0 where it is below 2^-125 (float) or 2^-1021 (double).
+ * Splitting of ln(2) and coefficients: S. Moshier, Cephes Mathematical Library, expf.c and exp.c. */
+static inline real exponential(real x)
+{
+#ifdef DOUBLE
+    const real low = -707.7, high = 709.78, shift = 0x1.8p52; /* x + shift rounds x to a whole number */
+    const real ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
+#else
+    const real low = -86.6f, high = 88.72f, shift = 0x1.8p23f;
+    const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+#endif
+    union { real r; bits i; } shifted, scale;
+    shifted.r = x * (real)1.4426950408889634 + shift;
+    const real n = shifted.r - shift;
+    const real r = (x - n * ln2_high) - n * ln2_low;
+    const real s = r * r;
+#ifdef DOUBLE
+    const real p = r * ((1.26177193074810590878e-4 * s + 3.02994407707441961300e-2) * s + 9.99999999999999999910e-1);
+    const real q = ((3.00198505138664455042e-6 * s + 2.52448340349684104192e-3) * s + 2.27265548208155028766e-1) * s + 2;
+    const real e = 1 + 2 * p / (q - p);
+#else
+    const real p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r
+                    + 1.6666665459e-1f) * r + 5.0000001201e-1f;
+    const real e = p * s + r + 1;
+#endif
+    scale.i = ((shifted.i << MANTISSA) + ((bits)(BIAS - 1) << MANTISSA)); /* 2^(n - 1): 2^n may be infinite */
+    const real result = 2 * e * scale.r;
+    return x < low ? 0 : (x > high ? (real)__builtin_inf() : result);
+}
+
+static inline real sigmoid(real x) { return 1 / (1 + exponential(-x)); }
+
+/* Coefficients for |x| < 0.625: Cephes, tanhf.c and tanh.c. */
+static inline real hyperbolic_tangent(real x)
+{
+    const real a = absolute(x), s = x * x;
+    const real large = 1 - 2 / (exponential(2 * a) + 1);
+#ifdef DOUBLE
+    const real p = (-9.64399179425052238628e-1 * s - 9.92877231001918586564e1) * s - 1.61468768441708447952e3;
+    const real q = ((s + 1.12811678491632931402e2) * s + 2.23548839060100448583e3) * s + 4.84406305325125486048e3;
+    const real small = x * s * (p / q) + x;
+#else
+    const real small = ((((-5.70498872745e-3f * s + 2.06390887954e-2f) * s - 5.37397155531e-2f) * s
+                         + 1.33314422036e-1f) * s - 3.33332819422e-1f) * s * x + x;
+#endif
+    return a < (real)0.625 ? small : (x < 0 ? -large : large);
+}
+
+/* Products. */
+#if defined __AVX512F__
+enum { BYTES = 64 };
+#elif defined __AVX__
+enum { BYTES = 32 };
+#else
+enum { BYTES = 16 };
+#endif
+enum { LANES = BYTES / sizeof(real), MOST_VECTORS = 3, MOST_ROWS = 8 };
+typedef real vector __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+
+/* c[r][j] (+)= sum over i of a[r * a_row + i * a_inner] * m[i * m_inner + j], for r < rows and j < columns; the sums
+ * stay in registers. Reads m up to whole vectors. */
+INLINE void tile(const int rows, const int vectors, int64_t inner, const real *a, int64_t a_row, int64_t a_inner,
+                 const real *m, int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add)
+{
+    vector sum[MOST_ROWS][MOST_VECTORS];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) sum[r][v] = (vector){0};
+    for (int64_t i = 0; i < inner; i++)
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                sum[r][v] += a[r * a_row + i * a_inner] * *(const vector *)(m + i * m_inner + v * LANES);
+    for (int r = 0; r < rows; r++, c += c_row) {
+        real whole[MOST_VECTORS * LANES];
+        memcpy(whole, sum[r], sizeof whole);
+        if (columns == vectors * LANES)
+            for (int j = 0; j < vectors * LANES; j++) c[j] = add ? c[j] + whole[j] : whole[j];
+        else
+            for (int j = 0; j < columns; j++) c[j] = add ? c[j] + whole[j] : whole[j];
+    }
+}
+
+#define CASE(ROWS, VECTORS)                                                                                            \
+    case 4 * ROWS + VECTORS:                                                                                           \
+        tile(ROWS, VECTORS, inner, a + r * a_row, a_row, a_inner, m, m_inner, c + r * c_row, c_row, columns, add);     \
+        break;
+
+/* The same for any number of rows; columns <= MOST_VECTORS * LANES. */
+INLINE void panel(int64_t rows, int64_t inner, const real *a, int64_t a_row, int64_t a_inner, const real *m,
+                  int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add)
+{
+    const int vectors = (int)((columns + LANES - 1) / LANES);
+    for (int64_t r = 0, now; r < rows; r += now) {
+        now = rows - r >= 8 ? 8 : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
+        switch (4 * now + vectors) {
+            CASE(8, 1) CASE(8, 2) CASE(8, 3) CASE(4, 1) CASE(4, 2) CASE(4, 3)
+            CASE(2, 1) CASE(2, 2) CASE(2, 3) CASE(1, 1) CASE(1, 2) CASE(1, 3)
+        }
+    }
+}
+
+/* Columns are divided evenly into panels of at most MOST_VECTORS vectors; panel p starts at this column. */
+static int64_t panel_start(int64_t columns, int64_t p)
+{
+    const int64_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
+    const int64_t start = p * vectors / panels * LANES;
+    return start < columns ? start : columns;
+}
+
+int64_t packed_size(int64_t inner, int64_t columns) { return inner * ((columns + LANES - 1) / LANES * LANES); }
+
+/* Copies m, with element (i, j) at m[i * m_row + j * m_column], panel by panel, each padded with zeros. */
+void pack(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t m_column, real *packed)
+{
+    for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
+        stop = panel_start(columns, p + 1);
+        for (int64_t i = 0; i < inner; i++)
+            for (int64_t j = start; (j - start) % LANES || j < stop; j++)
+                *packed++ = j < stop ? m[i * m_row + j * m_column] : 0;
+    }
+}
+
+/* c (rows, columns) (+)= a (rows, inner) @ packed. */
+static void multiply(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
+                    real *c, int64_t c_row, int add)
+{
+    for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
+        stop = panel_start(columns, p + 1);
+        const int64_t padded = (stop - start + LANES - 1) / LANES * LANES;
+        panel(rows, inner, a, a_row, 1, packed, padded, c + start, c_row, stop - start, add);
+        packed += inner * padded;
+    }
+}
+
+/* c (rows, columns) += the sum over `steps` of a^T @ m, a (inner, rows), m (inner, columns). Reads m up to whole vectors
+ * beyond its last column. Steps that lie one after the other in memory are one sum, so that c is written once. */
+static void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
+                               int64_t a_time, int64_t a_row, const real *m, int64_t m_time, int64_t m_row, real *c,
+                               int64_t c_row)
+{
+    if (a_time == inner * a_row && m_time == inner * m_row) {
+        inner *= steps;
+        steps = 1;
+    }
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
+            stop = panel_start(columns, p + 1);
+            panel(rows, inner, a + t * a_time, 1, a_row, m + t * m_time + start, m_row, c + start, c_row, stop - start,
+                  1);
+        }
+}
+

@@ -1,0 +1,400 @@
+"""Traces `step`, and `drive` with it where that can be done, with torch.fx.
+
+What depends on the parameters alone is done once per forward pass and is left to torch and autograd
+(`Traced.evaluate`). What depends on inputs and states becomes `Node`s.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+from stablebench.engines.nodes import Node, NotPlannable, Operand
+
+_BINARY = {"add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "truediv": "div"}
+_BINARY |= {"div": "div", "divide": "div", "true_divide": "div"}
+_UNARY = {name: name for name in ("neg", "abs", "sign", "tanh", "sigmoid", "exp")}
+_UNARY |= {"negative": "neg", "absolute": "abs"}
+_UNCHANGED = {"clone", "contiguous"}
+_LARGEST_POWER = 8
+_ONCE = {"getattr", "t", "transpose", "matrix_exp", "diag", "unsqueeze", "squeeze", "expand", "expand_as", "reshape"}
+_ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "log", "sqrt", "softplus", "clamp", "tril", "triu"}
+"""Done besides the operations of a step with what depends on the parameters alone. None of them is random."""
+_FROM_PARAMETERS, _FROM_INPUTS = 0, 1
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step in pieces.
+
+    Args:
+        states: The new states.
+        graph: Computes matrices and vectors from the leaves of (inputs, states, transition).
+        sources: For each matrix and then each vector the leaf that it is, or None where it is computed.
+        matrices: How many matrices there are.
+        leaves: How many leaves there are before those of the transition.
+    """
+
+    states: tuple[Node, ...]
+    graph: fx.Graph
+    sources: tuple[int | None, ...]
+    matrices: int
+    leaves: int
+
+    def evaluate(self, step: Callable[..., Any], transition: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return the matrices, each (inner, columns), and the vectors, each (any,), under autograd.
+
+        Args:
+            step: What was traced.
+            transition: What `transition()` returned.
+        """
+        leaves: list[Any] = [None] * self.leaves + pytree.tree_leaves(transition)
+        computed = iter(())
+        if None in self.sources:
+            computed = iter(fx.Interpreter(_Root(step), graph=self.graph).run(leaves))
+        found = [next(computed) if source is None else leaves[source] for source in self.sources]
+        return tuple(found[: self.matrices]), tuple(vector.reshape(-1) for vector in found[self.matrices :])
+
+
+def trace(
+    step: Callable[..., Any],
+    inputs: Any,
+    states: tuple[Tensor, ...],
+    transition: Any,
+    drive: Callable[..., Any] | None = None,
+) -> Traced:
+    """Trace one step.
+
+    Args:
+        step: `RecurrentModel.step` of a model, or a function like it.
+        inputs: The drive of one time step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
+        states: The states, each (batch, size).
+        transition: What `transition()` returned.
+        drive: `RecurrentModel.drive`, to be traced together with the step.
+
+    Raises:
+        NotPlannable: The step does something that no engine but the reference knows.
+    """
+    leaves, structure = pytree.tree_flatten((inputs, states, transition))
+    if not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise NotPlannable("`drive` or `transition` has parts that are no tensors")
+    root = _Root(step, drive, structure)
+    n_inputs = len(pytree.tree_leaves(inputs))
+    try:
+        graph = _Tracer().trace(root)
+        _record_shapes(root, graph, leaves)
+    except NotPlannable:
+        raise
+    except Exception as error:  # whatever a user's step raises when it is given proxies
+        raise NotPlannable(f"tracing it failed with {type(error).__name__}: {error}") from error
+    return _Sorter(graph, n_inputs, len(states)).traced()
+
+
+def _one_step(drive: Tensor) -> Tensor:
+    """Return the only time step of (batch, 1, features)."""
+    return drive.select(1, 0)
+
+
+class _Root(nn.Module):
+    """Calls `step` with its arguments as one list, so that a trace sees each leaf once."""
+
+    def __init__(
+        self, step: Callable[..., Any], drive: Callable[..., Any] | None = None, structure: Any = None
+    ) -> None:
+        super().__init__()
+        owner = getattr(step, "__self__", None)
+        self.model = owner if isinstance(owner, nn.Module) else None
+        self.step, self.drive = step, drive
+        self.structure = structure
+
+    def forward(self, leaves: Any) -> Any:
+        inputs, states, transition = pytree.tree_unflatten(
+            [leaves[i] for i in range(self.structure.num_leaves)], self.structure
+        )
+        if self.drive is not None:
+            inputs = pytree.tree_map(self._at_one_step, self.drive(inputs))
+        return tuple(self.step(inputs, states, transition))
+
+    @staticmethod
+    def _at_one_step(drive: Any) -> Any:
+        if not isinstance(drive, fx.Proxy):
+            raise NotPlannable("`drive` returns something that does not depend on the inputs")
+        return drive.tracer.create_proxy("call_function", _one_step, (drive,), {})
+
+
+class _Tracer(fx.Tracer):
+    """Looks into submodules, and refuses tensors that are neither arguments nor parameters or buffers."""
+
+    proxy_buffer_attributes = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return False
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and not any(a is t for t in [*self.root.parameters(), *self.root.buffers()]):
+            raise NotPlannable("it uses a tensor that is no argument, parameter or buffer (it would be frozen)")
+        return super().create_arg(a)
+
+
+class _ShapeRecorder(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            if not result.is_floating_point():
+                raise NotPlannable(f"`{_name(n)}` gives {result.dtype}")
+            n.meta["shape"] = tuple(result.shape)
+        return result
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return super().get_attr(target, args, kwargs).to("meta")
+
+
+def _record_shapes(root: nn.Module, graph: fx.Graph, leaves: list[Tensor]) -> None:
+    with torch.no_grad():
+        _ShapeRecorder(root, graph=graph).run([leaf.detach().to("meta") for leaf in leaves])
+
+
+def _name(node: fx.Node) -> str:
+    """Return an operation's name; one from elsewhere than torch has its module in front."""
+    if isinstance(node.target, str):
+        return node.target
+    name = getattr(node.target, "__name__", str(node.target))
+    if any(getattr(where, name, None) is node.target for where in (torch, functional, operator)) or name == "getattr":
+        return name
+    return f"{getattr(node.target, '__module__', '')}.{name}"
+
+
+def _bind(node: fx.Node, *names: str, **defaults: Any) -> list[Any]:
+    """Return an operation's arguments in the order of `names` and `defaults`; refuse all others."""
+    bound = dict(zip([*names, *defaults], node.args, strict=False)) | node.kwargs
+    unknown = set(bound) - {*names, *defaults}
+    if unknown or len(node.args) > len(names) + len(defaults) or set(names) - set(bound):
+        raise NotPlannable(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
+    return [bound[name] if name in bound else defaults[name] for name in [*names, *defaults]]
+
+
+def _require(node: fx.Node, holds: bool) -> None:
+    if not holds:
+        raise NotPlannable(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
+
+
+class _Sorter:
+    """Turns an fx graph into nodes, and collects what is computed outside the loop over time."""
+
+    def __init__(self, graph: fx.Graph, inputs: int, states: int) -> None:
+        self.graph = graph
+        self.n_inputs, self.n_states = inputs, states
+        self.level: dict[fx.Node, int] = {}
+        self.nodes: dict[fx.Node, Any] = {}
+        self.leaf: dict[fx.Node, int] = {}
+        self.matrices: list[fx.Node] = []
+        self.vectors: list[fx.Node] = []
+
+    def traced(self) -> Traced:
+        new_states: tuple[Any, ...] = ()
+        for node in self.graph.nodes:
+            if node.op == "output":
+                new_states = self._new_states(node.args[0])
+            elif node.op != "placeholder":
+                self._visit(node)
+        found = [*self.matrices, *self.vectors]
+        once = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in self.graph.nodes:
+            if node.op == "placeholder" or self.level.get(node) == _FROM_PARAMETERS:
+                copies[node] = once.node_copy(node, lambda n: copies[n])
+        once.output([copies[node] for node in found if node not in self.leaf])
+        once.eliminate_dead_code()
+        sources = tuple(self.leaf.get(node) for node in found)
+        return Traced(new_states, once, sources, len(self.matrices), self.n_inputs + self.n_states)
+
+    def _new_states(self, returned: Any) -> tuple[Node, ...]:
+        if len(returned) != self.n_states:
+            raise NotPlannable(f"it returns {len(returned)} states for {self.n_states}")
+        states = tuple(self.nodes.get(node) if isinstance(node, fx.Node) else None for node in returned)
+        if not all(isinstance(state, Node) for state in states):
+            raise NotPlannable("it returns a state that depends on neither state nor drive")
+        return states  # pyright: ignore[reportReturnType]
+
+    def _visit(self, node: fx.Node) -> None:
+        name = _name(node)
+        if name == "getitem" and isinstance(node.args[0], fx.Node) and node.args[0].op == "placeholder":
+            self._leaf(node)
+            return
+        if node.op == "call_method" and name.endswith("_"):
+            raise NotPlannable(f"`{name}` changes a tensor in place")
+        self.level[node] = max((self.level[a] for a in node.all_input_nodes), default=_FROM_PARAMETERS)
+        handler = getattr(self, f"_on_{name}", None) if node.target is not _one_step else self._on_one_step
+        known = name in _BINARY or name in _UNARY or name in _UNCHANGED or handler is not None
+        if self.level[node] == _FROM_PARAMETERS:
+            if node.op != "get_attr" and not known and name not in _ONCE:
+                raise NotPlannable(f"the operation `{name}` is not known")
+            return
+        if not known:
+            raise NotPlannable(f"the operation `{name}` is not known")
+        if handler is not None:
+            self.nodes[node] = handler(node)
+        elif name in _UNCHANGED:
+            self.nodes[node] = self._operand(_bind(node, "input")[0])
+        elif name in _UNARY:
+            self.nodes[node] = self._pointwise(node, _UNARY[name], _bind(node, "input"))
+        else:
+            self.nodes[node] = self._pointwise(node, _BINARY[name], _bind(node, "input", "other"))
+
+    def _leaf(self, node: fx.Node) -> None:
+        index: Any = node.args[1]
+        self.leaf[node] = index
+        if index >= self.n_inputs + self.n_states:
+            self.level[node] = _FROM_PARAMETERS
+            return
+        self.level[node] = _FROM_INPUTS
+        kind, number = ("drive", index) if index < self.n_inputs else ("state", index - self.n_inputs)
+        self.nodes[node] = Node(kind, (), self._width(node), index=number)
+
+    def _pointwise(self, node: fx.Node, op: str, args: list[Any], number: float = 0.0) -> Node:
+        width = self._width(node)
+        values = tuple(self._operand(arg) for arg in args)
+        for value in values:
+            if isinstance(value, Node) and value.width != width and value.op != "vector":
+                raise NotPlannable(f"`{_name(node)}` broadcasts {value.width} features to {width}")
+        return Node(op, values, width, number=number)
+
+    def _width(self, node: fx.Node) -> int:
+        """Return the features of (batch, features), or of (batch, 1, features) before `_one_step`."""
+        shape = node.meta["shape"]
+        if len(shape) not in (2, 3):
+            raise NotPlannable(f"`{_name(node)}` gives shape {shape}, not (batch, features)")
+        return shape[-1]
+
+    def _is_features(self, x: Any, dim: Any) -> bool:
+        return dim in (-1, len(x.meta["shape"]) - 1)
+
+    def _operand(self, arg: Any) -> Operand:
+        if isinstance(arg, int | float) and math.isfinite(arg):
+            return float(arg)
+        if not isinstance(arg, fx.Node):
+            raise NotPlannable(f"{arg!r} is an operand")
+        if self.level[arg] > _FROM_PARAMETERS:
+            if not isinstance(self.nodes[arg], Node):
+                raise NotPlannable(f"`{_name(arg)}` is used as a whole")
+            return self.nodes[arg]
+        shape = arg.meta.get("shape")
+        if shape is None or math.prod(shape) != (shape[-1] if shape else 1):
+            raise NotPlannable(f"a value of shape {shape} stands where one per unit is expected")
+        if arg not in self.vectors:
+            self.vectors.append(arg)
+        return Node("vector", (), shape[-1] if shape else 1, index=self.vectors.index(arg))
+
+    def _product(self, node: fx.Node, left: Any, matrix: Any) -> Node:
+        if not isinstance(matrix, fx.Node) or self.level[matrix] > _FROM_PARAMETERS:
+            raise NotPlannable(f"`{_name(node)}` has no matrix of parameters on its right")
+        if len(matrix.meta["shape"]) != 2:
+            raise NotPlannable(f"`{_name(node)}` has a right side of shape {matrix.meta['shape']}")
+        if matrix not in self.matrices:
+            self.matrices.append(matrix)
+        operand = self._features(node, left)
+        return Node("product", (operand,), self._width(node), index=self.matrices.index(matrix))
+
+    def _on_one_step(self, node: fx.Node) -> Node:
+        return self._features(node, node.args[0])
+
+    def _on_matmul(self, node: fx.Node) -> Node:
+        return self._product(node, *_bind(node, "input", "other"))
+
+    _on_mm = _on_matmul
+
+    def _on_linear(self, node: fx.Node) -> Node:
+        left, weight, bias = _bind(node, "input", "weight", bias=None)
+        _require(node, isinstance(weight, fx.Node))
+        with self.graph.inserting_before(node):
+            matrix = self.graph.call_method("t", (weight,))
+        matrix.meta["shape"] = weight.meta["shape"][::-1]
+        self.level[matrix] = self.level[weight]
+        product = self._product(node, left, matrix)
+        return product if bias is None else Node("add", (product, self._operand(bias)), product.width)
+
+    def _on_addmm(self, node: fx.Node) -> Node:
+        added, left, matrix, beta, alpha = _bind(node, "input", "mat1", "mat2", beta=1, alpha=1)
+        _require(node, beta == 1 and alpha == 1)
+        product = self._product(node, left, matrix)
+        return Node("add", (product, self._operand(added)), product.width)
+
+    def _on_relu(self, node: fx.Node) -> Node:
+        x, inplace = _bind(node, "input", inplace=False)
+        _require(node, not inplace)
+        return self._pointwise(node, "relu", [x])
+
+    def _on_leaky_relu(self, node: fx.Node) -> Node:
+        x, slope, inplace = _bind(node, "input", negative_slope=0.01, inplace=False)
+        _require(node, not inplace and isinstance(slope, int | float))
+        return self._pointwise(node, "leaky_relu", [x], number=float(slope))
+
+    def _on_square(self, node: fx.Node) -> Node:
+        (x,) = _bind(node, "input")
+        return self._pointwise(node, "mul", [x, x])
+
+    def _on_pow(self, node: fx.Node) -> Node:
+        x, exponent = _bind(node, "input", "exponent")
+        _require(node, exponent in range(1, _LARGEST_POWER + 1) and isinstance(x, fx.Node))
+        base = power = self._operand(x)
+        for _ in range(int(exponent) - 1):
+            power = Node("mul", (power, base), self._width(node))
+        assert isinstance(power, Node)  # x is no plain number
+        return power
+
+    def _features(self, node: fx.Node, x: Any) -> Node:
+        value = self._operand(x)
+        if not isinstance(value, Node):
+            raise NotPlannable(f"`{_name(node)}` of a number")
+        return value
+
+    def _sliced(self, x: Node, start: int, width: int) -> Node:
+        return Node("slice", (x,), width, offset=start)
+
+    def _on_chunk(self, node: fx.Node) -> tuple[Node, ...]:
+        x, chunks, dim = _bind(node, "input", "chunks", dim=0)
+        whole = self._features(node, x)
+        _require(node, self._is_features(x, dim))
+        return self._split(whole, -(-whole.width // chunks))
+
+    def _on_split(self, node: fx.Node) -> tuple[Node, ...]:
+        x, size, dim = _bind(node, "tensor" if "tensor" in node.kwargs else "input", "split_size", dim=0)
+        _require(node, self._is_features(x, dim))
+        return self._split(self._features(node, x), size)
+
+    def _split(self, whole: Node, size: Any) -> tuple[Node, ...]:
+        sizes = list(size) if isinstance(size, list | tuple) else []
+        while sum(sizes) < whole.width:
+            sizes.append(min(size, whole.width - sum(sizes)))
+        return tuple(self._sliced(whole, sum(sizes[:i]), width) for i, width in enumerate(sizes))
+
+    def _on_narrow(self, node: fx.Node) -> Node:
+        x, dim, start, length = _bind(node, "input", "dim", "start", "length")
+        _require(node, self._is_features(x, dim) and start >= 0)
+        return self._sliced(self._features(node, x), start, length)
+
+    def _on_getitem(self, node: fx.Node) -> Any:
+        x, index = _bind(node, "a", "b")
+        if isinstance(self.nodes[x], tuple):
+            return self.nodes[x][index]
+        _require(node, isinstance(index, tuple) and isinstance(index[-1], slice) and index[-1].step in (None, 1))
+        all_else = [slice(None)] * (len(x.meta["shape"]) - 1)
+        _require(node, list(index[:-1]) in ([Ellipsis], all_else))
+        whole = self._features(node, x)
+        start, stop, _ = index[-1].indices(whole.width)
+        return self._sliced(whole, start, stop - start)
+
+    def _on_cat(self, node: fx.Node) -> Node:
+        parts, dim = _bind(node, "tensors", dim=0)
+        _require(node, isinstance(parts, list | tuple) and self._is_features(parts[0], dim))
+        values = tuple(self._operand(part) for part in parts)
+        _require(node, all(isinstance(v, Node) and v.op != "vector" for v in values))
+        return Node("concatenate", values, self._width(node))
+
+    _on_concat = _on_concatenate = _on_cat
