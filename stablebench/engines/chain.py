@@ -5,7 +5,6 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from stablebench.engines.memory import empty
 from stablebench.engines.program import Program
@@ -158,8 +157,9 @@ class _Chain(torch.autograd.Function):
         return results if outputs == "every" else results[1:]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # create_graph=True: what is returned would pass for constant
+            raise RuntimeError("The fused engine has first derivatives only; second ones need the reference engine.")
         backend, layout, outputs, names = ctx.call
         matrices = list(ctx.saved_tensors[: layout.matrices])
         buffers = dict(zip(names, ctx.saved_tensors[layout.matrices :], strict=True))

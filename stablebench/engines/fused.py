@@ -70,7 +70,8 @@ def plan(
         leaves = pytree.tree_leaves(inputs)
         _require_one_kind([*leaves, *states, *pytree.tree_leaves(transition)])
         traced = trace(step, inputs, states, transition, drive)
-        _, vectors = traced.evaluate(step, transition)
+        matrices, vectors = traced.evaluate(step, transition)
+        _require_one_kind([*leaves, *matrices, *vectors])
         wanted = [tuple(tensor.requires_grad for tensor in tensors) for tensors in (leaves, vectors)]
         program = lower(traced.states, *wanted)
     except NotPlannable as reason:

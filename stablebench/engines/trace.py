@@ -82,9 +82,9 @@ def trace(
         NotPlannable: The step does something that no engine but the reference knows.
     """
     leaves, structure = pytree.tree_flatten((inputs, states, transition))
-    if not all(isinstance(leaf, Tensor) for leaf in leaves):
+    if not all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
         raise NotPlannable("`drive` or `transition` has parts that are no tensors")
-    root = _Root(step, drive, structure)
+    root = _Root(step, drive, structure, frozenset(i for i, leaf in enumerate(leaves) if leaf is None))
     n_inputs = len(pytree.tree_leaves(inputs))
     try:
         graph = _Tracer().trace(root)
@@ -92,7 +92,8 @@ def trace(
     except NotPlannable:
         raise
     except Exception as error:  # whatever a user's step raises when it is given proxies
-        raise NotPlannable(f"tracing it failed with {type(error).__name__}: {error}") from error
+        first_line = str(error).partition("\n")[0]
+        raise NotPlannable(f"tracing it failed with {type(error).__name__}: {first_line}") from error
     return _Sorter(graph, n_inputs, len(states)).traced()
 
 
@@ -105,18 +106,21 @@ class _Root(nn.Module):
     """Calls `step` with its arguments as one list, so that a trace sees each leaf once."""
 
     def __init__(
-        self, step: Callable[..., Any], drive: Callable[..., Any] | None = None, structure: Any = None
+        self,
+        step: Callable[..., Any],
+        drive: Callable[..., Any] | None = None,
+        structure: Any = None,
+        absent: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__()
         owner = getattr(step, "__self__", None)
         self.model = owner if isinstance(owner, nn.Module) else None
         self.step, self.drive = step, drive
-        self.structure = structure
+        self.structure, self.absent = structure, absent
 
     def forward(self, leaves: Any) -> Any:
-        inputs, states, transition = pytree.tree_unflatten(
-            [leaves[i] for i in range(self.structure.num_leaves)], self.structure
-        )
+        each = [None if i in self.absent else leaves[i] for i in range(self.structure.num_leaves)]
+        inputs, states, transition = pytree.tree_unflatten(each, self.structure)
         if self.drive is not None:
             inputs = pytree.tree_map(self._at_one_step, self.drive(inputs))
         return tuple(self.step(inputs, states, transition))
@@ -157,7 +161,7 @@ class _ShapeRecorder(fx.Interpreter):
 
 def _record_shapes(root: nn.Module, graph: fx.Graph, leaves: list[Tensor]) -> None:
     with torch.no_grad():
-        _ShapeRecorder(root, graph=graph).run([leaf.detach().to("meta") for leaf in leaves])
+        _ShapeRecorder(root, graph=graph).run([None if leaf is None else leaf.detach().to("meta") for leaf in leaves])
 
 
 def _name(node: fx.Node) -> str:
