@@ -74,6 +74,10 @@ class RunOptions:
     engine: Annotated[
         Literal["auto", "reference", "fused"] | None, typer.Option(help="How the chain is run over time.")
     ] = None
+    recompute_every: Annotated[
+        _Count,
+        typer.Option(metavar="K", help="Keep the states of every K-th time step alone: less memory, more time."),
+    ] = None
     precision: Annotated[
         Literal["float32", "float64"] | None, typer.Option(help="Floating-point type of all tensors.")
     ] = None

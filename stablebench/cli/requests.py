@@ -16,6 +16,7 @@ _KEYS = {
     "threads": "threads",
     "engine": "engine",
     "precision": "precision",
+    "recompute_every": "train.recompute_every",
 }
 """Options by the key of the run spec that they set."""
 

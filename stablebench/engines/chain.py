@@ -161,8 +161,9 @@ class _Chain(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: what is returned would pass for constant
             raise RuntimeError("The fused engine has first derivatives only; second ones need the reference engine.")
         backend, layout, outputs, names = ctx.call
-        matrices = list(ctx.saved_tensors[: layout.matrices])
-        buffers = dict(zip(names, ctx.saved_tensors[layout.matrices :], strict=True))
+        saved = ctx.saved_tensors  # read once: reading may compute them again
+        matrices = list(saved[: layout.matrices])
+        buffers = dict(zip(names, saved[layout.matrices :], strict=True))
         buffers |= _gradient_buffers(backend.program, buffers["new"])
         carry = buffers["d_new"]
         if outputs == "every":

@@ -148,6 +148,7 @@ def run(
     x: Tensor,
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
+    transition: Any = None,
     *,
     backend: BackendName = "native",
 ) -> tuple[Tensor, State]:
@@ -158,6 +159,7 @@ def run(
         x: Inputs (batch, time, in), time >= 1.
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
+        transition: What `model.transition()` returned; by default it is called.
         backend: `native` runs compiled C, but torch calls on other devices than a CPU and without a compiler.
 
     Returns:
@@ -168,8 +170,9 @@ def run(
         backend = "torch"
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, Unsupported):
-        return reference.run(model, x, state, outputs)
-    matrices, vectors = planned.traced.evaluate(model.step, model.transition())
+        return reference.run(model, x, state, outputs, transition)
+    transition = model.transition() if transition is None else transition
+    matrices, vectors = planned.traced.evaluate(model.step, transition)
     drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
     runs = _backend(planned, layout, x.dtype, backend)

@@ -1,6 +1,6 @@
 """The reference engine: a loop over `step` under autograd. It is the definition of every model."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +9,11 @@ from stablebench.models.base import RecurrentModel, State
 
 
 def run(
-    model: RecurrentModel, x: Tensor, state: State | None = None, outputs: Literal["every", "last"] = "every"
+    model: RecurrentModel,
+    x: Tensor,
+    state: State | None = None,
+    outputs: Literal["every", "last"] = "every",
+    transition: Any = None,
 ) -> tuple[Tensor, State]:
     """Run the chain.
 
@@ -18,12 +22,13 @@ def run(
         x: Inputs (batch, time, in), time >= 1.
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
+        transition: What `model.transition()` returned; by default it is called.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
     """
     state = model.initial_state(len(x)) if state is None else state
-    transition = model.transition()
+    transition = model.transition() if transition is None else transition
     collected = []
     for drive in drives_by_step(model.drive(x)):
         state = model.step(drive, state, transition)

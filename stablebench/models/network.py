@@ -1,9 +1,10 @@
 """The whole network: encoded inputs, stacked recurrent layers, a linear readout."""
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from stablebench.engines import reference
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
@@ -13,7 +14,12 @@ class EngineRun(Protocol):
     """An engine's `run`; see `stablebench.engines.reference.run`."""
 
     def __call__(
-        self, model: RecurrentModel, x: Tensor, state: State | None = None, outputs: Literal["every", "last"] = "every"
+        self,
+        model: RecurrentModel,
+        x: Tensor,
+        state: State | None = None,
+        outputs: Literal["every", "last"] = "every",
+        transition: Any = None,
     ) -> tuple[Tensor, State]:
         """Run one layer's chain."""
         ...
@@ -28,6 +34,8 @@ class Network(nn.Module):
         readout: Whether the last output is read or every one.
         input: `tokens` are fed one-hot, `values` as they are.
         engine: Runs a layer's chain.
+        recompute_every: Steps of a stretch of time. Of each only the states at its start are kept, the rest is
+            computed again for the gradient; None keeps everything.
     """
 
     def __init__(
@@ -38,12 +46,14 @@ class Network(nn.Module):
         readout: Literal["last", "every"],
         input: Literal["tokens", "values"],
         engine: EngineRun = reference.run,
+        recompute_every: int | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.readout: Literal["last", "every"] = readout
         self.input: Literal["tokens", "values"] = input
         self.engine = engine
+        self.recompute_every = recompute_every
         self.head = nn.Linear(layers[-1].out_features, outputs)
         layers[-1].initialise_readout(self.head)
 
@@ -69,14 +79,35 @@ class Network(nn.Module):
         Returns:
             The readout, (batch, outputs) or (batch, time, outputs), and the states after the last step.
         """
+        if states is None:
+            states = [layer.initial_state(len(inputs)) for layer in self.recurrent_layers]
+        if self.recompute_every is None:
+            outputs, states = self._stretch(inputs, states, [None] * len(states))
+        else:
+            outputs, states = self._in_stretches(inputs, states, self.recompute_every)
+        return (outputs if self.readout == "every" else self.head(outputs)), states
+
+    def _stretch(self, inputs: Tensor, states: list[State], transitions: list[Any]) -> tuple[Tensor, list[State]]:
+        """Run a stretch of time; return the readout of every step or the last output, and the states behind it."""
         x = self.encode(inputs)
         layers = self.recurrent_layers
         after: list[State] = []
-        for i, layer in enumerate(layers):
+        for i, (layer, state, transition) in enumerate(zip(layers, states, transitions, strict=True)):
             outputs = "every" if self.readout == "every" or i + 1 < len(layers) else "last"
-            x, state = self.engine(layer, x, states[i] if states else None, outputs)
+            x, state = self.engine(layer, x, state, outputs, transition)
             after.append(state)
-        return self.head(x), after
+        return (self.head(x) if self.readout == "every" else x), after
+
+    def _in_stretches(self, inputs: Tensor, states: list[State], steps: int) -> tuple[Tensor, list[State]]:
+        """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too."""
+        transitions = [layer.transition() for layer in self.recurrent_layers]  # once for all
+        outputs: list[Tensor] = []
+        for part in inputs.split(steps, dim=1):
+            output, states = checkpoint(
+                self._stretch, part, states, transitions, use_reentrant=False, preserve_rng_state=False
+            )
+            outputs.append(output)
+        return (torch.cat(outputs, dim=1) if self.readout == "every" else outputs[-1]), states
 
     def penalty(self) -> Tensor | None:
         """Return the sum of the layers' penalties, or None where no layer has one."""

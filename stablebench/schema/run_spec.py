@@ -53,6 +53,8 @@ class TrainSpec(Strict):
         eval_every: Updates between two evaluations.
         stop_at_target: End the run when the target has held in this many evaluations running; 0 never ends it early.
         checkpoint_every: Updates between two checkpoints; not part of the hash.
+        recompute_every: Time steps of a stretch of which only the first states are kept and the rest is computed again
+            for the gradient: less memory, more time. None keeps everything.
     """
 
     steps: Count
@@ -60,6 +62,7 @@ class TrainSpec(Strict):
     eval_every: Count
     stop_at_target: NonNegativeInt = 0
     checkpoint_every: Count = 500
+    recompute_every: Count | None = None
 
 
 class RunSpec(Strict):

@@ -43,7 +43,13 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
                 torch.manual_seed((spec.seed if seed is None else seed) + i * _LAYER_SEEDS)
                 width = layers[-1].out_features if layers else sizes.inputs
                 layers.append(entry.cls(width, spec.model.hidden, **horizon, **spec.model.params))
-            return Network(layers, sizes.outputs, readout=spec.readout, input=card.input)
+            return Network(
+                layers,
+                sizes.outputs,
+                readout=spec.readout,
+                input=card.input,
+                recompute_every=spec.train.recompute_every,
+            )
         finally:
             torch.set_default_dtype(before)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench.engines import reference
+from stablebench import registry
+from stablebench.engines import fused, reference
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.network import Network
+from stablebench.models.network import EngineRun, Network
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.urnn import URNN
@@ -95,7 +96,11 @@ def test_the_engine_is_asked_for_every_output_only_where_one_is_needed() -> None
     asked = []
 
     def engine(
-        model: RecurrentModel, x: Tensor, state: State | None = None, outputs: Readout = "every"
+        model: RecurrentModel,
+        x: Tensor,
+        state: State | None = None,
+        outputs: Readout = "every",
+        transition: object = None,
     ) -> tuple[Tensor, State]:
         asked.append((type(model), outputs))
         return reference.run(model, x, state, outputs)
@@ -141,3 +146,59 @@ def test_the_hook_of_every_layer_runs() -> None:
 def test_the_last_layer_initialises_the_readout() -> None:
     assert (Network([Rnn(2, 5), Adder(5, 3)], 2, readout="last", input="values").head.weight == 3).all()
     assert (Network([Adder(2, 3), Rnn(3, 5)], 2, readout="last", input="values").head.weight.abs() < 1).all()
+
+
+def _gradients(network: Network, inputs: Tensor) -> list[Tensor]:
+    network.zero_grad()
+    outputs, states = network(inputs)
+    (outputs.square().sum() + torch.stack([s.sum() for state in states for s in state]).sum()).backward()
+    return [outputs.detach(), *(p.grad.clone() for p in network.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("engine", [reference.run, fused.run])
+@pytest.mark.parametrize("readout", ["last", "every"])
+@pytest.mark.parametrize("every", [1, 3, 7, 50])
+def test_recomputing_changes_nothing_but_memory(every: int, readout: Readout, engine: EngineRun) -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    layers: list[RecurrentModel] = [registry.model_entry("exprnn").cls(4, 6), registry.model_entry("lstm").cls(6, 5)]
+    network = Network(layers, 3, readout=readout, input="tokens", engine=engine)
+    inputs = torch.randint(4, (2, 7))
+    expected = _gradients(network, inputs)
+    network.recompute_every = every
+    found = _gradients(network, inputs)
+    assert len(found) == len(expected) == 1 + len(list(network.parameters()))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(network(inputs)[0], expected[0], rtol=1e-12, atol=1e-12)
+
+
+def test_recomputing_builds_each_transition_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = registry.model_entry("exprnn").cls(4, 6)
+    network = Network([layer], 3, readout="last", input="tokens", recompute_every=2)
+    calls: list[int] = []
+    monkeypatch.setattr(layer, "transition", lambda build=layer.transition: (calls.append(1), build())[1])
+    _gradients(network, torch.randint(4, (2, 7)))
+    assert len(calls) == 1
+
+
+def test_recomputing_keeps_few_states() -> None:
+    layer = registry.model_entry("rnn").cls(4, 16)
+    network = Network([layer], 3, readout="every", input="tokens", engine=fused.run)
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.untyped_storage().nbytes())
+        return tensor
+
+    def kept_bytes() -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            outputs, _ = network(torch.randint(4, (8, 200)))
+        assert outputs.requires_grad
+        return sum(kept)
+
+    whole = kept_bytes()
+    network.recompute_every = 20
+    assert kept_bytes() < whole / 5
