@@ -1,0 +1,149 @@
+"""The ways to run a sequence forward and backward that are timed side by side.
+
+In each, parameters get their gradients from the gradient of every output, and the inputs get none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from stablebench.engines import fused, reference
+from stablebench.engines.nodes import Unsupported
+from stablebench.models.base import RecurrentModel
+from stablebench.speed.floor import BareProduct, Floor, bare_products
+from stablebench.speed.workload import Sequences
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that is timed.
+
+    Args:
+        name: What it is called.
+        run: One pass.
+        clear: Removes what a pass leaves behind; not timed.
+    """
+
+    name: str
+    run: Callable[[], None]
+    clear: Callable[[], None] = lambda: None
+
+
+def literal_outputs(model: RecurrentModel, x: Tensor) -> Tensor:
+    """Return all outputs, (batch, time, out), from the equation as papers' codes write it: every step for itself.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in).
+    """
+    state, transition = model.initial_state(len(x)), model.transition()
+    outputs = []
+    for t in range(x.shape[1]):
+        drive = model.drive(x[:, t : t + 1])
+        drive = drive[:, 0] if isinstance(drive, Tensor) else tuple(part[:, 0] for part in drive)
+        state = model.step(drive, state, transition)
+        outputs.append(state[model.output_state])
+    return torch.stack(outputs, dim=1)
+
+
+def sequence_contender(name: str, work: Sequences) -> Contender | Unsupported:
+    """Return a contender, or why it cannot take part.
+
+    Args:
+        name: One of `SEQUENCE_CONTENDERS`.
+        work: What to run.
+    """
+    return _MAKERS[name](work)
+
+
+def transition_contender(model: RecurrentModel) -> Contender:
+    """Return `transition()` alone, forward and backward."""
+
+    def leaves() -> list[Tensor]:
+        found = [leaf for leaf in pytree.tree_leaves(model.transition()) if isinstance(leaf, Tensor)]
+        return [leaf for leaf in found if leaf.requires_grad]
+
+    gradients = [torch.randn_like(leaf) for leaf in leaves()]
+
+    def run() -> None:
+        found = leaves()
+        if found:
+            torch.autograd.backward(found, gradients)
+
+    return Contender("transition", run, _clear(model))
+
+
+def _clear(module: nn.Module) -> Callable[[], None]:
+    return lambda: module.zero_grad(set_to_none=True)
+
+
+def _passes(name: str, module: nn.Module, outputs: Callable[[], Tensor], d_outputs: Tensor) -> Contender:
+    return Contender(name, lambda: outputs().backward(d_outputs), _clear(module))
+
+
+def _fused(work: Sequences) -> Contender | Unsupported:
+    reason = fused.why_not(work.model, work.x.device, inputs_need_gradient=False)
+    if reason is not None:
+        return Unsupported(reason)
+    return _passes("fused", work.model, lambda: fused.run(work.model, work.x)[0], work.d_outputs)
+
+
+def _reference(work: Sequences) -> Contender:
+    return _passes("reference", work.model, lambda: reference.run(work.model, work.x)[0], work.d_outputs)
+
+
+def _literal(work: Sequences) -> Contender:
+    return _passes("literal", work.model, lambda: literal_outputs(work.model, work.x), work.d_outputs)
+
+
+def _torch(name: str, cls: Callable[..., nn.Module]) -> Callable[[Sequences], Contender]:
+    def make(work: Sequences) -> Contender:
+        hidden = work.model.hidden
+        module = cls(work.x.shape[2], hidden, batch_first=True, device=work.x.device, dtype=work.x.dtype)
+        d_outputs = work.d_outputs
+        if d_outputs.shape[2] != hidden:
+            d_outputs = torch.randn(*work.x.shape[:2], hidden, device=work.x.device, dtype=work.x.dtype)
+        return _passes(name, module, lambda: module(work.x)[0], d_outputs)
+
+    return make
+
+
+def _floor(work: Sequences) -> Contender | Unsupported:
+    planned = _products_known(work)
+    if isinstance(planned, Unsupported):
+        return planned
+    return Contender("floor", Floor(planned, _matrices(work, planned), *work.x.shape[:2]).run)
+
+
+def floor_products(work: Sequences) -> list[BareProduct]:
+    """Return the products of a model's floor; none if it has no floor."""
+    planned = _products_known(work)
+    if isinstance(planned, Unsupported):
+        return []
+    return bare_products(planned, _matrices(work, planned), *work.x.shape[:2])
+
+
+def _products_known(work: Sequences) -> fused.Plan | Unsupported:
+    planned = fused.plan_model(work.model, work.x)
+    if isinstance(planned, Unsupported) or planned.with_drive:
+        return planned
+    return Unsupported("the products of its `drive` are not known, which cannot be traced together with `step`")
+
+
+def _matrices(work: Sequences, planned: fused.Plan) -> tuple[Tensor, ...]:
+    return planned.traced.evaluate(work.model.step, work.model.transition())[0]
+
+
+_MAKERS: dict[str, Callable[[Sequences], Contender | Unsupported]] = {
+    "fused": _fused,
+    "reference": _reference,
+    "literal": _literal,
+    "nn.LSTM": _torch("nn.LSTM", nn.LSTM),
+    "nn.RNN": _torch("nn.RNN", nn.RNN),
+    "floor": _floor,
+}
+SEQUENCE_CONTENDERS = tuple(_MAKERS)
+"""`fused` and `reference`: the engines. `literal`: a loop over drive and step. nn.*: torch's own, same hidden size."""

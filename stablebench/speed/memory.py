@@ -1,0 +1,108 @@
+"""The peak memory of one pass: what it takes on top of parameters, inputs and output gradients.
+
+On a CUDA device torch counts it. On a CPU a fresh process builds the same work, runs its first two steps to plan,
+compile and load what is needed, then does one pass; the peak is how far its resident memory grew above where it was.
+Freed memory is handed back to the system before, and memory counts in pages that were touched; so up to about a
+megabyte is noise.
+"""
+
+import ctypes
+import gc
+import multiprocessing
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from stablebench.engines.nodes import Unsupported
+from stablebench.speed.contenders import Contender, sequence_contender
+from stablebench.speed.workload import Workload
+from stablebench.training.process import prepare_process
+
+_PRELOADED = ["stablebench.speed.memory", "stablebench.schema.strict", "psutil"]
+_PRELOADED += ["torch.fx.experimental.symbolic_shapes", "torch._dynamo"]
+"""What a measurement imports on its way; a process that has it from the start is ready in a fraction of the time."""
+
+
+def peak_bytes_on_cuda(contender: Contender) -> int:
+    """Return the bytes that one pass of a warm contender takes."""
+    contender.clear()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    contender.run()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated()
+    contender.clear()
+    return peak - before
+
+
+def peak_bytes_on_cpu(work: Workload, name: str, threads: int, precision: str) -> int | None:
+    """Return the bytes that one pass takes in a process of its own; None if it did not survive, or cannot tell.
+
+    Args:
+        work: What to build there.
+        name: The contender.
+        threads: CPU threads.
+        precision: `float32` or `float64`.
+    """
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    if sys.platform == "linux":
+        context.set_forkserver_preload(_PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(sender, work, name, threads, precision), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        return None
+    finally:
+        receiver.close()
+        process.join()
+
+
+def _measure(connection: Connection, work: Workload, name: str, threads: int, precision: str) -> None:
+    with suppress(KeyboardInterrupt):
+        prepare_process(threads, precision)
+        connection.send(_growth(work, name))
+
+
+def _growth(work: Workload, name: str) -> int | None:
+    built = work.build()
+    warm_up, contender = (sequence_contender(name, sequences) for sequences in (built.first(2), built))
+    if isinstance(warm_up, Unsupported) or isinstance(contender, Unsupported):
+        return None
+    warm_up.run()
+    warm_up.clear()
+    gc.collect()
+    _hand_back_freed_memory()
+    before = _forget_peak()
+    contender.run()
+    peak = _peak()
+    return None if peak is None else max(0, peak - before)
+
+
+def _hand_back_freed_memory() -> None:
+    with suppress(AttributeError, OSError, TypeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _forget_peak() -> int:
+    """Return the resident bytes, and make them the peak where the system can."""
+    import psutil
+
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
+    return psutil.Process().memory_info().rss
+
+
+def _peak() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB

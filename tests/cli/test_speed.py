@@ -1,0 +1,168 @@
+"""`speed` as a user types it, on sizes that take no time."""
+
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.cli.app import app
+from stablebench.cli.speed_progress import SpeedProgress
+
+SMALL = ["--size", "2,4,5", "--repeats", "3", "--no-memory", "--device", "cpu"]
+SORTED = """
+import torch
+from stablebench.models.recurrent.rnn import Rnn
+
+class Sorted(Rnn):
+    def step(self, drive, state, transition):
+        return (torch.sort(drive + state[0] @ transition).values,)
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["speed", *arguments])
+
+
+def test_a_table_for_each_size_says_what_it_shows() -> None:
+    result = run(*SMALL, "--size", "3,6,4", "--model", "rnn", "--model", "roarnn")
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.split("\n\n")[:2]
+    assert first.startswith("B 2, H 4, T 5\n") and second.startswith("B 3, H 6, T 4\n")
+    for part in ("fused ms", "literal / fused", "fused / floor", "transition %", "\nrnn ", "\nroarnn ", "1 thread,"):
+        assert part in first and part in second
+    for part in ("float32", "torch 2.", "subnormals flushed to zero"):
+        assert part in first
+    assert result.stdout.count("y.backward(d_y)") == 1
+    assert "timing roarnn at B 3, H 6, T 4 (2 of 2)" in result.stderr
+    assert "MB" not in first
+
+
+def test_quiet_says_nothing_while_running() -> None:
+    assert run(*SMALL, "--model", "rnn", "--quiet").stderr == ""
+
+
+def test_json_has_every_repetition_and_the_conditions() -> None:
+    result = run(*SMALL, "--model", "lstm", "--inputs", "3", "--json", "--precision", "float64")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert set(document) == {"environment", "measured", "sizes"}
+    assert {"device", "hardware", "threads", "precision", "versions", "flags"} <= set(document["environment"])
+    assert document["environment"]["precision"] == "float64"
+    assert document["measured"]["repeats"] == 3 and "y.backward" in document["measured"]["pass"]
+    (size,) = document["sizes"]
+    assert (size["batch"], size["hidden"], size["steps"]) == (2, 4, 5)
+    (row,) = size["models"]
+    assert row["name"] == "lstm"
+    contenders = row["contenders"]
+    assert set(contenders) == {"fused", "reference", "literal", "nn.LSTM", "nn.RNN", "floor", "transition"}
+    for timed in contenders.values():
+        assert len(timed["seconds"]) == 3 and timed["q1"] <= timed["median"] <= timed["q3"]
+    pairs = zip(contenders["literal"]["seconds"], contenders["fused"]["seconds"], strict=True)
+    assert row["ratios"]["literal / fused"]["median"] == sorted(a / b for a, b in pairs)[1]
+    # by hand: W h and its two gradients, V x and its weight gradient; 16 columns
+    assert row["flops"] == 3 * (2 * 2 * 5 * 4 * 16) + 2 * (2 * 2 * 5 * 3 * 16)
+
+
+def test_peak_memory_is_measured_unless_refused() -> None:
+    result = run(*SMALL, "--memory", "--model", "rnn", "--json")
+    contenders = json.loads(result.stdout)["sizes"][0]["models"][0]["contenders"]
+    assert all(contenders[name]["peak_bytes"] >= 0 for name in ("fused", "reference", "literal", "nn.LSTM", "nn.RNN"))
+    assert contenders["floor"]["peak_bytes"] is None
+
+
+def test_a_users_model_without_a_plan_is_timed_without_fused_and_floor(tmp_path: Path) -> None:
+    path = tmp_path / "sorted.py"
+    path.write_text(SORTED)
+    arguments = [*SMALL, "--model", f"{path}:Sorted"]
+    row = json.loads(run(*arguments, "--json").stdout)["sizes"][0]["models"][0]
+    assert row["contenders"]["fused"]["seconds"] is None and "sort" in row["contenders"]["floor"]["reason"]
+    assert row["ratios"]["fused / floor"] is None and row["flops"] is None
+    assert row["contenders"]["literal"]["median"] > 0
+    text = run(*arguments).stdout
+    assert "\nSorted " in text and "No fused and no floor for Sorted: the operation `sort` is not known." in text
+
+
+def test_scaling_fits_exponents_against_steps_and_width() -> None:
+    arguments = ["--scaling", *SMALL, "--lengths", "4,2,8", "--widths", "3,6", "--model", "rnn"]
+    text = run(*arguments).stdout
+    for part in ("fused against T, B 2, H 4, ms", "fused against H, B 2, T 5, ms", "T 8", "H 6", "exponent", "r^2"):
+        assert part in text
+    series = json.loads(run(*arguments, "--json").stdout)["series"]
+    assert [s["axis"] for s in series] == ["steps", "hidden"]
+    assert [point["steps"] for point in series[0]["points"]] == [2, 4, 8]
+    assert set(series[0]["power_law"]) == {"exponent", "factor", "r2"}
+    assert series[0]["hidden"] == 4 and series[1]["steps"] == 5
+
+
+def test_parametrisation_is_a_table_against_width() -> None:
+    arguments = ["--parametrisation", "--widths", "4,6", "--repeats", "3", "--model", "exprnn", "--model", "rnn"]
+    text = run(*arguments).stdout
+    assert "transition(), forward and backward, ms" in text and "H 6" in text and "\nexprnn " in text
+    series = json.loads(run(*arguments, "--json").stdout)["series"]
+    assert [s["contender"] for s in series] == ["transition", "transition"]
+    assert all(len(point["seconds"]) == 3 for s in series for point in s["points"])
+
+
+def test_the_formats_are_those_of_other_commands() -> None:
+    lines = run(*SMALL, "--model", "rnn", "--format", "csv").stdout.splitlines()
+    assert lines[0].startswith("model,fused ms,") and lines[1].startswith("rnn,") and len(lines) == 2
+    assert "| model" in run(*SMALL, "--model", "rnn", "--format", "github").stdout
+    assert "sizes" in json.loads(run(*SMALL, "--model", "rnn", "--format", "json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "1,2"], "`--size` must be B,H,T, three whole numbers >= 1 with commas between, got '1,2'."),
+        (["--size", "1,2,x"], "got '1,2,x'"),
+        (["--size", "1,0,3"], "got '1,0,3'"),
+        (["--model", "ltsm"], "No model named 'ltsm'. Did you mean lstm?"),
+        (["--model", "nowhere.py:Net"], "there is no such file"),
+        (["--repeats", "0"], "`--repeats` must be >= 3, got 0."),
+        (["--inputs", "0"], "`--inputs` must be >= 1, got 0."),
+        (["--threads", "0"], "`--threads` must be >= 1, got 0."),
+        (["--seed", "-1"], "`--seed` must be >= 0, got -1."),
+        (["--scaling", "--parametrisation"], "two measurements"),
+        (["--scaling", "--size", "1,2,3", "--size", "2,2,3"], "`--size` must be given once"),
+        (["--scaling", "--lengths", "10,x"], "`--lengths` must be whole numbers >= 1 with commas between, got '10,x'."),
+        (["--parametrisation", "--size", "1,2,3"], "`--size` has no meaning"),
+        (["--lengths", "5"], "`--lengths` belongs to --scaling"),
+        (["--widths", "5"], "`--widths` belongs to --scaling"),
+    ],
+)
+def test_a_mistake_is_one_message_before_anything_is_timed(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr and result.stdout == ""
+    assert "Traceback" not in result.output and "timing" not in result.stderr
+
+
+def test_a_model_that_refuses_a_size_says_so_before_anything_is_timed(tmp_path: Path) -> None:
+    path = tmp_path / "even.py"
+    path.write_text(
+        "from stablebench.errors import UserError\nfrom stablebench.models.recurrent.rnn import Rnn\n"
+        "class Even(Rnn):\n    def __init__(self, in_features: int, hidden: int) -> None:\n"
+        "        if hidden % 2:\n            raise UserError(f'`hidden` must be even, got {hidden}.')\n"
+        "        super().__init__(in_features, hidden)\n"
+    )
+    result = run("--size", "2,4,5", "--size", "2,5,5", "--model", "rnn", "--model", f"{path}:Even")
+    assert result.exit_code == 2
+    assert "`hidden` must be even, got 5." in result.stderr and "timing" not in result.stderr
+
+
+def test_a_live_bar_draws_only_between_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    threads = threading.active_count()
+    with SpeedProgress(quiet=False) as progress:
+        progress.start("timing rnn")
+        progress.watch("literal", 3, 8)
+        assert threading.active_count() == threads
+    assert "timing rnn" in shown.getvalue() and "literal, 3/8 passes" in shown.getvalue()

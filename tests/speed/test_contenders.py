@@ -1,0 +1,138 @@
+"""All contenders that run a model compute the same, and what is timed is what is said."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stablebench import registry
+from stablebench.cli.speed import MODELS
+from stablebench.engines import reference
+from stablebench.engines.nodes import Unsupported
+from stablebench.speed.contenders import (
+    SEQUENCE_CONTENDERS,
+    Contender,
+    literal_outputs,
+    sequence_contender,
+    transition_contender,
+)
+from stablebench.speed.workload import Sequences, Size, Workload
+
+SIZE = Size(batch=3, hidden=6, steps=7)
+
+
+def built(model: str) -> Sequences:
+    torch.set_default_dtype(torch.float64)
+    return Workload(model, SIZE, inputs=2, seed=5).build()
+
+
+def made(name: str, work: Sequences) -> Contender:
+    contender = sequence_contender(name, work)
+    assert not isinstance(contender, Unsupported), contender.reason
+    return contender
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def test_the_default_models_are_registered() -> None:
+    assert set(MODELS) <= set(registry.model_names())
+
+
+@pytest.mark.parametrize("name", registry.model_names())
+def test_the_literal_loop_computes_what_the_reference_engine_does(name: str) -> None:
+    work = built(name)
+    expected, _ = reference.run(work.model, work.x)
+    torch.testing.assert_close(literal_outputs(work.model, work.x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_literal_loop_asks_for_one_step_at_a_time_and_one_transition(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = built("rnn")
+    calls: list[str] = []
+    for method in ("drive", "step", "transition"):
+        original = getattr(work.model, method)
+
+        def recorded(*args: Tensor, method: str = method, original: object = original) -> object:
+            calls.append(f"{method} {tuple(args[0].shape)}" if method == "drive" else method)
+            return original(*args)  # type: ignore[operator]
+
+        monkeypatch.setattr(work.model, method, recorded)
+    literal_outputs(work.model, work.x)
+    assert calls == ["transition", *["drive (3, 1, 2)", "step"] * SIZE.steps]
+
+
+@pytest.mark.parametrize("name", ["cornn", "gru"])
+def test_the_passes_of_a_model_leave_the_same_gradients(name: str) -> None:
+    work = built(name)
+    outputs, _ = reference.run(work.model, work.x)
+    (outputs * work.d_outputs).sum().backward()
+    expected = gradients(work.model)
+    assert set(expected) == {name for name, _ in work.model.named_parameters()}
+    for contender in (made(name, work) for name in ("fused", "reference", "literal")):
+        contender.clear()
+        assert not gradients(work.model)
+        contender.run()
+        found = gradients(work.model)
+        for parameter, gradient in expected.items():
+            torch.testing.assert_close(found[parameter], gradient, rtol=1e-9, atol=1e-11)
+    assert work.x.grad is None
+
+
+WIDE = """
+import torch
+from torch import nn
+from stablebench.models.base import RecurrentModel
+
+class Wide(RecurrentModel):
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__(in_features, hidden)
+        self.U = nn.Linear(in_features, 2 * hidden)
+        self.W = nn.Linear(2 * hidden, 2 * hidden)
+
+    @property
+    def state_sizes(self):
+        return (2 * self.hidden,)
+
+    def drive(self, x):
+        return self.U(x)
+
+    def step(self, drive, state, transition):
+        return (torch.tanh(drive + self.W(state[0])),)
+"""
+
+
+def test_every_contender_runs_where_outputs_are_wider_than_hidden(tmp_path: Path) -> None:
+    path = tmp_path / "wide.py"
+    path.write_text(WIDE)
+    work = built(f"{path}:Wide")
+    assert work.d_outputs.shape[2] == 2 * SIZE.hidden
+    for name in SEQUENCE_CONTENDERS:
+        contender = made(name, work)
+        contender.run()
+        contender.clear()
+
+
+def test_the_transition_alone_has_gradients_of_what_it_is_made_of() -> None:
+    work = built("exprnn")
+    contender = transition_contender(work.model)
+    contender.run()
+    assert set(gradients(work.model)) == {"W.upper", "b"}
+    contender.clear()
+    assert not gradients(work.model)
+
+
+def test_a_transition_of_nothing_that_learns_runs_too() -> None:
+    work = built("rnn")
+    work.model.requires_grad_(False)
+    transition_contender(work.model).run()
+
+
+def test_a_workload_builds_the_same_twice_and_takes_nothing_from_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    one, two = built("roarnn"), built("roarnn")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.x, two.x) and torch.equal(one.d_outputs, two.d_outputs)
+    assert torch.equal(one.model.get_parameter("W"), two.model.get_parameter("W"))
+    assert one.model.alpha == 1 / SIZE.steps  # the horizon is T
