@@ -1,6 +1,6 @@
 """Engines run a recurrent model's chain over time. `reference` defines the model, the others compute the same."""
 
-import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stablebench.engines import reference
@@ -11,15 +11,28 @@ if TYPE_CHECKING:
 
     from stablebench.models.network import EngineRun, Network
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine.
+
+    Args:
+        run: Runs a layer's chain.
+        name: What the record calls it: `reference`, `fused`, or `fused-torch` for the fused engine in torch calls.
+        note: Why it is not a faster one, or None.
+    """
+
+    run: "EngineRun"
+    name: str
+    note: str | None = None
 
 
-def choose(name: str, network: "Network", device: "torch.device") -> "tuple[EngineRun, str]":
-    """Return the engine that runs `network` on `device`, and its name.
+def choose(name: str, network: "Network", device: "torch.device") -> Choice:
+    """Return the engine that runs `network` on `device`.
 
     Args:
         name: `reference`, `fused`, or `auto` for the fastest that can run every layer: fused on a CPU with a C
-            compiler, else reference. Why it is not fused is logged.
+            compiler, else reference.
         network: Its layers, already on `device`.
         device: Where they run.
 
@@ -29,18 +42,18 @@ def choose(name: str, network: "Network", device: "torch.device") -> "tuple[Engi
     if name not in ("auto", "reference", "fused"):
         raise unknown_name("engine", name, ["auto", "reference", "fused"])
     if name == "reference":
-        return reference.run, "reference"
+        return Choice(reference.run, "reference")
     from stablebench.engines import fused
 
     reason = _why_not_fused(network, device)
     if reason is not None and name == "fused":
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
-    if reason is None and name == "auto":
-        reason = fused.why_slow(device)
-    if reason is not None:
-        _log.info("The reference engine runs this model: %s", reason)
-        return reference.run, "reference"
-    return fused.run, "fused"
+    reason = reason or fused.why_slow(device)
+    if reason is None:
+        return Choice(fused.run, "fused")
+    if name == "fused":
+        return Choice(fused.run, "fused-torch", f"the fused engine makes torch calls: {reason}")
+    return Choice(reference.run, "reference", f"the reference engine runs this model: {reason}")
 
 
 def _why_not_fused(network: "Network", device: "torch.device") -> str | None:

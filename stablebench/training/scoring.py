@@ -98,7 +98,7 @@ def score(
     network, found = trained_network(folder, record, file)
     where = resolve_device(device)
     network = network.to(where)
-    network.engine, _ = engines.choose(engine, network, where)
+    network.engine = engines.choose(engine, network, where).run
     names = list(dict.fromkeys(["loss", card.metric, *card.also]))
     metrics = evaluate(network, to_device(task.split(split), where), card.loss, names, 100)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}

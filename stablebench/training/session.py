@@ -73,9 +73,11 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
             return Outcome(folder, ended, False, _exit_code(ended))
         trainer = Trainer(resolved, folder, data_dir=options.data_dir, reporter=reporter, force=options.force)
         reporter.start(
-            f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine} engine, "
+            f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
             f"{trainer.device}, seed {spec.seed}) in {folder.path}"
         )
+        if trainer.engine.note is not None:
+            reporter.note(trainer.engine.note)
         record = trainer.run()
         return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
 

@@ -66,7 +66,8 @@ class Trainer:
         network = build_network(self.spec, self.card, self.task.sizes)
         self.parameters = count_parameters(network.parameters())
         self.network = network.to(self.device)
-        self.network.engine, self.engine = engines.choose(self.spec.engine, self.network, self.device)
+        self.engine = engines.choose(self.spec.engine, self.network, self.device)
+        self.network.engine = self.engine.run
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.validation = to_device(self.task.split("validation"), self.device)
@@ -75,7 +76,7 @@ class Trainer:
             versions=process.versions(),
             device=self.device.type,
             hardware=process.hardware(self.device.type),
-            engine=self.engine,
+            engine=self.engine.name,
             threads=torch.get_num_threads(),
             flags=process.flags(),
             commit=process.commit(),

@@ -1,0 +1,114 @@
+"""Training under both engines: the cells of the suite `smoke`, and what the command line says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from stablebench import registry
+from stablebench.cli.app import app
+from stablebench.training.progress import Progress, Silent
+from stablebench.training.resolve import Resolved
+from stablebench.training.session import Options, train
+from stablebench.training.suites import OnTheSpot, cells_of
+
+COMPARED = 20
+"""Updates whose losses must agree; later on rounding grows as training itself does."""
+
+
+def smoke_cells() -> list[Resolved]:
+    return cells_of(registry.suite("smoke"), OnTheSpot())
+
+
+class Losses(Silent):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def update(self, progress: Progress) -> None:
+        self.values.append(progress.loss)
+
+
+def jumps(cell: Resolved) -> bool:
+    """Return whether rounding alone makes the losses part: modReLU with a positive bias jumps at 0.
+
+    One unit in the last place of the first weights moves its losses as far as another engine does.
+    """
+    return (cell.spec.task.name, cell.spec.model.name) == ("digits", "nnrnn")
+
+
+def losses_and_status(cell: Resolved, engine: str, steps: int | None, folder: Path) -> tuple[list[float], str]:
+    budget = cell.spec.train if steps is None else cell.spec.train.model_copy(update={"steps": steps})
+    precision = "float64" if jumps(cell) else "float32"
+    spec = cell.spec.model_copy(update={"engine": engine, "train": budget, "precision": precision})
+    losses = Losses()
+    record = train(Resolved(spec, cell.card, cell.origin), Options(folder), losses).record
+    assert record.environment.engine == engine
+    return losses.values, record.status
+
+
+@pytest.mark.parametrize("steps", [COMPARED, pytest.param(None, marks=pytest.mark.smoke, id="all")])
+@pytest.mark.parametrize("cell", smoke_cells(), ids=lambda cell: f"{cell.spec.task.name}-{cell.spec.model.name}")
+def test_both_engines_train_alike(cell: Resolved, steps: int | None, tmp_path: Path) -> None:
+    reference, its_status = losses_and_status(cell, "reference", steps, tmp_path)
+    fused, status = losses_and_status(cell, "fused", steps, tmp_path)
+    assert status == its_status
+    assert fused[:COMPARED] == pytest.approx(reference[:COMPARED], rel=1e-4, abs=1e-4)
+
+
+USER_MODEL = '''
+import torch
+from stablebench.models.base import RecurrentModel
+
+
+class Mine(RecurrentModel):
+    """h_t = {update}."""
+
+    def __init__(self, in_features, hidden):
+        super().__init__(in_features, hidden)
+        self.W = torch.nn.Linear(hidden, hidden)
+        self.U = torch.nn.Linear(in_features, hidden)
+
+    def drive(self, x):
+        return self.U(x)
+
+    def step(self, drive, state, transition):
+        (h,) = state
+        return ({update},)
+'''
+
+
+def user_run(folder: Path, update: str, *more: str) -> tuple[int, str, str]:
+    path = folder / "mine.py"
+    path.write_text(USER_MODEL.format(update=update))
+    small = ["--task", "copy", "--T", "5", "--hidden", "6", "--steps", "3", "--batch-size", "4"]
+    arguments = ["train", "--model", f"{path}:Mine", *small, "--runs-dir", str(folder / "runs"), "--json", *more]
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_users_own_file_gains_too(tmp_path: Path) -> None:
+    code, out, said = user_run(tmp_path, "torch.tanh(self.W(h) + drive)")
+    assert code == 0 and json.loads(out)["environment"]["engine"] == "fused"
+    assert "fused engine" in said
+
+
+def test_what_cannot_be_fused_runs_with_the_reference_and_says_why(tmp_path: Path) -> None:
+    update = "torch.softmax(self.W(h) + drive, -1)"
+    code, out, said = user_run(tmp_path, update)
+    assert code == 0 and json.loads(out)["environment"]["engine"] == "reference"
+    assert "reference engine" in said and "`softmax` is not known" in said
+    code, out, said = user_run(tmp_path, update, "--engine", "fused")
+    assert code == 2 and "--engine fused cannot run this model" in said and "Traceback" not in said
+
+
+def test_recomputing_is_a_choice_of_the_run(tmp_path: Path) -> None:
+    code, out, _ = user_run(tmp_path, "torch.tanh(self.W(h) + drive)", "--recompute-every", "4")
+    record = json.loads(out)
+    assert code == 0 and record["spec"]["train"]["recompute_every"] == 4
+    code, plain, _ = user_run(tmp_path, "torch.tanh(self.W(h) + drive)")
+    assert code == 0 and json.loads(plain)["spec_hash"] != record["spec_hash"]
+    torch.testing.assert_close(json.loads(plain)["result"]["test"], record["result"]["test"], rtol=1e-4, atol=1e-5)
+    code, _, said = user_run(tmp_path, "torch.tanh(h)", "--recompute-every", "0")
+    assert code == 2 and "`--recompute-every` must be >= 1, got 0" in said
