@@ -1,6 +1,7 @@
 """The chain of a planned step as one autograd function: a loop over time, and the loop of its reverse."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -65,7 +66,7 @@ def run_chain(
         outputs: `every` or `last`.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.flat):
-        results = _Chain.apply(backend, layout, outputs, *inputs.flat)
+        results = _Chain.apply(backend, layout, outputs, inputs.steps, *inputs.flat)
         assert isinstance(results, tuple)
     elif outputs == "every":
         results = _with_every_output(layout, _forward(backend, layout, inputs, saving=False)["new"])
@@ -81,12 +82,14 @@ class ChainInputs:
     """Everything that a chain depends on.
 
     Args:
+        steps: Steps of the chain.
         states: Before the first step, each (batch, size).
         drives: Each (batch, time, any).
-        matrices: Each (inner, columns).
-        vectors: Each (any,).
+        matrices: Each (inner, columns), or (time, inner, columns) where it differs from step to step.
+        vectors: Each (any,) or (time, any).
     """
 
+    steps: int
     states: tuple[Tensor, ...]
     drives: tuple[Tensor, ...]
     matrices: tuple[Tensor, ...]
@@ -98,17 +101,31 @@ class ChainInputs:
         return (*self.states, *self.drives, *self.matrices, *self.vectors)
 
     @classmethod
-    def from_flat(cls, layout: Layout, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
+    def from_flat(cls, layout: Layout, steps: int, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
         """Return them in their places."""
         found = iter(tensors)
         counts = (len(layout.widths), layout.drives, layout.matrices, len(layout.vectors))
-        return cls(*(tuple(next(found) for _ in range(count)) for count in counts))
+        return cls(steps, *(tuple(next(found) for _ in range(count)) for count in counts))
+
+    def stretches(self, steps: int, by_step: frozenset[str]) -> "Iterator[ChainInputs]":
+        """Yield stretches of time, each with the states before the first step of all.
+
+        Args:
+            steps: Of a stretch.
+            by_step: `Program.by_step`.
+        """
+        for start in range(0, self.steps, steps):
+            here = slice(start, min(start + steps, self.steps))
+            drives = tuple(drive[:, here] for drive in self.drives)
+            matrices = tuple(m[here] if f"matrix{k}" in by_step else m for k, m in enumerate(self.matrices))
+            vectors = tuple(v[here] if f"vector{k}" in by_step else v for k, v in enumerate(self.vectors))
+            yield ChainInputs(here.stop - start, self.states, drives, matrices, vectors)
 
 
 def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[str, Tensor]:
-    """Run all steps and return the buffers, each (time, batch, features), vectors (features)."""
+    """Run all steps and return the buffers, each (time, batch, features), vectors as they are."""
     widths, like = backend.program.widths, inputs.states[0]
-    batch, steps = inputs.drives[0].shape[:2]
+    batch, steps = len(like), inputs.steps
     history = empty(steps + 1, batch, widths["new"], like=like)
     for i, state in enumerate(inputs.states):
         layout.part(history[0], i).copy_(state)
@@ -134,9 +151,9 @@ def _with_every_output(layout: Layout, new: Tensor) -> tuple[Tensor, ...]:
 def _last_states(backend: Backend, layout: Layout, inputs: ChainInputs) -> tuple[Tensor, ...]:
     """Return the last states, with the memory of `_CHUNK` steps."""
     states = inputs.states
-    for drives in zip(*(drive.split(_CHUNK, dim=1) for drive in inputs.drives), strict=True):
-        part = ChainInputs(states, drives, inputs.matrices, inputs.vectors)
-        states = _with_every_output(layout, _forward(backend, layout, part, saving=False)["new"])[1:]
+    for stretch in inputs.stretches(_CHUNK, backend.program.by_step):
+        buffers = _forward(backend, layout, replace(stretch, states=states), saving=False)
+        states = _with_every_output(layout, buffers["new"])[1:]
     return states
 
 
@@ -145,14 +162,14 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, backend: Backend, layout: Layout, outputs: Literal["every", "last"], *flat: Tensor
+        ctx: Any, backend: Backend, layout: Layout, outputs: Literal["every", "last"], steps: int, *flat: Tensor
     ) -> tuple[Tensor, ...]:
-        inputs = ChainInputs.from_flat(layout, flat)
+        inputs = ChainInputs.from_flat(layout, steps, flat)
         buffers = _forward(backend, layout, inputs, saving=True)
         kept = {name: buffer for name, buffer in buffers.items() if name in backend.program.kept}
         ctx.save_for_backward(*inputs.matrices, *kept.values())
         ctx.set_materialize_grads(False)
-        ctx.call = backend, layout, outputs, list(kept)
+        ctx.call = backend, layout, outputs, steps, list(kept)
         results = _with_every_output(layout, buffers["new"])
         return results if outputs == "every" else results[1:]
 
@@ -160,7 +177,7 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         if torch.is_grad_enabled():  # create_graph=True: what is returned would pass for constant
             raise RuntimeError("The fused engine has first derivatives only; second ones need the reference engine.")
-        backend, layout, outputs, names = ctx.call
+        backend, layout, outputs, steps, names = ctx.call
         saved = ctx.saved_tensors  # read once: reading may compute them again
         matrices = list(saved[: layout.matrices])
         buffers = dict(zip(names, saved[layout.matrices :], strict=True))
@@ -174,18 +191,18 @@ class _Chain(torch.autograd.Function):
             d_last = gradients
         for i, d_state in enumerate(d_last):
             if d_state is not None:
-                layout.part(carry[len(buffers["new"]) % 2], i).copy_(d_state)
-        wanted = ChainInputs.from_flat(layout, ctx.needs_input_grad[3:])
+                layout.part(carry[steps % 2], i).copy_(d_state)
+        wanted = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
         d_matrices = backend.reverse(buffers, matrices, list(wanted.matrices))
         d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(wanted.states)]
         d_drives = [_batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.drives)]
         d_vectors = [buffers.get(f"d_vector{k}") if need else None for k, need in enumerate(wanted.vectors)]
         d_vectors = [
-            d if d is None or width > 1 else d.sum(0, keepdim=True)
+            d if d is None or width > 1 else d.sum(-1, keepdim=True)
             for d, width in zip(d_vectors, layout.vectors, strict=True)
         ]
         d_vectors = [None if d is None else d.to(carry.dtype) for d in d_vectors]
-        return (None, None, None, *d_states, *d_drives, *d_matrices, *d_vectors)
+        return (None, None, None, None, *d_states, *d_drives, *d_matrices, *d_vectors)
 
 
 def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
@@ -197,7 +214,8 @@ def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
         if name.startswith("d_drive"):
             buffers[name] = empty(batch, steps, width, like=new).transpose(0, 1)
         elif name.startswith("d_vector"):
-            buffers[name] = torch.zeros(width, dtype=torch.float64, device=new.device)  # sums of steps * batch terms
+            shape = (steps, width) if name.removeprefix("d_") in program.by_step else (width,)
+            buffers[name] = torch.zeros(shape, dtype=torch.float64, device=new.device)  # sums of many terms
         elif name == "d_left":
             buffers[name] = empty(1, batch, width, like=new).expand(steps, -1, -1)
     return buffers

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stablebench.engines import library, reference
@@ -26,7 +26,7 @@ from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.torch_backend import TorchBackend
 from stablebench.engines.trace import Traced, trace
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import DeepModel, RecurrentModel, State
 
 _log = logging.getLogger(__name__)
 
@@ -56,27 +56,32 @@ def plan(
     states: State,
     transition: Any,
     drive: Callable[..., Any] | None = None,
+    *,
+    layered: bool = False,
 ) -> Plan | Unsupported:
     """Plan a step from an example of its arguments, whose values do not matter.
 
     Args:
         step: The step; the parameters of the module whose method it is may take part.
-        inputs: The drive of one step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
+        inputs: The drive of one step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in); where
+            `layered` the parameters of all layers, each tensor (layers, ...).
         states: The states, each (batch, size).
         transition: What `transition()` returned. Vectors in it that need no gradient get none, and so do the inputs.
         drive: The drive, if it is to be part of the step. Then the drives of a sequence are never held in memory.
+        layered: Whether the inputs are parameters that differ from step to step.
     """
     try:
         leaves = pytree.tree_leaves(inputs)
         _require_one_kind([*leaves, *states, *pytree.tree_leaves(transition)])
-        traced = trace(step, inputs, states, transition, drive)
-        matrices, vectors = traced.evaluate(step, transition)
+        of_one_step = pytree.tree_map(lambda leaf: leaf[0], inputs) if layered else inputs
+        traced = trace(step, of_one_step, states, transition, drive, layered=layered)
+        matrices, vectors = traced.evaluate(step, transition, inputs if layered else None)
         _require_one_kind([*leaves, *matrices, *vectors])
-        wanted = [tuple(tensor.requires_grad for tensor in tensors) for tensors in (leaves, vectors)]
-        program = lower(traced.states, *wanted)
+        drives_wanted = () if layered else tuple(leaf.requires_grad for leaf in leaves)
+        program = lower(traced.states, drives_wanted, tuple(v.requires_grad for v in vectors), traced.by_step_names)
     except NotPlannable as reason:
         return Unsupported(str(reason))
-    return Plan(traced, program, drive is not None, tuple(len(vector) for vector in vectors))
+    return Plan(traced, program, drive is not None, tuple(vector.shape[-1] for vector in vectors))
 
 
 def _require_one_kind(leaves: list[Any]) -> None:
@@ -88,7 +93,7 @@ def _require_one_kind(leaves: list[Any]) -> None:
         raise NotPlannable("autocast is on")
 
 
-_plans: WeakKeyDictionary[RecurrentModel, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
 
 
 def plan_model(
@@ -131,7 +136,7 @@ def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendNa
         return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
 
 
-def _settings(model: RecurrentModel) -> tuple[Any, ...]:
+def _settings(model: nn.Module) -> tuple[Any, ...]:
     """Return all that a step may read as a number, and what there is to differentiate for."""
     numbers = tuple(
         (name, value)
@@ -176,7 +181,52 @@ def run(
     drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
     runs = _backend(planned, layout, x.dtype, backend)
-    return run_chain(runs, layout, ChainInputs(state, drives, matrices, vectors), outputs)
+    return run_chain(runs, layout, ChainInputs(x.shape[1], state, drives, matrices, vectors), outputs)
+
+
+def run_layers(
+    model: DeepModel,
+    state: State,
+    outputs: Literal["every", "last"] = "last",
+    *,
+    backend: BackendName = "native",
+) -> tuple[Tensor, State]:
+    """Run a chain of layers; see `reference.run_layers`, which does it where the step cannot be planned.
+
+    Args:
+        model: The chain.
+        state: What enters the first layer, each (batch, size).
+        outputs: `every` layer's output, or the `last` one's alone.
+        backend: As in `run`.
+
+    Returns:
+        The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
+    """
+    layers, transition = model.layers(), model.transition()
+    if state[0].device.type != "cpu":
+        backend = "torch"
+    planned = plan_layers(model, state)
+    if isinstance(planned, Unsupported):
+        return reference.run_layers(model, state, outputs)
+    matrices, vectors = planned.traced.evaluate(model.step, transition, layers)
+    layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
+    runs = _backend(planned, layout, state[0].dtype, backend)
+    return run_chain(runs, layout, ChainInputs(len(layers[0]), state, (), matrices, vectors), outputs)
+
+
+def plan_layers(model: DeepModel, state: State) -> Plan | Unsupported:
+    """Return the plan of a model's layers for states like these; it is made once.
+
+    Args:
+        model: The chain.
+        state: What enters the first layer, each (batch, size).
+    """
+    plans = _plans.setdefault(model, {})
+    key = (_settings(model), tuple((s.shape[1:], s.dtype, s.device) for s in state))
+    if key not in plans:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            plans[key] = plan(model.step, model.layers(), state, model.transition(), layered=True)
+    return plans[key]
 
 
 def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:

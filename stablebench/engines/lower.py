@@ -13,15 +13,21 @@ _CHEAP = ("add", "sub", "mul", "neg", "abs", "sign", "relu", "leaky_relu")
 """Operations that cost less than loading a stored result."""
 
 
-def lower(states: tuple[Node, ...], drives_wanted: tuple[bool, ...], vectors_wanted: tuple[bool, ...]) -> Program:
+def lower(
+    states: tuple[Node, ...],
+    drives_wanted: tuple[bool, ...],
+    vectors_wanted: tuple[bool, ...],
+    by_step: frozenset[str] = frozenset(),
+) -> Program:
     """Return the program of a step.
 
     Args:
         states: The new states.
         drives_wanted: Which drives need a gradient.
         vectors_wanted: Which vectors do.
+        by_step: Matrices and vectors that differ from step to step (`Program.by_step`).
     """
-    return _Lowering(states, drives_wanted, vectors_wanted).program()
+    return replace(_Lowering(states, drives_wanted, vectors_wanted).program(), by_step=by_step)
 
 
 @dataclass

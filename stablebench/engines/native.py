@@ -8,6 +8,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -55,19 +56,20 @@ class Native:
 
         Args:
             buffers: `old`, `new`, drives, `left` and `saved`, each (time, batch, features) with a dense last axis, and
-                vectors (features).
-            matrices: The matrices, each (inner, columns).
+                vectors, (features) or (time, features).
+            matrices: The matrices, each (inner, columns) or (time, inner, columns).
             saving: Whether to fill `saved`.
         """
         steps, batch, _ = buffers["new"].shape
         arrays = dict(buffers)
         if "product" in self.program.widths:
             arrays["product"] = self._scratch(1, batch, "product")[0].expand(steps, -1, -1)
-        packed = {f"matrix{p.matrix}": self._packed(matrices[p.matrix]) for p in self.program.products}
+        packed = {f"matrix{p.matrix}": self._operand(p.matrix, matrices, "matrix") for p in self.program.products}
         rows = _shares(batch)
 
         def run(first: int, last: int) -> None:
-            call = _Arguments(self._forward_buffers, arrays, packed, first)
+            single = packed | self._room(matrices)
+            call = _Arguments(self._forward_buffers, arrays, single, first)
             self._library.forward(_long(last - first), _long(steps), _long(saving), *call.arrays)
 
         _in_threads(run, rows)
@@ -87,11 +89,13 @@ class Native:
         """
         steps, batch, _ = buffers["new"].shape
         rows = _shares(batch)
-        chunk = max(1, _SUMMED_ROWS // batch) if len(rows) == 1 else 1
+        chunk = max(1, _SUMMED_ROWS // batch) if len(rows) == 1 and not self.program.by_step else 1
         arrays = dict(buffers)
         if "d_product" in self.program.widths:
             arrays["d_product"] = self._scratch(min(chunk, steps), batch, "d_product")
-        packed = {f"transposed{p.matrix}": self._packed(matrices[p.matrix].T) for p in self.program.products}
+        packed = {
+            f"transposed{p.matrix}": self._operand(p.matrix, matrices, "transposed") for p in self.program.products
+        }
         sums = [
             [torch.zeros(m.shape, dtype=m.dtype) if w else None for m, w in zip(matrices, wanted, strict=True)]
             for _ in rows
@@ -100,7 +104,8 @@ class Native:
 
         def run(first: int, last: int) -> None:
             own = rows.index((first, last))
-            single = packed | vectors[own] | {f"d_matrix{k}": s for k, s in enumerate(sums[own]) if s is not None}
+            single = packed | vectors[own] | self._room(matrices)
+            single |= {f"d_matrix{k}": s for k, s in enumerate(sums[own]) if s is not None}
             call = _Arguments(self._reverse_buffers, arrays, single, first)
             self._library.reverse(_long(last - first), _long(steps), _long(chunk), *call.arrays)
 
@@ -113,21 +118,40 @@ class Native:
         width = self.program.widths[buffer]
         return torch.empty(steps * batch * width + _SLACK, dtype=self.dtype)[:-_SLACK].view(steps, batch, width)
 
+    def _operand(self, index: int, matrices: list[Tensor], role: Literal["matrix", "transposed"]) -> Tensor:
+        """Return a matrix as the library takes it: packed, or as it is where it differs from step to step."""
+        matrix = matrices[index]
+        if f"matrix{index}" in self.program.by_step:
+            return matrix.contiguous()
+        return self._packed(matrix if role == "matrix" else matrix.T)
+
+    def _room(self, matrices: list[Tensor]) -> dict[str, Tensor]:
+        """Return room for one packed matrix, or its transpose, of each that differs from step to step."""
+        return {
+            f"packed{k}": torch.empty(max(self._packed_size(i, c), self._packed_size(c, i)), dtype=self.dtype)
+            for k, (i, c) in enumerate(tuple(matrix.shape[-2:]) for matrix in matrices)
+            if f"matrix{k}" in self.program.by_step
+        }
+
+    def _packed_size(self, inner: int, columns: int) -> int:
+        return self._library.packed_size(_long(inner), _long(columns))
+
     def _packed(self, matrix: Tensor) -> Tensor:
-        inner, columns = (_long(n) for n in matrix.shape)
-        packed = torch.empty(self._library.packed_size(inner, columns), dtype=self.dtype)
+        inner, columns = matrix.shape
+        packed = torch.empty(self._packed_size(inner, columns), dtype=self.dtype)
         row, column = (_long(n) for n in matrix.stride())
-        self._library.pack(inner, columns, _pointer(matrix), row, column, _pointer(packed))
+        self._library.pack(_long(inner), _long(columns), _pointer(matrix), row, column, _pointer(packed))
         return packed
 
 
 class _Arguments:
-    """Pointers to and distances within the buffers, from row `first` of the batch on.
+    """Pointers to and distances within the buffers, from row `first` of the batch on; it does not keep them alive.
 
     Args:
         names: The buffers in the order of the C function; one that is missing is null.
-        batched: Buffers (time, batch, features).
-        single: Buffers without a batch, (features) or (rows, columns).
+        batched: Buffers (time, batch, features), and vectors.
+        single: Buffers that all rows share: vectors and matrices, (features) or (rows, columns), or with the time in
+            front; and packed ones.
         first: The row.
     """
 
@@ -136,14 +160,14 @@ class _Arguments:
         self.arrays = (ctypes.c_void_p * n)(), (ctypes.c_int64 * n)(), (ctypes.c_int64 * n)()
         at, time, row = self.arrays
         for i, name in enumerate(names):
-            if name in single:
-                at[i], row[i] = single[name].data_ptr(), single[name].stride(0)
-            elif name in batched and batched[name].dim() == 3:
-                buffer = batched[name]
-                time[i], row[i], _ = buffer.stride()
-                at[i] = buffer.data_ptr() + first * row[i] * buffer.element_size()
-            elif name in batched:
-                at[i] = batched[name].data_ptr()
+            buffer = single[name] if name in single else batched.get(name)
+            if buffer is None:
+                continue
+            at[i], time[i] = buffer.data_ptr(), buffer.stride(0)
+            if buffer.dim() > 1:
+                row[i] = buffer.stride(-2)
+            if name not in single and "vector" not in name:
+                at[i] += first * row[i] * buffer.element_size()
 
 
 def _long(n: int) -> ctypes.c_int64:

@@ -6,7 +6,7 @@ with the transposed matrices. Everything a loop reads or writes is a slice of a 
 
     old, new          the states before and after the step, side by side
     drive<i>          the drives
-    vector<k>         one value per unit (or one in all), the same for all rows and steps
+    vector<k>         one value per unit (or one in all), the same for all rows; for all steps too, unless `by_step`
     product           results of the matrix products
     left              left operands of products that are no plain states
     saved             what the reverse loops need and cannot compute from the rest
@@ -111,11 +111,13 @@ class Program:
         stages: In the order of the forward pass.
         widths: Features of every buffer that is used, gradients included.
         zeroed: Gradient buffers to set to zero before each reverse step.
+        by_step: The matrices and vectors, `matrix<k>` and `vector<k>`, that differ from step to step.
     """
 
     stages: tuple[Stage, ...]
     widths: dict[str, int]
     zeroed: frozenset[str]
+    by_step: frozenset[str] = frozenset()
 
     @property
     def products(self) -> list[Product]:

@@ -16,7 +16,7 @@ _SIGNATURE = "(int64_t rows, int64_t steps, int64_t {last}, void *const *at, con
 
 def forward_buffers(program: Program) -> list[str]:
     """Return the buffers that `forward` takes: those of the program, and the packed matrices."""
-    return [*sorted(_plain(program)), *(f"matrix{k}" for k in _matrices(program))]
+    return [*sorted(_plain(program)), *(f"matrix{k}" for k in _matrices(program)), *_packed(program)]
 
 
 def reverse_buffers(program: Program) -> list[str]:
@@ -24,14 +24,19 @@ def reverse_buffers(program: Program) -> list[str]:
 
     `transposed<k>` are the packed transposed matrices, `d_matrix<k>` their gradients (null where none is wanted),
     `d_output` the gradients of the outputs (null if only the last one is used). `d_product` holds `chunk` steps.
+    Matrices that differ from step to step come as they are, (steps, inner, columns), and `packed<k>` is room for one.
     """
     gradients = [buffer for buffer in program.widths if buffer.startswith("d_")]
     matrices = [name.format(k) for k in _matrices(program) for name in ("transposed{}", "d_matrix{}")]
-    return [*sorted(_plain(program)), *sorted(gradients), "d_output", *matrices]
+    return [*sorted(_plain(program)), *sorted(gradients), "d_output", *matrices, *_packed(program)]
 
 
 def _plain(program: Program) -> list[str]:
     return [buffer for buffer in program.widths if not buffer.startswith("d_")]
+
+
+def _packed(program: Program) -> list[str]:
+    return [f"packed{k}" for k in _matrices(program) if f"matrix{k}" in program.by_step]
 
 
 def _matrices(program: Program) -> list[int]:
@@ -67,9 +72,10 @@ def _forward(program: Program) -> list[str]:
     lines = [f"INLINE void all_steps{_SIGNATURE.format(last='saving')}", "{", *_unpack(forward_buffers(program))]
     lines.append("    for (int64_t t = 0; t < steps; t++) {")
     for stage in program.stages:
-        lines += [_product(p, p.left, f"matrix{p.matrix}", p.out, p.accumulate) for p in stage.products]
+        for p in stage.products:
+            lines += _product(program, p.matrix, p.left, p.out, p.accumulate)
         for loop in stage.forward:
-            lines += _loop(loop)
+            lines += _loop(program, loop)
     lines += ["    }", "}", "", f"void forward{_SIGNATURE.format(last='saving')}", "{"]
     lines += ["    if (saving) all_steps(rows, steps, 1, at, time, row);"]
     lines += ["    else all_steps(rows, steps, 0, at, time, row);", "}", ""]
@@ -82,22 +88,23 @@ def _reverse(program: Program, output: Slice) -> list[str]:
     vectors = [buffer for buffer in sorted(program.widths) if buffer.startswith("d_vector")]
     lines += [f"    real {buffer}_step[{program.widths[buffer]}] = {{0}};" for buffer in vectors]
     lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {", "        if (d_output)"]
-    lines += _each_row([d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
+    lines += _each_row(program, [d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
     for buffer in sorted(program.zeroed):
         whole = Slice(buffer, 0, program.widths[buffer])
-        lines += _each_row([whole], whole.width, [f"{_at(whole)} = 0;"])
+        lines += _each_row(program, [whole], whole.width, [f"{_at(whole)} = 0;"])
     for stage in reversed(program.stages):
         for loop in stage.reverse:
-            lines += _loop(loop)
+            lines += _loop(program, loop)
         for p in (p for p in stage.products if p.has_gradient):
-            lines.append(_product(p, p.out.gradient, f"transposed{p.matrix}", p.left.gradient, p.accumulate_gradient))
+            lines += _product(
+                program, p.matrix, p.out.gradient, p.left.gradient, p.accumulate_gradient, transposed=True
+            )
     for buffer in vectors:  # a step's rows are summed first, and the sums of all steps in double precision
-        width = program.widths[buffer]
-        lines.append(
-            f"        for (int64_t j = 0; j < {width}; j++) {buffer}[j] += {buffer}_step[j], {buffer}_step[j] = 0;"
-        )
+        total = f"{buffer}[{f't * {buffer}_time + ' if buffer[2:] in program.by_step else ''}j]"
+        lines.append(f"        for (int64_t j = 0; j < {program.widths[buffer]}; j++)")
+        lines.append(f"            {total} += {buffer}_step[j], {buffer}_step[j] = 0;")
     lines += ["        if (t % chunk == 0) {", "            const int64_t n = steps - t < chunk ? steps - t : chunk;"]
-    lines += [_matrix_gradient(p) for p in program.products]
+    lines += [_matrix_gradient(program, p) for p in program.products]
     return [*lines, "        }", "    }", "}"]
 
 
@@ -112,9 +119,9 @@ def _unpack(buffers: list[str]) -> list[str]:
     return lines
 
 
-def _step(buffer: str) -> str:
+def _step(program: Program, buffer: str) -> str:
     """Return the start of a buffer at step t. Adjoints of states alternate between two places."""
-    if buffer.startswith("vector"):
+    if buffer.startswith("vector") and buffer not in program.by_step:
         return buffer
     if buffer.startswith("d_vector"):
         return f"{buffer}_step"
@@ -122,12 +129,12 @@ def _step(buffer: str) -> str:
     return f"{buffer} + ({step}) * {buffer}_time"
 
 
-def _each_row(parts: list[Slice], width: int, body: list[str]) -> list[str]:
+def _each_row(program: Program, parts: list[Slice], width: int, body: list[str]) -> list[str]:
     """Return the loops over rows b and units j around `body`, in which `<buffer>_b` is row b of a buffer."""
     lines = ["        for (int64_t b = 0; b < rows; b++) {"]
     for buffer in sorted({part.buffer for part in parts}):
         row = "" if "vector" in buffer else f" + b * {buffer}_row"
-        lines.append(f"            real *const {buffer}_b = {_step(buffer)}{row};")
+        lines.append(f"            real *const {buffer}_b = {_step(program, buffer)}{row};")
     lines += ["#pragma omp simd", f"            for (int64_t j = 0; j < {width}; j++) {{"]
     return [*lines, *(f"                {line}" for line in body), "            }", "        }"]
 
@@ -138,13 +145,13 @@ def _at(part: Slice) -> str:
     return f"{part.buffer}_b[{part.offset}{'' if shared else ' + j'}]"
 
 
-def _loop(loop: Loop) -> list[str]:
+def _loop(program: Program, loop: Loop) -> list[str]:
     body = [f"const real v{i} = {_expression(instruction)};" for i, instruction in enumerate(loop.instructions)]
     for store in loop.stores:
         condition = "if (saving) " if store.target.buffer == "saved" else ""
         body.append(f"{condition}{_at(store.target)} {'+=' if store.accumulate else '='} v{store.value};")
     loaded = [instruction.source for instruction in loop.instructions if instruction.source is not None]
-    return _each_row([*loaded, *(store.target for store in loop.stores)], loop.width, body)
+    return _each_row(program, [*loaded, *(store.target for store in loop.stores)], loop.width, body)
 
 
 def _expression(instruction: Instruction) -> str:
@@ -162,18 +169,35 @@ def _number(number: float) -> str:
     return f"(real){number.hex()}"
 
 
-def _product(product: Product, left: Slice, matrix: str, out: Slice, accumulate: bool) -> str:
-    """Return the call for out (+)= left @ matrix, in reverse with the roles of left and out exchanged."""
+def _product(
+    program: Program, matrix: int, left: Slice, out: Slice, accumulate: bool, *, transposed: bool = False
+) -> list[str]:
+    """Return the lines for out (+)= left @ matrix, or its transpose."""
+    packed, lines = f"{'transposed' if transposed else 'matrix'}{matrix}", []
+    if f"matrix{matrix}" in program.by_step:
+        row, column = f"{packed}_row", "1"
+        if transposed:
+            row, column = column, row
+        at = f"{packed} + t * {packed}_time"
+        packed = f"packed{matrix}"
+        lines = [f"        pack({left.width}, {out.width}, {at}, {row}, {column}, {packed});"]
+    return [
+        *lines,
+        f"        multiply(rows, {left.width}, {out.width}, {_at_step(program, left)}, {left.buffer}_row, {packed}, "
+        f"{_at_step(program, out)}, {out.buffer}_row, {int(accumulate)});",
+    ]
+
+
+def _matrix_gradient(program: Program, product: Product) -> str:
+    left, d_out = product.left, product.out.gradient
+    gradient = f"d_matrix{product.matrix}"
+    target = f"{gradient} + t * {gradient}_time" if f"matrix{product.matrix}" in program.by_step else gradient
     return (
-        f"        multiply(rows, {left.width}, {out.width}, {_step(left.buffer)} + {left.offset}, {left.buffer}_row, "
-        f"{matrix}, {_step(out.buffer)} + {out.offset}, {out.buffer}_row, {int(accumulate)});"
+        f"            if ({gradient}) multiply_transposed(n, rows, {left.width}, {d_out.width}, "
+        f"{_at_step(program, left)}, {left.buffer}_time, {left.buffer}_row, d_product + {d_out.offset}, "
+        f"d_product_time, d_product_row, {target}, {gradient}_row);"
     )
 
 
-def _matrix_gradient(product: Product) -> str:
-    left, d_out, k = product.left, product.out.gradient, product.matrix
-    return (
-        f"            if (d_matrix{k}) multiply_transposed(n, rows, {left.width}, {d_out.width}, "
-        f"{_step(left.buffer)} + {left.offset}, {left.buffer}_time, {left.buffer}_row, d_product + {d_out.offset}, "
-        f"d_product_time, d_product_row, d_matrix{k}, d_matrix{k}_row);"
-    )
+def _at_step(program: Program, part: Slice) -> str:
+    return f"{_step(program, part.buffer)} + {part.offset}"

@@ -26,10 +26,11 @@ class TorchBackend:
         """Run all steps; see `Native.forward`."""
         steps, batch, _ = buffers["new"].shape
         product = buffers["new"].new_empty(1, batch, self.program.widths.get("product", 0)).expand(steps, -1, -1)
-        for step in _by_step({**buffers, "product": product}, range(steps)):
+        arrays = {**buffers, "product": product, **{f"matrix{k}": m for k, m in enumerate(matrices)}}
+        for step in self._by_step(arrays, range(steps)):
             for stage in self.program.stages:
                 for p in stage.products:
-                    _multiply(step, p.left, matrices[p.matrix], p.out, p.accumulate)
+                    _multiply(step, p.left, step[f"matrix{p.matrix}"], p.out, p.accumulate)
                 for loop in stage.forward:
                     _run(loop, step, saving)
 
@@ -41,9 +42,9 @@ class TorchBackend:
         arrays = {**buffers, "d_product": d_product.expand(steps, -1, -1)}
         carry = arrays.pop("d_new")
         d_output = arrays.pop("d_output", None)
-        transposed = [matrix.T for matrix in matrices]
+        arrays |= {f"matrix{k}": matrix.mT for k, matrix in enumerate(matrices)}
         arrays["d_old"] = carry[:1].expand(steps, -1, -1)  # replaced below
-        for t, step in zip(reversed(range(steps)), _by_step(arrays, reversed(range(steps))), strict=True):
+        for t, step in zip(reversed(range(steps)), self._by_step(arrays, reversed(range(steps))), strict=True):
             step["d_new"], step["d_old"] = carry[(t + 1) % 2], carry[t % 2]
             if d_output is not None:
                 _part(step, Slice("d_new", self.output.offset, self.output.width)).add_(d_output[t])
@@ -53,7 +54,8 @@ class TorchBackend:
                 for loop in stage.reverse:
                     _run(loop, step, True)
                 for p in (p for p in stage.products if p.has_gradient):
-                    _multiply(step, p.out.gradient, transposed[p.matrix], p.left.gradient, p.accumulate_gradient)
+                    matrix = step[f"matrix{p.matrix}"]
+                    _multiply(step, p.out.gradient, matrix, p.left.gradient, p.accumulate_gradient)
         return self._matrix_gradients(arrays, matrices, wanted)
 
     def _matrix_gradients(
@@ -65,18 +67,23 @@ class TorchBackend:
         ]
         for p in self.program.products:
             gradient = gradients[p.matrix]
-            if gradient is not None:
+            if gradient is not None and f"matrix{p.matrix}" in self.program.by_step:
+                gradient.baddbmm_(_part(arrays, p.left).mT, _part(arrays, p.out.gradient))
+            elif gradient is not None:
                 left, d_out = _part(arrays, p.left).flatten(0, 1), _part(arrays, p.out.gradient).flatten(0, 1)
                 gradient.addmm_(left.T, d_out)
         return gradients
 
-
-def _by_step(buffers: dict[str, Tensor], order: "Iterator[int] | range") -> Iterator[dict[str, Tensor]]:
-    """Yield the buffers of one time step after the other; what has no time axis stays as it is."""
-    unbound = {name: b.unbind(0) for name, b in buffers.items() if b.dim() == 3}
-    constant = {name: b for name, b in buffers.items() if b.dim() != 3}
-    for t in order:
-        yield constant | {name: parts[t] for name, parts in unbound.items()}
+    def _by_step(self, buffers: dict[str, Tensor], order: "Iterator[int] | range") -> Iterator[dict[str, Tensor]]:
+        """Yield the buffers of one time step after the other; what has no time axis stays as it is."""
+        constant = {
+            name: buffer
+            for name, buffer in buffers.items()
+            if ("matrix" in name or "vector" in name) and name.removeprefix("d_") not in self.program.by_step
+        }
+        unbound = {name: buffer.unbind(0) for name, buffer in buffers.items() if name not in constant}
+        for t in order:
+            yield constant | {name: parts[t] for name, parts in unbound.items()}
 
 
 def _part(buffers: dict[str, Tensor], part: Slice) -> Tensor:

@@ -6,7 +6,7 @@ What depends on the parameters alone is done once per forward pass and is left t
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,29 +37,53 @@ class Traced:
         states: The new states.
         graph: Computes matrices and vectors from the leaves of (inputs, states, transition).
         sources: For each matrix and then each vector the leaf that it is, or None where it is computed.
+        by_step: For each of them whether it differs from step to step.
         matrices: How many matrices there are.
+        inputs: How many leaves the inputs have.
         leaves: How many leaves there are before those of the transition.
     """
 
     states: tuple[Node, ...]
     graph: fx.Graph
     sources: tuple[int | None, ...]
+    by_step: tuple[bool, ...]
     matrices: int
+    inputs: int
     leaves: int
 
-    def evaluate(self, step: Callable[..., Any], transition: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    @property
+    def by_step_names(self) -> frozenset[str]:
+        """What differs from step to step, as `Program.by_step` names it."""
+        matrices = enumerate(self.by_step[: self.matrices])
+        vectors = enumerate(self.by_step[self.matrices :])
+        return frozenset({f"matrix{k}" for k, b in matrices if b} | {f"vector{k}" for k, b in vectors if b})
+
+    def evaluate(
+        self, step: Callable[..., Any], transition: Any, layers: Any = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return the matrices, each (inner, columns), and the vectors, each (any,), under autograd.
+
+        Those that differ from step to step have the steps in front.
 
         Args:
             step: What was traced.
             transition: What `transition()` returned.
+            layers: What differs from step to step, (steps, ...) each, where the inputs do.
         """
-        leaves: list[Any] = [None] * self.leaves + pytree.tree_leaves(transition)
-        computed = iter(())
+        of_each_step: list[Any] = [None] * self.inputs if layers is None else pytree.tree_leaves(layers)
+        rest: list[Any] = [None] * (self.leaves - self.inputs) + pytree.tree_leaves(transition)
+        root = _Root(step)
+
+        def compute(*of_one_step: Any) -> tuple[Tensor, ...]:
+            return tuple(fx.Interpreter(root, graph=self.graph).run([*of_one_step, *rest]))
+
+        computed: Iterator[Tensor] = iter(())
         if None in self.sources:
-            computed = iter(fx.Interpreter(_Root(step), graph=self.graph).run(leaves))
+            computed = iter((compute if layers is None else torch.vmap(compute))(*of_each_step))
+        leaves = [*of_each_step, *rest]
         found = [next(computed) if source is None else leaves[source] for source in self.sources]
-        return tuple(found[: self.matrices]), tuple(vector.reshape(-1) for vector in found[self.matrices :])
+        vectors = zip(found[self.matrices :], self.by_step[self.matrices :], strict=True)
+        return tuple(found[: self.matrices]), tuple(v.reshape(*v.shape[:b], -1) for v, b in vectors)
 
 
 def trace(
@@ -68,15 +92,19 @@ def trace(
     states: tuple[Tensor, ...],
     transition: Any,
     drive: Callable[..., Any] | None = None,
+    *,
+    layered: bool = False,
 ) -> Traced:
     """Trace one step.
 
     Args:
         step: `RecurrentModel.step` of a model, or a function like it.
-        inputs: The drive of one time step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in).
+        inputs: The drive of one time step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in);
+            where `layered` the parameters of one layer, of any shape.
         states: The states, each (batch, size).
         transition: What `transition()` returned.
         drive: `RecurrentModel.drive`, to be traced together with the step.
+        layered: Whether the inputs are parameters that differ from step to step.
 
     Raises:
         NotPlannable: The step does something that no engine but the reference knows.
@@ -94,7 +122,7 @@ def trace(
     except Exception as error:  # whatever a user's step raises when it is given proxies
         first_line = str(error).partition("\n")[0]
         raise NotPlannable(f"tracing it failed with {type(error).__name__}: {first_line}") from error
-    return _Sorter(graph, n_inputs, len(states)).traced()
+    return _Sorter(graph, n_inputs, len(states), layered).traced()
 
 
 def _one_step(drive: Tensor) -> Tensor:
@@ -191,9 +219,9 @@ def _require(node: fx.Node, holds: bool) -> None:
 class _Sorter:
     """Turns an fx graph into nodes, and collects what is computed outside the loop over time."""
 
-    def __init__(self, graph: fx.Graph, inputs: int, states: int) -> None:
+    def __init__(self, graph: fx.Graph, inputs: int, states: int, layered: bool) -> None:
         self.graph = graph
-        self.n_inputs, self.n_states = inputs, states
+        self.n_inputs, self.n_states, self.layered = inputs, states, layered
         self.level: dict[fx.Node, int] = {}
         self.nodes: dict[fx.Node, Any] = {}
         self.leaf: dict[fx.Node, int] = {}
@@ -216,7 +244,9 @@ class _Sorter:
         once.output([copies[node] for node in found if node not in self.leaf])
         once.eliminate_dead_code()
         sources = tuple(self.leaf.get(node) for node in found)
-        return Traced(new_states, once, sources, len(self.matrices), self.n_inputs + self.n_states)
+        by_step = tuple(self.layered and (source is None or source < self.n_inputs) for source in sources)
+        leaves = self.n_inputs + self.n_states
+        return Traced(new_states, once, sources, by_step, len(self.matrices), self.n_inputs, leaves)
 
     def _new_states(self, returned: Any) -> tuple[Node, ...]:
         if len(returned) != self.n_states:
@@ -254,7 +284,7 @@ class _Sorter:
     def _leaf(self, node: fx.Node) -> None:
         index: Any = node.args[1]
         self.leaf[node] = index
-        if index >= self.n_inputs + self.n_states:
+        if index >= self.n_inputs + self.n_states or (self.layered and index < self.n_inputs):
             self.level[node] = _FROM_PARAMETERS
             return
         self.level[node] = _FROM_INPUTS

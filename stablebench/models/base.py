@@ -129,6 +129,34 @@ class RecurrentModel(nn.Module, abc.ABC):
         return reference.run(self, x, state)
 
 
+class DeepModel(nn.Module, abc.ABC):
+    """A chain of states over layers of one shape: what time steps are to a recurrent model, layers are here.
+
+    The parameters of all layers are stacked, so that a chain of many thousand costs a few tensors.
+    """
+
+    output_state: int = 0
+    """Which of the states is the output."""
+
+    @abc.abstractmethod
+    def layers(self) -> tuple[Tensor, ...]:
+        """Return what differs from layer to layer, (layers, ...) each."""
+
+    def transition(self) -> Any:
+        """Return what all layers share: a tensor, a tuple, or None."""
+        return None
+
+    @abc.abstractmethod
+    def step(self, layer: tuple[Tensor, ...], state: State, transition: Any) -> State:
+        """Return the states behind a layer.
+
+        Args:
+            layer: `layers()` at one layer.
+            state: The states before it, each (batch, size).
+            transition: What `transition()` returned.
+        """
+
+
 def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
     """Return `named` groups preceded by `main`, which takes every parameter that they leave."""
     taken = {id(p) for group in named for p in group.parameters}

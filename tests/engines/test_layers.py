@@ -1,0 +1,92 @@
+"""Chains of layers under the fused engine: their own parameters at every step."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stablebench.engines import fused, reference
+from stablebench.engines.fused import BackendName, Plan
+from stablebench.models.base import DeepModel, State
+from stablebench.models.orthogonal import random_orthogonal
+
+
+class Filtered(DeepModel):
+    """x_{l+1} = alpha tanh(W_l x_l + b_l) s_l v + (1 - alpha) O_l x_l, with O_l shared or each layer's own."""
+
+    def __init__(self, layers: int, width: int, *, shared: bool) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(layers, width, width))
+        self.b = nn.Parameter(torch.randn(layers, width))
+        self.s = nn.Parameter(torch.rand(layers) + 0.5)
+        self.v = nn.Parameter(torch.rand(width) + 0.5)
+        self.alpha = 2 / layers
+        self.shared = shared
+        filters = torch.stack([random_orthogonal(width, torch.Generator().manual_seed(k)) for k in range(layers)])
+        self.register_buffer("O", filters[0] if shared else filters)
+
+    def layers(self) -> tuple[Tensor, ...]:
+        return (self.W, self.b, self.s) if self.shared else (self.W, self.b, self.s, self.get_buffer("O"))
+
+    def transition(self) -> tuple[Tensor, ...]:
+        return (self.v, self.get_buffer("O")) if self.shared else (self.v,)
+
+    def step(self, layer: tuple[Tensor, ...], state: State, transition: tuple[Tensor, ...]) -> State:
+        (x,) = state
+        W, b, s, *own = layer
+        v, *shared = transition
+        (filter,) = own or shared
+        update = torch.tanh(nn.functional.linear(x, W, b)) * v * s
+        return (self.alpha * update + (1 - self.alpha) * (x @ filter.t()),)
+
+
+def everything(run: object, model: DeepModel, outputs: str, backend: BackendName | None = None) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    width = model.layers()[0].shape[-1]
+    x = torch.randn(37, width, generator=generator, requires_grad=True)
+    model.zero_grad()
+    extra = {} if backend is None else {"backend": backend}
+    y, (last,) = run(model, (x,), outputs, **extra)  # pyright: ignore[reportCallIssue]
+    weights = torch.randn(y.shape, generator=generator)
+    ((y * weights).sum() + last.square().sum()).backward()
+    assert x.grad is not None
+    return [y.detach(), last.detach(), x.grad, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("outputs", ["every", "last"])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("layers", "width"), [(1, 3), (7, 2), (9, 17)])
+def test_values_and_gradients_agree(
+    layers: int, width: int, shared: bool, outputs: str, backend: BackendName, threads: int
+) -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    model = Filtered(layers, width, shared=shared)
+    assert isinstance(fused.plan_layers(model, (torch.zeros(2, width),)), Plan)
+    torch.set_num_threads(threads)
+    expected = everything(reference.run_layers, model, outputs)
+    found = everything(fused.run_layers, model, outputs, backend)
+    torch.set_num_threads(1)
+    assert len(found) == len(expected) == 3 + 4
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_evaluation_without_gradients_gives_the_same() -> None:
+    torch.manual_seed(0)
+    model, x = Filtered(150, 3, shared=False), torch.randn(5, 3)
+    y, _ = fused.run_layers(model, (x,))
+    with torch.no_grad():
+        torch.testing.assert_close(fused.run_layers(model, (x,))[0], y)
+
+
+def test_gradcheck_of_a_chain() -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    model, x = Filtered(4, 3, shared=False), torch.randn(2, 3, requires_grad=True)
+
+    def chain(x: Tensor, *_: Tensor) -> Tensor:
+        return fused.run_layers(model, (x,))[0]
+
+    assert torch.autograd.gradcheck(chain, (x, *model.parameters()))
