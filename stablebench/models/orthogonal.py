@@ -184,7 +184,38 @@ class SkewExponential(nn.Module):
 
     def forward(self) -> Tensor:
         """Return expm(A), (n, n)."""
-        return torch.matrix_exp(self.skew())
+        return skew_exponential(self.skew())
+
+
+_TAYLOR = [1 / math.factorial(k) for k in range(17)]
+_LARGEST_NORM = {torch.float32: 2.7, torch.float64: 0.82}
+"""Spectral norms up to which the Taylor polynomial of degree 16 has a remainder below the rounding unit."""
+
+
+def skew_exponential(A: Tensor) -> Tensor:
+    """Return expm(A) of a skew-symmetric A, both (n, n), for gradients of any order.
+
+    Scaling and squaring of the Taylor polynomial of degree 16 in 6 products (Paterson & Stockmeyer 1973), with the
+    spectral norm of A bounded by sqrt(||A^2||_1). `torch.matrix_exp` bounds it by ||A||_1, which is far larger, and its
+    gradient takes the exponential of a matrix of twice the size: in all it is 3 to 6 times slower.
+    """
+    square = A @ A
+    excess = math.sqrt(square.detach().abs().sum(0).amax().item()) / _LARGEST_NORM[A.dtype]
+    squarings = math.ceil(math.log2(excess)) if 1 < excess < math.inf else 0  # infinity and NaN end as NaN
+    scale = 2.0**-squarings
+    A, A2 = scale * A, scale**2 * square
+    A3, A4 = A2 @ A, A2 @ A2
+    eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
+
+    def cubic(k: int) -> Tensor:
+        return _TAYLOR[k] * eye + _TAYLOR[k + 1] * A + _TAYLOR[k + 2] * A2 + _TAYLOR[k + 3] * A3
+
+    result = cubic(12) + _TAYLOR[16] * A4
+    for k in (8, 4, 0):
+        result = cubic(k) + result @ A4
+    for _ in range(squarings):
+        result = result @ result
+    return result
 
 
 def block_angles(init: BlockInit, count: int) -> Tensor:

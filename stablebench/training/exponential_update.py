@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import UserError
+from stablebench.models.orthogonal import skew_exponential
 
 _FARTHEST = 0.1
 """max |W^T W - I| of a parameter that passes for orthogonal; far inside of where Newton-Schulz converges."""
@@ -76,7 +77,7 @@ def updated(W: Tensor, G: Tensor, eta: float) -> Tensor:
     wide = torch.promote_types(W.dtype, torch.float32)
     W, G = W.to(wide), G.to(wide)
     product = G @ W.T
-    W = torch.matrix_exp(-eta * (product - product.T)) @ W
+    W = skew_exponential(-eta * (product - product.T)) @ W
     return 1.5 * W - 0.5 * W @ (W.T @ W)
 
 

@@ -16,6 +16,7 @@ from stablebench.models.orthogonal import (
     block_angles,
     random_orthogonal,
     round_robin,
+    skew_exponential,
 )
 
 
@@ -126,6 +127,37 @@ def test_the_skew_exponential_is_the_matrix_exponential():
     W = exponential().detach()
     assert torch.allclose(W, torch.from_numpy(scipy.linalg.expm(A.numpy())), rtol=0, atol=1e-13)
     assert (W.T @ W - torch.eye(9)).abs().max() < 1e-13
+
+
+def skew(n: int, norm: float) -> torch.Tensor:
+    A = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    return (A - A.T) * norm / torch.linalg.matrix_norm(A - A.T, 2)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1e-3, 0.8, 0.9, 3.0, 50.0])
+@pytest.mark.parametrize("n", [2, 7, 40])
+def test_the_exponential_and_its_gradient_are_torchs(n: int, norm: float) -> None:
+    A = (skew(n, norm) if norm else torch.zeros(n, n, dtype=torch.float64)).requires_grad_()
+    G = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    found, expected = skew_exponential(A), torch.matrix_exp(A)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + norm))
+    gradients = [torch.autograd.grad((Q * G).sum(), A)[0] for Q in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11 * (1 + norm))
+
+
+@pytest.mark.parametrize("norm", [0.5, 3.0, 20.0])
+def test_the_exponential_in_float32_is_orthogonal_and_as_exact_as_torchs(norm: float) -> None:
+    A = skew(64, norm)
+    exact, ours, theirs = torch.matrix_exp(A), skew_exponential(A.float()), torch.matrix_exp(A.float())
+    assert (ours @ ours.T - torch.eye(64, dtype=torch.float32)).abs().max() < 1e-5 * (1 + norm)
+    assert (ours - exact).abs().max() <= 2 * (theirs - exact).abs().max() + 1e-6
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_exponential_of_what_is_not_finite_is_not_finite(value: float) -> None:
+    A = skew(3, 1.0)
+    A[0, 1], A[1, 0] = value, -value
+    assert skew_exponential(A).isnan().any()
 
 
 @pytest.mark.parametrize("n", [2, 5, 8])

@@ -14,8 +14,8 @@ Stability claim: W^T W = I whatever the optimiser does to A. Asserted in tests/m
     diag(phi') W then has norm <= 1 for |phi'| <= 1; it vanishes only through units where phi' < 1.
 Reference: Lezcano-Casado, Martínez-Rubio. Cheap Orthogonal Constraints in Neural Networks: A Simple Parametrization of
     the Orthogonal and Unitary Group. ICML 2019. https://arxiv.org/abs/1901.08428
-Differs from the paper: none known in the equation. The gradient of the exponential is torch.matrix_exp's. The
-    parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal.
+Differs from the paper: none known in the equation. The exponential is a scaled and squared Taylor polynomial, and its
+    gradient that polynomial's. The parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal.
 """
 
 from typing import Literal
