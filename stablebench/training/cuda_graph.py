@@ -1,0 +1,172 @@
+"""Captures a training step in a CUDA graph, so that its thousands of small kernels are launched with one call.
+
+What is captured is everything from the batch to the gradient's norm: forward pass, loss, backward pass. It runs in
+memory of its own that stays where it is; a replay copies the batch there first. Where a capture is impossible, the
+step runs as it would without this module, and the log says why, once.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+MOST_NODES = 100_000
+"""Kernels that a graph may hold. The driver keeps the arguments of each in memory, a few hundred bytes to some KiB, and
+instantiating takes some microseconds each: this many are some hundred MB and about a second."""
+_WARM_UP = 3
+"""Steps ahead of a capture: libraries choose their kernels and allocate workspace at first use. torch's own advice."""
+
+Parts: TypeAlias = tuple[Tensor | None, ...]
+"""A batch: tensors, or None where it has no such part."""
+Step: TypeAlias = Callable[[Parts], tuple[Tensor, ...]]
+"""Takes a batch, adds the gradients of its loss to `.grad`, and returns what is to be known of it."""
+
+
+def estimated_nodes(time_steps: int, calls: int) -> int:
+    """Return about how many kernels a training step launches.
+
+    Args:
+        time_steps: Steps of a sequence; 1 where one kernel runs them all.
+        calls: torch calls of one step forward, products and loops; backward makes about two for each.
+    """
+    return 3 * time_steps * calls
+
+
+def why_not(device: torch.device, nodes: int, most: int = MOST_NODES) -> str | None:
+    """Return why a step is not captured, or None if it is to be.
+
+    Args:
+        device: Where it runs.
+        nodes: About how many kernels it launches.
+        most: How many may be.
+    """
+    if device.type != "cuda":
+        return f"it runs on {device.type}"
+    if nodes > most:
+        return f"about {nodes} kernels are more than the {most} that a graph may hold"
+    return None
+
+
+class GraphedStep:
+    """A training step that is replayed from a CUDA graph.
+
+    The gradients lie where the capture has put them: do not set `.grad` to None between calls, and read what a call
+    returns before the next one, which writes over it. `step` must not wait for the device (no `.item()`), and takes
+    its randomness from torch's generator.
+
+    Args:
+        step: What is captured. It finds the gradients at zero; it must not set them to None.
+        parameters: Whose gradients it fills.
+        device: Where it runs.
+        nodes: About how many kernels it launches (`estimated_nodes`).
+    """
+
+    def __init__(self, step: Step, parameters: Iterable[Tensor], device: torch.device, nodes: int) -> None:
+        self._step = step
+        self._parameters = list(parameters)
+        self._device = device
+        self.reason = why_not(device, nodes)
+        """Why steps run one call at a time, or None."""
+        self._said = False
+        self._graph: Any = None  # torch.cuda.CUDAGraph
+        self._inputs: Parts = ()
+        self._results: tuple[Tensor, ...] = ()
+        self._gradients: list[Tensor | None] = []
+
+    def __call__(self, batch: Parts) -> tuple[Tensor, ...]:
+        """Make the step and return what `step` returns; the gradients of the step before are gone."""
+        if self.reason is None and self._graph is None:
+            self.reason = self._capture(batch)
+        graph = self._graph
+        if self.reason is None and not same_kind(self._inputs, batch):
+            # A last, smaller batch; or another phase of training. The graph is kept for the batches that fit it.
+            self._say("the batch has another shape than the captured one")
+            return self._eagerly(batch)
+        if self.reason is not None:
+            self._say(self.reason)
+            return self._eagerly(batch)
+        copy_into(self._inputs, batch)
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient  # someone may have put another there
+        assert graph is not None  # else there is a reason
+        graph.replay()
+        return self._results
+
+    def _eagerly(self, batch: Parts) -> tuple[Tensor, ...]:
+        zero(self._parameters)
+        return self._step(batch)
+
+    def _say(self, reason: str) -> None:
+        if not self._said:
+            _log.info("The training step is not run from a CUDA graph: %s", reason)
+            self._said = True
+
+    def _capture(self, batch: Parts) -> str | None:
+        """Capture the step, and return why it failed, or None. Nothing but the gradients is different afterwards."""
+        random = torch.cuda.get_rng_state(self._device)
+        before = [parameter.grad for parameter in self._parameters]
+        try:
+            self._inputs = static_copy(batch)
+            stream = torch.cuda.Stream(self._device)
+            stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    zero(self._parameters)
+                    self._step(self._inputs)
+            torch.cuda.current_stream(self._device).wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream):
+                zero(self._parameters)
+                self._results = tuple(result.detach() for result in self._step(self._inputs))
+        except torch.OutOfMemoryError:
+            raise  # the step itself would not fit either, or hardly
+        except Exception as error:  # whatever a step does that a capture does not allow
+            self._inputs, self._results = (), ()
+            for parameter, gradient in zip(self._parameters, before, strict=True):
+                parameter.grad = gradient
+            return (
+                f"capturing it failed with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+        finally:
+            torch.cuda.set_rng_state(random, self._device)
+        self._gradients = [parameter.grad for parameter in self._parameters]
+        self._graph = graph
+        return None
+
+
+def zero(parameters: Iterable[Tensor]) -> None:
+    """Set the gradients to zero where they lie; what has none stays without."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.zero_()
+
+
+def static_copy(batch: Parts) -> Parts:
+    """Return a copy of a batch, to copy others into."""
+    return _like(batch, [None if part is None else part.clone() for part in batch])
+
+
+def same_kind(static: Parts, batch: Parts) -> bool:
+    """Return whether a batch can be copied into another: parts of equal shape, type and device."""
+    return len(static) == len(batch) and all(
+        (a is None and b is None)
+        or (a is not None and b is not None and (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device))
+        for a, b in zip(static, batch, strict=True)
+    )
+
+
+def copy_into(static: Parts, batch: Parts) -> None:
+    """Copy the parts of a batch into those of another of the same kind."""
+    for target, part in zip(static, batch, strict=True):
+        if target is not None and part is not None:
+            target.copy_(part, non_blocking=True)
+
+
+def _like(batch: Parts, parts: list[Tensor | None]) -> Parts:
+    """Return the parts in the type of a batch, which may be a named tuple."""
+    make = getattr(type(batch), "_make", tuple)
+    return make(parts)
