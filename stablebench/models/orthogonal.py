@@ -7,13 +7,17 @@ r"""Orthogonal matrices that several models are built from: drawn once, or param
 Their matrices are orthogonal up to rounding whatever the parameters are. Asserted in tests/models/test_orthogonal.py.
 """
 
+import ctypes
 import math
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from stablebench.engines.library import CompilerError, load
 from stablebench.errors import UserError
 
 BlockInit = Literal["henaff", "cayley"]
@@ -127,29 +131,98 @@ class _RotationProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, angles: Tensor, first: Tensor, second: Tensor, partner: Tensor) -> Tensor:
-        r, n = partner.shape
         cos, sin = angles.cos(), angles.sin()
-        c = angles.new_ones(r, n).scatter(1, first, cos).scatter(1, second, cos).unsqueeze(2)
-        s = angles.new_zeros(r, n).scatter(1, first, sin).scatter(1, second, -sin).unsqueeze(2)
-        product = torch.eye(n, dtype=angles.dtype, device=angles.device)
-        for c_k, s_k, partner_k in reversed(list(zip(c.unbind(), s.unbind(), partner.unbind(), strict=True))):
-            product = torch.addcmul(c_k * product, s_k, product.index_select(0, partner_k))
-        ctx.save_for_backward(c, s, first, second, partner, product)
+        native = _native_rotations(angles.dtype) if angles.device.type == "cpu" else None
+        if native is not None:
+            product = native.product(cos, sin, first, second, partner.shape[1])
+        else:
+            product = _product(*_by_coordinate(cos, sin, first, second, partner), partner)
+        ctx.save_for_backward(cos, sin, first, second, partner, product)
         return product
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        c, s, first, second, partner, product = ctx.saved_tensors
-        n = len(product)
-        both = torch.cat([grad, product], dim=1)  # G_k and M_k side by side, turned back together
-        products = []
-        for c_k, s_k, partner_k in zip(c.unbind(), s.unbind(), partner.unbind(), strict=True):
-            swapped = both.index_select(0, partner_k)
-            products.append((both[:, :n] * swapped[:, n:]).sum(1))
-            both = torch.addcmul(c_k * both, s_k, swapped, value=-1)
-        rows = torch.stack(products)
+        cos, sin, first, second, partner, product = ctx.saved_tensors
+        native = _native_rotations(grad.dtype) if grad.device.type == "cpu" else None
+        if native is not None:
+            return native.angle_gradients(cos, sin, first, second, product, grad), None, None, None
+        rows = _row_products(*_by_coordinate(cos, sin, first, second, partner), partner, product, grad)
         return rows.gather(1, first) - rows.gather(1, second), None, None, None
+
+
+def _by_coordinate(
+    cos: Tensor, sin: Tensor, first: Tensor, second: Tensor, partner: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return for each round what a coordinate and its partner are multiplied by, each (n, 1)."""
+    c = cos.new_ones(partner.shape).scatter(1, first, cos).scatter(1, second, cos)
+    s = sin.new_zeros(partner.shape).scatter(1, first, sin).scatter(1, second, -sin)
+    return list(c.unsqueeze(2).unbind()), list(s.unsqueeze(2).unbind())
+
+
+def _product(c: list[Tensor], s: list[Tensor], partner: Tensor) -> Tensor:
+    product = torch.eye(partner.shape[1], dtype=c[0].dtype, device=partner.device)
+    for c_k, s_k, partner_k in reversed(list(zip(c, s, partner.unbind(), strict=True))):
+        product = torch.addcmul(c_k * product, s_k, product.index_select(0, partner_k))
+    return product
+
+
+def _row_products(c: list[Tensor], s: list[Tensor], partner: Tensor, product: Tensor, grad: Tensor) -> Tensor:
+    """Return G_i . M_j for each coordinate i and its partner j in every round, (rounds, n)."""
+    n = len(product)
+    both = torch.cat([grad, product], dim=1)  # G_k and M_k side by side, turned back together
+    products = []
+    for c_k, s_k, partner_k in zip(c, s, partner.unbind(), strict=True):
+        swapped = both.index_select(0, partner_k)
+        products.append((both[:, :n] * swapped[:, n:]).sum(1))
+        both = torch.addcmul(c_k * both, s_k, swapped, value=-1)
+    return torch.stack(products)
+
+
+class _NativeRotations:
+    """`rotations.c`, compiled: one call in place of some thousand torch operations on small tensors.
+
+    Args:
+        dtype: float32 or float64.
+
+    Raises:
+        CompilerError: There is no compiler, or it refused.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        text = (Path(__file__).parent / "rotations.c").read_text(encoding="utf-8")
+        self._library = load(f"typedef {'double' if dtype == torch.float64 else 'float'} real;\n{text}")
+
+    def product(self, cos: Tensor, sin: Tensor, first: Tensor, second: Tensor, n: int) -> Tensor:
+        """Return P_1 ... P_r, (n, n)."""
+        product = cos.new_empty(n, n)
+        self._call(self._library.rotate, n, first, second, cos.contiguous(), sin.contiguous(), product)
+        return product
+
+    def angle_gradients(
+        self, cos: Tensor, sin: Tensor, first: Tensor, second: Tensor, product: Tensor, grad: Tensor
+    ) -> Tensor:
+        """Return the gradient in the angles, (rounds, pairs)."""
+        total = torch.zeros(first.shape, dtype=torch.float64)
+        arrays = [cos.contiguous(), sin.contiguous(), product, grad.contiguous(), total]
+        self._call(self._library.rotate_reverse, len(product), first, second, *arrays)
+        return total.to(grad.dtype)
+
+    def _call(self, function: Any, n: int, first: Tensor, *arrays: Tensor) -> None:
+        sizes = [ctypes.c_int64(size) for size in (n, *first.shape)]
+        if not function(*sizes, *(ctypes.c_void_p(array.data_ptr()) for array in (first, *arrays))):
+            raise MemoryError(f"no memory for the rotations of {n} coordinates")
+
+
+@cache
+def _native_rotations(dtype: torch.dtype) -> _NativeRotations | None:
+    """Return the compiled rotations, or None where there are none: then torch does it."""
+    if dtype not in (torch.float32, torch.float64):
+        return None
+    try:
+        return _NativeRotations(dtype)
+    except CompilerError:
+        return None
 
 
 class SkewExponential(nn.Module):

@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 
 from stablebench.errors import UserError
+from stablebench.models import orthogonal
 from stablebench.models.base import own_generator
 from stablebench.models.orthogonal import (
     BlockInit,
@@ -191,3 +192,18 @@ def test_ring_angles_make_one_cycle_through_all_coordinates(n: int) -> None:
 def test_a_ring_needs_two_rounds() -> None:
     with pytest.raises(UserError, match="needs at least 2 `rotations`"):
         PackedRotations(8, 1, ring=True)
+
+
+@pytest.mark.parametrize(("n", "rotations"), [(2, None), (3, None), (8, 3), (17, None), (40, None)])
+def test_compiled_rotations_and_torchs_agree(n: int, rotations: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = PackedRotations(n, rotations)
+    weights = torch.randn(n, n)
+    found = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(orthogonal, "_native_rotations", lambda dtype: None)
+        assert (orthogonal._native_rotations(torch.float64) is not None) == compiled
+        product = packed()
+        found.append((product.detach(), *torch.autograd.grad((product * weights).sum(), packed.parameters())))
+        assert torch.autograd.gradcheck(lambda _: packed(), packed.angles)
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
