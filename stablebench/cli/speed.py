@@ -213,7 +213,7 @@ def _series(
 def _environment(device: str, conditions: "Conditions") -> dict[str, Any]:
     import torch
 
-    from stablebench.engines.fused import why_slow
+    from stablebench.engines.fused import why_torch_calls
     from stablebench.training.process import commit, flags, hardware, versions
 
     return {
@@ -223,7 +223,7 @@ def _environment(device: str, conditions: "Conditions") -> dict[str, Any]:
         "precision": conditions.precision,
         "versions": versions(),
         "flags": flags(),
-        "fused_runs_in_torch": why_slow(torch.device(device)),
+        "fused_runs_in_torch": why_torch_calls(torch.device(device), getattr(torch, conditions.precision)),
         "commit": commit(),
     }
 

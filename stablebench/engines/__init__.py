@@ -31,8 +31,8 @@ def choose(name: str, network: "Network", device: "torch.device") -> Choice:
     """Return the engine that runs `network` on `device`.
 
     Args:
-        name: `reference`, `fused`, or `auto` for the fastest that can run every layer: fused on a CPU with a C
-            compiler, else reference.
+        name: `reference`, `fused`, or `auto` for the fastest that is known to run every layer: fused on a CPU with a
+            C compiler, else reference.
         network: Its layers, already on `device`.
         device: Where they run.
 
@@ -48,11 +48,15 @@ def choose(name: str, network: "Network", device: "torch.device") -> Choice:
     reason = _why_not_fused(network, device)
     if reason is not None and name == "fused":
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
-    reason = reason or fused.why_slow(device)
+    reason = reason or fused.why_torch_calls(device, network.head.weight.dtype)
+    if name == "fused":
+        if reason is None:
+            return Choice(fused.run, "fused")
+        return Choice(fused.run, "fused-torch", f"the fused engine makes torch calls: {reason}")
+    if reason is None and device.type == "cuda":
+        reason = "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
     if reason is None:
         return Choice(fused.run, "fused")
-    if name == "fused":
-        return Choice(fused.run, "fused-torch", f"the fused engine makes torch calls: {reason}")
     return Choice(reference.run, "reference", f"the reference engine runs this model: {reason}")
 
 

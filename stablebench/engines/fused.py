@@ -1,9 +1,9 @@
 """The fused engine: the loop over `step`, with a hand-written reverse, generated from `step` itself.
 
 A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
-(`adjoint`), and run as compiled C (`native`) or, on other devices and without a compiler, as torch calls
-(`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The reference engine
-defines the result; what cannot be traced is left to it.
+(`adjoint`), and run as compiled C (`native`), on CUDA as Triton kernels (`triton_backend`), or, where neither is to be
+had, as torch calls (`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The
+reference engine defines the result; what cannot be traced is left to it.
 """
 
 import logging
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import library, reference
+from stablebench.engines import library, reference, triton_backend
 from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
 from stablebench.engines.library import CompilerError
 from stablebench.engines.lower import lower
@@ -26,11 +26,18 @@ from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.torch_backend import TorchBackend
 from stablebench.engines.trace import Traced, trace
+from stablebench.engines.triton_backend import TritonBackend
 from stablebench.models.base import DeepModel, RecurrentModel, State
 
 _log = logging.getLogger(__name__)
 
-BackendName: TypeAlias = Literal["native", "torch"]
+BackendName: TypeAlias = Literal["native", "triton", "torch"]
+
+
+def fastest(device: torch.device) -> BackendName:
+    """Return the back end that is made for a device."""
+    names: dict[str, BackendName] = {"cpu": "native", "cuda": "triton"}
+    return names.get(device.type, "torch")
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ def run(
     outputs: Literal["every", "last"] = "every",
     transition: Any = None,
     *,
-    backend: BackendName = "native",
+    backend: BackendName | None = None,
 ) -> tuple[Tensor, State]:
     """Run the chain; see `reference.run`, which does it where the step cannot be planned.
 
@@ -165,14 +172,13 @@ def run(
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
         transition: What `model.transition()` returned; by default it is called.
-        backend: `native` runs compiled C, but torch calls on other devices than a CPU and without a compiler.
+        backend: By default the one for the device; torch calls where that one cannot be had.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
     """
     state = model.initial_state(len(x)) if state is None else state
-    if x.device.type != "cpu":
-        backend = "torch"
+    backend = backend or fastest(x.device)
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, Unsupported):
         return reference.run(model, x, state, outputs, transition)
@@ -189,7 +195,7 @@ def run_layers(
     state: State,
     outputs: Literal["every", "last"] = "last",
     *,
-    backend: BackendName = "native",
+    backend: BackendName | None = None,
 ) -> tuple[Tensor, State]:
     """Run a chain of layers; see `reference.run_layers`, which does it where the step cannot be planned.
 
@@ -203,8 +209,7 @@ def run_layers(
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
     """
     layers, transition = model.layers(), model.transition()
-    if state[0].device.type != "cpu":
-        backend = "torch"
+    backend = backend or fastest(state[0].device)
     planned = plan_layers(model, state)
     if isinstance(planned, Unsupported):
         return reference.run_layers(model, state, outputs)
@@ -239,14 +244,21 @@ def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient
     """
     dtype = next(model.parameters()).dtype
     x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
-    planned = plan_model(model, x, backend="native" if device.type == "cpu" else "torch")
+    planned = plan_model(model, x, backend=fastest(device))
     return planned.reason if isinstance(planned, Unsupported) else None
 
 
-def why_slow(device: torch.device) -> str | None:
-    """Return why `run` is not faster than the reference engine on a device, or None if it is."""
+def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why `run` makes torch calls, which is not faster than the reference engine, or None if it does not.
+
+    Args:
+        device: Where it runs.
+        dtype: Of all values.
+    """
+    if device.type == "cuda":
+        return triton_backend.why_unavailable(dtype)
     if device.type != "cpu":
-        return f"on {device.type} the fused engine only makes torch calls"
+        return f"there is nothing faster on {device.type}"
     try:
         library.compiler()
     except CompilerError as error:
@@ -271,11 +283,16 @@ def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: Bac
         try:
             return Native(program, output, dtype)
         except CompilerError as error:
-            _warn_without_compiler(str(error))
+            _say_once(str(error))
+    if name == "triton":
+        reason = triton_backend.unsupported(program, dtype)
+        if reason is None:
+            return TritonBackend(program, output)
+        _say_once(reason)
     return TorchBackend(program, output)
 
 
 @cache
-def _warn_without_compiler(reason: str) -> None:
-    """Say once what is missing."""
+def _say_once(reason: str) -> None:
+    """Say what is missing, once."""
     _log.warning("The fused engine runs with torch's operations, which is slower: %s", reason)

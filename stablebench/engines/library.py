@@ -33,7 +33,7 @@ def load(text: str) -> ctypes.CDLL:
         CompilerError: It could not be compiled.
     """
     key = hashlib.sha256("\0".join([text, *compiler(), *_FLAGS, _processor()]).encode()).hexdigest()[:32]
-    return _load(text, key, _folder())
+    return _load(text, key, cache_folder())
 
 
 @cache
@@ -88,7 +88,7 @@ def _processor() -> str:
 
 
 @cache
-def _folder() -> Path:
+def cache_folder() -> Path:
     """Return a folder to keep libraries in, for this process alone if the user's cache cannot be written to."""
     root = os.environ.get("STABLEBENCH_CACHE")
     folder = (Path(root) if root else Path.home() / ".cache" / "stablebench") / "engines"

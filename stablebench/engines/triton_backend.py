@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench.engines.library import _folder as cache_folder
+from stablebench.engines.library import cache_folder
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.triton_source import ROWS, Precision, module, source
 
@@ -122,6 +122,19 @@ class TritonBackend:
         return gradients
 
 
+def why_unavailable(dtype: torch.dtype) -> str | None:
+    """Return why no program can run as Triton kernels, or None.
+
+    Args:
+        dtype: Of its values.
+    """
+    if dtype != torch.float32:
+        return f"the Triton kernels compute in float32, and the values are {str(dtype).removeprefix('torch.')}"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return None
+
+
 def unsupported(program: Program, dtype: torch.dtype) -> str | None:
     """Return why a program cannot run as Triton kernels, or None if it can.
 
@@ -129,12 +142,10 @@ def unsupported(program: Program, dtype: torch.dtype) -> str | None:
         program: The program.
         dtype: Of its values.
     """
-    if dtype != torch.float32:
-        return f"the Triton kernels compute in float32, and the values are {str(dtype).removeprefix('torch.')}"
-    if getattr(program, "by_step", None):
-        return "its matrices or vectors differ from step to step"
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
+    if (reason := why_unavailable(dtype)) is not None:
+        return reason
+    if program.by_step:
+        return "the Triton kernels have no matrices or vectors that differ from step to step"
     lines = max(kernel.text.count("\n") for kernel in source(program, Slice("new", 0, 1), "float32"))
     if lines > _MOST_LINES:
         return f"its kernel would have {lines} lines; Triton would compile more than {_MOST_LINES} of them for minutes"

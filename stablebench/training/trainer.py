@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stablebench import engines
 from stablebench.convergence import beats_baseline, first_held, reaches_target
@@ -23,6 +24,7 @@ from stablebench.schema.run_record import Environment, Evaluation, Result, RunRe
 from stablebench.training import checkpoint, process
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.checkpoint import Checkpoint
+from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.evaluation import evaluate, loss_sum, to_device
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.optimisers import Updater
@@ -32,6 +34,8 @@ from stablebench.training.run_store import Curve, RunFolder
 
 _CURVE_EVERY = 10
 """Updates between two training lines of the curve."""
+_CALLS = 20
+"""torch calls of one time step, about: how large a CUDA graph of a training step would be."""
 _SPEED_WINDOW = 50
 """Updates over which the shown speed is taken."""
 
@@ -70,6 +74,11 @@ class Trainer:
         self.network.engine = self.engine.run
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
+        self.graphed: GraphedStep | None = None
+        if self.device.type == "cuda" and self.spec.engine == "fused":
+            time_steps = 1 if self.engine.name == "fused" else self.task.sizes.steps
+            nodes = estimated_nodes(time_steps, calls=_CALLS)
+            self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
         self.validation = to_device(self.task.split("validation"), self.device)
 
         self.environment = Environment(
@@ -141,13 +150,11 @@ class Trainer:
         """Make one update and return its loss."""
         began = time.perf_counter()
         batch = to_device(self.task.train_batch(self.spec.seed, self.step, self.spec.train.batch_size), self.device)
-        self.updater.zero_grad()
-        output, _ = self.network(batch.inputs)
-        total, count = loss_sum(self.card.loss, output, batch)
-        loss = total / count
-        penalty = self.network.penalty()
-        (loss if penalty is None else loss + penalty).backward()
-        norm = self.updater.gradient_norm()
+        if self.graphed is None:
+            self.updater.zero_grad()
+            loss, norm = self._gradients(batch)
+        else:
+            loss, norm = self.graphed(batch)
         value, norm_value = loss.item(), norm.item()
         if not math.isfinite(value) or not math.isfinite(norm_value):
             what = "loss" if not math.isfinite(value) else "gradient norm"
@@ -162,6 +169,16 @@ class Trainer:
             self._window_rates.append(len(self._recent) / sum(self._recent))
             self.curve.append(step=self.step, split="train", loss=value, gradient_norm=norm_value, wall_s=self.wall_s)
         return value
+
+    def _gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Fill the gradients and return the loss and the gradient's norm."""
+        batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
+        output, _ = self.network(batch.inputs)
+        total, count = loss_sum(self.card.loss, output, batch)
+        loss = total / count
+        penalty = self.network.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        return loss, self.updater.gradient_norm()
 
     def _evaluate(self) -> None:
         metrics = self._metrics(self.validation)

@@ -260,7 +260,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     library.compiler.cache_clear()
-    fused._warn_without_compiler.cache_clear()
+    fused._say_once.cache_clear()
     yield
     library.compiler.cache_clear()
 
@@ -301,10 +301,10 @@ def test_asking_for_fused_where_it_cannot_be_is_an_error() -> None:
 
 def test_a_compiler_that_refuses_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path))
-    library._folder.cache_clear()
+    library.cache_folder.cache_clear()
     with pytest.raises(library.CompilerError, match="failed"):
         library.load("this is no C")
-    library._folder.cache_clear()
+    library.cache_folder.cache_clear()
 
 
 def test_loading_a_step_does_not_flush_subnormals() -> None:
@@ -314,7 +314,7 @@ def test_loading_a_step_does_not_flush_subnormals() -> None:
 
 def _compile(folder: str) -> float:
     os.environ["STABLEBENCH_CACHE"] = folder
-    library._folder.cache_clear()
+    library.cache_folder.cache_clear()
     return library.load("double answer(void) { return 42; }").answer() is not None
 
 
@@ -328,8 +328,8 @@ def test_many_processes_may_compile_the_same_step(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_to_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "file"))
-    library._folder.cache_clear()
+    library.cache_folder.cache_clear()
     try:
         assert library.load("int nothing;") is not None
     finally:
-        library._folder.cache_clear()
+        library.cache_folder.cache_clear()

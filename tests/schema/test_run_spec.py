@@ -55,6 +55,7 @@ DECIDES = {
     "train.steps": 101,
     "train.batch_size": 9,
     "train.eval_every": 11,
+    "train.recompute_every": 100,
     "train.stop_at_target": 3,
     "engine": "fused",
     "device": "cpu",
