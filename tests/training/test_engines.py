@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
+from stablebench.models.network import Network
+from stablebench.training import trainer
+from stablebench.training.build import build_network
 from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Resolved
 from stablebench.training.session import Options, train
@@ -30,31 +34,41 @@ class Losses(Silent):
         self.values.append(progress.loss)
 
 
-def jumps(cell: Resolved) -> bool:
-    """Return whether rounding alone makes the losses part: modReLU with a positive bias jumps at 0.
-
-    One unit in the last place of the first weights moves its losses as far as another engine does.
-    """
-    return (cell.spec.task.name, cell.spec.model.name) == ("digits", "nnrnn")
-
-
 def losses_and_status(cell: Resolved, engine: str, steps: int | None, folder: Path) -> tuple[list[float], str]:
     budget = cell.spec.train if steps is None else cell.spec.train.model_copy(update={"steps": steps})
-    precision = "float64" if jumps(cell) else "float32"
-    spec = cell.spec.model_copy(update={"engine": engine, "train": budget, "precision": precision})
+    spec = cell.spec.model_copy(update={"engine": engine, "train": budget})
     losses = Losses()
     record = train(Resolved(spec, cell.card, cell.origin), Options(folder), losses).record
     assert record.environment.engine == engine
     return losses.values, record.status
 
 
+def nudged(*arguments: Any, **named: Any) -> Network:
+    """Return the network with every weight one unit in the last place away."""
+    network = build_network(*arguments, **named)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1 + torch.finfo(torch.float32).eps)
+    return network
+
+
+def largest_difference(a: list[float], b: list[float]) -> float:
+    return max(abs(x - y) / max(1.0, abs(y)) for x, y in zip(a[:COMPARED], b[:COMPARED], strict=True))
+
+
 @pytest.mark.parametrize("steps", [COMPARED, pytest.param(None, marks=pytest.mark.smoke, id="all")])
 @pytest.mark.parametrize("cell", smoke_cells(), ids=lambda cell: f"{cell.spec.task.name}-{cell.spec.model.name}")
-def test_both_engines_train_alike(cell: Resolved, steps: int | None, tmp_path: Path) -> None:
-    reference, its_status = losses_and_status(cell, "reference", steps, tmp_path)
-    fused, status = losses_and_status(cell, "fused", steps, tmp_path)
+def test_both_engines_train_alike(
+    cell: Resolved, steps: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, its_status = losses_and_status(cell, "reference", steps, tmp_path / "reference")
+    fused, status = losses_and_status(cell, "fused", steps, tmp_path / "fused")
     assert status == its_status
-    assert fused[:COMPARED] == pytest.approx(reference[:COMPARED], rel=1e-4, abs=1e-4)
+    difference = largest_difference(fused, reference)
+    if difference > 1e-4:  # where modReLU jumps, rounding alone parts the losses: no engine can come closer than it does
+        monkeypatch.setattr(trainer, "build_network", nudged)
+        by_rounding, _ = losses_and_status(cell, "reference", COMPARED, tmp_path / "nudged")
+        assert difference <= 3 * largest_difference(by_rounding, reference)
 
 
 USER_MODEL = '''
