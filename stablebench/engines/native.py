@@ -22,7 +22,9 @@ _SUMMED_ROWS = 128
 _SLACK = 64
 """Elements that may be read behind the last row of `d_product`: a whole panel of the widest vectors."""
 _LEAST_ROWS = 8
-"""Rows that are worth a thread, as many as a tile has."""
+"""Rows of a thread at least, as many as a tile has."""
+_LEAST_OPERATIONS = 2e8
+"""Multiplications and additions of a thread at least, some 5 ms: less is sooner done than shared out."""
 
 
 class Native:
@@ -65,7 +67,7 @@ class Native:
         if "product" in self.program.widths:
             arrays["product"] = self._scratch(1, batch, "product")[0].expand(steps, -1, -1)
         packed = {f"matrix{p.matrix}": self._operand(p.matrix, matrices, "matrix") for p in self.program.products}
-        rows = _shares(batch)
+        rows = self._shares(batch, steps)
 
         def run(first: int, last: int) -> None:
             single = packed | self._room(matrices)
@@ -88,7 +90,7 @@ class Native:
             The matrices' gradients.
         """
         steps, batch, _ = buffers["new"].shape
-        rows = _shares(batch)
+        rows = self._shares(batch, steps)
         chunk = max(1, _SUMMED_ROWS // batch) if len(rows) == 1 and not self.program.by_step else 1
         arrays = dict(buffers)
         if "d_product" in self.program.widths:
@@ -113,6 +115,13 @@ class Native:
         for name in vectors[0]:
             buffers[name].add_(sum(v[name] for v in vectors))
         return [_sum([s[k] for s in sums]) for k in range(len(matrices))]
+
+    def _shares(self, batch: int, steps: int) -> list[tuple[int, int]]:
+        """Return the rows of each thread, (first, behind the last)."""
+        operations = 2.0 * batch * steps * sum(p.left.width * p.out.width for p in self.program.products)
+        threads = min(torch.get_num_threads(), batch // _LEAST_ROWS, int(operations / _LEAST_OPERATIONS))
+        threads = max(1, threads)
+        return [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
 
     def _scratch(self, steps: int, batch: int, buffer: str) -> Tensor:
         width = self.program.widths[buffer]
@@ -184,12 +193,6 @@ def _sum(parts: list[Tensor | None]) -> Tensor | None:
         if first is not None and part is not None:
             first += part
     return first
-
-
-def _shares(batch: int) -> list[tuple[int, int]]:
-    """Return the rows of each thread, (first, behind the last)."""
-    threads = max(1, min(torch.get_num_threads(), batch // _LEAST_ROWS))
-    return [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
 
 
 def _in_threads(run: Callable[[int, int], None], rows: list[tuple[int, int]]) -> None:

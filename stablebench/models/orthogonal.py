@@ -236,8 +236,7 @@ class SkewExponential(nn.Module):
         angles: A starts block-diagonal, blocks [[0, t], [-t, 0]] with these angles t in radians, (floor(n/2)).
     """
 
-    rows: Tensor
-    columns: Tensor
+    above: Tensor
 
     def __init__(self, n: int, angles: Tensor) -> None:
         super().__init__()
@@ -247,17 +246,21 @@ class SkewExponential(nn.Module):
         even = torch.arange(0, n - 1, 2)
         start[even, even + 1] = angles
         self.upper = nn.Parameter(start[rows, columns])
-        self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("above", rows * n + columns, persistent=False)
 
     def skew(self) -> Tensor:
         """Return A, (n, n)."""
-        upper = self.upper.new_zeros(self.n, self.n).index_put((self.rows, self.columns), self.upper)
+        upper = filled(self.n, self.above, self.upper)
         return upper - upper.T
 
     def forward(self) -> Tensor:
         """Return expm(A), (n, n)."""
         return skew_exponential(self.skew())
+
+
+def filled(n: int, places: Tensor, entries: Tensor) -> Tensor:
+    """Return the matrix (n, n) with `entries` (any,) at `places` (any,), which count row by row, and 0 elsewhere."""
+    return entries.new_zeros(n * n).index_copy(0, places, entries).view(n, n)
 
 
 _TAYLOR = [1 / math.factorial(k) for k in range(17)]
@@ -281,11 +284,12 @@ def skew_exponential(A: Tensor) -> Tensor:
     eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
 
     def cubic(k: int) -> Tensor:
-        return _TAYLOR[k] * eye + _TAYLOR[k + 1] * A + _TAYLOR[k + 2] * A2 + _TAYLOR[k + 3] * A3
+        linear = torch.add(_TAYLOR[k] * eye, A, alpha=_TAYLOR[k + 1])
+        return torch.add(torch.add(linear, A2, alpha=_TAYLOR[k + 2]), A3, alpha=_TAYLOR[k + 3])
 
-    result = cubic(12) + _TAYLOR[16] * A4
+    result = torch.add(cubic(12), A4, alpha=_TAYLOR[16])
     for k in (8, 4, 0):
-        result = cubic(k) + result @ A4
+        result = torch.addmm(cubic(k), result, A4)
     for _ in range(squarings):
         result = result @ result
     return result

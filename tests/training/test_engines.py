@@ -65,7 +65,9 @@ def test_both_engines_train_alike(
     fused, status = losses_and_status(cell, "fused", steps, tmp_path / "fused")
     assert status == its_status
     difference = largest_difference(fused, reference)
-    if difference > 1e-4:  # where modReLU jumps, rounding alone parts the losses: no engine can come closer than it does
+    if (
+        difference > 1e-4
+    ):  # where modReLU jumps, rounding alone parts the losses: no engine can come closer than it does
         monkeypatch.setattr(trainer, "build_network", nudged)
         by_rounding, _ = losses_and_status(cell, "reference", COMPARED, tmp_path / "nudged")
         assert difference <= 3 * largest_difference(by_rounding, reference)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from stablebench.models.activations import modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.claims import Claim, at_most
-from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles, filled
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative
 
@@ -51,8 +51,7 @@ class NnRNN(RecurrentModel):
     """
 
     gamma: Tensor
-    rows: Tensor
-    columns: Tensor
+    below: Tensor
 
     def __init__(
         self,
@@ -75,10 +74,9 @@ class NnRNN(RecurrentModel):
             self.register_buffer("gamma", moduli)
         rows, columns = torch.tril_indices(hidden, hidden, offset=-1)
         if mask == "blocks":
-            below = rows // 2 != columns // 2
-            rows, columns = rows[below], columns[below]
-        self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("columns", columns, persistent=False)
+            outside = rows // 2 != columns // 2
+            rows, columns = rows[outside], columns[outside]
+        self.register_buffer("below", rows * hidden + columns, persistent=False)
         self.T = nn.Parameter(torch.zeros(len(rows)))
         self.U = nn.Parameter(nn.init.xavier_normal_(torch.empty(hidden, in_features)))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
@@ -90,7 +88,7 @@ class NnRNN(RecurrentModel):
         diagonal = torch.cat([cos.repeat_interleave(2), self.gamma[pairs:]])
         below = torch.stack([sin, torch.zeros_like(sin)], dim=1).flatten()[: self.hidden - 1]
         blocks = torch.diag(diagonal) + torch.diag(below, -1) - torch.diag(below, 1)
-        return blocks.index_put((self.rows, self.columns), self.T, accumulate=True)
+        return blocks + filled(self.hidden, self.below, self.T)
 
     def drive(self, x: Tensor) -> Tensor:
         """Return U x_t, (batch, time, hidden)."""
