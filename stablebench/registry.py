@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stablebench.schema.suite import Suite
 
 _FAMILIES = ("recurrent",)
-_BUILT = ("in_features", "hidden", "horizon")
+_BUILT = ("in_features", "hidden", "horizon", "layer")
 """Constructor arguments that the builder fills in."""
 
 
@@ -51,6 +51,22 @@ class ModelEntry:
     def takes_horizon(self) -> bool:
         """Whether the constructor wants to know the number of steps of the chain."""
         return "horizon" in inspect.signature(self.cls).parameters
+
+    def build(
+        self, in_features: int, hidden: int, params: dict[str, Any], *, horizon: int, layer: int = 0
+    ) -> "RecurrentModel":
+        """Return a new model, drawn from torch's global generator.
+
+        Args:
+            in_features: Width of x_t.
+            hidden: Width of the hidden state.
+            params: What `resolve` returned.
+            horizon: Steps of the chain, told to models that take it.
+            layer: Position in the stack, from 0, told to models that take it.
+        """
+        known = {"horizon": horizon, "layer": layer}
+        wanted = inspect.signature(self.cls).parameters
+        return self.cls(in_features, hidden, **{k: v for k, v in known.items() if k in wanted}, **params)
 
     def arguments(self) -> "type[BaseModel]":
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""

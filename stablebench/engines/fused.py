@@ -242,7 +242,7 @@ def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient
         device: Where it runs.
         inputs_need_gradient: As for every layer but the first. The plan that is made here is then the one that is used.
     """
-    dtype = next(model.parameters()).dtype
+    dtype = model.initial_state(1)[0].dtype
     x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
     planned = plan_model(model, x, backend=fastest(device))
     return planned.reason if isinstance(planned, Unsupported) else None

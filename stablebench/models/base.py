@@ -10,6 +10,7 @@ An engine (`stablebench.engines`) runs the chain over time; the loop over `step`
 """
 
 import abc
+import itertools
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class RecurrentModel(nn.Module, abc.ABC):
 
     Subclasses write `step`, and `drive` and `transition` where something can be done once. A constructor takes
     `in_features` and `hidden`, then keyword arguments of its own; one named `horizon` receives the number of steps of
-    the chain that the model is trained on, and stays as it is when evaluated at another length.
+    the chain that the model is trained on, and stays as it is when evaluated at another length; one named `layer`
+    receives the position in the stack, from 0.
 
     Initialisation may draw from torch's global generator, which the builder seeds for the run. Frozen random parts
     draw from `own_generator`, so that an ablation leaves all else as it is.
@@ -70,7 +72,7 @@ class RecurrentModel(nn.Module, abc.ABC):
 
     @property
     def out_features(self) -> int:
-        """The width of the output."""
+        """The width of what the layer gives out: that of the output state, unless `emit` changes it."""
         return self.state_sizes[self.output_state]
 
     def drive(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -91,9 +93,20 @@ class RecurrentModel(nn.Module, abc.ABC):
             transition: What `transition()` returned.
         """
 
+    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return what the layer gives out, from one time step alone: by default the output state as it is.
+
+        What does not act back on the chain belongs here, not into `step`: it is computed once for all time steps.
+
+        Args:
+            output: The output state, (..., size).
+            x: The layer's input of the same time steps, (..., in).
+        """
+        return output
+
     def initial_state(self, batch: int) -> State:
         """Return the state before the first step: zeros, in the parameters' dtype and on their device."""
-        like = next(self.parameters())
+        like = next(itertools.chain(self.parameters(), self.buffers()))
         return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
 
     def penalty(self) -> Tensor | None:
@@ -126,7 +139,8 @@ class RecurrentModel(nn.Module, abc.ABC):
         """
         from stablebench.engines import reference
 
-        return reference.run(self, x, state)
+        outputs, state = reference.run(self, x, state)
+        return self.emit(outputs, x), state
 
 
 class DeepModel(nn.Module, abc.ABC):

@@ -94,7 +94,8 @@ class Network(nn.Module):
         after: list[State] = []
         for i, (layer, state, transition) in enumerate(zip(layers, states, transitions, strict=True)):
             outputs = "every" if self.readout == "every" or i + 1 < len(layers) else "last"
-            x, state = self.engine(layer, x, state, outputs, transition)
+            output, state = self.engine(layer, x, state, outputs, transition)
+            x = layer.emit(output, x if outputs == "every" else x[:, -1])
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 

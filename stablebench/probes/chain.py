@@ -33,15 +33,13 @@ class Chain:
     def __init__(self, network: Network, inputs: Tensor) -> None:
         self.layers = network.recurrent_layers
         self.batch = len(inputs)
-        self._drives = drives_by_step(self.layers[0].drive(network.encode(inputs)))
+        x = network.encode(inputs)
+        self._inputs = x.transpose(0, 1)
+        self._drives = drives_by_step(self.layers[0].drive(x))
         self._transitions = [layer.transition() for layer in self.layers]
         self._widths = [size for layer in self.layers for size in layer.state_sizes]
         self.steps = len(self._drives)
         self.size = sum(self._widths)
-        top = self.layers[-1]
-        start = self.size - sum(top.state_sizes[top.output_state :])
-        self.output = slice(start, start + top.out_features)
-        """Where the output lies in a state vector."""
 
     def initial(self) -> Tensor:
         """Return s_0, (batch, size)."""
@@ -57,14 +55,31 @@ class Chain:
         copies = len(state) // self.batch
         parts = list(state.split(self._widths, dim=1))
         after: list[Tensor] = []
-        x = state  # of the layer below; the first layer's drive is there already
+        x = _repeated(self._inputs[t - 1], copies)
         for i, (layer, transition) in enumerate(zip(self.layers, self._transitions, strict=True)):
             own, parts = parts[: len(layer.state_sizes)], parts[len(layer.state_sizes) :]
             drive = drives_by_step(layer.drive(x[:, None]))[0] if i else _repeated(self._drives[t - 1], copies)
             new = layer.step(drive, tuple(own), transition)
-            x = new[layer.output_state]
+            x = layer.emit(new[layer.output_state], x)
             after += new
         return torch.cat(after, dim=1)
+
+    def outputs(self, states: Tensor, first: int = 1) -> Tensor:
+        """Return what the top layer gives out at steps that follow each other.
+
+        Args:
+            states: Their states, (steps, batch, size).
+            first: The first of these steps, 1 ... T.
+
+        Returns:
+            (steps, batch, out).
+        """
+        parts = iter(states.split(self._widths, dim=2))
+        x = self._inputs[first - 1 : first - 1 + len(states)]
+        for layer in self.layers:
+            own = [next(parts) for _ in layer.state_sizes]
+            x = layer.emit(own[layer.output_state], x)
+        return x
 
     @torch.no_grad()
     def states(self) -> Tensor:

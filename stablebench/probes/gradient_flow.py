@@ -132,7 +132,7 @@ def gradient_flow(
         loss: The task's loss, of `stablebench.metrics`.
         which: `task`: the task's own loss; `last`: that of the last scored step alone.
     """
-    sources = _sources(network, states[1:, :, chain.output], batch, loss, which)
+    sources = _sources(network, chain, states, batch, loss, which)
     end = max((t for t, source in sources.items() if source.any()), default=chain.steps)
     logs = states.new_empty(end + 1, chain.batch)
     g, scale = states.new_zeros(chain.batch, chain.size), torch.zeros(chain.batch, dtype=torch.long)
@@ -143,9 +143,7 @@ def gradient_flow(
             raise StablebenchError(f"The derivative of step {t + 1} is not finite.")
         g, scale = _normalised(g, scale)
         if t in sources:
-            direct = torch.zeros_like(g)
-            direct[:, chain.output] = sources[t]
-            g, scale = _added(g, scale, *_normalised(direct, torch.zeros_like(scale)))
+            g, scale = _added(g, scale, *_normalised(sources[t], torch.zeros_like(scale)))
         logs[t] = torch.linalg.vector_norm(g, dim=1).log() + scale * math.log(2)
     return GradientFlow(which, logs.T.contiguous())
 
@@ -167,34 +165,36 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
     return _normalised(total, common)
 
 
-def _sources(network: Network, outputs: Tensor, batch: Batch, loss: str, which: Loss) -> dict[int, Tensor]:
-    """Return the derivative of each sample's loss in the output at each t that is read, (batch, out) by t.
+def _sources(
+    network: Network, chain: Chain, states: Tensor, batch: Batch, loss: str, which: Loss
+) -> dict[int, Tensor]:
+    """Return the derivative of each sample's loss in s_t through the readout at t alone, (batch, size) by t.
 
     Args:
         network: The network, for its readout.
-        outputs: The chain's outputs at t = 1 ... T, (T, batch, out).
+        chain: The chain.
+        states: s_0 ... s_T, (T + 1, batch, size).
         batch: The samples.
         loss: The task's loss.
         which: Which loss.
     """
-    steps = len(outputs)
     every = network.readout == "every"
     if every and which == "last":
         batch = batch._replace(mask=_last_scored(batch))
-    read = (outputs.transpose(0, 1) if every else outputs[-1]).detach().requires_grad_()
+    first = 1 if every else chain.steps
+    read = states[first:].detach().requires_grad_()
     with torch.enable_grad():
-        scores, total = network.head(read), read.new_zeros(())
-        for i in range(len(read)):
+        outputs = network.head(chain.outputs(read, first))
+        scores, total = outputs.transpose(0, 1) if every else outputs[0], read.new_zeros(())
+        for i in range(chain.batch):
             sample_loss, count = LOSS_SUMS[loss](scores[i : i + 1], take(batch, torch.tensor([i])))
             if count:
                 total = total + sample_loss / count
     if not total.requires_grad:
         return {}
     (gradient,) = torch.autograd.grad(total, read)
-    if not every:
-        return {steps: gradient}
-    by_step = dict(enumerate(gradient.transpose(0, 1).unbind(0), start=1))
-    return {t: source for t, source in by_step.items() if source.any()}
+    by_step = dict(enumerate(gradient.unbind(0), start=first))
+    return {t: source for t, source in by_step.items() if source.any() or not every}
 
 
 def _last_scored(batch: Batch) -> Tensor:

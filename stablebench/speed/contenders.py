@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import fused, reference
+from stablebench.engines import fused
 from stablebench.engines.nodes import Unsupported
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
@@ -45,7 +45,7 @@ def literal_outputs(model: RecurrentModel, x: Tensor) -> Tensor:
         drive = model.drive(x[:, t : t + 1])
         drive = drive[:, 0] if isinstance(drive, Tensor) else tuple(part[:, 0] for part in drive)
         state = model.step(drive, state, transition)
-        outputs.append(state[model.output_state])
+        outputs.append(model.emit(state[model.output_state], x[:, t]))
     return torch.stack(outputs, dim=1)
 
 
@@ -88,11 +88,11 @@ def _fused(work: Sequences) -> Contender | Unsupported:
     reason = fused.why_not(work.model, work.x.device, inputs_need_gradient=False)
     if reason is not None:
         return Unsupported(reason)
-    return _passes("fused", work.model, lambda: fused.run(work.model, work.x)[0], work.d_outputs)
+    return _passes("fused", work.model, lambda: work.model.emit(fused.run(work.model, work.x)[0], work.x), work.d_outputs)
 
 
 def _reference(work: Sequences) -> Contender:
-    return _passes("reference", work.model, lambda: reference.run(work.model, work.x)[0], work.d_outputs)
+    return _passes("reference", work.model, lambda: work.model(work.x)[0], work.d_outputs)
 
 
 def _literal(work: Sequences) -> Contender:

@@ -71,10 +71,10 @@ class Workload:
             UserError: There is no such model, or it refuses the size.
         """
         entry = registry.model_entry(self.model)
-        horizon = {"horizon": self.size.steps} if entry.takes_horizon else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return entry.cls(self.inputs, self.size.hidden, **horizon, **entry.resolve({})).to(self.device)
+            model = entry.build(self.inputs, self.size.hidden, entry.resolve({}), horizon=self.size.steps)
+            return model.to(self.device)
 
     def build(self) -> Sequences:
         """Return the model with normal inputs and output gradients.

@@ -33,7 +33,6 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
         raise UserError(f"{spec.model.name}: the file changed since this run began; put it back or start a new run.")
     if card.input == "static":
         raise UserError(f"The task {card.task} has static inputs; {spec.model.label} is recurrent and needs sequences.")
-    horizon = {"horizon": spec.horizon} if entry.takes_horizon else {}
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.set_default_dtype(getattr(torch, spec.precision))
@@ -42,7 +41,7 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
             for i in range(spec.model.layers):
                 torch.manual_seed((spec.seed if seed is None else seed) + i * _LAYER_SEEDS)
                 width = layers[-1].out_features if layers else sizes.inputs
-                layers.append(entry.cls(width, spec.model.hidden, **horizon, **spec.model.params))
+                layers.append(entry.build(width, spec.model.hidden, spec.model.params, horizon=spec.horizon, layer=i))
             return Network(
                 layers,
                 sizes.outputs,

@@ -27,8 +27,7 @@ def build(name: "str | type[Odd]", hidden: int, steps: int) -> RecurrentModel:
     if not isinstance(name, str):
         return name(IN, hidden)
     entry = registry.model_entry(name)
-    horizon = {"horizon": steps} if entry.takes_horizon else {}
-    return entry.cls(IN, hidden, **horizon, **entry.resolve({}))
+    return entry.build(IN, hidden, entry.resolve({}), horizon=steps)
 
 
 def kernels(where: Where, precision: Precision = "float32") -> Callable[..., Any]:

@@ -1,10 +1,11 @@
 """Small networks in float64 with known derivatives."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stablebench import registry
 from stablebench.data.batch import Batch
+from stablebench.models.base import RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
 
@@ -27,11 +28,39 @@ def still_batch(samples: int, steps: int) -> Batch:
     return Batch(torch.zeros(samples, steps, 1), torch.ones(samples, 1))
 
 
+class Emitting(RecurrentModel):
+    """A linear recurrence whose layers give out something wider than the state, and their input with it."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__(in_features, hidden)
+        self.V = nn.Parameter(torch.randn(hidden, in_features))
+        self.decay = nn.Parameter(torch.rand(hidden))
+
+    @property
+    def out_features(self) -> int:
+        return 2 * self.hidden
+
+    def drive(self, x: Tensor) -> Tensor:
+        return x @ self.V.T
+
+    def step(self, drive: Tensor, state: State, transition: None) -> State:
+        return (self.decay * state[0] + drive,)
+
+    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+        return torch.cat([torch.tanh(output), torch.sin(output * (x @ self.V.T))], dim=-1)
+
+
+def emitting_stack(layers: int) -> Network:
+    """Stacked layers with an `emit` of their own, tokens 0 ... 4 in and 3 classes out."""
+    widths = [5] + [8] * (layers - 1)
+    return Network([Emitting(width, 4) for width in widths], 3, readout="every", input="tokens")
+
+
 def stack(name: str, layers: int, steps: int, readout: str = "every") -> Network:
     """Stacked layers of a registered model, width 4, tokens 0 ... 4 in and 3 classes out."""
     entry = registry.model_entry(name)
-    horizon = {"horizon": steps} if entry.takes_horizon else {}
     built = []
-    for _ in range(layers):
-        built.append(entry.cls(built[-1].out_features if built else 5, 4, **horizon, **entry.resolve({})))
+    for i in range(layers):
+        width = built[-1].out_features if built else 5
+        built.append(entry.build(width, 4, entry.resolve({}), horizon=steps, layer=i))
     return Network(built, 3, readout=readout, input="tokens")  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from probe_networks import linear_network, stack, still_batch
+from probe_networks import emitting_stack, linear_network, stack, still_batch
 
 from stablebench import registry
 from stablebench.errors import StablebenchError
@@ -19,8 +19,20 @@ def test_the_chain_passes_through_the_networks_own_states_and_outputs(name: str,
     output, after = network(tokens)
     expected = torch.cat([part for state in after for part in state], dim=1)
     torch.testing.assert_close(states[-1], expected, rtol=1e-12, atol=1e-12)
-    mine = network.head(states[1:, :, chain.output].transpose(0, 1))
+    mine = network.head(chain.outputs(states[1:]).transpose(0, 1))
     torch.testing.assert_close(mine, output, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_what_layers_emit_is_their_output_but_no_part_of_the_chain(layers: int) -> None:
+    network = emitting_stack(layers)
+    tokens = torch.randint(5, (2, 7))
+    chain = Chain(frozen(network), tokens)
+    states = chain.states()
+    output, after = network(tokens)
+    torch.testing.assert_close(states[-1], torch.cat([s for (s,) in after], dim=1), rtol=1e-12, atol=1e-12)
+    mine = network.head(chain.outputs(states[3:6], first=3).transpose(0, 1))
+    torch.testing.assert_close(mine, output[:, 2:5], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from probe_networks import linear_network, stack, still_batch
+from probe_networks import emitting_stack, linear_network, stack, still_batch
 from torch import Tensor, nn
 
 from stablebench.data.batch import Batch
@@ -39,10 +39,11 @@ def gradient_by_restart(network: Network, batch: Batch, k: int, weights: Tensor)
     ]
     states = network(batch.inputs[:, :k])[1] if k else start
     leaves = [tuple(part.detach().requires_grad_() for part in state) for state in states]
-    top = network.recurrent_layers[-1]
     scores = network(batch.inputs[:, k:], leaves)[0]
     if k:
-        scores = torch.cat([network.head(leaves[-1][top.output_state])[:, None], scores], dim=1)
+        joined = torch.cat([part for state in leaves for part in state], dim=1)
+        here = network.head(Chain(network, batch.inputs).outputs(joined[None], first=k))
+        scores = torch.cat([here.transpose(0, 1), scores], dim=1)
     counted = slice(max(k - 1, 0), None)
     losses = nn.functional.cross_entropy(scores.transpose(1, 2), batch.targets[:, counted], reduction="none")
     flat = [part for state in leaves for part in state]
@@ -52,10 +53,10 @@ def gradient_by_restart(network: Network, batch: Batch, k: int, weights: Tensor)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", ["rnn", "dizzy", "lstm", "cornn"])
+@pytest.mark.parametrize("name", ["rnn", "dizzy", "lstm", "cornn", "emitting"])
 @pytest.mark.parametrize("which", ["task", "last"])
 def test_norms_are_those_of_autograd_through_the_network_restarted_at_t(name: str, layers: int, which: Loss) -> None:
-    network = stack(name, layers, 6)
+    network = emitting_stack(layers) if name == "emitting" else stack(name, layers, 6)
     scored = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
     batch = Batch(torch.randint(5, (3, 6)), torch.randint(3, (3, 6)), scored=scored)
     weights = torch.zeros(3, 6)
