@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -121,6 +122,18 @@ def model_docstring(name: str) -> str:
     if name not in _model_files():
         raise unknown_name("model", name, _model_files())
     return ast.get_docstring(ast.parse(_model_files()[name].read_text(encoding="utf-8"))) or ""
+
+
+def model_formulas(docstring: str) -> dict[str, str]:
+    """Return what a model's docstring says of its size, at the defaults and for an even hidden size.
+
+    Returns:
+        `parameters` and `cost` (multiply-adds of the matrix products of one time step), each arithmetic over `hidden`,
+        `inputs` and the model's numeric arguments; what the docstring does not say is left out.
+    """
+    headings = {"parameters": "Parameters", "cost": "Cost per step"}
+    found = {key: re.search(rf"^{text}: `([^`]+)`", docstring, flags=re.MULTILINE) for key, text in headings.items()}
+    return {key: " ".join(match[1].split()) for key, match in found.items() if match}
 
 
 def model_entry(reference: str) -> ModelEntry:

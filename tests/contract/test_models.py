@@ -7,13 +7,16 @@ import re
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from stablebench import registry
+from stablebench.engines.reference import drives_by_step
 from stablebench.models.base import RecurrentModel, count_parameters
 from stablebench.models.network import Network
+from stablebench.schema.expression import evaluate
 
 IN, HIDDEN, BATCH, TIME = 3, 6, 4, 7
-HEADINGS = ("Equation", "Shapes:", "Init:", "Stability claim", "Reference:")
+HEADINGS = ("Equation", "Shapes:", "Parameters: `", "Cost per step: `", "Init:", "Stability claim", "Reference:")
 MODELS = registry.model_names()
 
 
@@ -33,6 +36,23 @@ def inputs(batch: int = BATCH, time: int = TIME) -> Tensor:
 def test_the_docstring_has_every_heading(name: str) -> None:
     docstring = registry.model_docstring(name)
     assert not [heading for heading in HEADINGS if heading not in docstring]
+
+
+@pytest.mark.parametrize(("inputs", "hidden"), [(3, 6), (5, 16)])
+@pytest.mark.parametrize("name", MODELS)
+def test_its_formulas_give_its_parameters_and_its_multiply_adds(name: str, inputs: int, hidden: int) -> None:
+    entry = registry.model_entry(name)
+    params = entry.resolve({})
+    model = entry.build(inputs, hidden, params, horizon=TIME)
+    formulas = registry.model_formulas(registry.model_docstring(name))
+    names = params | {"inputs": inputs, "hidden": hidden, "horizon": TIME}
+    assert evaluate(formulas["parameters"], names) == count_parameters(model.parameters())
+    x, transition = torch.zeros(1, 1, inputs), model.transition()
+    with FlopCounterMode(display=False) as counter:
+        (drive,) = drives_by_step(model.drive(x))
+        state = model.step(drive, model.initial_state(1), transition)
+        model.emit(state[model.output_state], x[:, 0])
+    assert evaluate(formulas["cost"], names) == counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("name", MODELS)

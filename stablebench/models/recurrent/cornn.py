@@ -9,6 +9,8 @@ with z* = z_{t-1} (`damping` explicit, the experiments) or z* = z_t (implicit, t
 
 Shapes: u_t (batch, in); y_t, z_t (batch, hidden); W, W2 (hidden, hidden); V (hidden, in); b (hidden). The states are
     (y, z), the output is y.
+Parameters: `hidden * (2 * hidden + inputs + 1)`.
+Cost per step: `hidden * (2 * hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(n), 1/sqrt(n)), n the inputs of an affine map: in + 2 hidden for one map of (u, y, z), as in the
     authors' code for MNIST, adding and HAR-2; with `init` separate, in for V and b, hidden for W and W2, as in their
     code for CIFAR-10.

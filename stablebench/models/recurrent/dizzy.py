@@ -12,6 +12,8 @@ Equation (section 4.4 of the paper; section 5.1 with `singular_values`):
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W_h (hidden, hidden), W_x (hidden, in), b, sigma (hidden),
     theta (r, floor(hidden/2)).
+Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`; with fewer `rotations` r the angles are r hidden / 2.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W_h is built once per pass.
 Init: theta ~ U(-pi, pi), the whole circle as in the authors' code (the paper does not say), W_x ~ N(0, 1/hidden) as
     their N(0, 1/sqrt n) read as a standard deviation, b = 0, sigma = 1. `angle_start` ring (ours) makes abs(W_h) a
     cyclic permutation; with b = 0 and `silent` columns of W_x at 0 a blank input then moves the state on unchanged.

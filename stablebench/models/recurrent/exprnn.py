@@ -8,6 +8,8 @@ Equation (section 4 of the paper):
     With another activation phi:  h_t = phi(W h_{t-1} + V x_t + b).
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W, A (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential.
 Init: A block-diagonal with 2 x 2 blocks [[0, t], [-t, 0]], `henaff` t ~ U(-pi, pi) or `cayley` t = tan(u/2),
     u ~ U(0, pi/2); a last coordinate of odd sizes has no block. V Kaiming normal N(0, 2/in), b ~ U(-0.01, 0.01).
 Stability claim: W^T W = I whatever the optimiser does to A. Asserted in tests/models/test_exprnn.py. The Jacobian

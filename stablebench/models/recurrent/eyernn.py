@@ -5,6 +5,8 @@ Equation, alpha = rho / horizon:
     h_t = alpha * phi(W h_{t-1} + b + V x_t) + (1 - alpha) * h_{t-1}
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden + inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: as roaRNN; under one seed both start from the same trainable parameters (section IV-D). Asserted in
     tests/models/test_eyernn.py.
 Stability claim: that of roaRNN, which holds for every orthogonal O (remark 3.3).

@@ -9,6 +9,8 @@ Equation:
 
 Shapes: x_t (batch, in), h_t (batch, hidden); W (3 hidden, hidden), V (3 hidden, in), b (3 hidden) with the blocks
     r, z, n; c_n (hidden).
+Parameters: `3 * hidden * (hidden + inputs + 1) + hidden`.
+Cost per step: `3 * hidden * (hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.GRU, b_r and b_z the sum of two such draws. `recurrent_init`
     orthogonal makes each of W's three blocks a random orthogonal matrix.
 Stability claim: none; h_t is a convex combination, so |h_t| <= max(1, |h_{t-1}|) elementwise. Asserted in

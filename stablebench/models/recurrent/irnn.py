@@ -5,6 +5,8 @@ Equation:
     h_t = relu(W h_{t-1} + V x_t + b)
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden + inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: W the unit matrix, V N(0, 0.001^2), b = 0.
 Stability claim: at the start W keeps norms and the gradient of an active unit does not change; training does not keep
     that.

@@ -8,6 +8,8 @@ Equation:
 
 Shapes: x_t (batch, in); h_t, c_t (batch, hidden); W (4 hidden, hidden); V (4 hidden, in); b (4 hidden). The states are
     (h, c), the output is h.
+Parameters: `4 * hidden * (hidden + inputs + 1)`.
+Cost per step: `4 * hidden * (hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.LSTM, b the sum of two such draws; `forget_bias` is added to
     b's forget block. `recurrent_init` orthogonal makes each of W's four blocks a random orthogonal matrix (roaRNN).
 Stability claim: none for the whole Jacobian; dc_t/dc_{t-1} along the cell alone is diag(sigmoid(f)) <= 1. Asserted in

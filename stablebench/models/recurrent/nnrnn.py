@@ -11,6 +11,8 @@ Equation (1 and 5 of the paper):
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W, P, T (hidden, hidden), U (hidden, in), b (hidden),
     gamma (ceil(hidden/2)), theta (floor(hidden/2)); the last block of odd sizes is the number gamma.
+Parameters: `hidden * (hidden - 1) + hidden * (inputs + 2) - hidden / 2`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential and two products.
 Init: A by `henaff` or `cayley` as in expRNN, theta ~ U(0, 2 pi), gamma = 1 (section 4); from the authors' code T = 0,
     U Xavier normal, b ~ U(-0.01, 0.01) (expRNN's modrelu).
 Stability claim: the moduli of W's eigenvalues are |gamma_i| for every T. Asserted in tests/models/test_nnrnn.py. W is

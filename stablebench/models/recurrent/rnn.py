@@ -5,6 +5,8 @@ Equation:
     h_t = phi(W h_{t-1} + V x_t + b)
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden + inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.RNN, b the sum of two such draws; `recurrent_init` orthogonal
     replaces W by a random orthogonal matrix (roaRNN's vanilla RNN), identity by the unit matrix with V ~ N(0, 0.001^2)
     and b = 0 (Le et al.).

@@ -5,6 +5,8 @@ Equation (19 of the paper), alpha = rho / horizon:
     h_t = alpha * phi(W h_{t-1} + b + V x_t) + (1 - alpha) * O h_{t-1}
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W, O (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden + inputs + 1)`.
+Cost per step: `hidden * (2 * hidden + inputs)` multiply-adds.
 Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4). O orthogonal and never trained:
     Q of the QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random permutation
     (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own.

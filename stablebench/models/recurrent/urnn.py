@@ -5,6 +5,8 @@ Equation:
     h_t = phi(W h_{t-1} + V x_t + b),    W <- exp(-eta A) W,  A = G W^T - W G^T,  G = dL/dW
 
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden + inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; an exponential per update.
 Init: W a random orthogonal matrix (Haar); V, b U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two such, as `rnn`.
 Stability claim: for phi' in [alpha, beta], 0 <= alpha, the singular values of dh_T/dh_t are in [alpha^(T-t),
     beta^(T-t)], |phi'| taken for abs: the norm of dL/dh_t is the same for all t with identity, and with abs wherever no
