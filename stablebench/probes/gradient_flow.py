@@ -165,9 +165,7 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
     return _normalised(total, common)
 
 
-def _sources(
-    network: Network, chain: Chain, states: Tensor, batch: Batch, loss: str, which: Loss
-) -> dict[int, Tensor]:
+def _sources(network: Network, chain: Chain, states: Tensor, batch: Batch, loss: str, which: Loss) -> dict[int, Tensor]:
     """Return the derivative of each sample's loss in s_t through the readout at t alone, (batch, size) by t.
 
     Args:
