@@ -15,12 +15,14 @@ class Batch(NamedTuple):
             (n, time) int64 or values (n, time, out) float.
         mask: Steps that the loss counts, (n, time) bool; None for all.
         scored: Steps that accuracy counts, (n, time) bool; None for those of `mask`.
+        lengths: Real steps of each sequence, (n,) int64, 1 ... time; what follows them is padding. None for all.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
     scored: Tensor | None = None
+    lengths: Tensor | None = None
 
 
 @dataclass(frozen=True)
