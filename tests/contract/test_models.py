@@ -61,6 +61,8 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(name: str) -> None:
     outputs, state = model(inputs())
     weight = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(2))
     loss = (outputs * weight).sum() + sum(s.square().sum() for s in state)
+    if next(model.parameters(), None) is None:
+        return  # all is fixed, and only a readout is trained
     torch.as_tensor(loss).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
