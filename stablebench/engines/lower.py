@@ -9,7 +9,7 @@ from stablebench.engines.nodes import Node, Operand, operands
 from stablebench.engines.program import Expressions, Loop, Product, Program, Slice, Stage, Store
 
 _INPUTS = ("state", "drive", "vector")
-_CHEAP = ("add", "sub", "mul", "neg", "abs", "sign", "relu", "leaky_relu")
+_CHEAP = ("add", "sub", "mul", "neg", "abs", "sign", "relu", "leaky_relu", "maximum", "minimum", "round", "detach")
 """Operations that cost less than loading a stored result."""
 
 

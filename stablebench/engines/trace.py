@@ -18,13 +18,13 @@ from torch.utils import _pytree as pytree
 from stablebench.engines.nodes import Node, NotPlannable, Operand
 
 _BINARY = {"add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "truediv": "div"}
-_BINARY |= {"div": "div", "divide": "div", "true_divide": "div"}
-_UNARY = {name: name for name in ("neg", "abs", "sign", "tanh", "sigmoid", "exp")}
-_UNARY |= {"negative": "neg", "absolute": "abs"}
+_BINARY |= {"div": "div", "divide": "div", "true_divide": "div", "maximum": "maximum", "minimum": "minimum"}
+_UNARY = {name: name for name in ("neg", "abs", "sign", "tanh", "sigmoid", "exp", "log", "sqrt", "round", "detach")}
+_UNARY |= {"negative": "neg", "absolute": "abs", "torch._C._nn.log_sigmoid": "log_sigmoid"}
 _UNCHANGED = {"clone", "contiguous"}
 _LARGEST_POWER = 8
 _ONCE = {"getattr", "t", "transpose", "matrix_exp", "diag", "unsqueeze", "squeeze", "expand", "expand_as", "reshape"}
-_ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "log", "sqrt", "softplus", "clamp", "tril", "triu"}
+_ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "clamp", "tril", "triu"}
 """Done besides the operations of a step with what depends on the parameters alone. None of them is random."""
 _FROM_PARAMETERS, _FROM_INPUTS = 0, 1
 
@@ -368,6 +368,11 @@ class _Sorter:
         x, slope, inplace = _bind(node, "input", negative_slope=0.01, inplace=False)
         _require(node, not inplace and isinstance(slope, int | float))
         return self._pointwise(node, "leaky_relu", [x], number=float(slope))
+
+    def _on_softplus(self, node: fx.Node) -> Node:
+        x, beta, threshold = _bind(node, "input", beta=1, threshold=20)
+        _require(node, beta == 1 and threshold == 20)
+        return self._pointwise(node, "softplus", [x])
 
     def _on_square(self, node: fx.Node) -> Node:
         (x,) = _bind(node, "input")

@@ -64,10 +64,20 @@ TEXTS: dict[str, str] = {
     "tanh": "tanh({0})",
     "sigmoid": "sigmoid({0})",
     "exp": "tl.exp({0})",
+    "log": "tl.log({0})",
+    "sqrt": "tl.sqrt_rn({0})",
+    "softplus": "softplus({0})",
+    "log_sigmoid": "log_sigmoid({0})",
+    "maximum": "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})",
+    "minimum": "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})",
+    "round": "rounded({0})",
+    "detach": "{0}",
     "relu_reverse": "tl.where({1} <= 0, 0.0, {0})",
     "leaky_relu_reverse": "tl.where({1} > 0, {0}, {0} * {number})",
     "tanh_reverse": "{0} * (1 - {1} * {1})",
     "sigmoid_reverse": "{0} * (1 - {1}) * {1}",
+    "maximum_reverse": "tl.where({1} < {2}, 0.0, tl.where({1} == {2}, {0} * 0.5, {0}))",
+    "softplus_reverse": "tl.where({1} > 20, {0}, {0} * sigmoid({1}))",
 }
 """The operations of `stablebench.engines.operations` in Triton: the arguments as {0}, {1}, the number as {number}."""
 
@@ -92,6 +102,29 @@ def tanh(x):
     p = ((p * s - 5.37397155531e-2) * s + 1.33314422036e-1) * s - 3.33332819422e-1
     large = 1 - 2 / (tl.exp(2 * a) + 1)
     return tl.where(a < 0.625, p * s * x + x, tl.where(x < 0, -large, large))
+
+
+@triton.jit
+def log_one_plus(x):
+    u = 1 + x
+    return tl.log(u) + (x - (u - 1)) / u
+
+
+@triton.jit
+def softplus(x):
+    return tl.where(x > 20, x, tl.where(x <= 0, 0.0, x) + log_one_plus(tl.exp(-tl.abs(x))))
+
+
+@triton.jit
+def log_sigmoid(x):
+    return tl.where(x < 0, x, 0.0) - log_one_plus(tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def rounded(x):
+    a = tl.abs(x)
+    whole = (a + 8388608.0) - 8388608.0
+    return tl.where(a < 8388608.0, tl.where(x < 0, -whole, whole), x)
 '''
 
 

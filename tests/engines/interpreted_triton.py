@@ -14,6 +14,7 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from triton_agreement import (
     IN,
     Divided,
+    Elementary,
     Forgetful,
     Odd,
     Outputs,
@@ -71,7 +72,7 @@ def test_every_way_to_hold_a_state_agrees(name: str, sizes: str, carried: int, m
 
 
 @pytest.mark.parametrize(("sizes", "carried"), [(None, 512), ("wide", 0), ("in registers", 512)])
-@pytest.mark.parametrize("kind", [Shifted, Stages, Forgetful, Pointwise, Swapped, Divided])
+@pytest.mark.parametrize("kind", [Shifted, Stages, Forgetful, Pointwise, Swapped, Divided, Elementary])
 def test_odd_steps_agree(kind: type[Odd], sizes: str | None, carried: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if sizes is not None:
         monkeypatch.setitem(triton_source._SIZES, "float32", _SMALL[sizes])

@@ -145,6 +145,17 @@ class Swapped(Odd):
         return y, h
 
 
+class Elementary(Odd):
+    """Operations that the other steps leave out."""
+
+    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+        h, y = state
+        gate = torch.sigmoid(h) + (torch.round(2 * h) - h).detach()
+        low = torch.minimum(y, torch.nn.functional.logsigmoid(drive @ self.input))
+        high = torch.maximum(torch.maximum(h, y), torch.sqrt(self.vector + h * h))
+        return torch.nn.functional.softplus(gate + low), torch.log(1 + y * y) + torch.tanh(high)
+
+
 class Divided(Odd):
     """Divisions that give NaN behind the end of the units (by the vector) and of the rows (by the state)."""
 
