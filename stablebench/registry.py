@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stablebench.errors import UserError, unknown_name
 from stablebench.resources import recipes_dir, suites_dir, tasks_dir
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
 
-_FAMILIES = ("recurrent",)
+Family = Literal["recurrent", "deep"]
+"""What a model's chain runs over: time steps or layers."""
+_FAMILIES: tuple[Family, ...] = ("recurrent", "deep")
 _BUILT = ("in_features", "hidden", "horizon", "layer")
 """Constructor arguments that the builder fills in."""
 
@@ -112,9 +114,14 @@ def _model_files() -> dict[str, Path]:
     return {p.stem: p for p in sorted(files)}
 
 
-def model_names() -> list[str]:
-    """Return the names of all registered models."""
-    return sorted(_model_files())
+def model_names(family: Family | None = None) -> list[str]:
+    """Return the names of all registered models, or of those of one family."""
+    return sorted(name for name in _model_files() if family in (None, model_family(name)))
+
+
+def model_family(name: str) -> Family:
+    """Return what the chain of a registered model runs over."""
+    return next(family for family in _FAMILIES if _model_files()[name].parent.name == family)
 
 
 def model_docstring(name: str) -> str:

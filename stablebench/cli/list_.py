@@ -45,14 +45,12 @@ def list_(
 
 def models() -> list[dict[str, Any]]:
     """Return every registered model's name, family and summary, without importing it."""
-    import stablebench
     from stablebench import registry
 
-    root = Path(stablebench.__file__).resolve().parent / "models"
     return [
         {
             "name": name,
-            "family": next(root.glob(f"*/{name}.py")).parent.name,
+            "family": registry.model_family(name),
             "summary": _sentence(registry.model_docstring(name)),
         }
         for name in registry.model_names()

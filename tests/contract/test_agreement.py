@@ -12,7 +12,7 @@ from stablebench.engines.fused import BackendName, Plan
 from stablebench.models.base import RecurrentModel
 
 IN = 3
-MODELS = registry.model_names()
+MODELS = registry.model_names(family="recurrent")
 SIZES = [(1, 6, 7), (4, 13, 1), (5, 33, 50)]
 """Batch, hidden, steps: rows and units that fill no vector, a single sequence, a single step."""
 Outputs = Literal["every", "last"]

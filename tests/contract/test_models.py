@@ -17,7 +17,7 @@ from stablebench.schema.expression import evaluate
 
 IN, HIDDEN, BATCH, TIME = 3, 6, 4, 7
 HEADINGS = ("Equation", "Shapes:", "Parameters: `", "Cost per step: `", "Init:", "Stability claim", "Reference:")
-MODELS = registry.model_names()
+MODELS = registry.model_names(family="recurrent")
 
 
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, in_features: int = IN) -> RecurrentModel:

@@ -6,7 +6,7 @@ from stablebench import registry
 from stablebench.errors import StablebenchError
 from stablebench.probes.chain import Chain, frozen
 
-MODELS = registry.model_names()
+MODELS = registry.model_names(family="recurrent")
 
 
 @pytest.mark.parametrize("layers", [1, 3])
