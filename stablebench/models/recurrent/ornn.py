@@ -1,0 +1,120 @@
+r"""oRNN: the recurrent matrix is a product of Householder reflections.
+
+Equation (M_1 and M_k of the paper, k = n - m + 1 for n = hidden and m = `reflections`):
+
+    h_t = phi(W h_{t-1} + V x_t + b),    phi(z) = max(z, z / 10)
+    W = H_n(u_n) H_{n-1}(u_{n-1}) ... H_k(u_k)
+
+    H_k(u) = I - 2 u u^T / |u|^2 on the last k coordinates, the identity on the others, for u in R^k, k >= 2
+    H_1(u) = diag(1, ..., 1, u), u = +1 or -1
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), u_k (k), V (hidden, in), b (hidden). `u` holds the
+    entries of u_n, u_{n-1}, ... as the lower triangle of a matrix of their columns, row by row.
+Parameters: `hidden * (hidden + 1) / 2 - 1 + hidden * (inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: a triangular system.
+Init: u_k in a uniformly random direction and of length 1, u_1 a random sign, V Glorot uniform, b = 0, as the authors'
+    code.
+Stability claim: W^T W = I whatever the optimiser does, so that the singular values of dh_T/dh_t are in [0.1^(T-t), 1].
+    With m = n every orthogonal W of one sign of the determinant can be had (theorem 1), and a smaller m gives matrices
+    with W - I of rank m at most. Asserted in tests/models/test_ornn.py.
+Reference: Mhammedi, Hellicar, Rahman, Bailey. Efficient Orthogonal Parametrisation of Recurrent Neural Networks Using
+    Householder Reflections. ICML 2017. https://arxiv.org/abs/1612.00188
+Differs from the paper: W is built as one matrix, W = I - U S^-1 U^T with S upper triangular; the paper applies the
+    reflections to the state at each step. u_1 is drawn and fixed: in the authors' code it is trained as a real number,
+    and W is not orthogonal once it has left +-1. h_0 = 0; their code learns it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped, own_generator
+from stablebench.models.claims import (
+    Claim,
+    largest_singular_value_at_most,
+    smallest_singular_value_at_least,
+    stays_orthogonal,
+)
+from stablebench.models.orthogonal import filled
+from stablebench.models.unitary import glorot_bound, householder_product
+from stablebench.registry import register_model
+from stablebench.schema.strict import Count
+
+_SLOPE = 0.1
+"""phi' below 0."""
+
+
+@register_model
+class ORNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        reflections: m, at most hidden; by default hidden.
+    """
+
+    places: Tensor
+    last_sign: Tensor
+
+    def __init__(self, in_features: int, hidden: int, *, reflections: Count | None = None) -> None:
+        super().__init__(in_features, hidden)
+        reflections = hidden if reflections is None else reflections
+        if reflections > hidden:
+            raise UserError(
+                f"`reflections` must be <= {hidden}, the hidden width (H_1 ... H_n are all there are), got {reflections}."
+            )
+        self.trained = min(reflections, hidden - 1)
+        """Reflections of two coordinates and more."""
+        rows, columns = torch.tril_indices(hidden, self.trained)
+        start = torch.tril(torch.randn(hidden, self.trained))
+        start /= torch.linalg.vector_norm(start, dim=0)
+        self.u = nn.Parameter(start[rows, columns])
+        bound = glorot_bound(in_features, hidden)
+        self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(hidden))
+        sign = torch.ones(hidden)
+        if reflections == hidden:
+            sign[-1] -= 2 * torch.randint(2, (), generator=own_generator("u_1"))
+        self.register_buffer("last_sign", sign)
+        self.register_buffer("places", rows * hidden + columns, persistent=False)
+
+    def W(self) -> Tensor:
+        """Return the recurrent matrix, (hidden, hidden)."""
+        columns = filled(self.hidden, self.places, self.u)[:, : self.trained]
+        return householder_product(columns) * self.last_sign
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t + b, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def transition(self) -> Tensor:
+        """Return W, transposed for states in rows."""
+        return self.W().T
+
+    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+        """Return h_t."""
+        (h,) = state
+        return (nn.functional.leaky_relu(drive + h @ transition, _SLOPE),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is orthogonal, and the bounds that it puts on the Jacobian."""
+        return [
+            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
+            Claim(
+                "log10 of the largest singular value of dh_T/dh_1 <= 0",
+                "none",
+                lambda e: largest_singular_value_at_most(e, 0.0),
+            ),
+            Claim(
+                "log10 of the smallest singular value of dh_T/dh_1 >= -(T - 1), a tenth for each step",
+                "none",
+                lambda e: smallest_singular_value_at_least(e, e.steps * math.log(_SLOPE)),
+            ),
+        ]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main` and `orthogonal`, the reflection vectors."""
+        return grouped(self, ParameterGroup("orthogonal", [self.u]))
