@@ -1,0 +1,97 @@
+r"""scoRNN: the recurrent matrix is a scaled Cayley transform of a skew-symmetric one, so it stays orthogonal.
+
+Equation:
+
+    h_t = modrelu(W h_{t-1} + V x_t, b)        modrelu(z, b) = sign(z) relu(|z| + b)
+    W = (I + A)^-1 (I - A) D,  A = -A^T,  D diagonal with `negative_ones` entries -1, the others 1
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W, A, D (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: a linear system with hidden right
+    sides.
+Init: A block-diagonal with 2 x 2 blocks [[0, s], [-s, 0]], s = sqrt((1 - cos t) / (1 + cos t)) = tan(t/2) with
+    t ~ U(0, pi/2), so that the transform starts as rotations by the angles t; a last coordinate of odd sizes has no
+    block. V Glorot uniform, b = 0.
+Stability claim: W^T W = I whatever the optimiser does to A, det W = (-1)^`negative_ones`. Without D no W has the
+    eigenvalue -1; with the right D every orthogonal W can be had (theorem 3.1). Asserted in tests/models/test_scornn.py.
+    The Jacobian diag(modrelu') W has norm <= 1.
+Reference: Helfrich, Willmott, Ye. Orthogonal Recurrent Neural Networks with Scaled Cayley Transform. ICML 2018.
+    https://arxiv.org/abs/1707.09520
+Differs from the paper: the parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal, whose gradients
+    are the entries of the paper's (asserted). `negative_ones` is tuned there, half of the units for copying; which
+    units have them is not said: here the first. V's and b's starts are not stated alike in paper and code: Glorot and 0
+    are ours. h_0 = 0.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError
+from stablebench.models.activations import modrelu
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.orthogonal import SkewExponential, block_angles
+from stablebench.models.unitary import cayley, glorot_bound
+from stablebench.registry import register_model
+from stablebench.schema.strict import NonNegativeInt
+
+
+@register_model
+class ScoRNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        negative_ones: Entries -1 of D, at most hidden; by default half of them, rounded down.
+    """
+
+    D: Tensor
+
+    def __init__(self, in_features: int, hidden: int, *, negative_ones: NonNegativeInt | None = None) -> None:
+        super().__init__(in_features, hidden)
+        negative_ones = hidden // 2 if negative_ones is None else negative_ones
+        if negative_ones > hidden:
+            raise UserError(
+                f"`negative_ones` must be <= {hidden}, the hidden width (D has as many entries), got {negative_ones}."
+            )
+        self.A = SkewExponential(hidden, block_angles("cayley", hidden // 2))  # keeps A; its exponential is not used
+        bound = glorot_bound(in_features, hidden)
+        self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(hidden))
+        signs = torch.ones(hidden)
+        signs[:negative_ones] = -1
+        self.register_buffer("D", signs, persistent=False)
+
+    def W(self) -> Tensor:
+        """Return the recurrent matrix, (hidden, hidden)."""
+        return cayley(self.A.skew()) * self.D
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W, transposed for states in rows, and b."""
+        return self.W().T, self.b
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, b = transition
+        return (modrelu(drive + h @ W, b),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
+        return [
+            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
+            Claim(
+                "log10 of the largest singular value of dh_T/dh_1 <= 0",
+                "none: modrelu' is 0 or 1",
+                lambda e: largest_singular_value_at_most(e, 0.0),
+            ),
+        ]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main` and `orthogonal`, the entries of A."""
+        return grouped(self, ParameterGroup("orthogonal", [self.A.upper]))
