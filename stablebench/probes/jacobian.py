@@ -1,14 +1,18 @@
-r"""The largest and smallest singular value of the input-output Jacobian ds_T/ds_1, over any number of steps.
+r"""All singular values of the input-output Jacobian ds_T/ds_1, over any number of steps.
 
 With J_t = ds_t/ds_{t-1} the transposed product is pulled back through the chain and orthogonalised on the way,
 
-    J_2^T J_3^T ... J_T^T = Q R_m ... R_2 R_1,
+    J_2^T J_3^T ... J_T^T Q_0 = Q R_m ... R_2 R_1,
 
-so its singular values are those of R = R_m ... R_1. R is kept as diag(2^r) S diag(2^c) with integers r and c and
-entries of S near 1 or below: rows of R grow and shrink by their own rates, thousands of decades apart. sigma_max is the
-norm of R, sigma_min one over the norm of R^-1 = diag(2^-c) S^-1 diag(2^-r), each taken after its largest power of two
-has been taken out. Every factor is orthogonalised when the product since the last time is about to lose digits: a
-column of R_i whose diagonal entry is small against its norm has lost as many.
+so its singular values are those of R = R_m ... R_1, not the diagonal of R: that has the growth rates right, but not the
+singular values of a product that is not normal. R is kept as diag(2^r) S with integers r and rows of S near 1: its rows
+grow and shrink by their own rates, thousands of decades apart. Q_0 is a random orthogonal matrix, behind which the rows
+of R come in the order of their growth, whatever the order of the states; S then stays well conditioned.
+
+The singular values come from one-sided Jacobi rotations of the rows of R, each of which keeps its own power of two:
+they are right to rounding, relative to themselves and not to the largest. Every factor is orthogonalised when the
+product since the last time is about to lose digits: a column of R_i whose diagonal entry is small against its norm has
+lost as many.
 """
 
 import math
@@ -16,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stablebench.errors import StablebenchError
 from stablebench.probes.chain import Chain
@@ -31,25 +35,39 @@ _LONGEST = 32
 """Steps between two orthogonalisations."""
 _RANGE = 1e150
 """Size of entries, up and down, that a product of several steps may reach."""
-_REBALANCE = -200
-"""Exponent of S's smallest diagonal entry at which columns are scaled anew, far from underflow at -1022."""
+_ALTERNATIONS = 20
+"""QR decompositions before the Jacobi rotations."""
+_SWEEPS = 40
+"""Of Jacobi rotations, at most; about ten are needed."""
 
 
 @dataclass(frozen=True)
 class SingularValues:
-    """The extreme singular values of ds_T/ds_1 for each sample.
+    """The singular values of ds_T/ds_1 for each sample.
 
     Args:
         steps: One-step Jacobians multiplied: T - 1.
-        size: Width of the state.
-        log_largest: Natural logarithm of the largest one, (samples); -inf for a Jacobian of 0.
-        log_smallest: Of the smallest one; -inf where a one-step Jacobian is singular in float64.
+        logs: Natural logarithms, (samples, size), the largest first; -inf for those that are 0, that is where a
+            one-step Jacobian is singular in float64.
     """
 
     steps: int
-    size: int
-    log_largest: Tensor
-    log_smallest: Tensor
+    logs: Tensor
+
+    @property
+    def size(self) -> int:
+        """Width of the state."""
+        return self.logs.shape[1]
+
+    @property
+    def log_largest(self) -> Tensor:
+        """Natural logarithm of the largest one, (samples)."""
+        return self.logs[:, 0]
+
+    @property
+    def log_smallest(self) -> Tensor:
+        """Natural logarithm of the smallest one, (samples)."""
+        return self.logs[:, -1]
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data; a value beyond float64 has its logarithm only, a value of 0 no logarithm."""
@@ -68,7 +86,7 @@ def _both(logs: Tensor) -> dict[str, list[float | None]]:
 
 
 def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
-    """Return the extreme singular values of ds_T/ds_1.
+    """Return the singular values of ds_T/ds_1.
 
     Args:
         chain: The chain.
@@ -78,9 +96,9 @@ def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
         StablebenchError: A one-step Jacobian is not finite.
     """
     n = chain.size
-    product = _ScaledProduct(chain.batch, n)
+    product = GradedProduct(chain.batch, n)
     singular = torch.zeros(chain.batch, dtype=torch.bool)
-    Q = torch.eye(n, dtype=states.dtype).expand(chain.batch, n, n)
+    Q = _generic_basis(n).expand(chain.batch, n, n)
     t, length = chain.steps, 1
     while t > 1:
         length = min(length, t - 1)
@@ -94,19 +112,26 @@ def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
         if not block.isfinite().all():
             raise StablebenchError(f"The derivative of step {t} is not finite.")
         new_Q, R = torch.linalg.qr(block)
-        kept = _least_diagonal(R)
+        kept = _kept_digits(R)
         worst = kept[~singular].min().item() if not singular.all() else 1.0
         if length > 1 and worst < _DIGITS_LOST:
             length //= 2
             continue
         if length == 1:
-            singular |= kept <= n * _EPS
-        product.multiply(R, singular)
+            dead = kept <= n * _EPS
+            singular |= dead.any(1)
+            R = torch.where(dead[:, :, None], 0.0, R)
+        product.multiply(R)
         Q, t = new_Q, t - length
         if worst > _WELL_CONDITIONED:
             length = min(2 * length, _LONGEST)
-    low = torch.where(singular, -torch.inf, product.log_smallest(~singular))
-    return SingularValues(chain.steps - 1, n, product.log_largest(), low)
+    return SingularValues(chain.steps - 1, product.log_singular_values())
+
+
+def _generic_basis(n: int) -> Tensor:
+    """Return an orthogonal matrix (n, n), always the same, that no model's states are aligned with."""
+    rng = torch.Generator().manual_seed(n)
+    return torch.linalg.qr(torch.randn(n, n, generator=rng, dtype=torch.float64)).Q
 
 
 def _in_range(block: Tensor, singular: Tensor) -> bool:
@@ -117,67 +142,102 @@ def _in_range(block: Tensor, singular: Tensor) -> bool:
     return bool((largest < _RANGE).all() and (dying > 1 / _RANGE).all() and (largest[singular] > 1 / _RANGE).all())
 
 
-def _least_diagonal(R: Tensor) -> Tensor:
-    """Return the smallest ratio of a diagonal entry to its column's norm, (batch); 0 for a column of zeros."""
+def _kept_digits(R: Tensor) -> Tensor:
+    """Return the ratios of the diagonal entries to their columns' norms, (batch, n); 0 for a column of zeros."""
     norms = torch.linalg.vector_norm(R, dim=1)
     diagonal = R.diagonal(dim1=1, dim2=2).abs()
-    return torch.where(norms > 0, diagonal / norms, 0.0).amin(1)
+    return torch.where(norms > 0, diagonal / norms, 0.0)
 
 
-class _ScaledProduct:
-    """An upper triangular R = diag(2^r) S diag(2^c), (batch, n, n), with r not increasing along the rows."""
+class GradedProduct:
+    """An upper triangular R = diag(2^r) S, (batch, n, n), with r not increasing along the rows.
+
+    Args:
+        batch: How many there are.
+        n: Their size; each begins as the identity.
+    """
 
     def __init__(self, batch: int, n: int) -> None:
         self.S = torch.eye(n, dtype=torch.float64).repeat(batch, 1, 1)
         self.r = torch.zeros(batch, n, dtype=torch.long)
-        self.c = torch.zeros(batch, n, dtype=torch.long)
 
-    def multiply(self, factor: Tensor, singular: Tensor) -> None:
-        """Replace R by factor R; `factor` is upper triangular, `singular` says whose R has no inverse."""
+    def multiply(self, factor: Tensor) -> None:
+        """Replace R by factor R; `factor` is upper triangular."""
         # r_k <= r_i for k > i, so that scaling row k to row i's scale never enlarges
         S = (factor * power_of_two(self.r[:, None, :] - self.r[:, :, None]).triu()) @ self.S
         r = self.r + exponent(S.abs().amax(2))
         r = r.flip(1).cummax(1).values.flip(1)
         self.S = S * power_of_two(self.r - r)[:, :, None]
         self.r = r
-        small = exponent(self.S.diagonal(dim1=1, dim2=2)).amin(1) < _REBALANCE
-        for i in torch.nonzero(small & ~singular).flatten().tolist():
-            self._rebalance(i)
 
-    def _rebalance(self, i: int) -> None:
-        """Choose r and c of one sample so that S has a diagonal near 1 and nothing above it larger.
-
-        That takes r_j >= log2|R_jk| - log2|R_kk| + r_k for all k > j: the recursion below, from the last row up.
-        """
-        S, r, c = self.S[i], self.r[i], self.c[i]
-        logs = exponent(S) + r[:, None] + c
-        diagonal = logs.diagonal().clone()
-        excess = torch.where(S != 0, logs - diagonal, torch.iinfo(torch.long).min // 2).triu(1)
-        new_r = torch.zeros_like(r)
-        for j in range(len(r) - 2, -1, -1):
-            new_r[j] = torch.maximum((excess[j, j + 1 :] + new_r[j + 1 :]).max(), new_r[j + 1])
-        new_c = diagonal - new_r
-        self.S[i] = S * power_of_two(r[:, None] + c - new_r[:, None] - new_c)
-        self.r[i], self.c[i] = new_r, new_c
-
-    def log_largest(self) -> Tensor:
-        """Return ln of the norm of R, (batch)."""
-        return _log_norm(self.S, self.r, self.c)
-
-    def log_smallest(self, regular: Tensor) -> Tensor:
-        """Return -ln of the norm of R^-1, (batch), where `regular`; NaN elsewhere."""
-        found = torch.full((len(self.S),), torch.nan, dtype=torch.float64)
-        if regular.any():
-            S = self.S[regular]
-            eye = torch.eye(S.shape[1], dtype=S.dtype)
-            inverse = torch.linalg.solve_triangular(S, eye.expand_as(S), upper=True)
-            found[regular] = -_log_norm(inverse, -self.c[regular], -self.r[regular])
-        return found
+    def log_singular_values(self) -> Tensor:
+        """Return their natural logarithms, (batch, n), the largest first; -inf for 0."""
+        return _log_singular_values(self.S, self.r)
 
 
-def _log_norm(S: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """Return ln of the spectral norm of diag(2^r) S diag(2^c), (batch); -inf for zero."""
-    scale = r[:, :, None] + c[:, None, :]
-    top = torch.where(S != 0, exponent(S) + scale, torch.iinfo(torch.long).min // 2).flatten(1).amax(1)
-    entries = torch.where(S != 0, S * power_of_two(scale - top[:, None, None]), 0.0)
-    return torch.linalg.matrix_norm(entries, 2).log() + top * math.log(2)
+def _log_singular_values(S: Tensor, r: Tensor) -> Tensor:
+    """Return the logarithms of the singular values of diag(2^r) S, an upper triangle with r not increasing.
+
+    First R -> (Q^T R^T) a few times, which makes far apart values stand apart, as in the LR method; then one-sided
+    Jacobi rotations of the rows until all are orthogonal. Row i is v_i exp(e_i) with |v_i| = 1; the smaller row of a
+    pair is written in its own scale, so it loses no digit however far below the other it lies (Demmel, Veselic.
+    Jacobi's method is more accurate than QR. SIAM J. Matrix Anal. Appl. 13, 1992).
+    """
+    weights = power_of_two(r[:, :, None] - r[:, None, :]).tril()
+    M = S.mT  # R^T = M diag(2^r)
+    for _ in range(_ALTERNATIONS):
+        M = weights * torch.linalg.qr(M).R.mT
+    norms = torch.linalg.vector_norm(M, dim=1)
+    e = torch.where(norms > 0, norms.log() + r * math.log(2), -torch.inf)
+    v = (M * torch.where(norms > 0, 1 / norms, 0.0)[:, None, :]).mT
+    if v.shape[1] % 2:  # a row of zeros makes the number even
+        v, e = nn.functional.pad(v, (0, 0, 0, 1)), nn.functional.pad(e, (0, 1), value=-torch.inf)
+    half, n = v.shape[1] // 2, S.shape[1]
+    for _ in range(_SWEEPS):
+        order = e.argsort(dim=1, descending=True)
+        e, v = e.gather(1, order), v.gather(1, order[:, :, None].expand_as(v))
+        halves = [(v[:, :half], e[:, :half]), (v[:, half:].flip(1), e[:, half:].flip(1))]
+        largest = 0.0
+        for _ in range(2 * half - 1):
+            cosine = (halves[0][0] * halves[1][0]).sum(2)
+            size = cosine.abs().max().item()
+            if size > n * _EPS:
+                halves = _rotated(*halves[0], *halves[1], cosine)
+            largest = max(largest, size)
+            halves = _moved_on(*halves)
+        v, e = (torch.cat([first, second.flip(1)], dim=1) for first, second in zip(*halves, strict=True))
+        if largest <= n * _EPS:
+            return e.sort(dim=1, descending=True).values[:, :n]
+    raise StablebenchError(f"The singular values of a Jacobian of {n} states did not converge.")
+
+
+def _rotated(a: Tensor, e_a: Tensor, b: Tensor, e_b: Tensor, cosine: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return rows exp(e) v, (batch, rows, n), rotated so that each of the first is orthogonal to its partner."""
+    swap = e_b > e_a
+    large, small = torch.where(swap[:, :, None], b, a), torch.where(swap[:, :, None], a, b)
+    e_large, e_small = torch.where(swap, e_b, e_a), torch.where(swap, e_a, e_b)
+    zero = e_small.isneginf()
+    d = torch.where(zero, 0.0, e_small - torch.where(zero, 0.0, e_large)).exp()
+    # the angle's tangent is tau d; the small row, in its own scale, takes up tau of the large one
+    g = torch.where(zero | (cosine == 0), torch.inf, (d * d - 1) / (2 * cosine))
+    tau = torch.where(g >= 0, 1.0, -1.0) / (g.abs() + (d * d + g * g).sqrt())
+    scale = (1 + (tau * d).square()).rsqrt()[:, :, None]
+    new_large = scale * (large - (tau * d * d)[:, :, None] * small)
+    new_small = scale * (small + tau[:, :, None] * large)
+    found = []
+    for new, e in ((new_large, e_large), (new_small, e_small)):
+        norm = torch.linalg.vector_norm(new, dim=2)
+        found.append((torch.where(norm > 0, 1 / norm, 0.0)[:, :, None] * new, e + norm.log()))
+    (large, e_large), (small, e_small) = found
+    first = torch.where(swap[:, :, None], small, large), torch.where(swap, e_small, e_large)
+    second = torch.where(swap[:, :, None], large, small), torch.where(swap, e_large, e_small)
+    return [first, second]
+
+
+def _moved_on(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return the rows in the next pairing of the circle method: the first row stays, the others move on by one."""
+    upper, lower = [], []
+    for a, b in zip(first, second, strict=True):
+        upper.append(torch.cat([a[:, :1], b[:, :1], a[:, 1:-1]], dim=1) if a.shape[1] > 1 else a)
+        lower.append(torch.cat([b[:, 1:], a[:, -1:]], dim=1) if a.shape[1] > 1 else b)
+    return [(upper[0], upper[1]), (lower[0], lower[1])]

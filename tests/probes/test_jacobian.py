@@ -1,6 +1,7 @@
 import json
 import math
 
+import mpmath
 import numpy
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from stablebench.models.network import Network
 from stablebench.probes.chain import Chain, frozen
-from stablebench.probes.jacobian import SingularValues, _ScaledProduct, jacobian_singular_values
+from stablebench.probes.jacobian import GradedProduct, SingularValues, jacobian_singular_values
 
 
 def extremes(network: Network, inputs: Tensor) -> SingularValues:
@@ -129,11 +130,30 @@ def test_one_step_has_the_identity() -> None:
     assert power(torch.randn(3, 3), 0) == (0.0, 0.0)
 
 
-def test_a_row_that_has_shrunk_by_3000_decades_meets_one_that_has_not() -> None:
-    product, regular = _ScaledProduct(1, 2), torch.tensor([False])
+def test_rows_that_have_shrunk_by_3000_decades_beside_one_that_has_not() -> None:
+    product = GradedProduct(1, 2)
     for _ in range(1000):
-        product.multiply(torch.diag(torch.tensor([1e-3, 1.0]))[None], regular)
-    product.multiply(torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]), regular)
-    # [[1e-3000, 1], [0, 1]]
-    assert product.log_largest().item() == pytest.approx(math.log(2) / 2, rel=1e-12)
-    assert product.log_smallest(~regular).item() == pytest.approx(-3000 * math.log(10) - math.log(2) / 2, rel=1e-12)
+        product.multiply(torch.diag(torch.tensor([1.0, 1e-3]))[None])
+    product.multiply(torch.tensor([[[1.0, 1.0], [0.0, 1.0]]]))
+    # [[1, 1e-3000], [0, 1e-3000]]
+    assert product.log_singular_values()[0].tolist() == pytest.approx([0, -3000 * math.log(10)], rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_all_values_of_a_power_against_arithmetic_of_a_thousand_digits(count: int) -> None:
+    W = torch.randn(5, 5)
+    found = extremes(linear_network(W), still_batch(2, count + 1).inputs).logs
+    with mpmath.workdps(1000):
+        product = mpmath.matrix(W.tolist()) ** count
+        values = mpmath.svd_r(product, compute_uv=False)
+        expected = sorted((float(mpmath.log(v)) for v in values), reverse=True)
+    assert found.tolist() == [pytest.approx(expected, rel=1e-12, abs=1e-9)] * 2
+
+
+def test_all_values_of_near_and_far_apart_ones_are_found() -> None:
+    Q, P = torch.linalg.qr(torch.randn(40, 40)).Q, torch.linalg.qr(torch.randn(40, 40)).Q
+    logs = torch.linspace(0, -30, 40)  # from 1 to 1e-13
+    found = extremes(linear_network(Q @ torch.diag(logs.exp()) @ P), still_batch(1, 2).inputs).logs[0]
+    torch.testing.assert_close(found[:20], logs[:20], rtol=0, atol=1e-10)
+    # the matrix itself, rounded, has its small singular values no better than eps of the largest
+    torch.testing.assert_close(found, logs, rtol=0, atol=5e-2)
