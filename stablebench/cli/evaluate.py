@@ -14,7 +14,9 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the real data sets.", envvar="STABLEBENCH_DATA")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    engine: Annotated[Literal["auto", "reference", "fused"], typer.Option(help="How the chain is run.")] = "auto",
+    engine: Annotated[
+        Literal["auto", "reference", "scan", "fused"], typer.Option(help="How the chain is run.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record and the evaluation as JSON.")] = False,
 ) -> None:

@@ -72,7 +72,8 @@ class RunOptions:
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None
     threads: Annotated[_Count, typer.Option(metavar="N", help="CPU threads.")] = None
     engine: Annotated[
-        Literal["auto", "reference", "fused"] | None, typer.Option(help="How the chain is run over time.")
+        Literal["auto", "reference", "scan", "fused"] | None,
+        typer.Option(help="How the chain is run over time; scan is for linear recurrences."),
     ] = None
     recompute_every: Annotated[
         _Count,

@@ -27,8 +27,9 @@ _LEGEND = (
     "ms: median of forward and backward, "
     + _LOSS
     + ". Contenders run in turn; a ratio is the median over repetitions, [quartiles].",
-    "reference, fused: the engines. literal: a loop that computes drive and step at every step. nn.LSTM, nn.RNN: "
-    "torch's own of the same hidden size. floor: the model's matrix products alone, one library call each. "
+    "reference, fused, and scan for linear recurrences: the engines. literal: a loop that computes drive and step at "
+    "every step. nn.LSTM, nn.RNN: torch's own of the same hidden size. floor: the model's matrix products alone, one "
+    "library call each. "
     "transition: building the recurrent matrices, forward and backward, once a pass, in percent of fused. "
     "MB: peak memory of a pass on top of parameters and inputs.",
 )
@@ -265,15 +266,17 @@ def _size_document(size: "Size", rows: "list[Comparison]") -> dict[str, Any]:
 def _comparison_table(
     size: "Size", rows: "list[Comparison]", memory: bool, conditions: str, legend: tuple[str, ...]
 ) -> Table:
-    timed = (*_IMPLEMENTATIONS, "floor")
+    scanned = ("scan",) if any("scan" in row.seconds for row in rows) else ()
+    implementations = (*_IMPLEMENTATIONS, *scanned)
+    timed = (*implementations, "floor")
     columns: dict[str, Callable[[Comparison], Any]] = {"model": lambda row: _label(row.work.model)}
     for name in timed:
         columns[f"{name} ms"] = lambda row, name=name: _thousandths(row.median(name))
-    for name in _SHOWN_RATIOS:
+    for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in scanned)):
         columns[name] = lambda row, name=name: _spread(row.ratio(name))
     columns["transition %"] = lambda row: _percent(row.ratio("transition / fused"))
     if memory:
-        for name in _IMPLEMENTATIONS:
+        for name in implementations:
             columns[f"{name} MB"] = lambda row, name=name: _millions(row.peak_bytes.get(name))
     values = [[column(row) for column in columns.values()] for row in rows]
     missing: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.strict import Count, NonNegativeInt, Strict
 
-Engine = Literal["auto", "reference", "fused"]
+Engine = Literal["auto", "reference", "scan", "fused"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import fused
+from stablebench.engines import fused, scan
 from stablebench.engines.nodes import Unsupported
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
@@ -53,7 +53,7 @@ def sequence_contender(name: str, work: Sequences) -> Contender | Unsupported:
     """Return a contender, or why it cannot take part.
 
     Args:
-        name: One of `SEQUENCE_CONTENDERS`.
+        name: One of `contender_names`.
         work: What to run.
     """
     return _MAKERS[name](work)
@@ -91,6 +91,13 @@ def _fused(work: Sequences) -> Contender | Unsupported:
     return _passes(
         "fused", work.model, lambda: work.model.emit(fused.run(work.model, work.x)[0], work.x), work.d_outputs
     )
+
+
+def _scan(work: Sequences) -> Contender | Unsupported:
+    reason = scan.why_not(work.model)
+    if reason is not None:
+        return Unsupported(reason)
+    return _passes("scan", work.model, lambda: work.model.emit(scan.run(work.model, work.x)[0], work.x), work.d_outputs)
 
 
 def _reference(work: Sequences) -> Contender:
@@ -146,6 +153,12 @@ _MAKERS: dict[str, Callable[[Sequences], Contender | Unsupported]] = {
     "nn.LSTM": _torch("nn.LSTM", nn.LSTM),
     "nn.RNN": _torch("nn.RNN", nn.RNN),
     "floor": _floor,
+    "scan": _scan,
 }
-SEQUENCE_CONTENDERS = tuple(_MAKERS)
+SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name != "scan")
 """`fused` and `reference`: the engines. `literal`: a loop over drive and step. nn.*: torch's own, same hidden size."""
+
+
+def contender_names(model: RecurrentModel) -> tuple[str, ...]:
+    """Return `SEQUENCE_CONTENDERS`, and the engine `scan` where the model's recurrence is linear."""
+    return SEQUENCE_CONTENDERS if scan.why_not(model) else (*SEQUENCE_CONTENDERS, "scan")

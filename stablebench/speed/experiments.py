@@ -10,8 +10,8 @@ import torch
 from stablebench.engines import fused
 from stablebench.engines.nodes import Unsupported
 from stablebench.speed.contenders import (
-    SEQUENCE_CONTENDERS,
     Contender,
+    contender_names,
     floor_products,
     sequence_contender,
     transition_contender,
@@ -28,6 +28,7 @@ RATIOS = {
     "nn.LSTM / fused": ("nn.LSTM", "fused"),
     "nn.RNN / fused": ("nn.RNN", "fused"),
     "fused / floor": ("fused", "floor"),
+    "scan / fused": ("scan", "fused"),
     "transition / fused": ("transition", "fused"),
 }
 """What is divided by what, repetition by repetition."""
@@ -82,7 +83,7 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         """Return it as plain values."""
         contenders: dict[str, Any] = {}
-        for name in (*SEQUENCE_CONTENDERS, "transition"):
+        for name in (*self.absent, *self.seconds):
             if name in self.absent:
                 contenders[name] = {"seconds": None, "reason": self.absent[name]}
             else:
@@ -108,7 +109,7 @@ def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: boo
         memory: Whether to measure peak memory, too.
     """
     built = work.build()
-    made = {name: sequence_contender(name, built) for name in SEQUENCE_CONTENDERS}
+    made = {name: sequence_contender(name, built) for name in contender_names(built.model)}
     absent = {name: found.reason for name, found in made.items() if isinstance(found, Unsupported)}
     present = [found for found in made.values() if not isinstance(found, Unsupported)]
     timed = [*present, transition_contender(built.model)]

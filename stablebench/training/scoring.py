@@ -86,7 +86,7 @@ def score(
         split: `test` or `validation`.
         data_dir: Folder of the real data sets.
         device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `reference` or `fused`.
+        engine: `auto`, `reference`, `scan` or `fused`.
         file: One checkpoint; by default the weights that were tested.
 
     Raises:

@@ -1,0 +1,46 @@
+"""Recurrences that are linear in the state, unit by unit: h_t = a_t * h_{t-1} + b_t.
+
+Because such steps compose to a step of the same kind, all states can be had from an associative scan
+(`stablebench.engines.scan`) as well as from the loop over `step`.
+"""
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stablebench.models.base import RecurrentModel, State
+
+
+class LinearRecurrence(RecurrentModel):
+    """h_t = a_t * h_{t-1} + b_t elementwise, with a_t and b_t from the input alone.
+
+    Subclasses write `terms` in place of `step`; what follows the recurrence goes into `emit`. There is one state. A
+    complex one is a real tensor, (batch, 2 n): the n real parts, then the n imaginary ones; so are its a and b.
+    """
+
+    complex_state: bool = False
+    """Whether the state is complex."""
+
+    @abc.abstractmethod
+    def terms(self, drive: Any, transition: Any) -> tuple[Tensor, Tensor]:
+        """Return a and b, elementwise in whatever leading dimensions the drive has.
+
+        Args:
+            drive: `drive(x)`: (batch, any) for one time step, (batch, time, any) for all.
+            transition: What `transition()` returned.
+
+        Returns:
+            a, (..., size), or (size,) where it is the same at all steps; and b, (..., size).
+        """
+
+    def step(self, drive: Any, state: State, transition: Any) -> State:
+        """Return a_t h_{t-1} + b_t."""
+        (h,) = state
+        a, b = self.terms(drive, transition)
+        if not self.complex_state:
+            return (a * h + b,)
+        a_re, a_im = a.chunk(2, dim=-1)
+        h_re, h_im = h.chunk(2, dim=-1)
+        return (torch.cat([a_re * h_re - a_im * h_im, a_re * h_im + a_im * h_re], dim=-1) + b,)
