@@ -11,7 +11,7 @@ comparable. Step t shows pixel permutation[t] of the image read row by row.
     bit_reversal  pixel numbers with their ten bits reversed, those below 784: HiPPO, S4, S5
 """
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,7 @@ _NUMPY_SEEDS = {"lmu": 0, "exprnn": 92916, "nnrnn": 1234}
 _TORCH_SEEDS = {"cornn": 12008, "unicornn": 5544}
 
 
+@cache
 def permutation_of(name: Permutation) -> torch.Tensor:
     """Return a paper's order of pixels, (784,) int64."""
     if name in _NUMPY_SEEDS:
@@ -48,20 +49,19 @@ def load(name: Literal["train", "test"], *, permutation: Permutation = "lmu", da
 
     Args:
         name: 60,000 of `train` or 10,000 of `test`.
-        permutation: Whose order of pixels.
+        permutation: Whose order of pixels; it is applied when examples are shown.
         data_dir: Folder of the data sets; None for STABLEBENCH_DATA or the cache folder.
 
     Returns:
-        Pixels (n, 784, 1), classes (n,).
+        Pixels (n, 784) as bytes, row by row, classes (n,).
 
     Raises:
         UserError: The data are missing or damaged.
     """
-    return _values(mnist.prepare(data_dir), name, permutation)
+    return Batch(*mnist.images(name, data_dir))
 
 
-@lru_cache(maxsize=2)
-def _values(root: Path, name: Literal["train", "test"], permutation: Permutation) -> Batch:
-    images = mnist.images(root, name)
-    pixels = images.pixels[:, permutation_of(permutation)]
-    return Batch(pixels.unsqueeze(2).to(torch.float32).div_(255), images.classes)
+def shown(batch: Batch, *, permutation: Permutation = "lmu") -> Batch:
+    """Return stored examples as the network sees them: pixels (n, 784, 1) in [0, 1], permuted."""
+    pixels = batch.inputs[:, permutation_of(permutation)]
+    return batch._replace(inputs=pixels.unsqueeze(2).to(torch.float32).div_(255))

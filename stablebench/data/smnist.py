@@ -3,7 +3,6 @@
 Rows from the top left, 784 steps of one feature in [0, 1]; the official 60,000 and 10,000 images.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -26,15 +25,14 @@ def load(name: Literal["train", "test"], *, data_dir: Path | None = None) -> Bat
         data_dir: Folder of the data sets; None for STABLEBENCH_DATA or the cache folder.
 
     Returns:
-        Pixels (n, 784, 1), classes (n,).
+        Pixels (n, 784) as bytes, classes (n,).
 
     Raises:
         UserError: The data are missing or damaged.
     """
-    return _values(mnist.prepare(data_dir), name)
+    return Batch(*mnist.images(name, data_dir))
 
 
-@lru_cache(maxsize=2)
-def _values(root: Path, name: Literal["train", "test"]) -> Batch:
-    images = mnist.images(root, name)
-    return Batch(images.pixels.unsqueeze(2).to(torch.float32).div_(255), images.classes)
+def shown(batch: Batch) -> Batch:
+    """Return stored examples as the network sees them: pixels (n, 784, 1) in [0, 1]."""
+    return batch._replace(inputs=batch.inputs.unsqueeze(2).to(torch.float32).div_(255))

@@ -2,12 +2,18 @@
 
 Every training batch is drawn from (seed, stream, index) alone, so the number of the step is the whole data state.
 Validation and test examples are fixed by the card: all runs are scored on the same ones.
+
+A data set may be stored otherwise than a network sees it, as bytes, or without noise that is drawn anew each time. Its
+module then has `shown(batch, *, rng, ...) -> Batch`, which turns examples that `load` gave into what is seen; `rng` and
+parameters of `load` by name are passed where it takes them. It is called for each training batch with a generator that
+depends on (seed, index), and for validation and test examples in blocks, with one that depends on split and block.
 """
 
 import hashlib
 import importlib
 import inspect
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +27,8 @@ from stablebench.schema.card import TaskCard
 from stablebench.schema.strict import check_arguments
 
 Split = Literal["validation", "test"]
+_BLOCK = 100
+"""Validation or test examples that are shown at once: what is drawn for them depends on it."""
 
 
 def generator_for(*key: Any) -> torch.Generator:
@@ -113,13 +121,26 @@ class Task:
         per_epoch = -(-count // size)
         epoch, position = divmod(index, per_epoch)
         order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
-        return take(data, order[position * size : (position + 1) * size])
+        return self._shown(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
 
     def split(self, name: Split) -> Batch:
         """Return all examples of a split; the same for every run at these parameters."""
-        protocol = self.card.protocol
+        return joined(list(self.pieces(name)))
+
+    def pieces(self, name: Split) -> Iterator[Batch]:
+        """Yield the examples of a split in pieces: of a data set 100 at a time, so that few are in memory at once."""
         if self.card.data.generator:
-            return self._draw(protocol.validation if name == "validation" else protocol.test, name, self.params)
+            protocol = self.card.protocol
+            yield self._draw(protocol.validation if name == "validation" else protocol.test, name, self.params)
+            return
+        stored = self._stored(name)
+        for start in range(0, len(stored.inputs), _BLOCK):
+            block = Batch(*(None if part is None else part[start : start + _BLOCK] for part in stored))  # pyright: ignore[reportArgumentType]
+            yield self._shown(block, name, start)
+
+    def _stored(self, name: Split) -> Batch:
+        """Return the examples of a data set's split as they are stored."""
+        protocol = self.card.protocol
         if name == "test":
             return first(self._loaded("test"), protocol.test)
         if protocol.validation_from == "test":
@@ -129,6 +150,17 @@ class Task:
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the updates of one epoch, None where examples are drawn on the fly."""
         return None if self.card.protocol.train is None else -(-self.card.protocol.train // batch_size)
+
+    def _shown(self, batch: Batch, *key: Any) -> Batch:
+        """Return stored examples of a data set as the network sees them."""
+        function = getattr(source_module(self.card), "shown", None)
+        if function is None:
+            return batch
+        wanted = inspect.signature(function).parameters
+        arguments = {name: value for name, value in self.params.items() if name in wanted}
+        if "rng" in wanted:
+            arguments["rng"] = generator_for(self.card.task, self.card.version, "shown", *key)
+        return function(batch, **arguments)
 
     def _draw(self, n: int, *key: Any) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
@@ -162,3 +194,10 @@ def take(batch: Batch, index: torch.Tensor) -> Batch:
 def first(batch: Batch, n: int) -> Batch:
     """Return the first `n` examples."""
     return Batch(*(None if part is None else part[:n] for part in batch))  # pyright: ignore[reportArgumentType]
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """Return the examples of several batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*batches, strict=True)))  # pyright: ignore
