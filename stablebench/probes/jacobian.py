@@ -37,6 +37,8 @@ _RANGE = 1e150
 """Size of entries, up and down, that a product of several steps may reach."""
 _ALTERNATIONS = 20
 """QR decompositions before the Jacobi rotations."""
+_PARTS = 4
+"""Parts of the chain whose growth is kept apart."""
 _SWEEPS = 40
 """Of Jacobi rotations, at most; about ten are needed."""
 
@@ -49,10 +51,16 @@ class SingularValues:
         steps: One-step Jacobians multiplied: T - 1.
         logs: Natural logarithms, (samples, size), the largest first; -inf for those that are 0, that is where a
             one-step Jacobian is singular in float64.
+        growth: Natural logarithms of the diagonal of R, (parts, samples, size): how the orthogonalised directions grew
+            in parts of the chain, from its end to its start; their sum over all parts divided by `steps` are the
+            finite-time Lyapunov exponents. -inf where a direction dies.
+        part_steps: The one-step Jacobians of each part.
     """
 
     steps: int
     logs: Tensor
+    growth: Tensor
+    part_steps: tuple[int, ...]
 
     @property
     def size(self) -> int:
@@ -100,8 +108,13 @@ def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
     singular = torch.zeros(chain.batch, dtype=torch.bool)
     Q = _generic_basis(n).expand(chain.batch, n, n)
     t, length = chain.steps, 1
+    ends = [chain.steps - (chain.steps - 1) * (part + 1) // _PARTS for part in range(_PARTS)]
+    growth = states.new_zeros(_PARTS, chain.batch, n)
+    part = 0
     while t > 1:
-        length = min(length, t - 1)
+        while t <= ends[part]:
+            part += 1
+        length = min(length, t - ends[part])
         rows = Q.permute(2, 0, 1)  # columns of Q as cotangents, (n, batch, n)
         for back in range(length):
             rows = chain.pull(t - back, states[t - back - 1], rows)
@@ -122,10 +135,13 @@ def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
             singular |= dead.any(1)
             R = torch.where(dead[:, :, None], 0.0, R)
         product.multiply(R)
+        growth[part] += R.diagonal(dim1=1, dim2=2).abs().log()
         Q, t = new_Q, t - length
         if worst > _WELL_CONDITIONED:
             length = min(2 * length, _LONGEST)
-    return SingularValues(chain.steps - 1, product.log_singular_values())
+    starts = [chain.steps, *ends[:-1]]
+    part_steps = tuple(start - end for start, end in zip(starts, ends, strict=True))
+    return SingularValues(chain.steps - 1, product.log_singular_values(), growth, part_steps)
 
 
 def _generic_basis(n: int) -> Tensor:

@@ -66,8 +66,8 @@ def noise_covariance(theta: Tensor, horizon: int | None = None) -> Tensor:
         radius = torch.linalg.eigvals(theta).abs().max().item()
         if radius >= 1:
             raise StablebenchError(
-                f"The noise of a network with spectral radius {radius:.6g} grows without end: its Fisher memory needs a "
-                "number of steps."
+                f"The noise of a network with spectral radius {radius:.6g} grows without end: "
+                "its Fisher memory needs a number of steps."
             )
         total, power = torch.eye(len(theta), dtype=torch.float64), theta
         for _ in range(_DOUBLINGS):  # twice as many terms each time

@@ -1,0 +1,98 @@
+"""Lyapunov exponents: how fast nearby states part or come together, per step, in every direction.
+
+The exponents are those of the chain as it is driven by its inputs, over the steps that it has: finite-time ones, from
+the QR method. They are logarithms of the diagonal of R, not of singular values (`stablebench.probes.jacobian`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from stablebench.probes.jacobian import SingularValues
+
+Dynamics = Literal["contracting", "marginal", "chaotic", "undecided"]
+_LEAST_PART = 10
+"""Steps that a part of the chain must have for its exponents to be compared with the other parts'."""
+
+
+@dataclass(frozen=True)
+class LyapunovSpectrum:
+    """Finite-time Lyapunov exponents.
+
+    Args:
+        exponents: Natural logarithm per step, (samples, size), the largest first; -inf for directions that die.
+        standard_error: Of the largest exponent's mean over samples and parts of the chain; None for a short chain.
+        steps: One-step Jacobians that they are taken over.
+    """
+
+    exponents: Tensor
+    standard_error: float | None
+    steps: int
+
+    @property
+    def largest(self) -> float:
+        """The largest exponent, mean over the samples."""
+        return self.exponents[:, 0].mean().item()
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What the largest exponent says.
+
+        Contracting or chaotic where it is off zero by more than two standard errors and by more than a factor e over
+        the whole chain; undecided where its parts disagree by more than that; else marginal.
+        """
+        if self.standard_error is None:
+            return "undecided"
+        slack = max(2 * self.standard_error, 1 / self.steps)
+        if abs(self.largest) > slack:
+            return "chaotic" if self.largest > 0 else "contracting"
+        return "marginal" if 2 * self.standard_error <= 10 / self.steps else "undecided"
+
+    @property
+    def kaplan_yorke_dimension(self) -> float | None:
+        """The attractor's dimension by Kaplan and Yorke's formula; None unless the dynamics is chaotic and dissipative."""
+        if self.dynamics != "chaotic":
+            return None
+        values = self.exponents.mean(0)
+        sums = values.cumsum(0)
+        below = torch.nonzero(sums < 0)
+        if not len(below):
+            return None
+        j = int(below[0])  # the first j exponents sum to >= 0
+        if values[j].isneginf():
+            return float(j)
+        return j + (sums[j - 1] / values[j].abs()).item()
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data; directions that die have no exponent."""
+        means = self.exponents.mean(0).tolist()
+        return {
+            "exponents": [v if math.isfinite(v) else None for v in means],
+            "largest": self.largest if math.isfinite(self.largest) else None,
+            "standard_error": self.standard_error,
+            "steps": self.steps,
+            "dynamics": self.dynamics,
+            "kaplan_yorke_dimension": self.kaplan_yorke_dimension,
+        }
+
+
+def lyapunov_spectrum(found: SingularValues) -> LyapunovSpectrum:
+    """Return the Lyapunov exponents of a chain whose Jacobian product has been orthogonalised.
+
+    Args:
+        found: What `jacobian_singular_values` returned.
+    """
+    steps = max(found.steps, 1)
+    exponents = (found.growth.sum(0) / steps).sort(dim=1, descending=True).values
+    error = None
+    if min(found.part_steps) >= _LEAST_PART:
+        by_part = found.growth / torch.tensor(found.part_steps)[:, None, None]
+        largest = by_part.amax(2).flatten()
+        if largest.isfinite().all():
+            error = (largest.std() / math.sqrt(largest.numel())).item()
+        else:
+            error = 0.0
+    return LyapunovSpectrum(exponents, error, steps)
