@@ -30,3 +30,9 @@ def modrelu(x: Tensor, bias: Tensor) -> Tensor:
         bias: One threshold per unit, (n,).
     """
     return torch.sign(x) * torch.relu(x.abs() + bias)
+
+
+def positive(x: Tensor) -> Tensor:
+    """Return x + 1/2 for x >= 0 and sigmoid(x) below, elementwise (Feng et al. 2024): always > 0, continuous."""
+    above = torch.relu(x)
+    return above + torch.sigmoid(x - above)

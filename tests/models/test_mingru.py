@@ -1,0 +1,92 @@
+"""minGRU: the equation, convex combinations, and gradients that are products of its gates."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from stablebench.models.activations import positive
+from stablebench.models.recurrent.mingru import MinGRU
+from stablebench.models.recurrent.roarnn import RoaRNN
+
+Candidate = Literal["identity", "positive"]
+
+
+@pytest.fixture(autouse=True)
+def _double() -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+
+
+def g_of_the_paper(v: Tensor) -> Tensor:
+    return torch.where(v >= 0, v + 0.5, v.sigmoid())
+
+
+@pytest.mark.parametrize("candidate", ["identity", "positive"])
+def test_it_is_the_equation(candidate: Candidate) -> None:
+    model = MinGRU(2, 3, candidate=candidate)
+    (W_z, W_h), (b_z, b_h) = model.W.chunk(2), model.b.chunk(2)
+    x = 3 * torch.randn(1, 6, 2)
+    outputs, _ = model(x)
+    h = torch.zeros(3)
+    for t in range(6):
+        z = 1 / (1 + torch.exp(-(W_z @ x[0, t] + b_z)))
+        c = W_h @ x[0, t] + b_h
+        c = g_of_the_paper(c) if candidate == "positive" else c
+        h = (1 - z) * h + z * c
+        torch.testing.assert_close(outputs[0, t], h, rtol=1e-13, atol=1e-13)
+
+
+def test_the_positive_function_is_that_of_the_paper_and_smooth_where_it_is_not() -> None:
+    v = torch.cat([torch.linspace(-40, 40, 997), torch.zeros(1)])
+    torch.testing.assert_close(positive(v), g_of_the_paper(v), rtol=1e-14, atol=0)
+    assert (positive(v) > 0).all()
+    v = torch.linspace(-4, 4, 100, requires_grad=True)  # without 0, where the slopes 1/4 and 1 meet
+    assert torch.autograd.gradcheck(positive, (v,))
+    zero = torch.zeros(1, requires_grad=True)
+    positive(zero).backward()
+    assert zero.grad is not None and zero.grad.item() == 0.25
+
+
+@pytest.mark.parametrize("candidate", ["identity", "positive"])
+def test_states_are_convex_combinations_of_the_candidates_and_the_first_state(candidate: Candidate) -> None:
+    model = MinGRU(2, 20, candidate=candidate)
+    x, first = 5 * torch.randn(3, 100, 2), torch.randn(3, 20)
+    outputs, _ = model(x, (first,))
+    c = model.drive(x).chunk(2, dim=-1)[1]
+    c = positive(c) if candidate == "positive" else c
+    seen = torch.cat([first[:, None], c], dim=1)
+    slack = 1e-13  # rounding of 100 sums
+    assert (outputs <= seen.cummax(1).values[:, 1:] + slack).all()
+    assert (outputs >= seen.cummin(1).values[:, 1:] - slack).all()
+
+
+def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it() -> None:
+    model = MinGRU(2, 4)
+    x = torch.randn(1, 30, 2)
+    jacobian = torch.autograd.functional.jacobian(lambda h: model(x, (h,))[0][:, -1], torch.randn(1, 4))
+    assert isinstance(jacobian, Tensor)
+    kept = 1 - torch.sigmoid(model.drive(x).chunk(2, dim=-1)[0])
+    torch.testing.assert_close(jacobian[0, :, 0], torch.diag(kept[0].prod(0)), rtol=1e-12, atol=0)
+    assert (kept < 1).all() and (kept > 0).all()
+
+
+def test_a_gate_that_is_always_the_same_makes_a_leaky_integrator_of_the_input() -> None:
+    leaky = RoaRNN(2, 5, horizon=10, rho=3.0, orthogonal="identity")  # W = 0: (1 - alpha) h + alpha relu(V x + b)
+    leaky.W.data.zero_()
+    model = MinGRU(2, 5)
+    with torch.no_grad():
+        model.W[:5], model.b[:5] = 0, torch.logit(torch.tensor(leaky.alpha))
+        model.W[5:], model.b[5:] = leaky.V.abs(), leaky.b.abs()
+        leaky.V.abs_()
+        leaky.b.abs_()
+    x = torch.rand(2, 8, 2)  # positive, so that relu is the identity
+    torch.testing.assert_close(model(x)[0], leaky(x)[0], rtol=1e-12, atol=1e-13)
+
+
+def test_the_update_bias_sets_the_length_of_the_memory() -> None:
+    model = MinGRU(1, 6, update_bias=-5.0)
+    model.W.data.zero_()
+    z = torch.sigmoid(model.drive(torch.zeros(1, 1, 1))[..., :6])
+    assert (z < torch.sigmoid(torch.tensor(-4.0))).all() and (z > torch.sigmoid(torch.tensor(-6.0))).all()
