@@ -27,7 +27,7 @@ from stablebench.engines.program import Program, Slice
 from stablebench.engines.torch_backend import TorchBackend
 from stablebench.engines.trace import Traced, trace
 from stablebench.engines.triton_backend import TritonBackend
-from stablebench.models.base import DeepModel, RecurrentModel, State
+from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ def plan(
         matrices, vectors = traced.evaluate(step, transition, inputs if layered else None)
         _require_one_kind([*leaves, *matrices, *vectors])
         drives_wanted = () if layered else tuple(leaf.requires_grad for leaf in leaves)
+        if layered and [new.width for new in traced.states] != [old.shape[1] for old in states]:
+            raise NotPlannable("a layer changes the width of a state")
         program = lower(traced.states, drives_wanted, tuple(v.requires_grad for v in vectors), traced.by_step_names)
     except NotPlannable as reason:
         return Unsupported(str(reason))
@@ -192,15 +194,17 @@ def run(
 
 def run_layers(
     model: DeepModel,
+    stretch: Stretch,
     state: State,
     outputs: Literal["every", "last"] = "last",
     *,
     backend: BackendName | None = None,
 ) -> tuple[Tensor, State]:
-    """Run a chain of layers; see `reference.run_layers`, which does it where the step cannot be planned.
+    """Run a stretch of layers; see `reference.run_layers`, which does it where the step cannot be planned.
 
     Args:
         model: The chain.
+        stretch: One of its `stretches()`.
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or the `last` one's alone.
         backend: As in `run`.
@@ -208,29 +212,31 @@ def run_layers(
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
     """
-    layers, transition = model.layers(), model.transition()
     backend = backend or fastest(state[0].device)
-    planned = plan_layers(model, state)
+    planned = plan_layers(model, stretch, state)
     if isinstance(planned, Unsupported):
-        return reference.run_layers(model, state, outputs)
-    matrices, vectors = planned.traced.evaluate(model.step, transition, layers)
+        return reference.run_layers(model, stretch, state, outputs)
+    matrices, vectors = planned.traced.evaluate(model.step, stretch.shared, stretch.layers)
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
     runs = _backend(planned, layout, state[0].dtype, backend)
-    return run_chain(runs, layout, ChainInputs(len(layers[0]), state, (), matrices, vectors), outputs)
+    return run_chain(runs, layout, ChainInputs(len(stretch), state, (), matrices, vectors), outputs)
 
 
-def plan_layers(model: DeepModel, state: State) -> Plan | Unsupported:
-    """Return the plan of a model's layers for states like these; it is made once.
+def plan_layers(model: DeepModel, stretch: Stretch, state: State) -> Plan | Unsupported:
+    """Return the plan of a stretch of layers for states like these; it is made once.
 
     Args:
         model: The chain.
+        stretch: One of its `stretches()`.
         state: What enters the first layer, each (batch, size).
     """
     plans = _plans.setdefault(model, {})
-    key = (_settings(model), tuple((s.shape[1:], s.dtype, s.device) for s in state))
+    shared, structure = pytree.tree_flatten(stretch.shared)
+    shapes = tuple((t.shape[1:], t.dtype, t.device) for t in (*stretch.layers, *state))
+    key = (_settings(model), shapes, tuple(getattr(leaf, "shape", leaf) for leaf in shared), structure)
     if key not in plans:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            plans[key] = plan(model.step, model.layers(), state, model.transition(), layered=True)
+            plans[key] = plan(model.step, stretch.layers, state, stretch.shared, layered=True)
     return plans[key]
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from stablebench.models.base import DeepModel, RecurrentModel, State
+from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
 
 
 def run(
@@ -37,21 +37,23 @@ def run(
     return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state
 
 
-def run_layers(model: DeepModel, state: State, outputs: Literal["every", "last"] = "last") -> tuple[Tensor, State]:
-    """Run a chain of layers.
+def run_layers(
+    model: DeepModel, stretch: Stretch, state: State, outputs: Literal["every", "last"] = "last"
+) -> tuple[Tensor, State]:
+    """Run a stretch of layers.
 
     Args:
         model: The chain.
+        stretch: One of its `stretches()`.
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or the `last` one's alone.
 
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
     """
-    transition = model.transition()
     collected = []
-    for layer in zip(*(parameters.unbind(0) for parameters in model.layers()), strict=True):
-        state = model.step(layer, state, transition)
+    for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True):
+        state = model.step(layer, state, stretch.shared)
         if outputs == "every":
             collected.append(state[model.output_state])
     return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state

@@ -1,4 +1,4 @@
-"""What a recurrent model promises, and nothing about tasks.
+"""What a model promises, and nothing about tasks. Its chain of states runs over time, or over layers.
 
 A recurrence is written in three pieces, so that everything that can be done once is done once:
 
@@ -6,7 +6,9 @@ A recurrence is written in three pieces, so that everything that can be done onc
     transition()   once per forward pass  the recurrent matrices, built from their parametrisation
     step(...)      once per time step     the paper's equation
 
-An engine (`stablebench.engines`) runs the chain over time; the loop over `step` is the definition of the model.
+A deep model's chain is its layers; those of one shape have their parameters in one tensor (`Stretch`), and `step` is
+one layer's equation. An engine (`stablebench.engines`) runs the chain; the loop over `step` is the definition of the
+model.
 """
 
 import abc
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from stablebench.models.claims import Claim
 
 State = tuple[Tensor, ...]
-"""The states of one time step, each (batch, size)."""
+"""The states of one time step, or behind one layer, each (batch, size)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,39 @@ class ParameterGroup:
     rule: Literal["optimiser", "exponential"] = "optimiser"
 
 
-class RecurrentModel(nn.Module, abc.ABC):
+class ChainModel(nn.Module, abc.ABC):
+    """What models over time and over layers share.
+
+    Args:
+        in_features: Width of the input.
+        hidden: Width of the hidden state.
+    """
+
+    output_state: int = 0
+    """Which of the states is the output (coRNN's y, LSTM's h)."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.hidden = hidden
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar that is added to the loss, or None."""
+        return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
+        return grouped(self)
+
+    def after_update(self) -> None:
+        """Do what must follow every optimiser step (clamping, a change of base point)."""
+
+    def claims(self) -> list[Claim]:
+        """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
+        return []
+
+
+class RecurrentModel(ChainModel):
     """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).
 
     Subclasses write `step`, and `drive` and `transition` where something can be done once. A constructor takes
@@ -56,14 +90,6 @@ class RecurrentModel(nn.Module, abc.ABC):
         in_features: Width of x_t.
         hidden: Width of the hidden state.
     """
-
-    output_state: int = 0
-    """Which of the states is the output (coRNN's y, LSTM's h)."""
-
-    def __init__(self, in_features: int, hidden: int) -> None:
-        super().__init__()
-        self.in_features = in_features
-        self.hidden = hidden
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -109,23 +135,8 @@ class RecurrentModel(nn.Module, abc.ABC):
         like = next(itertools.chain(self.parameters(), self.buffers()))
         return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
 
-    def penalty(self) -> Tensor | None:
-        """Return a scalar that is added to the loss, or None."""
-        return None
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
-        return grouped(self)
-
-    def after_update(self) -> None:
-        """Do what must follow every optimiser step (clamping, a change of base point)."""
-
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Initialise the linear readout where the model's paper says how; torch's default is in place."""
-
-    def claims(self) -> list[Claim]:
-        """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
-        return []
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run the chain with the reference engine.
@@ -143,32 +154,85 @@ class RecurrentModel(nn.Module, abc.ABC):
         return self.emit(outputs, x), state
 
 
-class DeepModel(nn.Module, abc.ABC):
-    """A chain of states over layers of one shape: what time steps are to a recurrent model, layers are here.
+@dataclass(frozen=True)
+class Stretch:
+    """Layers of one shape that follow each other.
 
-    The parameters of all layers are stacked, so that a chain of many thousand costs a few tensors.
+    Args:
+        layers: What differs from layer to layer, (layers, ...) each.
+        shared: What they share: a tensor, a tuple, or None.
     """
 
-    output_state: int = 0
-    """Which of the states is the output."""
+    layers: tuple[Tensor, ...]
+    shared: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.layers[0])
+
+
+class DeepModel(ChainModel):
+    """A chain of states h_0 ... h_N over layers: maps (batch, in) to (batch, out).
+
+    Subclasses write `step` and `stretches`, and `enter` where the first state is not the input itself. A constructor
+    takes `in_features` and `hidden`, then keyword arguments of its own; one named `layers` receives the depth, in which
+    the input and the output count: of `layers` the model has `layers - 2`, the rest are the data and the readout.
+
+    Parameters of layers of one shape lie in one tensor, so that a chain of many thousand layers costs a few tensors.
+
+    Initialisation draws as that of a `RecurrentModel`.
+
+    Args:
+        in_features: Width of the input.
+        hidden: Width of the last state.
+    """
+
+    @property
+    def out_features(self) -> int:
+        """The width of what the model gives out."""
+        return self.hidden
+
+    def enter(self, x: Tensor) -> State:
+        """Return the states before the first stretch, each (batch, size), of inputs (batch, in); by default (x,)."""
+        return (x,)
 
     @abc.abstractmethod
-    def layers(self) -> tuple[Tensor, ...]:
-        """Return what differs from layer to layer, (layers, ...) each."""
-
-    def transition(self) -> Any:
-        """Return what all layers share: a tensor, a tuple, or None."""
-        return None
+    def stretches(self) -> list[Stretch]:
+        """Return the layers in their order. Only a stretch of one layer may change the width of a state."""
 
     @abc.abstractmethod
-    def step(self, layer: tuple[Tensor, ...], state: State, transition: Any) -> State:
+    def step(self, layer: tuple[Tensor, ...], state: State, shared: Any) -> State:
         """Return the states behind a layer.
 
         Args:
-            layer: `layers()` at one layer.
+            layer: `Stretch.layers` at one layer.
             state: The states before it, each (batch, size).
-            transition: What `transition()` returned.
+            shared: `Stretch.shared`.
         """
+
+    def readout(self, outputs: int) -> nn.Module:
+        """Return what maps the last output (batch, out) to (batch, outputs): by default linear, as torch starts it.
+
+        Args:
+            outputs: Classes, or width of the target values.
+        """
+        return nn.Linear(self.out_features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the chain with the reference engine.
+
+        Args:
+            x: Inputs (batch, in).
+
+        Returns:
+            The output behind the last layer, (batch, out).
+        """
+        from stablebench.engines import reference
+
+        state = self.enter(x)
+        for stretch in self.stretches():
+            _, state = reference.run_layers(self, stretch, state)
+        return state[self.output_state]
 
 
 def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:

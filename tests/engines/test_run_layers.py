@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stablebench.engines import fused, native, reference
 from stablebench.engines.fused import BackendName, Plan
-from stablebench.models.base import DeepModel, State
+from stablebench.models.base import DeepModel, State, Stretch
 from stablebench.models.orthogonal import random_orthogonal
 
 
@@ -16,7 +16,7 @@ class Filtered(DeepModel):
     """x_{l+1} = alpha tanh(W_l x_l + b_l) s_l v + (1 - alpha) O_l x_l, with O_l shared or each layer's own."""
 
     def __init__(self, layers: int, width: int, *, shared: bool) -> None:
-        super().__init__()
+        super().__init__(width, width)
         self.W = nn.Parameter(torch.randn(layers, width, width))
         self.b = nn.Parameter(torch.randn(layers, width))
         self.s = nn.Parameter(torch.rand(layers) + 0.5)
@@ -26,28 +26,27 @@ class Filtered(DeepModel):
         filters = torch.stack([random_orthogonal(width, torch.Generator().manual_seed(k)) for k in range(layers)])
         self.register_buffer("O", filters[0] if shared else filters)
 
-    def layers(self) -> tuple[Tensor, ...]:
-        return (self.W, self.b, self.s) if self.shared else (self.W, self.b, self.s, self.get_buffer("O"))
+    def stretches(self) -> list[Stretch]:
+        own, filters = (self.W, self.b, self.s), self.get_buffer("O")
+        return [Stretch(own, (self.v, filters)) if self.shared else Stretch((*own, filters), (self.v,))]
 
-    def transition(self) -> tuple[Tensor, ...]:
-        return (self.v, self.get_buffer("O")) if self.shared else (self.v,)
-
-    def step(self, layer: tuple[Tensor, ...], state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, layer: tuple[Tensor, ...], state: State, shared: tuple[Tensor, ...]) -> State:
         (x,) = state
         W, b, s, *own = layer
-        v, *shared = transition
-        (filter,) = own or shared
+        v, *common = shared
+        (filter,) = own or common
         update = torch.tanh(nn.functional.linear(x, W, b)) * v * s
         return (self.alpha * update + (1 - self.alpha) * (x @ filter.t()),)
 
 
 def everything(run: object, model: DeepModel, outputs: str, backend: BackendName | None = None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(4)
-    width = model.layers()[0].shape[-1]
+    (stretch,) = model.stretches()
+    width = model.hidden
     x = torch.randn(37, width, generator=generator, requires_grad=True)
     model.zero_grad()
     extra = {} if backend is None else {"backend": backend}
-    y, (last,) = run(model, (x,), outputs, **extra)  # pyright: ignore[reportCallIssue]
+    y, (last,) = run(model, stretch, (x,), outputs, **extra)  # pyright: ignore[reportCallIssue]
     weights = torch.randn(y.shape, generator=generator)
     ((y * weights).sum() + last.square().sum()).backward()
     assert x.grad is not None
@@ -72,7 +71,7 @@ def test_values_and_gradients_agree(
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     model = Filtered(layers, width, shared=shared)
-    assert isinstance(fused.plan_layers(model, (torch.zeros(2, width),)), Plan)
+    assert isinstance(fused.plan_layers(model, *model.stretches(), (torch.zeros(2, width),)), Plan)
     torch.set_num_threads(threads)
     expected = everything(reference.run_layers, model, outputs)
     found = everything(fused.run_layers, model, outputs, backend)
@@ -85,9 +84,9 @@ def test_values_and_gradients_agree(
 def test_evaluation_without_gradients_gives_the_same() -> None:
     torch.manual_seed(0)
     model, x = Filtered(150, 3, shared=False), torch.randn(5, 3)
-    y, _ = fused.run_layers(model, (x,))
+    y, _ = fused.run_layers(model, *model.stretches(), (x,))
     with torch.no_grad():
-        torch.testing.assert_close(fused.run_layers(model, (x,))[0], y)
+        torch.testing.assert_close(fused.run_layers(model, *model.stretches(), (x,))[0], y)
 
 
 def test_gradcheck_of_a_chain() -> None:
@@ -96,7 +95,7 @@ def test_gradcheck_of_a_chain() -> None:
     model, x = Filtered(4, 3, shared=False), torch.randn(2, 3, requires_grad=True)
 
     def chain(x: Tensor, *_: Tensor) -> Tensor:
-        return fused.run_layers(model, (x,))[0]
+        return fused.run_layers(model, *model.stretches(), (x,))[0]
 
     assert torch.autograd.gradcheck(chain, (x, *model.parameters()))
 
@@ -105,11 +104,11 @@ def test_fifty_thousand_layers_take_a_fraction_of_a_second() -> None:
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     model, x = Filtered(50_000, 2, shared=True), torch.randn(100, 2)
-    fused.run_layers(model, (x,))  # planned and compiled
+    fused.run_layers(model, *model.stretches(), (x,))  # planned and compiled
 
     def seconds() -> float:
         began = time.perf_counter()
-        fused.run_layers(model, (x,))[0].square().sum().backward()
+        fused.run_layers(model, *model.stretches(), (x,))[0].square().sum().backward()
         return time.perf_counter() - began
 
     assert min(seconds() for _ in range(5)) < 0.5  # 0.08 s on a quiet core; the loop over torch calls takes 20 s
