@@ -3,7 +3,7 @@ r"""NRU: a non-saturating recurrent unit, ReLU throughout, whose heads write to 
 Equation, [a, b] two vectors in a row and K = heads:
 
     h_t = relu(W_h h_{t-1} + W_x x_t + W_m m_{t-1} + b)
-    m_t = m_{t-1} + sum_i alpha_i v_i - sum_i beta_i e_i,    i = 1 ... K
+    m_t = m_{t-1} + 1/K sum_i (alpha_i v_i - beta_i e_i),    i = 1 ... K; with `combine` sum without the 1/K
 
     alpha = f(A [h_t, m_{t-1}] + a)                               beta likewise, f = relu
     [p, q] = P [h_t, m_{t-1}] + b_P,  p and q sqrt(K memory) long
@@ -19,12 +19,12 @@ Cost per step: `hidden * (hidden + inputs + memory) + (2 * heads + 4 * sqrt(head
     multiply-adds, and about 20 heads * memory elementwise operations.
 Init: all U(-1/sqrt(n), 1/sqrt(n)), n the inputs of the affine map, as in the authors' code.
 Stability claim: what heads write is added, so along the memory alone dm_t/dm_{t-1} = I, and a write of head i has
-    5-norm alpha_i. Asserted in tests/models/test_nru.py.
+    5-norm alpha_i / K. Asserted in tests/models/test_nru.py.
 Reference: Chandar, Sankar, Vorontsov, Kahou, Bengio. Towards Non-saturating Recurrent Units for Modelling Long-term
     Dependencies. AAAI 2019. https://arxiv.org/abs/1902.06704
 Differs from the paper: no layer normalisation of h (an option there). As many heads erase as write. Written from the
-    equations as remembered and the released code, which averages over heads where the sum stands here (`combine` mean)
-    and has no f in its configuration (`rectified` false).
+    equations as remembered and the released code, which disagree: the code averages over heads (as here; the sum makes
+    the state grow 1e5-fold over 200 steps at this start), and its configuration has no f (`rectified` false).
 Engine: reference, because the outer products and the norms mix the units of a row.
 """
 
@@ -50,7 +50,7 @@ class NRU(RecurrentModel):
         memory: Width of m_t; heads * memory must be a square.
         heads: How many heads write, and how many erase.
         rectified: Whether f is relu; otherwise it is the identity, and heads may write with either sign.
-        combine: Whether what the heads write is added up or averaged.
+        combine: Whether what the heads write is averaged or added up.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class NRU(RecurrentModel):
         memory: Count = 64,
         heads: Count = 4,
         rectified: bool = True,
-        combine: Literal["sum", "mean"] = "sum",
+        combine: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__(in_features, hidden)
         self.side = math.isqrt(heads * memory)
