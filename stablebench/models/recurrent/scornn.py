@@ -13,8 +13,8 @@ Init: A block-diagonal with 2 x 2 blocks [[0, s], [-s, 0]], s = sqrt((1 - cos t)
     t ~ U(0, pi/2), so that the transform starts as rotations by the angles t; a last coordinate of odd sizes has no
     block. V Glorot uniform, b = 0.
 Stability claim: W^T W = I whatever the optimiser does to A, det W = (-1)^`negative_ones`. Without D no W has the
-    eigenvalue -1; with the right D every orthogonal W can be had (theorem 3.1). Asserted in tests/models/test_scornn.py.
-    The Jacobian diag(modrelu') W has norm <= 1.
+    eigenvalue -1; with the right D every orthogonal W can be had (theorem 3.1). The Jacobian diag(modrelu') W has norm
+    <= 1. Asserted in tests/models/test_scornn.py.
 Reference: Helfrich, Willmott, Ye. Orthogonal Recurrent Neural Networks with Scaled Cayley Transform. ICML 2018.
     https://arxiv.org/abs/1707.09520
 Differs from the paper: the parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal, whose gradients

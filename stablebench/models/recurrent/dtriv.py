@@ -1,0 +1,122 @@
+r"""dtriv: expRNN with a base point that follows the matrix, a dynamic trivialisation of the orthogonal group.
+
+Equation, K = `change_base_every`:
+
+    h_t = modrelu(W h_{t-1} + V x_t, b)        modrelu(z, b) = sign(z) relu(|z| + b)
+    W = B expm(A),  A = -A^T
+    every K updates:  B <- B expm(A),  A <- 0
+
+    With another activation phi:  h_t = phi(W h_{t-1} + V x_t + b).
+
+Shapes: x_t (batch, in), h_t (batch, hidden), W, A, B (hidden, hidden), V (hidden, in), b (hidden).
+Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`.
+Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential and a product.
+Init: as expRNN: W = expm(A_0) with 2 x 2 blocks by `init`, V Kaiming normal N(0, 2/in), b ~ U(-0.01, 0.01). With K > 0
+    it starts from a base, B = expm(A_0) and A = 0; with K = 0, never, from B = I and A = A_0, and then it is expRNN.
+Stability claim: W^T W = I whatever the optimiser does to A; B stays orthogonal up to rounding through any number of
+    changes. A change of base moves no output. With K = 1 gradient descent in A is Riemannian gradient descent,
+    W <- W expm(-eta (W^T G - G^T W)), which is urnn's exponential update (both limits: section 5 of the paper).
+    Asserted in tests/models/test_dtriv.py. The Jacobian diag(phi') W has norm <= 1 for |phi'| <= 1.
+Reference: Lezcano-Casado. Trivializations for Gradient-Based Optimization on Manifolds. NeurIPS 2019.
+    https://arxiv.org/abs/1909.09501
+Differs from the paper: each change of base ends with a Newton-Schulz step B <- B (3 I - B^T B) / 2, without which
+    rounding would add up. The optimiser's moments of A are kept as they are when the base changes: both tangent spaces
+    are skew matrices by left translation, so their entries carry over, but they are not transported in parallel, and
+    Adam's and RMSprop's second moments depend on the coordinates anyway. A weight decay of A pulls W to B, not to I.
+    The paper's experiments have K = 1 and 100.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.activations import Activation, activation, modrelu
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.registry import register_model
+from stablebench.schema.strict import NonNegativeInt
+
+
+@register_model
+class DTriv(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+        change_base_every: K, updates between two changes of the base; 0 for none.
+        activation: modrelu, or phi.
+        init: What the angles of A_0's blocks are drawn from.
+    """
+
+    B: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        change_base_every: NonNegativeInt = 100,
+        activation: Literal["modrelu"] | Activation = "modrelu",
+        init: BlockInit = "henaff",
+    ) -> None:
+        super().__init__(in_features, hidden)
+        self.change_base_every = change_base_every
+        self.activation: Literal["modrelu"] | Activation = activation
+        self.exponential = SkewExponential(hidden, block_angles(init, hidden // 2))
+        self.V = nn.Parameter(nn.init.kaiming_normal_(torch.empty(hidden, in_features), nonlinearity="relu"))
+        self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+        self.register_buffer("B", torch.eye(hidden))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        if change_base_every:
+            self.change_base()
+
+    def W(self) -> Tensor:
+        """Return the recurrent matrix, (hidden, hidden)."""
+        return self.B @ self.exponential()
+
+    @torch.no_grad()
+    def change_base(self) -> None:
+        """Move the base to W, and A to 0."""
+        W = self.W()
+        self.B.copy_(1.5 * W - 0.5 * W @ (W.T @ W))
+        self.exponential.upper.zero_()
+
+    def after_update(self) -> None:
+        """Count the update, and change the base after every K."""
+        self.updates += 1
+        if self.change_base_every and self.updates.item() % self.change_base_every == 0:
+            self.change_base()
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W, transposed for states in rows, and b."""
+        return self.W().T, self.b
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, b = transition
+        z = drive + h @ W
+        return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
+        return [
+            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
+            Claim(
+                "log10 of the largest singular value of dh_T/dh_1 <= 0",
+                "|phi'| <= 1, as for all activations here",
+                lambda e: largest_singular_value_at_most(e, 0.0, 8 * e.steps * e.weights_eps),  # B is a rounded matrix
+            ),
+        ]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main` and `orthogonal`, the entries of A."""
+        return grouped(self, ParameterGroup("orthogonal", [self.exponential.upper]))
