@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from stablebench import __version__
 from stablebench.data import archives, sources
-from stablebench.data.sources import DataSource, Download
+from stablebench.data.sources import DataSource, Download, SourceFile
 from stablebench.errors import StablebenchError
 
 Progress = Callable[[str, int, int | None], None]
@@ -54,6 +54,8 @@ def fetch(source: DataSource, root: Path, progress: Progress | None = None) -> b
         StablebenchError: It cannot be fetched; the message says what to put where by hand.
     """
     folder = root / source.name
+    if all(_is_there(source, download, root) for download in source.downloads):
+        return False  # the folder may be one that cannot be written
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".fetch.lock"):
@@ -73,16 +75,20 @@ def fetch(source: DataSource, root: Path, progress: Progress | None = None) -> b
 
 
 def _is_there(source: DataSource, download: Download, root: Path) -> bool:
-    """Return whether what a download brings lies whole in one of the data set's folders."""
+    """Return whether what a download brings lies whole in one of the data set's folders, in whatever form."""
+    wanted = [f for f in source.files if f.required] if download.kind == "archive" else [_brought(source, download)]
     try:
-        if download.kind == "archive":
-            for _ in sources.read_all(source, data_dir=root):
-                pass
-            return True
-        places = [folder / download.path for folder in source.folders_in(root)]
-        return any(place.is_file() and _problem(place, download) is None for place in places)
+        for _ in sources.read_all(source, wanted, root):
+            pass
     except StablebenchError:
         return False
+    return True
+
+
+def _brought(source: DataSource, download: Download) -> SourceFile:
+    """Return the file that a download of the kind `file` is, perhaps packed."""
+    names = [download.path, *(download.path.removesuffix(end) for end in archives.packed_endings())]
+    return next(file for file in source.files if file.path in names)
 
 
 def _fetch(source: DataSource, download: Download, folder: Path, progress: Progress) -> None:
@@ -98,6 +104,10 @@ def _fetch(source: DataSource, download: Download, folder: Path, progress: Progr
             reasons.append(f"{url}: {error}")
     else:
         raise sources.cannot_fetch(source, f"it cannot be fetched ({'; '.join(reasons)})", folder)
+    if download.kind == "file":
+        before = sources.find(source, _brought(source, download), folder.parent)
+        if before is not None and folder in before.path.parents:  # damaged: it would be read before what has come
+            os.replace(before.path, before.path.with_name(f"{before.path.name}.damaged"))
     os.replace(part, target)
     if download.kind == "archive":
         _unpack(source, target, folder)

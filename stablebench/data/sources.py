@@ -255,6 +255,39 @@ def verify(source: DataSource, place: Found) -> None:
     _hold(source, place.path, place.file, size, digest)
 
 
+def verified(source: DataSource, data_dir: Path | None = None) -> Iterator[tuple[SourceFile, Path | None, str | None]]:
+    """Check every file of a data set, each archive in one pass.
+
+    Yields:
+        A file (of a damaged archive: the archive), where it is, and what is wrong, in one line; None where it holds. A
+        file that is missing has no place; one that is not required is then left out.
+    """
+    places = [(file, find(source, file, data_dir)) for file in source.files]
+    for file, place in places:
+        if place is None:
+            if file.required:
+                yield file, None, "is missing"
+        elif place.archive is None:
+            try:
+                verify(source, place)
+                yield place.file, place.path, None
+            except UserError as error:
+                yield place.file, place.path, _first_line(source, error)
+    packed = [place for file, place in places if place is not None and place.archive is not None and file.required]
+    for path in dict.fromkeys(place.path for place in packed):
+        inside = [place for place in packed if place.path == path]
+        try:
+            for file, _ in _read_archive(source, inside):
+                yield file, path, None
+        except UserError as error:
+            assert inside[0].archive is not None
+            yield inside[0].archive, path, _first_line(source, error)
+
+
+def _first_line(source: DataSource, error: UserError) -> str:
+    return str(error).partition("\n")[0].removeprefix(f"{source.name}: ")
+
+
 def how_to_get(source: DataSource, problem: str, folder: Path | None = None) -> UserError:
     """Return the one error about data that are missing or damaged: what is wrong and how to get them.
 

@@ -1,0 +1,230 @@
+"""List, fetch and verify the real data sets, or print where they lie."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stablebench.cli.output import Format, Table, note, print_json, print_tables
+
+if TYPE_CHECKING:
+    from stablebench.data.fetch import Progress
+    from stablebench.data.sources import DataSource
+
+data = typer.Typer(
+    help="List, fetch and verify the real data sets, or print where they lie.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_LINE_EVERY_S = 5.0
+_DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the data sets; else the cache folder's."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@data.command("list")
+def list_(
+    data_dir: _DataDir = None,
+    fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
+    as_json: _Json = False,
+) -> None:
+    """List the data sets: whether they are there and where, what a download takes, terms and source."""
+    from stablebench.data import sources
+
+    found = [_described(sources.source(name), data_dir) for name in sources.source_names()]
+    if as_json or fmt == "json":
+        print_json(found)
+        return
+    shown = [
+        {**item, "download": _size(item["download"]), "present": _present(item), "in": item["folder"]} for item in found
+    ]
+    columns = ["name", "title", "present", "in", "download", "terms", "source"]
+    rows = [[item[column] for column in columns] for item in shown]
+    wrap = frozenset({"title", "in", "terms", "source"})
+    print_tables([Table(columns, rows, wrap=wrap, minor=("source", "terms", "title"))], fmt)
+
+
+@data.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while fetching.")] = False,
+) -> None:
+    """Fetch data sets from their official sources.
+
+    What is there and whole is not fetched again, a download that was cut off is gone on with, and checksums are
+    verified before a file comes to its place. Exit code 1 if a data set cannot be fetched.
+    """
+    from stablebench.data import fetch as fetching
+    from stablebench.data import sources
+    from stablebench.errors import StablebenchError, UserError
+
+    if everything == bool(names):
+        raise UserError(f"Give names, or --all for all of them: {', '.join(sources.source_names())}.")
+    chosen = [sources.source(name) for name in names or sources.source_names()]
+    root = sources.data_root(data_dir)
+    document, failed = [], False
+    for source in chosen:
+        item: dict[str, Any] = {"name": source.name, "fetched": False, "folder": str(root / source.name)}
+        try:
+            with _progress(quiet) as progress:
+                item["fetched"] = fetching.fetch(source, root, progress)
+        except StablebenchError as error:
+            failed = True
+            item["problem"] = str(error)
+            note(f"Error: {error}")
+        else:
+            if not quiet and not as_json:
+                how = "fetched to" if item["fetched"] else "already whole in"
+                note(f"{source.name}: {how} {_folder(source, root)}")
+        document.append(item)
+    if as_json:
+        print_json(document)
+    if failed:
+        raise typer.Exit(1)
+
+
+@data.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; else those there.")] = None,
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+) -> None:
+    """Check every file of data sets against its size and checksum.
+
+    Exit code 1 if a file is damaged or missing, or if there is none to check.
+    """
+    from stablebench.data import sources
+
+    chosen = [sources.source(name) for name in names or sources.source_names()]
+    if not names:
+        chosen = [source for source in chosen if any(sources.find(source, f, data_dir) for f in source.files)]
+    document = []
+    for source in chosen:
+        for file, path, problem in sources.verified(source, data_dir):
+            where = None if path is None else str(path)
+            document.append({"name": source.name, "file": file.path, "path": where, "problem": problem})
+            if not as_json:
+                held = "holds" if file.checksum else "reads; no checksum is published"
+                said = problem or f"{held} ({path})"
+                typer.echo(f"{source.name}: {file.path}: {said}")
+    if as_json:
+        print_json(document)
+    wrong = sum(item["problem"] is not None for item in document)
+    if not document:
+        note(f"There are no data sets in {sources.data_root(data_dir)}.")
+    elif wrong:
+        note(f"{wrong} of {len(document)} files are damaged or missing; `stablebench data fetch NAME` gets them anew.")
+    if wrong or not document:
+        raise typer.Exit(1)
+
+
+@data.command()
+def path(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set.")] = None,
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+) -> None:
+    """Print the folder of all data sets, or the one that a data set is in or belongs into."""
+    from stablebench.data import sources
+
+    root = sources.data_root(data_dir)
+    folder = root if name is None else _folder(sources.source(name), root)
+    if as_json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        typer.echo(str(folder))
+
+
+def _folder(source: "DataSource", root: Path) -> Path:
+    from stablebench.data import sources
+
+    places = [place for f in source.files if (place := sources.find(source, f, root)) is not None]
+    if not places:
+        return root / source.name
+    return next(folder for folder in source.folders_in(root) if folder in places[0].path.parents)
+
+
+def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
+    from stablebench.data import sources
+
+    root = sources.data_root(data_dir)
+    required = [file for file in source.files if file.required]
+    sizes = [download.n_bytes for download in source.downloads]
+    return {
+        "name": source.name,
+        "title": source.title,
+        "present": sum(sources.find(source, file, root) is not None for file in required),
+        "files": len(required),
+        "folder": str(_folder(source, root)),
+        "download": None if None in sizes else sum(size for size in sizes if size is not None),
+        "terms": source.terms,
+        "source": source.homepage,
+    }
+
+
+def _present(item: dict[str, Any]) -> str:
+    if item["present"] == item["files"]:
+        return "yes"
+    return f"{item['present']} of {item['files']} files" if item["present"] else "no"
+
+
+def _size(n_bytes: int | None) -> str:
+    if n_bytes is None:
+        return "?"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+
+
+@contextmanager
+def _progress(quiet: bool) -> "Iterator[Progress]":
+    """Show downloads on stderr: a live bar on a terminal, lines elsewhere or with `CI` set."""
+    if quiet:
+        yield lambda *_: None
+    elif sys.stderr.isatty() and not os.environ.get("CI"):
+        with _bar() as progress:
+            yield progress
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """A line when a file begins, every few seconds, and when it is whole."""
+
+    def __init__(self) -> None:
+        self._path, self._last = "", 0.0
+
+    def __call__(self, path: str, done: int, total: int | None) -> None:
+        """Write a line if there is something new to say."""
+        now = time.monotonic()
+        if path != self._path or now - self._last >= _LINE_EVERY_S or done == total:
+            self._path, self._last = path, now
+            print(f"{path}: {_size(done)} of {_size(total)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar() -> "Iterator[Progress]":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with RichProgress(TextColumn("{task.description}", markup=False), *columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(path: str, done: int, total: int | None) -> None:
+            if path not in tasks:
+                tasks[path] = bar.add_task(path, total=total)
+            bar.update(tasks[path], completed=done, total=total)
+
+        yield progress

@@ -1,0 +1,142 @@
+"""Prepared tensors: made once, whole or not at all."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stablebench.data import store
+from stablebench.data.store import prepared
+from stablebench.errors import UserError
+
+KEY = {"version": 1, "files": ["md5:00"]}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "bytes": torch.arange(12, dtype=torch.uint8).view(3, 4),
+        "floats": torch.linspace(0, 1, 5).view(5, 1).expand(5, 2),
+        "classes": torch.tensor([3, 1]),
+        "flags": torch.tensor([True, False]),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+def never() -> dict[str, torch.Tensor]:
+    raise AssertionError("made a second time")
+
+
+def kept(cache: Path) -> list[str]:
+    return sorted(p.name for p in (cache / "prepared").iterdir() if p.suffix != ".lock")
+
+
+def test_tensors_come_back_equal_with_their_types_and_are_made_once():
+    for make in (tensors, never):
+        found = prepared("thing", KEY, make)
+        assert set(found) == set(tensors())
+        for name, expected in tensors().items():
+            assert torch.equal(found[name], expected) and found[name].dtype == expected.dtype
+
+
+def test_what_is_written_into_a_mapped_tensor_stays_in_the_process():
+    found = prepared("thing", KEY, tensors)
+    found["bytes"].zero_()
+    assert torch.equal(prepared("thing", KEY, never)["bytes"], tensors()["bytes"])
+
+
+def test_another_key_is_another_folder(cache: Path):
+    prepared("thing", KEY, tensors)
+    other = prepared("thing", {**KEY, "version": 2}, lambda: {"bytes": torch.zeros(1)})
+    assert set(other) == {"bytes"} and len(kept(cache)) == 2
+    assert set(prepared("thing", KEY, never)) == set(tensors())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "no meta", "torn meta", "foreign meta", "list"])
+def test_a_damaged_folder_is_made_anew(cache: Path, damage: str):
+    prepared("thing", KEY, tensors)
+    (folder,) = [p for p in (cache / "prepared").iterdir() if p.is_dir()]
+    path, meta = folder / "bytes.npy", folder / "meta.json"
+    content = path.read_bytes()
+    if damage == "flipped":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "truncated":
+        path.write_bytes(content[:-3])
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "no meta":
+        meta.unlink()
+    elif damage == "torn meta":
+        meta.write_text(meta.read_text()[:40])
+    elif damage == "foreign meta":
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), "key": {}}))
+    else:
+        meta.write_text("[]")
+    if path.is_file():
+        os.utime(path, ns=(0, 0))  # as a damage after which no time is the same
+    made = []
+    found = prepared("thing", KEY, lambda: (made.append(1), tensors())[1])
+    assert made == [1] and torch.equal(found["bytes"], tensors()["bytes"])
+
+
+def test_what_making_raises_leaves_nothing_behind(cache: Path):
+    def broken() -> dict[str, torch.Tensor]:
+        raise UserError("thing: the file is damaged.")
+
+    with pytest.raises(UserError, match="the file is damaged"):
+        prepared("thing", KEY, broken)
+    assert kept(cache) == []
+    assert set(prepared("thing", KEY, tensors)) == set(tensors())
+
+
+def test_a_cache_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"thing: the cache folder .* cannot be used .* STABLEBENCH_CACHE"):
+        prepared("thing", KEY, tensors)
+
+
+def _slowly(log: Path) -> dict[str, torch.Tensor]:
+    with log.open("a") as file:
+        file.write("made\n")
+    time.sleep(0.3)
+    return tensors()
+
+
+def _process(log: Path, results: "multiprocessing.SimpleQueue[int]") -> None:
+    results.put(int(prepared("thing", KEY, lambda: _slowly(log))["bytes"].sum()))
+
+
+def test_of_processes_that_begin_at_once_one_makes_the_tensors_and_all_have_them(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    log = tmp_path / "log"
+    processes = [context.Process(target=_process, args=(log, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [results.get() for _ in processes] == [66] * 3 and log.read_text() == "made\n"
+
+
+def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(cache: Path, monkeypatch):
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(store.os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        prepared("thing", KEY, tensors)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert [".tmp-" in name for name in kept(cache)] == [True]
+    assert set(prepared("thing", KEY, tensors)) == set(tensors())
+    assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
