@@ -95,6 +95,11 @@ class _Group(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            typer.echo("Error: out of memory; take a smaller size, batch or --recompute-every.", err=True)
+            raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough: `| head`
             _discard_stdout()
             raise typer.Exit(1) from None
@@ -103,6 +108,12 @@ class _Group(TyperGroup):
                 raise
             typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
             raise typer.Exit(1) from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch says so of a CPU in a RuntimeError like any other."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
 app = typer.Typer(

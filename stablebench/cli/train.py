@@ -39,8 +39,14 @@ def train(
 
     folder = None
     if resume is not None:
-        if options.model or options.task or options.T or options.set or options.recipe or named(options):
-            raise UserError("--resume: the run's own spec is used; leave the options that change it out.")
+        given = [name for name in ("model", "task", "T", "set", "recipe") if getattr(options, name)] + list(
+            named(options)
+        )
+        if given:
+            raise UserError(
+                f"--resume goes on with the run's own spec, which {', '.join(given)} would change; leave it out, or "
+                "start a new run."
+            )
         folder = RunFolder(resume)
         resolved = session.resolved_of(folder.read_record(), force)
     else:

@@ -1,7 +1,7 @@
 """Compiles C text into a library, once per text, compiler and processor, and loads it.
 
-Libraries lie in the folder `engines` of the user's cache (STABLEBENCH_CACHE, or ~/.cache/stablebench), named by a hash
-of all that decides what is in them. Processes that compile the same text at once do not disturb each other.
+Libraries lie in the folder `engines` of the cache folder, named by a hash of all that decides what is in them.
+Processes that compile the same text at once do not disturb each other.
 """
 
 import atexit
@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from stablebench.data.folders import cache_dir
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ def _compile(text: str, path: Path) -> None:
         source.write_text(text, encoding="utf-8")
         command = [compiler()[0], *_FLAGS, "-shared", "-fPIC", str(source), "-o", str(result)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # in a session of its own: Ctrl-C is for the run, which ends at its next update
+            done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
         except OSError as error:
             raise CompilerError(f"{command[0]} cannot be run: {error}") from error
         if done.returncode:
@@ -67,7 +70,10 @@ def _compile(text: str, path: Path) -> None:
 @cache
 def compiler() -> tuple[str, str]:
     """Return the compiler's path and its version."""
-    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+    named = os.environ.get("CC")
+    if named and shutil.which(named) is None:
+        _log.warning("CC names %s, which is not there; cc, gcc or clang is taken if there is one.", named)
+    for name in (named, "cc", "gcc", "clang"):
         path = shutil.which(name) if name else None
         if path is not None:
             done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
@@ -90,8 +96,7 @@ def _processor() -> str:
 @cache
 def cache_folder() -> Path:
     """Return a folder to keep libraries in, for this process alone if the user's cache cannot be written to."""
-    root = os.environ.get("STABLEBENCH_CACHE")
-    folder = (Path(root) if root else Path.home() / ".cache" / "stablebench") / "engines"
+    folder = cache_dir() / "engines"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=folder):

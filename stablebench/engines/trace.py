@@ -6,10 +6,12 @@ What depends on the parameters alone is done once per forward pass and is left t
 
 import math
 import operator
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
@@ -26,6 +28,8 @@ _LARGEST_POWER = 8
 _ONCE = {"getattr", "t", "transpose", "matrix_exp", "diag", "unsqueeze", "squeeze", "expand", "expand_as", "reshape"}
 _ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "clamp", "tril", "triu"}
 """Done besides the operations of a step with what depends on the parameters alone. None of them is random."""
+_RANDOM = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_"}
+_RANDOM |= {"multinomial", "normal", "normal_", "uniform_", "exponential_", "poisson", "dropout", "alpha_dropout"}
 _FROM_PARAMETERS, _FROM_INPUTS = 0, 1
 
 
@@ -115,14 +119,38 @@ def trace(
     root = _Root(step, drive, structure, frozenset(i for i, leaf in enumerate(leaves) if leaf is None))
     n_inputs = len(pytree.tree_leaves(inputs))
     try:
-        graph = _Tracer().trace(root)
+        graph = _graph_of(root)
         _record_shapes(root, graph, leaves)
-    except NotPlannable:
-        raise
+    except NotPlannable as error:
+        raise NotPlannable(str(error).partition("\n")[0]) from error  # without what torch.fx adds
     except Exception as error:  # whatever a user's step raises when it is given proxies
         first_line = str(error).partition("\n")[0]
         raise NotPlannable(f"tracing it failed with {type(error).__name__}: {first_line}") from error
     return _Sorter(graph, n_inputs, len(states), layered).traced()
+
+
+def _graph_of(root: nn.Module) -> fx.Graph:
+    """Trace; refuse random numbers: torch's would be drawn on, those of others drawn once for ever."""
+    before, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what a step may draw from
+    try:
+        graph = _Tracer().trace(root)
+        drawn = random.getstate() != before or not _equal(legacy, numpy.random.get_state())  # noqa: NPY002
+    finally:
+        random.setstate(before)
+        numpy.random.set_state(legacy)  # noqa: NPY002
+    if drawn:
+        raise NotPlannable("it draws random numbers that are not torch's")
+    for node in graph.nodes:
+        if node.op in ("call_function", "call_method") and _name(node) in _RANDOM:
+            raise NotPlannable(f"it draws random numbers (`{_name(node)}`)")
+        if node.op == "call_method" and _name(node) in ("item", "tolist"):
+            raise NotPlannable(f"it needs a value while it is traced (`{_name(node)}`)")
+    return graph
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two states of numpy's global generator are equal."""
+    return all(numpy.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _one_step(drive: Tensor) -> Tensor:

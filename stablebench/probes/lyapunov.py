@@ -53,7 +53,7 @@ class LyapunovSpectrum:
 
     @property
     def kaplan_yorke_dimension(self) -> float | None:
-        """The attractor's dimension by Kaplan and Yorke's formula; None unless the dynamics is chaotic and dissipative."""
+        """The attractor's dimension by Kaplan and Yorke's formula; None unless chaotic and dissipative."""
         if self.dynamics != "chaotic":
             return None
         values = self.exponents.mean(0)

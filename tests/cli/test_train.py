@@ -63,7 +63,7 @@ def test_dry_run_prints_the_spec_with_origins_and_runs_nothing(tmp_path: Path) -
         (["--model", "rnn"], "--task is missing"),
         (["--model", "rnn", "--task", "copy", "--device", "cuda"], "torch sees no CUDA device"),
         (["--resume", "nowhere"], "nowhere: no run with a readable record.json"),
-        (["--resume", "nowhere", "--steps", "3"], "--resume: the run's own spec is used"),
+        (["--resume", "nowhere", "--steps", "3"], "own spec, which train.steps would change"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:

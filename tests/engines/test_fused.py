@@ -3,12 +3,15 @@
 import logging
 import math
 import os
+import random
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from stepped import Stepped
@@ -182,7 +185,7 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
 @pytest.mark.parametrize(
     ("update", "reason"),
     [
-        (lambda p, d, h, v: torch.dropout(p, 0.5, True), "`dropout` is not known"),
+        (lambda p, d, h, v: torch.dropout(p, 0.5, True), "draws random numbers (`dropout`)"),
         (lambda p, d, h, v: torch.softmax(p, dim=-1), "`softmax` is not known"),
         (lambda p, d, h, v: p if p.sum() > 0 else d, "TraceError"),
         (lambda p, d, h, v: p + torch.ones(5), "no argument, parameter or buffer"),
@@ -305,6 +308,25 @@ def test_asking_for_fused_where_it_cannot_be_is_an_error() -> None:
     with pytest.raises(UserError, match=r"layer 1 \(Stepped\): the operation `softmax` is not known.*, or auto"):
         choose("fused", network(model), torch.device("cpu"))
     assert choose("auto", network(model), torch.device("cpu")).name == "reference"
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        (lambda p, d, h, v: torch.tanh(p) * torch.rand(h.shape), r"draws random numbers \(`rand`\)$"),
+        (lambda p, d, h, v: torch.tanh(p) * (torch.rand_like(h) > 0.1), r"draws random numbers \(`rand_like`\)$"),
+        (lambda p, d, h, v: torch.tanh(p) * random.choice([0.1, 0.5, 0.9, 0.95]), "that are not torch's$"),
+        (lambda p, d, h, v: torch.tanh(p) * float(numpy.random.rand()), "that are not torch's$"),  # noqa: NPY002
+        (lambda p, d, h, v: torch.tanh(p) * h.sum().item(), r"needs a value while it is traced \(`item`\)$"),
+    ],
+)
+def test_a_draw_of_random_numbers_is_never_frozen(update: Callable[..., Any], reason: str) -> None:
+    before = random.getstate()
+    numpy.random.seed(3)  # noqa: NPY002 - steps may draw from it
+    planned = fused.plan_model(Stepped(update), torch.zeros(2, 3, 5))
+    assert isinstance(planned, Unsupported) and re.search(reason, planned.reason), planned
+    assert random.getstate() == before
+    assert numpy.random.rand() == numpy.random.RandomState(3).rand()  # noqa: NPY002
 
 
 def test_a_compiler_that_refuses_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
