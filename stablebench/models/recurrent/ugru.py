@@ -1,0 +1,82 @@
+r"""uGRU of the poster, in our reading: a GRU whose candidate takes the state through an orthogonal matrix.
+
+Equation:
+
+    r = sigmoid(W_r h_{t-1} + V_r x_t + b_r)
+    z = sigmoid(W_z h_{t-1} + V_z x_t + b_z)
+    n = tanh(V_n x_t + b_n + r * (W_n h_{t-1} + c_n))
+    h_t = (1 - z) * n + z * h_{t-1}
+
+    W_n <- exp(-eta A) W_n,  A = G W_n^T - W_n G^T,  G = dL/dW_n
+
+Shapes: x_t (batch, in), h_t (batch, hidden); W (2 hidden, hidden) with the blocks r, z; W_n (hidden, hidden); V
+    (3 hidden, in), b (3 hidden) with the blocks r, z, n; c_n (hidden).
+Parameters: `3 * hidden * (hidden + inputs + 1) + hidden`.
+Cost per step: `3 * hidden * (hidden + inputs)` multiply-adds; an exponential per update.
+Init: W_n a random orthogonal matrix (Haar); all else U(-1/sqrt(hidden), 1/sqrt(hidden)) as `gru`, b_r and b_z the sum
+    of two such draws.
+Stability claim: W_n^T W_n = I after every update. Asserted in tests/models/test_ugru.py. Nothing is proved of the
+    gradient: gates and tanh stand between the states, and the gates' matrices are free. h_t is a convex combination, so
+    |h_t| <= max(1, |h_{t-1}|) elementwise.
+Reference: poster on uRNN and uGRU with bounded gradients (authors not identified).
+Differs from the paper: it gives perplexities of a uGRU and no equation. This is `gru` with the poster's update rule for
+    the one matrix that does in a GRU what W does in its uRNN; the gates' matrices, which the rule could hold as well,
+    are left to the optimiser. The reset gate is applied after the product, as in torch, so that W_n acts on h_{t-1}.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.claims import Claim, stays_orthogonal
+from stablebench.registry import register_model
+
+
+@register_model
+class UGRU(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of h_t.
+    """
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__(in_features, hidden)
+        bound = 1 / math.sqrt(hidden)
+        self.W = nn.Parameter(torch.empty(2 * hidden, hidden).uniform_(-bound, bound))
+        self.W_n = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
+        self.V = nn.Parameter(torch.empty(3 * hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(3 * hidden).uniform_(-bound, bound))
+        self.c_n = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t + b, (batch, time, 3 hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W and W_n in one matrix, transposed for states in rows, and c_n."""
+        return torch.cat([self.W, self.W_n]).T, self.c_n
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, c_n = transition
+        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        hidden_r, hidden_z, hidden_n = (h @ W).chunk(3, dim=-1)
+        r = torch.sigmoid(drive_r + hidden_r)
+        z = torch.sigmoid(drive_z + hidden_z)
+        n = torch.tanh(drive_n + r * (hidden_n + c_n))
+        return ((1 - z) * n + z * h,)
+
+    def claims(self) -> list[Claim]:
+        """Return that W_n is orthogonal."""
+        return [Claim("||W_n^T W_n - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W_n), about="weights")]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return W_n in `orthogonal`, under the exponential update, and the rest in `main`."""
+        return grouped(self, ParameterGroup("orthogonal", [self.W_n], rule="exponential"))
