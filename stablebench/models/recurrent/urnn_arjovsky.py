@@ -1,0 +1,105 @@
+r"""uRNN of Arjovsky, Shah & Bengio: a complex state, and a unitary matrix composed of structured factors.
+
+Equation:
+
+    h_t = modrelu(W h_{t-1} + V x_t, b)        modrelu(z, b) = z relu(|z| + b) / |z|
+    W = D_3 R_2 F^-1 D_2 Pi R_1 F D_1
+
+    D = diag(exp(i w)),  R = I - 2 v v^H / |v|^2,  F the unitary discrete Fourier transform,  Pi a fixed permutation
+
+Shapes: x_t (batch, in); h_t (batch, 2 hidden), hidden complex units as real parts, then imaginary parts; W (hidden,
+    hidden), complex; w_1, w_2, w_3 (hidden) in `w`; v_1, v_2 (hidden), complex, in `v` (2, 2, hidden), vector by vector
+    the real parts, then the imaginary parts; V (2 hidden, in); b (hidden); h_0 (2 hidden). The output is h_t, 2 hidden
+    wide.
+Parameters: `7 * hidden + hidden * (2 * inputs + 3)`.
+Cost per step: `4 * hidden ** 2 + 2 * hidden * inputs` multiply-adds; W is built once per pass, two Fourier transforms
+    of hidden columns, and applied as a real matrix. The factors applied one by one would cost O(hidden log hidden).
+Init: w ~ U(-pi, pi), v ~ U(-1, 1) in each real and imaginary part, V Glorot uniform, b = 0, so that the network starts
+    linear; h_0 ~ U(-s, s) with s = sqrt(3 / (2 hidden)), so that E |h_0|^2 = 1. Pi is drawn and never trained.
+Stability claim: W^H W = I whatever the optimiser does to w and v. Where b <= 0 the Jacobian of a step has norm <= 1, so
+    dh_T/dh_t has. For b > 0 it has not: modrelu scales what is across z by (|z| + b) / |z|. Asserted in
+    tests/models/test_urnn_arjovsky.py.
+Reference: Arjovsky, Shah, Bengio. Unitary Evolution Recurrent Neural Networks. ICML 2016.
+    https://arxiv.org/abs/1511.06464
+Differs from the paper: |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0. The readout starts as torch's,
+    not Glorot uniform. The paper's bound on the gradient takes modrelu' for a diagonal of 0 and 1; see the claim.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped, own_generator
+from stablebench.models.claims import Claim
+from stablebench.models.unitary import as_real, complex_modrelu, glorot_bound, unitary_claims
+from stablebench.registry import register_model
+
+
+@register_model
+class ArjovskyURNN(RecurrentModel):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Complex units of h_t; the output is twice as wide.
+    """
+
+    Pi: Tensor
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__(in_features, hidden)
+        self.w = nn.Parameter(torch.empty(3, hidden).uniform_(-math.pi, math.pi))
+        self.v = nn.Parameter(torch.empty(2, 2, hidden).uniform_(-1, 1))
+        bound = glorot_bound(in_features, hidden)
+        self.V = nn.Parameter(torch.empty(2 * hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(hidden))
+        start = math.sqrt(3 / (2 * hidden))
+        self.h_0 = nn.Parameter(torch.empty(2 * hidden).uniform_(-start, start))
+        self.register_buffer("Pi", torch.randperm(hidden, generator=own_generator("Pi")))
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of h_t, real and imaginary parts."""
+        return (2 * self.hidden,)
+
+    def initial_state(self, batch: int) -> State:
+        """Return h_0, which is trained, for each sequence."""
+        return (self.h_0.expand(batch, -1),)
+
+    def W(self) -> Tensor:
+        """Return the recurrent matrix, (hidden, hidden), complex."""
+        D_1, D_2, D_3 = torch.polar(torch.ones_like(self.w), self.w).unbind()
+        v_1, v_2 = torch.complex(self.v[:, 0], self.v[:, 1]).unbind()
+        product = torch.fft.fft(torch.diag(D_1), dim=0, norm="ortho")
+        product = D_2[:, None] * _reflected(product, v_1)[self.Pi]
+        product = _reflected(torch.fft.ifft(product, dim=0, norm="ortho"), v_2)
+        return D_3[:, None] * product
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t, (batch, time, 2 hidden)."""
+        return nn.functional.linear(x, self.V)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W in its real form, transposed for states in rows, and b."""
+        return as_real(self.W()).T, self.b
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, b = transition
+        return (complex_modrelu(drive + h @ W, b),)
+
+    def claims(self) -> list[Claim]:
+        """Return that W is unitary, and that the Jacobian does not explode for it."""
+        return unitary_claims(lambda: as_real(self.W()), self.b)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main` and `orthogonal`, the parameters of W."""
+        return grouped(self, ParameterGroup("orthogonal", [self.w, self.v]))
+
+
+def _reflected(columns: Tensor, v: Tensor) -> Tensor:
+    """Return (I - 2 v v^H / |v|^2) M for complex M (n, any) and v (n)."""
+    u = v / torch.linalg.vector_norm(v)
+    return columns - 2 * torch.outer(u, u.conj() @ columns)
