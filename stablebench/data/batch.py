@@ -32,7 +32,7 @@ class Sizes:
     Args:
         inputs: Alphabet of the input tokens, or features of the input values.
         outputs: Classes, or width of the target values.
-        steps: Time steps of one sequence: the horizon of the chain.
+        steps: Time steps of one sequence: the horizon of the chain; 1 for static inputs.
     """
 
     inputs: int

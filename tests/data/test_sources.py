@@ -4,74 +4,25 @@ import ast
 import bz2
 import gzip
 import hashlib
-import io
 import lzma
 import os
 import subprocess
 import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
+from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, source_file, tar_bytes, write, zip_bytes
 
 import stablebench.data
 from stablebench.data import archives, sources
 from stablebench.data.archives import ArchiveError, members
-from stablebench.data.sources import DataSource, Download, SourceFile
+from stablebench.data.sources import DataSource, SourceFile
 from stablebench.errors import UserError
-
-CONTENTS = {"part/one.txt": b"first " * 50, "part/two.txt": b"second", "note.txt": b"a note"}
-
-
-def sha256(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def source_file(path: str, **more: object) -> SourceFile:
-    return SourceFile(path, len(CONTENTS[path]), sha256(CONTENTS[path]), **more)  # type: ignore[arg-type]
-
-
-SOURCE = DataSource(
-    name="tiny",
-    title="Tiny",
-    homepage="https://example.org/tiny",
-    terms="none",
-    files=(source_file("part/one.txt"), source_file("part/two.txt"), source_file("note.txt", required=False)),
-    downloads=(Download("https://example.org/tiny.tar.gz", "tiny.tar.gz", kind="archive"),),
-    archives=(SourceFile("tiny.tar.xz"), SourceFile("tiny.zip"), SourceFile("tiny.tar")),
-    folders=("elsewhere/deep",),
-)
-
-
-def tar_bytes(contents: dict[str, bytes], compression: str = "") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as archive:  # pyright: ignore
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zip_bytes(contents: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def read_all(data_dir: Path, source: DataSource = SOURCE) -> dict[str, bytes]:
     return {file.path: content for file, content in sources.read_all(source, data_dir=data_dir)}
-
-
-REQUIRED = {name: CONTENTS[name] for name in ("part/one.txt", "part/two.txt")}
 
 
 @pytest.mark.parametrize("folder", ["tiny", "elsewhere/deep"])
