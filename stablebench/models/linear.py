@@ -44,3 +44,8 @@ class LinearRecurrence(RecurrentModel):
         a_re, a_im = a.chunk(2, dim=-1)
         h_re, h_im = h.chunk(2, dim=-1)
         return (torch.cat([a_re * h_re - a_im * h_im, a_re * h_im + a_im * h_re], dim=-1) + b,)
+
+
+def moduli(halves: Tensor) -> Tensor:
+    """Return the moduli, (..., n), of complex numbers (..., 2 n): the n real parts, then the n imaginary ones."""
+    return torch.hypot(*halves.chunk(2, dim=-1))

@@ -1,0 +1,52 @@
+"""The block that deep linear recurrences stand in: a residual stream, a norm before, a nonlinear mixing after.
+
+    u_t = E x_t + e        in the first layer of a stack; x_t, which has this width already, in those above
+    v_t = norm(u_t)        what the recurrence reads
+    o_t = u_t + mix(y_t)   what the layer gives out, where y_t is what the recurrence gives out
+
+All of it is done step by step, so a model calls the first two in `drive` and all three in `emit`.
+"""
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+Norm: TypeAlias = Literal["layer", "none"]
+Mix: TypeAlias = Literal["glu", "gelu", "none"]
+
+
+class Block(nn.Module):
+    """What is around a recurrence whose inputs and outputs are of one width.
+
+    Args:
+        in_features: Width of x_t.
+        width: Width of u_t, v_t, y_t and o_t.
+        layer: Position in the stack, from 0; the encoder is there in layer 0, and wherever the widths differ.
+        norm: LayerNorm of u_t over its features, or none.
+        mix: glu is W gelu(y) + b, its first half times the sigmoid of its second; gelu that alone.
+        skip: Whether u_t is added.
+    """
+
+    def __init__(self, in_features: int, width: int, *, layer: int, norm: Norm, mix: Mix, skip: bool) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(in_features, width) if layer == 0 or in_features != width else nn.Identity()
+        self.norm = nn.LayerNorm(width) if norm == "layer" else nn.Identity()
+        self.gate = nn.Linear(width, 2 * width) if mix == "glu" else None
+        self.mix: Mix = mix
+        self.skip = skip
+
+    def stream(self, x: Tensor) -> Tensor:
+        """Return u, (..., width), of x, (..., in)."""
+        return self.encoder(x)
+
+    def read(self, x: Tensor) -> Tensor:
+        """Return v, (..., width), of x, (..., in)."""
+        return self.norm(self.stream(x))
+
+    def leave(self, y: Tensor, u: Tensor) -> Tensor:
+        """Return o of y and u, (..., width) each."""
+        if self.mix != "none":
+            y = nn.functional.gelu(y)
+        if self.gate is not None:
+            y = nn.functional.glu(self.gate(y), dim=-1)
+        return u + y if self.skip else y

@@ -1,0 +1,156 @@
+r"""LRU: the linear recurrent unit, a diagonal complex recurrence that is stable by its parametrisation.
+
+Equation (section 3 of the paper, eq. 7 and what follows; n complex states):
+
+    h_t = lambda * h_{t-1} + gamma * (B v_t)
+    y_t = Re(C h_t) + D * v_t
+    lambda = exp(-exp(nu_log) + i exp(theta_log)),    gamma = exp(gamma_log)
+
+    in a block: u_t = E x_t + e (in the first layer of a stack; x_t in those above), v_t = LayerNorm(u_t),
+    o_t = u_t + W_1 gelu(y_t) * sigmoid(W_2 gelu(y_t)), with biases. `norm`, `mix` and `skip` take parts of it away.
+
+Shapes: x_t (batch, in); u_t, v_t, y_t, o_t (batch, hidden); h_t (batch, 2 n): real parts, then imaginary parts;
+    nu_log, theta_log, gamma_log (n); B (2, n, hidden) and C (2, hidden, n), real and imaginary part; D (hidden).
+    `hidden` is the width of the block; n = `state`, by default the same.
+Parameters: `hidden * (6 * hidden + inputs + 9)`. That is the first layer; those above have no E and e.
+Cost per step: `hidden * (6 * hidden + 2 * inputs)` multiply-adds; u is computed before and again after the recurrence.
+Init: |lambda|^2 ~ U(r_min^2, r_max^2), so lambda uniform on the ring, phase ~ U(0, max_phase), gamma =
+    sqrt(1 - |lambda|^2) and then trained; B entries with real and imaginary part N(0, 1/(2 hidden)), C N(0, 1/n), D
+    N(0, 1). E, e and the gate as torch.nn.Linear.
+Stability claim: |lambda| = exp(-exp(nu_log)) < 1 whatever the optimiser does, so dh_T/dh_t, diagonal with lambda^(T-t),
+    has singular values |lambda|^(T-t); at the start r_min <= |lambda| <= r_max. Asserted in tests/models/test_lru.py.
+Reference: Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu, De. Resurrecting Recurrent Neural Networks for Long
+    Sequences. ICML 2023. https://arxiv.org/abs/2303.06349
+Differs from the paper: LayerNorm alone (the paper also has batch normalisation), no dropout; the encoder is part of
+    the first layer. The group `recurrent` (nu_log, theta_log, gamma_log, B) has the run's own rate unless a recipe says
+    otherwise; the paper gives it a smaller one and no weight decay. Written from the equations; the placing of the
+    block's parts follows the S4 line of models that the paper builds on, and was not checked against its code.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import UserError
+from stablebench.models.base import ParameterGroup, grouped
+from stablebench.models.block import Block, Mix, Norm
+from stablebench.models.claims import (
+    Claim,
+    Evidence,
+    Outcome,
+    largest_singular_value_at_most,
+    smallest_singular_value_at_least,
+)
+from stablebench.models.linear import LinearRecurrence, moduli
+from stablebench.registry import register_model
+from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
+
+
+@register_model
+class LRU(LinearRecurrence):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of the block.
+        layer: Position in the stack, from 0.
+        state: n, the complex states; `hidden` by default.
+        r_min: Smallest |lambda| at the start.
+        r_max: Largest |lambda| at the start, <= 1.
+        max_phase: Largest phase of lambda at the start, in radians.
+        norm: Whether the recurrence reads a LayerNorm of the block's input.
+        mix: What comes after the recurrence: a gated linear unit of gelu, gelu alone, or nothing.
+        skip: Whether the block's input is added to its output.
+    """
+
+    complex_state = True
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        layer: NonNegativeInt = 0,
+        state: Count | None = None,
+        r_min: NonNegative = 0.0,
+        r_max: Positive = 1.0,
+        max_phase: Positive = 2 * math.pi,
+        norm: Norm = "layer",
+        mix: Mix = "glu",
+        skip: bool = True,
+    ) -> None:
+        super().__init__(in_features, hidden)
+        if not r_min < r_max <= 1:
+            raise UserError(
+                f"`r_min` and `r_max` must be 0 <= r_min < r_max <= 1 (moduli of lambda), got {r_min} and {r_max}."
+            )
+        self.state = n = hidden if state is None else state
+        self.block = Block(in_features, hidden, layer=layer, norm=norm, mix=mix, skip=skip)
+        uniform = torch.rand(2, n, dtype=torch.float64)  # so that no modulus rounds to 0 or 1
+        squared = r_min**2 + (r_max**2 - r_min**2) * uniform[0]
+        nu, theta = -0.5 * torch.log(squared), max_phase * uniform[1]
+        dtype = torch.get_default_dtype()
+        self.nu_log = nn.Parameter(torch.log(nu).to(dtype))
+        self.theta_log = nn.Parameter(torch.log(theta).to(dtype))
+        self.gamma_log = nn.Parameter((0.5 * torch.log1p(-squared)).to(dtype))
+        self.B = nn.Parameter(torch.randn(2, n, hidden) / math.sqrt(2 * hidden))
+        self.C = nn.Parameter(torch.randn(2, hidden, n) / math.sqrt(n))
+        self.D = nn.Parameter(torch.randn(hidden))
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of h: both halves."""
+        return (2 * self.state,)
+
+    @property
+    def out_features(self) -> int:
+        """The width of the block."""
+        return self.hidden
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return B v_t, (batch, time, 2 n)."""
+        return nn.functional.linear(self.block.read(x), self.B.flatten(0, 1))
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return lambda and gamma, (2 n,) each; gamma is real, so it is the same for both halves."""
+        modulus, phase = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)
+        gamma = torch.exp(self.gamma_log)
+        return modulus.repeat(2) * torch.cat([torch.cos(phase), torch.sin(phase)]), gamma.repeat(2)
+
+    def terms(self, drive: Tensor, transition: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return lambda and gamma * (B v_t)."""
+        eigenvalues, gamma = transition
+        return eigenvalues, gamma * drive
+
+    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return o_t."""
+        u = self.block.stream(x)
+        real, imaginary = self.C
+        y = nn.functional.linear(output, torch.cat([real, -imaginary], dim=1)) + self.D * self.block.norm(u)
+        return self.block.leave(y, u)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return `main` and `recurrent`, what makes up the recurrence: the paper gives it a smaller rate."""
+        return grouped(self, ParameterGroup("recurrent", [self.nu_log, self.theta_log, self.gamma_log, self.B]))
+
+    def claims(self) -> list[Claim]:
+        """Return that the recurrence is stable, and what that makes of the Jacobian over N steps."""
+        low, high = (bound.item() for bound in moduli(self.transition()[0].detach()).aminmax())
+
+        def rounding(e: Evidence) -> float:
+            return 2 * e.steps * e.weights_eps
+
+        return [
+            Claim("largest |lambda| < 1", "none", lambda e: Outcome(high, 1.0, high < 1), about="weights"),
+            Claim(
+                "log10 of the largest singular value of dh_T/dh_1 <= N log10(max |lambda|)",
+                "none",
+                lambda e: largest_singular_value_at_most(e, e.steps * math.log(high), rounding(e)),
+            ),
+            Claim(
+                "log10 of the smallest singular value of dh_T/dh_1 >= N log10(min |lambda|)",
+                "none",
+                lambda e: smallest_singular_value_at_least(e, e.steps * math.log(low), rounding(e)),
+            ),
+        ]
