@@ -22,7 +22,7 @@ from stablebench.resources import recipes_dir, suites_dir, tasks_dir
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from stablebench.models.base import RecurrentModel
+    from stablebench.models.base import DeepModel, RecurrentModel
     from stablebench.schema.card import TaskCard
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Family = Literal["recurrent", "deep"]
 """What a model's chain runs over: time steps or layers."""
 _FAMILIES: tuple[Family, ...] = ("recurrent", "deep")
-_BUILT = ("in_features", "hidden", "horizon", "layer")
+_BUILT = ("in_features", "hidden", "horizon", "layer", "layers")
 """Constructor arguments that the builder fills in."""
 
 
@@ -46,9 +46,16 @@ class ModelEntry:
     """
 
     name: str
-    cls: "type[RecurrentModel]"
+    cls: type[Any]
     preset: dict[str, Any] = field(default_factory=dict)
     source: str | None = None
+
+    @property
+    def family(self) -> Family:
+        """What the model's chain runs over."""
+        from stablebench.models.base import DeepModel
+
+        return "deep" if issubclass(self.cls, DeepModel) else "recurrent"
 
     @property
     def takes_horizon(self) -> bool:
@@ -58,7 +65,7 @@ class ModelEntry:
     def build(
         self, in_features: int, hidden: int, params: dict[str, Any], *, horizon: int, layer: int = 0
     ) -> "RecurrentModel":
-        """Return a new model, drawn from torch's global generator.
+        """Return a new recurrent model, drawn from torch's global generator.
 
         Args:
             in_features: Width of x_t.
@@ -70,6 +77,18 @@ class ModelEntry:
         known = {"horizon": horizon, "layer": layer}
         wanted = inspect.signature(self.cls).parameters
         return self.cls(in_features, hidden, **{k: v for k, v in known.items() if k in wanted}, **params)
+
+    def build_deep(self, in_features: int, hidden: int, params: dict[str, Any], *, layers: int) -> "DeepModel":
+        """Return a new deep model, drawn from torch's global generator.
+
+        Args:
+            in_features: Width of the input.
+            hidden: Width of the last state.
+            params: What `resolve` returned.
+            layers: The depth, input and output counted, told to models that take it.
+        """
+        own = {"layers": layers} if "layers" in inspect.signature(self.cls).parameters else {}
+        return self.cls(in_features, hidden, **own, **params)
 
     def arguments(self) -> "type[BaseModel]":
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""
@@ -135,10 +154,11 @@ def model_formulas(docstring: str) -> dict[str, str]:
     """Return what a model's docstring says of its size, at the defaults and for an even hidden size.
 
     Returns:
-        `parameters` and `cost` (multiply-adds of the matrix products of one time step), each arithmetic over `hidden`,
-        `inputs` and the model's numeric arguments; what the docstring does not say is left out.
+        `parameters` and `cost` (multiply-adds of the matrix products of one time step, or of one sample through a deep
+        model), each arithmetic over `hidden`, `inputs`, a deep model's `layers` and the model's numeric arguments; what
+        the docstring does not say is left out.
     """
-    headings = {"parameters": "Parameters", "cost": "Cost per step"}
+    headings = {"parameters": "Parameters", "cost": "Cost per (?:step|sample)"}
     found = {key: re.search(rf"^{text}: `([^`]+)`", docstring, flags=re.MULTILINE) for key, text in headings.items()}
     return {key: " ".join(match[1].split()) for key, match in found.items() if match}
 
@@ -147,7 +167,7 @@ def model_entry(reference: str) -> ModelEntry:
     """Return the model of a name, of `path/to/file.py:Class` or of `package.module:Class`.
 
     Raises:
-        UserError: There is no such model, file or class, or the class is no `RecurrentModel`.
+        UserError: There is no such model, file or class, or the class is neither recurrent nor deep.
     """
     if ":" in reference:
         return _user_model(reference)
@@ -159,7 +179,7 @@ def model_entry(reference: str) -> ModelEntry:
 
 
 def _user_model(reference: str) -> ModelEntry:
-    from stablebench.models.base import RecurrentModel
+    from stablebench.models.base import DeepModel, RecurrentModel
 
     where, _, class_name = reference.rpartition(":")
     path = Path(where)
@@ -174,14 +194,17 @@ def _user_model(reference: str) -> ModelEntry:
             ) from None
         path = Path(inspect.getsourcefile(module) or "")
     cls = getattr(module, class_name, None)
-    if not inspect.isclass(cls) or not issubclass(cls, RecurrentModel):
-        found = sorted(n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, RecurrentModel))
+    bases = (RecurrentModel, DeepModel)
+    if not inspect.isclass(cls) or not issubclass(cls, bases):
+        classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c not in bases}
+        found = sorted(n for n, c in classes.items() if issubclass(c, bases))
         raise UserError(
-            f"--model {reference}: {where} must define a class {class_name} that extends "
-            f"stablebench.models.base.RecurrentModel; it has {', '.join(found) or 'none'}."
+            f"--model {reference}: {where} must define a class {class_name} that extends RecurrentModel or DeepModel "
+            f"of stablebench.models.base; it has {', '.join(found) or 'none'}."
         )
     if inspect.isabstract(cls):
-        raise UserError(f"--model {reference}: {class_name} must define `step`.")
+        missing = "`, `".join(sorted(cls.__abstractmethods__))
+        raise UserError(f"--model {reference}: {class_name} must define `{missing}`.")
     return ModelEntry(reference, cls, source=hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -59,7 +59,9 @@ class RunOptions:
         None
     )
     hidden: Annotated[_Count, typer.Option(metavar="N", help="Width of the hidden state.")] = None
-    layers: Annotated[_Count, typer.Option(metavar="N", help="Stacked layers.")] = None
+    layers: Annotated[
+        _Count, typer.Option(metavar="N", help="Stacked layers; a deep model's depth, its input and output counted.")
+    ] = None
     steps: Annotated[_Count, typer.Option(metavar="N", help="Updates.")] = None
     epochs: Annotated[_Count, typer.Option(metavar="N", help="Passes over the training set.")] = None
     batch_size: Annotated[_Count, typer.Option(metavar="N", help="Examples of an update.")] = None

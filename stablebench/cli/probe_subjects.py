@@ -11,7 +11,7 @@ from stablebench.cli.requests import named, request_of
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, first, resolve_params
 from stablebench.errors import UserError
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.build import build_network
@@ -36,7 +36,7 @@ class Subject:
     spec: RunSpec
     card: TaskCard
     params: dict[str, Any]
-    network: Network
+    network: AnyNetwork
     step: int | None
     examples: Batch
 

@@ -1,7 +1,8 @@
-"""Engines run a recurrent model's chain over time. `reference` defines the model, the others compute the same."""
+"""Engines run a model's chain over time or layers. `reference` defines the model, the others compute the same."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from stablebench.engines import reference
 from stablebench.errors import UserError, unknown_name
@@ -10,7 +11,8 @@ from stablebench.schema.run_spec import Engine
 if TYPE_CHECKING:
     import torch
 
-    from stablebench.models.network import EngineRun, Network
+    from stablebench.models.deep_network import DeepNetwork
+    from stablebench.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -18,18 +20,18 @@ class Choice:
     """An engine.
 
     Args:
-        run: Runs a layer's chain.
+        run: Runs a layer's chain (`EngineRun`), or a deep model's layers (`EngineRunLayers`).
         name: What the record calls it: `reference`, `scan`, `fused`, or `fused-torch` for the fused engine in torch
             calls.
         note: Why it is not a faster one, or None.
     """
 
-    run: "EngineRun"
+    run: Callable[..., Any]
     name: str
     note: str | None = None
 
 
-def choose(name: str, network: "Network", device: "torch.device") -> Choice:
+def choose(name: str, network: "Network | DeepNetwork", device: "torch.device") -> Choice:
     """Return the engine that runs `network` on `device`.
 
     Args:
@@ -44,6 +46,12 @@ def choose(name: str, network: "Network", device: "torch.device") -> Choice:
     """
     if name not in get_args(Engine):
         raise unknown_name("engine", name, list(get_args(Engine)))
+    from stablebench.models.deep_network import DeepNetwork
+
+    if isinstance(network, DeepNetwork):
+        from stablebench.engines.layers import choose_for_layers
+
+        return choose_for_layers(name, network, device)
     if name == "reference":
         return Choice(reference.run, "reference")
     if name == "scan":

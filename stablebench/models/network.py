@@ -1,5 +1,7 @@
 """The whole network: encoded inputs, stacked recurrent layers, a linear readout."""
 
+import abc
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stablebench.engines import reference
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped
 
 
 class EngineRun(Protocol):
@@ -25,7 +27,53 @@ class EngineRun(Protocol):
         ...
 
 
-class Network(nn.Module):
+class AnyNetwork(nn.Module, abc.ABC):
+    """What training and probes need of a network: models under a readout.
+
+    A subclass has the readout as `head`, and says with `readout` which steps it reads.
+    """
+
+    readout: Literal["last", "every"]
+    head: nn.Module
+    engine: Any
+
+    @property
+    @abc.abstractmethod
+    def models(self) -> Sequence[ChainModel]:
+        """The models in it, from bottom to top."""
+
+    @abc.abstractmethod
+    def forward(self, inputs: Tensor, states: Any = None) -> tuple[Tensor, Any]:
+        """Return the readout, and the states after the last step."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its parameters."""
+        return next(self.head.parameters()).dtype
+
+    def penalty(self) -> Tensor | None:
+        """Return the sum of the models' penalties, or None where none has one."""
+        terms = [term for model in self.models if (term := model.penalty()) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the models' groups merged by name, the readout in `main`."""
+        merged: dict[str, ParameterGroup] = {}
+        for model in self.models:
+            for group in model.parameter_groups():
+                if group.name == "main":
+                    continue
+                before = merged[group.name].parameters if group.name in merged else []
+                merged[group.name] = ParameterGroup(group.name, before + group.parameters, group.rule)
+        return grouped(self, *merged.values())
+
+    def after_update(self) -> None:
+        """Run every model's hook."""
+        for model in self.models:
+            model.after_update()
+
+
+class Network(AnyNetwork):
     """Stacked recurrent layers and a readout.
 
     Args:
@@ -50,11 +98,11 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.readout: Literal["last", "every"] = readout
+        self.readout = readout
         self.input: Literal["tokens", "values"] = input
-        self.engine = engine
+        self.engine: EngineRun = engine
         self.recompute_every = recompute_every
-        self.head = nn.Linear(layers[-1].out_features, outputs)
+        self.head: nn.Linear = nn.Linear(layers[-1].out_features, outputs)
         layers[-1].initialise_readout(self.head)
 
     @property
@@ -62,9 +110,14 @@ class Network(nn.Module):
         """The layers with their type."""
         return [layer for layer in self.layers if isinstance(layer, RecurrentModel)]
 
+    @property
+    def models(self) -> list[RecurrentModel]:
+        """The layers, from bottom to top."""
+        return self.recurrent_layers
+
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the inputs as values (batch, time, in): tokens one-hot, in the parameters' dtype."""
-        dtype = self.head.weight.dtype
+        dtype = self.dtype
         if self.input == "values":
             return inputs.to(dtype)
         return nn.functional.one_hot(inputs, self.recurrent_layers[0].in_features).to(dtype)
@@ -109,24 +162,3 @@ class Network(nn.Module):
             )
             outputs.append(output)
         return (torch.cat(outputs, dim=1) if self.readout == "every" else outputs[-1]), states
-
-    def penalty(self) -> Tensor | None:
-        """Return the sum of the layers' penalties, or None where no layer has one."""
-        terms = [term for layer in self.recurrent_layers if (term := layer.penalty()) is not None]
-        return torch.stack(terms).sum() if terms else None
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the layers' groups merged by name, the readout in `main`."""
-        merged: dict[str, ParameterGroup] = {}
-        for layer in self.recurrent_layers:
-            for group in layer.parameter_groups():
-                if group.name == "main":
-                    continue
-                before = merged[group.name].parameters if group.name in merged else []
-                merged[group.name] = ParameterGroup(group.name, before + group.parameters, group.rule)
-        return grouped(self, *merged.values())
-
-    def after_update(self) -> None:
-        """Run every layer's hook."""
-        for layer in self.recurrent_layers:
-            layer.after_update()

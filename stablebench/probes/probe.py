@@ -87,7 +87,7 @@ class _Measurements:
     """
 
     def __init__(self, network: Network, batch: Batch, loss: str, samples: int) -> None:
-        self.weights_eps = torch.finfo(network.head.weight.dtype).eps
+        self.weights_eps = torch.finfo(network.dtype).eps
         self.network = frozen(network)
         self._batch, self._loss = batch, loss
         self._chain = Chain(self.network, batch.inputs)

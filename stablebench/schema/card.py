@@ -54,6 +54,7 @@ class Protocol(Strict):
         steps: Updates of a run whose recipe says none.
         batch_size: Examples of an update where the recipe says none.
         hidden: Width where the recipe says none.
+        layers: Layers where the recipe says none: stacked ones, or the depth of a deep model.
         seeds: Seeds of a full protocol.
         optim: The optimiser of a run whose recipe has none.
     """
@@ -67,6 +68,7 @@ class Protocol(Strict):
     steps: Count = 1000
     batch_size: Count = 128
     hidden: Count = 128
+    layers: Count = 1
     seeds: Count = 5
     optim: OptimSpec = OptimSpec()
 
@@ -194,6 +196,8 @@ class TaskCard(Strict):
             for p in self.published
             if p.variant is not None and p.variant not in self.variants
         ]
+        if self.input == "static" and (self.readout == "every" or self.length is not None):
+            wrong.append("`input`: static inputs have no time, so `readout` must be last and `length` left out")
         keys = [p.key for p in self.published]
         wrong += [f"`published`: the key {key} stands twice" for key in sorted({k for k in keys if keys.count(k) > 1})]
         if wrong:

@@ -65,7 +65,7 @@ class Recipe(Strict):
         result: What came out when it was run, with steps and seeds; None where it has not been run yet.
         when: What the recipe itself was made for; its variants say what theirs are.
         hidden: Width.
-        layers: Stacked layers.
+        layers: Stacked layers; of a deep model all its layers, input and output counted.
         params: Arguments of the model.
         optim: The optimiser (`stablebench.schema.optim`).
         train: The budget.

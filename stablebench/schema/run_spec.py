@@ -28,7 +28,7 @@ class ModelSpec(Strict):
         name: A registered name, `path/to/file.py:Class` or `package.module:Class`.
         source: SHA-256 of a user's file; None for a registered model.
         hidden: Width.
-        layers: Stacked layers.
+        layers: Stacked layers; of a deep model all its layers, input and output counted.
         params: Arguments of its constructor, defaults filled in.
     """
 
@@ -71,7 +71,7 @@ class RunSpec(Strict):
     Args:
         task: The task.
         model: The model.
-        horizon: Steps of the chain that the model is told.
+        horizon: Time steps of the chain that the model is told; a deep model's layers.
         readout: Whether the last output or every one is read.
         optim: The optimiser.
         train: The budget.

@@ -6,7 +6,9 @@ from stablebench import registry
 from stablebench.data.batch import Sizes
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel
+from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.registry import ModelEntry
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 
@@ -14,7 +16,7 @@ _LAYER_SEEDS = 2**32
 """Between the seeds of two layers, so that their frozen random parts differ."""
 
 
-def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network:
+def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network | DeepNetwork:
     """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
 
     torch's global generator is as before afterwards.
@@ -31,15 +33,16 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
     entry = registry.model_entry(spec.model.name)
     if entry.source != spec.model.source:
         raise UserError(f"{spec.model.name}: the file changed since this run began; put it back or start a new run.")
-    if card.input == "static":
-        raise UserError(f"The task {card.task} has static inputs; {spec.model.label} is recurrent and needs sequences.")
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.set_default_dtype(getattr(torch, spec.precision))
         try:
+            seed = spec.seed if seed is None else seed
+            if card.input == "static":
+                return _deep_network(entry, spec, sizes, seed)
             layers: list[RecurrentModel] = []
             for i in range(spec.model.layers):
-                torch.manual_seed((spec.seed if seed is None else seed) + i * _LAYER_SEEDS)
+                torch.manual_seed(seed + i * _LAYER_SEEDS)
                 width = layers[-1].out_features if layers else sizes.inputs
                 layers.append(entry.build(width, spec.model.hidden, spec.model.params, horizon=spec.horizon, layer=i))
             return Network(
@@ -51,6 +54,12 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
             )
         finally:
             torch.set_default_dtype(before)
+
+
+def _deep_network(entry: ModelEntry, spec: RunSpec, sizes: Sizes, seed: int) -> DeepNetwork:
+    torch.manual_seed(seed)
+    model = entry.build_deep(sizes.inputs, spec.model.hidden, spec.model.params, layers=spec.model.layers)
+    return DeepNetwork(model, sizes.outputs)
 
 
 def resolve_device(name: str) -> torch.device:

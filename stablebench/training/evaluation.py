@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.metrics import LOSS_SUMS, METRIC_SUMS
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -21,7 +21,7 @@ def loss_sum(loss: str, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
 
 
 @torch.no_grad()
-def evaluate(network: Network, batch: Batch, loss: str, metrics: list[str], chunk: int) -> dict[str, float]:
+def evaluate(network: AnyNetwork, batch: Batch, loss: str, metrics: list[str], chunk: int) -> dict[str, float]:
     """Return the means of `metrics` over all examples of a split.
 
     Args:

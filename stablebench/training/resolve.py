@@ -102,6 +102,7 @@ def resolve(request: Request) -> Resolved:
     card = registry.task_card(task_name)
     entry = registry.model_entry(request.model)
     _refuse_unknown_keys(request.settings)
+    _refuse_misfit(entry, card)
 
     layers = _Layers()
     _lay_card(layers, card)
@@ -128,17 +129,17 @@ def resolve(request: Request) -> Resolved:
             raise UserError(f"--epochs: the task {card.task} draws its examples anew and has no epochs; give --steps.")
         train["steps"] = epochs * -(-card.protocol.train // train["batch_size"])
         layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
-    sizes = sizes_of(card, params)
+    depth = model.pop("layers")
     document = {
         "task": {"name": card.task, "version": card.version, "variant": variant or None, "params": params},
         "model": {
             "name": request.model,
             "source": entry.source,
             "hidden": model.pop("hidden"),
-            "layers": model.pop("layers"),
+            "layers": depth,
             "params": entry.resolve(model),
         },
-        "horizon": sizes.steps,
+        "horizon": depth if entry.family == "deep" else sizes_of(card, params).steps,
         "readout": card.readout,
         "train": train,
         **values,
@@ -148,9 +149,11 @@ def resolve(request: Request) -> Resolved:
     except ValidationError as error:
         raise UserError("\n".join(problems(error, RunSpec, "run spec"))) from None
     _schedule_fits(spec, card)
+    if entry.family == "deep" and spec.train.recompute_every is not None:
+        raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
     origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
-    origin["horizon"] = "the task's parameters"
+    origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
     for key in entry.resolve({}):
         origin.setdefault(f"model.{key}", "model")
     return Resolved(spec, card, origin)
@@ -173,7 +176,7 @@ def _lay_card(layers: _Layers, card: TaskCard) -> None:
     protocol = card.protocol
     layers.lay(
         {
-            "model": {"hidden": protocol.hidden, "layers": 1},
+            "model": {"hidden": protocol.hidden, "layers": protocol.layers},
             "optim": protocol.optim.model_dump(exclude_defaults=True) | {"name": protocol.optim.name},
             "train": {
                 "steps": protocol.steps,
@@ -207,6 +210,25 @@ def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> N
     values = {"model": sizes | part.params, "optim": part.optim, "train": train}
     _budget_replaces(layers, {f"train.{k}": v for k, v in train.items()})
     layers.lay(values, origin)
+
+
+def _refuse_misfit(entry: registry.ModelEntry, card: TaskCard) -> None:
+    """Refuse a recurrent model on static inputs, and a deep one on sequences."""
+    name = entry.name.rsplit(":", 1)[-1]
+    if entry.family == "recurrent" and card.input == "static":
+        raise UserError(
+            f"The task {card.task} has static inputs and {name} is recurrent, which needs sequences. Take a deep model "
+            f"({', '.join(registry.model_names('deep'))})."
+        )
+    if entry.family == "deep" and card.input != "static":
+        raise UserError(
+            f"The task {card.task} has sequences and {name} is a deep model, which takes static inputs. Take a "
+            f"recurrent model, or a task with static inputs ({', '.join(_static_tasks())})."
+        )
+
+
+def _static_tasks() -> list[str]:
+    return [name for name in registry.task_names() if registry.task_card(name).input == "static"]
 
 
 def _when(part: RecipeVariant) -> str:

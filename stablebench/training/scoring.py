@@ -7,6 +7,7 @@ from typing import Any
 from stablebench import engines, registry
 from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
+from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checkpoint
@@ -40,7 +41,9 @@ class Score:
         return asdict(self)
 
 
-def trained_network(folder: RunFolder, record: RunRecord, file: Path | None = None) -> tuple[Network, Checkpoint]:
+def trained_network(
+    folder: RunFolder, record: RunRecord, file: Path | None = None
+) -> tuple[Network | DeepNetwork, Checkpoint]:
     """Return a run's network with its trained weights, on the CPU, and the checkpoint they came from.
 
     Args:

@@ -76,7 +76,7 @@ class Trainer:
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.graphed: GraphedStep | None = None
         if self.device.type == "cuda" and self.spec.engine == "fused":
-            time_steps = 1 if self.engine.name == "fused" else self.task.sizes.steps
+            time_steps = 1 if self.engine.name == "fused" else self.spec.horizon
             nodes = estimated_nodes(time_steps, calls=_CALLS)
             self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
         self.validation = to_device(self.task.split("validation"), self.device)

@@ -1,0 +1,63 @@
+"""Which engine runs a deep model's chain of layers: the loop over `step`, or the fused engine's compiled one."""
+
+import torch
+
+from stablebench.engines import Choice, fused, reference
+from stablebench.engines.nodes import Unsupported
+from stablebench.errors import UserError
+from stablebench.models.base import DeepModel
+from stablebench.models.deep_network import DeepNetwork
+
+
+def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> Choice:
+    """Return the engine that runs the layers of `network` on `device`; see `stablebench.engines.choose`.
+
+    Args:
+        name: `reference`, `fused`, or `auto` for fused on a CPU with a C compiler, where it can run every layer, else
+            reference.
+        network: Its model, already on `device`.
+        device: Where it runs.
+
+    Raises:
+        UserError: The engine is `scan`, or `fused` cannot run a layer.
+    """
+    if name == "scan":
+        raise UserError("--engine scan is for linear recurrences over time. Take --engine fused, reference, or auto.")
+    if name == "reference":
+        return Choice(reference.run_layers, "reference")
+    reason = why_not_fused(network.model, device)
+    if reason is not None and name == "fused":
+        raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
+    reason = reason or why_torch_calls(device, network.dtype)
+    if reason is None:
+        return Choice(fused.run_layers, "fused")
+    if name == "fused":
+        return Choice(fused.run_layers, "fused-torch", f"the fused engine makes torch calls: {reason}")
+    return Choice(reference.run_layers, "reference", f"the reference engine runs this model: {reason}")
+
+
+@torch.no_grad()
+def why_not_fused(model: DeepModel, device: torch.device) -> str | None:
+    """Return why a model's layers cannot be fused, or None if they can. Single layers that change a width never are.
+
+    Args:
+        model: The model, on `device`.
+        device: Where it runs.
+    """
+    like = next(model.parameters())
+    state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
+    for stretch in model.stretches():
+        if len(stretch) == 1:
+            _, state = reference.run_layers(model, stretch, state)
+            continue
+        planned = fused.plan_layers(model, stretch, state)
+        if isinstance(planned, Unsupported):
+            return planned.reason
+    return None
+
+
+def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why the fused engine makes torch calls for layers, or None if it does not."""
+    if device.type == "cuda":
+        return "no kernel has parameters of its own at every step yet"
+    return fused.why_torch_calls(device, dtype)
