@@ -63,4 +63,4 @@ def stack(name: str, layers: int, steps: int, readout: str = "every") -> Network
     for i in range(layers):
         width = built[-1].out_features if built else 5
         built.append(entry.build(width, 4, entry.resolve({}), horizon=steps, layer=i))
-    return Network(built, 3, readout=readout, input="tokens")  # pyright: ignore[reportArgumentType]
+    return Network(built, 3, readout=readout, input="tokens").eval()  # pyright: ignore[reportArgumentType]
