@@ -14,15 +14,15 @@ Equation:
     `layout` fft: L = log2(hidden); layer l turns all pairs at a distance p = hidden / 2^l, (2 p k + j, 2 p k + j + p)
 
 Shapes: x_t (batch, in); h_t (batch, 2 hidden), hidden complex units as real parts, then imaginary parts; W, D, F
-    (hidden, hidden), complex; theta, phi (pairs of all layers), omega (hidden); V (2 hidden, in); b (hidden). The output
-    is h_t, 2 hidden wide.
+    (hidden, hidden), complex; theta, phi (pairs of all layers), omega (hidden); V (2 hidden, in); b (hidden). The
+    output is h_t, 2 hidden wide.
 Parameters: `capacity * (hidden - 1) + hidden + hidden * (2 * inputs + 1)`. Of an even capacity; the fft layout has
     hidden log2(hidden) in the place of the first term.
 Cost per step: `4 * hidden ** 2 + 2 * hidden * inputs` multiply-adds; W is built once per pass in O(L hidden^2) and
     applied as a real matrix. The layers applied one by one, as in the paper, would cost O(L hidden).
 Init: theta, phi, omega ~ U(-pi, pi), V Glorot uniform, b = 0.
-Stability claim: W^H W = I whatever the optimiser does. With capacity = hidden the hidden^2 parameters of W move it in as
-    many directions, all that the unitary group has. Where b <= 0 the Jacobian of a step has norm <= 1, so dh_T/dh_t
+Stability claim: W^H W = I whatever the optimiser does. With capacity = hidden the hidden^2 parameters of W move it in
+    as many directions, all that the unitary group has. Where b <= 0 the Jacobian of a step has norm <= 1, so dh_T/dh_t
     has. Asserted in tests/models/test_eunn.py.
 Reference: Jing, Shen, Dubcek, Peurifoy, Skirlo, LeCun, Tegmark, Soljacic. Tunable Efficient Unitary Neural Networks
     (EUNN) and their application to RNNs. ICML 2017. https://arxiv.org/abs/1612.05231
