@@ -178,12 +178,12 @@ class Task:
     @cached_property
     def _train(self) -> Batch:
         data, protocol = self._loaded("train"), self.card.protocol
-        if protocol.validation_from == "train":
-            data = take(data, self._held_out[protocol.validation :])
-        if protocol.train is not None and len(data.inputs) != protocol.train:
-            found = f"the card says {protocol.train} training examples, the data have {len(data.inputs)}"
-            raise UserError(f"task {self.card.task}: {found}.")
-        return data
+        order = self._held_out[protocol.validation :] if protocol.validation_from == "train" else None
+        count = len(data.inputs) if order is None else len(order)
+        wanted = protocol.train if protocol.train is not None else count
+        if count < wanted or (count > wanted and order is None):
+            raise UserError(f"task {self.card.task}: the card says {wanted} training examples, the data have {count}.")
+        return data if order is None else take(data, order[:wanted])  # variants may have more than the card takes
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
