@@ -35,12 +35,13 @@ class ParameterGroup:
         name: What recipes call the group: `optim.groups.<name>`. Every model has `main`.
         parameters: The parameters.
         rule: `optimiser` for the optimiser of the run, `exponential` for the multiplicative exponential update on
-            the orthogonal group (`stablebench.training.exponential_update`).
+            the orthogonal group (`stablebench.training.exponential_update`), `cayley` for the one by Cayley transforms
+            on the unitary group, of real and imaginary parts (2, n, n) (`stablebench.training.cayley_update`).
     """
 
     name: str
     parameters: list[nn.Parameter]
-    rule: Literal["optimiser", "exponential"] = "optimiser"
+    rule: Literal["optimiser", "exponential", "cayley"] = "optimiser"
 
 
 class ChainModel(nn.Module, abc.ABC):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
+from stablebench.training.cayley_update import CayleyUpdate
 from stablebench.training.exponential_update import ExponentialUpdate
 
 _TORCH = {
@@ -22,6 +23,8 @@ _TAKES = {
     "adagrad": {"eps"},
     "sgd": {"momentum", "nesterov"},
 }
+_MULTIPLICATIVE = {"exponential": ExponentialUpdate, "cayley": CayleyUpdate}
+"""Rules that move a matrix on its group; they take a learning rate alone and have no state."""
 
 
 class Updater:
@@ -45,7 +48,7 @@ class Updater:
         self._factor = spec.schedule.factor if spec.schedule else 1.0
         self.optimisers: list[torch.optim.Optimizer] = []
         by_rule = {
-            rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", "exponential")
+            rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", *_MULTIPLICATIVE)
         }
         if by_rule["optimiser"]:
             options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) not in (None, False)}
@@ -53,9 +56,10 @@ class Updater:
                 options["betas"] = tuple(options["betas"])
             described = [self._describe(group, spec) for group in by_rule["optimiser"]]
             self.optimisers.append(_TORCH[spec.name](described, lr=spec.lr, **options))
-        if by_rule["exponential"]:
-            described = [self._describe(group, spec, only_rate=True) for group in by_rule["exponential"]]
-            self.optimisers.append(ExponentialUpdate(described, lr=spec.lr))
+        for rule, update in _MULTIPLICATIVE.items():
+            if by_rule[rule]:
+                described = [self._describe(group, spec, only_rate=True) for group in by_rule[rule]]
+                self.optimisers.append(update(described, lr=spec.lr))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["base_lr"] = group["lr"]
@@ -84,7 +88,7 @@ class Updater:
         described: dict[str, Any] = {"params": group.parameters, "lr": own.lr if own and own.lr else spec.lr}
         if only_rate:
             if own and (own.weight_decay or own.betas):
-                raise UserError(f"optim.groups.{group.name}: the exponential update takes `lr` alone.")
+                raise UserError(f"optim.groups.{group.name}: the {group.rule} update takes `lr` alone.")
             return described
         own_decay = own.weight_decay if own else None
         described["weight_decay"] = spec.weight_decay if own_decay is None else own_decay
