@@ -26,6 +26,19 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """How tokens become vectors, where they are not fed one-hot.
+
+    Args:
+        width: Features of a token's vector; drawn N(0, 1) unless the task has vectors of its own.
+        trained: Whether they are trained.
+    """
+
+    width: int
+    trained: bool = True
+
+
+@dataclass(frozen=True)
 class Sizes:
     """The sizes that a generator's parameters imply.
 
@@ -33,8 +46,10 @@ class Sizes:
         inputs: Alphabet of the input tokens, or features of the input values.
         outputs: Classes, or width of the target values.
         steps: Time steps of one sequence: the horizon of the chain; 1 for static inputs.
+        embedding: How tokens are embedded; None for one-hot.
     """
 
     inputs: int
     outputs: int
     steps: int
+    embedding: Embedding | None = None

@@ -38,12 +38,13 @@ class DeepNetwork(AnyNetwork):
         """The one model."""
         return [self.model]
 
-    def forward(self, inputs: Tensor, states: Any = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, states: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Run the network.
 
         Args:
             inputs: Values (batch, in).
             states: Nothing: a chain over layers begins with the input.
+            lengths: Nothing.
 
         Returns:
             The readout, (batch, outputs), and the states behind the last layer.

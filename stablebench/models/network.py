@@ -43,7 +43,7 @@ class AnyNetwork(nn.Module, abc.ABC):
         """The models in it, from bottom to top."""
 
     @abc.abstractmethod
-    def forward(self, inputs: Tensor, states: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, inputs: Tensor, states: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return the readout, and the states after the last step."""
 
     @property
@@ -80,7 +80,8 @@ class Network(AnyNetwork):
         layers: The recurrent layers; each but the first takes the outputs of the one before.
         outputs: Classes, or width of the target values.
         readout: Whether the last output is read or every one.
-        input: `tokens` are fed one-hot, `values` as they are.
+        input: `tokens` are fed one-hot or embedded, `values` as they are.
+        embedding: The vectors of the tokens; None for one-hot.
         engine: Runs a layer's chain.
         recompute_every: Steps of a stretch of time. Of each only the states at its start are kept, the rest is
             computed again for the gradient; None keeps everything.
@@ -93,6 +94,7 @@ class Network(AnyNetwork):
         *,
         readout: Literal["last", "every"],
         input: Literal["tokens", "values"],
+        embedding: nn.Embedding | None = None,
         engine: EngineRun = reference.run,
         recompute_every: int | None = None,
     ) -> None:
@@ -100,6 +102,7 @@ class Network(AnyNetwork):
         self.layers = nn.ModuleList(layers)
         self.readout = readout
         self.input: Literal["tokens", "values"] = input
+        self.embedding = embedding
         self.engine: EngineRun = engine
         self.recompute_every = recompute_every
         self.head: nn.Linear = nn.Linear(layers[-1].out_features, outputs)
@@ -116,49 +119,67 @@ class Network(AnyNetwork):
         return self.recurrent_layers
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Return the inputs as values (batch, time, in): tokens one-hot, in the parameters' dtype."""
+        """Return the inputs as values (batch, time, in): tokens one-hot or embedded, in the parameters' dtype."""
+        if self.embedding is not None:
+            return self.embedding(inputs)
         dtype = self.dtype
         if self.input == "values":
             return inputs.to(dtype)
         return nn.functional.one_hot(inputs, self.recurrent_layers[0].in_features).to(dtype)
 
-    def forward(self, inputs: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
+    def forward(
+        self, inputs: Tensor, states: list[State] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, list[State]]:
         """Run the network.
 
         Args:
             inputs: Tokens (batch, time) or values (batch, time, in).
             states: One state per layer, before the first step; by default each layer's own.
+            lengths: Real steps of each sequence, (batch,), 1 ... time: the last of them is read, not the padding that
+                follows it. By default all are real.
 
         Returns:
             The readout, (batch, outputs) or (batch, time, outputs), and the states after the last step.
         """
         if states is None:
             states = [layer.initial_state(len(inputs)) for layer in self.recurrent_layers]
+        own_ends = self.readout == "last" and lengths is not None
         if self.recompute_every is None:
-            outputs, states = self._stretch(inputs, states, [None] * len(states))
+            outputs, states = self._stretch(inputs, states, [None] * len(states), own_ends)
         else:
-            outputs, states = self._in_stretches(inputs, states, self.recompute_every)
+            outputs, states = self._in_stretches(inputs, states, self.recompute_every, own_ends)
+        if self.readout == "last" and lengths is not None:
+            outputs = outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1]
         return (outputs if self.readout == "every" else self.head(outputs)), states
 
-    def _stretch(self, inputs: Tensor, states: list[State], transitions: list[Any]) -> tuple[Tensor, list[State]]:
-        """Run a stretch of time; return the readout of every step or the last output, and the states behind it."""
+    def _stretch(
+        self, inputs: Tensor, states: list[State], transitions: list[Any], own_ends: bool
+    ) -> tuple[Tensor, list[State]]:
+        """Run a stretch of time.
+
+        Returns:
+            The readout of every step; of a network that reads the last one its last output, or where sequences have
+            ends of their own the output of every step. And the states after the stretch.
+        """
         x = self.encode(inputs)
         layers = self.recurrent_layers
         after: list[State] = []
         for i, (layer, state, transition) in enumerate(zip(layers, states, transitions, strict=True)):
-            outputs = "every" if self.readout == "every" or i + 1 < len(layers) else "last"
+            outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
             output, state = self.engine(layer, x, state, outputs, transition)
             x = layer.emit(output, x if outputs == "every" else x[:, -1])
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 
-    def _in_stretches(self, inputs: Tensor, states: list[State], steps: int) -> tuple[Tensor, list[State]]:
+    def _in_stretches(
+        self, inputs: Tensor, states: list[State], steps: int, own_ends: bool
+    ) -> tuple[Tensor, list[State]]:
         """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too."""
         transitions = [layer.transition() for layer in self.recurrent_layers]  # once for all
         outputs: list[Tensor] = []
         for part in inputs.split(steps, dim=1):
             output, states = checkpoint(
-                self._stretch, part, states, transitions, use_reentrant=False, preserve_rng_state=False
+                self._stretch, part, states, transitions, own_ends, use_reentrant=False, preserve_rng_state=False
             )
             outputs.append(output)
-        return (torch.cat(outputs, dim=1) if self.readout == "every" else outputs[-1]), states
+        return (torch.cat(outputs, dim=1) if self.readout == "every" or own_ends else outputs[-1]), states

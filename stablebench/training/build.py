@@ -1,6 +1,7 @@
 """Build the network of a run spec."""
 
 import torch
+from torch import nn
 
 from stablebench import registry
 from stablebench.data.batch import Sizes
@@ -14,6 +15,8 @@ from stablebench.schema.run_spec import RunSpec
 
 _LAYER_SEEDS = 2**32
 """Between the seeds of two layers, so that their frozen random parts differ."""
+_EMBEDDING_SEED = 2**31
+"""Between the seeds of the first layer and of the tokens' vectors."""
 
 
 def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network | DeepNetwork:
@@ -40,16 +43,23 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
             seed = spec.seed if seed is None else seed
             if card.input == "static":
                 return _deep_network(entry, spec, sizes, seed)
+            embedding = None
+            if sizes.embedding is not None:
+                torch.manual_seed(seed + _EMBEDDING_SEED)
+                embedding = nn.Embedding(sizes.inputs, sizes.embedding.width)
+                embedding.weight.requires_grad_(sizes.embedding.trained)
+            inputs = sizes.inputs if sizes.embedding is None else sizes.embedding.width
             layers: list[RecurrentModel] = []
             for i in range(spec.model.layers):
                 torch.manual_seed(seed + i * _LAYER_SEEDS)
-                width = layers[-1].out_features if layers else sizes.inputs
+                width = layers[-1].out_features if layers else inputs
                 layers.append(entry.build(width, spec.model.hidden, spec.model.params, horizon=spec.horizon, layer=i))
             return Network(
                 layers,
                 sizes.outputs,
                 readout=spec.readout,
                 input=card.input,
+                embedding=embedding,
                 recompute_every=spec.train.recompute_every,
             )
         finally:

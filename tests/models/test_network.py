@@ -202,3 +202,30 @@ def test_recomputing_keeps_few_states() -> None:
     whole = kept_bytes()
     network.recompute_every = 20
     assert kept_bytes() < whole / 5
+
+
+@pytest.mark.parametrize("recompute_every", [None, 2])
+@pytest.mark.parametrize("engine", [reference.run, fused.run])
+def test_of_padded_sequences_the_last_real_step_is_read(engine: EngineRun, recompute_every: int | None) -> None:
+    network = Network([Rnn(3, 4), LSTM(4, 5)], 2, readout="last", input="values", recompute_every=recompute_every)
+    network.engine = engine
+    x, lengths = torch.randn(3, 6, 3), torch.tensor([2, 6, 1])
+    found, _ = network(x, None, lengths)
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(found[i], network(x[i : i + 1, :length])[0][0])
+    found.sum().backward()
+    gradient = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    torch.stack([network(x[i : i + 1, :n])[0].sum() for i, n in enumerate(lengths)]).sum().backward()
+    torch.testing.assert_close(gradient, [p.grad for p in network.parameters() if p.grad is not None])
+
+
+def test_embedded_tokens_are_their_vectors() -> None:
+    embedding = nn.Embedding(5, 3)
+    network = Network([Rnn(3, 4)], 2, readout="every", input="tokens", embedding=embedding)
+    tokens = torch.tensor([[4, 0, 2]])
+    assert torch.equal(network.encode(tokens), embedding.weight[tokens])
+    network(tokens)[0].sum().backward()
+    assert embedding.weight.grad is not None and embedding.weight.grad[4].any() and not embedding.weight.grad[1].any()
+    assert "embedding.weight" in network.state_dict()
+    assert any(p is embedding.weight for group in network.parameter_groups() for p in group.parameters)
