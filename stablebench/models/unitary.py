@@ -13,7 +13,7 @@ from torch import Tensor
 from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most, stays_orthogonal
 
 _SMALLEST_MODULUS = 1e-5
-"""Added to |z| in quadrature, so that the derivative is finite at 0; the published codes of uRNN and EUNN add it too."""
+"""Added to |z| in quadrature, so that the derivative is finite at 0; the published code of EUNN adds as much to |z|."""
 
 
 def as_real(M: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ def complex_modrelu(z: Tensor, bias: Tensor) -> Tensor:
 def householder_product(U: Tensor) -> Tensor:
     """Return H_1 H_2 ... H_m with H_k = I - 2 u_k u_k^T / |u_k|^2, (n, n), for vectors u_k in the columns of U (n, m).
 
-    With unit vectors the product is I - U S^-1 U^T, where S is upper triangular, 1/2 on the diagonal and u_j . u_k above
-    it (Joffrain et al. 2006): one triangular system in place of m reflections.
+    With unit vectors the product is I - U S^-1 U^T, where S is upper triangular, 1/2 on the diagonal and u_j . u_k
+    above it (Joffrain et al. 2006): one triangular system in place of m reflections.
     """
     U = U / torch.linalg.vector_norm(U, dim=0)
     S = torch.triu(U.T @ U, diagonal=1) + 0.5 * torch.eye(U.shape[1], dtype=U.dtype, device=U.device)
@@ -50,6 +50,15 @@ def cayley(A: Tensor) -> Tensor:
     """Return (I + A)^-1 (I - A) of a skew-symmetric A, both (n, n); orthogonal, and without the eigenvalue -1."""
     eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
     return torch.linalg.solve(eye + A, eye - A)
+
+
+def random_unitary(n: int) -> Tensor:
+    """Draw a Haar-distributed unitary matrix (n, n), complex: Q of a QR decomposition, R's diagonal made positive."""
+    real, imaginary = torch.randn(2, n, n, dtype=torch.float64)
+    Q, R = torch.linalg.qr(torch.complex(real, imaginary))
+    diagonal = R.diagonal()
+    narrow = torch.complex64 if torch.get_default_dtype() == torch.float32 else torch.complex128
+    return (Q * (diagonal / diagonal.abs())).to(narrow)
 
 
 def glorot_bound(inputs: int, outputs: int) -> float:
