@@ -54,6 +54,11 @@ class Evidence(Protocol):
         """Natural logarithms of the smallest and the largest singular value of dh_T/dh_1 over the samples."""
         ...
 
+    @property
+    def log_jacobian_norms(self) -> tuple[float, float]:
+        """Natural logarithms of the least and the greatest norm ||dh_T/dh_1|| over the samples."""
+        ...
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -129,6 +134,16 @@ def largest_singular_value_at_most(evidence: Evidence, high: float, tolerance: f
     largest = evidence.log_singular_values[1]
     holds = largest <= high + tolerance + _ROUNDING
     return Outcome(largest / _DECADE, high / _DECADE, holds, vacuous=high > _SAYS_NOTHING * _DECADE)
+
+
+def largest_singular_value_at_least(evidence: Evidence, low: float, tolerance: float = 0.0) -> Outcome:
+    """Return whether the largest singular value of dh_T/dh_1 is >= exp(low), in log10; vacuous below 10^-10.
+
+    Of each sample: it is the least of them that is compared.
+    """
+    least = evidence.log_jacobian_norms[0]
+    holds = low - tolerance - _ROUNDING <= least
+    return Outcome(least / _DECADE, low / _DECADE, holds, vacuous=low < -_SAYS_NOTHING * _DECADE)
 
 
 def smallest_singular_value_at_least(evidence: Evidence, low: float, tolerance: float = 0.0) -> Outcome:

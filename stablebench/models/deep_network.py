@@ -12,7 +12,7 @@ from stablebench.models.network import AnyNetwork
 class EngineRunLayers(Protocol):
     """An engine's `run_layers`; see `stablebench.engines.reference.run_layers`."""
 
-    def __call__(self, model: DeepModel, stretch: Stretch, state: State) -> tuple[Tensor, State]:
+    def __call__(self, model: DeepModel, stretch: Stretch, state: State, /) -> tuple[Tensor, State]:
         """Run a stretch of layers."""
         ...
 

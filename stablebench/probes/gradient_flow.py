@@ -22,8 +22,8 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import take
 from stablebench.errors import StablebenchError
 from stablebench.metrics import LOSS_SUMS
-from stablebench.models.network import Network
-from stablebench.probes.chain import Chain
+from stablebench.models.network import AnyNetwork
+from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
 
 Loss = Literal["last", "task"]
@@ -120,7 +120,7 @@ def _estimate(values: list[float]) -> Estimate:
 
 
 def gradient_flow(
-    network: Network, chain: Chain, states: Tensor, batch: Batch, *, loss: str, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: str, which: Loss
 ) -> GradientFlow:
     """Return the gradient norms of a network's chain.
 
@@ -165,7 +165,9 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
     return _normalised(total, common)
 
 
-def _sources(network: Network, chain: Chain, states: Tensor, batch: Batch, loss: str, which: Loss) -> dict[int, Tensor]:
+def _sources(
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: str, which: Loss
+) -> dict[int, Tensor]:
     """Return the derivative of each sample's loss in s_t through the readout at t alone, (batch, size) by t.
 
     Args:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import StablebenchError
-from stablebench.probes.chain import Chain
+from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
 
 _EPS = torch.finfo(torch.float64).eps
@@ -93,7 +93,7 @@ def _both(logs: Tensor) -> dict[str, list[float | None]]:
     return {"value": values, "log10": [v / math.log(10) if math.isfinite(v) else None for v in logs.tolist()]}
 
 
-def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
+def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValues:
     """Return the singular values of ds_T/ds_1.
 
     Args:
@@ -103,7 +103,7 @@ def jacobian_singular_values(chain: Chain, states: Tensor) -> SingularValues:
     Raises:
         StablebenchError: A one-step Jacobian is not finite.
     """
-    n = chain.size
+    n = chain.inner_size
     product = GradedProduct(chain.batch, n)
     singular = torch.zeros(chain.batch, dtype=torch.bool)
     Q = _generic_basis(n).expand(chain.batch, n, n)

@@ -10,8 +10,8 @@ from torch import Tensor
 from stablebench.data.batch import Batch
 from stablebench.data.task import first
 from stablebench.models.claims import Value, Verdict
-from stablebench.models.network import Network
-from stablebench.probes.chain import Chain, frozen
+from stablebench.models.network import AnyNetwork
+from stablebench.probes.chain import chain_of, frozen
 from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow
 from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
 
@@ -57,7 +57,7 @@ class ProbeResult:
         }
 
 
-def probe(network: Network, batch: Batch, *, loss: str, which: Loss = "task", samples: int = 4) -> ProbeResult:
+def probe(network: AnyNetwork, batch: Batch, *, loss: str, which: Loss = "task", samples: int = 4) -> ProbeResult:
     """Probe a network in float64; the network is left as it is.
 
     Args:
@@ -86,12 +86,12 @@ class _Measurements:
         samples: How many of them the Jacobian is computed for.
     """
 
-    def __init__(self, network: Network, batch: Batch, loss: str, samples: int) -> None:
+    def __init__(self, network: AnyNetwork, batch: Batch, loss: str, samples: int) -> None:
         self.weights_eps = torch.finfo(network.dtype).eps
         self.network = frozen(network)
         self._batch, self._loss = batch, loss
-        self._chain = Chain(self.network, batch.inputs)
-        self._few = Chain(self.network, first(batch, samples).inputs)
+        self._chain = chain_of(self.network, batch.inputs)
+        self._few = chain_of(self.network, first(batch, samples).inputs)
         self.states = self._chain.states()
         self._flows: dict[Loss, GradientFlow] = {}
 
@@ -118,9 +118,13 @@ class _Measurements:
     def log_singular_values(self) -> tuple[float, float]:
         return self.jacobian.log_smallest.min().item(), self.jacobian.log_largest.max().item()
 
+    @property
+    def log_jacobian_norms(self) -> tuple[float, float]:
+        return self.jacobian.log_largest.min().item(), self.jacobian.log_largest.max().item()
+
 
 def _findings(evidence: _Measurements) -> list[Finding]:
-    layers = evidence.network.recurrent_layers
+    layers = evidence.network.models
     found = []
     for i, layer in enumerate(layers):
         for claim in layer.claims():
