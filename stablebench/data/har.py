@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 Source = Literal["hapt", "uci_har_v1"]
 FIRST_CLASS = (2, 4, 6)
 """Activities of class 1 of two: walking upstairs, sitting, lying."""
+VALIDATION_PEOPLE = (27, 28, 29, 30)
+"""Held out of the training people: a window's overlapping neighbours, and its person, are all in one part."""
 FEATURES = 9
+_ORDER_SEED = 0
 
 
 def sizes(*, classes: Literal[2, 6] = 2) -> Sizes:
@@ -57,6 +60,14 @@ def load(
     activities = parts[f"{name}_activities"]
     targets = activities - 1 if classes == 6 else torch.isin(activities, torch.tensor(FIRST_CLASS)).long()
     return Batch(parts[f"{name}_windows"], targets)
+
+
+def held_out(*, windows: Source = "hapt", data_dir: Path | None = None) -> torch.Tensor:
+    """Return an order of the training windows, those of `VALIDATION_PEOPLE` first; within the two parts at random."""
+    people = prepare(windows, data_dir)["train_people"]
+    order = torch.randperm(len(people), generator=torch.Generator().manual_seed(_ORDER_SEED))
+    validate = torch.isin(people, torch.tensor(VALIDATION_PEOPLE))[order]
+    return torch.cat([order[validate], order[~validate]])
 
 
 def prepare(source: Source, data_dir: Path | None = None) -> dict[str, torch.Tensor]:

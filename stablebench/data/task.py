@@ -7,6 +7,9 @@ A data set may be stored otherwise than a network sees it, as bytes, or without 
 module then has `shown(batch, *, rng, ...) -> Batch`, which turns examples that `load` gave into what is seen; `rng` and
 parameters of `load` by name are passed where it takes them. It is called for each training batch with a generator that
 depends on (seed, index), and for validation and test examples in blocks, with one that depends on split and block.
+
+Validation examples that a card holds out of the training examples are drawn at random, unless the module has
+`held_out(*, data_dir, ...) -> Tensor`, an order of the training examples: the first of it validate, the last train.
 """
 
 import hashlib
@@ -47,7 +50,7 @@ def source_module(card: TaskCard) -> ModuleType:
         module = importlib.import_module(f"stablebench.data.{card.data.module}")
     except ModuleNotFoundError as error:
         raise UserError(f"task {card.task}: `data` must name a module of stablebench.data ({error}).") from None
-    needed = ("generate" if card.data.generator else "load", "sizes")
+    needed = (card.data.function, "sizes")
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
         raise UserError(f"task {card.task}: stablebench.data.{card.data.module} must have `{'`, `'.join(missing)}`.")
@@ -86,7 +89,7 @@ def resolve_params(
 
 
 def _function(card: TaskCard) -> Any:
-    return getattr(source_module(card), "generate" if card.data.generator else "load")
+    return getattr(source_module(card), card.data.function)
 
 
 def sizes_of(card: TaskCard, params: dict[str, Any]) -> Sizes:
@@ -109,12 +112,17 @@ class Task:
         self.params = params
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
+        self._token_parts: dict[str, torch.Tensor] = {}
 
     def train_batch(self, seed: int, index: int, size: int) -> Batch:
         """Return the training batch of update `index` (from 0), decided by the arguments alone.
 
-        A data set is shuffled anew each epoch; its last batch of an epoch may be smaller.
+        A data set is shuffled anew each epoch; its last batch of an epoch may be smaller. A stream is cut into `size`
+        parallel ones, of which a batch is the next stretch; what is left over at their ends is left out.
         """
+        if self.carries_states:
+            streams = self._streams("train", size)
+            return _stretch(streams, index % _stretches(streams, self.sizes.steps), self.sizes.steps)
         if self.card.data.generator:
             return self._draw(size, "train", seed, index)
         data, count = self._train, len(self._train.inputs)
@@ -123,15 +131,33 @@ class Task:
         order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
         return self._shown(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
 
+    @property
+    def carries_states(self) -> bool:
+        """Whether batches follow each other in time, so that the states behind one are those before the next."""
+        return self.card.data.stream is not None
+
+    def begins_anew(self, index: int, size: int) -> bool:
+        """Return whether the training batch of update `index` starts from the initial states."""
+        return not self.carries_states or index % _stretches(self._streams("train", size), self.sizes.steps) == 0
+
     def split(self, name: Split) -> Batch:
         """Return all examples of a split; the same for every run at these parameters."""
-        return joined(list(self.pieces(name)))
+        return joined(list(self.pieces(name)), dim=1 if self.carries_states else 0)
 
     def pieces(self, name: Split) -> Iterator[Batch]:
-        """Yield the examples of a split in pieces: of a data set 100 at a time, so that few are in memory at once."""
+        """Yield the examples of a split in pieces: of a data set 100 at a time, so that few are in memory at once.
+
+        The pieces of a stream follow each other in time.
+        """
         if self.card.data.generator:
             protocol = self.card.protocol
             yield self._draw(protocol.validation if name == "validation" else protocol.test, name, self.params)
+            return
+        if self.carries_states:
+            streams = self._streams(name, self.card.protocol.evaluation_streams)
+            for start in range(0, streams.shape[1] - 1, self.sizes.steps):
+                part = streams[:, start : start + self.sizes.steps + 1].long()
+                yield Batch(part[:, :-1], part[:, 1:])
             return
         stored = self._stored(name)
         for start in range(0, len(stored.inputs), _BLOCK):
@@ -145,11 +171,36 @@ class Task:
             return first(self._loaded("test"), protocol.test)
         if protocol.validation_from == "test":
             return first(self._loaded("test"), protocol.validation)
+        if protocol.validation_from == "own":
+            return first(self._loaded("validation"), protocol.validation)
         return take(self._loaded("train"), self._held_out[: protocol.validation])
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the updates of one epoch, None where examples are drawn on the fly."""
-        return None if self.card.protocol.train is None else -(-self.card.protocol.train // batch_size)
+        count = self.card.protocol.train
+        if count is None:
+            return None
+        if self.carries_states:
+            return max((count // batch_size - 1) // self.sizes.steps, 1)
+        return -(-count // batch_size)
+
+    def embedding(self) -> torch.Tensor | None:
+        """Return the vectors that the tokens' embedding starts from, (alphabet, width), where the task has its own."""
+        function = getattr(source_module(self.card), "initial_embedding", None)
+        return None if function is None else function(data_dir=self.data_dir, **self.params)
+
+    def _streams(self, name: Literal["train", "validation", "test"], count: int) -> torch.Tensor:
+        """Return the tokens of a part as parallel streams, (count, time), each a part of the text without a gap."""
+        tokens = self._tokens(name)
+        length = len(tokens) // count
+        if length < 2:
+            raise UserError(f"task {self.card.task}: {len(tokens)} tokens cannot be read in {count} parallel streams.")
+        return tokens[: count * length].view(count, length)
+
+    def _tokens(self, name: Literal["train", "validation", "test"]) -> torch.Tensor:
+        if name not in self._token_parts:
+            self._token_parts[name] = source_module(self.card).stream(name, data_dir=self.data_dir, **self.params)
+        return self._token_parts[name]
 
     def _shown(self, batch: Batch, *key: Any) -> Batch:
         """Return stored examples of a data set as the network sees them."""
@@ -166,12 +217,16 @@ class Task:
         rng = generator_for(self.card.task, self.card.version, *key)
         return source_module(self.card).generate(n, rng=rng, **self.params)
 
-    def _loaded(self, name: Literal["train", "test"]) -> Batch:
+    def _loaded(self, name: Literal["train", "validation", "test"]) -> Batch:
         return source_module(self.card).load(name, data_dir=self.data_dir, **self.params)
 
     @cached_property
     def _held_out(self) -> torch.Tensor:
         """The order in which training examples are held out: validation first, then training."""
+        function = getattr(source_module(self.card), "held_out", None)
+        if function is not None:
+            wanted = inspect.signature(function).parameters
+            return function(data_dir=self.data_dir, **{k: v for k, v in self.params.items() if k in wanted})
         count = len(self._loaded("train").inputs)
         return torch.randperm(count, generator=generator_for(self.card.task, "held out"))
 
@@ -183,7 +238,18 @@ class Task:
         wanted = protocol.train if protocol.train is not None else count
         if count < wanted or (count > wanted and order is None):
             raise UserError(f"task {self.card.task}: the card says {wanted} training examples, the data have {count}.")
-        return data if order is None else take(data, order[:wanted])  # variants may have more than the card takes
+        return data if order is None else take(data, order[count - wanted :])  # a variant may have more than is taken
+
+
+def _stretches(streams: torch.Tensor, steps: int) -> int:
+    """Return how many whole stretches of `steps` tokens streams (count, time) have; a last token is only a target."""
+    return max((streams.shape[1] - 1) // steps, 1)
+
+
+def _stretch(streams: torch.Tensor, position: int, steps: int) -> Batch:
+    """Return a stretch of parallel streams: tokens (count, steps) and the ones after them."""
+    part = streams[:, position * steps : (position + 1) * steps + 1].long()
+    return Batch(part[:, :-1], part[:, 1:])
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
@@ -196,8 +262,8 @@ def first(batch: Batch, n: int) -> Batch:
     return Batch(*(None if part is None else part[:n] for part in batch))  # pyright: ignore[reportArgumentType]
 
 
-def joined(batches: list[Batch]) -> Batch:
-    """Return the examples of several batches as one."""
+def joined(batches: list[Batch], dim: int = 0) -> Batch:
+    """Return several batches as one: examples after each other, or with `dim` 1 stretches of time."""
     if len(batches) == 1:
         return batches[0]
-    return Batch(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*batches, strict=True)))  # pyright: ignore
+    return Batch(*(None if parts[0] is None else torch.cat(parts, dim) for parts in zip(*batches, strict=True)))  # pyright: ignore
