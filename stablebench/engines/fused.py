@@ -9,7 +9,7 @@ reference engine defines the result; what cannot be traced is left to it.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.engines import library, reference, triton_backend
 from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
+from stablebench.engines.fold import run_folded
 from stablebench.engines.library import CompilerError
 from stablebench.engines.lower import lower
 from stablebench.engines.native import Native
@@ -168,6 +169,8 @@ def run(
 ) -> tuple[Tensor, State]:
     """Run the chain; see `reference.run`, which does it where the step cannot be planned.
 
+    Of a dilated model the cell is planned and run, on folded sequences (`stablebench.engines.fold`).
+
     Args:
         model: The recurrence.
         x: Inputs (batch, time, in), time >= 1.
@@ -181,6 +184,10 @@ def run(
     """
     state = model.initial_state(len(x)) if state is None else state
     backend = backend or fastest(x.device)
+    folded = model.folded()
+    if folded is not None:
+        transition = model.transition() if transition is None else transition
+        return run_folded(partial(run, backend=backend), folded, x, state, outputs, transition)
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, Unsupported):
         return reference.run(model, x, state, outputs, transition)
@@ -241,13 +248,16 @@ def plan_layers(model: DeepModel, stretch: Stretch, state: State) -> Plan | Unsu
 
 
 def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
-    """Return why a model cannot be fused, or None if it can.
+    """Return why a model, or the cell that it repeats, cannot be fused, or None if it can.
 
     Args:
         model: The recurrence, on `device`.
         device: Where it runs.
         inputs_need_gradient: As for every layer but the first. The plan that is made here is then the one that is used.
     """
+    folded = model.folded()
+    if folded is not None:
+        return why_not(folded.cell, device, inputs_need_gradient=inputs_need_gradient)
     dtype = model.initial_state(1)[0].dtype
     x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
     planned = plan_model(model, x, backend=fastest(device))

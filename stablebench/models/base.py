@@ -44,6 +44,22 @@ class ParameterGroup:
     rule: Literal["optimiser", "exponential", "cayley"] = "optimiser"
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A recurrence with dilation, h_t = f(x_t, h_{t-d}), as what it repeats.
+
+    The states of the model are, for each state of the cell, the newest one and, where d > 1, the d - 1 before it side
+    by side, the oldest first. Its transition is the cell's.
+
+    Args:
+        cell: f, a part of the model.
+        dilation: d.
+    """
+
+    cell: "RecurrentModel"
+    dilation: int
+
+
 class ChainModel(nn.Module, abc.ABC):
     """What models over time and over layers share.
 
@@ -130,6 +146,10 @@ class RecurrentModel(ChainModel):
             x: The layer's input of the same time steps, (..., in).
         """
         return output
+
+    def folded(self) -> Folded | None:
+        """Return the cell that a dilated model repeats, so that an engine may fold time into the batch, or None."""
+        return None
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first step: zeros, in the parameters' dtype and on their device."""
