@@ -3,8 +3,12 @@
 Each is a mean over what a batch counts, so a split evaluated in pieces is summed and divided at the end.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from stablebench.errors import StablebenchError
 
 if TYPE_CHECKING:  # reading a leaderboard needs no torch
     from torch import Tensor
@@ -33,6 +37,9 @@ METRICS: dict[str, Metric] = {
     ),
     "accuracy": Metric("fraction", True, "share of the scored steps whose likeliest class is the target"),
     "mse": Metric("squared units", False, "mean of (output - target)^2"),
+    "nrmse": Metric("fraction", False, "square root of sum (output - target)^2 / sum target^2"),
+    "bpc": Metric("bits per character", False, "mean cross-entropy / ln 2"),
+    "perplexity": Metric("equally likely words", False, "exp(mean cross-entropy)"),
 }
 
 
@@ -66,16 +73,43 @@ def squared_error_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":
     return (output - targets.to(output.dtype)).square().sum(), targets.numel()
 
 
+def binary_cross_entropy_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":
+    """Return the sum of -log of the probability of the target, one logit of class 1 being given, and the number.
+
+    Args:
+        output: Logits (n, 1) or (n, time, 1).
+        batch: Targets 0 or 1, (n,) or (n, time), and the mask.
+    """
+    import torch.nn.functional as F
+
+    output, targets = _counted(output, batch.targets, batch.mask)
+    logits = output.squeeze(-1)
+    return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="sum"), targets.numel()
+
+
 def correct_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":
     """Return the number of scored steps whose likeliest class is the target, and the number of scored steps.
 
     Args:
-        output: Scores (n, classes) or (n, time, classes).
-        batch: Targets (n,) or (n, time), and which steps are scored.
+        output: Scores (n, classes) or (n, time, classes); of one column, logits of class 1, or values with its sign.
+        batch: Targets (n,) or (n, time), of one column also (n, 1), 0 or -1 and 1; and which steps are scored.
     """
     scored = batch.mask if batch.scored is None else batch.scored
     output, targets = _counted(output, batch.targets, scored)
+    if output.shape[-1] == 1:
+        return ((output.squeeze(-1) > 0) == (targets > 0)).sum(), targets.numel()
     return (output.argmax(-1) == targets).sum(), targets.numel()
+
+
+def relative_error_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, float]":
+    """Return the sum of squared errors and that of squared targets over the counted steps.
+
+    Args:
+        output: Values (n, out) or (n, time, out).
+        batch: Targets of the same shape, and the mask.
+    """
+    targets = batch.targets if batch.mask is None else batch.targets[batch.mask]
+    return squared_error_sum(output, batch)[0], targets.to(output.dtype).square().sum().item()
 
 
 def _counted(output: "Tensor", targets: "Tensor", mask: "Tensor | None") -> "tuple[Tensor, Tensor]":
@@ -84,5 +118,52 @@ def _counted(output: "Tensor", targets: "Tensor", mask: "Tensor | None") -> "tup
     return output.flatten(0, -2), targets.flatten()
 
 
-LOSS_SUMS = {"cross_entropy": cross_entropy_sum, "mse": squared_error_sum}
-METRIC_SUMS = {"accuracy": correct_sum, "mse": squared_error_sum}
+LOSS_SUMS = {
+    "cross_entropy": cross_entropy_sum,
+    "binary_cross_entropy": binary_cross_entropy_sum,
+    "mse": squared_error_sum,
+}
+_METRIC_SUMS = {
+    "accuracy": correct_sum,
+    "mse": squared_error_sum,
+    "nrmse": relative_error_sum,
+    "bpc": cross_entropy_sum,
+    "perplexity": cross_entropy_sum,
+}
+_OF_MEANS: dict[str, Callable[[float], float]] = {
+    "nrmse": math.sqrt,
+    "bpc": lambda nats: nats / math.log(2),
+    "perplexity": lambda nats: math.exp(min(nats, 700.0)),  # a diverging network's is beyond float64
+}
+
+
+class Mean:
+    """A metric over a split that is evaluated in pieces.
+
+    Args:
+        name: The metric.
+        loss: What the metric `loss` is.
+    """
+
+    def __init__(self, name: str, loss: str) -> None:
+        self._sums = LOSS_SUMS[loss] if name == "loss" else _METRIC_SUMS[name]
+        self._of_mean = _OF_MEANS.get(name, lambda mean: mean)
+        self._total = self._count = 0.0
+
+    def add(self, output: "Tensor", batch: "Batch") -> None:
+        """Add a piece."""
+        total, count = self._sums(output, batch)
+        self._total += total.item()
+        self._count += count
+
+    @property
+    def value(self) -> float:
+        """The metric over all pieces.
+
+        Raises:
+            StablebenchError: Nothing was counted.
+        """
+        if not self._count:
+            raise StablebenchError("There is nothing to score: no step of the split counts.")
+        mean = self._total / self._count
+        return self._of_mean(mean) if math.isfinite(mean) else mean

@@ -9,12 +9,12 @@ from stablebench import registry
 from stablebench.cli.options import RunOptions
 from stablebench.cli.requests import named, request_of
 from stablebench.data.batch import Batch
-from stablebench.data.task import Task, first, resolve_params
+from stablebench.data.task import Task, first, joined, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
-from stablebench.training.build import build_network
+from stablebench.training.build import build_network, start_embedding
 from stablebench.training.resolve import resolve
 from stablebench.training.run_store import RunFolder
 from stablebench.training.scoring import trained_network
@@ -98,6 +98,7 @@ def _untrained(options: RunOptions, model: str | None, count: int) -> Subject:
     spec, card = resolved.spec, resolved.card
     task = Task(card, spec.task.params, options.data_dir)
     network = build_network(spec, card, task.sizes)
+    start_embedding(network, task)
     return Subject(spec, card, spec.task.params, network, None, _examples(task, count))
 
 
@@ -126,7 +127,13 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
 
 
 def _examples(task: Task, count: int) -> Batch:
-    split = task.split("validation")
-    if count > len(split.inputs):
-        raise UserError(f"`--batch` must be <= {len(split.inputs)}, the validation examples, got {count}.")
-    return first(split, count)
+    """Return the first validation examples; of a stream the first stretch of each of its parallel parts."""
+    pieces, found = [], 0
+    for piece in task.pieces("validation"):
+        pieces.append(piece)
+        found += len(piece.inputs)
+        if found >= count or task.carries_states:
+            break
+    if count > found:
+        raise UserError(f"`--batch` must be <= {found}, the validation examples, got {count}.")
+    return first(joined(pieces), count)

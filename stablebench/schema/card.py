@@ -10,46 +10,55 @@ from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.strict import Count, Strict
 
-MetricName = Literal["loss", "accuracy", "mse"]
-LossName = Literal["cross_entropy", "mse"]
+MetricName = Literal["loss", "accuracy", "mse", "nrmse", "bpc", "perplexity"]
+LossName = Literal["cross_entropy", "binary_cross_entropy", "mse"]
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
 
 
 class DataSpec(Strict):
-    """Where the examples come from: one of the two.
+    """Where the examples come from: one of the three.
 
     Args:
         generator: Module of `stablebench.data` with `generate` and `sizes`; batches are drawn on the fly.
         dataset: Module of `stablebench.data` with `load` and `sizes`; a fixed set of examples.
-        params: Arguments of `generate` or `load`.
+        stream: Module of `stablebench.data` with `stream` and `sizes`; one long sequence of tokens of which the next is
+            to be told, read in parallel streams by truncated backpropagation with the states carried on.
+        params: Arguments of `generate`, `load` or `stream`.
     """
 
     generator: str | None = None
     dataset: str | None = None
+    stream: str | None = None
     params: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":
-        if (self.generator is None) == (self.dataset is None):
-            raise ValueError("exactly one of `generator` and `dataset` must be given.")
+        if sum(source is not None for source in (self.generator, self.dataset, self.stream)) != 1:
+            raise ValueError("exactly one of `generator`, `dataset` and `stream` must be given.")
         return self
 
     @property
     def module(self) -> str:
         """The module's name."""
-        return self.generator or self.dataset or ""
+        return self.generator or self.dataset or self.stream or ""
+
+    @property
+    def function(self) -> str:
+        """What the module's source of examples is called."""
+        return "generate" if self.generator else "load" if self.dataset else "stream"
 
 
 class Protocol(Strict):
     """Sizes, selection and the defaults of a run without a recipe.
 
     Args:
-        train: Examples of the training set; None where they are drawn on the fly.
+        train: Examples of the training set, or tokens of a stream; None where examples are drawn on the fly.
         validation: Examples of the validation split.
         test: Examples of the test split.
         select_on: `last`: the last weights are tested; `validation`: those best on validation.
-        validation_from: Where validation examples come from: drawn anew (`generator`), held out of `train`, or the
-            `test` examples themselves, as some papers do (said in the leaderboard).
+        validation_from: Where validation examples come from: drawn anew (`generator`), held out of `train`, a part of
+            their `own`, or the `test` examples themselves, as some papers do (said in the leaderboard).
+        evaluation_streams: Parallel streams in which the validation and test tokens of a stream are read.
         eval_every: Updates between two evaluations.
         steps: Updates of a run whose recipe says none.
         batch_size: Examples of an update where the recipe says none.
@@ -63,7 +72,8 @@ class Protocol(Strict):
     validation: Count
     test: Count
     select_on: Literal["last", "validation"] = "last"
-    validation_from: Literal["generator", "train", "test"] = "generator"
+    validation_from: Literal["generator", "train", "own", "test"] = "generator"
+    evaluation_streams: Count = 10
     eval_every: Count = 50
     steps: Count = 1000
     batch_size: Count = 128
@@ -217,6 +227,7 @@ class TaskCard(Strict):
         source = {
             "generator": "validation drawn apart",
             "train": "validation held out of train",
+            "own": "validation is a part of its own",
             "test": "validation looks at test examples",
         }[self.protocol.validation_from]
         tested = "the last weights" if self.protocol.select_on == "last" else "the weights best on validation"

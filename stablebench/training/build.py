@@ -5,6 +5,7 @@ from torch import nn
 
 from stablebench import registry
 from stablebench.data.batch import Sizes
+from stablebench.data.task import Task
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel
 from stablebench.models.deep_network import DeepNetwork
@@ -64,6 +65,19 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
             )
         finally:
             torch.set_default_dtype(before)
+
+
+def start_embedding(network: Network | DeepNetwork, task: Task) -> None:
+    """Give the tokens' vectors the values that the task has for them, if it has any.
+
+    Raises:
+        UserError: The data that they come from are missing.
+    """
+    if isinstance(network, Network) and network.embedding is not None:
+        values = task.embedding()
+        if values is not None:
+            with torch.no_grad():
+                network.embedding.weight.copy_(values)
 
 
 def _deep_network(entry: ModelEntry, spec: RunSpec, sizes: Sizes, seed: int) -> DeepNetwork:

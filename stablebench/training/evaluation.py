@@ -1,11 +1,18 @@
 """Losses and metrics of a network over a whole split, evaluated in pieces."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.metrics import LOSS_SUMS, METRIC_SUMS
+from stablebench.data.task import Split, Task
+from stablebench.metrics import LOSS_SUMS, Mean
 from stablebench.models.network import AnyNetwork
+
+_KEPT_BYTES = 2**28
+"""A split up to this size stays in memory between evaluations."""
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -20,28 +27,56 @@ def loss_sum(loss: str, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
     return LOSS_SUMS[loss](output, batch)
 
 
+def kept_pieces(task: Task, split: Split) -> Callable[[], Iterable[Batch]]:
+    """Return what yields the pieces of a split again and again, from memory where it is not too large."""
+    kept: list[Batch] = []
+    size = 0
+    for piece in task.pieces(split):
+        size += sum(part.nbytes for part in piece if part is not None)
+        if size > _KEPT_BYTES:
+            return lambda: task.pieces(split)
+        kept.append(piece)
+    return lambda: kept
+
+
 @torch.no_grad()
-def evaluate(network: AnyNetwork, batch: Batch, loss: str, metrics: list[str], chunk: int) -> dict[str, float]:
-    """Return the means of `metrics` over all examples of a split.
+def evaluate(
+    network: AnyNetwork,
+    pieces: Iterable[Batch],
+    loss: str,
+    metrics: list[str],
+    chunk: int,
+    *,
+    carried: bool = False,
+) -> dict[str, float]:
+    """Return `metrics` over all examples of a split.
 
     Args:
         network: The network; its mode (train, eval) is left as it was.
-        batch: The split.
+        pieces: The split, in pieces.
         loss: What the metric `loss` is.
         metrics: Names of `stablebench.metrics`.
-        chunk: Examples in a piece.
+        chunk: Examples that go through the network at once.
+        carried: Whether a piece goes on, in time, where the one before it ended: the states are carried on.
     """
-    totals, counts = dict.fromkeys(metrics, 0.0), dict.fromkeys(metrics, 0)
+    means = {name: Mean(name, loss) for name in metrics}
+    device = next(network.head.parameters()).device
     training = network.training
     network.eval()
+    states: Any = None
     try:
-        for start in range(0, len(batch.inputs), chunk):
-            piece = Batch(*(None if part is None else part[start : start + chunk] for part in batch))  # pyright: ignore
-            output, _ = network(piece.inputs)
-            for name in metrics:
-                total, count = (LOSS_SUMS[loss] if name == "loss" else METRIC_SUMS[name])(output, piece)
-                totals[name] += total.item()
-                counts[name] += count
+        for piece in pieces if carried else _cut(pieces, chunk):
+            batch = to_device(piece, device)
+            output, states = network(batch.inputs, states if carried else None, batch.lengths)
+            for mean in means.values():
+                mean.add(output, batch)
     finally:
         network.train(training)
-    return {name: totals[name] / counts[name] for name in metrics}
+    return {name: mean.value for name, mean in means.items()}
+
+
+def _cut(pieces: Iterable[Batch], chunk: int) -> Iterator[Batch]:
+    """Yield pieces of at most `chunk` examples."""
+    for piece in pieces:
+        for start in range(0, len(piece.inputs), chunk):
+            yield Batch(*(None if part is None else part[start : start + chunk] for part in piece))  # pyright: ignore

@@ -13,7 +13,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.checkpoint import Checkpoint
-from stablebench.training.evaluation import evaluate, to_device
+from stablebench.training.evaluation import evaluate
 from stablebench.training.run_store import RunFolder
 from stablebench.training.trainer import newest_good
 
@@ -103,6 +103,6 @@ def score(
     network = network.to(where)
     network.engine = engines.choose(engine, network, where).run
     names = list(dict.fromkeys(["loss", card.metric, *card.also]))
-    metrics = evaluate(network, to_device(task.split(split), where), card.loss, names, 100)
+    metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
     return Score(split, found.step, params, metrics, baselines)

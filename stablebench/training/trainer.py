@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.errors import StablebenchError, UserError
 from stablebench.metrics import higher_is_better
-from stablebench.models.base import count_parameters
+from stablebench.models.base import State, count_parameters
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, process
-from stablebench.training.build import build_network, resolve_device
+from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
-from stablebench.training.evaluation import evaluate, loss_sum, to_device
+from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.optimisers import Updater
 from stablebench.training.progress import Progress, Reporter
@@ -68,6 +69,7 @@ class Trainer:
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
         network = build_network(self.spec, self.card, self.task.sizes)
+        start_embedding(network, self.task)
         self.parameters = count_parameters(network.parameters())
         self.network = network.to(self.device)
         self.engine = engines.choose(self.spec.engine, self.network, self.device)
@@ -75,11 +77,13 @@ class Trainer:
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.graphed: GraphedStep | None = None
-        if self.device.type == "cuda" and self.spec.engine == "fused":
+        if self.device.type == "cuda" and self.spec.engine == "fused" and not self.task.carries_states:
             time_steps = 1 if self.engine.name == "fused" else self.spec.horizon
             nodes = estimated_nodes(time_steps, calls=_CALLS)
             self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
-        self.validation = to_device(self.task.split("validation"), self.device)
+        self.validation = kept_pieces(self.task, "validation")
+        self.carried: list[State] | None = None
+        """The states behind the last update, where the next batch goes on in time."""
 
         self.environment = Environment(
             versions=process.versions(),
@@ -149,7 +153,10 @@ class Trainer:
     def _update(self) -> float:
         """Make one update and return its loss."""
         began = time.perf_counter()
-        batch = to_device(self.task.train_batch(self.spec.seed, self.step, self.spec.train.batch_size), self.device)
+        size = self.spec.train.batch_size
+        batch = to_device(self.task.train_batch(self.spec.seed, self.step, size), self.device)
+        if self.task.begins_anew(self.step, size):
+            self.carried = None
         if self.graphed is None:
             self.updater.zero_grad()
             loss, norm = self._gradients(batch)
@@ -173,7 +180,9 @@ class Trainer:
     def _gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
         """Fill the gradients and return the loss and the gradient's norm."""
         batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
-        output, _ = self.network(batch.inputs)
+        output, states = self.network(batch.inputs, self.carried, batch.lengths)
+        if self.task.carries_states:
+            self.carried = [tuple(part.detach() for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
         loss = total / count
         penalty = self.network.penalty()
@@ -181,7 +190,7 @@ class Trainer:
         return loss, self.updater.gradient_norm()
 
     def _evaluate(self) -> None:
-        metrics = self._metrics(self.validation)
+        metrics = self._metrics(self.validation())
         if not all(math.isfinite(v) for v in metrics.values()):
             raise Diverged(f"the validation loss is {metrics['loss']} after update {self.step}")
         self.evaluations.append(Evaluation(step=self.step, train_s=self.train_s, metrics=metrics))
@@ -195,9 +204,10 @@ class Trainer:
                 checkpoint.save(self.folder.best_path, Checkpoint(self._tensors("network"), {"step": self.step}))
         self._write_record("running")
 
-    def _metrics(self, batch: Batch) -> dict[str, float]:
+    def _metrics(self, pieces: Iterable[Batch]) -> dict[str, float]:
         names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
-        return evaluate(self.network, batch, self.card.loss, names, max(self.spec.train.batch_size, 100))
+        chunk = max(self.spec.train.batch_size, 100)
+        return evaluate(self.network, pieces, self.card.loss, names, chunk, carried=self.task.carries_states)
 
     def _target_holds(self) -> bool:
         wanted = self.spec.train.stop_at_target
@@ -222,6 +232,9 @@ class Trainer:
     def _tensors(self, *parts: str) -> dict[str, torch.Tensor]:
         sources = {"network": self.network.state_dict(), "optimiser": self.updater.tensors()}
         sources["random"] = {"cpu": torch.get_rng_state()}
+        sources["carried"] = {
+            f"{layer}.{i}": part for layer, state in enumerate(self.carried or []) for i, part in enumerate(state)
+        }
         if self.device.type == "cuda":
             sources["random"]["cuda"] = torch.cuda.get_rng_state()
         return {f"{part}.{name}": tensor for part in parts for name, tensor in sources[part].items()}
@@ -241,7 +254,7 @@ class Trainer:
             "environment": self.environment.model_dump(),
         }
         path = self.folder.checkpoint_path(self.step)
-        checkpoint.save(path, Checkpoint(self._tensors("network", "optimiser", "random"), state))
+        checkpoint.save(path, Checkpoint(self._tensors("network", "optimiser", "random", "carried"), state))
         self.folder.drop_old_checkpoints()
 
     def _take_up(self, force: bool) -> int:
@@ -260,6 +273,9 @@ class Trainer:
         torch.set_rng_state(random["cpu"])
         if self.device.type == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"])
+        carried = found.part("carried")
+        if carried:
+            self.carried = _states_of(carried, self.device)
         self.step, self.train_s, self.wall_s = found.step, state["train_s"], state["wall_s"]
         self.started = state["started"]
         self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
@@ -293,7 +309,7 @@ class Trainer:
                 self.network.load_state_dict(checkpoint.load(self.folder.best_path).part("network"))
             values["tested"] = "best" if tested_best else "last"
             values["tested_step"] = self.best[1] if tested_best and self.best else self.step
-            values["test"] = self._metrics(to_device(self.task.split("test"), self.device))
+            values["test"] = self._metrics(self.task.pieces("test"))
             if not all(math.isfinite(v) for v in values["test"].values()):
                 raise Diverged("the test loss is not finite")
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
@@ -346,6 +362,15 @@ class Trainer:
         )
         self.folder.write_record(record)
         return record
+
+
+def _states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
+    """Return the states of all layers from tensors called `layer.number`."""
+    found: dict[int, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, number = (int(part) for part in name.split("."))
+        found.setdefault(layer, {})[number] = tensor.to(device)
+    return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]
 
 
 def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
