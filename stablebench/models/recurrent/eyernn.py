@@ -15,7 +15,7 @@ Reference: Ceni, section IV-D. https://arxiv.org/abs/2210.01245. The same cell i
 Differs from the paper: as roaRNN. Beware when comparing the two: with W ~ N(0, 1) nothing turns the directions in which
     W grows, and the Jacobian over the whole chain starts with a largest singular value of 5e2 (hidden 256, 784 steps,
     rho 1/2) to 2e12 (hidden 190, 420 steps, rho 3), where roaRNN has 1.2 and 2.3. The figure shows O and this start at
-    once; the paper gives eyeRNN a tenth of the learning rate.
+    once; the paper gives eyeRNN a tenth of the learning rate. `eyernn_isometric` takes the start away.
 """
 
 from stablebench.models.recurrent.roarnn import RoaRNN

@@ -7,7 +7,8 @@ Equation (19 of the paper), alpha = rho / horizon:
 Shapes: x_t (batch, in), h_t (batch, hidden), W, O (hidden, hidden), V (hidden, in), b (hidden).
 Parameters: `hidden * (hidden + inputs + 1)`.
 Cost per step: `hidden * (2 * hidden + inputs)` multiply-adds.
-Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4). O orthogonal and never trained:
+Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4); `recurrent_scale` he then
+    multiplies W by sqrt(2 / hidden), which is ours, for `eyernn_isometric`. O orthogonal and never trained:
     Q of the QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random permutation
     (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own.
 Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2 and alpha (1 + r s) <= 1, all singular
@@ -48,6 +49,7 @@ class RoaRNN(RecurrentModel):
         activation: phi.
         init: What W, V, b and the readout are drawn from.
         orthogonal: What O is.
+        recurrent_scale: What W is multiplied by after its draw: 1 (unit), or sqrt(2 / hidden) (he).
     """
 
     O: Tensor  # noqa: E741 - the paper's name
@@ -62,6 +64,7 @@ class RoaRNN(RecurrentModel):
         activation: Literal["relu", "tanh"] = "relu",
         init: Literal["normal", "uniform"] = "normal",
         orthogonal: Literal["dense", "permutation", "identity"] = "dense",
+        recurrent_scale: Literal["unit", "he"] = "unit",
     ) -> None:
         super().__init__(in_features, hidden)
         if rho > horizon:
@@ -75,6 +78,8 @@ class RoaRNN(RecurrentModel):
         self.b = nn.Parameter(torch.empty(hidden))
         for parameter in (self.W, self.V, self.b):
             self._initialise(parameter)
+        if recurrent_scale == "he":
+            self.W.data *= math.sqrt(2 / hidden)
         rng = own_generator("O")
         if orthogonal == "dense":
             fixed = random_orthogonal(hidden, rng)
