@@ -9,7 +9,7 @@ import torch
 from stablebench import registry
 from stablebench.data import digits
 from stablebench.data.batch import Batch
-from stablebench.data.task import resolve_params, sizes_of, source_module
+from stablebench.data.task import Task, resolve_params, sizes_of, source_module
 from stablebench.metrics import METRICS, higher_is_better
 from stablebench.resources import tasks_dir
 from stablebench.schema.card import TaskCard
@@ -17,6 +17,7 @@ from stablebench.schema.card import TaskCard
 NAMES = registry.task_names()
 CASES = [(name, variant) for name in NAMES for variant in (None, *registry.task_card(name).variants)]
 GENERATED = [(name, variant) for name, variant in CASES if registry.task_card(name).data.generator]
+STATIC = [(name, variant) for name, variant in CASES if registry.task_card(name).input == "static"]
 
 
 def card_and_params(name: str, variant: str | None) -> tuple[TaskCard, dict]:
@@ -25,7 +26,17 @@ def card_and_params(name: str, variant: str | None) -> tuple[TaskCard, dict]:
 
 
 def test_the_tasks_of_the_five_papers_have_cards():
-    expected = {"adding", "copy", "copy_masked", "digits", "first_recall", "kth_highest", "psmnist", "smnist"}
+    expected = {
+        "adding",
+        "copy",
+        "copy_masked",
+        "digits",
+        "double_moon",
+        "first_recall",
+        "kth_highest",
+        "psmnist",
+        "smnist",
+    }
     assert expected <= set(NAMES)
 
 
@@ -77,14 +88,28 @@ def test_examples_of_digits_have_the_announced_sizes(permuted: bool):
         check(card, params, digits.load(name, **params))
 
 
+@pytest.mark.parametrize(("name", "variant"), STATIC)
+def test_static_examples_have_the_announced_sizes_and_numbers(name: str, variant: str | None):
+    card, params = card_and_params(name, variant)
+    task = Task(card, params)
+    for split in (task.train_batch(0, 0, card.protocol.train or 3), task.split("validation"), task.split("test")):
+        check(card, params, split)
+    assert len(task.split("validation").inputs) == card.protocol.validation
+    assert len(task.split("test").inputs) == card.protocol.test
+    assert task.steps_per_epoch(card.protocol.batch_size) == -(-(card.protocol.train or 0) // card.protocol.batch_size)
+
+
 def check(card: TaskCard, params: dict, batch: Batch) -> None:
     sizes = sizes_of(card, params)
     n, steps = batch.inputs.shape[:2]
+    if card.input == "static":
+        assert batch.inputs.shape == (n, sizes.inputs) and batch.inputs.dtype == torch.float32
+        steps = 1
     assert steps == sizes.steps
     if card.input == "tokens":
         assert batch.inputs.shape == (n, steps) and batch.inputs.dtype == torch.int64
         assert 0 <= batch.inputs.min() and batch.inputs.max() < sizes.inputs
-    else:
+    elif card.input == "values":
         assert batch.inputs.shape == (n, steps, sizes.inputs) and batch.inputs.dtype == torch.float32
     shape = (n, steps) if card.readout == "every" else (n,)
     if card.loss == "cross_entropy":
