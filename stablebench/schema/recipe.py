@@ -24,10 +24,11 @@ class TrainChoices(Strict):
 
 
 class When(Strict):
-    """What a recipe's variant was made for: the task's length, a named variant of the card, a width."""
+    """What a recipe's variant was made for: the task's length, a named variant of the card, a depth, a width."""
 
     length: Count | None = None
     variant: str | None = None
+    layers: Count | None = None
     hidden: Count | None = None
 
 
@@ -69,7 +70,7 @@ class Recipe(Strict):
         params: Arguments of the model.
         optim: The optimiser (`stablebench.schema.optim`).
         train: The budget.
-        variants: Values that differ by length, variant or width.
+        variants: Values that differ by length, variant, depth or width.
     """
 
     task: str
@@ -94,16 +95,20 @@ class Recipe(Strict):
                 raise ValueError("`search` must say what was searched where `tuned_by` is us.")
         return self
 
-    def nearest(self, *, length: int | None, variant: str | None, hidden: int | None) -> "Recipe | RecipeVariant":
-        """Return what was made for the nearest length, then for the nearest width: the recipe itself or a variant.
+    def nearest(
+        self, *, length: int | None, variant: str | None, hidden: int | None, layers: int | None = None
+    ) -> "Recipe | RecipeVariant":
+        """Return what was made for the nearest length, then depth, then width: the recipe itself or a variant.
 
         Parts made for another named variant of the task are left out; with equal distance, one made for this named
         variant comes first, then the recipe itself.
         """
 
-        def distance(part: "Recipe | RecipeVariant") -> tuple[float, float, bool]:
+        def distance(part: "Recipe | RecipeVariant") -> tuple[float, float, float, bool]:
             when, width = part.when, part.when.hidden or part.hidden or self.hidden
-            return (_log_ratio(when.length, length), _log_ratio(width, hidden), when.variant is None)
+            depth = part.when.layers or part.layers or self.layers
+            apart = _log_ratio(when.length, length), _log_ratio(depth, layers), _log_ratio(width, hidden)
+            return (*apart, when.variant is None)
 
         fitting = [v for v in self.variants if v.when.variant in (None, variant)]
         return min([self, *fitting], key=distance)

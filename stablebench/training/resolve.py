@@ -1,7 +1,7 @@
 """From what a user asks for to a run spec in which nothing is left open, and where each value came from.
 
-Lowest first: the card's defaults, the recipe (its part for the nearest length and width), `--recipe FILE`, `--set`,
-named options.
+Lowest first: the card's defaults, the recipe (its part for the nearest length, depth and width), `--recipe FILE`,
+`--set`, named options.
 """
 
 from collections.abc import Iterator
@@ -109,9 +109,9 @@ def resolve(request: Request) -> Resolved:
     task_settings = {k.removeprefix("task."): v for k, v in request.settings.items() if k.startswith("task.")}
     params = resolve_params(card, variant=variant or None, T=request.T, settings=task_settings)
     length = params.get(card.length) if card.length else None
-    hidden = request.options.get("model.hidden", request.settings.get("model.hidden"))
+    sizes_asked = {key: _asked(request, f"model.{key}") for key in ("hidden", "layers")}
     for recipe, origin in _recipes(card, request):
-        part = recipe.nearest(length=length, variant=variant or None, hidden=hidden)
+        part = recipe.nearest(length=length, variant=variant or None, **sizes_asked)
         _lay_recipe(layers, recipe, origin)
         if isinstance(part, RecipeVariant):
             _lay_recipe(layers, part, f"{origin}, its variant {_when(part)}")
@@ -210,6 +210,12 @@ def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> N
     values = {"model": sizes | part.params, "optim": part.optim, "train": train}
     _budget_replaces(layers, {f"train.{k}": v for k, v in train.items()})
     layers.lay(values, origin)
+
+
+def _asked(request: Request, key: str) -> int | None:
+    """Return a size that the user gives, if it can be one; what is wrong with it is said when the spec is checked."""
+    value = request.options.get(key, request.settings.get(key))
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _refuse_misfit(entry: registry.ModelEntry, card: TaskCard) -> None:

@@ -1,4 +1,4 @@
-"""Which part of a recipe is taken: the nearest length, then the nearest width."""
+"""Which part of a recipe is taken: the nearest length, then the nearest depth, then the nearest width."""
 
 import pytest
 from pydantic import ValidationError
@@ -14,9 +14,13 @@ def recipe(*variants: When, when: When | None = None, hidden: int | None = None)
 
 
 def taken(
-    found: Recipe, length: int | None = None, variant: str | None = None, hidden: int | None = None
+    found: Recipe,
+    length: int | None = None,
+    variant: str | None = None,
+    hidden: int | None = None,
+    layers: int | None = None,
 ) -> str | None:
-    part = found.nearest(length=length, variant=variant, hidden=hidden)
+    part = found.nearest(length=length, variant=variant, hidden=hidden, layers=layers)
     return part.result if isinstance(part, RecipeVariant) else "whole"
 
 
@@ -41,6 +45,13 @@ def test_width_decides_between_equal_lengths() -> None:
     assert taken(found, 100, hidden=200) == "0"
     assert taken(found, 400, hidden=256) == "1"  # the length comes first
     assert taken(found, 100) == "whole"
+
+
+def test_depth_decides_before_width() -> None:
+    found = recipe(When(layers=50_000), When(layers=3, hidden=72), when=When(layers=50), hidden=2)
+    assert taken(found) == taken(found, layers=50) == taken(found, layers=1000) == "whole"
+    assert taken(found, layers=2000) == taken(found, layers=10**6, hidden=72) == "0"  # sqrt(50 * 50,000) = 1581
+    assert taken(found, layers=3) == taken(found, layers=3, hidden=2) == "1"
 
 
 def test_a_part_for_another_named_variant_is_left_out() -> None:

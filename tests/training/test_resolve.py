@@ -115,3 +115,10 @@ class Mine(RecurrentModel):
     assert resolve(Request(f"{path}:Mine", "copy")).spec.spec_hash() != first.spec_hash()
     with pytest.raises(UserError, match=r"must define a class Other.*it has Mine"):
         resolve(Request(f"{path}:Other", "copy"))
+
+
+@pytest.mark.parametrize("value", ["wide", 0, -3, 2.5])
+@pytest.mark.parametrize("key", ["hidden", "layers"])
+def test_a_size_that_is_none_is_said_to_be_wrong_also_where_a_recipe_has_variants(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"model.{key}: "):
+        resolve(Request("roarnn", "copy", settings={f"model.{key}": value}))
