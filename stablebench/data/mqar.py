@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stablebench.data.batch import Batch, Sizes
+from stablebench.data.batch import Batch, Embedding, Sizes
 from stablebench.errors import UserError
 from stablebench.schema.strict import Count, Positive
 
@@ -26,8 +26,8 @@ _BLOCK = 100
 """Sequences drawn at once: a draw without repetition needs a number for each token."""
 
 
-def sizes(*, length: int, pairs: int, vocabulary: int) -> Sizes:
-    """Return the sizes: one-hot tokens in, tokens out.
+def sizes(*, length: int, pairs: int, vocabulary: int, embedding: int = 128) -> Sizes:
+    """Return the sizes: tokens in, embedded in trained vectors, and tokens out.
 
     Raises:
         UserError: The length is odd, or there is no room for the questions, or there are too few keys.
@@ -44,7 +44,7 @@ def sizes(*, length: int, pairs: int, vocabulary: int) -> Sizes:
             f"`vocabulary` must be >= {2 * pairs + 2} (half of it are keys, 0 is none, and {pairs} of them differ), "
             f"got {vocabulary}."
         )
-    return Sizes(inputs=vocabulary, outputs=vocabulary, steps=length)
+    return Sizes(inputs=vocabulary, outputs=vocabulary, steps=length, embedding=Embedding(embedding))
 
 
 def generate(
@@ -55,6 +55,7 @@ def generate(
     vocabulary: Annotated[int, Field(ge=4)] = 8192,
     power: Positive = 0.01,
     filled: bool = False,
+    embedding: Count = 128,
     rng: torch.Generator,
 ) -> Batch:
     """Draw sequences.
@@ -66,6 +67,7 @@ def generate(
         vocabulary: Number of tokens, more than twice the pairs.
         power: Of the distribution of the questions' places; 1 is uniform.
         filled: Whether random tokens stand between the questions, in place of blanks.
+        embedding: Width of a token's vector; for `sizes`.
         rng: Source of randomness.
 
     Returns:
