@@ -16,7 +16,7 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -262,15 +262,8 @@ def first(batch: Batch, n: int) -> Batch:
     return Batch(*(None if part is None else part[:n] for part in batch))  # pyright: ignore[reportArgumentType]
 
 
-def _joined(pieces: Iterable[Batch], count: int) -> Batch:
-    """Return the `count` examples of several batches as one; little more is in memory than that."""
-    whole: list[torch.Tensor | None] = []
-    at = 0
-    for piece in pieces:
-        if not whole:
-            whole = [None if part is None else part.new_empty(count, *part.shape[1:]) for part in piece]
-        for all_of_it, part in zip(whole, piece, strict=True):
-            if all_of_it is not None and part is not None:
-                all_of_it[at : at + len(part)] = part
-        at += len(piece.inputs)
-    return Batch(*whole)  # pyright: ignore[reportArgumentType]
+def joined(batches: list[Batch], dim: int = 0) -> Batch:
+    """Return several batches as one: examples after each other, or with `dim` 1 stretches of time."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(*(None if parts[0] is None else torch.cat(parts, dim) for parts in zip(*batches, strict=True)))  # pyright: ignore
