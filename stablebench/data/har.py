@@ -31,8 +31,8 @@ _ORDER_SEED = 0
 
 
 def sizes(*, classes: Literal[2, 6] = 2) -> Sizes:
-    """Return the sizes: nine signals in."""
-    return Sizes(inputs=FEATURES, outputs=classes, steps=hapt.STEPS)
+    """Return the sizes: nine signals in; six classes out, or one logit for two."""
+    return Sizes(inputs=FEATURES, outputs=1 if classes == 2 else classes, steps=hapt.STEPS)
 
 
 def load(
