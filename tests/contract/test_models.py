@@ -144,8 +144,9 @@ def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", MODELS)
 def test_one_sequence_of_one_step_in_either_precision(name: str, dtype: torch.dtype) -> None:
-    outputs, state = build(name, dtype=dtype)(inputs(1, 1).to(dtype))
-    assert outputs.shape == (1, 1, state[0].shape[-1]) and outputs.dtype == dtype and outputs.isfinite().all()
+    model = build(name, dtype=dtype)
+    outputs, _ = model(inputs(1, 1).to(dtype))
+    assert outputs.shape == (1, 1, model.out_features) and outputs.dtype == dtype and outputs.isfinite().all()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.training import trainer
 from stablebench.training.build import build_network
 from stablebench.training.progress import Progress, Silent
@@ -43,7 +43,7 @@ def losses_and_status(cell: Resolved, engine: str, steps: int | None, folder: Pa
     return losses.values, record.status
 
 
-def nudged(*arguments: Any, **named: Any) -> Network:
+def nudged(*arguments: Any, **named: Any) -> AnyNetwork:
     """Return the network with every weight one unit in the last place away."""
     network = build_network(*arguments, **named)
     with torch.no_grad():

@@ -64,7 +64,7 @@ class ORNN(RecurrentModel):
         reflections = hidden if reflections is None else reflections
         if reflections > hidden:
             raise UserError(
-                f"`reflections` must be <= {hidden}, the hidden width (H_1 ... H_n are all there are), got {reflections}."
+                f"`reflections` must be <= {hidden}, the hidden width (there are H_1 ... H_n), got {reflections}."
             )
         self.trained = min(reflections, hidden - 1)
         """Reflections of two coordinates and more."""
