@@ -1,16 +1,15 @@
 """Prepared tensors: made once, whole or not at all."""
 
 import json
-import multiprocessing
 import os
 import signal
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from stablebench.data import store
 from stablebench.data.store import prepared
 from stablebench.errors import UserError
 
@@ -106,37 +105,36 @@ def test_a_cache_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch:
         prepared("thing", KEY, tensors)
 
 
-def _slowly(log: Path) -> dict[str, torch.Tensor]:
-    with log.open("a") as file:
-        file.write("made\n")
+SCRIPT = """
+import os, signal, sys, time
+import torch
+from stablebench.data import store
+
+def make():
+    with open(sys.argv[1], "a") as file:
+        file.write("made\\n")
     time.sleep(0.3)
-    return tensors()
+    return {"bytes": torch.arange(12, dtype=torch.uint8)}
+
+if sys.argv[2] == "die":
+    store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+print(int(store.prepared("thing", {"version": 1}, make)["bytes"].sum()))
+"""
 
 
-def _process(log: Path, results: "multiprocessing.SimpleQueue[int]") -> None:
-    results.put(int(prepared("thing", KEY, lambda: _slowly(log))["bytes"].sum()))
+def process(log: Path, what: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(log), what], stdout=subprocess.PIPE, text=True)
 
 
 def test_of_processes_that_begin_at_once_one_makes_the_tensors_and_all_have_them(tmp_path: Path):
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    log = tmp_path / "log"
-    processes = [context.Process(target=_process, args=(log, results)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert [results.get() for _ in processes] == [66] * 3 and log.read_text() == "made\n"
+    processes = [process(tmp_path / "log", "live") for _ in range(3)]
+    assert [p.communicate(timeout=120)[0] for p in processes] == ["66\n"] * 3
+    assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(cache: Path, monkeypatch):
-    pid = os.fork()
-    if pid == 0:
-        monkeypatch.setattr(store.os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        prepared("thing", KEY, tensors)
-        os._exit(1)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(cache: Path, tmp_path: Path):
+    killed = process(tmp_path / "log", "die")
+    assert killed.communicate(timeout=120) == ("", None) and killed.returncode == -signal.SIGKILL
     assert [".tmp-" in name for name in kept(cache)] == [True]
-    assert set(prepared("thing", KEY, tensors)) == set(tensors())
+    assert process(tmp_path / "log", "live").communicate(timeout=120)[0] == "66\n"
     assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
