@@ -71,7 +71,7 @@ def test_in_training_features_have_mean_zero_and_deviation_gamma_at_every_step()
 
 
 def test_evaluation_normalises_each_step_with_its_own_population() -> None:
-    model = model_of()
+    model = model_of(momentum=0.1)
     batches = [torch.randn(7, 6, 2) + k for k in range(3)]
     for x in batches:
         model(x)
