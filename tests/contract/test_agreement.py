@@ -32,7 +32,7 @@ def everything(
     batch, _, steps = size
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, steps, IN, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
-    before = model.initial_state(batch)
+    before = tuple(s.detach() for s in model.initial_state(batch))  # some models learn theirs
     state = tuple(
         (s + 0.3 * torch.randn(s.shape, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
         for s in before
