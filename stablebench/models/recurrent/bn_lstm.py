@@ -26,10 +26,10 @@ Reference: Cooijmans, Ballas, Laurent, Gülçehre, Courville. Recurrent Batch No
     https://arxiv.org/abs/1603.09025
 Differs from the paper: population statistics are means of the batches' up to 1 / `momentum` updates and move with
     `momentum` from there, where the paper averages over the training set at the end. They lag behind the weights, and
-    late steps feel all earlier ones: in short runs the usual 0.1 evaluated worse than 0.5 here. A pass in training leaves its
-    statistics behind, `after_update` takes them up: what is computed again for the gradient counts once, and of several
-    passes before an update the last one counts. h_0 and c_0 are zero, not learned; `noise` is added to h_0 in training,
-    as the paper does on MNIST, whose first pixels are the same for all.
+    late steps feel all earlier ones: in short runs the usual 0.1 evaluated worse than 0.5 here. A pass in training
+    leaves its statistics behind, `after_update` takes them up: what is computed again for the gradient counts once, and
+    of several passes before an update the last one counts. h_0 and c_0 are zero, not learned; `noise` is added to h_0
+    in training, as the paper does on MNIST, whose first pixels are the same for all.
 Engine: reference, because the statistics mix the sequences of a batch, and those of evaluation are looked up by step.
 """
 
