@@ -76,20 +76,20 @@ def model(name: str) -> Shown:
     document |= {"arguments": arguments}
     if formulas:
         defaults = {a["name"]: a["default"] for a in arguments}
-        text += "\n\n" + _example_size(formulas, defaults)
+        text += "\n\n" + _example_size(formulas, defaults, deep=entry.family == "deep")
     rows = [[a["name"], a["takes"], "required" if a["required"] else _said(a["default"]), a["what"]] for a in arguments]
     title = "Hyper-parameters, set by a recipe's `params` or by --set model.NAME=VALUE"
     return document, text, [Table(["name", "takes", "default", "what"], rows, title=title, wrap=_WORDS)]
 
 
-def _example_size(formulas: dict[str, str], defaults: dict[str, Any]) -> str:
+def _example_size(formulas: dict[str, str], defaults: dict[str, Any], *, deep: bool) -> str:
     """Return a model's formulas at an example of sizes, in words."""
     from stablebench.schema.expression import evaluate
 
-    names = defaults | {"inputs": 1, "hidden": 128, "horizon": 100}
-    units = {"parameters": "parameters", "cost": "multiply-adds a step and sequence"}
+    names = defaults | {"inputs": 2, "hidden": 128, "horizon": 100, "layers": 50}
+    units = {"parameters": "parameters", "cost": f"multiply-adds a {'sample' if deep else 'step and sequence'}"}
     sizes = [f"{evaluate(formula, names):,.0f} {units[key]}" for key, formula in formulas.items()]
-    return f"At 1 input and 128 units, without the readout: {', '.join(sizes)}."
+    return f"At 2 inputs and 128 units{', 50 layers' * deep}, without the readout: {', '.join(sizes)}."
 
 
 def _takes(field: dict[str, Any], definitions: dict[str, Any]) -> str:
