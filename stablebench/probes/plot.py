@@ -10,16 +10,20 @@ from stablebench.probes.gradient_flow import GradientFlow
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def check_figure_path(path: Path) -> None:
+def check_figure_path(path: Path, option: str = "--png") -> None:
     """Raise `UserError` unless `path` names a figure that can be written.
+
+    Args:
+        path: What was asked for.
+        option: By which option.
 
     Raises:
         UserError: Its suffix is none of a figure's, or its folder does not exist.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"--png {path}: must end in {', '.join(_SUFFIXES)}.")
+        raise UserError(f"{option} {path}: must end in {', '.join(_SUFFIXES)}.")
     if not path.parent.is_dir():
-        raise UserError(f"--png {path}: there is no folder {path.parent}.")
+        raise UserError(f"{option} {path}: there is no folder {path.parent}.")
 
 
 def save_figure(path: Path, flows: Mapping[str, GradientFlow], title: str) -> None:
