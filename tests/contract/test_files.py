@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stablebench import registry
 from stablebench.checks import check_file
 from stablebench.resources import data_root, recipes_dir, suites_dir, tasks_dir
 
@@ -19,3 +20,21 @@ def test_there_are_files_of_each_kind() -> None:
     assert {path.relative_to(data_root()).parts[0] for path in FILES} == {"tasks", "configs"}
     assert any(suites_dir() in path.parents for path in FILES)
     assert any(recipes_dir() in path.parents for path in FILES)
+
+
+def test_the_suite_of_all_models_has_all_models() -> None:
+    suite = registry.suite("all_models")
+    assert suite.models == registry.model_names("recurrent")
+    assert {name for task in suite.tasks for name in task.models or []} == set(registry.model_names("deep"))
+
+
+@pytest.mark.parametrize("name", registry.model_names("recurrent"))
+@pytest.mark.parametrize("task", ["copy", "adding", "digits"])
+def test_a_recurrent_model_has_its_recipes(task: str, name: str) -> None:
+    assert registry.recipe(task, name) is not None
+
+
+@pytest.mark.parametrize("name", registry.model_names("deep"))
+@pytest.mark.parametrize("task", ["double_moon", "digits_flat"])
+def test_a_deep_model_has_its_recipes(task: str, name: str) -> None:
+    assert registry.recipe(task, name) is not None
