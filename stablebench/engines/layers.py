@@ -1,5 +1,7 @@
 """Which engine runs a deep model's chain of layers: the loop over `step`, or the fused engine's compiled one."""
 
+import itertools
+
 import torch
 
 from stablebench.engines import Choice, fused, reference
@@ -44,7 +46,7 @@ def why_not_fused(model: DeepModel, device: torch.device) -> str | None:
         model: The model, on `device`.
         device: Where it runs.
     """
-    like = next(model.parameters())
+    like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
     state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
     for stretch in model.stretches():
         if len(stretch) == 1:

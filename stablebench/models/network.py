@@ -49,7 +49,7 @@ class AnyNetwork(nn.Module, abc.ABC):
     @property
     def dtype(self) -> torch.dtype:
         """The type of its parameters."""
-        return next(self.head.parameters()).dtype
+        return next(self.parameters()).dtype
 
     def penalty(self) -> Tensor | None:
         """Return the sum of the models' penalties, or None where none has one."""
