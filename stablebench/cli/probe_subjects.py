@@ -49,7 +49,8 @@ class Subject:
     def title(self) -> str:
         """One line."""
         state = f"untrained, seed {self.spec.seed}" if self.step is None else f"after {self.step} updates"
-        return f"{self.label} on {self.where}, hidden {self.spec.model.hidden}, {state}"
+        layers = f", {self.spec.model.layers:,} layers" if self.spec.model.layers > 1 else ""
+        return f"{self.label} on {self.where}, hidden {self.spec.model.hidden}{layers}, {state}"
 
     @property
     def where(self) -> str:

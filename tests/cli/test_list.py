@@ -32,6 +32,12 @@ def test_a_model_has_family_and_the_first_line_of_its_docstring() -> None:
     assert rnn == {"name": "rnn", "family": "recurrent", "summary": "RNN: the Elman network."}
 
 
+def test_a_deep_model_is_said_to_be_one() -> None:
+    families = {item["name"]: item["family"] for item in listed("models")}
+    assert {name for name, family in families.items() if family == "deep"} == set(registry.model_names("deep"))
+    assert families["roafnn"] == "deep"
+
+
 def test_a_task_has_metric_and_variants() -> None:
     copy = next(item for item in listed("tasks") if item["name"] == "copy")
     assert copy["metric"] == "loss"

@@ -129,3 +129,28 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], messag
 )
 def test_numbers_beyond_a_float_are_written_in_full(log10: float | None, text: str) -> None:
     assert _power(log10) == text
+
+
+def test_layers_serve_as_the_chain_of_a_deep_model() -> None:
+    arguments = ["--model", "roafnn", "--task", "double_moon", "--layers", "50"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "roafnn on double_moon, hidden 2, 50 layers, untrained, seed 0" in result.stdout
+    assert result.stdout.count("theorem 2.1") == 4 and "dh_48/dh_1 (2 x 2" in result.stdout
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert document["measures"]["gradient_flow"]["t"] == list(range(49))
+    assert not [claim for claim in document["claims"] if claim["verdict"] == "violated"]
+
+
+def test_a_claim_on_widths_that_never_grow_does_not_apply_to_those_that_do() -> None:
+    sizes = ["--layers", "6", "--hidden", "5", "--set", "model.widths=[2,3,4,5]", "--set", "model.rho=0.1"]
+    claims = json.loads(run("--model", "roafnn", "--task", "double_moon", *sizes, "--json").stdout)["claims"]
+    assert [claim["verdict"] for claim in claims] == ["holds", "holds", "not applicable", "not applicable"]
+
+
+def test_a_trained_deep_network_is_probed(tmp_path: Path) -> None:
+    what = ["--model", "highway", "--task", "double_moon", "--layers", "6", "--steps", "2", "--quiet"]
+    assert CliRunner().invoke(app, ["train", *what, "--runs-dir", str(tmp_path)]).exit_code == 0
+    (folder,) = all_runs(tmp_path)
+    result = run(str(folder.path))
+    assert result.exit_code == 0 and "6 layers, after 2 updates" in result.stdout
