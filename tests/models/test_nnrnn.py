@@ -1,9 +1,11 @@
 import math
 
+import numpy
 import pytest
 import scipy.linalg
 import torch
 
+from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.nnrnn import NnRNN
 
 
@@ -118,3 +120,19 @@ def test_every_parameter_gets_a_gradient():
     model = perturbed(6)
     model(torch.randn(4, 5, 3))[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_with_t_zero_and_gamma_one_it_spans_exprnns_matrices():
+    W = ExpRNN(3, 6).transition()[0].T.detach().numpy()
+    form, Z = scipy.linalg.schur(W, output="real")  # of an orthogonal matrix: rotations in 2 x 2 blocks
+    if numpy.linalg.det(Z) < 0:  # the exponential reaches rotations alone: turn one pair the other way round
+        swap = scipy.linalg.block_diag([[0, 1], [1, 0]], numpy.eye(4))
+        form, Z = swap @ form @ swap, Z @ swap
+    model = NnRNN(3, 6)
+    A = scipy.linalg.logm(Z).real
+    rows, columns = numpy.triu_indices(6, 1)
+    model.P.upper.data = torch.from_numpy(A[rows, columns].copy())
+    if not numpy.allclose(model.P().detach().numpy(), Z):
+        model.P.upper.data.neg_()
+    model.theta.data = torch.from_numpy(numpy.arctan2(form[1::2, ::2].diagonal(), form[::2, ::2].diagonal()).copy())
+    numpy.testing.assert_allclose(model.transition()[0].T.detach().numpy(), W, rtol=0, atol=1e-10)

@@ -120,3 +120,13 @@ def test_o_is_orthogonal_frozen_and_saved(orthogonal):
     assert "O" in model.state_dict()
     if orthogonal == "permutation":
         assert set(model.O.flatten().tolist()) == {0.0, 1.0} and not torch.equal(model.O, torch.eye(30))
+
+
+def test_a_step_is_an_euler_step_of_the_continuous_model():
+    """Appendix D: dh/dt = A h + phi(W h + b + V x), A = ((1 - alpha) O - I) / alpha, integrated with step alpha."""
+    model, h, x = RoaRNN(3, 5, horizon=10, rho=2.0), torch.randn(4, 5), torch.randn(4, 1, 3)
+    (found,) = model.step(model.drive(x)[:, 0], (h,), model.transition())
+    force = torch.relu(h @ model.W.T + model.b + x[:, 0] @ model.V.T)
+    eye = torch.eye(5)
+    slope = force + h @ ((model.O - eye) / model.alpha - model.O).T
+    torch.testing.assert_close(found, h + model.alpha * slope, rtol=1e-13, atol=1e-13)
