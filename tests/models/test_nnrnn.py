@@ -124,12 +124,12 @@ def test_every_parameter_gets_a_gradient():
 
 def test_with_t_zero_and_gamma_one_it_spans_exprnns_matrices():
     W = ExpRNN(3, 6).transition()[0].T.detach().numpy()
-    form, Z = scipy.linalg.schur(W, output="real")  # of an orthogonal matrix: rotations in 2 x 2 blocks
+    form, Z = scipy.linalg.schur(W, output="real")[:2]  # of an orthogonal matrix: rotations in 2 x 2 blocks
     if numpy.linalg.det(Z) < 0:  # the exponential reaches rotations alone: turn one pair the other way round
         swap = scipy.linalg.block_diag([[0, 1], [1, 0]], numpy.eye(4))
         form, Z = swap @ form @ swap, Z @ swap
     model = NnRNN(3, 6)
-    A = scipy.linalg.logm(Z).real
+    A = numpy.real(numpy.asarray(scipy.linalg.logm(Z)))
     rows, columns = numpy.triu_indices(6, 1)
     model.P.upper.data = torch.from_numpy(A[rows, columns].copy())
     if not numpy.allclose(model.P().detach().numpy(), Z):
