@@ -10,7 +10,7 @@ import resource, sys, torch
 if sys.argv[1] == "prepared":
     from stablebench.training.process import prepare_process
     prepare_process(1)
-for _ in range(3):
+for _ in range(10):  # until the heap has a place for every block
     torch.ones(16 << 20).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -26,5 +26,4 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets an option of glibc")
 def test_freed_memory_is_used_again() -> None:
-    # where a block lands decides whether the next one fits into it, so some processes reuse less than others
-    assert min(page_faults("prepared") for _ in range(3)) < page_faults("as it comes") * 0.75
+    assert page_faults("prepared") < page_faults("as it comes") / 100
