@@ -4,7 +4,7 @@ Each is a mean over what a batch counts, so a split evaluated in pieces is summe
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,22 @@ METRICS: dict[str, Metric] = {
 def higher_is_better(name: str) -> bool:
     """Return whether a larger value of the metric is better."""
     return METRICS[name].higher_is_better
+
+
+def is_better(name: str, value: float, other: float) -> bool:
+    """Return whether a value of the metric is better than another; equal ones are not."""
+    return value > other if higher_is_better(name) else value < other
+
+
+def stalls(name: str, values: Sequence[float]) -> int:
+    """Return how many values of the metric, in the order of time, are not better than all before them."""
+    count, best = 0, None
+    for value in values:
+        if best is None or is_better(name, value, best):
+            best = value
+        else:
+            count += 1
+    return count
 
 
 def cross_entropy_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":

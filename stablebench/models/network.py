@@ -139,11 +139,14 @@ class Network(AnyNetwork):
                 follows it. By default all are real.
 
         Returns:
-            The readout, (batch, outputs) or (batch, time, outputs), and the states after the last step.
+            The readout, (batch, outputs) or (batch, time, outputs), and the states after the last step; where the
+            sequences have ends of their own, after the last end on the CPU.
         """
         if states is None:
             states = [layer.initial_state(len(inputs)) for layer in self.recurrent_layers]
         own_ends = self.readout == "last" and lengths is not None
+        if own_ends and lengths is not None and lengths.device.type == "cpu":  # elsewhere it would wait for the device
+            inputs = inputs[:, : int(lengths.max())]
         if self.recompute_every is None:
             outputs, states = self._stretch(inputs, states, [None] * len(states), own_ends)
         else:

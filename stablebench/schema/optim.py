@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive, Probability, Strict
 
@@ -18,17 +18,25 @@ class GroupSpec(Strict):
 
 
 class ScheduleSpec(Strict):
-    """How learning rates change: multiplied by `factor` at each of `at`.
+    """How learning rates change: multiplied by `factor` at each of `at`, and where validation stalls.
 
     Args:
         at: Where the rate drops, in `unit`s.
         unit: `steps` (updates) or `epochs`.
+        on_stall: Whether it also drops after every evaluation whose validation metric is not the best so far.
         factor: What every group's rate is multiplied by at each drop.
     """
 
-    at: list[Count]
+    at: list[Count] = []
     unit: Literal["steps", "epochs"] = "steps"
+    on_stall: bool = False
     factor: Positive
+
+    @model_validator(mode="after")
+    def _drops_somewhere(self) -> "ScheduleSpec":
+        if not self.at and not self.on_stall:
+            raise ValueError("`at` must say where the rate drops, or `on_stall` must be true.")
+        return self
 
 
 class OptimSpec(Strict):

@@ -46,6 +46,7 @@ class Updater:
         self._warmup = spec.warmup
         self._drops = self._drop_steps(spec, steps_per_epoch)
         self._factor = spec.schedule.factor if spec.schedule else 1.0
+        self._drops_on_stall = bool(spec.schedule and spec.schedule.on_stall)
         self.optimisers: list[torch.optim.Optimizer] = []
         by_rule = {
             rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", *_MULTIPLICATIVE)
@@ -104,10 +105,16 @@ class Updater:
             return []
         return [at * (steps_per_epoch or 1) if spec.schedule.unit == "epochs" else at for at in spec.schedule.at]
 
-    def rate_factor(self, step: int) -> float:
-        """Return what every base rate is multiplied by at update `step` (from 0)."""
+    def rate_factor(self, step: int, stalls: int = 0) -> float:
+        """Return what every base rate is multiplied by at update `step` (from 0).
+
+        Args:
+            step: The update.
+            stalls: Evaluations before it that were not the best of their time.
+        """
         warm = min(1.0, (step + 1) / self._warmup) if self._warmup else 1.0
-        return warm * self._factor ** sum(step >= drop for drop in self._drops)
+        drops = sum(step >= drop for drop in self._drops) + (stalls if self._drops_on_stall else 0)
+        return warm * self._factor**drops
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -122,9 +129,9 @@ class Updater:
             nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, norm)
         return norm
 
-    def update(self, step: int) -> None:
-        """Make update `step` (from 0)."""
-        factor = self.rate_factor(step)
+    def update(self, step: int, stalls: int = 0) -> None:
+        """Make update `step` (from 0), the rates as `rate_factor` says."""
+        factor = self.rate_factor(step, stalls)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["base_lr"] * factor

@@ -19,7 +19,7 @@ from stablebench.convergence import beats_baseline, first_held, reaches_target
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.errors import StablebenchError, UserError
-from stablebench.metrics import higher_is_better
+from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, process
@@ -98,6 +98,7 @@ class Trainer:
         self.step = 0
         self.train_s = self.wall_s = 0.0
         self.evaluations: list[Evaluation] = []
+        self._stalls = 0
         self.resumed_at: list[int] = []
         self.best: tuple[float, int] | None = None
         self.exit_code = 0
@@ -166,7 +167,7 @@ class Trainer:
         if not math.isfinite(value) or not math.isfinite(norm_value):
             what = "loss" if not math.isfinite(value) else "gradient norm"
             raise Diverged(f"the {what} is {value if what == 'loss' else norm_value} in update {self.step + 1}")
-        self.updater.update(self.step)
+        self.updater.update(self.step, self._stalls)
         self.network.after_update()
         self.step += 1
         took = time.perf_counter() - began
@@ -194,15 +195,17 @@ class Trainer:
         if not all(math.isfinite(v) for v in metrics.values()):
             raise Diverged(f"the validation loss is {metrics['loss']} after update {self.step}")
         self.evaluations.append(Evaluation(step=self.step, train_s=self.train_s, metrics=metrics))
+        self._count_stalls()
         self.curve.append(step=self.step, split="validation", **metrics, wall_s=self.wall_s)
         value = metrics[self.card.metric]
-        if self.best is None or (
-            (value > self.best[0]) == higher_is_better(self.card.metric) and value != self.best[0]
-        ):
+        if self.best is None or is_better(self.card.metric, value, self.best[0]):
             self.best = (value, self.step)
             if self.card.protocol.select_on == "validation":
                 checkpoint.save(self.folder.best_path, Checkpoint(self._tensors("network"), {"step": self.step}))
         self._write_record("running")
+
+    def _count_stalls(self) -> None:
+        self._stalls = stalls(self.card.metric, [e.metrics[self.card.metric] for e in self.evaluations])
 
     def _metrics(self, pieces: Iterable[Batch]) -> dict[str, float]:
         names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
@@ -279,6 +282,7 @@ class Trainer:
         self.step, self.train_s, self.wall_s = found.step, state["train_s"], state["wall_s"]
         self.started = state["started"]
         self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
+        self._count_stalls()
         self.best = tuple(state["best"]) if state["best"] else None
         self.resumed_at = [*state["resumed_at"], self.step]
         self.reporter.note(f"resumed at step {self.step}")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from stablebench.errors import UserError
+from stablebench.metrics import stalls
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
 from stablebench.training.optimisers import Updater
@@ -42,6 +43,13 @@ def test_the_rate_drops_where_the_schedule_says(unit: str, drop: int) -> None:
     updater = Updater(groups("main"), spec(name="sgd", lr=1.0, schedule=schedule), 7)
     assert moved(updater, drop - 1) == pytest.approx([1.0])
     assert moved(updater, drop) == pytest.approx([0.1])
+
+
+def test_the_rate_drops_at_every_stall_where_the_schedule_says_so() -> None:
+    for schedule, rates in (({"on_stall": True}, [1.0, 0.5, 0.125]), ({"at": [9]}, [1.0, 1.0, 1.0])):
+        updater = Updater(groups("main"), spec(name="sgd", lr=1.0, schedule=schedule | {"factor": 0.5}), None)
+        assert [updater.rate_factor(4, stalls) for stalls in (0, 1, 3)] == rates
+    assert stalls("bpc", [3.0, 2.0, 2.0, 2.5, 1.0]) == stalls("accuracy", [0.1, 0.5, 0.4, 0.5, 0.6]) == 2
 
 
 def test_the_rate_warms_up_linearly() -> None:
