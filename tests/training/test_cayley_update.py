@@ -117,21 +117,6 @@ def test_an_updater_makes_it_beside_the_others_with_its_own_rate_and_no_state() 
         Updater(groups, decayed, None)
 
 
-def test_a_closure_is_called_with_gradients_and_a_matrix_without_one_is_left_alone() -> None:
-    W, idle, target = unitary(3), unitary(3), unitary(3, seed=1).detach()
-    optimiser = CayleyUpdate([W, idle], lr=0.01)
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        loss = (W - target).square().sum()
-        loss.backward()
-        return loss.item()
-
-    first, second = optimiser.step(closure), optimiser.step(closure)
-    assert first is not None and second is not None and second < first
-    assert torch.equal(idle, unitary(3))
-
-
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [

@@ -77,30 +77,6 @@ def test_it_solves_the_procrustes_problem() -> None:
     assert S.min() > 1e-3  # the minimum is unique
 
 
-def test_groups_have_their_own_rate_and_a_matrix_without_gradient_is_left_alone() -> None:
-    slow, fast, idle = orthogonal(4), orthogonal(4), orthogonal(4)
-    optimiser = ExponentialUpdate([{"params": [slow], "lr": 0.0}, {"params": [fast, idle]}], lr=0.1)
-    slow.grad = fast.grad = normal(4, 4, seed=1)
-    optimiser.step()
-    torch.testing.assert_close(slow, idle, rtol=0, atol=1e-15)
-    assert (fast - idle).abs().max() > 0.01
-    assert not optimiser.state_dict()["state"]
-
-
-def test_a_closure_is_called_with_gradients() -> None:
-    W, target = orthogonal(3), orthogonal(3, seed=1).detach()
-    optimiser = ExponentialUpdate([W], lr=0.01)
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        loss = (W - target).square().sum()
-        loss.backward()
-        return loss.item()
-
-    first, second = optimiser.step(closure), optimiser.step(closure)
-    assert first is not None and second is not None and second < first
-
-
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
