@@ -15,7 +15,8 @@ from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.nnrnn import NnRNN
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.probe import Finding, probe
+from stablebench.probes.evidence import Finding
+from stablebench.probes.probe import probe
 from stablebench.tables import json_text
 
 STEPS = 30
