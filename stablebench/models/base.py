@@ -91,6 +91,17 @@ class ChainModel(nn.Module, abc.ABC):
         """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
         return []
 
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return numbers that the model's paper speaks of, by name, to be followed while it is trained."""
+        return {}
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return the matrices that the model keeps orthogonal or unitary, by name, (..., rows, columns) each.
+
+        A rectangular one has orthonormal rows or columns, whichever are fewer.
+        """
+        return {}
+
 
 class RecurrentModel(ChainModel):
     """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).

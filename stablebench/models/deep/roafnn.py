@@ -178,6 +178,15 @@ class RoaFNN(DeepModel):
         start_readout(readout, self.init)
         return readout
 
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return the largest sigma = ||W_l||, and alpha (1 + sigma), below 1 for theorem 2.1 with phi' in [0, 1]."""
+        sigma = torch.cat([torch.linalg.matrix_norm(W, 2) for W in self.W]).max()
+        return {"sigma": sigma, "alpha_1_plus_sigma": self.alpha * (1 + sigma)}
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return the filters O, those of one shape together."""
+        return {name: filters for name, filters in self.named_buffers() if name.startswith("O_")}
+
     def claims(self) -> list[Claim]:
         """Return theorem 2.1 for the chain's own number of layers N behind h_1, before its limit and as printed."""
         norms = [torch.linalg.matrix_norm(W.detach(), 2) for W in self.W]

@@ -120,6 +120,12 @@ class CoRNN(RecurrentModel):
             z = (z + dt * force) / (1 + dt * epsilon)
         return y + dt * z, z
 
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return the two quantities of condition (8), and dt^(1/2), which they must not exceed (figure 3)."""
+        dt = self.dt_gamma_epsilon()[0]
+        W, W2 = (torch.linalg.matrix_norm(matrix, torch.inf) for matrix in (self.W, self.W2))
+        return {"eta_W": dt * (1 + W) / (1 + dt), "eta_W2": dt * W2 / (1 + dt), "sqrt_dt": dt.sqrt()}
+
     def claims(self) -> list[Claim]:
         """Return the energy bound of propositions 3.1 and F.1, in its sharper form for either damping."""
         dt, gamma, epsilon = self.dt_gamma_epsilon().detach().tolist()

@@ -137,6 +137,10 @@ class DizzyRNN(RecurrentModel):
             groups.append(ParameterGroup("singular_values", sigmas))
         return grouped(self, *groups)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return the products of rotations in W_h and, where it is one, in W_x."""
+        return {n.replace("_map", ""): m() for n, m in self.named_modules() if isinstance(m, PackedRotations)}
+
     def claims(self) -> list[Claim]:
         """Return theorem 3."""
         kept, rotations = self.activation == "abs", self.recurrent_map.sigma is None

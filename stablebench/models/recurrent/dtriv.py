@@ -106,6 +106,10 @@ class DTriv(RecurrentModel):
         z = drive + h @ W
         return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W."""
+        return {"W": self.W()}
+
     def claims(self) -> list[Claim]:
         """Return that W is orthogonal, and that the Jacobian does not explode for it."""
         return [

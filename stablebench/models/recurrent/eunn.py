@@ -124,6 +124,10 @@ class EUNN(RecurrentModel):
         W, b = transition
         return (complex_modrelu(drive + h @ W, b),)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W, complex."""
+        return {"W": self.W()}
+
     def claims(self) -> list[Claim]:
         """Return that W is unitary, and that the Jacobian does not explode for it."""
         return unitary_claims(lambda: as_real(self.W()), self.b)

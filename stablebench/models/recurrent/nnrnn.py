@@ -113,6 +113,19 @@ class NnRNN(RecurrentModel):
             return None
         return self.delta * (self.gamma - 1).square().sum()
 
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return the mean of gamma, and T's energy sum t_ij^2, also as its share of the Schur form's (figure 3)."""
+        energy = self.T.square().sum()
+        return {
+            "mean_gamma": self.gamma.mean(),
+            "lower_energy": energy,
+            "lower_share": energy / self.schur_form().square().sum(),
+        }
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return P."""
+        return {"P": self.P()}
+
     def claims(self) -> list[Claim]:
         """Return that the moduli of W's eigenvalues are those of gamma."""
 

@@ -99,6 +99,10 @@ class ORNN(RecurrentModel):
         (h,) = state
         return (nn.functional.leaky_relu(drive + h @ transition, _SLOPE),)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W."""
+        return {"W": self.W()}
+
     def claims(self) -> list[Claim]:
         """Return that W is orthogonal, and the bounds that it puts on the Jacobian."""
         return [

@@ -100,6 +100,15 @@ class RoaRNN(RecurrentModel):
         self._initialise(readout.weight)
         self._initialise(readout.bias)
 
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return sigma = ||W||, and alpha (1 + sigma), which theorem 3.1 wants below 1 for phi' in [0, 1]."""
+        sigma = torch.linalg.matrix_norm(self.W, 2)
+        return {"sigma": sigma, "alpha_1_plus_sigma": self.alpha * (1 + sigma)}
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return O."""
+        return {"O": self.O}
+
     def claims(self) -> list[Claim]:
         """Return theorem 3.1 for the chain's own number of steps N, before its limit and as printed."""
         s = torch.linalg.matrix_norm(self.W.detach(), 2).item()

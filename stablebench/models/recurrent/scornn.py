@@ -81,6 +81,10 @@ class ScoRNN(RecurrentModel):
         W, b = transition
         return (modrelu(drive + h @ W, b),)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W."""
+        return {"W": self.W()}
+
     def claims(self) -> list[Claim]:
         """Return that W is orthogonal, and that the Jacobian does not explode for it."""
         return [

@@ -73,6 +73,10 @@ class UGRU(RecurrentModel):
         n = torch.tanh(drive_n + r * (hidden_n + c_n))
         return ((1 - z) * n + z * h,)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W_n."""
+        return {"W_n": self.W_n}
+
     def claims(self) -> list[Claim]:
         """Return that W_n is orthogonal."""
         return [Claim("||W_n^T W_n - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W_n), about="weights")]

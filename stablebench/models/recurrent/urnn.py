@@ -76,6 +76,10 @@ class URNN(RecurrentModel):
         (h,) = state
         return (activation(self.activation, drive + h @ transition),)
 
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W."""
+        return {"W": self.W}
+
     def claims(self) -> list[Claim]:
         """Return that W is orthogonal, and the poster's two bounds, one claim each."""
         least, most = _SLOPES[self.activation]
