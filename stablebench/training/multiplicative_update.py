@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 FARTHEST = 0.1
-"""max |W^H W - I| of a parameter that passes for an element of the group; far inside of where Newton-Schulz converges."""
+"""max |W^H W - I| of a parameter that passes for one of the group; far inside of where Newton-Schulz converges."""
 
 
 class MultiplicativeUpdate(torch.optim.Optimizer, abc.ABC):
