@@ -67,7 +67,7 @@ CASES: list[tuple[int, int, Layout]] = [
 @pytest.mark.parametrize(("hidden", "capacity", "layout"), CASES)
 def test_the_matrix_is_the_product_of_the_papers_rotations(hidden: int, capacity: int, layout: Layout) -> None:
     model = EUNN(2, hidden, capacity=capacity, layout=layout)
-    torch.testing.assert_close(model.W(), literal_matrix(model, capacity, layout), rtol=0, atol=1e-14)
+    torch.testing.assert_close(model.unitary(), literal_matrix(model, capacity, layout), rtol=0, atol=1e-14)
 
 
 def test_the_chain_is_the_equation_in_complex_numbers() -> None:
@@ -92,12 +92,12 @@ def test_the_matrix_stays_unitary_under_training(
     model = EUNN(2, hidden, capacity=capacity, layout=layout)
     optimiser = torch.optim.RMSprop(model.parameters(), lr=0.01)
     x, target = torch.randn(8, 6, 2), torch.randn(8, 2 * hidden)
-    start = model.W().detach()
+    start = model.unitary().detach()
     for _ in range(100):
         optimiser.zero_grad()
         (model(x)[0][:, -1] - target).square().mean().backward()
         optimiser.step()
-    W = model.W().detach()
+    W = model.unitary().detach()
     assert (W - start).abs().max() > 0.1, "training moved it"
     assert (W.mH @ W - torch.eye(hidden)).abs().max() < (1e-14 if dtype == torch.float64 else 5e-6)  # some roundings
 
@@ -115,7 +115,7 @@ def test_every_parameter_moves_the_matrix_in_a_direction_of_its_own_and_all_ther
     for capacity in range(1, hidden + 1):
         model = EUNN(2, hidden, capacity=capacity)
         parameters = [model.theta, model.phi, model.omega]
-        assert directions(model.W(), parameters) == count_parameters(parameters)
+        assert directions(model.unitary(), parameters) == count_parameters(parameters)
         assert (count_parameters(parameters) == hidden**2) == (capacity == hidden)
 
 
@@ -162,7 +162,7 @@ def test_with_the_same_matrix_and_start_it_is_urnn() -> None:
     model.theta.data.fill_(-math.pi / 2)  # W = [[0, 1], [-1, 0]]
     model.phi.data.zero_()
     model.omega.data.zero_()
-    torch.testing.assert_close(model.W(), urnn.W(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(model.unitary(), urnn.unitary(), rtol=0, atol=1e-14)
     x = torch.randn(2, 9, 3)
     h = urnn.initial_state(2)
     torch.testing.assert_close(model(x, h)[0], urnn(x, h)[0], rtol=0, atol=1e-13)

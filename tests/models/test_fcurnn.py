@@ -64,7 +64,7 @@ def test_the_matrix_starts_unitary_and_stays_so_while_training(dtype: torch.dtyp
 
 def test_with_the_same_matrix_it_is_urnn() -> None:
     model, restricted = FullCapacityURNN(3, 6), ArjovskyURNN(3, 6)
-    W = restricted.W().detach()
+    W = restricted.unitary().detach()
     model.W.data = torch.stack([W.real, W.imag])
     for name in ("V", "b", "h_0"):
         getattr(model, name).data = getattr(restricted, name).data
@@ -78,7 +78,7 @@ def test_the_restricted_matrix_has_fewer_directions_than_the_group_beyond_seven_
         model = ArjovskyURNN(2, n)
         rows = [
             torch.cat([g.flatten() for g in torch.autograd.grad(entry, [model.w, model.v], retain_graph=True)])
-            for entry in as_real(model.W()).flatten()
+            for entry in as_real(model.unitary()).flatten()
         ]
         rank = int(torch.linalg.matrix_rank(torch.stack(rows), rtol=1e-10).item())
         assert rank < n**2 if n > 7 else rank == n**2

@@ -38,7 +38,7 @@ def test_the_chain_is_the_equation_in_complex_numbers(hidden: int) -> None:
     model = ArjovskyURNN(2, hidden)
     model.b.data.normal_(std=0.3)
     W = literal_matrix(model)
-    torch.testing.assert_close(model.W(), W, rtol=0, atol=1e-14)
+    torch.testing.assert_close(model.unitary(), W, rtol=0, atol=1e-14)
     x = torch.randn(1, 9, 2)
     outputs, _ = model(x)
     V = torch.complex(model.V[:hidden], model.V[hidden:])
@@ -62,12 +62,12 @@ def test_the_matrix_stays_unitary_under_training(dtype: torch.dtype) -> None:
     model = ArjovskyURNN(2, 15)
     optimiser = torch.optim.RMSprop(model.parameters(), lr=0.01)
     x, target = torch.randn(8, 6, 2), torch.randn(8, 30)
-    start = model.W().detach()
+    start = model.unitary().detach()
     for _ in range(100):
         optimiser.zero_grad()
         (model(x)[0][:, -1] - target).square().mean().backward()
         optimiser.step()
-    W = model.W().detach()
+    W = model.unitary().detach()
     assert (W - start).abs().max() > 0.1, "training moved it"
     assert (W.mH @ W - torch.eye(15)).abs().max() < (1e-14 if dtype == torch.float64 else 3e-6)  # some roundings
 
@@ -113,6 +113,6 @@ def test_the_matrix_has_seven_parameters_a_unit_and_all_start_in_their_range() -
 def test_the_initial_state_is_trained() -> None:
     model = ArjovskyURNN(2, 4)
     outputs, _ = model(torch.zeros(3, 1, 2))
-    torch.testing.assert_close(outputs[:, 0], (as_real(model.W()) @ model.h_0).expand(3, -1))
+    torch.testing.assert_close(outputs[:, 0], (as_real(model.unitary()) @ model.h_0).expand(3, -1))
     outputs.sum().backward()
     assert model.h_0.grad is not None and model.h_0.grad.abs().max() > 0

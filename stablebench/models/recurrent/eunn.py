@@ -41,15 +41,14 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim
-from stablebench.models.unitary import as_real, complex_modrelu, glorot_bound, unitary_claims
+from stablebench.models.base import ParameterGroup, grouped
+from stablebench.models.unitary_rnn import UnitaryRNN
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count
 
 
 @register_model
-class EUNN(RecurrentModel):
+class EUNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -83,9 +82,7 @@ class EUNN(RecurrentModel):
         self.theta, self.phi, self.omega = (
             nn.Parameter(torch.empty(size).uniform_(-math.pi, math.pi)) for size in (count, count, hidden)
         )
-        bound = glorot_bound(in_features, hidden)
-        self.V = nn.Parameter(torch.empty(2 * hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
+        self.add_input_map()
         partner = torch.arange(hidden).repeat(len(layers), 1)
         for row, (first, second) in zip(partner, (pairs.unbind(1) for pairs in layers), strict=True):
             row[first], row[second] = second, first
@@ -93,12 +90,7 @@ class EUNN(RecurrentModel):
         for name, indices in (("first", places[:, 0]), ("second", places[:, 1]), ("partner", partner)):
             self.register_buffer(name, indices.contiguous(), persistent=False)
 
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """The width of h_t, real and imaginary parts."""
-        return (2 * self.hidden,)
-
-    def W(self) -> Tensor:
+    def unitary(self) -> Tensor:
         """Return the recurrent matrix, (hidden, hidden), complex."""
         cos, sin, turn = self.theta.cos(), self.theta.sin(), torch.polar(torch.ones_like(self.phi), self.phi)
         ones = torch.ones(self.partner.numel(), dtype=turn.dtype, device=turn.device)
@@ -109,28 +101,6 @@ class EUNN(RecurrentModel):
         for own_l, others_l, partner_l in reversed(list(layers)):
             product = own_l * product + others_l * product[partner_l]
         return torch.polar(torch.ones_like(self.omega), self.omega)[:, None] * product
-
-    def drive(self, x: Tensor) -> Tensor:
-        """Return V x_t, (batch, time, 2 hidden)."""
-        return nn.functional.linear(x, self.V)
-
-    def transition(self) -> tuple[Tensor, Tensor]:
-        """Return W in its real form, transposed for states in rows, and b."""
-        return as_real(self.W()).T, self.b
-
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = transition
-        return (complex_modrelu(drive + h @ W, b),)
-
-    def isometries(self) -> dict[str, Tensor]:
-        """Return W, complex."""
-        return {"W": self.W()}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is unitary, and that the Jacobian does not explode for it."""
-        return unitary_claims(lambda: as_real(self.W()), self.b)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the angles of W."""

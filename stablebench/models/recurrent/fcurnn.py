@@ -23,19 +23,17 @@ Differs from the paper: each update ends with a Newton-Schulz step W <- W (3 I -
     it is. |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0. W's start in the paper could not be checked.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim
-from stablebench.models.unitary import as_real, complex_modrelu, glorot_bound, random_unitary, unitary_claims
+from stablebench.models.base import ParameterGroup, State, grouped
+from stablebench.models.unitary import random_unitary
+from stablebench.models.unitary_rnn import UnitaryRNN, drawn_start
 from stablebench.registry import register_model
 
 
 @register_model
-class FullCapacityURNN(RecurrentModel):
+class FullCapacityURNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -47,42 +45,16 @@ class FullCapacityURNN(RecurrentModel):
         super().__init__(in_features, hidden)
         W = random_unitary(hidden)
         self.W = nn.Parameter(torch.stack([W.real, W.imag]))
-        bound = glorot_bound(in_features, hidden)
-        self.V = nn.Parameter(torch.empty(2 * hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
-        start = math.sqrt(3 / (2 * hidden))
-        self.h_0 = nn.Parameter(torch.empty(2 * hidden).uniform_(-start, start))
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """The width of h_t, real and imaginary parts."""
-        return (2 * self.hidden,)
+        self.add_input_map()
+        self.h_0 = drawn_start(hidden)
 
     def initial_state(self, batch: int) -> State:
         """Return h_0, which is trained, for each sequence."""
         return (self.h_0.expand(batch, -1),)
 
-    def drive(self, x: Tensor) -> Tensor:
-        """Return V x_t, (batch, time, 2 hidden)."""
-        return nn.functional.linear(x, self.V)
-
-    def transition(self) -> tuple[Tensor, Tensor]:
-        """Return W in its real form, transposed for states in rows, and b."""
-        return as_real(torch.complex(*self.W)).T, self.b
-
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = transition
-        return (complex_modrelu(drive + h @ W, b),)
-
-    def isometries(self) -> dict[str, Tensor]:
-        """Return W, complex."""
-        return {"W": torch.complex(*self.W)}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is unitary, and that the Jacobian does not explode for it."""
-        return unitary_claims(lambda: as_real(torch.complex(*self.W)), self.b)
+    def unitary(self) -> Tensor:
+        """Return W, (hidden, hidden), complex."""
+        return torch.complex(*self.W)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W in `orthogonal`, under the Cayley update, and the rest in `main`."""

@@ -30,14 +30,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped, own_generator
-from stablebench.models.claims import Claim
-from stablebench.models.unitary import as_real, complex_modrelu, glorot_bound, unitary_claims
+from stablebench.models.base import ParameterGroup, State, grouped, own_generator
+from stablebench.models.unitary_rnn import UnitaryRNN, drawn_start
 from stablebench.registry import register_model
 
 
 @register_model
-class ArjovskyURNN(RecurrentModel):
+class ArjovskyURNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -51,23 +50,15 @@ class ArjovskyURNN(RecurrentModel):
         super().__init__(in_features, hidden)
         self.w = nn.Parameter(torch.empty(3, hidden).uniform_(-math.pi, math.pi))
         self.v = nn.Parameter(torch.empty(2, 2, hidden).uniform_(-1, 1))
-        bound = glorot_bound(in_features, hidden)
-        self.V = nn.Parameter(torch.empty(2 * hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
-        start = math.sqrt(3 / (2 * hidden))
-        self.h_0 = nn.Parameter(torch.empty(2 * hidden).uniform_(-start, start))
+        self.add_input_map()
+        self.h_0 = drawn_start(hidden)
         self.register_buffer("Pi", torch.randperm(hidden, generator=own_generator("Pi")))
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """The width of h_t, real and imaginary parts."""
-        return (2 * self.hidden,)
 
     def initial_state(self, batch: int) -> State:
         """Return h_0, which is trained, for each sequence."""
         return (self.h_0.expand(batch, -1),)
 
-    def W(self) -> Tensor:
+    def unitary(self) -> Tensor:
         """Return the recurrent matrix, (hidden, hidden), complex."""
         D_1, D_2, D_3 = torch.polar(torch.ones_like(self.w), self.w).unbind()
         v_1, v_2 = torch.complex(self.v[:, 0], self.v[:, 1]).unbind()
@@ -75,28 +66,6 @@ class ArjovskyURNN(RecurrentModel):
         product = D_2[:, None] * _reflected(product, v_1)[self.Pi]
         product = _reflected(torch.fft.ifft(product, dim=0, norm="ortho"), v_2)
         return D_3[:, None] * product
-
-    def drive(self, x: Tensor) -> Tensor:
-        """Return V x_t, (batch, time, 2 hidden)."""
-        return nn.functional.linear(x, self.V)
-
-    def transition(self) -> tuple[Tensor, Tensor]:
-        """Return W in its real form, transposed for states in rows, and b."""
-        return as_real(self.W()).T, self.b
-
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = transition
-        return (complex_modrelu(drive + h @ W, b),)
-
-    def isometries(self) -> dict[str, Tensor]:
-        """Return W, complex."""
-        return {"W": self.W()}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is unitary, and that the Jacobian does not explode for it."""
-        return unitary_claims(lambda: as_real(self.W()), self.b)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the parameters of W."""
