@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stablebench import registry
-from stablebench.data.task import resolve_params, sizes_of
+from stablebench.data.task import Task, resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe, RecipeVariant
@@ -127,7 +127,7 @@ def resolve(request: Request) -> Resolved:
     if epochs is not None:
         if card.protocol.train is None:
             raise UserError(f"--epochs: the task {card.task} draws its examples anew and has no epochs; give --steps.")
-        train["steps"] = epochs * -(-card.protocol.train // train["batch_size"])
+        train["steps"] = _updates(epochs, Task(card, params), train["batch_size"])
         layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
     depth = model.pop("layers")
     document = {
@@ -157,6 +157,14 @@ def resolve(request: Request) -> Resolved:
     for key in entry.resolve({}):
         origin.setdefault(f"model.{key}", "model")
     return Resolved(spec, card, origin)
+
+
+def _updates(epochs: Any, task: Task, batch_size: Any) -> int:
+    """Return the updates of so many epochs; a batch size that can be none is refused when the spec is checked."""
+    if type(epochs) is not int or epochs < 1:
+        raise UserError(f"train.epochs: must be a whole number >= 1, got {epochs!r}.")
+    valid = type(batch_size) is int and batch_size > 0
+    return epochs * (task.steps_per_epoch(batch_size) or 1) if valid else epochs
 
 
 def _task_origin(
