@@ -1,0 +1,18 @@
+"""The leaderboard: a pure function of run records, as one plain document and as tables.
+
+One table per task, variant and parameters; one row per model, and per spec, engine or device where they differ.
+
+A row's score is the median over seeds of the final test metric. A diverged seed counts as worse than any score: with
+fewer than half of the seeds diverged the median is still a number, with more the row has none and ranks last. The
+interval is that of the interquartile mean; it is given only where no seed diverged. The best row is bold only if its
+interval lies clear of every other row's.
+
+Steps and seconds to the baseline or the target are medians over all ended seeds, one that never got there counting as
+later than any other; `(3/5)` says how many got there.
+"""
+
+from stablebench.leaderboard.baseline import check, read_baseline
+from stablebench.leaderboard.board import Cards, document, registered_card
+from stablebench.leaderboard.text import render
+
+__all__ = ["Cards", "check", "document", "read_baseline", "registered_card", "render"]

@@ -1,0 +1,96 @@
+"""From run records to the leaderboard as plain data."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.leaderboard.names import settings_of, tell_apart
+from stablebench.leaderboard.published import has_params, published
+from stablebench.leaderboard.ranking import rank
+from stablebench.leaderboard.row import ENDED, row_of
+from stablebench.metrics import higher_is_better
+from stablebench.schema.card import TaskCard
+from stablebench.schema.run_record import RunRecord
+
+Cards = Callable[[str], TaskCard | None]
+
+
+def registered_card(name: str) -> TaskCard | None:
+    """Return a registered task's card, None where there is none or it cannot be read."""
+    try:
+        return registry.task_card(name)
+    except UserError:
+        return None
+
+
+def document(suite: str, records: Iterable[RunRecord], cards: Cards = registered_card) -> dict[str, Any]:
+    """Return the leaderboard as plain data: numbers, texts and None, nothing that is not finite.
+
+    Of several records of one spec and seed the last to start counts, one that ended before one that did not.
+
+    Args:
+        suite: What was run.
+        records: The runs, in any order.
+        cards: Where published numbers come from.
+    """
+    by_table: dict[tuple[str, int, str, str], list[RunRecord]] = defaultdict(list)
+    for record in _latest(records):
+        task = record.spec.task
+        by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
+    tables = [_table(group, cards) for _, group in sorted(by_table.items(), key=lambda item: item[0])]
+    tell_apart(tables, "task", lambda table: {"version": table["version"]} | table["params"])
+    tables.sort(key=lambda table: _natural(table["task"]))
+    return {"suite": suite, "tables": tables}
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Return a key that sorts t100 before t1000 and t400 between them."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", name)]
+
+
+def _latest(records: Iterable[RunRecord]) -> list[RunRecord]:
+    newest: dict[tuple[str, int, str, str], RunRecord] = {}
+    for record in records:
+        key = (record.spec_hash, record.spec.seed, record.environment.engine, record.environment.device)
+        known = newest.get(key)
+        if known is None or _age(record) > _age(known):
+            newest[key] = record
+    return list(newest.values())
+
+
+def _age(record: RunRecord) -> tuple[bool, str]:
+    return record.status in ENDED, record.started
+
+
+def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
+    by_row: dict[tuple[str, str, str], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_row[record.spec_hash, record.environment.engine, record.environment.device].append(record)
+    first = records[0]
+    task, metric = first.spec.task, first.metric
+    rows = [row_of(group) for group in by_row.values()]
+    specs = {id(row): settings_of(group[0]) for row, group in zip(rows, by_row.values(), strict=True)}
+    tell_apart(rows, "name", lambda row: specs[id(row)])
+    rank(rows, metric)
+    card = cards(task.name)
+    variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)
+    if variant is None and card is not None:
+        variant = next((name for name in card.variants if has_params(card, name, task.params)), None)
+    return {
+        "task": f"{task.name}/{variant}" if variant else task.name,
+        "version": task.version,
+        "params": task.params,
+        "metric": metric,
+        "higher_is_better": higher_is_better(metric),
+        "baseline": first.baseline,
+        "target": first.target,
+        "target_metric": first.target_metric,
+        "selection": sorted({r.selection for r in records}),
+        "cards": len({r.card_sha256 for r in records}),
+        "rows": rows,
+        "published": [] if card is None else published(card, task.params, rows, metric),
+    }

@@ -1,0 +1,69 @@
+"""Summaries of a few scores: interquartile mean and median, and beside them what papers print."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Statistic = Literal["iqm", "median"]
+
+
+def iqm(scores: Sequence[float]) -> float:
+    """Return the interquartile mean: a quarter of the scores, rounded down, is left out at either end."""
+    return _summary(scores, "iqm")
+
+
+def median(scores: Sequence[float]) -> float:
+    """Return the median; of an even number the mean of the middle two."""
+    return _summary(scores, "median")
+
+
+def mean(scores: Sequence[float]) -> float:
+    """Return the arithmetic mean."""
+    return math.fsum(_finite(scores, "mean")) / len(scores)
+
+
+def standard_deviation(scores: Sequence[float]) -> float | None:
+    """Return the standard deviation of the sample (n - 1 in the denominator), None of fewer than two scores."""
+    import statistics
+
+    return statistics.stdev(_finite(scores, "standard deviation")) if len(scores) > 1 else None
+
+
+def standard_error(scores: Sequence[float]) -> float | None:
+    """Return the standard error of the mean, None of fewer than two scores."""
+    spread = standard_deviation(scores)
+    return None if spread is None else spread / math.sqrt(len(scores))
+
+
+def along_rows(values: "np.ndarray", statistic: Statistic) -> "np.ndarray":
+    """Return a statistic of each row of an array (n, scores); infinite scores are worse than any, not refused."""
+    import numpy as np
+
+    if statistic == "median":
+        return np.median(values, axis=1)
+    n = values.shape[1]
+    cut = n // 4  # as scipy.stats.trim_mean(x, 0.25)
+    return np.sort(values, axis=1)[:, cut : n - cut].mean(axis=1)
+
+
+def refuse_infinite(scores: Sequence[float]) -> None:
+    """Raise `ValueError` for a score that is no finite number."""
+    bad = [x for x in scores if not math.isfinite(x)]
+    if bad:
+        raise ValueError(f"scores must be finite, got {bad[0]}; count diverged runs apart.")
+
+
+def _summary(scores: Sequence[float], statistic: Statistic) -> float:
+    import numpy as np
+
+    return float(along_rows(np.asarray([_finite(scores, statistic)], dtype=float), statistic)[0])
+
+
+def _finite(scores: Sequence[float], name: str) -> Sequence[float]:
+    if not len(scores):
+        raise ValueError(f"the {name} needs at least one score.")
+    refuse_infinite(scores)
+    return scores
