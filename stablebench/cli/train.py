@@ -24,10 +24,19 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Resume although engine, device, versions or card differ.")
     ] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="every=N[,what=NAME,NAME...]",
+            help="Measure the network every N updates, into the run's curve: watched, orthogonality, parameters, "
+            "gradients, energy (all of these unless `what` is given), jacobian; what=all. Also batch=N, samples=N.",
+        ),
+    ] = None,
 ) -> None:
     """Train one model on one task.
 
     The run folder lies under --runs-dir. A run that has ended is not run again; one that was interrupted goes on.
+    --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
     Exit code 3 means that the run diverged, 130 or 143 that a signal ended it after its checkpoint was written.
     """
     from stablebench.cli.requests import named, request_of
@@ -37,6 +46,10 @@ def train(
     from stablebench.training.resolve import resolve
     from stablebench.training.run_store import RunFolder
 
+    if probe is not None:
+        from stablebench.probes.while_training import Watch
+
+        Watch.parse(probe)  # so that a mistake in it is said before anything else is done
     folder = None
     if resume is not None:
         given = [name for name in ("model", "task", "T", "set", "recipe") if getattr(options, name)] + list(
@@ -54,7 +67,9 @@ def train(
     if dry_run:
         _print_spec(resolved, options.json)
         return
-    how = session.Options(options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force, folder=folder)
+    how = session.Options(
+        options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force, folder=folder, probe=probe
+    )
     outcome = session.train(resolved, how, reporter(options.quiet))
     _print_outcome(outcome, options)
     raise typer.Exit(outcome.exit_code)

@@ -35,6 +35,9 @@ class Environment(Strict):
         threads: CPU threads.
         flags: Process-wide settings: flushing of subnormals, precision of matrix products, determinism.
         commit: Git commit of stablebench, with `+` where the tree had changes; None outside a checkout.
+        platform: Operating system, its version and the C library.
+        torch_config: How torch was built: compiler, libraries, instruction set.
+        packages: All installed packages as `name==version`, as pip reads them.
     """
 
     versions: dict[str, str]
@@ -44,6 +47,9 @@ class Environment(Strict):
     threads: int
     flags: dict[str, Any]
     commit: str | None = None
+    platform: str = ""
+    torch_config: str = ""
+    packages: list[str] = []
 
 
 class Result(Strict):
@@ -97,7 +103,9 @@ class RunRecord(Strict):
         result: What came out.
         environment: Where it ran; of the last sitting.
         resumed_at: Steps at which the run was taken up again.
+        resumed_elsewhere: What of the environment had changed where `--force` took it up all the same, with the step.
         origin: Where values of the spec came from, by dotted key.
+        probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
         error: Why it failed or diverged.
     """
 
@@ -121,5 +129,7 @@ class RunRecord(Strict):
     result: Result = Result()
     environment: Environment
     resumed_at: list[int] = []
+    resumed_elsewhere: list[str] = []
     origin: dict[str, str] = {}
+    probe: str | None = None
     error: str | None = None

@@ -25,6 +25,7 @@ class Options:
         wait: Wait for another process that is running it.
         force: Resume although engine, device or versions differ.
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
+        probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
     """
 
     runs_dir: Path = Path("runs")
@@ -33,6 +34,7 @@ class Options:
     wait: bool = False
     force: bool = False
     folder: RunFolder | None = None
+    probe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,21 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
     if (ended := ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision)
+    from stablebench.probes.while_training import Watch
     from stablebench.training.trainer import Trainer
 
     with folder.lock(options.wait):
         if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
             return Outcome(folder, ended, False, _exit_code(ended))
-        trainer = Trainer(resolved, folder, data_dir=options.data_dir, reporter=reporter, force=options.force)
+        asked = options.probe or _probed_before(folder)
+        trainer = Trainer(
+            resolved,
+            folder,
+            data_dir=options.data_dir,
+            reporter=reporter,
+            force=options.force,
+            watch=None if asked is None else Watch.parse(asked),
+        )
         reporter.start(
             f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
             f"{trainer.device}, seed {spec.seed}) in {folder.path}"
@@ -80,6 +91,10 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
             reporter.note(trainer.engine.note)
         record = trainer.run()
         return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
+
+
+def _probed_before(folder: RunFolder) -> str | None:
+    return folder.read_record().probe if folder.record_path.exists() else None
 
 
 def _exit_code(record: RunRecord) -> int:

@@ -18,9 +18,10 @@ from stablebench import engines
 from stablebench.convergence import beats_baseline, first_held, reaches_target
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
-from stablebench.errors import StablebenchError, UserError
+from stablebench.errors import StablebenchError, UserError, ran_out_of_memory
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
+from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
@@ -42,7 +43,11 @@ _SPEED_WINDOW = 50
 
 
 class Diverged(Exception):
-    """The loss or the gradient is no longer finite."""
+    """The loss, the gradient or the weights are no longer finite."""
+
+
+class _Interrupted(Exception):
+    """A signal came in the middle of an evaluation."""
 
 
 class Trainer:
@@ -56,15 +61,26 @@ class Trainer:
         data_dir: Folder of the real data sets.
         reporter: Told how it goes.
         force: Resume although engine, device or versions differ; recorded.
+        watch: What is measured along the run, on top of its curve; it changes no number of the run.
+        stop_after: Updates after which to stop, as a signal would.
 
     Raises:
         UserError: The spec cannot be built, its data are missing, or it may not be resumed here.
     """
 
     def __init__(
-        self, resolved: Resolved, folder: RunFolder, *, data_dir: Path | None, reporter: Reporter, force: bool = False
+        self,
+        resolved: Resolved,
+        folder: RunFolder,
+        *,
+        data_dir: Path | None,
+        reporter: Reporter,
+        force: bool = False,
+        watch: Watch | None = None,
+        stop_after: int | None = None,
     ) -> None:
         self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
+        self.stop_after = stop_after
         self.folder, self.reporter = folder, reporter
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
@@ -82,6 +98,7 @@ class Trainer:
             nodes = estimated_nodes(time_steps, calls=_CALLS)
             self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
         self.validation = kept_pieces(self.task, "validation")
+        self.probe = None if watch is None else TrainingProbe(watch, self.task)
         self.carried: list[State] | None = None
         """The states behind the last update, where the next batch goes on in time."""
 
@@ -93,6 +110,9 @@ class Trainer:
             threads=torch.get_num_threads(),
             flags=process.flags(),
             commit=process.commit(),
+            platform=process.platform_name(),
+            torch_config=process.torch_config(),
+            packages=process.packages(),
         )
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.step = 0
@@ -100,11 +120,17 @@ class Trainer:
         self.evaluations: list[Evaluation] = []
         self._stalls = 0
         self.resumed_at: list[int] = []
+        self.resumed_elsewhere: list[str] = []
         self.best: tuple[float, int] | None = None
+        self._best_weights: dict[str, Tensor] = {}
+        self._loss_max: float | None = None
+        """The largest loss since the last training line of the curve."""
+        self._saved_at: int | None = None
         self.exit_code = 0
         """130 or 143 once a signal ended the run."""
         self._recent: deque[float] = deque(maxlen=_SPEED_WINDOW)
         self._window_rates: list[float] = []
+        self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -115,41 +141,70 @@ class Trainer:
         Returns:
             The record, as it was written.
         """
-        sitting = time.perf_counter() - self.wall_s
         self.curve = Curve(self.folder.curve_path, self._curve_length)
         self._write_record("running")
         try:
-            with Interrupt() as interrupt:
+            if self.step == 0:
+                self._measure()
+            sitting = time.perf_counter() - self.wall_s
+            with self._interrupt:
+                if self._evaluation_is_due():  # a signal ended the last sitting in the middle of it
+                    self._evaluate()
+                    sitting += self._measure()
                 while self.step < self.spec.train.steps and not self._target_holds():
                     loss = self._update()
                     self.wall_s = time.perf_counter() - sitting
-                    if self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps:
+                    if self._evaluation_is_due():
                         self._evaluate()
+                    sitting += self._measure()
                     self._report(loss)
-                    if interrupt.signum is not None:
-                        self._save()
-                        self.exit_code = interrupt.exit_code
-                        return self._write_record("interrupted", error=f"signal {interrupt.signum}")
+                    if self._interrupt.signum is not None or self.step == self.stop_after:
+                        raise _Interrupted
                     if self.step % self.spec.train.checkpoint_every == 0:
                         self._save()
-            self._save()
+                self._save()
+                result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
-            return self._write_record("finished", result=self._result(test=True))
+            return self._write_record("finished", result=result)
+        except _Interrupted:
+            if self._saved_at != self.step:
+                self._save()
+            self.exit_code = self._interrupt.exit_code
+            return self._write_record("interrupted", error=self._interrupt.said)
         except Diverged as error:
-            self.reporter.note(f"diverged at step {self.step}: {error}")
-            return self._write_record("diverged", result=self._result(test=False), error=str(error))
+            return self._diverged(str(error))
         except KeyboardInterrupt:
             self._write_record("interrupted", error="ended at once, before its checkpoint")
             raise
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            self._write_record("failed", error=f"out of memory: {str(error).splitlines()[0] if str(error) else ''}")
-            raise StablebenchError(f"{self.folder.path}: out of memory at step {self.step}.") from error
         except Exception as error:
-            self._write_record("failed", error=f"{type(error).__name__}: {error}")
+            if ran_out_of_memory(error):
+                first_line = f"out of memory: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+                self._fail(first_line)
+                raise StablebenchError(
+                    f"{self.folder.path}: out of memory at step {self.step}, with a peak of {self._peak_bytes():,} "
+                    "bytes; take a smaller size, batch or --recompute-every."
+                ) from error
+            if not isinstance(error, StablebenchError) and not self._weights_are_finite():
+                return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
+            self._fail(str(error) if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}")
             raise
         finally:
             self.curve.close()
             self.reporter.stop()
+
+    def _diverged(self, why: str) -> RunRecord:
+        self.reporter.note(f"diverged at step {self.step}: {why}")
+        return self._write_record("diverged", result=self._result(test=False), error=why)
+
+    def _fail(self, why: str) -> None:
+        """Record a failure, where the disk takes it; that it does not may be the failure."""
+        try:
+            self._write_record("failed", result=Result(peak_bytes=self._peak_bytes()), error=why)
+        except StablebenchError:
+            self.reporter.note(f"{self.folder.record_path}: could not be written, it still says what it said before")
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(p.isfinite().all()) for p in self.network.parameters())
 
     def _update(self) -> float:
         """Make one update and return its loss."""
@@ -173,9 +228,12 @@ class Trainer:
         took = time.perf_counter() - began
         self.train_s += took
         self._recent.append(took)
+        self._loss_max = value if self._loss_max is None else max(value, self._loss_max)
         if self.step % _CURVE_EVERY == 0:
             self._window_rates.append(len(self._recent) / sum(self._recent))
-            self.curve.append(step=self.step, split="train", loss=value, gradient_norm=norm_value, wall_s=self.wall_s)
+            seen = {"loss": value, "loss_max": self._loss_max, "gradient_norm": norm_value}
+            self.curve.append(step=self.step, split="train", **seen, wall_s=self.wall_s)
+            self._loss_max = None
         return value
 
     def _gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
@@ -190,6 +248,10 @@ class Trainer:
         (loss if penalty is None else loss + penalty).backward()
         return loss, self.updater.gradient_norm()
 
+    def _evaluation_is_due(self) -> bool:
+        at = self.step and (self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps)
+        return bool(at) and (not self.evaluations or self.evaluations[-1].step != self.step)
+
     def _evaluate(self) -> None:
         metrics = self._metrics(self.validation())
         if not all(math.isfinite(v) for v in metrics.values()):
@@ -201,8 +263,17 @@ class Trainer:
         if self.best is None or is_better(self.card.metric, value, self.best[0]):
             self.best = (value, self.step)
             if self.card.protocol.select_on == "validation":
-                checkpoint.save(self.folder.best_path, Checkpoint(self._tensors("network"), {"step": self.step}))
+                self._best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+                self._save_best()
         self._write_record("running")
+
+    def _measure(self) -> float:
+        """Write to the curve what the probe measures, and return the seconds it took, which are none of the run's."""
+        began = time.perf_counter()
+        if self.probe is not None and self.probe.due(self.step):
+            found = self.probe.measure(self.network)
+            self.curve.append(step=self.step, split="probe", **found, wall_s=self.wall_s)
+        return time.perf_counter() - began
 
     def _count_stalls(self) -> None:
         self._stalls = stalls(self.card.metric, [e.metrics[self.card.metric] for e in self.evaluations])
@@ -210,7 +281,12 @@ class Trainer:
     def _metrics(self, pieces: Iterable[Batch]) -> dict[str, float]:
         names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
         chunk = max(self.spec.train.batch_size, 100)
-        return evaluate(self.network, pieces, self.card.loss, names, chunk, carried=self.task.carries_states)
+        carried = self.task.carries_states
+        return evaluate(self.network, pieces, self.card.loss, names, chunk, carried=carried, between=self._heed)
+
+    def _heed(self) -> None:
+        if self._interrupt.signum is not None:
+            raise _Interrupted
 
     def _target_holds(self) -> bool:
         wanted = self.spec.train.stop_at_target
@@ -238,11 +314,13 @@ class Trainer:
         sources["carried"] = {
             f"{layer}.{i}": part for layer, state in enumerate(self.carried or []) for i, part in enumerate(state)
         }
+        sources["best"] = self._best_weights
         if self.device.type == "cuda":
             sources["random"]["cuda"] = torch.cuda.get_rng_state()
         return {f"{part}.{name}": tensor for part in parts for name, tensor in sources[part].items()}
 
     def _save(self) -> None:
+        self.curve.sync()  # the checkpoint says how long it is
         state = {
             "step": self.step,
             "spec_hash": self.spec.spec_hash(),
@@ -254,11 +332,18 @@ class Trainer:
             "best": self.best,
             "curve_length": self.curve.length,
             "resumed_at": self.resumed_at,
+            "resumed_elsewhere": self.resumed_elsewhere,
+            "loss_max": self._loss_max,
             "environment": self.environment.model_dump(),
         }
-        path = self.folder.checkpoint_path(self.step)
-        checkpoint.save(path, Checkpoint(self._tensors("network", "optimiser", "random", "carried"), state))
+        parts = self._tensors("network", "optimiser", "random", "carried", "best")
+        checkpoint.save(self.folder.checkpoint_path(self.step), Checkpoint(parts, state))
         self.folder.drop_old_checkpoints()
+        self._saved_at = self.step
+
+    def _save_best(self) -> None:
+        weights = {f"network.{name}": tensor for name, tensor in self._best_weights.items()}
+        checkpoint.save(self.folder.best_path, Checkpoint(weights, {"step": self.best[1] if self.best else self.step}))
 
     def _take_up(self, force: bool) -> int:
         """Restore the newest good checkpoint and return the curve's length then; 0 where there is none."""
@@ -269,7 +354,10 @@ class Trainer:
         state = found.state
         if state["spec_hash"] != self.spec.spec_hash() or state["seed"] != self.spec.seed:
             raise UserError(f"{self.folder.path}: its checkpoint belongs to another spec.")
-        self._refuse_other_environment(state["environment"], force)
+        self.resumed_elsewhere = [
+            *state.get("resumed_elsewhere", []),
+            *self._refuse_other_environment(state["environment"], found.step, force),
+        ]
         self.network.load_state_dict(found.part("network"))
         self.updater.load(found.part("optimiser"))
         random = found.part("random")
@@ -284,11 +372,15 @@ class Trainer:
         self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
         self._count_stalls()
         self.best = tuple(state["best"]) if state["best"] else None
+        self._loss_max = state.get("loss_max")
+        self._best_weights = found.part("best")
+        if self._best_weights:
+            self._save_best()  # the file may be of a later step, or damaged
         self.resumed_at = [*state["resumed_at"], self.step]
         self.reporter.note(f"resumed at step {self.step}")
         return state["curve_length"]
 
-    def _refuse_other_environment(self, before: dict[str, Any], force: bool) -> None:
+    def _refuse_other_environment(self, before: dict[str, Any], step: int, force: bool) -> list[str]:
         now = self.environment.model_dump()
         differ = [
             f"{key}: {before[key]} then, {now[key]} now"
@@ -302,15 +394,16 @@ class Trainer:
             )
         for line in differ:
             self.reporter.note(f"resumed under another environment: {line}")
+        return [f"step {step}: {line}" for line in differ]
 
     # -- the record ----------------------------------------------------------------------------------------------
 
     def _result(self, test: bool) -> Result:
         values: dict[str, Any] = {}
         if test:
-            tested_best = self.card.protocol.select_on == "validation" and self.folder.best_path.exists()
+            tested_best = self.card.protocol.select_on == "validation" and bool(self._best_weights)
             if tested_best:
-                self.network.load_state_dict(checkpoint.load(self.folder.best_path).part("network"))
+                self.network.load_state_dict(self._best_weights)
             values["tested"] = "best" if tested_best else "last"
             values["tested_step"] = self.best[1] if tested_best and self.best else self.step
             values["test"] = self._metrics(self.task.pieces("test"))
@@ -361,7 +454,9 @@ class Trainer:
             result=result or Result(),
             environment=self.environment,
             resumed_at=self.resumed_at,
+            resumed_elsewhere=self.resumed_elsewhere,
             origin=self.origin,
+            probe=None if self.probe is None else str(self.probe.watch),
             error=error,
         )
         self.folder.write_record(record)
