@@ -19,11 +19,13 @@ from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.strict import MAX_PROBLEMS, problems
 from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_, read
+from stablebench.sweep.space import check_space, with_values
 from stablebench.training.resolve import Request, resolve
 
-Kind = Literal["card", "recipe", "suite"]
-_SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite}
+Kind = Literal["card", "recipe", "suite", "sweep"]
+_SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite, "sweep": SweepSpace}
 _SETTABLE = ("task", "model", "optim", "train")
 _ENDINGS = {".yaml", ".yml"}
 
@@ -86,9 +88,13 @@ def kind_of(path: Path, data: Any) -> Kind | None:
         return "recipe"
     if "suites" in folders:
         return "suite"
+    if "sweeps" in folders:
+        return "sweep"
     keys = set(data) if isinstance(data, dict) else set()
     if {"data", "metric", "readout", "protocol"} & keys:
         return "card"
+    if "space" in keys and not {"params", "tuned_by"} & keys:
+        return "sweep"
     if {"tasks", "models"} & keys:
         return "suite"
     if {"model", "params", "optim"} & keys:
@@ -115,8 +121,8 @@ def _problems_of(path: Path) -> list[str]:
     kind = kind_of(path, document.data)
     if kind is None:
         return [
-            f"{path}:1: must be a task card (`data`, `metric` ...), a recipe (`model`, `params` ...) "
-            "or a suite (`tasks`, `models`)."
+            f"{path}:1: must be a task card (`data`, `metric` ...), a recipe (`model`, `params` ...), "
+            "a suite (`tasks`, `models`) or a sweep's `space`."
         ]
     if not isinstance(document.data, dict):
         return [f"{path}:1: must be a mapping of keys to values."]
@@ -126,7 +132,7 @@ def _problems_of(path: Path) -> list[str]:
         content = _SCHEMAS[kind].model_validate(document.data)
     except ValidationError as error:
         return report.lines() + problems(error, _SCHEMAS[kind], str(path), document)
-    {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite}[kind](report, content)
+    {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite, "sweep": _check_sweep}[kind](report, content)
     return report.lines()
 
 
@@ -188,6 +194,9 @@ def _check_recipe(report: _Report, recipe: Recipe) -> None:
                 )
             _check_optim(report, (*key, "optim"), recipe, variant, card)
     _check_apart(report, recipe)
+    if recipe.space and card is not None and entry is not None:
+        stated = SweepSpace(summary="", source="", model=recipe.model, task=recipe.task, space=recipe.space)
+        _check_searched(report, stated, recipe.model, recipe.task)
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[Path_, Recipe | RecipeVariant]]:
@@ -320,3 +329,24 @@ def _check_settings(report: _Report, key: Path_, settings: dict[str, Any]) -> No
         if head not in _SETTABLE or not dot or not rest:
             expected = ", ".join(f"{group}.NAME" for group in _SETTABLE)
             report.add((*key, name), f"must be one of {expected}.{did_you_mean(head, _SETTABLE)}")
+
+
+def _check_sweep(report: _Report, sweep: SweepSpace) -> None:
+    """Resolve the ends of the space for its model on its task, or on the first task that the model has a recipe for."""
+    known = sweep.model is None or _check_model(report, ("model",), sweep.model)
+    task = sweep.task
+    if task is not None:
+        known &= _card(report, ("task",), task) is not None
+    elif sweep.model is not None:
+        task = next((n.split("/")[0] for n in registry.recipe_names() if n.split("/")[1] == sweep.model), None)
+    if known and sweep.model is not None and task is not None:
+        _check_searched(report, sweep, sweep.model, task)
+
+
+def _check_searched(report: _Report, sweep: SweepSpace, model: str, task: str) -> None:
+    request = Request(model, task)
+    if sweep.set:
+        report.attempt(("set",), lambda: resolve(with_values(request, sweep, {})))
+    for key, dimension in sweep.space.items():
+        alone = SweepSpace(summary="", source="", set=sweep.set, space={key: dimension})
+        report.attempt(("space", key), lambda alone=alone: check_space(alone, request), key)

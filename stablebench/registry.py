@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stablebench.errors import UserError, unknown_name
-from stablebench.resources import recipes_dir, suites_dir, tasks_dir
+from stablebench.resources import recipes_dir, suites_dir, sweeps_dir, tasks_dir
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stablebench.schema.card import TaskCard
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
+    from stablebench.schema.sweep import SweepSpace
 
 Family = Literal["recurrent", "deep"]
 """What a model's chain runs over: time steps or layers."""
@@ -267,6 +268,22 @@ def suite(name: str) -> "Suite":
     from stablebench.schema.suite import Suite
 
     return _named(suites_dir(), name, "suite", suite_names(), Suite)
+
+
+def sweep_names() -> list[str]:
+    """Return the names of all search spaces, their paths without the ending."""
+    return _paths(sweeps_dir())
+
+
+def sweep(name: str) -> "SweepSpace":
+    """Return a search space.
+
+    Raises:
+        UserError: There is no such space, or it has problems.
+    """
+    from stablebench.schema.sweep import SweepSpace
+
+    return _named(sweeps_dir(), name, "sweep", sweep_names(), SweepSpace)
 
 
 def _paths(root: Path) -> list[str]:

@@ -31,3 +31,8 @@ def recipes_dir() -> Path:
 def suites_dir() -> Path:
     """Return the folder of the suites."""
     return data_root() / "configs" / "suites"
+
+
+def sweeps_dir() -> Path:
+    """Return the folder of the sweeps' search spaces."""
+    return data_root() / "configs" / "sweeps"

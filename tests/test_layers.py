@@ -12,7 +12,7 @@ LAYERS = [
     ["errors", "resources"],
     ["schema", "registry"],
     ["models", "engines", "data", "metrics", "convergence"],
-    ["probes", "training", "checks", "speed"],
+    ["probes", "training", "checks", "speed", "sweep"],
     ["leaderboard", "stats", "tables", "report"],
     ["cli", "__main__"],
 ]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from stablebench.schema.strict import Count, Strict
+from stablebench.schema.sweep import Dimension
 
 
 class TrainChoices(Strict):
@@ -62,6 +63,7 @@ class Recipe(Strict):
         source: The paper and place, or how they were found.
         tuned_by: `paper`, or `us` by a search.
         search: The space that was searched and how many trials it took, where `us`.
+        space: The space that `sweep` searches unless told otherwise, by dotted key of the run spec.
         reproduces: Key of the published number that it aims at.
         result: What came out when it was run, with steps and seeds; None where it has not been run yet.
         when: What the recipe itself was made for; its variants say what theirs are.
@@ -78,6 +80,7 @@ class Recipe(Strict):
     source: str
     tuned_by: Literal["paper", "us"]
     search: str | None = None
+    space: dict[str, Dimension] = {}
     reproduces: str | None = None
     result: str | None = None
     when: When = When()
