@@ -284,6 +284,7 @@ def _check_suite(report: _Report, suite: Suite) -> None:
     for i, model in enumerate(suite.models):
         known &= _check_model(report, ("models", i), model)
     _check_settings(report, ("set",), suite.set)
+    _check_settings(report, ("short",), suite.short)
     for model, settings in suite.sets.items():
         _check_settings(report, ("sets", model), settings)
     for i, task in enumerate(suite.tasks):
@@ -295,6 +296,18 @@ def _check_suite(report: _Report, suite: Suite) -> None:
                 report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m))
     if len(set(suite.seeds)) < len(suite.seeds):
         report.add(("seeds",), "a seed stands twice.")
+    for name, wanted in suite.published.items():
+        card = _card(report, ("published", name), name)
+        published = [entry.key for entry in card.published] if card else wanted
+        for entry in wanted:
+            if entry not in published:
+                text = f"no published number has the key '{entry}'.{did_you_mean(entry, published)}"
+                report.add(("published", name), text)
+    for i, expectation in enumerate(suite.expected):
+        run = {model for task in suite.tasks if task.task == expectation.task for model in task.models or suite.models}
+        for model in (expectation.model, *expectation.better_than):
+            if model not in run:
+                report.add(("expected", i), f"the suite does not run {model} on {expectation.task}.")
 
 
 def _resolve(suite: Suite, task: SuiteTask, model: str) -> None:

@@ -8,19 +8,56 @@ from stablebench.schema.strict import Count, NonNegativeInt, Strict
 
 
 class SuiteTask(Strict):
-    """A task of a suite.
+    """A task of a suite; the same task may stand several times, with other values.
 
     Args:
         task: `task` or `task/variant`.
         T: The task's length, where it is no variant's.
         models: The models on this task; None for the suite's.
         set: Values that all of its cells have, as `--set` takes them: `train.steps`, `optim.lr`, `model.hidden`.
+        params: Trainable parameters that all models get, the readout's and a trained embedding's included: each
+            model's width is solved for. None leaves the widths as they are.
     """
 
     task: str
     T: Count | None = None
     models: list[str] | None = None
     set: dict[str, Any] = {}
+    params: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_width(self) -> "SuiteTask":
+        if self.params is not None and "model.hidden" in self.set:
+            raise ValueError("`params` and `set` model.hidden must not both be given: one decides the width.")
+        return self
+
+
+class Expectation(Strict):
+    """What a figure without numbers shows: one model does better than others on a task, or reaches a value.
+
+    Args:
+        says: The paper's statement, in words.
+        task: `task` or `task/variant`, one of the suite's.
+        T: The task's length, where it is no variant's.
+        model: The model it is about; where it has several rows, its best one.
+        better_than: Models whose scores its score must beat.
+        reaches: A value that its score must reach, in the task's metric.
+        misses: A value that its score must not reach, in the task's metric.
+    """
+
+    says: str
+    task: str
+    T: Count | None = None
+    model: str
+    better_than: list[str] = []
+    reaches: float | None = None
+    misses: float | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Expectation":
+        if not self.better_than and self.reaches is None and self.misses is None:
+            raise ValueError("one of `better_than`, `reaches` and `misses` must be given.")
+        return self
 
 
 class Suite(Strict):
@@ -34,6 +71,10 @@ class Suite(Strict):
         threads: Threads of a cell.
         set: Values that all cells have, as `--set` takes them.
         sets: Values that all cells of one model have, by model.
+        source: The paper and the table or figure that it repeats.
+        short: Values that replace those of all cells under `--budget short`.
+        published: Keys of the published numbers that it is held against, `task: [key, ...]`.
+        expected: What the figure shows, as checks.
     """
 
     summary: str
@@ -43,6 +84,10 @@ class Suite(Strict):
     threads: Count = 1
     set: dict[str, Any] = {}
     sets: dict[str, dict[str, Any]] = {}
+    source: str | None = None
+    short: dict[str, Any] = {}
+    published: dict[str, list[str]] = {}
+    expected: list[Expectation] = []
 
     @model_validator(mode="after")
     def _models_known(self) -> "Suite":

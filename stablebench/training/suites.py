@@ -8,6 +8,7 @@ from stablebench.errors import UserError
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.training.cells import seeded
 from stablebench.training.resolve import Request, Resolved, resolve
+from stablebench.training.width import width_for
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class OnTheSpot:
         T: Length of every task.
         options: Named options, by key of the run spec.
         settings: `--set` values.
+        short: Whether the suite's short budget is asked for.
     """
 
     models: list[str] | None = None
@@ -29,6 +31,7 @@ class OnTheSpot:
     T: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    short: bool = False
 
 
 def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
@@ -62,13 +65,18 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
     """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
 
     Raises:
-        UserError: A cell cannot be resolved.
+        UserError: A cell cannot be resolved, or the suite has no short budget and it is asked for.
     """
+    if asked.short and not suite.short:
+        raise UserError("--budget short: this suite has no `short` values; leave it out, or give --set train.steps=N.")
     cells = []
     for task in suite.tasks:
         for model in task.models or suite.models:
-            settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {}) | asked.settings
+            settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
+            settings |= (suite.short if asked.short else {}) | asked.settings
             request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
+            if task.params is not None and "model.hidden" not in asked.settings | asked.options:
+                settings["model.hidden"] = width_for(resolve(request), task.params)
             resolved = resolve(request)
             cells += [seeded(resolved, seed) for seed in suite.seeds]
-    return cells
+    return list({(cell.spec.spec_hash(), cell.spec.seed): cell for cell in cells}.values())
