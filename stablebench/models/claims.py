@@ -45,8 +45,18 @@ class Evidence(Protocol):
         ...
 
     @property
+    def inputs(self) -> "Tensor":
+        """The encoded inputs of the first layer, (samples, T, in); of a deep network (samples, in)."""
+        ...
+
+    @property
     def last_loss_log_norms(self) -> "Tensor":
         """Natural logarithms of ||dL/dh_t|| for a loss read from h_E alone, (samples, E + 1); -inf for zeros."""
+        ...
+
+    @property
+    def last_loss_log_input_norms(self) -> "Tensor":
+        """The same of ||dL/dx_t||, t = 1 ... E, (samples, E); of recurrent networks."""
         ...
 
     @property
@@ -57,6 +67,16 @@ class Evidence(Protocol):
     @property
     def log_jacobian_norms(self) -> tuple[float, float]:
         """Natural logarithms of the least and the greatest norm ||dh_T/dh_1|| over the samples."""
+        ...
+
+    def fisher_memory_share(self, theta: "Tensor") -> float:
+        """Return the least ratio, over lags k < n, of the Fisher memory curve of a linear chain to its lower bound.
+
+        The bound is proposition 1 of the nnRNN paper; the signal enters at the first unit.
+
+        Args:
+            theta: The chain's matrix (n, n), n >= 2, strictly lower triangular with one weight below the diagonal.
+        """
         ...
 
 
@@ -174,6 +194,31 @@ def gradient_norm_kept(evidence: Evidence, *, kink: bool, tolerance: float = 1e-
         remark = f"unmet before t = {int(later.sum(0).max())} in {int(later.any(0).sum())} of {samples} samples"
     change = changes.max().item() if changes.numel() else 0.0
     return replace(at_most(change, tolerance), applies=changes.numel() > 0, remark=remark)
+
+
+def input_gradient_norm_is_the_states(evidence: Evidence, tolerance: float = 1e-10) -> Outcome:
+    """Return whether ||dL/dx_t|| = ||dL/dh_{t-1}|| for all t, by the largest relative difference.
+
+    Where both are 0 they are equal.
+    """
+    inputs = evidence.last_loss_log_input_norms
+    states = evidence.last_loss_log_norms[:, : inputs.shape[1]]
+    differences = (inputs - states).expm1().abs()[inputs != states]
+    return at_most(differences.max().item() if differences.numel() else 0.0, tolerance)
+
+
+def states_grow_at_most(evidence: Evidence, units: slice, inside: float, growth: float = 0.0) -> Outcome:
+    """Return whether |h_t| - max(inside, |h_{t-1}|) is at most `growth` in every unit and step, by the largest.
+
+    Args:
+        evidence: The measurements.
+        units: Which units of the state.
+        inside: Within which |h_t| is free.
+        growth: By how much it may be larger.
+    """
+    sizes = evidence.states[:, :, units].abs()
+    found = (sizes[1:] - sizes[:-1].clamp(min=inside)).max().item()
+    return Outcome(found, growth, found <= growth + _ROUNDING * max(1.0, inside))
 
 
 def stays_orthogonal(evidence: Evidence, W: "Tensor") -> Outcome:

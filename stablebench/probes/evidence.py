@@ -9,10 +9,11 @@ from torch import Tensor
 from stablebench.data.batch import Batch
 from stablebench.data.task import first
 from stablebench.models.claims import Value, Verdict
-from stablebench.models.network import AnyNetwork
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.chain import chain_of, frozen
-from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow
+from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow, last_loss
 from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
+from stablebench.probes.memory import delay_line_bound, fisher_memory
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,26 @@ class Measurements:
         """Norms of the gradient of the loss at the last scored step, (samples, E + 1)."""
         return self.flow("last").log_norms
 
+    @property
+    def inputs(self) -> Tensor:
+        """The encoded inputs of the first layer, (samples, T, in); of a deep network (samples, in)."""
+        if isinstance(self.network, Network):
+            return self.network.encode(self._batch.inputs)
+        return self._batch.inputs.to(self.network.dtype)
+
+    @property
+    def last_loss_log_input_norms(self) -> Tensor:
+        """Norms of the gradient of the loss at the last scored step in the inputs x_1 ... x_E, (samples, E)."""
+        x = self.inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = x
+            for layer in self.network.models:
+                outputs = layer(outputs)[0]
+            scores = self.network.head(outputs if self.network.readout == "every" else outputs[:, -1])
+            total = last_loss(self.network, scores, self._batch, self._loss)
+            (gradient,) = torch.autograd.grad(total, x)
+        return torch.linalg.vector_norm(gradient, dim=2).log()[:, : self.last_loss_log_norms.shape[1] - 1]
+
     @cached_property
     def jacobian(self) -> SingularValues:
         """Singular values of dh_T/dh_t for the first few samples."""
@@ -85,6 +106,11 @@ class Measurements:
     def log_jacobian_norms(self) -> tuple[float, float]:
         """Ends of the norms of dh_T/dh_1."""
         return self.jacobian.log_largest.min().item(), self.jacobian.log_largest.max().item()
+
+    def fisher_memory_share(self, theta: Tensor) -> float:
+        """Return the least J(k) / (its bound of proposition 1 of the nnRNN paper), k < n, of theta (n, n)."""
+        curve = fisher_memory(theta, torch.eye(len(theta), dtype=torch.float64)[0], len(theta) - 1).curve
+        return (curve / delay_line_bound(theta, len(theta) - 1)).min().item()
 
 
 def findings_of(evidence: Measurements) -> list[Finding]:

@@ -179,17 +179,12 @@ def _sources(
         which: Which loss.
     """
     every = network.readout == "every"
-    if every and which == "last":
-        batch = batch._replace(mask=_last_scored(batch))
     first = 1 if every else chain.steps
     read = states[first:].detach().requires_grad_()
     with torch.enable_grad():
         outputs = network.head(chain.outputs(read, first))
-        scores, total = outputs.transpose(0, 1) if every else outputs[0], read.new_zeros(())
-        for i in range(chain.batch):
-            sample_loss, count = LOSS_SUMS[loss](scores[i : i + 1], take(batch, torch.tensor([i])))
-            if count:
-                total = total + sample_loss / count
+        scores = outputs.transpose(0, 1) if every else outputs[0]
+        total = sum_of_losses(scores, _last_scored(batch) if every and which == "last" else batch, loss)
     if not total.requires_grad:
         return {}
     (gradient,) = torch.autograd.grad(total, read)
@@ -197,10 +192,32 @@ def _sources(
     return {t: source for t, source in by_step.items() if source.any() or not every}
 
 
-def _last_scored(batch: Batch) -> Tensor:
-    """Return a mask (batch, time) of each sample's last step that the metric, or else the loss, counts."""
+def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> Tensor:
+    """Return the sum over samples of the loss at the last scored step.
+
+    Args:
+        network: Says which steps are read.
+        scores: What its readout gives, (batch, outputs) or (batch, time, outputs).
+        batch: The samples.
+        loss: The task's loss, of `stablebench.metrics`.
+    """
+    return sum_of_losses(scores, _last_scored(batch) if network.readout == "every" else batch, loss)
+
+
+def sum_of_losses(scores: Tensor, batch: Batch, loss: str) -> Tensor:
+    """Return the sum over samples of each sample's loss, averaged over what counts in it."""
+    total = scores.new_zeros(())
+    for i in range(len(scores)):
+        sample_loss, count = LOSS_SUMS[loss](scores[i : i + 1], take(batch, torch.tensor([i])))
+        if count:
+            total = total + sample_loss / count
+    return total
+
+
+def _last_scored(batch: Batch) -> Batch:
+    """Return the batch with each sample's last step that the metric, or else the loss, counts as its mask."""
     counted = batch.scored if batch.scored is not None else batch.mask
     if counted is None:
         counted = torch.ones(batch.targets.shape[:2], dtype=torch.bool)
     later = counted.flip(1).cumsum(1).flip(1)
-    return counted & (later == 1)
+    return batch._replace(mask=counted & (later == 1))

@@ -8,14 +8,16 @@ from probe_networks import stack
 
 from stablebench import registry
 from stablebench.data.batch import Batch
+from stablebench.models.base import State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.cornn import CoRNN
 from stablebench.models.recurrent.dizzy import DizzyRNN
 from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.nnrnn import NnRNN
+from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.evidence import Finding
+from stablebench.probes.evidence import Finding, Measurements
 from stablebench.probes.probe import probe
 from stablebench.tables import json_text
 
@@ -25,7 +27,7 @@ STEPS = 30
 def findings(*layers: Any, inputs: torch.Tensor | None = None) -> list[Finding]:
     """Probe a network that reads its last state, on two sequences of numbers."""
     network = Network(list(layers), 2, readout="last", input="values")
-    x = torch.randn(2, STEPS, 3) if inputs is None else inputs
+    x = torch.randn(2, STEPS, layers[0].in_features) if inputs is None else inputs
     return probe(network, Batch(x, torch.randn(len(x), 2)), loss="mse", samples=2).claims
 
 
@@ -44,9 +46,10 @@ def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, la
 
 
 def test_dizzy_keeps_the_norm_and_is_tested_on_its_rotations() -> None:
-    (found,) = findings(DizzyRNN(3, 9))
+    found, inputs = findings(DizzyRNN(3, 9))
     assert found.verdict == "holds" and isinstance(found.measured, float) and found.measured < 1e-12
     assert found.bound == 1e-10
+    assert inputs.verdict == "not applicable"
 
 
 def test_a_dizzy_whose_map_is_no_rotation_violates_theorem_3() -> None:
@@ -54,7 +57,7 @@ def test_a_dizzy_whose_map_is_no_rotation_violates_theorem_3() -> None:
         def transition(self) -> torch.Tensor:
             return super().transition() * (1 + 1e-6)
 
-    (found,) = findings(Stretched(3, 9))
+    found = findings(Stretched(3, 9))[0]
     assert found.verdict == "violated"
     assert found.measured == pytest.approx(STEPS * 1e-6, rel=1e-4)
 
@@ -64,13 +67,22 @@ def test_theorem_3_is_not_applicable_without_its_hypothesis_and_still_measured(a
     layer = DizzyRNN(3, 9, **arguments)
     if layer.recurrent_map.sigma is not None:
         layer.recurrent_map.sigma.data.fill_(0.9)
-    (found,) = findings(layer)
+    found = findings(layer)[0]
     assert found.verdict == "not applicable"
     assert isinstance(found.measured, float) and found.measured > 0.5
 
 
+def test_a_dizzy_that_computes_something_else_than_abs_violates_theorem_3() -> None:
+    class Leaky(DizzyRNN):
+        def step(self, drive: torch.Tensor, state: State, transition: torch.Tensor) -> State:
+            return (torch.nn.functional.leaky_relu(drive + state[0] @ transition),)
+
+    found = findings(Leaky(3, 9))[0]
+    assert found.verdict == "violated" and isinstance(found.measured, float) and found.measured > 0.5
+
+
 def test_theorem_3_is_about_one_layer() -> None:
-    (found,) = findings(DizzyRNN(3, 9), DizzyRNN(9, 9))
+    found = findings(DizzyRNN(3, 9), DizzyRNN(9, 9))[0]
     assert found.verdict == "not applicable" and "one layer (here 2)" in found.hypothesis
 
 
@@ -79,10 +91,41 @@ def test_theorem_3_is_measured_from_the_last_unit_at_zero_on() -> None:
     x[0, :7] = 0  # the state stays 0, where abs has the derivative 0
     layer = DizzyRNN(3, 9)
     layer.b.data.zero_()
-    (found,) = findings(layer, inputs=x)
+    found = findings(layer, inputs=x)[0]
     assert found.verdict == "holds" and "unmet before t = 7 in 1 of 3 samples" in found.hypothesis
-    (never,) = findings(layer, inputs=torch.zeros(1, STEPS, 3))
+    never = findings(layer, inputs=torch.zeros(1, STEPS, 3))[0]
     assert never.verdict == "not applicable" and "unmet before t = 30" in never.hypothesis
+
+
+@pytest.mark.parametrize("activation", ["abs", "relu"])
+def test_dizzy_hands_the_whole_gradient_to_inputs_that_enter_through_rotations(activation: Any) -> None:
+    layer = DizzyRNN(9, 9, input_map="rotations", activation=activation)
+    found = findings(layer)[1]
+    assert found.verdict == "holds" and isinstance(found.measured, float) and found.measured < 1e-12
+
+
+def test_theorem_4_is_violated_by_a_longer_map_and_does_not_apply_to_a_square_dense_one() -> None:
+    class Stretched(DizzyRNN):
+        def drive(self, x: torch.Tensor) -> torch.Tensor:
+            return super().drive(x) * (1 + 1e-6)
+
+    found = findings(Stretched(9, 9, input_map="rotations"))[1]
+    assert found.verdict == "violated" and found.measured == pytest.approx(1e-6, rel=1e-4)
+    assert findings(DizzyRNN(9, 9))[1].verdict == "not applicable"
+    whole = DizzyRNN(9, 9, input_map="rotations", singular_values=True)
+    assert findings(whole)[1].verdict == "not applicable"
+
+
+def test_the_gradient_in_the_inputs_is_that_of_the_last_scored_step() -> None:
+    network = Network([Rnn(3, 4)], 2, readout="every", input="values")
+    x, targets = torch.randn(2, 6, 3), torch.randn(2, 6, 2)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0]], dtype=torch.bool)
+    evidence = Measurements(network, Batch(x, targets, mask=mask), "mse", 2)
+    x.requires_grad_()
+    outputs = network(x)[0]
+    last = ((outputs[0, 3] - targets[0, 3]).square().mean() + (outputs[1, 4] - targets[1, 4]).square().mean()).sum()
+    (expected,) = torch.autograd.grad(last, x)
+    torch.testing.assert_close(evidence.last_loss_log_input_norms.exp(), expected.norm(dim=2)[:, :5])
 
 
 def test_roarnn_both_forms_hold_for_a_small_rho_and_are_not_vacuous() -> None:

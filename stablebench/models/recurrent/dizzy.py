@@ -17,9 +17,10 @@ Cost per step: `hidden * (hidden + inputs)` multiply-adds; W_h is built once per
 Init: theta ~ U(-pi, pi), the whole circle as in the authors' code (the paper does not say), W_x ~ N(0, 1/hidden) as
     their N(0, 1/sqrt n) read as a standard deviation, b = 0, sigma = 1. `angle_start` ring (ours) makes abs(W_h) a
     cyclic permutation; with b = 0 and `silent` columns of W_x at 0 a blank input then moves the state on unchanged.
-Stability claim: ||dL/dh_t|| = ||dL/dh_{t-1}|| for a loss on the last state (theorem 3), and = ||dL/dx_t|| with
-    rotations as input map (theorem 4), wherever no pre-activation is exactly 0, the derivative of abs being 0 there
-    (a blank input at the zero state with b = 0). False for relu. Asserted in tests/models/test_dizzy.py.
+Stability claim: ||dL/dh_t|| = ||dL/dh_{t-1}|| for a loss on the last state (theorem 3), wherever no pre-activation is
+    exactly 0, the derivative of abs being 0 there (a blank input at the zero state with b = 0). False for relu. With
+    rotations as input map ||dL/dx_t|| = ||dL/dh_{t-1}|| (theorem 4), for every f: both are f' dL/dh_t turned. Asserted
+    in tests/models/test_dizzy.py.
 Reference: Dorobantu, Stromhaug, Renteria. DizzyRNN: Reparameterizing Recurrent Neural Networks for Norm-Preserving
     Backpropagation. 2016. https://arxiv.org/abs/1612.04035
 Differs from the paper: odd hidden sizes (each P_k leaves one coordinate as it is, hidden rounds reach all pairs). The
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, gradient_norm_kept
+from stablebench.models.claims import Claim, gradient_norm_kept, input_gradient_norm_is_the_states
 from stablebench.models.orthogonal import PackedRotations
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
@@ -142,14 +143,21 @@ class DizzyRNN(RecurrentModel):
         return {n.replace("_map", ""): m() for n, m in self.named_modules() if isinstance(m, PackedRotations)}
 
     def claims(self) -> list[Claim]:
-        """Return theorem 3."""
+        """Return theorems 3 and 4."""
         kept, rotations = self.activation == "abs", self.recurrent_map.sigma is None
+        turned = rotations and self.input_map is not None and self.input_map.sigma is None
         return [
             Claim(
                 "||dL/dh_t|| is the same for all t, L read from the last state: largest relative change (theorem 3)",
                 "activation abs with no unit at exactly 0; rotations without singular values",
                 lambda e: gradient_norm_kept(e, kink=kept).given(kept and rotations),
-            )
+            ),
+            Claim(
+                "||dL/dx_t|| = ||dL/dh_{t-1}|| for all t, L read from the last state: largest relative difference "
+                "(theorem 4)",
+                "W_h and the square W_x rotations without singular values; any activation",
+                lambda e: input_gradient_norm_is_the_states(e).given(turned),
+            ),
         ]
 
 
