@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stablebench.data import ptb
 from stablebench.data.batch import Embedding, Sizes
+from stablebench.data.ptb_text import Text
 from stablebench.schema.strict import Count
 
 
@@ -36,3 +37,16 @@ def stream(
         UserError: The data are missing or damaged, or the cache folder cannot be used.
     """
     return ptb.load_tokens(name, level=level, data_dir=data_dir).numbers
+
+
+def text(*, level: ptb.Level = "char", data_dir: Path | None = None) -> Text:
+    """Return how the tokens are written.
+
+    Args:
+        level: Characters or words.
+        data_dir: Folder of the data sets; None for STABLEBENCH_DATA or the cache folder.
+
+    Raises:
+        UserError: The data are missing or damaged, or the cache folder cannot be used.
+    """
+    return Text(level, ptb.load_tokens("train", level=level, data_dir=data_dir).vocabulary)
