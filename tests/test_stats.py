@@ -1,6 +1,7 @@
 """Summaries of scores, on matrices small enough to work out by hand."""
 
 import itertools
+import math
 import random
 import statistics
 
@@ -8,7 +9,34 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from stablebench.stats import bootstrap_interval, iqm, median, stratified_interval
+from stablebench.stats import (
+    Arrivals,
+    arrival_curve,
+    bootstrap_interval,
+    common_horizon,
+    holm,
+    improvement_interval,
+    integrated_scores,
+    iqm,
+    mean,
+    mean_ranks,
+    median,
+    median_times,
+    pair_p_values,
+    probability_of_improvement,
+    profile,
+    rank_intervals,
+    restricted_mean,
+    restricted_mean_interval,
+    score_intervals,
+    smallest_p,
+    standard_deviation,
+    standard_error,
+    stratified_interval,
+    time_ratios,
+)
+
+INF = math.inf
 
 
 def test_the_interquartile_mean_leaves_a_quarter_out_at_either_end() -> None:
@@ -112,3 +140,218 @@ def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
         bootstrap_interval([1.0, bad])
     with pytest.raises(ValueError, match="at least one"):
         median([])
+
+
+def test_what_papers_print_beside() -> None:
+    scores = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]  # mean 5, squared deviations sum to 32
+    assert mean(scores) == 5.0
+    assert standard_deviation(scores) == pytest.approx(math.sqrt(32 / 7))
+    assert standard_error(scores) == pytest.approx(math.sqrt(32 / 7 / 8))
+    assert standard_deviation([1.0]) is None and standard_error([1.0]) is None
+
+
+# -- arrivals --------------------------------------------------------------------------------------------------------
+
+
+def test_the_arrival_curve_of_a_textbook_sample() -> None:
+    # at risk 5, 4 arrive at 1 -> 4/5; one followed until 2 only; at 3, one of 3 arrives -> 4/5 x 2/3 = 8/15;
+    # at 4, one of 2 -> 4/15; the last was followed until 6
+    found = arrival_curve(Arrivals((1.0, 3.0, 4.0), (2.0, 6.0)))
+    assert found == [(0.0, 1.0), (1.0, 0.8), (3.0, pytest.approx(8 / 15)), (4.0, pytest.approx(4 / 15))]
+
+
+def test_a_run_that_stops_when_another_arrives_is_still_at_risk_then() -> None:
+    assert arrival_curve(Arrivals((2.0,), (2.0,))) == [(0.0, 1.0), (2.0, 0.5)]
+
+
+def test_a_diverged_run_is_under_way_for_ever() -> None:
+    assert arrival_curve(Arrivals((1.0, 2.0), (INF,))) == [
+        (0.0, 1.0),
+        (1.0, pytest.approx(2 / 3)),
+        (2.0, pytest.approx(1 / 3)),
+    ]
+    assert arrival_curve(Arrivals((), (INF, 5.0))) == [(0.0, 1.0)]
+    # two diverged at the start and two later arrivals: half never arrives, though both were lost from sight early
+    assert arrival_curve(Arrivals((3.0, 3.0), (INF, INF)))[-1] == (3.0, 0.5)
+
+
+def test_the_restricted_mean_is_the_mean_of_times_cut_at_the_horizon() -> None:
+    # nobody is lost from sight before the horizon, so it is the plain mean: (2 + 4 + 10 + 10) / 4
+    assert restricted_mean(Arrivals((2.0, 4.0), (10.0, INF)), 10.0) == pytest.approx(6.5)
+    assert restricted_mean(Arrivals((2.0, 4.0), (10.0, INF)), 3.0) == pytest.approx((2 + 3 + 3 + 3) / 4)
+    assert restricted_mean(Arrivals((), (10.0,)), 10.0) == 10.0
+    # the textbook sample above, up to 5: 1 + 0.8 x 2 + 8/15 x 1 + 4/15 x 1
+    assert restricted_mean(Arrivals((1.0, 3.0, 4.0), (2.0, 6.0)), 5.0) == pytest.approx(3.4)
+
+
+def test_the_interval_of_a_restricted_mean_of_two_runs() -> None:
+    # draws: (2, 2), (2, 10), (10, 2), (10, 10)
+    assert restricted_mean_interval(Arrivals((2.0,), (INF,)), 10.0) == (2.0, 10.0)
+    assert restricted_mean_interval(Arrivals((2.0,), (INF,)), 10.0, confidence=0.4) == (6.0, 6.0)
+    assert restricted_mean_interval(Arrivals((3.0, 3.0)), 10.0) == (3.0, 3.0)
+    assert restricted_mean_interval(Arrivals((3.0,)), 10.0) is None
+
+
+def test_the_interval_of_a_restricted_mean_is_that_of_its_resamples() -> None:
+    times, followed, horizon = (1.0, 3.0, 4.0, 4.0), (2.0, 4.0, INF), 5.0
+    runs = [(t, True) for t in times] + [(t, False) for t in followed]
+    rng = np.random.default_rng(5)
+    means = []
+    for _ in range(500):
+        drawn = [runs[i] for i in rng.integers(len(runs), size=len(runs))]
+        sample = Arrivals(tuple(t for t, there in drawn if there), tuple(t for t, there in drawn if not there))
+        means.append(restricted_mean(sample, horizon))
+    low, high = restricted_mean_interval(Arrivals(times, followed), horizon) or (0, 0)
+    # ends from 500 and 2,000 draws: within about a tenth of the width
+    expected = np.quantile(means, [0.025, 0.975])
+    assert abs(low - expected[0]) < 0.12 * (high - low) and abs(high - expected[1]) < 0.12 * (high - low)
+
+
+def test_the_common_horizon_is_the_shortest_follow_up() -> None:
+    arrived, late = Arrivals((5.0, 7.0)), Arrivals((3.0,), (INF,))
+    assert common_horizon([arrived, late, Arrivals((4.0,), (20.0,)), Arrivals((), (30.0,))]) == 20.0
+    assert common_horizon([arrived, late]) == 7.0
+    assert Arrivals((5.0,), (3.0,)).known_until == INF  # the last one under way arrived
+    assert common_horizon([Arrivals((), (INF,))]) == 0.0
+
+
+@pytest.mark.parametrize("wrong", [((), ()), ((INF,), ()), ((-1.0,), ()), ((float("nan"),), ()), ((1.0,), (-2.0,))])
+def test_what_is_no_time_is_refused(wrong: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match="arrivals need at least one run|times must be >= 0"):
+        Arrivals(*wrong)
+
+
+# -- profiles --------------------------------------------------------------------------------------------------------
+
+TIMES = np.array([[10.0, 40.0, INF, INF], [20.0, 20.0, 50.0, INF], [45.0, INF, 100.0, INF]])
+
+
+def test_time_ratios_on_a_hand_computed_matrix() -> None:
+    assert time_ratios(TIMES).tolist() == [[1, 2, INF, INF], [2, 1, 1, INF], [4.5, INF, 2, INF]]
+
+
+def test_integrated_scores_on_a_hand_computed_matrix() -> None:
+    # a ratio r <= 4 is worth (4 - r) / 3: 1 -> 1, 2 -> 2/3, 4.5 and never -> 0; over four tasks
+    assert integrated_scores(TIMES).tolist() == pytest.approx([(1 + 2 / 3) / 4, (2 / 3 + 2) / 4, (2 / 3) / 4])
+    assert integrated_scores(TIMES, r_max=5.0).tolist()[2] == pytest.approx((0.125 + 0.75) / 4)
+
+
+def test_the_score_is_the_mean_of_the_profile() -> None:
+    for ratios, score in zip(time_ratios(TIMES).tolist(), integrated_scores(TIMES).tolist(), strict=True):
+        corners = profile(ratios)
+        area = sum(share * (after - tau) for (tau, share), (after, _) in itertools.pairwise(corners))
+        assert area / 3 == pytest.approx(score)
+    assert profile([2.0, 1.0, 1.0, INF]) == [(1.0, 0.5), (2.0, 0.75), (4.0, 0.75)]
+
+
+def test_a_models_time_is_the_median_of_its_seeds() -> None:
+    found = median_times([[[1.0, 3.0], [1.0, INF]], [[5.0, INF, 2.0], [INF, INF, 2.0]]])
+    assert found.tolist() == [[2.0, INF], [5.0, INF]]
+
+
+def test_the_interval_of_a_score_covers_what_its_seeds_allow() -> None:
+    # one task: a is at 10 or 40, b always at 20; a's median is 10, 25, 25 or 40, so its ratio 1, 1.25 or 2
+    intervals = score_intervals([[[10.0, 40.0]], [[20.0, 20.0]]])
+    assert intervals == [(pytest.approx(2 / 3), 1.0), (pytest.approx(2 / 3), 1.0)]
+    assert score_intervals([[[10.0, 40.0]], [[20.0]]]) == [None, None]
+
+
+# -- ranks and improvement ---------------------------------------------------------------------------------------------
+
+
+def test_mean_ranks_on_a_hand_computed_matrix() -> None:
+    scores = [
+        [[1.0, 2.0, 3.0], [0.5]],  # medians 2, 0.5
+        [[4.0, 2.0, 2.0], [0.7]],  # medians 2, 0.7
+        [[9.0, INF, INF], [0.1]],  # diverged in the median; 0.1
+    ]
+    # ranks 1.5, 1.5, 3 and 2, 3, 1
+    assert mean_ranks(scores) == [1.75, 2.25, 2.0]
+
+
+def test_rank_intervals_know_what_is_sure() -> None:
+    sure = [[[1.0, 1.1], [1.0, 1.1]], [[2.0, 2.1], [2.0, 2.1]]]
+    assert rank_intervals(sure) == [(1.0, 1.0), (2.0, 2.0)]
+    # one task: a's median is 1, 2 or 3 (1/4, 1/2, 1/4), b's always 2
+    assert rank_intervals([[[1.0, 3.0]], [[2.0, 2.0]]]) == [(1.0, 2.0), (1.0, 2.0)]
+    assert rank_intervals([[[1.0, 3.0]], [[2.0]]]) == [None, None]
+
+
+def test_equal_models_are_resampled_apart() -> None:
+    seeds = [1.0, 2.0, 3.0, 4.0, 5.0]
+    (low, high), _ = rank_intervals([[seeds], [seeds]])  # pyright: ignore
+    assert (low, high) == (1.0, 2.0)  # drawn together, their ranks would always be 1.5
+
+
+def test_the_probability_of_improvement_on_hand_computed_scores() -> None:
+    # task one: 1 beats both, 3 beats 4 only, ties with none: 3/4; task two: a tie and a win: (1/2 + 1) / 2
+    assert probability_of_improvement([[1.0, 3.0], [2.0]], [[2.0, 4.0], [2.0, INF]]) == pytest.approx(0.75)
+    assert probability_of_improvement([[INF]], [[INF]]) == 0.5
+
+
+def test_the_interval_of_an_improvement() -> None:
+    assert improvement_interval([[1.0, 1.5]], [[2.0, 3.0]]) == (1.0, 1.0)
+    # x is 1 or 3, y is 2: the share of 1s in the draw
+    assert improvement_interval([[1.0, 3.0]], [[2.0, 2.0]]) == (0.0, 1.0)
+    assert improvement_interval([[1.0, 3.0]], [[2.0, 2.0]], confidence=0.4) == (0.5, 0.5)
+    assert improvement_interval([[1.0]], [[2.0, 2.0]]) is None
+
+
+# -- tests of pairs ----------------------------------------------------------------------------------------------------
+
+
+def test_p_values_of_small_samples_by_hand() -> None:
+    # 3 against 3, all of one below all of the other: 2 of 20 arrangements
+    assert pair_p_values([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]) == [(0, 1, pytest.approx(0.1))]
+    assert smallest_p(3, 3) == pytest.approx(0.1) and smallest_p(5, 5) == pytest.approx(2 / 252)
+    # with a tie: ranks 1, 2.5 | 2.5, 4; sums of two of the four: 3.5, 3.5, 5, 5, 6.5, 6.5, as far as 1.5: 4 of 6
+    assert pair_p_values([[1.0, 2.0], [2.0, 3.0]]) == [(0, 1, pytest.approx(4 / 6))]
+    assert pair_p_values([[1.0, 1.0], [1.0, 1.0]]) == [(0, 1, 1.0)]
+
+
+def test_p_values_are_scipys_and_diverged_seeds_rank_last() -> None:
+    rng = np.random.default_rng(3)
+    scores = [rng.normal(size=n).tolist() for n in (4, 5, 5, 12)]
+    for i, j, p in pair_p_values(scores):
+        assert p == pytest.approx(scipy_stats.mannwhitneyu(scores[i], scores[j], method="exact").pvalue)
+    tied = [[1.0, 2.0, 2.0, INF], [2.0, 5.0, INF, INF, 6.0]]
+    ranks = scipy_stats.rankdata([*tied[0], *tied[1]])
+    theirs = scipy_stats.permutation_test(
+        (ranks[:4], ranks[4:]), lambda x, y: abs(x.sum() - 4 * 5), alternative="greater", vectorized=False
+    )
+    ((_, _, ours),) = pair_p_values(tied)
+    assert ours == pytest.approx(theirs.pvalue)
+    assert pair_p_values([[], [1.0], [INF]]) == [(1, 2, 1.0)]
+
+
+def test_many_tied_seeds_take_the_normal_approximation() -> None:
+    x, y = [0.0] * 6 + [1.0] * 6, [1.0] * 10 + [2.0] * 2
+    ((_, _, p),) = pair_p_values([x, y])
+    assert p == pytest.approx(scipy_stats.mannwhitneyu(x, y, method="asymptotic").pvalue)
+    assert pair_p_values([[1.0] * 12, [1.0] * 12]) == [(0, 1, 1.0)]
+
+
+def test_holms_procedure_by_hand() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 = 0.04, 0.06, 0.06, 0.04, never below the one before
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_no_statistic_reads_global_random_state() -> None:
+    rng = np.random.default_rng(0)
+    scores = [[rng.normal(size=5).tolist() for _ in range(3)] for _ in range(3)]
+    times = [[[abs(x) + 0.1 for x in seeds] for seeds in row] for row in scores]
+
+    def everything() -> list[object]:
+        return [
+            rank_intervals(scores),
+            improvement_interval(scores[0], scores[1]),
+            score_intervals(times),
+            restricted_mean_interval(Arrivals(tuple(times[0][0]), (2.0,)), 3.0),
+        ]
+
+    np.random.seed(1)  # noqa: NPY002 - the state that must not matter
+    first = everything()
+    np.random.seed(2)  # noqa: NPY002
+    assert everything() == first

@@ -63,10 +63,17 @@ def stratified_interval(
     return float(low), float(high)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
-    """Return for each stratum the indices of all resamples, (resamples, size)."""
+    """Return for each stratum the indices of all resamples, (resamples, size).
+
+    Strata are drawn independently of each other.
+
+    Args:
+        sizes: Of the strata.
+        seed: Of the generator, which is used for nothing else.
+    """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    return tuple(rng.integers(n, size=(RESAMPLES, n)) for n in sizes)
+    return tuple(rng.integers(n, size=(RESAMPLES, n)).astype(np.int32) for n in sizes)

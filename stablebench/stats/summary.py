@@ -39,7 +39,7 @@ def standard_error(scores: Sequence[float]) -> float | None:
 
 
 def along_rows(values: "np.ndarray", statistic: Statistic) -> "np.ndarray":
-    """Return a statistic of each row of an array (n, scores); infinite scores are worse than any, not refused."""
+    """Return a statistic of each row of an array of finite scores (n, scores)."""
     import numpy as np
 
     if statistic == "median":
@@ -47,6 +47,15 @@ def along_rows(values: "np.ndarray", statistic: Statistic) -> "np.ndarray":
     n = values.shape[1]
     cut = n // 4  # as scipy.stats.trim_mean(x, 0.25)
     return np.sort(values, axis=1)[:, cut : n - cut].mean(axis=1)
+
+
+def medians_with_infinity(values: "np.ndarray") -> "np.ndarray":
+    """Return the median of each row (n, scores); between a number and infinity lies infinity."""
+    import numpy as np
+
+    ordered, n = np.sort(values, axis=1), values.shape[1]
+    lower, upper = ordered[:, (n - 1) // 2], ordered[:, n // 2]
+    return np.where(np.isfinite(upper), (lower + upper) / 2, np.inf)
 
 
 def refuse_infinite(scores: Sequence[float]) -> None:
