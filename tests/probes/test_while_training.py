@@ -23,14 +23,13 @@ def _as_training_has_it() -> None:
 def network_and_probe(
     model: str, task: str = "copy", watch: Watch = EVERYTHING, /, **settings: object
 ) -> tuple[Any, TrainingProbe]:
-    sizes = {"T": 6} if task == "copy" else {}
     options = {"model.hidden": 12} | ({"model.layers": 8} if task == "double_moon" else {})
-    resolved = resolve(Request(model, task, options=options, settings=settings, **sizes))
+    resolved = resolve(Request(model, task, options=options, settings=settings, T=6 if task == "copy" else None))
     built = Task(resolved.card, resolved.spec.task.params)
     return build_network(resolved.spec, resolved.card, built.sizes), TrainingProbe(watch, built)
 
 
-def numbers(model: str, task: str = "copy", **settings: object) -> dict[str, float]:
+def numbers(model: str, task: str = "copy", /, **settings: object) -> dict[str, float]:
     network, probe = network_and_probe(model, task, **settings)
     found = probe.measure(network)
     assert "error" not in found, found["error"]
