@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ def compare(
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, metavar="N")] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads.", min=1)] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only redraw: run nothing.")] = False,
+    budget: Annotated[
+        Literal["full", "short"], typer.Option(help="The suite's own budget, or its short one.")
+    ] = "full",
     check: Annotated[
         Path | None, typer.Option(help="Hold the leaderboard against this one; exit code 5 if it got worse.")
     ] = None,
@@ -47,7 +50,9 @@ def compare(
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
-    asked = OnTheSpot(_split(models), _split(tasks), seeds, options.T, named(options), dict(options.set))
+    asked = OnTheSpot(
+        _split(models), _split(tasks), seeds, options.T, named(options), dict(options.set), budget == "short"
+    )
     name, resolved_suite = suite_of(suite, asked)
     cells = cells_of(resolved_suite, asked)
     baseline = leaderboard.read_baseline(check) if check is not None else None
@@ -58,6 +63,7 @@ def compare(
     folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
     records = [folder.read_record() for folder in folders if folder.record_path.exists()]
     document = leaderboard.document(name, records)
+    document |= leaderboard.reproduction(resolved_suite, document)
     if output is not None:
         write_atomically(output, json_text(document).encode())
     if options.json:

@@ -13,6 +13,7 @@ later than any other; `(3/5)` says how many got there.
 
 from stablebench.leaderboard.baseline import check, read_baseline
 from stablebench.leaderboard.board import Cards, document, registered_card
+from stablebench.leaderboard.reproduction import reproduction
 from stablebench.leaderboard.text import render
 
-__all__ = ["Cards", "check", "document", "read_baseline", "registered_card", "render"]
+__all__ = ["Cards", "check", "document", "read_baseline", "registered_card", "render", "reproduction"]

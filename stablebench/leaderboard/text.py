@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
 from stablebench.tables import Format, Table, json_text
 from stablebench.tables import render as render_tables
@@ -32,6 +33,8 @@ def render(board: dict[str, Any], fmt: Format = "table") -> str:
                     minor=("where", "differs", "source", "units"),
                 )
             )
+    if "reproduction" in board:
+        tables.append(reproduction_table(board["reproduction"]))
     return render_tables(tables, fmt)
 
 
