@@ -16,6 +16,13 @@ class UserError(StablebenchError):
     exit_code = 2
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; torch says so of a CPU in a RuntimeError like any other."""
+    text = str(error)
+    said = any(words in text for words in ("can't allocate memory", "not enough memory", "out of memory"))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean X?"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
-from stablebench.errors import StablebenchError, unknown_name
+from stablebench.errors import StablebenchError, ran_out_of_memory, unknown_name
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""
@@ -96,7 +96,7 @@ class _Group(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not ran_out_of_memory(error):
                 raise
             typer.echo("Error: out of memory; take a smaller size, batch or --recompute-every.", err=True)
             raise typer.Exit(1) from None
@@ -108,12 +108,6 @@ class _Group(TyperGroup):
                 raise
             typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
             raise typer.Exit(1) from None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch says so of a CPU in a RuntimeError like any other."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
 app = typer.Typer(

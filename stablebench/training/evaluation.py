@@ -48,6 +48,7 @@ def evaluate(
     chunk: int,
     *,
     carried: bool = False,
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Return `metrics` over all examples of a split.
 
@@ -58,6 +59,7 @@ def evaluate(
         metrics: Names of `stablebench.metrics`.
         chunk: Examples that go through the network at once.
         carried: Whether a piece goes on, in time, where the one before it ended: the states are carried on.
+        between: Called before each piece goes through; what it raises ends the evaluation.
     """
     means = {name: Mean(name, loss) for name in metrics}
     device = next(network.head.parameters()).device
@@ -66,6 +68,7 @@ def evaluate(
     states: Any = None
     try:
         for piece in pieces if carried else _cut(pieces, chunk):
+            between()
             batch = to_device(piece, device)
             output, states = network(batch.inputs, states if carried else None, batch.lengths)
             for mean in means.values():

@@ -22,11 +22,13 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        temporary = None
         _sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise StablebenchError(f"{path}: {len(data):,} bytes cannot be written ({error.strerror}).") from error
+    finally:
+        if temporary is not None:  # it failed, or a second Ctrl-C came
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,5 +38,10 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """130 after SIGINT, 143 after the others, as a shell reports them."""
-        return 130 if self.signum == signal.SIGINT else 143
+        """130 after SIGINT, 143 after the others, as a shell reports them; 0 where none came."""
+        return 0 if self.signum is None else 130 if self.signum == signal.SIGINT else 143
+
+    @property
+    def said(self) -> str | None:
+        """Which signal came, in words."""
+        return None if self.signum is None else f"signal {self.signum} ({signal.Signals(self.signum).name})"

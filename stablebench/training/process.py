@@ -75,6 +75,29 @@ def versions() -> dict[str, str]:
 
 
 @cache
+def packages() -> list[str]:
+    """Return all installed packages as `name==version`, as pip reads them; the first of a name on the path counts."""
+    found: dict[str, str] = {}
+    for folder in sys.path:  # the folders' names say it all, and reading every package's metadata takes long
+        for path in Path(folder or ".").glob("*.dist-info"):
+            name, _, version = path.stem.partition("-")
+            found.setdefault(name.lower().replace("_", "-"), version)
+    return sorted(f"{name}=={version}" for name, version in found.items())
+
+
+@cache
+def platform_name() -> str:
+    """Return the operating system with its version, and the C library."""
+    return f"{platform.platform()}, {' '.join(platform.libc_ver())}".rstrip(", ")
+
+
+@cache
+def torch_config() -> str:
+    """Return how torch was built and what it runs on, in one line."""
+    return " ".join(torch.__config__.show().split())
+
+
+@cache
 def hardware(device: str) -> str:
     """Return the GPU's name, or the processor's with its number of cores."""
     if device == "cuda":

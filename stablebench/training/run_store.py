@@ -1,12 +1,14 @@
 """The run store: `runs/<task>/<model>/<spec-hash>-s<seed>/` with record, curve and checkpoints."""
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from stablebench.errors import StablebenchError, UserError
@@ -14,7 +16,12 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import problems
 from stablebench.training.files import remove_temporaries, write_atomically
+from stablebench.training.run_lock import RunLock
 
+_MAX_LINE = 1_000_000
+"""Bytes of a line of the curve."""
+_MAX_RECORD = 100_000_000
+"""Bytes of a record: a million evaluations."""
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -48,21 +55,21 @@ class RunFolder:
         """Return where the checkpoint after `step` updates lies."""
         return self.path / "checkpoints" / f"step-{step}.safetensors"
 
-    def lock(self, wait: bool = False) -> FileLock:
-        """Take the folder's lock; the system gives it back when the process ends, however it ends.
+    @contextmanager
+    def lock(self, wait_s: float | None = 0.0, note: Callable[[str], None] = lambda text: None) -> Iterator[RunLock]:
+        """Context in which this process has the folder for itself, and what a killed one left half written is gone.
+
+        Args:
+            wait_s: Seconds to wait for another process; None for as long as it takes.
+            note: Told of a lock that was left behind, and for whom is waited.
 
         Raises:
-            StablebenchError: Another process has it, and `wait` is false.
+            StablebenchError: Another process has it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            raise StablebenchError(f"{self.path}: another process is running this run (--wait waits for it).") from None
-        remove_temporaries(self.path)
-        remove_temporaries(self.path / "checkpoints")
-        return lock
+        with RunLock(self.path, wait_s, note) as lock:
+            remove_temporaries(self.path)
+            remove_temporaries(self.path / "checkpoints")
+            yield lock
 
     def read_record(self) -> RunRecord:
         """Return the record.
@@ -71,13 +78,30 @@ class RunFolder:
             UserError: There is none, or it is not a whole record.
         """
         try:
+            size = self.record_path.stat().st_size
+            if size > _MAX_RECORD:
+                raise UserError(f"{self.record_path}: at most {_MAX_RECORD:,} bytes are read, the file has {size:,}.")
             text = self.record_path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: no run with a readable record.json ({error}).") from None
+        except (OSError, ValueError) as error:  # a name with a zero byte
+            said = getattr(error, "strerror", None) or error
+            raise UserError(f"{self.path}: no run with a readable record.json ({said}).") from None
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:
             raise UserError("\n".join(problems(error, RunRecord, str(self.record_path))[:5])) from None
+
+    def set_damaged_record_aside(self) -> str | None:
+        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is."""
+        if not self.record_path.exists():
+            return None
+        try:
+            self.read_record()
+        except UserError as error:
+            os.replace(self.record_path, self.record_path.with_name("record.json.damaged"))
+            return str(error).partition("\n")[0]
+        return None
 
     def write_record(self, record: RunRecord) -> None:
         """Write the record atomically."""
@@ -104,25 +128,49 @@ class Curve:
     Args:
         path: `metrics.jsonl`.
         length: Bytes to keep of what is there: what follows was written after the checkpoint that is taken up.
+
+    Raises:
+        UserError: There are fewer: lines are lost that the checkpoint counts on.
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        size = path.stat().st_size if path.exists() else 0
+        if size < length:
+            raise UserError(
+                f"{path}: must have {length:,} bytes where the checkpoint begins, it has {size:,}: lines are lost. Put "
+                "it back, or remove the run's folder to start anew."
+            )
+        self._file = path.open("ab", buffering=0)  # nothing is left to write when the disk is full
         self._file.truncate(length)
 
     def append(self, **values: Any) -> None:
-        """Write one line."""
+        """Write one line.
+
+        Raises:
+            StablebenchError: The disk does not take it.
+        """
+        line = json.dumps(values, allow_nan=False).encode() + b"\n"
         try:
-            self._file.write(json.dumps(values, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            written = self._file.write(line)
+            if written != len(line):
+                self._file.write(line[written:])  # says why
         except OSError as error:
-            raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+            raise StablebenchError(
+                f"{self._file.name}: {len(line):,} bytes cannot be written ({error.strerror})."
+            ) from error
 
     @property
     def length(self) -> int:
         """Bytes written so far."""
         return self._file.seek(0, 2)
+
+    def sync(self) -> None:
+        """Have the disk hold what was written."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -130,12 +178,44 @@ class Curve:
 
 
 def read_curve(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the curve's lines; a torn last line is left out."""
+    """Yield the curve's lines; a torn last line is left out.
+
+    Raises:
+        UserError: A line before the last is no JSON object.
+    """
     if not path.is_file():
         return
-    for line in path.read_bytes().splitlines(keepends=True):
+    with path.open("rb") as file:
+        for number, line in enumerate(_whole_lines(file, path), 1):
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            if not isinstance(values, dict):
+                raise UserError(f"{path}:{number}: must be one JSON object a line, the line is damaged.")
+            yield values
+
+
+def _whole_lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    while line := file.readline(_MAX_LINE):
         if line.endswith(b"\n"):
-            yield json.loads(line)
+            yield line
+        elif len(line) == _MAX_LINE:
+            raise UserError(f"{path}: a line must have at most {_MAX_LINE:,} bytes.")
+
+
+def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
+    """Return the newest folder of each spec and seed, as `run_folder` does, looking into each folder once."""
+    first = [_first_folder(runs_dir, spec) for spec in specs]
+    newest: dict[Path, dict[str, int]] = {}
+    for parent in {path.parent for path in first}:
+        newest[parent] = defaultdict(int)
+        for name in os.listdir(parent) if parent.is_dir() else ():
+            match = re.fullmatch(r"(.*-s\d+)-r(\d+)", name)
+            if match:
+                newest[parent][match[1]] = max(newest[parent][match[1]], int(match[2]))
+    reruns = [newest[path.parent].get(path.name) for path in first]
+    return [RunFolder(p.with_name(f"{p.name}-r{n}") if n else p) for p, n in zip(first, reruns, strict=True)]
 
 
 def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
@@ -146,8 +226,11 @@ def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
 
 def fresh_run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
     """Return a folder beside those that the spec and seed already have."""
-    first, count = _first_folder(runs_dir, spec), len(_folders(runs_dir, spec))
-    return RunFolder(first if not count else first.with_name(f"{first.name}-r{count + 1}"))
+    first, taken = _first_folder(runs_dir, spec), _folders(runs_dir, spec)
+    if not taken:
+        return RunFolder(first)
+    last = taken[-1].name.removeprefix(first.name).removeprefix("-r")
+    return RunFolder(first.with_name(f"{first.name}-r{int(last or 1) + 1}"))
 
 
 def _first_folder(runs_dir: Path, spec: RunSpec) -> Path:

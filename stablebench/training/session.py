@@ -23,6 +23,7 @@ class Options:
         data_dir: Folder of the real data sets; None for the cache folder.
         rerun: Start anew beside a run that has ended.
         wait: Wait for another process that is running it.
+        grace_s: Seconds to wait for one that is about to end, where `wait` is false.
         force: Resume although engine, device or versions differ.
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
         probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
@@ -32,6 +33,7 @@ class Options:
     data_dir: Path | None = None
     rerun: bool = False
     wait: bool = False
+    grace_s: float = 0.0
     force: bool = False
     folder: RunFolder | None = None
     probe: str | None = None
@@ -63,15 +65,18 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
     """
     spec = resolved.spec
     folder = options.folder or run_folder(options.runs_dir, spec)
-    if options.rerun and folder.record_path.exists() and folder.read_record().status in _ENDED:
+    if options.rerun and _whole_ended_record(folder) is not None:
         folder = fresh_run_folder(options.runs_dir, spec)
-    if (ended := ended_record(folder)) is not None:
+    if (ended := _whole_ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision)
     from stablebench.probes.while_training import Watch
     from stablebench.training.trainer import Trainer
 
-    with folder.lock(options.wait):
+    with folder.lock(None if options.wait else options.grace_s, reporter.note):
+        damage = folder.set_damaged_record_aside()
+        if damage is not None:
+            reporter.note(f"{damage} It is set aside as record.json.damaged; the run goes on from its checkpoints.")
         if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
             return Outcome(folder, ended, False, _exit_code(ended))
         asked = options.probe or _probed_before(folder)
@@ -99,6 +104,14 @@ def _probed_before(folder: RunFolder) -> str | None:
 
 def _exit_code(record: RunRecord) -> int:
     return 3 if record.status == "diverged" else 0
+
+
+def _whole_ended_record(folder: RunFolder) -> RunRecord | None:
+    """Return the record of a run that has ended; None also where it is damaged, which is seen to under the lock."""
+    try:
+        return ended_record(folder)
+    except UserError:
+        return None
 
 
 def ended_record(folder: RunFolder) -> RunRecord | None:

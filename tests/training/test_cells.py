@@ -36,11 +36,10 @@ def test_every_cell_ends_with_its_record(tmp_path: Path) -> None:
 
 def test_a_failing_cell_leaves_the_others_alone(tmp_path: Path) -> None:
     broken = cells(0, 1)
-    run_folder(tmp_path, broken[0].spec).path.mkdir(parents=True)
-    (run_folder(tmp_path, broken[0].spec).path / "record.json").write_text("{")
+    (run_folder(tmp_path, broken[0].spec).path / "metrics.jsonl").mkdir(parents=True)
     _, ends = run(broken, tmp_path)
     assert (ends[0].status, ends[1].status) == ("failed", "finished")
-    assert "record.json" in ends[0].message
+    assert "metrics.jsonl" in ends[0].message
 
 
 def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> None:

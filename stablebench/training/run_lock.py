@@ -1,0 +1,180 @@
+"""The lock of a run folder: one process at a time, and whoever finds it taken is told who has it.
+
+The lock itself is the system's (`flock`), which ends with its process, however that ends. Beside it lies `.holder`,
+which says who has it: process, host, when it began. A holder's file without a lock is that of a process that died.
+
+Where the file system has no such locks, the holder's file is the lock: it is stale where its process does not run any
+more, which can be seen on its own host alone.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from stablebench.errors import StablebenchError
+
+try:
+    import fcntl
+except ImportError:  # no Unix
+    fcntl = None
+
+_PAUSE_S = 0.05
+_SAY_AFTER_S = 1.0
+"""Seconds of waiting after which is said for whom."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a lock.
+
+    Args:
+        pid: The process.
+        host: Where it runs.
+        began: When it began, in seconds since its host started; tells two processes of one number apart.
+        since: UTC time at which it took the lock, ISO 8601.
+    """
+
+    pid: int
+    host: str
+    began: float
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is of this host."""
+        return self.host == socket.gethostname()
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it is of this host and does not run any more."""
+        return self.is_here and (not psutil.pid_exists(self.pid) or abs(_began(self.pid) - self.began) > 1)
+
+
+def _began(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time() - psutil.boot_time()  # both move when the clock is set
+    except psutil.Error:
+        return 0.0
+
+
+class RunLock:
+    """Context in which this process has a run folder for itself.
+
+    Args:
+        folder: The run folder, which is made if it is not there.
+        wait_s: Seconds to wait for another process; None for as long as it takes.
+        note: Told of a lock that was left behind, and for whom is waited.
+
+    Raises:
+        StablebenchError: Another process has it; the message says which.
+    """
+
+    def __init__(
+        self, folder: Path, wait_s: float | None = 0.0, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.folder, self._wait_s, self._note = folder, wait_s, note
+        self._descriptor: int | None = None
+
+    @property
+    def holder_path(self) -> Path:
+        """The file that says who has it."""
+        return self.folder / ".holder"
+
+    def __enter__(self) -> "RunLock":
+        """Take it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            began = time.monotonic()
+            said = False
+            while not self._take():
+                waited = time.monotonic() - began
+                if self._wait_s is not None and waited >= self._wait_s:
+                    raise StablebenchError(self._taken())
+                if not said and waited >= _SAY_AFTER_S:
+                    said = True
+                    self._note(f"waiting for {self.holder() or 'another process'}, which is running {self.folder}")
+                time.sleep(_PAUSE_S)
+        except BaseException:
+            os.close(self._descriptor)
+            self._descriptor = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self.holder_path.unlink(missing_ok=True)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> Holder | None:
+        """Return who has it, or left it behind; None where nobody says so."""
+        try:
+            return Holder(**json.loads(self.holder_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _take(self) -> bool:
+        locked = _lock(self._descriptor)
+        if locked is False:
+            return False
+        left = self.holder()
+        if locked is None and left is not None and not left.has_died:
+            return False
+        if left is not None:
+            where = "" if left.is_here else "; it was another host's, whose processes cannot be seen from here"
+            freed = "its lock is free" if locked else "it does not run any more"
+            self._note(f"{self.folder}: {left}, left its lock behind; {freed}, so this run is taken over{where}")
+        return self._write_holder(alone=locked is None, left=left)
+
+    def _write_holder(self, alone: bool, left: Holder | None) -> bool:
+        """Say who has the lock; return False where another process was faster, which only happens without `flock`."""
+        pid = os.getpid()
+        me = Holder(pid, socket.gethostname(), _began(pid), datetime.now(UTC).isoformat(timespec="seconds"))
+        if left is not None or not alone:
+            self.holder_path.unlink(missing_ok=True)
+        try:
+            with self.holder_path.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(me)))
+        except FileExistsError:
+            return False
+        except OSError:  # a full disk: the lock holds without it, and what follows says what is wrong
+            return not alone
+        return True
+
+    def _taken(self) -> str:
+        holder = self.holder()
+        who = f" ({holder})" if holder is not None else ""
+        text = f"{self.folder}: another process is running this run{who}; --wait waits for it."
+        if holder is not None and not holder.is_here:
+            text += f" If that host is no more, remove {self.holder_path}."
+        return text
+
+
+def _lock(descriptor: int | None) -> bool | None:
+    """Return whether the lock could be taken at once; None where the file system has none."""
+    if fcntl is None or descriptor is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except PermissionError:  # some file systems say so
+        return False
+    except OSError:  # ENOSYS, ENOLCK, ENOTSUP
+        return None
+    return True
