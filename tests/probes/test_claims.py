@@ -40,7 +40,10 @@ def verdicts(*layers: Any) -> list[str]:
 def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
     batch = Batch(torch.randint(5, (3, 8)), torch.randint(3, (3, 8)))
     document = probe(stack(name, layers, 8), batch, loss="cross_entropy", samples=3).document()
-    assert [c for c in document["claims"] if c["verdict"] == "violated"] == []
+    broken = [c for c in document["claims"] if c["verdict"] == "violated"]
+    if issubclass(registry.model_entry(name).cls, Rnn):  # the poster's, of another model, and false as it is printed
+        broken = [c for c in broken if "as printed" not in c["claim"]]
+    assert broken == []
     assert all(set(c) == {"claim", "verdict", "measured", "bound", "hypothesis"} for c in document["claims"])
     json.loads(json_text(document))
 
@@ -130,7 +133,7 @@ def test_the_gradient_in_the_inputs_is_that_of_the_last_scored_step() -> None:
 
 def test_roarnn_both_forms_hold_for_a_small_rho_and_are_not_vacuous() -> None:
     layer = RoaRNN(3, 8, horizon=STEPS, rho=0.1)
-    first, printed = findings(layer)
+    first, printed, _ = findings(layer)
     assert (first.verdict, printed.verdict) == ("holds", "holds")
     s = torch.linalg.svdvals(layer.W)[0].item()
     alpha, n = 0.1 / STEPS, STEPS - 1
@@ -145,33 +148,58 @@ def test_roarnn_printed_lower_bound_is_false_for_a_finite_chain_and_the_exact_on
     with torch.no_grad():
         layer.W.copy_(-2 * layer.O)  # with every unit active each Jacobian is (1 - 3 alpha) O
         layer.b.fill_(1e3)
-    first, printed = findings(layer)
+    first, printed, _ = findings(layer)
     assert (first.verdict, printed.verdict) == ("holds", "violated")
     assert isinstance(first.measured, tuple) and isinstance(first.bound, tuple)
     assert first.measured[0] == pytest.approx(first.bound[0], rel=1e-10)
 
 
 def test_roarnn_with_the_papers_initialisation_says_nothing() -> None:
-    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=1)) == ["vacuous", "vacuous"]
+    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=1))[:2] == ["vacuous", "vacuous"]
 
 
 def test_roarnn_beyond_its_hypothesis_is_not_applicable() -> None:
-    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=10)) == ["not applicable", "not applicable"]
+    assert verdicts(RoaRNN(3, 64, horizon=STEPS, rho=10))[:2] == ["not applicable", "not applicable"]
 
 
 def test_roarnn_with_an_o_that_is_not_orthogonal_violates_both() -> None:
     layer = RoaRNN(3, 8, horizon=STEPS, rho=0.01)
     layer.O *= 1.1
-    assert verdicts(layer) == ["violated", "violated"]
+    assert verdicts(layer)[:2] == ["violated", "violated"]
+
+
+@pytest.mark.parametrize(
+    ("orthogonal", "activation", "expected"),
+    [
+        ("identity", "tanh", "holds"),
+        ("permutation", "tanh", "holds"),
+        ("dense", "tanh", "violated"),
+        ("dense", "relu", "not applicable"),
+    ],
+)
+def test_roarnn_stays_in_the_cube_for_the_identity_and_permutations_alone(
+    orthogonal: Any, activation: Any, expected: str
+) -> None:
+    found = findings(RoaRNN(3, 64, horizon=STEPS, activation=activation, orthogonal=orthogonal))[2]
+    assert found.verdict == expected
+
+
+def test_the_corner_that_a_row_of_o_turns_into_one_unit_leads_farthest() -> None:
+    layer = RoaRNN(3, 6, horizon=STEPS, activation="tanh")
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 6)
+    (after,) = layer.step(layer.b.expand_as(corners), (corners,), layer.transition())
+    shared = (1 - layer.alpha) * layer.O.abs().sum(1)
+    assert layer.from_corners() == pytest.approx(after.abs().max().item(), abs=2 * layer.alpha)
+    assert (shared - layer.alpha).max() <= layer.from_corners() <= (shared + layer.alpha).max()
 
 
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [
-        ("abs", ["holds", "holds", "holds"]),
-        ("identity", ["holds", "holds", "holds"]),
-        ("tanh", ["holds", "holds", "vacuous"]),
-        ("leaky_relu", ["holds", "holds", "vacuous"]),
+        ("abs", ["holds", "holds", "holds", "holds"]),
+        ("identity", ["holds", "holds", "holds", "holds"]),
+        ("tanh", ["holds", "holds", "vacuous", "vacuous"]),
+        ("leaky_relu", ["holds", "holds", "vacuous", "vacuous"]),
     ],
 )
 def test_urnn_bounds_by_activation(activation: Any, expected: list[str]) -> None:
@@ -181,7 +209,7 @@ def test_urnn_bounds_by_activation(activation: Any, expected: list[str]) -> None
 def test_urnn_without_its_orthogonal_matrix_breaks_the_claims_that_need_it() -> None:
     layer = URNN(3, 8)
     layer.W.data[0, 1] += 0.1
-    assert verdicts(layer) == ["violated", "violated", "violated"]
+    assert verdicts(layer) == ["violated", "violated", "violated", "not applicable"]
 
 
 def test_weights_of_float32_are_as_orthogonal_as_float32_allows() -> None:
@@ -189,7 +217,7 @@ def test_weights_of_float32_are_as_orthogonal_as_float32_allows() -> None:
     network = Network([URNN(3, 8)], 2, readout="last", input="values")
     batch = Batch(torch.randn(2, STEPS, 3), torch.randn(2, 2))
     claims = probe(network, batch, loss="mse", samples=2).claims
-    assert [c.verdict for c in claims] == ["holds"] * 3
+    assert [c.verdict for c in claims] == ["holds"] * 4
     assert isinstance(claims[0].measured, float) and 1e-9 < claims[0].measured < 1e-6
 
 

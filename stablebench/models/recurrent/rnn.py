@@ -10,7 +10,10 @@ Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.RNN, b the sum of two such draws; `recurrent_init` orthogonal
     replaces W by a random orthogonal matrix (roaRNN's vanilla RNN), identity by the unit matrix with V ~ N(0, 0.001^2)
     and b = 0 (Le et al.).
-Stability claim: none; the gradient dL/dh_t carries a product of T - t matrices diag(phi') W.
+Stability claim: none of its own; the gradient dL/dh_t carries a product of T - t matrices diag(phi') W. The poster of
+    `urnn` bounds its norm by the eigenvalues of W and the range of |phi'|; the upper bound is false for a W that is not
+    normal, which the one drawn here is not. See `stablebench.models.eigenvalue_bounds`. Asserted in
+    tests/probes/test_eigenvalue_claims.py.
 Reference: Elman. Finding Structure in Time. Cognitive Science 14, 1990. Identity start: Le, Jaitly, Hinton. A Simple
     Way to Initialize Recurrent Networks of Rectified Linear Units. https://arxiv.org/abs/1504.00941
 Differs from the paper: torch's two biases are one, initialised as their sum.
@@ -24,6 +27,8 @@ from torch import Tensor, nn
 
 from stablebench.models.activations import Activation, activation
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim
+from stablebench.models.eigenvalue_bounds import Spectrum, eigenvalue_claims
 from stablebench.registry import register_model
 
 
@@ -71,3 +76,7 @@ class Rnn(RecurrentModel):
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, drive + h @ transition),)
+
+    def claims(self) -> list[Claim]:
+        """Return what the uRNN poster states of every Elman network."""
+        return eigenvalue_claims(Spectrum(self.W), self.activation)

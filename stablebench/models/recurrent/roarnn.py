@@ -15,6 +15,9 @@ Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2
     values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
     tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
     lower end exp(-rho (1 + r s)) is only the limit for a long chain, and a finite one falls below it (asserted too).
+    Remark 3.1, that the states stay in the cube [-R, R]^hidden for |phi| < R, is true for O the identity or a
+    permutation alone: a dense row of O has entries whose sizes add up to about sqrt(2 hidden / pi), and so far one step
+    leads out of the cube from one of its corners. What every O keeps is the ball of radius R sqrt(hidden).
 Reference: Ceni. Random Orthogonal Additive Filters: A Solution to the Vanishing/Exploding Gradient of Deep Neural
     Networks. IEEE TNNLS 2025. https://arxiv.org/abs/2210.01245
 Differs from the paper: one denominator, `horizon` = the T steps of the chain. Adding and psMNIST have rho / T as here.
@@ -31,7 +34,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.activations import activation
 from stablebench.models.base import RecurrentModel, State, own_generator
-from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
+from stablebench.models.claims import Claim, Evidence, Outcome, at_most, singular_values_within
 from stablebench.models.orthogonal import random_orthogonal
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, Positive
@@ -110,7 +113,7 @@ class RoaRNN(RecurrentModel):
         return {"O": self.O}
 
     def claims(self) -> list[Claim]:
-        """Return theorem 3.1 for the chain's own number of steps N, before its limit and as printed."""
+        """Return theorem 3.1 for the chain's own number of steps N, before its limit and as printed; remark 3.1."""
         s = torch.linalg.matrix_norm(self.W.detach(), 2).item()
         shrink, grow = self.alpha * (1 + s), self.alpha * (s - 1)  # r = 1 for relu and tanh
 
@@ -135,7 +138,23 @@ class RoaRNN(RecurrentModel):
                 hypothesis,
                 lambda e: check(e, -e.steps * shrink, e.steps * grow),
             ),
+            Claim(
+                "h_t stays within [-1, 1]: largest |h_t| one step after a corner of the cube, x_t = 0 (remark 3.1)",
+                "phi bounded by 1, as tanh is",
+                lambda e: at_most(self.from_corners(), 1 + 2 * e.weights_eps).given(self.activation == "tanh"),
+                about="weights",
+            ),
         ]
+
+    def from_corners(self) -> float:
+        """Return the largest |h_t| that one step without input reaches from a corner of the cube [-1, 1]^hidden.
+
+        A unit's corner is the one that its row of O turns all into that unit.
+        """
+        corners = torch.where(self.O < 0, -1.0, 1.0).to(self.O)
+        corners = torch.cat([corners, -corners])
+        (after,) = self.step(self.b.expand_as(corners), (corners,), self.transition())
+        return after.abs().max().item()
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""

@@ -33,16 +33,8 @@ from stablebench.models.claims import (
     smallest_singular_value_at_least,
     stays_orthogonal,
 )
+from stablebench.models.eigenvalue_bounds import SLOPES, Spectrum, table_claim
 from stablebench.registry import register_model
-
-_SLOPES: dict[Activation, tuple[float, float]] = {
-    "tanh": (0, 1),
-    "relu": (0, 1),
-    "abs": (1, 1),
-    "leaky_relu": (0.01, 1),
-    "identity": (1, 1),
-}
-"""alpha and beta: the smallest and largest |phi'|."""
 
 
 @register_model
@@ -81,8 +73,8 @@ class URNN(RecurrentModel):
         return {"W": self.W}
 
     def claims(self) -> list[Claim]:
-        """Return that W is orthogonal, and the poster's two bounds, one claim each."""
-        least, most = _SLOPES[self.activation]
+        """Return that W is orthogonal, the poster's two bounds, one claim each, and its table."""
+        least, most = SLOPES[self.activation]
 
         def rounding(e: Evidence) -> float:
             return 8 * e.steps * e.weights_eps
@@ -104,6 +96,7 @@ class URNN(RecurrentModel):
                 "W orthogonal; with abs no unit at exactly 0",
                 lower,
             ),
+            table_claim(Spectrum(self.W), self.activation),
         ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
