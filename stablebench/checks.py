@@ -88,9 +88,9 @@ def kind_of(path: Path, data: Any) -> Kind | None:
         return "recipe"
     if "suites" in folders:
         return "suite"
-    if "sweeps" in folders:
-        return "sweep"
     keys = set(data) if isinstance(data, dict) else set()
+    if "sweeps" in folders and "tuned_by" not in keys:  # a sweep also writes its recipe into such a folder
+        return "sweep"
     if {"data", "metric", "readout", "protocol"} & keys:
         return "card"
     if "space" in keys and not {"params", "tuned_by"} & keys:
