@@ -47,10 +47,39 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
         "tested": first.result.tested,
         **_arrivals(ended, "baseline"),
         **_arrivals(ended, "target"),
+        "arrivals": {goal: _every_arrival(ended, goal) for goal in ("baseline", "target")},
+        "batch_size": first.spec.train.batch_size,
+        "steps": first.spec.train.steps,
+        "train_s": _median([r.train_s for r in ended]),
+        "hardware": " and ".join(sorted({hardware_of(r) for r in records})),
         "parameters": first.parameters,
         "steps_per_s": _median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
         "peak_bytes": max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
     }
+
+
+def hardware_of(record: RunRecord) -> str:
+    """Return the class of hardware within which seconds can be compared."""
+    ran = record.environment
+    return f"{ran.device}, {ran.hardware}, {ran.threads} thread{'' if ran.threads == 1 else 's'}"
+
+
+def _every_arrival(ended: list[RunRecord], goal: str) -> dict[str, list[float | None]]:
+    """Return when each ended run got to a goal, and how long the others were followed; None for never.
+
+    A diverged run that did not get there never will, so no time says how long it was followed.
+    """
+    found: dict[str, list[float | None]] = {"steps": [], "seconds": [], "steps_followed": [], "seconds_followed": []}
+    for record in ended:
+        steps, seconds = (getattr(record.result, f"{unit}_to_{goal}") for unit in ("steps", "seconds"))
+        if steps is not None:
+            found["steps"].append(steps)
+            found["seconds"].append(seconds)
+        else:
+            alive = record.status == "finished"
+            found["steps_followed"].append(record.step if alive else None)
+            found["seconds_followed"].append(record.train_s if alive else None)
+    return found
 
 
 def _is_scored(record: RunRecord) -> bool:
