@@ -56,7 +56,7 @@ class CellProgress:
     def start(self, index: int) -> None:
         """Say that a cell begins."""
         self._last_line[index] = time.monotonic()
-        if self._live:
+        if self._live and index not in self._bars:  # one that is begun once more has its bar
             self._bars[index] = self._bar.add_task(self._labels[index], total=None, numbers="starting")
 
     def update(self, index: int, message: Progress | str) -> None:

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from stablebench.training.resolve import Resolved
 
 
+_SHOWN = 20
+"""Unreadable records that are listed."""
+_GRACE_S = 10.0
+"""Seconds that a cell's process gets to end where the `compare` that began it was killed."""
+
+
 @run_options
 def compare(
     options: RunOptions,
@@ -45,7 +51,7 @@ def compare(
     from stablebench.cli.requests import named
     from stablebench.errors import UserError
     from stablebench.training.files import write_atomically
-    from stablebench.training.run_store import run_folder
+    from stablebench.training.run_store import readable_records, run_folders
     from stablebench.training.suites import OnTheSpot, cells_of, suite_of
 
     if options.model or options.task or options.seed is not None or options.recipe:
@@ -60,9 +66,8 @@ def compare(
     code, failures = (0, []) if no_run else _run_missing(cells, options, workers)
     if code:
         raise typer.Exit(code)
-    folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
-    records = [folder.read_record() for folder in folders if folder.record_path.exists()]
-    document = leaderboard.document(name, records)
+    records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
+    document = leaderboard.document(name, records) | {"unreadable": unreadable}
     document |= leaderboard.reproduction(resolved_suite, document)
     if output is not None:
         write_atomically(output, json_text(document).encode())
@@ -70,7 +75,7 @@ def compare(
         print_json(document)
     else:
         print(leaderboard.render(document, fmt))
-    for line in failures:
+    for line in [*failures, *_listed(unreadable)]:
         typer.echo(line, err=True)
     if baseline is not None:
         regressions = leaderboard.check(document, baseline, margin)
@@ -78,7 +83,16 @@ def compare(
             typer.echo(f"regression: {line}", err=True)
         if regressions:
             raise typer.Exit(5)
-    raise typer.Exit(1 if failures else 0)
+    raise typer.Exit(1 if failures or unreadable else 0)
+
+
+def _listed(unreadable: dict[str, str]) -> list[str]:
+    """Return a line per record that cannot be read, and a count of those beyond a screenful."""
+    lines = [f"not in the leaderboard: {problem}" for problem in unreadable.values()]
+    more = (
+        [f"and {len(lines) - _SHOWN:,} more that cannot be read; --json has them all."] if len(lines) > _SHOWN else []
+    )
+    return lines[:_SHOWN] + more
 
 
 def _split(names: str | None) -> list[str] | None:
@@ -89,10 +103,11 @@ def _run_missing(cells: "list[Resolved]", options: RunOptions, workers: int | No
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
     from stablebench.cli.cell_progress import CellProgress
     from stablebench.training.cells import run_cells
-    from stablebench.training.run_store import run_folder
-    from stablebench.training.session import Options, ended_record
+    from stablebench.training.run_store import run_folders
+    from stablebench.training.session import Options, has_ended
 
-    missing = [cell for cell in cells if ended_record(run_folder(options.runs_dir, cell.spec)) is None]
+    folders = run_folders(options.runs_dir, (cell.spec for cell in cells))
+    missing = [cell for cell, folder in zip(cells, folders, strict=True) if not has_ended(folder)]
     if not missing:
         return 0, []
     threads = max(cell.spec.threads for cell in missing)
@@ -101,7 +116,7 @@ def _run_missing(cells: "list[Resolved]", options: RunOptions, workers: int | No
     with CellProgress(missing, len(cells), options.quiet) as progress:
         code = run_cells(
             missing,
-            Options(options.runs_dir, options.data_dir),
+            Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S),
             count,
             on_start=progress.start,
             on_update=progress.update,

@@ -1,24 +1,28 @@
-"""Run many runs, each in a process of its own, several at once; a crash costs one of them."""
+"""Run many runs, each in a process of its own, several at once; a crash costs one of them, which is run again."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from stablebench.errors import StablebenchError
+from stablebench.errors import StablebenchError, ran_out_of_memory
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import run_folder
 from stablebench.training.session import Options
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell to its parent."""
+_TRIES = 2
+"""Times that a cell is begun when its process is killed."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,14 @@ class _Running:
     connection: Connection
     end: CellEnd | None = None
 
+    def close(self) -> None:
+        """Give back what the system holds for it, so that a thousand cells hold no more than one."""
+        self.connection.close()
+        self.process.close()
+
 
 class _ToParent:
-    """A reporter that sends progress to the parent process."""
+    """A reporter that sends progress to the parent process; without a parent the run ends, after its checkpoint."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._sent = connection, 0.0
@@ -57,11 +66,17 @@ class _ToParent:
         """Send it if the last one is old enough."""
         if time.monotonic() - self._sent >= _UPDATE_S:
             self._sent = time.monotonic()
-            self._connection.send(progress)
+            self._send(progress)
 
     def note(self, text: str) -> None:
         """Send a line."""
-        self._connection.send(text)
+        self._send(text)
+
+    def _send(self, message: Progress | str) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:  # the parent was killed
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(self) -> None:
         """Do nothing."""
@@ -69,21 +84,26 @@ class _ToParent:
 
 def _run_cell(index: int, resolved: Resolved, options: Options, connection: Connection) -> None:
     """Run one cell in this process and send how it ended."""
+    end = _end_of(index, resolved, options, connection)
+    with contextlib.suppress(OSError):  # the parent was killed: nobody wants to know
+        connection.send(end)
+    connection.close()
+
+
+def _end_of(index: int, resolved: Resolved, options: Options, connection: Connection) -> CellEnd:
     from stablebench.training.session import train
 
     try:
-        outcome = train(resolved, options, _ToParent(connection))
-        record = outcome.record
-        scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
-        connection.send(CellEnd(index, record.status, record.error or f"test {scored}"))
+        record = train(resolved, options, _ToParent(connection)).record
     except StablebenchError as error:
-        connection.send(CellEnd(index, "failed", str(error)))
+        return CellEnd(index, "failed", str(error))
     except KeyboardInterrupt:
-        connection.send(CellEnd(index, "interrupted", "stopped at once"))
+        return CellEnd(index, "interrupted", "stopped at once")
     except Exception as error:
-        connection.send(CellEnd(index, "failed", f"{type(error).__name__}: {error}"))
-    finally:
-        connection.close()
+        memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
+        return CellEnd(index, "failed", f"{memory}{type(error).__name__}: {error}")
+    scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
+    return CellEnd(index, record.status, record.error or f"test {scored}")
 
 
 def run_cells(
@@ -96,6 +116,8 @@ def run_cells(
     on_end: Callable[[CellEnd], None],
 ) -> int:
     """Run cells, `workers` at a time; the next ones go on when one fails.
+
+    A cell whose process is killed is begun once more, from its checkpoint; killed again, its record says `failed`.
 
     Args:
         cells: The runs.
@@ -111,9 +133,10 @@ def run_cells(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stablebench.training.trainer"])
     waiting = deque(range(len(cells)))
+    tries = [0] * len(cells)
     running: dict[Any, _Running] = {}
     told = False
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, _killing(running):
         while (waiting and interrupt.signum is None) or running:
             while waiting and len(running) < workers and interrupt.signum is None:
                 index = waiting.popleft()
@@ -122,14 +145,23 @@ def run_cells(
                 process.start()
                 sender.close()
                 running[receiver] = _Running(index, process, receiver)
+                tries[index] += 1
                 on_start(index)
             for ready in wait(list(running), timeout=_UPDATE_S):
                 cell = running[ready]
                 if _receive(cell, on_update):
                     continue
                 cell.process.join()
-                on_end(cell.end or _death(cell, interrupt.signum is not None))
                 del running[ready]
+                end = cell.end or _death(cell, interrupt.signum is not None)
+                cell.close()
+                if cell.end is None and end.status == "failed" and interrupt.signum is None:
+                    if tries[cell.index] < _TRIES:
+                        on_update(cell.index, f"{end.message}; it is begun once more from its checkpoint")
+                        waiting.appendleft(cell.index)
+                        continue
+                    _mark_failed(cells[cell.index], options, end.message)
+                on_end(end)
             if interrupt.signum is not None and not told:
                 told = True
                 for cell in running.values():
@@ -138,11 +170,31 @@ def run_cells(
     return 0 if interrupt.signum is None else interrupt.exit_code
 
 
+@contextlib.contextmanager
+def _killing(running: dict[Any, _Running]) -> Iterator[None]:
+    """Context that ends all cells at once when a second Ctrl-C ends it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for cell in running.values():
+            cell.process.kill()
+        raise
+
+
+def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
+    """Have the record of a run whose process was killed say so, where it has one."""
+    folder = options.folder or run_folder(options.runs_dir, resolved.spec)
+    with contextlib.suppress(StablebenchError, OSError), folder.lock():
+        record = folder.read_record()
+        if record.status == "running":
+            folder.write_record(record.model_copy(update={"status": "failed", "error": why}))
+
+
 def _receive(cell: _Running, on_update: Callable[[int, Progress | str], None]) -> bool:
     """Take one message of a cell; return whether more may come."""
     try:
         message = cell.connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # the end, or one in the middle of a message
         return False
     if isinstance(message, CellEnd):
         cell.end = message
@@ -158,9 +210,7 @@ def _death(cell: _Running, interrupted: bool) -> CellEnd:
         return CellEnd(cell.index, "interrupted", "before it began to train")
     if code is not None and code < 0:
         killer = signal.Signals(-code).name
-        return CellEnd(
-            cell.index, "failed", f"its process was killed by {killer}; a new run goes on from its checkpoint"
-        )
+        return CellEnd(cell.index, "failed", f"its process was killed by {killer}")
     return CellEnd(cell.index, "failed", f"its process ended with code {code}")
 
 

@@ -246,6 +246,19 @@ def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
     return ([first] if first.is_dir() else []) + [reruns[n] for n in sorted(reruns)]
 
 
+def readable_records(folders: Iterable[RunFolder]) -> tuple[list[RunRecord], dict[str, str]]:
+    """Return the records that there are, and by folder what is wrong with those that cannot be read."""
+    records, problems_of = [], {}
+    for folder in folders:
+        if not folder.record_path.exists():
+            continue
+        try:
+            records.append(folder.read_record())
+        except UserError as error:
+            problems_of[str(folder.path)] = str(error).partition("\n")[0]
+    return records, problems_of
+
+
 def all_runs(runs_dir: Path) -> Iterator[RunFolder]:
     """Yield every folder with a record, in the order of their paths."""
     for path in sorted(runs_dir.glob("*/*/*/record.json")):

@@ -65,7 +65,7 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
     """
     spec = resolved.spec
     folder = options.folder or run_folder(options.runs_dir, spec)
-    if options.rerun and _whole_ended_record(folder) is not None:
+    if options.rerun and has_ended(folder):
         folder = fresh_run_folder(options.runs_dir, spec)
     if (ended := _whole_ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
@@ -112,6 +112,11 @@ def _whole_ended_record(folder: RunFolder) -> RunRecord | None:
         return ended_record(folder)
     except UserError:
         return None
+
+
+def has_ended(folder: RunFolder) -> bool:
+    """Return whether a run finished or diverged; one whose record is damaged has not."""
+    return _whole_ended_record(folder) is not None
 
 
 def ended_record(folder: RunFolder) -> RunRecord | None:
