@@ -10,14 +10,16 @@ rest of the vector at 0, and so does the derivative.
 
 import abc
 import copy
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
 
 from stablebench.engines.reference import drives_by_step
 from stablebench.errors import StablebenchError
-from stablebench.models.base import DeepModel, State
+from stablebench.models.base import DeepModel, RecurrentModel, State
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 
@@ -29,15 +31,36 @@ def frozen(network: N) -> N:
     return copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
 
 
+class Traced(NamedTuple):
+    """One step with the graph of everything that enters it.
+
+    Args:
+        after: s_t, (batch, size).
+        before: s_{t-1}, (batch, size).
+        x: x_t, (batch, in); None where the chain has its input as s_0.
+        used: The trained parameters in the form in which the step uses them: what `transition` built of them (the
+            matrix, not the angles behind it), or a deep model's layer, and those that the drive takes as they are.
+    """
+
+    after: Tensor
+    before: Tensor
+    x: Tensor | None
+    used: list[Tensor]
+
+
 class StateChain(abc.ABC):
     """A chain of states, whatever it runs over.
 
-    Subclasses set `batch`, the number of samples; `steps`, which is T; and `size`, the width of a state.
+    Subclasses set `batch`, the number of samples; `steps`, which is T; `size`, the width of a state; and `inputs`, x_1
+    ... x_T, (T, batch, in), or None where s_0 is the input.
     """
 
     batch: int
     steps: int
     size: int
+    inputs: Tensor | None = None
+    _one_by_one = False
+    """Whether some derivative in the step cannot be taken for many cotangents at once."""
 
     @property
     def inner_size(self) -> int:
@@ -58,12 +81,22 @@ class StateChain(abc.ABC):
         """
 
     @abc.abstractmethod
-    def outputs(self, states: Tensor, first: int = 1) -> Tensor:
+    def trace(self, t: int, state: Tensor) -> Traced:
+        """Return step t with its graph.
+
+        Args:
+            t: 1 ... T.
+            state: s_{t-1}, (batch, size).
+        """
+
+    @abc.abstractmethod
+    def outputs(self, states: Tensor, first: int = 1, inputs: Tensor | None = None) -> Tensor:
         """Return what the top layer gives out at steps that follow each other.
 
         Args:
             states: Their states, (steps, batch, size).
             first: The first of these steps, 1 ... T.
+            inputs: What stands for their x_t, (steps, batch, in); by default the chain's.
 
         Returns:
             (steps, batch, out).
@@ -100,6 +133,16 @@ class StateChain(abc.ABC):
             Derivatives in s_{t-1}, (count, batch, size).
         """
         count = len(cotangents)
+        if count > 1 and not self._one_by_one:
+            with torch.enable_grad():
+                before = state.detach().requires_grad_()
+                after = self.step(t, before)
+            if not after.requires_grad:
+                return torch.zeros_like(cotangents)
+            try:
+                return torch.autograd.grad(after, before, cotangents, is_grads_batched=True)[0]
+            except RuntimeError:
+                self._one_by_one = True
         with torch.enable_grad():
             before = state.repeat(count, 1).requires_grad_()
             after = self.step(t, before)
@@ -122,7 +165,7 @@ class Chain(StateChain):
         self.layers = network.recurrent_layers
         self.batch = len(inputs)
         x = network.encode(inputs)
-        self._inputs = x.transpose(0, 1)
+        self._inputs = self.inputs = x.transpose(0, 1)
         self._drives = drives_by_step(self.layers[0].drive(x))
         self._transitions = [layer.transition() for layer in self.layers]
         self._widths = [size for layer in self.layers for size in layer.state_sizes]
@@ -136,21 +179,46 @@ class Chain(StateChain):
     def step(self, t: int, state: Tensor) -> Tensor:
         """Return s_t, of all layers."""
         copies = len(state) // self.batch
+        x, drive = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
+        return self._through(self.layers, self._transitions, state, x, drive)
+
+    def trace(self, t: int, state: Tensor) -> Traced:
+        """Return step t with its graph."""
+        with torch.enable_grad():
+            layers, transitions = self._tracked
+            before, x = state.detach().requires_grad_(), self._inputs[t - 1].detach().requires_grad_()
+            after = self._through(layers, transitions, before, x, None)
+        own = [p for layer in layers for p in layer.parameters()]
+        used = [leaf for leaf in tree_flatten(transitions)[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
+        return Traced(after, before, x, [*used, *own])
+
+    @cached_property
+    def _tracked(self) -> tuple[list[RecurrentModel], list[Any]]:
+        """The layers with parameters that take a gradient, and transitions cut off from them."""
+        layers = copy.deepcopy(self.layers)
+        for layer in layers:
+            layer.requires_grad_()
+        return layers, [tree_map(_leaf, layer.transition()) for layer in layers]
+
+    def _through(
+        self, layers: list[RecurrentModel], transitions: list[Any], state: Tensor, x: Tensor, drive: Any
+    ) -> Tensor:
+        """Return s_t from s_{t-1}, x_t and, where it is there already, the drive of the first layer."""
         parts = list(state.split(self._widths, dim=1))
         after: list[Tensor] = []
-        x = _repeated(self._inputs[t - 1], copies)
-        for i, (layer, transition) in enumerate(zip(self.layers, self._transitions, strict=True)):
+        for layer, transition in zip(layers, transitions, strict=True):
             own, parts = parts[: len(layer.state_sizes)], parts[len(layer.state_sizes) :]
-            drive = drives_by_step(layer.drive(x[:, None]))[0] if i else _repeated(self._drives[t - 1], copies)
+            if drive is None:
+                drive = drives_by_step(layer.drive(x[:, None]))[0]
             new = layer.step(drive, tuple(own), transition)
-            x = layer.emit(new[layer.output_state], x)
+            x, drive = layer.emit(new[layer.output_state], x), None
             after += new
         return torch.cat(after, dim=1)
 
-    def outputs(self, states: Tensor, first: int = 1) -> Tensor:
+    def outputs(self, states: Tensor, first: int = 1, inputs: Tensor | None = None) -> Tensor:
         """Return what the top layer gives out at steps that follow each other, (steps, batch, out)."""
         parts = iter(states.split(self._widths, dim=2))
-        x = self._inputs[first - 1 : first - 1 + len(states)]
+        x = self._inputs[first - 1 : first - 1 + len(states)] if inputs is None else inputs
         for layer in self.layers:
             own = [next(parts) for _ in layer.state_sizes]
             x = layer.emit(own[layer.output_state], x)
@@ -169,11 +237,7 @@ class LayerChain(StateChain):
         self.model = network.model
         self._inputs = inputs.to(network.dtype)
         self.batch = len(inputs)
-        self._layers = [
-            (layer, stretch.shared)
-            for stretch in self.model.stretches()
-            for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True)
-        ]
+        self._layers = _unstacked(self.model)
         self._first = int(type(self.model).enter is not DeepModel.enter)
         self.steps = len(self._layers) + self._first
         self._widths = [[self.model.in_features]]
@@ -198,7 +262,27 @@ class LayerChain(StateChain):
         """Return s_t, behind layer t."""
         return self._padded(self._behind(t, self._parts(t - 1, state)))
 
-    def outputs(self, states: Tensor, first: int = 1) -> Tensor:
+    def trace(self, t: int, state: Tensor) -> Traced:
+        """Return layer t with its graph."""
+        with torch.enable_grad():
+            model, layers = self._tracked
+            before = state.detach().requires_grad_()
+            parts = self._parts(t - 1, before)
+            if t <= self._first:
+                return Traced(self._padded(model.enter(parts[0])), before, None, list(model.parameters()))
+            layer, shared = layers[t - 1 - self._first]
+            layer, shared = tuple(map(_leaf, layer)), tree_map(_leaf, shared)
+            after = self._padded(model.step(layer, parts, shared))
+        used = [leaf for leaf in tree_flatten((layer, shared))[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
+        return Traced(after, before, None, [*used, *model.parameters()])
+
+    @cached_property
+    def _tracked(self) -> tuple[DeepModel, list[tuple[tuple[Tensor, ...], Any]]]:
+        """The model with parameters that take a gradient, and its layers."""
+        model = copy.deepcopy(self.model).requires_grad_()
+        return model, _unstacked(model)
+
+    def outputs(self, states: Tensor, first: int = 1, inputs: Tensor | None = None) -> Tensor:
         """Return what layers that follow each other give out, (steps, batch, out): all must be as wide as the last."""
         parts = [self._parts(t, state)[self.model.output_state] for t, state in enumerate(states, start=first)]
         return torch.stack(parts)
@@ -235,6 +319,20 @@ def chain_of(network: AnyNetwork, inputs: Tensor) -> StateChain:
         return LayerChain(network, inputs)
     assert isinstance(network, Network)
     return Chain(network, inputs)
+
+
+def _unstacked(model: DeepModel) -> list[tuple[tuple[Tensor, ...], Any]]:
+    """Return each layer's own tensors and what it shares."""
+    return [
+        (layer, stretch.shared)
+        for stretch in model.stretches()
+        for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True)
+    ]
+
+
+def _leaf(value: Any) -> Any:
+    """Return a tensor that came from trained parameters cut off from them; anything else as it is."""
+    return value.detach().requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
 
 
 def _repeated(drive: Any, copies: int) -> Any:
