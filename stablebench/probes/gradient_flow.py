@@ -1,8 +1,9 @@
-r"""Gradient flow: the norm of dL/ds_t along a chain, for t = 0 ... T.
+r"""Gradient flow: the norms of dL/ds_t, t = 0 ... T, and of dL/dx_t, t = 1 ... T, along a chain.
 
 A backward sweep, one vector-Jacobian product a step:
 
     g_t = (ds_{t+1}/ds_t)^T g_{t+1} + dl_t/ds_t        L = sum_t l_t
+    dL/dx_t = (ds_t/dx_t)^T g_t + dl_t/dx_t            x_t encoded: a token's vector
 
 L is the loss of one sample, averaged over what the loss counts in it, so norms do not depend on the batch's size. Each
 g_t is kept as a vector of about unit size times a power of two, so norms far outside float64 are found as exactly as
@@ -10,8 +11,9 @@ others, and a gradient of exactly 0 is one that really is.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy
 import torch
@@ -46,6 +48,15 @@ class Estimate:
     interval_95: tuple[float, float] | None
     samples: int
 
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data: a rate per step back in time."""
+        return {
+            "per_step_back": self.mean,
+            "standard_error": self.standard_error,
+            "interval_95": self.interval_95,
+            "samples": self.samples,
+        }
+
 
 @dataclass(frozen=True)
 class GradientFlow:
@@ -55,18 +66,20 @@ class GradientFlow:
         loss: Which loss.
         log_norms: Natural logarithms of ||dL/ds_t||, (samples, E + 1), where E is the last step that L reads; -inf for
             a norm of exactly 0.
+        log_input_norms: Those of ||dL/dx_t||, t = 1 ... E, (samples, E); None where the input is s_0 itself.
     """
 
     loss: Loss
     log_norms: Tensor
+    log_input_norms: Tensor | None = None
 
     def quantiles(self) -> dict[str, list[float | None]]:
         """Return median, 5 and 95 % of log10 of the norm over the samples, for every t; None for a norm of 0."""
-        logs = self.log_norms.numpy() / _DECADE
-        with numpy.errstate(invalid="ignore"):  # between two zeros
-            rows = numpy.quantile(logs, (0.5, 0.05, 0.95), axis=0)
-        lists = [[float(v) if math.isfinite(v) else None for v in row] for row in rows]
-        return dict(zip(("median", "p5", "p95"), lists, strict=True))
+        return quantiles(self.log_norms / _DECADE)
+
+    def input_quantiles(self) -> dict[str, list[float | None]] | None:
+        """Return the same of ||dL/dx_t||, t = 1 ... E."""
+        return None if self.log_input_norms is None else quantiles(self.log_input_norms / _DECADE)
 
     def zeros(self) -> list[int]:
         """Return for every t how many samples have a gradient of exactly 0."""
@@ -78,13 +91,11 @@ class GradientFlow:
         Each sample's least-squares slope over all t with a norm other than 0, then their mean. Norms of one sample are
         correlated along t, so the interval comes from the samples' spread.
         """
-        slopes = []
-        for logs in self.log_norms.numpy():
-            t = numpy.flatnonzero(numpy.isfinite(logs))
-            if len(t) >= 2:
-                centred = t - t.mean()
-                slopes.append(-float(centred @ (logs[t] - logs[t].mean()) / (centred @ centred)))
-        return _estimate(slopes)
+        return _growth_rate(self.log_norms)
+
+    def input_growth_rate(self) -> Estimate | None:
+        """Return that of ||dL/dx_t||."""
+        return None if self.log_input_norms is None else _growth_rate(self.log_input_norms)
 
     def log10_first_over_last(self) -> float | None:
         """Return the median over samples of log10(||dL/ds_0|| / ||dL/ds_E||); None where a norm is 0."""
@@ -93,21 +104,44 @@ class GradientFlow:
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data; logarithms are to base 10."""
-        rate = self.growth_rate()
-        return {
+        found = {
             "loss": self.loss,
             "samples": len(self.log_norms),
             "t": list(range(self.log_norms.shape[1])),
             "log10_norm": self.quantiles(),
             "zeros": self.zeros(),
-            "growth_rate": {
-                "per_step_back": rate.mean,
-                "standard_error": rate.standard_error,
-                "interval_95": rate.interval_95,
-                "samples": rate.samples,
-            },
+            "growth_rate": self.growth_rate().document(),
             "log10_first_over_last": self.log10_first_over_last(),
         }
+        rate = self.input_growth_rate()
+        if self.log_input_norms is None or rate is None:
+            return found | {"input": None}
+        return found | {
+            "input": {
+                "t": list(range(1, self.log_input_norms.shape[1] + 1)),
+                "log10_norm": self.input_quantiles(),
+                "zeros": self.log_input_norms.isinf().sum(0).tolist(),
+                "growth_rate": rate.document(),
+            }
+        }
+
+
+def quantiles(values: Tensor) -> dict[str, list[float | None]]:
+    """Return median, 5 and 95 % over the samples, (samples, n); None for what is not finite."""
+    with numpy.errstate(invalid="ignore"):  # between two infinities
+        rows = numpy.quantile(values.numpy(), (0.5, 0.05, 0.95), axis=0)
+    lists = [[float(v) if math.isfinite(v) else None for v in row] for row in rows]
+    return dict(zip(("median", "p5", "p95"), lists, strict=True))
+
+
+def _growth_rate(log_norms: Tensor) -> Estimate:
+    slopes = []
+    for logs in log_norms.numpy():
+        t = numpy.flatnonzero(numpy.isfinite(logs))
+        if len(t) >= 2:
+            centred = t - t.mean()
+            slopes.append(-float(centred @ (logs[t] - logs[t].mean()) / (centred @ centred)))
+    return _estimate(slopes)
 
 
 def _estimate(values: list[float]) -> Estimate:
@@ -132,9 +166,40 @@ def gradient_flow(
         loss: The task's loss, of `stablebench.metrics`.
         which: `task`: the task's own loss; `last`: that of the last scored step alone.
     """
+    found = list(adjoints(network, chain, states, batch, loss=loss, which=which))
+    logs = torch.stack([adjoint.log_norms() for adjoint in reversed(found)], dim=1)
+    if chain.inputs is None:
+        return GradientFlow(which, logs)
+    into_inputs = [_in_input(chain, states, adjoint).log_norms() for adjoint in reversed(found) if adjoint.t]
+    return GradientFlow(which, logs, torch.stack(into_inputs, dim=1))
+
+
+class Adjoint(NamedTuple):
+    """The derivative of each sample's loss in s_t.
+
+    Args:
+        t: 0 ... E.
+        g: It divided by 2^scale, (batch, size), its largest entry in [1/2, 1); 0 where it is 0.
+        scale: Integers (batch).
+        direct: What the loss at t has of x_t past s_t, (batch, in); None where it has nothing.
+    """
+
+    t: int
+    g: Tensor
+    scale: Tensor
+    direct: Tensor | None
+
+    def log_norms(self) -> Tensor:
+        """Return the natural logarithms of the norms, (batch); -inf for 0."""
+        return torch.linalg.vector_norm(self.g, dim=1).log() + self.scale * math.log(2)
+
+
+def adjoints(
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: str, which: Loss
+) -> Iterator[Adjoint]:
+    """Yield dL/ds_t for t = E ... 0, where E is the last step that L reads; arguments as `gradient_flow`."""
     sources = _sources(network, chain, states, batch, loss, which)
-    end = max((t for t, source in sources.items() if source.any()), default=chain.steps)
-    logs = states.new_empty(end + 1, chain.batch)
+    end = max((t for t, (source, _) in sources.items() if source.any()), default=chain.steps)
     g, scale = states.new_zeros(chain.batch, chain.size), torch.zeros(chain.batch, dtype=torch.long)
     for t in range(end, -1, -1):
         if t < end:
@@ -142,10 +207,23 @@ def gradient_flow(
         if not g.isfinite().all():
             raise StablebenchError(f"The derivative of step {t + 1} is not finite.")
         g, scale = _normalised(g, scale)
-        if t in sources:
-            g, scale = _added(g, scale, *_normalised(sources[t], torch.zeros_like(scale)))
-        logs[t] = torch.linalg.vector_norm(g, dim=1).log() + scale * math.log(2)
-    return GradientFlow(which, logs.T.contiguous())
+        source, direct = sources.get(t, (None, None))
+        if source is not None:
+            g, scale = _added(g, scale, *_normalised(source, torch.zeros_like(scale)))
+        yield Adjoint(t, g, scale, direct)
+
+
+def _in_input(chain: StateChain, states: Tensor, adjoint: Adjoint) -> Adjoint:
+    """Return the derivative in x_t."""
+    traced = chain.trace(adjoint.t, states[adjoint.t - 1])
+    assert traced.x is not None
+    g = None
+    if traced.after.requires_grad:
+        (g,) = torch.autograd.grad(traced.after, traced.x, adjoint.g, allow_unused=True)
+    g, scale = _normalised(torch.zeros_like(traced.x) if g is None else g, adjoint.scale)
+    if adjoint.direct is not None:
+        g, scale = _added(g, scale, *_normalised(adjoint.direct, torch.zeros_like(scale)))
+    return Adjoint(adjoint.t, g, scale, None)
 
 
 def _normalised(g: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,8 +245,8 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
 
 def _sources(
     network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: str, which: Loss
-) -> dict[int, Tensor]:
-    """Return the derivative of each sample's loss in s_t through the readout at t alone, (batch, size) by t.
+) -> dict[int, tuple[Tensor, Tensor | None]]:
+    """Return the derivative of each sample's loss in s_t, and in x_t, through the readout at t alone, by t.
 
     Args:
         network: The network, for its readout.
@@ -178,18 +256,29 @@ def _sources(
         loss: The task's loss.
         which: Which loss.
     """
-    every = network.readout == "every"
-    first = 1 if every else chain.steps
+    every, ends = network.readout == "every", batch.lengths
+    first = 1 if every or ends is not None else chain.steps
     read = states[first:].detach().requires_grad_()
+    x = None if chain.inputs is None else chain.inputs[first - 1 :].detach().requires_grad_()
     with torch.enable_grad():
-        outputs = network.head(chain.outputs(read, first))
-        scores = outputs.transpose(0, 1) if every else outputs[0]
+        outputs = chain.outputs(read, first, x)
+        if every:
+            scores = network.head(outputs).transpose(0, 1)
+        else:
+            scores = network.head(outputs[0] if ends is None else outputs[ends - 1, torch.arange(chain.batch)])
         total = sum_of_losses(scores, _last_scored(batch) if every and which == "last" else batch, loss)
     if not total.requires_grad:
         return {}
-    (gradient,) = torch.autograd.grad(total, read)
-    by_step = dict(enumerate(gradient.unbind(0), start=first))
-    return {t: source for t, source in by_step.items() if source.any() or not every}
+    leaves = [read] if x is None else [read, x]
+    gradient, direct = (*torch.autograd.grad(total, leaves, allow_unused=True), None)[:2]
+    if gradient is None:
+        return {}
+    by_step = {
+        first + i: (source, None if direct is None or not direct[i].any() else direct[i])
+        for i, source in enumerate(gradient.unbind(0))
+    }
+    alone = len(by_step) == 1
+    return {t: (source, past) for t, (source, past) in by_step.items() if alone or source.any() or past is not None}
 
 
 def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> Tensor:
