@@ -241,7 +241,7 @@ class Trainer:
         batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
         output, states = self.network(batch.inputs, self.carried, batch.lengths)
         if self.task.carries_states:
-            self.carried = [tuple(part.detach() for part in state) for state in states]
+            self.carried = [tuple(_own_copy(part.detach()) for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
         loss = total / count
         penalty = self.network.penalty()
@@ -262,7 +262,7 @@ class Trainer:
         value = metrics[self.card.metric]
         if self.best is None or is_better(self.card.metric, value, self.best[0]):
             self.best = (value, self.step)
-            if self.card.protocol.select_on == "validation":
+            if self.task.protocol.select_on == "validation":
                 self._best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
                 self._save_best()
         self._write_record("running")
@@ -293,7 +293,8 @@ class Trainer:
         if not wanted or self.card.target is None or len(self.evaluations) < wanted:
             return False
         passes = self._passes_target()
-        assert passes is not None  # the card has a target
+        if passes is None:  # the card has a target, but none at these parameters
+            return False
         return all(passes(e.metrics[self.card.target.metric]) for e in self.evaluations[-wanted:])
 
     def _passes_target(self) -> Any:
@@ -401,7 +402,7 @@ class Trainer:
     def _result(self, test: bool) -> Result:
         values: dict[str, Any] = {}
         if test:
-            tested_best = self.card.protocol.select_on == "validation" and bool(self._best_weights)
+            tested_best = self.task.protocol.select_on == "validation" and bool(self._best_weights)
             if tested_best:
                 self.network.load_state_dict(self._best_weights)
             values["tested"] = "best" if tested_best else "last"
@@ -444,7 +445,7 @@ class Trainer:
             target=self.card.target_value(self.spec.task.params),
             target_metric=self.card.target.metric if self.card.target else None,
             card_sha256=self.card.sha256(),
-            selection=self.card.selection(),
+            selection=self.card.selection(self.spec.task.params),
             parameters=self.parameters,
             step=self.step,
             train_s=self.train_s,
@@ -463,12 +464,17 @@ class Trainer:
         return record
 
 
+def _own_copy(tensor: Tensor) -> Tensor:
+    """Return a copy in memory of its own: where a tensor lies in memory decides how a matrix product is rounded."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
 def _states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
     """Return the states of all layers from tensors called `layer.number`."""
     found: dict[int, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, number = (int(part) for part in name.split("."))
-        found.setdefault(layer, {})[number] = tensor.to(device)
+        found.setdefault(layer, {})[number] = _own_copy(tensor.to(device))
     return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]
 
 
