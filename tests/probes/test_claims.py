@@ -10,7 +10,6 @@ from stablebench import registry
 from stablebench.data.batch import Batch
 from stablebench.models.base import State
 from stablebench.models.network import Network
-from stablebench.models.recurrent.cornn import CoRNN
 from stablebench.models.recurrent.dizzy import DizzyRNN
 from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.nnrnn import NnRNN
@@ -234,9 +233,3 @@ def test_nnrnn_has_the_moduli_of_gamma_unless_t_reaches_into_a_block(mask: Any, 
     layer.T.data.normal_()
     layer.gamma.data.uniform_(-1.5, 1.5)
     assert verdicts(layer) == [expected]
-
-
-def test_cornn_energy_bound_needs_a_small_time_step() -> None:
-    (found,) = findings(CoRNN(3, 8))
-    assert found.verdict == "holds" and isinstance(found.measured, float) and 0 < found.measured < 1
-    assert verdicts(CoRNN(3, 8, dt=0.5)) == ["not applicable"]

@@ -18,7 +18,8 @@ Stability claim: from zero states, with |phi| <= 1 and D > 0, gamma y'y + z'z <=
     D = 2 epsilon - gamma dt (implicit) or 2 epsilon - (gamma + epsilon^2) dt (explicit). For D >= 1, which is the
     paper's condition on dt (49, 52), this implies its bound hidden t dt (propositions 3.1 and F.1). With gamma =
     epsilon = 1, implicit damping and condition (8) with exponent r, the Jacobian of one step has infinity norm
-    <= 1 + 3 dt^r (13). Asserted in tests/models/test_cornn.py.
+    <= 1 + 3 dt^r (13). All propositions are claims: `stablebench.models.oscillator_claims`. Asserted in
+    tests/models/test_cornn.py and tests/probes/test_oscillator_claims.py.
 Reference: Rusch, Mishra. Coupled Oscillatory Recurrent Neural Network (coRNN). ICLR 2021.
     https://arxiv.org/abs/2010.00951
 Differs from the paper: `learned` constants are dt = sigmoid(.) as there, but gamma and epsilon = exp(.), not ReLU,
@@ -29,6 +30,7 @@ Differs from the paper: `learned` constants are dt = sigmoid(.) as there, but ga
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -36,7 +38,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome, at_most
+from stablebench.models.claims import Claim
+from stablebench.models.oscillator_claims import Oscillators, oscillator_claims
 from stablebench.registry import register_model
 from stablebench.schema.strict import Positive
 
@@ -75,8 +78,8 @@ class CoRNN(RecurrentModel):
         super().__init__(in_features, hidden)
         if learned and dt >= 1:
             raise UserError(f"`dt` must be < 1 where it is learned (it is a sigmoid), got {dt}.")
-        self.damping = damping
-        self.activation = activation
+        self.damping: Literal["explicit", "implicit"] = damping
+        self.activation: Literal["tanh", "identity", "cubic"] = activation
         self.learned = learned
         fused = in_features + 2 * hidden
         recurrent = 1 / math.sqrt(fused if init == "fused" else hidden)
@@ -126,25 +129,29 @@ class CoRNN(RecurrentModel):
         W, W2 = (torch.linalg.matrix_norm(matrix, torch.inf) for matrix in (self.W, self.W2))
         return {"eta_W": dt * (1 + W) / (1 + dt), "eta_W2": dt * W2 / (1 + dt), "sqrt_dt": dt.sqrt()}
 
-    def claims(self) -> list[Claim]:
-        """Return the energy bound of propositions 3.1 and F.1, in its sharper form for either damping."""
+    def oscillators(self) -> Oscillators:
+        """Return what the paper's propositions are about."""
         dt, gamma, epsilon = self.dt_gamma_epsilon().detach().tolist()
-        damping = 2 * epsilon - gamma * dt - (epsilon**2 * dt if self.damping == "explicit" else 0.0)
 
-        def check(e: Evidence) -> Outcome:
-            y, z = e.states[1:, :, : self.hidden], e.states[1:, :, self.hidden : 2 * self.hidden]
-            energy = (gamma * y.square() + z.square()).sum(2).amax(1)
-            t = torch.arange(1, len(energy) + 1, dtype=energy.dtype)
-            share = (energy * damping / (self.hidden * dt * t)).max().item()
-            return at_most(share, 1.0).given(damping > 0 and self.activation == "tanh")
+        def outputs(parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            return torch.func.functional_call(self, dict(parameters), (x,))[0]
 
-        return [
-            Claim(
-                "energy gamma y'y + z'z over its bound hidden t dt / D, largest of all t (propositions 3.1 and F.1)",
-                "|phi| <= 1, as for tanh; D > 0",
-                check,
-            )
-        ]
+        return Oscillators(
+            self.W.detach(),
+            self.W2.detach(),
+            dt,
+            gamma,
+            epsilon,
+            self.damping,
+            self.activation,
+            self.drive,
+            outputs,
+            {name: parameter for name, parameter in self.named_parameters() if name != "constants"},
+        )
+
+    def claims(self) -> list[Claim]:
+        """Return the paper's propositions; see `stablebench.models.oscillator_claims`."""
+        return oscillator_claims(self.oscillators())
 
     def _phi(self, x: Tensor) -> Tensor:
         if self.activation == "tanh":
