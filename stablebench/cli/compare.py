@@ -38,8 +38,14 @@ def compare(
     ] = None,
     margin: Annotated[float, typer.Option(help="What --check allows, relative: 0.1 is a tenth.", min=0)] = 0.1,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the leaderboard as JSON here.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write the leaderboard as JSON here, with its statistics."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
+    statistics: Annotated[
+        bool,
+        typer.Option("--statistics", help="Also intervals, times to a goal, pairwise tests, ranks and profiles."),
+    ] = False,
     fmt: Annotated[Format, typer.Option("--format", help="How the tables are printed.")] = "table",
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard.
@@ -48,6 +54,7 @@ def compare(
     """
     from stablebench import leaderboard
     from stablebench.cli.output import json_text, print_json
+    from stablebench.cli.output_file import refuse_existing
     from stablebench.cli.requests import named
     from stablebench.errors import UserError
     from stablebench.training.files import write_atomically
@@ -56,6 +63,8 @@ def compare(
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
+    if output is not None:
+        refuse_existing(output, force)
     asked = OnTheSpot(
         _split(models), _split(tasks), seeds, options.T, named(options), dict(options.set), budget == "short"
     )
@@ -69,12 +78,16 @@ def compare(
     records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
     document = leaderboard.document(name, records) | {"unreadable": unreadable}
     document |= leaderboard.reproduction(resolved_suite, document)
+    if statistics or options.json or output is not None:
+        document["statistics"] = leaderboard.statistics(document)
     if output is not None:
         write_atomically(output, json_text(document).encode())
     if options.json:
         print_json(document)
     else:
         print(leaderboard.render(document, fmt))
+        if statistics and fmt != "json":
+            print("\n" + leaderboard.render_statistics(document["statistics"], fmt))
     for line in [*failures, *_listed(unreadable)]:
         typer.echo(line, err=True)
     if baseline is not None:

@@ -43,6 +43,30 @@ def test_a_board_that_got_worse_exits_5(tmp_path: Path) -> None:
     assert result.exit_code == 5 and "regression: " in result.stderr
 
 
+def test_an_existing_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    board = tmp_path / "board.json"
+    board.write_text("mine")
+    refused = compare(tmp_path, "-o", str(board))
+    assert refused.exit_code == 2 and "this file exists; --force overwrites it" in refused.stderr
+    assert board.read_text() == "mine" and not (tmp_path / "runs").exists()  # nothing was run first
+    assert compare(tmp_path, "-o", str(board), "--force", "--quiet").exit_code == 0
+    assert json.loads(board.read_text())["statistics"]["overall"]["models"] == ["rnn", "roarnn"]
+    assert compare(tmp_path, "--no-run", "-o", str(tmp_path)).exit_code == 2
+
+
+def test_statistics_come_on_demand_and_with_json(tmp_path: Path) -> None:
+    compare(tmp_path, "--quiet")
+    plain, more = compare(tmp_path, "--no-run"), compare(tmp_path, "--no-run", "--statistics")
+    assert "Over tasks" not in plain.stdout and more.stdout.startswith(plain.stdout.rstrip())
+    for words in ("mean rank", "IQM", "pairs differ", "Probability of improvement"):
+        assert words in more.stdout
+    for arguments in (["--json"], ["--format", "json", "--statistics"]):
+        document = json.loads(compare(tmp_path, "--no-run", *arguments).stdout)
+        (table,) = document["statistics"]["tables"]
+        assert {row["n"] for row in table["rows"]} == {2}
+        assert len(table["pairs"]) == 1
+
+
 def test_every_format_names_every_model(tmp_path: Path) -> None:
     compare(tmp_path, "--quiet")
     for fmt in ("table", "github", "latex", "html", "csv", "json"):
