@@ -77,15 +77,39 @@ class SingularValues:
         """Natural logarithm of the smallest one, (samples)."""
         return self.logs[:, -1]
 
+    @property
+    def log_condition(self) -> Tensor:
+        """Natural logarithm of the condition number, the largest over the smallest, (samples); inf where it is 0."""
+        return self.log_largest - self.log_smallest
+
+    @property
+    def isometry_distance(self) -> Tensor:
+        """Root mean square of ln sigma over all singular values, (samples): 0 for dynamical isometry.
+
+        A value of 1 says that a direction typically grows or shrinks by a factor e over the whole chain; inf where the
+        Jacobian is singular.
+        """
+        return self.logs.square().mean(1).sqrt()
+
     def document(self) -> dict[str, Any]:
-        """Return it as plain data; a value beyond float64 has its logarithm only, a value of 0 no logarithm."""
+        """Return it as plain data; a value beyond float64 has its logarithm only, a value of 0 no logarithm.
+
+        `log10_sigma` has all singular values of each sample, the largest first.
+        """
         return {
             "steps": self.steps,
             "state_size": self.size,
             "sigma_max": _both(self.log_largest),
             "sigma_min": _both(self.log_smallest),
             "singular": int(self.log_smallest.isinf().sum()),
+            "log10_condition": _finite(self.log_condition / math.log(10)),
+            "isometry_distance": _finite(self.isometry_distance),
+            "log10_sigma": [_finite(row / math.log(10)) for row in self.logs],
         }
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
 def _both(logs: Tensor) -> dict[str, list[float | None]]:

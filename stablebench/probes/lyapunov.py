@@ -26,16 +26,28 @@ class LyapunovSpectrum:
         exponents: Natural logarithm per step, (samples, size), the largest first; -inf for directions that die.
         standard_error: Of the largest exponent's mean over samples and parts of the chain; None for a short chain.
         steps: One-step Jacobians that they are taken over.
+        largest_by_part: The largest exponent of each part of the chain, from its end to its start, mean over samples.
     """
 
     exponents: Tensor
     standard_error: float | None
     steps: int
+    largest_by_part: tuple[float, ...] = ()
 
     @property
     def largest(self) -> float:
         """The largest exponent, mean over the samples."""
         return self.exponents[:, 0].mean().item()
+
+    @property
+    def converged(self) -> bool:
+        """Whether the parts of the chain agree on the largest exponent: two standard errors within 5 % of it.
+
+        Or within a factor e over the whole chain, where it is about 0. Not so for a chain too short to be parted.
+        """
+        if self.standard_error is None or math.isnan(self.largest):
+            return False
+        return self.largest == -math.inf or 2 * self.standard_error <= max(0.05 * abs(self.largest), 1 / self.steps)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -74,6 +86,8 @@ class LyapunovSpectrum:
             "largest": self.largest if math.isfinite(self.largest) else None,
             "standard_error": self.standard_error,
             "steps": self.steps,
+            "largest_by_part": [v if math.isfinite(v) else None for v in self.largest_by_part],
+            "converged": self.converged,
             "dynamics": self.dynamics,
             "kaplan_yorke_dimension": self.kaplan_yorke_dimension,
         }
@@ -87,12 +101,13 @@ def lyapunov_spectrum(found: SingularValues) -> LyapunovSpectrum:
     """
     steps = max(found.steps, 1)
     exponents = (found.growth.sum(0) / steps).sort(dim=1, descending=True).values
-    error = None
+    error, parts = None, ()
     if min(found.part_steps) >= _LEAST_PART:
         by_part = found.growth / torch.tensor(found.part_steps)[:, None, None]
+        parts = tuple(by_part.amax(2).mean(1).tolist())
         largest = by_part.amax(2).flatten()
         if largest.isfinite().all():
             error = (largest.std() / math.sqrt(largest.numel())).item()
         else:
             error = 0.0
-    return LyapunovSpectrum(exponents, error, steps)
+    return LyapunovSpectrum(exponents, error, steps, parts)
