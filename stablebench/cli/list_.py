@@ -1,4 +1,4 @@
-"""List models, tasks, recipes, suites or runs."""
+"""List models, tasks, recipes, suites, sweeps or runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +13,12 @@ _WORDS = frozenset({"summary", "variants", "source", "problem"})
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, tasks, recipes, suites or runs.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, tasks, recipes, suites, sweeps or runs.")],
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
     fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects, each with `name`.")] = False,
 ) -> None:
-    """List models, tasks, recipes, suites or runs.
+    """List models, tasks, recipes, suites, sweeps or runs.
 
     A file or run that cannot be read is listed with the reason.
     """
@@ -27,6 +27,7 @@ def list_(
         "tasks": tasks,
         "recipes": recipes,
         "suites": suites,
+        "sweeps": sweeps,
         "runs": lambda: runs(runs_dir),
     }
     if kind not in listers:
@@ -95,6 +96,22 @@ def suites() -> list[dict[str, Any]]:
         return {**counts, "summary": suite["summary"]}
 
     return [_described(name, suites_dir() / f"{name}.yaml", describe) for name in registry.suite_names()]
+
+
+def sweeps() -> list[dict[str, Any]]:
+    """Return every search space's name, model, task, what it searches, and its summary."""
+    from stablebench import registry
+    from stablebench.resources import sweeps_dir
+
+    def describe(sweep: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "model": sweep.get("model") or "any",
+            "task": sweep.get("task") or "any",
+            "searched": list(sweep["space"]),
+            "summary": sweep["summary"],
+        }
+
+    return [_described(name, sweeps_dir() / f"{name}.yaml", describe) for name in registry.sweep_names()]
 
 
 def _described(name: str, path: Path, describe: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""Optional dependencies: what to install where one is missing."""
+
+import importlib.util
+
+from stablebench.errors import UserError
+
+
+def require(package: str, extra: str, wanted_by: str) -> None:
+    """Hold that a package of an extra is installed, without importing it.
+
+    Args:
+        package: The name it is imported by.
+        extra: The extra of stablebench's that brings it.
+        wanted_by: What needs it, as the user typed it.
+
+    Raises:
+        UserError: It is not installed; the message has the command that does.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{wanted_by} needs {package}, which is not installed: pip install 'stablebench[{extra}]'")

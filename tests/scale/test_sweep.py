@@ -1,0 +1,213 @@
+"""`sweep` as a user types it: trials are runs, the same seed the same trials, interrupted or not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.checks import check_file
+from stablebench.cli.app import app
+from stablebench.schema.recipe import Recipe
+from stablebench.schema.strict import load
+from stablebench.schema.sweep import Dimension, SweepSpace
+from stablebench.training.resolve import Request, resolve
+from stablebench.training.run_store import RunFolder
+
+pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+from stablebench.sweep.study import Plan, Study
+
+SPACE = """
+summary: rate and batch of a small network
+source: ours
+space:
+  optim.lr: {low: 1.0e-5, high: 1.0, log: true}
+  train.batch_size: {low: 2, high: 8, integer: true}
+"""
+SMALL = ["--model", "rnn", "--task", "copy", "--T", "5", "--set", "task.S=2", "--hidden", "4"]
+SMALL += ["--steps", "20", "--set", "train.eval_every=10", "--engine", "reference"]
+
+
+def arguments(tmp_path: Path, *more: str, space: str = SPACE) -> list[str]:
+    (tmp_path / "space.yaml").write_text(space)
+    runs = ["--runs-dir", str(tmp_path / "runs"), "--storage", str(tmp_path / "journal")]
+    return ["sweep", *SMALL, "--space", str(tmp_path / "space.yaml"), *runs, *more]
+
+
+def sweep(tmp_path: Path, *more: str, space: str = SPACE) -> Result:
+    return CliRunner().invoke(app, arguments(tmp_path, *more, space=space))
+
+
+def told(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def seen(document: dict[str, Any]) -> list[Any]:
+    return [(t["values"], t["status"], t["value"], t["evaluations"]) for t in document["trials"]]
+
+
+def test_trials_are_runs_pruning_happens_and_the_best_becomes_a_recipe(tmp_path: Path) -> None:
+    document = told(sweep(tmp_path, "--trials", "6", "--startup", "2", "--json"))
+    trials = document["trials"]
+    assert [t["number"] for t in trials] == list(range(6))
+    statuses = [t["status"] for t in trials]
+    assert set(statuses) == {"finished", "pruned"} and statuses[:2] == ["finished"] * 2
+    for trial in trials:
+        record = RunFolder(tmp_path / "runs" / trial["run"]).read_record()
+        assert (record.spec.optim.lr, record.spec.train.batch_size) == tuple(trial["values"].values())
+        if trial["status"] == "pruned":
+            assert (record.status, record.step) == ("interrupted", trial["evaluations"][-1]["step"])
+        else:
+            assert record.evaluations[-1].metrics["loss"] == trial["value"]
+    best = trials[document["best"]]
+    assert best["value"] == min(t["value"] for t in trials if t["status"] == "finished")
+
+    path = Path(document["recipe"])
+    assert check_file(path) == []
+    recipe = load(path, Recipe)
+    assert recipe.tuned_by == "us" and recipe.search is not None and recipe.result is not None
+    assert f"6 trials (tpe sampler, seed 0, median pruner; {statuses.count('finished')} finished" in recipe.search
+    assert "optim.lr 1e-05 to 1 (log); train.batch_size 2 to 8 (integer)" in recipe.search
+    record = RunFolder(tmp_path / "runs" / best["run"]).read_record()
+    assert record.result.test is not None
+    assert f"validation loss {best['value']:.4g}, test loss {record.result.test['loss']:.4g}" in recipe.result
+    again = Request("rnn", "copy", T=5, settings={"task.S": 2}, options={"engine": "reference"}, recipe=path)
+    assert resolve(again).spec.spec_hash() == record.spec_hash and "run with engine reference" in recipe.result
+
+
+def test_an_interrupted_sweep_has_the_trials_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    more = ["--trials", "4", "--startup", "1", "--sampler", "tpe", "--seed", "3", "--json"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = told(sweep(tmp_path / "a", *more))
+    command = [
+        sys.executable,
+        "-m",
+        "stablebench",
+        *arguments(tmp_path / "b", *more, "--set", "train.checkpoint_every=1"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:  # a signal while the second trial runs
+        if line.startswith("trial 1:"):
+            time.sleep(1.0)
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=60)
+    assert process.returncode in (143, 0)
+    assert seen(told(sweep(tmp_path / "b", *more, "--set", "train.checkpoint_every=1"))) == seen(whole)
+
+
+def test_a_killed_sweep_goes_on_with_the_trial_that_ran(tmp_path: Path) -> None:
+    more = ["--trials", "2", "--pruner", "none", "--steps", "100000", "--quiet"]
+    command = [sys.executable, "-m", "stablebench", *arguments(tmp_path, *more)]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "runs").glob("*/*/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with (tmp_path / "journal").open("ab") as journal:
+        journal.write(b'{"torn')
+    plan, trial = _plan_and_first_trial(tmp_path)
+    with Study(tmp_path / "journal", plan) as study:
+        assert [t.number for t in study.unfinished()] == [0]
+        assert study.take_up(0).values == trial
+
+
+def _plan_and_first_trial(tmp_path: Path) -> tuple[Plan, dict[str, Any]]:
+    record = RunFolder(next((tmp_path / "runs").glob("*/*/*/record.json")).parent).read_record()
+    values = {"optim.lr": record.spec.optim.lr, "train.batch_size": record.spec.train.batch_size}
+    space = load(tmp_path / "space.yaml", SweepSpace)
+    settings = {"train.eval_every": 10, "task.S": 2}
+    options = {"train.steps": 100_000, "model.hidden": 4, "engine": "reference"}
+    base = resolve(Request("rnn", "copy", T=5, options=options, settings=settings))
+    return Plan(space, "loss", base.spec.spec_hash(), base.card.sha256(), pruner="none"), values
+
+
+def plan(**changed: Any) -> Plan:
+    space = SweepSpace(summary="s", source="ours", space={"optim.lr": Dimension(low=0.1, high=1)})
+    return Plan(**{"space": space, "metric": "loss", "base": "b", "card": "c"} | changed)
+
+
+def test_what_trial_n_tries_is_decided_by_the_seed_and_the_trials_before(tmp_path: Path) -> None:
+    def values(name: str, seed: int, sittings: int) -> list[dict[str, Any]]:
+        found = []
+        for _ in range(sittings):
+            with Study(tmp_path / name, plan(seed=seed, startup=2)) as study:
+                for _ in range(6 // sittings):
+                    trial = study.ask()
+                    found.append(trial.values)
+                    study.report(trial.number, 1, (float(str(trial.values["optim.lr"])) - 0.4) ** 2)
+                    study.tell(trial.number, "finished", (float(str(trial.values["optim.lr"])) - 0.4) ** 2)
+        return found
+
+    assert values("a", 0, 1) == values("b", 0, 6) != values("c", 1, 1)
+
+
+def test_a_worse_trial_ends_where_the_median_of_those_before_was_better(tmp_path: Path) -> None:
+    with Study(tmp_path / "journal", plan(startup=2)) as study:
+        for value in (0.1, 0.2):
+            number = study.ask().number
+            assert not study.report(number, 10, value)
+            study.tell(number, "finished", value)
+        number = study.ask().number
+        assert study.report(number, 10, 0.16)  # the median of 0.1 and 0.2 is 0.15, and loss is to be small
+        assert study.tell(number, "pruned", None).value == 0.16
+        assert not study.report(study.ask().number, 10, 0.14)
+        best = study.best()
+        assert best is not None and best.number == 0
+
+
+def test_a_journal_holds_one_sweep_and_one_process_at_a_time(tmp_path: Path) -> None:
+    from stablebench.errors import StablebenchError, UserError
+
+    with Study(tmp_path / "journal", plan()), pytest.raises(StablebenchError, match="another process"):
+        Study(tmp_path / "journal", plan()).__enter__()
+    with pytest.raises(UserError, match="another seed; name another file"), Study(tmp_path / "journal", plan(seed=1)):
+        pass
+    (tmp_path / "other").write_text('{"no": "journal"}\n')
+    with pytest.raises(UserError, match="not a journal of a sweep"), Study(tmp_path / "other", plan()):
+        pass
+
+
+def test_a_grid_ends_by_itself_and_a_failed_trial_is_said(tmp_path: Path) -> None:
+    grid = "summary: s\nsource: o\nsampler: grid\nspace: {model.rho: {choices: [1.0, 10.0]}}\n"
+    result = sweep(tmp_path, "--model", "roarnn", "--quiet", space=grid)
+    assert result.exit_code == 1, result.output  # rho must be at most the 9 steps
+    lines = [line.split() for line in result.stdout.splitlines() if line.split()[0] in "01"]
+    assert sorted(line[2] for line in lines) == ["failed", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--trials is missing"),
+        (["--trials", "2", "--lr", "0.1"], "optim.lr: it is searched and also given (option)"),
+        (["--trials", "2", "--sampler", "grid"], "must have `choices` or `points`"),
+        (["--trials", "2", "-o", "space.yaml"], "the file is there; name another, or give --overwrite"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = sweep(tmp_path, *more)
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_the_store_has_is_not_run_again(tmp_path: Path) -> None:
+    first = told(sweep(tmp_path, "--trials", "2", "--json"))
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("*/*/*/record.json")}
+    (tmp_path / "journal").unlink()
+    assert seen(told(sweep(tmp_path, "--trials", "2", "--json"))) == seen(first)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("*/*/*/record.json")} == times
