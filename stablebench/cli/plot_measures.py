@@ -1,0 +1,101 @@
+"""`plot probe`, `plot structure` and `plot oscillators`: figures of what was measured, and of what was learned."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
+
+
+def probe(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; seeds of one spec are drawn together.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("probe.png"),
+    show: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only what is called so, or begins so: watched, gradient.whole. Repeatable."),
+    ] = None,
+) -> None:
+    """Draw what `train --probe` measured along runs, a panel for each group of numbers.
+
+    Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
+    """
+    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.probe_curves import probed_runs, save_figure
+    from stablebench.training.run_store import RunFolder
+
+    check_figure_path(output, "--output")
+    found = probed_runs([RunFolder(run) for run in runs], show or [])
+    save_figure(output, found)
+    found.write(output.with_suffix(".csv"))
+    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+
+
+def structure(
+    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A model as it starts, in place of a run; nnrnn.")
+    ] = None,
+    hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2)] = 128,
+    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0)] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("structure.png"),
+) -> None:
+    """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.
+
+    As figure 3 of its paper, for the first layer of a trained RUN or for a model as it starts (--model).
+    """
+    from stablebench.errors import UserError
+    from stablebench.training.process import prepare_process
+    from stablebench.training.run_store import RunFolder
+
+    if (run is None) == (model is None):
+        raise UserError("plot structure needs one of RUN and --model.")
+    prepare_process(1, "float64")
+    import torch
+
+    from stablebench import registry
+    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.schur_structure import save_figure, schur_structure
+    from stablebench.training.scoring import trained_network
+
+    check_figure_path(output, "--output")
+    if run is not None:
+        given_file = run if run.suffix == ".safetensors" else None
+        folder = RunFolder(run.parent.parent if given_file else run)
+        record = folder.read_record()
+        network, found = trained_network(folder, record, given_file)
+        layer = network.models[0]
+        title = f"{record.spec.model.label} on {record.spec.task.name}, after {found.step:,} updates"
+    else:
+        assert model is not None  # one of the two is given
+        entry = registry.model_entry(model)
+        torch.manual_seed(seed)
+        layer = entry.build(1, hidden, entry.resolve({}), horizon=1)
+        title = f"{model}, width {hidden}, as it starts"
+    drawn = schur_structure(layer)
+    save_figure(output, drawn, title)
+    drawn.write(output.with_suffix(".csv"))
+    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+
+
+def oscillators(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("oscillators.png"),
+    dt: Annotated[float, typer.Option(metavar="DT", help="The model's time step.", min=1e-5, max=0.1)] = 1e-3,
+    time: Annotated[float, typer.Option(metavar="T", help="How long.", min=0.1, max=1000)] = 10.0,
+) -> None:
+    """Draw what one and two neurons of coRNN do under an oscillating and a stepping signal (figure 6 of its paper).
+
+    The weights are the paper's. The starts and the steps, which it does not print, stand in
+    stablebench/probes/oscillators.py. A trajectory that grows without bound is broken off, and named.
+    """
+    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.oscillators import oscillators as trajectories
+    from stablebench.report.oscillators import save_figure
+
+    check_figure_path(output, "--output")
+    drawn = trajectories(dt, time)
+    save_figure(output, drawn)
+    drawn.write(output.with_suffix(".csv"))
+    for sentence in drawn.broken_off():
+        typer.echo(sentence)
+    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
