@@ -1,9 +1,11 @@
-"""Draw figures of runs: what a network decides over the plane of its inputs."""
+"""Draw figures: what was measured along runs, what a matrix learned, a network over the plane, oscillators."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stablebench.cli.plot_measures import oscillators, probe, structure
 
 plot = typer.Typer(
     help="Draw figures of runs.",
@@ -12,6 +14,10 @@ plot = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+for _command in (probe, structure, oscillators):
+    plot.command()(_command)
 
 
 @plot.callback()

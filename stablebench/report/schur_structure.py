@@ -101,6 +101,7 @@ def save_figure(path: Path, found: SchurStructure, title: str) -> None:
     figure.colorbar(image, ax=heat, shrink=0.8)
     heat.set_title(r"$\Theta = \Lambda + T$", fontsize="medium")
     histogram.hist(found.angles.numpy(), bins=_BINS, range=(-torch.pi, torch.pi), color="C0")
+    histogram.set_yticklabels([])
     histogram.set_title(
         rf"angles $\theta_i$; mean $\gamma$ {found.moduli.mean():.3f}, concentration {found.concentration():.2f}",
         fontsize="medium",
