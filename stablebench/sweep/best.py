@@ -9,7 +9,7 @@ from stablebench import __version__
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.sweep import Scalar, SweepSpace
+from stablebench.schema.sweep import SweepSpace
 from stablebench.sweep.space import describe
 from stablebench.sweep.study import Plan, Trial
 from stablebench.training.resolve import Resolved
@@ -128,9 +128,9 @@ def _beside(spec: RunSpec) -> list[str]:
     """Return what the run had that a recipe cannot say."""
     found = []
     for key, usual in _ELSEWHERE.items():
-        value: Scalar = spec.model_dump()
+        value: Any = spec.model_dump()
         for part in key.split("."):
-            value = value[part]  # pyright: ignore[reportIndexIssue, reportArgumentType, reportCallIssue]
+            value = value[part]
         if value != usual:
             found.append(f"{key} {value}")
     return found
