@@ -14,8 +14,8 @@ from stablebench import registry
 from stablebench.data.task import resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean, unknown_name
 from stablebench.schema.card import TaskCard
-from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
+from stablebench.schema.published import RUN_FIELDS
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.strict import MAX_PROBLEMS, problems
 from stablebench.schema.suite import Suite, SuiteTask
@@ -167,13 +167,24 @@ def _check_card(report: _Report, card: TaskCard) -> None:
         if params is not None:
             report.attempt(key, lambda params=params: sizes_of(card, params))
             _check_scores(report, card, params)
+    _check_published(report, card)
 
 
 def _check_scores(report: _Report, card: TaskCard, params: dict[str, Any]) -> None:
     for i, baseline in enumerate(card.baselines):
-        report.attempt(("baselines", i, "value"), lambda b=baseline: evaluate(b.value, params))
+        report.attempt(("baselines", i, "value"), lambda b=baseline: card.value_at(b.value, params))
     if card.target is not None:
         report.attempt(("target", "value"), lambda: card.target_value(params))
+
+
+def _check_published(report: _Report, card: TaskCard) -> None:
+    """What an entry states must be a field of the card or of a run."""
+    for i, entry in enumerate(card.published):
+        params = report.attempt(("published", i), lambda e=entry: resolve_params(card, variant=e.variant))
+        known = [*card.fields(params or {}), *RUN_FIELDS]
+        for name in entry.states if params is not None else ():
+            if name not in known:
+                report.add(("published", i, "states"), f"unknown field '{name}'.{did_you_mean(name, known)}")
 
 
 def _check_recipe(report: _Report, recipe: Recipe) -> None:

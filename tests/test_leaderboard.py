@@ -218,9 +218,20 @@ def test_the_order_of_the_records_changes_nothing() -> None:
     assert board(*records) == board(*reversed(records))
 
 
+def test_scores_are_given_as_papers_give_theirs() -> None:
+    runs = [record(seed=i, score=s, metric="accuracy", best=b) for i, (s, b) in enumerate([(0.7, 0.9), (0.9, 0.8)])]
+    whole = row(*runs)["statistics"]["accuracy"]
+    assert whole == {"mean": pytest.approx(0.8), "best": 0.9, "worst": 0.7, "best_on_validation": 0.7}
+    lost = row(*runs, record(seed=2, status="diverged", metric="accuracy"))["statistics"]["accuracy"]
+    assert lost == {"mean": None, "best": 0.9, "worst": None, "best_on_validation": 0.7}
+    columns = next(csv.DictReader(io.StringIO(render(board(*runs), "csv"))))
+    assert (columns["best_seed"], columns["best_on_validation"]) == ("0.9", "0.7")
+
+
 def test_published_numbers_stand_beside_ours() -> None:
     entry: dict[str, Any] = {"source": "a paper", "where": "Table 1", "variant": "t100"}
     elsewhere: dict[str, Any] = {**entry, "variant": "t200"}
+    stated: dict[str, Any] = {"length": 100, "selection": "last"}
     card = TaskCard(
         task="copy",
         version=1,
@@ -237,35 +248,49 @@ def test_published_numbers_stand_beside_ours() -> None:
         protocol=Protocol(validation=1, test=1),
         baselines=[Baseline(name="b", metric="loss", value=1.0, why="w")],
         published=[
-            Published(key="k1", model="rnn", metric="cross_entropy", value=0.2, protocol="same", **entry),
+            Published(key="k1", model="rnn", metric="loss", statistic="mean", value=0.2, states=stated, **entry),
             Published(
                 key="k2",
                 model="rnn",
-                metric="accuracy_pct",
-                value=98.0,
-                protocol="differs",
-                differs="best of 5",
+                metric="accuracy",
+                statistic="best",
+                value=0.98,
+                bound="at_least",
+                states=stated | {"batch_size": 50},
+                quoted="Someone",
                 **entry,
             ),
-            Published(key="k3", model="urnn", metric="cross_entropy", value=0.3, protocol="unknown", **entry),
-            Published(key="k4", model="rnn", metric="cross_entropy", value=None, protocol="same", **entry),
-            Published(key="k5", model="rnn", metric="cross_entropy", value=9.0, protocol="same", **elsewhere),
-            Published(key="k6", model="rnn", metric="nan_trials", value=5, protocol="same", **entry),
+            Published(key="k3", model="urnn", metric="loss", statistic="unknown", value=0.3, **entry),
+            Published(key="k4", model="rnn", metric="loss", statistic="curve", value=None, **entry),
+            Published(key="k5", model="rnn", metric="loss", statistic="unknown", value=9.0, **elsewhere),
+            Published(key="k6", model="rnn", event="diverged", statistic="count", value=5, units=64, **entry),
+            Published(key="k7", model="rnn", metric="loss", statistic="best_on_validation", value=0.1, **entry),
+            Published(key="k8", model="rnn", metric="loss", statistic="unknown", value=0.1, **entry),
         ],
         changes=["1"],
     )
-    records = [record(seed=0, score=0.1, also={"accuracy": 0.5}), record(seed=1, status="diverged", variant=None)]
-    records[1] = record(seed=1, score=0.3, also={"accuracy": 0.7})
+    records = [
+        record(seed=0, score=0.1, also={"accuracy": 0.5}, best=0.2),
+        record(seed=1, score=0.3, also={"accuracy": 0.7}, best=0.1),
+        record(seed=2, score=0.11, also={"accuracy": 0.6}, best=0.4),
+    ]
     found = document("s", records, cards=lambda name: card)
     by_key = {p["key"]: p for p in found["tables"][0]["published"]}
-    assert set(by_key) == {"k1", "k2", "k3", "k6"}
-    assert (by_key["k1"]["published"], by_key["k1"]["ours"], by_key["k1"]["protocol"]) == (0.2, 0.2, "same")
-    assert (by_key["k2"]["published"], by_key["k2"]["ours"]) == (0.98, pytest.approx(0.6))
-    assert by_key["k3"]["ours"] is None
-    assert by_key["k6"]["ours"] == 0
+    assert set(by_key) == {"k1", "k2", "k3", "k6", "k7", "k8"}
+    assert (by_key["k1"]["published"], by_key["k1"]["protocol"]) == (0.2, "same")
+    assert (by_key["k1"]["ours"], by_key["k1"]["our_statistic"]) == (pytest.approx(0.17), "mean")
+    assert (by_key["k2"]["published"], by_key["k2"]["ours"]) == (0.98, 0.7)
+    assert (by_key["k2"]["protocol"], by_key["k2"]["differs"]) == ("differs", ["batch_size 50, ours 8"])
+    assert (by_key["k3"]["ours"], by_key["k3"]["protocol"]) == (None, "unknown")
+    assert (by_key["k6"]["ours"], by_key["k6"]["differs"]) == (0, ["units 64, ours 32"])
+    assert by_key["k7"]["ours"] == 0.3  # the test score of the seed that is best on validation
+    assert (by_key["k8"]["ours"], by_key["k8"]["our_statistic"]) == (0.11, "median")
     text = render(found)
     assert "copy/t100: published" in text
-    assert "best of 5" in text
+    assert "batch_size 50, ours 8" in text
+    assert "r, quoting Someone" in text
+    assert ">= 0.98" in text
+    assert "0.11 (median)" in text
     assert "urnn" not in text  # it has no row here
     unnamed = document("s", [record(variant=None)], cards=lambda name: card)
     assert unnamed["tables"][0]["task"] == "copy/t100"  # --T 100 is the variant t100

@@ -11,6 +11,7 @@ from stablebench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from stablebench.schema.card import TaskCard
+    from stablebench.schema.published import Published
     from stablebench.schema.recipe import Recipe, RecipeVariant
 
 _WORDS = frozenset({"why", "differs", "source", "where", "note", "what", "result", "search", "values", "origin"})
@@ -129,70 +130,131 @@ def _argument_meanings(docstring: str) -> dict[str, str]:
 
 
 def task(name: str) -> Shown:
-    """Show a task's card, the baselines of its variants, and what has been published on it."""
+    """Show a task's card, the protocols and baselines of its variants, and what has been published on it."""
     from stablebench import registry
+    from stablebench.data.task import resolve_params
 
     name, _, variant = name.partition("/")
     card = registry.task_card(name)
     if variant and variant not in card.variants:
         raise unknown_name(f"{name} variant", variant, card.variants)
     scores = [_scores(card, v) for v in ([variant] if variant else [None, *card.variants])]
+    published = [
+        _published(card, entry, resolve_params(card, variant=variant or entry.variant))
+        for entry in card.published
+        if not variant or entry.variant in (None, variant)
+    ]
+    document = {**card.model_dump(mode="json"), "name": card.task, "by_variant": scores, "published": published}
+    tables = [_variants_table(scores), *_scores_tables(card, scores), _published_table(published)]
+    return document, _task_text(card, variant or None), tables
+
+
+def _task_text(card: "TaskCard", variant: str | None) -> str:
+    from stablebench.data.task import resolve_params
+
+    params = resolve_params(card, variant=variant)
     lines = [
-        f"{card.task}, version {card.version}: {card.summary}",
+        f"{card.task}{f'/{variant}' if variant else ''}, version {card.version}: {card.summary}",
         "",
         f"From: {card.reference}",
-        *([f"Variant: {card.variant}"] if card.variant else []),
+        *([f"Variant: {card.variant.strip()}"] if card.variant else []),
         f"Input {card.input}, readout {card.readout}, loss {card.loss}, metric {card.metric}"
         + (f" (also {', '.join(card.also)})" if card.also else ""),
         f"--T sets {card.length}: {card.length_means}" if card.length else "Fixed length; --T is refused.",
-        f"Protocol: {_protocol(card)}",
+        f"Examples: {_examples(card, params)}",
+        *[f"Split {key}: {split.why}" for key, split in card.splits.items()],
+        *([f"Beside the parameters: {_settings(card.facts)}"] if card.facts else []),
+        f"Run without a recipe: {_defaults(card)}",
+        *[f"Version {change}" for change in card.changes],
     ]
-    if card.target is not None:
-        lines.append(f"Solved at {card.target.metric} {card.target.value}: {card.target.why}")
-    lines += [f"Version {change}" for change in card.changes]
-    names = [key for key in scores[0] if key not in ("variant", "params")]
-    by_variant = Table(
-        ["variant", "parameters", *names],
-        [[s["variant"], _settings(s["params"]), *(s[n] for n in names)] for s in scores],
-        title="Variants, and what they score without learning",
-        wrap=frozenset({"parameters"}),
-    )
-    why = Table(
-        ["baseline", "metric", "value", "why"],
-        [[b.name, b.metric, str(b.value), b.why] for b in card.baselines],
-        title="Baselines",
-        wrap=_WORDS,
-    )
-    columns = ("model", "variant", "metric", "value", "units", "protocol", "differs", "source", "where", "note", "key")
-    published = [p for p in card.published if not variant or p.variant in (None, variant)]
-    table = Table(
-        columns,
-        [[getattr(p, column) for column in columns] for p in published],
-        title="Published",
-        wrap=_WORDS,
-        minor=("key", "note", "where", "units", "differs", "source"),
-    )
-    document = {**card.model_dump(mode="json"), "name": card.task, "by_variant": scores}
-    return document, "\n".join(lines), [by_variant, why, table]
+    return "\n".join(lines)
 
 
-def _protocol(card: "TaskCard") -> str:
+def _examples(card: "TaskCard", params: dict[str, Any]) -> str:
+    p = card.protocol_at(params)
+    train = "drawn anew for each update" if p.train is None else f"{p.train:,}"
+    return f"train {train}, validation {p.validation:,}, test {p.test:,}; {card.selection(params)}"
+
+
+def _defaults(card: "TaskCard") -> str:
+    """Return a card's optimiser, budget, width and seeds in words."""
     p = card.protocol
-    train = "drawn anew" if p.train is None else f"{p.train:,}"
+    optim = p.optim.model_dump(exclude_defaults=True, exclude={"name"})
     return (
-        f"train {train}, validation {p.validation:,}, test {p.test:,}; {card.selection()}; "
-        f"by default {p.steps:,} updates of {p.batch_size}, width {p.hidden}"
+        f"{p.optim.name} {_settings({'lr': p.optim.lr} | optim)}; {p.steps:,} updates of {p.batch_size}, evaluated "
+        f"every {p.eval_every}; width {p.hidden}, {p.layers} layer{'s' * (p.layers > 1)}; "
+        f"{p.seeds} seeds in a full protocol"
     )
 
 
 def _scores(card: "TaskCard", variant: str | None) -> dict[str, Any]:
-    """Return a variant's parameters, and its baseline in each metric."""
+    """Return a variant's parameters and protocol, its baseline in each metric, and its target."""
     from stablebench.data.task import resolve_params
 
     params = resolve_params(card, variant=variant)
-    metrics = [card.metric, *card.also]
-    scores = {metric: card.baseline(metric, params) for metric in metrics}
-    return {"variant": variant or "(default)", "params": params, **scores}
+    scores = {metric: card.baseline(metric, params) for metric in [card.metric, *card.also]}
+    named = {"variant": variant or "(default)", "params": params, "examples": _examples(card, params)}
+    return named | scores | {"target": card.target_value(params)}
+
+
+def _variants_table(scores: list[dict[str, Any]]) -> Table:
+    names = [key for key in scores[0] if key not in ("variant", "params", "examples")]
+    same = len({s["examples"] for s in scores}) == 1
+    columns = ["variant", "parameters", *names] + ([] if same else ["examples"])
+    rows = [[s["variant"], _settings(s["params"]), *(s[n] for n in names), s["examples"]] for s in scores]
+    title = "Variants, what they score without learning, and the target"
+    return Table(
+        columns, [row[: len(columns)] for row in rows], title=title, wrap=frozenset({"parameters", "examples"})
+    )
+
+
+def _scores_tables(card: "TaskCard", scores: list[dict[str, Any]]) -> list[Table]:
+    rows = [["baseline", b.name, b.metric, _number(b.value), b.why] for b in card.baselines]
+    if card.target is not None:
+        rows.append(["target", "solved", card.target.metric, _number(card.target.value), card.target.why])
+    columns = ["", "name", "metric", "value", "why"]
+    return [Table(columns, rows, title="Baselines and target", wrap=_WORDS | {"value", "name"})]
+
+
+def _number(value: Any) -> str:
+    return _settings(value) if isinstance(value, dict) else str(value)
+
+
+def _published(card: "TaskCard", entry: "Published", params: dict[str, Any]) -> dict[str, Any]:
+    compared = card.compare(entry, params)
+    found = {"protocol": compared.flag, "differs": compared.differs, "unstated": compared.unstated}
+    return {**entry.model_dump(mode="json"), **found}
+
+
+def _published_table(published: list[dict[str, Any]]) -> Table:
+    columns = ("key", "model", "variant", "what", "statistic", "value", "units", "params", "protocol", "differs")
+    columns += ("source", "where", "states", "note")
+    return Table(
+        columns,
+        [[cells[column] for column in columns] for cells in map(_published_cells, published)],
+        title="Published",
+        wrap=_WORDS | {"key", "model", "states", "what"},
+    )
+
+
+def _published_cells(entry: dict[str, Any]) -> dict[str, Any]:
+    sign = {"at_least": ">= ", "at_most": "<= "}.get(entry["bound"] or "", "")
+    value = entry["value"]
+    said = value if value is None else f"{sign}{_said(value)}"
+    for name, word in (("std", "std"), ("stderr", "stderr")):
+        if entry[name] is not None:
+            said = f"{said} ({word} {_said(entry[name])})"
+    unstated = [f"not stated: {', '.join(entry['unstated'])}"] if entry["unstated"] else []
+    return {
+        **entry,
+        "what": (entry["metric"] or entry["event"] or entry["quantity"])
+        + ("" if entry["part"] == "test" else f" ({entry['part']})"),
+        "statistic": entry["statistic"] + (f" of {entry['runs']}" if entry["runs"] else ""),
+        "value": said,
+        "differs": "; ".join([*entry["differs"], *unstated]),
+        "source": f"{entry['source']}, quoting {entry['quoted']}" if entry["quoted"] else entry["source"],
+        "states": _settings(entry["states"]),
+    }
 
 
 def recipe(name: str) -> Shown:

@@ -10,6 +10,9 @@ depends on (seed, index), and for validation and test examples in blocks, with o
 
 Validation examples that a card holds out of the training examples are drawn at random, unless the module has
 `held_out(*, data_dir, ...) -> Tensor`, an order of the training examples: the first of it validate, the last train.
+
+The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
+which weights are tested; without it the card's protocol holds. It is no argument of the module.
 """
 
 import hashlib
@@ -77,6 +80,7 @@ def resolve_params(
             f"Its variants: {', '.join(card.variants) or 'none'}."
         )
     values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
+    split = _checked_split(card, values.pop("split", None))
     if T is not None:
         if card.length is None:
             raise UserError(f"--T: the task {card.task} has a fixed length; leave --T out.")
@@ -85,7 +89,19 @@ def resolve_params(
             where = f"{card.task}/{variant}"
             raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
         values[card.length] = T
-    return check_arguments(_function(card), values, f"task {card.task}", ("rng", "data_dir"))
+    return check_arguments(_function(card), values, f"task {card.task}", ("rng", "data_dir")) | split
+
+
+def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
+    """Return the parameter that names one of a card's splits; nothing for the protocol's own."""
+    if split is None:
+        return {}
+    if split not in card.splits:
+        known = ", ".join(card.splits) or "none beside the card's own; leave `split` out"
+        raise UserError(
+            f"Task {card.task} has no split '{split}'.{did_you_mean(str(split), card.splits)} Its splits: {known}."
+        )
+    return {"split": split}
 
 
 def _function(card: TaskCard) -> Any:
@@ -110,6 +126,8 @@ class Task:
     def __init__(self, card: TaskCard, params: dict[str, Any], data_dir: Path | None = None) -> None:
         self.card = card
         self.params = params
+        self.protocol = card.protocol_at(params)
+        self._arguments = {name: value for name, value in params.items() if name != "split"}
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
         self._token_parts: dict[str, torch.Tensor] = {}
@@ -150,11 +168,11 @@ class Task:
         The pieces of a stream follow each other in time.
         """
         if self.card.data.generator:
-            protocol = self.card.protocol
-            yield self._draw(protocol.validation if name == "validation" else protocol.test, name, self.params)
+            count = self.protocol.validation if name == "validation" else self.protocol.test
+            yield self._draw(count, name, self.params)
             return
         if self.carries_states:
-            streams = self._streams(name, self.card.protocol.evaluation_streams)
+            streams = self._streams(name, self.protocol.evaluation_streams)
             for start in range(0, streams.shape[1] - 1, self.sizes.steps):
                 part = streams[:, start : start + self.sizes.steps + 1].long()
                 yield Batch(part[:, :-1], part[:, 1:])
@@ -166,7 +184,7 @@ class Task:
 
     def _stored(self, name: Split) -> Batch:
         """Return the examples of a data set's split as they are stored."""
-        protocol = self.card.protocol
+        protocol = self.protocol
         if name == "test":
             return first(self._loaded("test"), protocol.test)
         if protocol.validation_from == "test":
@@ -177,7 +195,7 @@ class Task:
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the updates of one epoch, None where examples are drawn on the fly."""
-        count = self.card.protocol.train
+        count = self.protocol.train
         if count is None:
             return None
         if self.carries_states:
@@ -187,7 +205,7 @@ class Task:
     def embedding(self) -> torch.Tensor | None:
         """Return the vectors that the tokens' embedding starts from, (alphabet, width), where the task has its own."""
         function = getattr(source_module(self.card), "initial_embedding", None)
-        return None if function is None else function(data_dir=self.data_dir, **self.params)
+        return None if function is None else function(data_dir=self.data_dir, **self._arguments)
 
     def _streams(self, name: Literal["train", "validation", "test"], count: int) -> torch.Tensor:
         """Return the tokens of a part as parallel streams, (count, time), each a part of the text without a gap."""
@@ -199,7 +217,7 @@ class Task:
 
     def _tokens(self, name: Literal["train", "validation", "test"]) -> torch.Tensor:
         if name not in self._token_parts:
-            self._token_parts[name] = source_module(self.card).stream(name, data_dir=self.data_dir, **self.params)
+            self._token_parts[name] = source_module(self.card).stream(name, data_dir=self.data_dir, **self._arguments)
         return self._token_parts[name]
 
     def _shown(self, batch: Batch, *key: Any) -> Batch:
@@ -215,10 +233,10 @@ class Task:
 
     def _draw(self, n: int, *key: Any) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
-        return source_module(self.card).generate(n, rng=rng, **self.params)
+        return source_module(self.card).generate(n, rng=rng, **self._arguments)
 
     def _loaded(self, name: Literal["train", "validation", "test"]) -> Batch:
-        return source_module(self.card).load(name, data_dir=self.data_dir, **self.params)
+        return source_module(self.card).load(name, data_dir=self.data_dir, **self._arguments)
 
     @cached_property
     def _held_out(self) -> torch.Tensor:
@@ -232,7 +250,7 @@ class Task:
 
     @cached_property
     def _train(self) -> Batch:
-        data, protocol = self._loaded("train"), self.card.protocol
+        data, protocol = self._loaded("train"), self.protocol
         order = self._held_out[protocol.validation :] if protocol.validation_from == "train" else None
         count = len(data.inputs) if order is None else len(order)
         wanted = protocol.train if protocol.train is not None else count

@@ -9,7 +9,7 @@ from typing import Any
 from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.leaderboard.names import settings_of, tell_apart
-from stablebench.leaderboard.published import has_params, published
+from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.row import ENDED, row_of
 from stablebench.metrics import higher_is_better
@@ -79,7 +79,7 @@ def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
     card = cards(task.name)
     variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)
     if variant is None and card is not None:
-        variant = next((name for name in card.variants if has_params(card, name, task.params)), None)
+        variant = next((name for name in card.variants if card.has_params(name, task.params)), None)
     return {
         "task": f"{task.name}/{variant}" if variant else task.name,
         "version": task.version,
@@ -92,5 +92,5 @@ def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
         "selection": sorted({r.selection for r in records}),
         "cards": len({r.card_sha256 for r in records}),
         "rows": rows,
-        "published": [] if card is None else published(card, task.params, rows, metric),
+        "published": [] if card is None else published(card, task.params, rows),
     }

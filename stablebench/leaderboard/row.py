@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stablebench.leaderboard.seeds import ran, seed_statistics
 from stablebench.metrics import higher_is_better
 from stablebench.schema.run_record import RunRecord
 from stablebench.stats import bootstrap_interval, iqm
@@ -27,6 +28,7 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
     return {
         "name": first.spec.model.label,
         "model": first.spec.model.label,
+        "metric": metric,
         "spec_hash": first.spec_hash,
         "engine": first.environment.engine,
         "device": first.environment.device,
@@ -41,6 +43,8 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
         "n": len(values),
         "seeds": {str(seed): value for seed, value in scores.items()},
         "others": {name: _median_of_others(records, name) for name in others},
+        "statistics": seed_statistics(records),
+        "ran": ran(first),
         "ended": len(ended),
         "diverged": diverged,
         "statuses": dict(sorted(Counter(r.status for r in records).items())),

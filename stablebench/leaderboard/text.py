@@ -2,12 +2,17 @@
 
 from typing import Any
 
+from stablebench.leaderboard.published import in_words
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
 from stablebench.tables import Format, Table, json_text
 from stablebench.tables import render as render_tables
 
-_PUBLISHED_COLUMNS = ("model", "metric", "published", "ours", "units", "protocol", "differs", "source", "where")
+_PUBLISHED_COLUMNS = (
+    *("model", "metric", "statistic", "published", "ours", "units", "protocol", "differs", "source", "where"),
+)
+_STATISTICS = {"mean": "mean", "best seed": "best", "best on validation": "best_on_validation"}
+"""Columns of a row's scores as papers report theirs."""
 
 
 def render(board: dict[str, Any], fmt: Format = "table") -> str:
@@ -27,7 +32,7 @@ def render(board: dict[str, Any], fmt: Format = "table") -> str:
             tables.append(
                 Table(
                     columns=_PUBLISHED_COLUMNS,
-                    rows=[[entry[c] for c in _PUBLISHED_COLUMNS] for entry in beside],
+                    rows=[[cells[c] for c in _PUBLISHED_COLUMNS] for cells in map(in_words, beside)],
                     title=f"{table['task']}: published",
                     wrap=frozenset({"differs", "source", "where"}),
                     minor=("where", "differs", "source", "units"),
@@ -45,6 +50,7 @@ def _ranked_table(table: dict[str, Any]) -> Table:
         "#": [row["rank"] for row in rows],
         "model": [row["name"] for row in rows],
         metric: [_score(row) for row in rows],
+        **{said: [row["statistics"].get(metric, {}).get(name) for row in rows] for said, name in _STATISTICS.items()},
         "min to max": [_span(row["min"], row["max"]) for row in rows],
         "95 % interval": [_span(*row["interval"]) if row["interval"] else None for row in rows],
         "seeds": [_seeds(row) for row in rows],
@@ -71,6 +77,7 @@ def _ranked_table(table: dict[str, Any]) -> Table:
             name
             for name in (
                 "peak MB",
+                *_STATISTICS,
                 "parameters",
                 "s to baseline",
                 "s to target",
@@ -138,8 +145,21 @@ def _flat_table(board: dict[str, Any]) -> Table:
         *("steps_to_target", "seconds_to_target", "reached_target", "parameters", "steps_per_s", "peak_bytes"),
     ]
     rows = [
-        [table["task"], table["metric"], *(row[c] for c in plain), *(row["interval"] or [None, None])]
+        [
+            *(table["task"], table["metric"], *(row[c] for c in plain), *(row["interval"] or [None, None])),
+            *(row["statistics"].get(table["metric"], {}).get(name) for name in _STATISTICS.values()),
+        ]
         for table in board["tables"]
         for row in table["rows"]
     ]
-    return Table(columns=["task", "metric", *plain, "interval_low", "interval_high"], rows=rows)
+    return Table(
+        columns=[
+            "task",
+            "metric",
+            *plain,
+            "interval_low",
+            "interval_high",
+            *(s.replace(" ", "_") for s in _STATISTICS),
+        ],
+        rows=rows,
+    )

@@ -2,17 +2,20 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import model_validator
 
 from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
+from stablebench.schema.published import Comparison, MetricName, Published
 from stablebench.schema.strict import Count, Strict
 
-MetricName = Literal["loss", "accuracy", "mse", "nrmse", "bpc", "perplexity"]
 LossName = Literal["cross_entropy", "binary_cross_entropy", "mse"]
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
+Number = float | str | dict[str, float | str]
+"""A number, arithmetic over a task's parameters, or one of the two for each of a card's variants."""
 
 
 class DataSpec(Strict):
@@ -83,19 +86,39 @@ class Protocol(Strict):
     optim: OptimSpec = OptimSpec()
 
 
+class Split(Strict):
+    """Another use of the same data: fields of the protocol, None where they stay.
+
+    Args:
+        train: As in the protocol.
+        validation: As in the protocol.
+        test: As in the protocol.
+        validation_from: As in the protocol.
+        select_on: As in the protocol.
+        why: Whose it is.
+    """
+
+    train: Count | None = None
+    validation: Count | None = None
+    test: Count | None = None
+    validation_from: Literal["train", "own", "test"] | None = None
+    select_on: Literal["last", "validation"] | None = None
+    why: str
+
+
 class Baseline(Strict):
     """A score that needs no learning.
 
     Args:
         name: What it does.
         metric: What it scores in.
-        value: A number, or arithmetic over the task's parameters.
+        value: A number, arithmetic over the task's parameters, or a mapping of variants to these.
         why: The derivation.
     """
 
     name: str
     metric: MetricName
-    value: float | str
+    value: Number
     why: str
 
 
@@ -104,45 +127,13 @@ class Target(Strict):
 
     Args:
         metric: What it is measured in.
-        value: A number, or arithmetic over the task's parameters.
+        value: A number, arithmetic over the task's parameters, or a mapping of variants to these.
         why: Where it comes from.
     """
 
     metric: MetricName
-    value: float | str
-    why: str = ""
-
-
-class Published(Strict):
-    """A published number, at its one home.
-
-    Args:
-        key: What recipes and suites call it: `<paper>_<model>_<where>`.
-        model: The model's name here, or the paper's own where there is none.
-        variant: The card's variant it belongs to.
-        metric: What was measured.
-        value: The number; None where the paper has only a curve or words.
-        units: Hidden size.
-        params: Number of parameters.
-        source: The paper.
-        where: Table, figure or section.
-        protocol: Whether our protocol is the paper's.
-        differs: In what it differs.
-        note: What else matters.
-    """
-
-    key: str
-    model: str
-    variant: str | None = None
-    metric: str
-    value: float | bool | None
-    units: Count | None = None
-    params: Count | None = None
-    source: str
-    where: str
-    protocol: Literal["same", "differs", "unknown"]
-    differs: str | None = None
-    note: str | None = None
+    value: Number
+    why: str
 
 
 class TaskCard(Strict):
@@ -157,7 +148,9 @@ class TaskCard(Strict):
         data: The examples.
         length: The parameter that `--T` sets; None for a task of fixed length.
         length_means: What that length counts.
-        variants: Named sets of parameters, addressed as `task/variant`.
+        variants: Named sets of parameters, addressed as `task/variant`; `split` may be one of them.
+        splits: Named uses of the data beside the protocol's own; the parameter `split` names one.
+        facts: What else decides the scores and is no parameter, to compare with what papers state.
         input: `tokens` (integers, fed one-hot), `values` (features per step) or `static` (features, no time).
         readout: Whether the `last` output or `every` one is read.
         loss: What training minimises.
@@ -179,6 +172,8 @@ class TaskCard(Strict):
     length: str | None = None
     length_means: str = ""
     variants: dict[str, dict[str, Any]] = {}
+    splits: dict[str, Split] = {}
+    facts: dict[str, bool | int | float | str] = {}
     input: Literal["tokens", "values", "static"]
     readout: Literal["last", "every"]
     loss: LossName
@@ -210,29 +205,99 @@ class TaskCard(Strict):
             wrong.append("`input`: static inputs have no time, so `readout` must be last and `length` left out")
         keys = [p.key for p in self.published]
         wrong += [f"`published`: the key {key} stands twice" for key in sorted({k for k in keys if keys.count(k) > 1})]
+        wrong += self._misnamed()
         if wrong:
             raise ValueError("; ".join(wrong) + ".")
         return self
 
-    def baseline(self, metric: str, params: dict[str, Any]) -> float | None:
+    def _misnamed(self) -> list[str]:
+        """Return what names a variant, a split or a field that there is not."""
+        scores = [("baselines", b.value) for b in self.baselines] + (
+            [("target", self.target.value)] if self.target else []
+        )
+        wrong = [
+            f"`{where}`: no variant named '{name}'"
+            for where, value in scores
+            if isinstance(value, dict)
+            for name in value
+            if name not in self.variants
+        ]
+        if self.splits and self.data.dataset is None:
+            wrong.append("`splits`: only a `dataset` has them")
+        wrong += [
+            f"`variants`: {name}: no split named '{values['split']}'"
+            for name, values in self.variants.items()
+            if values.get("split") is not None and values["split"] not in self.splits
+        ]
+        return wrong
+
+    def has_params(self, variant: str | None, params: Mapping[str, Any]) -> bool:
+        """Return whether a variant (None: the card itself) has these resolved parameters."""
+        said = self.data.params | (self.variants.get(variant, {}) if variant else {})
+        return all(name in params and params[name] == value for name, value in said.items())
+
+    def value_at(self, value: Number, params: Mapping[str, Any]) -> float | None:
+        """Return a baseline's or target's number at these parameters; None where it has none for them."""
+        if not isinstance(value, dict):
+            return evaluate(value, dict(params))
+        return next((evaluate(v, dict(params)) for name, v in value.items() if self.has_params(name, params)), None)
+
+    def baseline(self, metric: str, params: Mapping[str, Any]) -> float | None:
         """Return the first baseline in `metric` at these parameters, or None."""
-        return next((evaluate(b.value, params) for b in self.baselines if b.metric == metric), None)
+        values = (self.value_at(b.value, params) for b in self.baselines if b.metric == metric)
+        return next((value for value in values if value is not None), None)
+
+    def target_value(self, params: Mapping[str, Any]) -> float | None:
+        """Return the target at these parameters, or None."""
+        return None if self.target is None else self.value_at(self.target.value, params)
+
+    def protocol_at(self, params: Mapping[str, Any]) -> Protocol:
+        """Return the protocol at these parameters: the card's own, or that of the named split."""
+        if params.get("split") is None:
+            return self.protocol
+        split = self.splits[params["split"]]
+        return self.protocol.model_copy(update=split.model_dump(exclude={"why"}, exclude_none=True))
 
     def sha256(self) -> str:
-        """Return the digest of the card's content."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return the digest of all in the card that can decide a run; published numbers and the history cannot."""
+        return hashlib.sha256(self.model_dump_json(exclude={"published", "changes"}).encode()).hexdigest()
 
-    def selection(self) -> str:
+    def selection(self, params: Mapping[str, Any]) -> str:
         """Return in words how validation and test examples were used."""
+        protocol = self.protocol_at(params)
         source = {
             "generator": "validation drawn apart",
             "train": "validation held out of train",
             "own": "validation is a part of its own",
             "test": "validation looks at test examples",
-        }[self.protocol.validation_from]
-        tested = "the last weights" if self.protocol.select_on == "last" else "the weights best on validation"
+        }[protocol.validation_from]
+        tested = "the last weights" if protocol.select_on == "last" else "the weights best on validation"
         return f"{tested} tested; {source}"
 
-    def target_value(self, params: dict[str, Any]) -> float | None:
-        """Return the target at these parameters, or None."""
-        return None if self.target is None else evaluate(self.target.value, params)
+    def fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that is compared with what papers state: parameters, examples, selection and facts."""
+        protocol = self.protocol_at(params)
+        best = "best_on_test" if protocol.validation_from == "test" else "best_on_validation"
+        selection = "last" if protocol.select_on == "last" else best
+        own_validation = 0 if protocol.validation_from == "test" else protocol.validation
+        examples = {"train": protocol.train, "validation": own_validation, "test": protocol.test}
+        if self.data.generator:
+            examples = {"train": "fresh"}
+        named = {name: value for name, value in params.items() if name != "split"}
+        return {**named, **examples, "selection": selection, **self.facts}
+
+    def decided(self) -> dict[str, list[str]]:
+        """Return the names of the fields that this card decides, as `Published.needed` takes them."""
+        data = [name for name in self.data.params if name != "split"]
+        examples = [] if self.data.generator else ["train", "validation", "test"]
+        return {"data": [*data, *self.facts], "examples": examples, "selection": ["selection"]}
+
+    def compare(self, entry: Published, params: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> Comparison:
+        """Return how far a published entry's protocol is ours at these parameters.
+
+        Args:
+            entry: The entry.
+            params: All parameters of the task.
+            run: Fields of a run, by the names of `RUN_FIELDS`; None leaves them out.
+        """
+        return entry.compare(self.fields(params) | dict(run or {}), self.decided())

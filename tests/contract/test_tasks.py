@@ -13,6 +13,7 @@ from stablebench.data.task import Task, resolve_params, sizes_of, source_module
 from stablebench.metrics import METRICS, higher_is_better
 from stablebench.resources import tasks_dir
 from stablebench.schema.card import TaskCard
+from stablebench.schema.published import RUN_FIELDS
 
 NAMES = registry.task_names()
 CASES = [(name, variant) for name in NAMES for variant in (None, *registry.task_card(name).variants)]
@@ -122,10 +123,67 @@ def check(card: TaskCard, params: dict, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_numbers_have_a_source_and_say_in_what_they_differ(name: str):
-    for entry in registry.task_card(name).published:
+def test_published_numbers_have_a_source_and_state_fields_that_there_are(name: str):
+    card = registry.task_card(name)
+    for entry in card.published:
         assert re.fullmatch(r"[a-z0-9_]+", entry.key) and entry.source and entry.where
-        assert (entry.protocol == "same") == (entry.differs is None), entry.key
+        params = resolve_params(card, variant=entry.variant)
+        assert set(entry.states) <= {*card.fields(params), *RUN_FIELDS}, entry.key
+        compared = card.compare(entry, params)
+        assert (compared.flag == "differs") == bool(compared.differs), entry.key
+        assert compared.flag != "same" or not compared.unstated, entry.key
+        if entry.variant is not None:  # what a variant sets is what the source states, or the entry is misplaced
+            assert not set(card.variants[entry.variant]) & {d.split()[0] for d in compared.differs}, entry.key
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "flag", "differs"),
+    [
+        ("copy", "roarnn_roarnn_fig2_t10000", "same", []),
+        ("psmnist", "roarnn_roarnn_fig5_h256", "differs", ["selection best_on_test, ours last"]),
+        ("psmnist", "cornn_cornn_tab1_h128", "same", []),
+        ("psmnist", "roarnn_lstm_fig5", "unknown", []),
+        ("smnist", "cornn_cornn_tab5", "same", []),
+        ("noisy_cifar10", "cornn_cornn_tab2", "same", []),
+        ("lorenz96", "cornn_cornn_tab6_f8", "unknown", []),
+    ],
+)
+def test_flags_of_published_numbers_follow_from_what_their_papers_state(
+    task: str, key: str, flag: str, differs: list[str]
+):
+    card = registry.task_card(task)
+    entry = next(e for e in card.published if e.key == key)
+    compared = card.compare(entry, resolve_params(card, variant=entry.variant))
+    assert (compared.flag, compared.differs) == (flag, differs)
+
+
+def test_the_protocol_of_roarnn_on_psmnist_is_a_variant():
+    card = registry.task_card("psmnist")
+    entry = next(e for e in card.published if e.key == "roarnn_roarnn_fig5_h256")
+    assert card.compare(entry, resolve_params(card, variant="roarnn")).flag == "same"
+
+
+LENGTHS = {
+    "copy": [100, 200, 400, 1000, 2000, 10000],
+    "adding": [200, 500, 1000, 2000, 5000, 10000],
+    "first_recall": [20, 50, 100],
+    "kth_highest": [100, 200, 400],
+    "ptb_char": [150, 300],
+    "ptb_word": [35, 150],
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_every_length_of_the_papers_is_a_variant(name: str):
+    card = registry.task_card(name)
+    assert card.length is not None
+    assert {f"t{T}" for T in LENGTHS[name]} <= set(card.variants)
+
+
+def test_layouts_and_marks_of_the_papers_are_variants():
+    for task, name, values in (("copy", "layout", 3), ("adding", "markers", 3)):
+        card = registry.task_card(task)
+        assert len({resolve_params(card, variant=v)[name] for v in card.variants}) == values
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ CHANGES: list[tuple[str, str]] = [
     ("value: 0.99", "value: [1]"),
     ("value: 0.99", "vlaue: 0.99"),
     ("metric: accuracy", "metric: mse"),
-    ("protocol: same", "protocol: maybe"),
+    ("statistic: exact", "statistic: maybe"),
     ("variant: t400", "variant: t401"),
     ("units: 190", "units: 0"),
     ("key: roarnn_roarnn_fig2_t400", "key: roarnn_roarnn_fig2_t2000"),

@@ -1,0 +1,61 @@
+"""A row's scores as papers report theirs: mean over seeds, best seed, worst seed, the seed that is best on validation.
+
+The mean exists only where no seed diverged; of a diverged seed there is no score to average.
+"""
+
+import statistics
+from typing import Any
+
+from stablebench.metrics import higher_is_better
+from stablebench.schema.run_record import RunRecord
+
+
+def seed_statistics(records: list[RunRecord]) -> dict[str, dict[str, float | None]]:
+    """Return `mean`, `best`, `worst` and `best_on_validation` of each test metric.
+
+    Args:
+        records: The runs of a row.
+    """
+    tested = [r for r in records if r.status == "finished" and r.result.test]
+    lost = any(r.status == "diverged" for r in records)
+    names = sorted({name for r in tested for name in r.result.test or {}})
+    return {name: _of_metric(name, tested, lost) for name in names}
+
+
+def _of_metric(name: str, tested: list[RunRecord], lost: bool) -> dict[str, float | None]:
+    scores = [(r, r.result.test[name]) for r in tested if r.result.test and name in r.result.test]
+    values = [score for _, score in scores]
+    low, high = min(values), max(values)
+    better, worse = (high, low) if higher_is_better(name) else (low, high)
+    return {
+        "mean": None if lost else statistics.fmean(values),
+        "best": better,
+        "worst": None if lost else worse,
+        "best_on_validation": _best_on_validation(scores),
+    }
+
+
+def _best_on_validation(scores: list[tuple[RunRecord, float]]) -> float | None:
+    """Return the test score of the run whose tested weights are best on validation; the first of equals."""
+    validated = [(value, score) for r, score in scores if (value := _validation(r)) is not None]
+    if len(validated) < len(scores):
+        return None
+    sign = -1.0 if higher_is_better(scores[0][0].metric) else 1.0
+    return min(validated, key=lambda pair: sign * pair[0])[1]
+
+
+def _validation(record: RunRecord) -> float | None:
+    """Return the task's metric of a run's tested weights on validation."""
+    at = [e.metrics.get(record.metric) for e in record.evaluations if e.step == record.result.tested_step]
+    return at[-1] if at else record.result.best
+
+
+def ran(record: RunRecord) -> dict[str, Any]:
+    """Return what a run decides and papers state, by the names of `schema.published.RUN_FIELDS`."""
+    spec = record.spec
+    return {
+        "units": spec.model.hidden,
+        "layers": spec.model.layers,
+        "steps": spec.train.steps,
+        "batch_size": spec.train.batch_size,
+    }
