@@ -137,6 +137,13 @@ class RecurrentModel(ChainModel):
         """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None."""
         return None
 
+    def recurrent_matrix(self) -> Tensor | None:
+        """Return what takes h_{t-1} to h_t at inputs of 0 where the activation has slope 1, or None.
+
+        Real or complex, (n, n), for states in columns. The gradient probe draws its eigenvalues.
+        """
+        return None
+
     @abc.abstractmethod
     def step(self, drive: Any, state: State, transition: Any) -> State:
         """Return the next state.

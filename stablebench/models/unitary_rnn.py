@@ -50,6 +50,10 @@ class UnitaryRNN(RecurrentModel):
         """Return W in its real form, transposed for states in rows, and b."""
         return as_real(self.unitary()).T, self.b
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return W, complex."""
+        return self.unitary()
+
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state

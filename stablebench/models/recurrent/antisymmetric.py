@@ -87,6 +87,10 @@ class Antisymmetric(RecurrentModel):
         """Return M, transposed for states in rows."""
         return self.M().T
 
+    def recurrent_matrix(self) -> Tensor | None:
+        """Return I + epsilon M, or None with a gate."""
+        return None if self.gated else torch.eye(self.hidden, dtype=self.W.dtype) + self.epsilon * self.M()
+
     def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
         """Return h_t."""
         (h,) = state

@@ -112,6 +112,17 @@ class CoRNN(RecurrentModel):
         """Return W, W2, transposed for states in rows, and dt, gamma, epsilon as one value a unit."""
         return self.W.T, self.W2.T, *self.dt_gamma_epsilon()[:, None].expand(3, self.hidden).unbind(0)
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return the step of (y, z) as a matrix, (2 hidden, 2 hidden)."""
+        W, W2, dt, gamma, epsilon = self.transition()
+        W, W2, eye = W.T, W2.T, torch.eye(self.hidden, dtype=W.dtype)
+        to_z = torch.cat([dt[:, None] * (W - torch.diag(gamma)), eye + dt[:, None] * W2], dim=1)
+        if self.damping == "explicit":
+            to_z = to_z - torch.cat([torch.zeros_like(eye), torch.diag(dt * epsilon)], dim=1)
+        else:
+            to_z = to_z / (1 + dt * epsilon)[:, None]
+        return torch.cat([torch.cat([eye, torch.zeros_like(eye)], dim=1) + dt[:, None] * to_z, to_z])
+
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
         """Return (y_t, z_t)."""
         y, z = state

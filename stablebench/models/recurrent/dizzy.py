@@ -112,6 +112,10 @@ class DizzyRNN(RecurrentModel):
         """Return W_h, transposed for states in rows."""
         return self.recurrent_map().T
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return W_h."""
+        return self.recurrent_map()
+
     def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
         """Return h_t."""
         (h,) = state

@@ -99,6 +99,10 @@ class DTriv(RecurrentModel):
         """Return W, transposed for states in rows, and b."""
         return self.W().T, self.b
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return W."""
+        return self.W()
+
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state

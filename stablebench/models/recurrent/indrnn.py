@@ -87,6 +87,10 @@ class IndRNN(RecurrentModel):
         """Return u."""
         return self.u
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return diag(u)."""
+        return torch.diag(self.u)
+
     def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
         """Return h_t."""
         (h,) = state

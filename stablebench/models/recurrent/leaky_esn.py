@@ -96,6 +96,10 @@ class LeakyESN(RecurrentModel):
         """Return W, transposed for states in rows."""
         return self.W.T
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return gamma W + (1 - a gamma) I."""
+        return self.gamma * self.W + (1 - self.leak * self.gamma) * torch.eye(self.hidden, dtype=self.W.dtype)
+
     def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
         """Return h_t."""
         (h,) = state

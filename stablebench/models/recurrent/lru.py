@@ -118,6 +118,11 @@ class LRU(LinearRecurrence):
         gamma = torch.exp(self.gamma_log)
         return modulus.repeat(2) * torch.cat([torch.cos(phase), torch.sin(phase)]), gamma.repeat(2)
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return diag(lambda), complex."""
+        real, imaginary = self.transition()[0].chunk(2)
+        return torch.diag(torch.complex(real, imaginary))
+
     def terms(self, drive: Tensor, transition: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return lambda and gamma * (B v_t)."""
         eigenvalues, gamma = transition

@@ -94,6 +94,10 @@ class ORNN(RecurrentModel):
         """Return W, transposed for states in rows."""
         return self.W().T
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return W."""
+        return self.W()
+
     def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
         """Return h_t."""
         (h,) = state

@@ -166,6 +166,10 @@ class RoaRNN(RecurrentModel):
             return (self.W.T,)
         return self.W.T, (1 - self.alpha) * self.O.T
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return alpha W + (1 - alpha) O."""
+        return self.alpha * self.W + (1 - self.alpha) * self.O
+
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
         """Return h_t."""
         (h,) = state
