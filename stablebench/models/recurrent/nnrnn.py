@@ -16,7 +16,9 @@ Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per p
 Init: A by `henaff` or `cayley` as in expRNN, theta ~ U(0, 2 pi), gamma = 1 (section 4); from the authors' code T = 0,
     U Xavier normal, b ~ U(-0.01, 0.01) (expRNN's modrelu).
 Stability claim: the moduli of W's eigenvalues are |gamma_i| for every T. Asserted in tests/models/test_nnrnn.py. W is
-    orthogonal for T = 0 and gamma = 1 only; else powers of W, and gradients, grow polynomially (proposition 2).
+    orthogonal for T = 0 and gamma = 1 only; else powers of W, and gradients, grow polynomially (proposition 2): with
+    |gamma| = 1, ||W^t|| is at most the sum over l < hidden / 2 of C(t, l) ||T||^l. Proposition 1, on the Fisher memory
+    of a strictly lower triangular matrix, is about gamma = 0. Both asserted in tests/probes/test_nnrnn_claims.py.
 Reference: Kerg, Goyette, Puelma Touzel, Gidel, Vorontsov, Bengio, Lajoie. Non-normal Recurrent Neural Network (nnRNN):
     learning long time dependencies while improving expressivity with transient dynamics. NeurIPS 2019.
     https://arxiv.org/abs/1905.12080
@@ -33,8 +35,9 @@ from torch import Tensor, nn
 
 from stablebench.models.activations import modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, at_most
+from stablebench.models.claims import Claim, Evidence, Outcome, at_most
 from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles, filled
+from stablebench.models.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative
 
@@ -67,6 +70,7 @@ class NnRNN(RecurrentModel):
     ) -> None:
         super().__init__(in_features, hidden)
         self.delta = delta
+        self.mask = mask
         self.P = SkewExponential(hidden, block_angles(init, hidden // 2))
         self.theta = nn.Parameter(torch.empty(hidden // 2).uniform_(0, 2 * math.pi))
         moduli = torch.ones((hidden + 1) // 2)
@@ -101,6 +105,10 @@ class NnRNN(RecurrentModel):
         P = self.P()
         return P @ self.schur_form().T @ P.T, self.b
 
+    def recurrent_matrix(self) -> Tensor:
+        """Return W."""
+        return self.transition()[0].T
+
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
@@ -127,23 +135,68 @@ class NnRNN(RecurrentModel):
         return {"P": self.P()}
 
     def claims(self) -> list[Claim]:
-        """Return that the moduli of W's eigenvalues are those of gamma."""
-
-        def deviation() -> float:
-            # of the transpose, which is in real Schur form already: nothing is lost to non-normality
-            found = torch.linalg.eigvals(self.schur_form().T).abs().sort().values
-            pairs = len(self.theta)
-            moduli = torch.cat([self.gamma[:pairs].repeat_interleave(2), self.gamma[pairs:]]).abs().sort().values
-            return (found - moduli).abs().max().item()
-
+        """Return that the moduli of W's eigenvalues are those of gamma, and propositions 1 and 2 for this W."""
         return [
             Claim(
                 "the moduli of W's eigenvalues are |gamma|: largest difference (section 4)",
                 "none; an entry of T inside a block breaks it",
-                lambda _: at_most(deviation(), 1e-10),
+                lambda _: at_most(self._deviation(), 1e-10),
                 about="weights",
-            )
+            ),
+            Claim(
+                "log10 ||W^N|| <= log10 sum over l < blocks of C(N, l) ||T||^l, N the chain's steps (proposition 2)",
+                "|gamma| = 1, T below the blocks",
+                self._power,
+                about="weights",
+            ),
+            Claim(
+                "||W^t|| grows as a polynomial: its degree, the median slope of log ||W^t|| over log t from "
+                "t = 64 blocks to 2^8 times that, <= 65/64 (blocks - 1) (proposition 2)",
+                "|gamma| = 1, T below the blocks",
+                self._degree,
+                about="weights",
+            ),
+            Claim(
+                "Fisher memory of the Schur form at least its bound, lags below hidden: least share (proposition 1)",
+                "strictly lower triangular, so gamma = 0, and one weight under the whole diagonal",
+                self._memory,
+                about="weights",
+            ),
         ]
+
+    def _deviation(self) -> float:
+        # of the transpose, which is in real Schur form already: nothing is lost to non-normality
+        found = torch.linalg.eigvals(self.schur_form().T).abs().sort().values
+        pairs = len(self.theta)
+        moduli = torch.cat([self.gamma[:pairs].repeat_interleave(2), self.gamma[pairs:]]).abs().sort().values
+        return (found - moduli).abs().max().item()
+
+    def _on_the_circle(self, e: Evidence) -> bool:
+        off = (self.gamma.detach().abs() - 1).abs().max().item()
+        return off <= e.weights_eps and self.mask == "blocks"
+
+    def _power(self, e: Evidence) -> Outcome:
+        T = filled(self.hidden, self.below, self.T.detach())
+        high = log_binomial_bound(e.steps, len(self.gamma), torch.linalg.matrix_norm(T, 2).item()) / math.log(10)
+        found = log_power_norm(self.schur_form().detach(), e.steps) / math.log(10)
+        holds = found <= high + e.steps * 2 * e.weights_eps + 1e-9
+        return Outcome(found, high, holds, vacuous=high > 10).given(self._on_the_circle(e))
+
+    def _degree(self, e: Evidence) -> Outcome:
+        blocks = len(self.gamma)
+        found = fitted_degree(self.schur_form().detach(), 64 * blocks)
+        high = 65 / 64 * (blocks - 1)
+        return Outcome(found, high, found <= high + 1e-6).given(self._on_the_circle(e))
+
+    def _memory(self, e: Evidence) -> Outcome:
+        form = self.schur_form().detach()
+        line = form.diagonal(-1)
+        one_weight = len(line) > 0 and line[0].item() > 0 and bool((line == line[0]).all())
+        if not one_weight:
+            return Outcome(math.nan, 1.0, holds=False, applies=False)
+        share = e.fisher_memory_share(form.tril(-1))
+        outcome = Outcome(share, 1.0, share >= 1 - 1e-9, vacuous=share > 1e10)
+        return outcome.given(not form.triu().any())
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""
