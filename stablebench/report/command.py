@@ -1,0 +1,100 @@
+"""The command that repeats the runs of a row.
+
+Two candidates: a short one that says only what the user or the suite said, the rest coming from card and recipe; and a
+full one that says every value. The short one is given where it resolves to the very spec of the record with the cards
+and recipes that are there now; otherwise the full one.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from stablebench.errors import UserError
+from stablebench.schema.run_record import RunRecord
+from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.yaml_file import parse
+
+_SAID = ("option", "--set")
+
+
+def command_of(record: RunRecord, seeds: Sequence[int]) -> tuple[str, bool]:
+    """Return the command that repeats a row's runs, and whether it resolves to their spec here.
+
+    Args:
+        record: One of the runs.
+        seeds: Of all of them, >= 1.
+    """
+    full = settings(record.spec)
+    origin = record.origin
+    said = {key: value for key, value in full.items() if origin.get(key, "").startswith(_SAID)}
+    for chosen in (said, full):
+        if _resolves(record, chosen):
+            return _line(record.spec, chosen, seeds), True
+    return _line(record.spec, full, seeds), False
+
+
+def settings(spec: RunSpec) -> dict[str, Any]:
+    """Return every value of a spec that `--set` can set, by its key; the seed is left out."""
+    document = spec.model_dump(mode="json")
+    groups = {
+        "task": document["task"]["params"],
+        "model": {"hidden": spec.model.hidden, "layers": spec.model.layers} | document["model"]["params"],
+        "optim": document["optim"],
+        "train": document["train"],
+    }
+    found = dict(_leaves(groups))
+    return found | {key: document[key] for key in ("engine", "device", "precision", "threads")}
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
+    from stablebench.training.resolve import Request, resolve
+
+    try:
+        request = Request(record.spec.model.name, _task(record.spec), settings=_read_back(chosen))
+        return resolve(request).spec.spec_hash() == record.spec_hash
+    except (UserError, OSError):
+        return False
+
+
+def _read_back(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings as they are once the shell has handed them to `--set`."""
+    return {key: parse(_text(value)).data for key, value in chosen.items()}
+
+
+def _task(spec: RunSpec) -> str:
+    return f"{spec.task.name}/{spec.task.variant}" if spec.task.variant else spec.task.name
+
+
+def _line(spec: RunSpec, chosen: dict[str, Any], seeds: Sequence[int]) -> str:
+    name = spec.model.name
+    if spec.model.source is not None and "/" in name:  # a user's file, wherever it lies
+        path, _, cls = name.rpartition(":")
+        name = f"{Path(path).name}:{cls}"
+    words = ["stablebench", "train", "--model", name, "--task", _task(spec)]
+    for key, value in chosen.items():
+        words += ["--set", f"{key}={_text(value)}"]
+    line = " ".join(shlex.quote(word) for word in words)
+    if len(seeds) == 1:
+        return f"{line} --seed {seeds[0]}"
+    return f"for seed in {' '.join(map(str, seeds))}; do {line} --seed $seed; done"
+
+
+def _text(value: Any) -> str:
+    """Return a value as YAML reads it back; a word stands without quotes where it stays a word."""
+    if isinstance(value, str) and value and value.replace("_", "").isalnum():
+        try:
+            if parse(value).data == value:
+                return value
+        except UserError:
+            pass
+    return json.dumps(value)
