@@ -78,9 +78,11 @@ def noise_covariance(theta: Tensor, horizon: int | None = None) -> Tensor:
             power = power @ power
         raise StablebenchError(f"The noise of a network with spectral radius {radius:.6g} does not settle.")
     total, power = torch.zeros_like(theta), torch.eye(len(theta), dtype=torch.float64)
-    for _ in range(horizon):
-        total = total + power @ power.T
-        power = theta @ power
+    for bit in f"{horizon:b}":  # m terms, then 2 m, and one more for a bit of 1
+        total, power = total + power @ total @ power.T, power @ power
+        if bit == "1":
+            total = torch.eye(len(theta), dtype=torch.float64) + theta @ total @ theta.T
+            power = theta @ power
     return total
 
 
@@ -89,22 +91,24 @@ def fisher_memory(theta: Tensor, v: Tensor, lags: int, horizon: int | None = Non
 
     Args:
         theta: Theta (n, n).
-        v: How the signal enters, (n,).
+        v: How the signal enters, (n,); or several directions (n, m), over which the curve is averaged.
         lags: The longest lag, >= 0.
         horizon: How long the noise has come in; None for ever.
 
     Raises:
-        StablebenchError: The noise has no limit, or it exceeds float64.
+        StablebenchError: The noise has no limit, or it exceeds what float64 can tell apart.
     """
     covariance = noise_covariance(theta, horizon)
     if not covariance.isfinite().all():
         raise StablebenchError("The noise of this network grows beyond float64.")
-    factor = torch.linalg.cholesky(covariance)
-    signal, found = v.double(), []
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        raise StablebenchError("The noise of this network is 10^16 times stronger in some directions than in others.")
+    theta, signal, found = theta.double(), v.double().reshape(len(theta), -1), []
     for _ in range(lags + 1):
-        white = torch.linalg.solve_triangular(factor, signal[:, None], upper=False)
-        found.append(white.square().sum())
-        signal = theta.double() @ signal
+        white = torch.linalg.solve_triangular(factor, signal, upper=False)
+        found.append(white.square().sum() / signal.shape[1])
+        signal = theta @ signal
     return FisherMemory(torch.stack(found), horizon)
 
 
@@ -136,12 +140,17 @@ def linear_memory_capacity(theta: Tensor, v: Tensor, lags: int) -> Tensor:
         theta: Theta (n, n), of spectral radius below 1 or nilpotent.
         v: How the signal enters, (n,).
         lags: The longest lag, >= 0; longer ones count as noise.
+
+    Raises:
+        StablebenchError: Responses exceed float64.
     """
     signal, found = v.double(), []
     for _ in range(lags + 1):
         found.append(signal)
         signal = theta.double() @ signal
     responses = torch.stack(found, dim=1)  # of the states to the input of each lag
+    if not responses.isfinite().all():
+        raise StablebenchError("The responses of this network grow beyond float64.")
     # the share of input k that the states hold: the squared length of unit vector k projected on the row space
     _, s, rows = torch.linalg.svd(responses, full_matrices=False)
     kept = rows[s > len(theta) * torch.finfo(torch.float64).eps * s.max()]

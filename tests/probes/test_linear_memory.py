@@ -1,0 +1,88 @@
+"""The memory of a network linearised at its own states."""
+
+import math
+
+import pytest
+import torch
+from probe_networks import linear_network, stack, still_batch
+
+from stablebench.models.deep.mlp import Mlp
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.probes.chain import Chain, LayerChain, chain_of, frozen
+from stablebench.probes.linear_memory import LinearMemory, input_directions, linear_memory
+from stablebench.probes.memory import feedforward_matrix, fisher_memory, noise_covariance
+
+
+def memory_of(W: torch.Tensor, v: torch.Tensor, steps: int) -> LinearMemory:
+    network = linear_network(W)
+    with torch.no_grad():
+        network.get_parameter("layers.0.V").copy_(3 * v[:, None])
+    chain = Chain(frozen(network), still_batch(2, steps).inputs)
+    return linear_memory(chain, chain.states())
+
+
+@pytest.mark.parametrize("alpha", [0.9, 1.0, 1.1])
+def test_a_delay_line_as_a_network_has_ganguli_s_curve_and_remembers_its_length(alpha: float) -> None:
+    n = 12
+    found = memory_of(feedforward_matrix(n, math.sqrt(alpha)), torch.eye(n)[0], 30)
+    k = torch.arange(n)
+    expected = 1 / (k + 1) if alpha == 1 else alpha**k * (alpha - 1) / (alpha ** (k + 1) - 1)
+    assert found.curve is not None and found.lags == 30
+    torch.testing.assert_close(found.curve[:n], expected, rtol=1e-12, atol=0)
+    assert not found.curve[n:].any() and found.horizons == []
+    assert found.area == pytest.approx(expected.sum().item()) and found.capacity == pytest.approx(n)
+
+
+def test_an_orthogonal_network_is_measured_over_the_steps_of_its_chain_and_says_so() -> None:
+    n, steps = 6, 40
+    found = memory_of(torch.linalg.qr(torch.randn(n, n)).Q, torch.randn(n), steps)
+    assert found.horizons == [steps] and found.curve is not None
+    torch.testing.assert_close(found.curve, torch.full((steps + 1,), 1 / steps), rtol=1e-9, atol=0)
+    assert found.document()["steps"][0]["horizon"] == steps
+
+
+def test_noise_that_cannot_be_told_apart_is_a_reason_and_no_crash() -> None:
+    found = memory_of(torch.diag(torch.tensor([3.0, 0.5])), torch.ones(2), 2000)
+    assert found.curve is None and found.area is None
+    assert "noise of this network" in found.steps[0].reason
+    found = memory_of(torch.diag(torch.tensor([2.0, 0.5])) @ torch.linalg.qr(torch.randn(2, 2)).Q, torch.ones(2), 60)
+    assert found.curve is None and "10^16 times stronger" in found.steps[0].reason
+
+
+def test_the_finite_sum_is_that_of_its_terms() -> None:
+    theta = 0.4 * torch.randn(5, 5)
+    for horizon in (1, 2, 5, 12):
+        expected = sum(
+            torch.linalg.matrix_power(theta, j) @ torch.linalg.matrix_power(theta, j).T for j in range(horizon)
+        )
+        torch.testing.assert_close(noise_covariance(theta, horizon), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_several_directions_are_averaged() -> None:
+    theta, V = 0.3 * torch.randn(5, 5), torch.linalg.qr(torch.randn(5, 3)).Q
+    together = fisher_memory(theta, V, 7).curve
+    alone = torch.stack([fisher_memory(theta, v, 7).curve for v in V.T])
+    torch.testing.assert_close(together, alone.mean(0))
+
+
+def test_the_directions_are_those_that_the_input_moves() -> None:
+    network = frozen(stack("lstm", 1, 5))
+    chain = chain_of(network, torch.randint(5, (2, 5)))
+    states, t = chain.states(), 3
+    U = input_directions(chain, states, t)
+    torch.testing.assert_close(U.T @ U, torch.eye(U.shape[1]))
+    base, layer = chain.step(t, states[t - 1]), network.recurrent_layers[0]
+    h, c = states[t - 1].split(4, dim=1)
+    assert isinstance(chain, Chain) and chain.inputs is not None
+    moved = chain.inputs[t - 1] + 1e-6 * torch.randn(2, 5)
+    after = torch.cat(layer.step(layer.drive(moved[:, None])[:, 0], (h, c), layer.transition()), dim=1)  # pyright: ignore
+    change = ((after - base) / 1e-6)[0]
+    torch.testing.assert_close(U @ (U.T @ change), change, rtol=1e-4, atol=1e-6)
+
+
+def test_a_chain_over_layers_takes_all_directions() -> None:
+    network = frozen(DeepNetwork(Mlp(3, 3, layers=6), 2))
+    chain = LayerChain(network, torch.randn(2, 3))
+    found = linear_memory(chain, chain.states())
+    assert input_directions(chain, chain.states(), 2).shape == (3, 3)
+    assert found.curve is not None and found.curve[0] <= 1
