@@ -109,6 +109,8 @@ class ModelEntry:
 
 
 _registered: dict[str, ModelEntry] = {}
+_named_code: dict[tuple[str, str], ModelEntry] = {}
+"""Users' own models that were named in this process, by class and digest of their file."""
 C = TypeVar("C", bound=type)
 
 
@@ -179,6 +181,31 @@ def model_entry(reference: str) -> ModelEntry:
     return _registered[reference]
 
 
+def model_of_spec(name: str, source: str | None) -> ModelEntry:
+    """Return the model of a run spec. No code runs because a record names it: a user's own model must have been named.
+
+    Args:
+        name: What the spec calls it.
+        source: The digest of the user's file; None for a registered model.
+
+    Raises:
+        UserError: There is no such model, or it is a user's own that was not named, or whose file changed since.
+    """
+    label = name.rpartition(":")[2]
+    if ":" not in name:
+        if source is not None:
+            raise UserError(f"{name}: this is a model of stablebench, which has no `source`; the spec is damaged.")
+        return model_entry(name)
+    if source is not None and (label, source) in _named_code:
+        return _named_code[label, source]
+    if any(known == label for known, _ in _named_code):
+        raise UserError(f"{name}: the file changed since this run began; put it back or start a new run.")
+    raise UserError(
+        f"{name}: this run's model is code outside stablebench, which is only run when it is named: add --model "
+        f"path/to/file.py:{label} (its file's sha256 must be {source})."
+    )
+
+
 def _user_model(reference: str) -> ModelEntry:
     from stablebench.models.base import DeepModel, RecurrentModel
 
@@ -189,9 +216,10 @@ def _user_model(reference: str) -> ModelEntry:
     else:
         try:
             module = importlib.import_module(where)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
+            said = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
             raise UserError(
-                f"--model {reference}: {error}. Give `path/to/file.py:Class` or `package.module:Class`."
+                f"--model {reference}: {said}. Give `path/to/file.py:Class` or `package.module:Class`."
             ) from None
         path = Path(inspect.getsourcefile(module) or "")
     cls = getattr(module, class_name, None)
@@ -206,7 +234,9 @@ def _user_model(reference: str) -> ModelEntry:
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))
         raise UserError(f"--model {reference}: {class_name} must define `{missing}`.")
-    return ModelEntry(reference, cls, source=hashlib.sha256(path.read_bytes()).hexdigest())
+    entry = ModelEntry(reference, cls, source=hashlib.sha256(path.read_bytes()).hexdigest())
+    _named_code[class_name, str(entry.source)] = entry
+    return entry
 
 
 def _load_file(path: Path) -> Any:
@@ -219,7 +249,7 @@ def _load_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"--model {path}: importing it failed with {type(error).__name__}: {error}") from error
     return module
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
+    ] = None,
     T: Annotated[int | None, typer.Option("--T", help="Another length than the run was trained on.", min=1)] = None,
     split: Annotated[Literal["test", "validation"], typer.Option(help="The examples.")] = "test",
     n_tokens: Annotated[
@@ -46,6 +49,7 @@ def evaluate(
     fed back, and the same seed draws the same text. Words of --prompt that are not in the vocabulary are read as <unk>.
     """
     from stablebench.cli.output import print_json
+    from stablebench.cli.requests import name_code
     from stablebench.training.process import prepare_process
     from stablebench.training.run_store import RunFolder
 
@@ -54,6 +58,7 @@ def evaluate(
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
     prepare_process(threads, record.spec.precision)
+    name_code(model)
     if n_tokens is not None:
         from stablebench.training.sampling import sample
 

@@ -52,7 +52,9 @@ class RunOptions:
 
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A model's name, path/to/file.py:Class or package.module:Class."),
+        typer.Option(
+            metavar="NAME", help="A model's name; or path/to/file.py:Class or package.module:Class, whose code is run."
+        ),
     ] = None
     task: Annotated[str | None, typer.Option(metavar="TASK[/VARIANT]", help="A task, or one of its variants.")] = None
     T: Annotated[_Count, typer.Option("--T", metavar="N", help="The task's length; its card says what it counts.")] = (

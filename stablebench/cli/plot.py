@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.plot_measures import oscillators, probe, structure
+from stablebench.cli.plot_trajectories import trajectories
 
 plot = typer.Typer(
     help="Draw figures of runs.",
@@ -25,9 +26,16 @@ def _plot() -> None:
     """Draw figures of runs."""
 
 
+plot.command("trajectories")(trajectories)
+
+
 @plot.command("decision-boundary")
 def decision_boundary(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
+    own_model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")
     ] = Path("decision-boundary.png"),
@@ -63,6 +71,7 @@ def decision_boundary(
     import torch
 
     from stablebench import engines, registry
+    from stablebench.cli.requests import name_code
     from stablebench.data.task import Task
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.probes.plot import check_figure_path
@@ -77,6 +86,7 @@ def decision_boundary(
             f"{run}: decision-boundary needs a task of two static inputs and one output; {card.task} has "
             f"{task.sizes.inputs} {card.input} inputs and {task.sizes.outputs} outputs."
         )
+    name_code(own_model)
     network, found = trained_network(folder, record, given_file)
     assert isinstance(network, DeepNetwork)  # as for every task with static inputs
     network.engine = engines.choose("auto", network, torch.device("cpu")).run

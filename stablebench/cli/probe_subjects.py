@@ -7,7 +7,7 @@ from typing import Any
 
 from stablebench import registry
 from stablebench.cli.options import RunOptions
-from stablebench.cli.requests import named, request_of
+from stablebench.cli.requests import name_code, named, request_of
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, first, joined, resolve_params
 from stablebench.errors import UserError
@@ -115,13 +115,15 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
         UserError: There is no such run or no whole checkpoint, or an option would change the network.
     """
     kept = {"device", "threads"}
-    if options.model or options.task or options.set or options.recipe or set(named(options)) - kept:
+    named_model = options.model and ":" not in options.model
+    if named_model or options.task or options.set or options.recipe or set(named(options)) - kept:
         raise UserError(f"{run}: a run is probed as its own spec says; leave the options that change it out.")
     given_file = run if run.suffix == ".safetensors" else None
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
     card = registry.task_card(record.spec.task.name)
     params = resolve_params(card, T=options.T, settings=record.spec.task.params)
+    name_code(options.model)
     network, found = trained_network(folder, record, given_file)
     task = Task(card, params, options.data_dir)
     return Subject(record.spec, card, params, network, found.step, _examples(task, count))

@@ -1,5 +1,6 @@
 """From command-line options to a request."""
 
+from stablebench import registry
 from stablebench.cli.options import RunOptions
 from stablebench.errors import UserError
 from stablebench.training.resolve import Request
@@ -43,6 +44,19 @@ def request_of(options: RunOptions, model: str | None = None) -> Request:
         settings=dict(options.set),
         recipe=options.recipe,
     )
+
+
+def name_code(model: str | None) -> None:
+    """Load the user's own model that `--model` names, so that a run whose record names it can be built.
+
+    Raises:
+        UserError: It names no code, or the code cannot be loaded.
+    """
+    if model is None:
+        return
+    if ":" not in model:
+        raise UserError(f"--model {model}: a run has its own model; --model names the code of one, file.py:Class.")
+    registry.model_entry(model)
 
 
 def named(options: RunOptions) -> dict[str, object]:

@@ -39,7 +39,7 @@ def train(
     --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
     Exit code 3 means that the run diverged, 130 or 143 that a signal ended it after its checkpoint was written.
     """
-    from stablebench.cli.requests import named, request_of
+    from stablebench.cli.requests import name_code, named, request_of
     from stablebench.errors import UserError
     from stablebench.training import session
     from stablebench.training.progress import reporter
@@ -52,14 +52,14 @@ def train(
         Watch.parse(probe)  # so that a mistake in it is said before anything else is done
     folder = None
     if resume is not None:
-        given = [name for name in ("model", "task", "T", "set", "recipe") if getattr(options, name)] + list(
-            named(options)
-        )
+        given = [name for name in ("task", "T", "set", "recipe") if getattr(options, name)] + list(named(options))
+        given += ["model"] if options.model and ":" not in options.model else []
         if given:
             raise UserError(
                 f"--resume goes on with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
+        name_code(options.model)
         folder = RunFolder(resume)
         resolved = session.resolved_of(folder.read_record(), force)
     else:

@@ -11,7 +11,7 @@ import posixpath
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,8 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 """What the name of an archive ends in."""
 MEMBER_LIMIT = 2**31
 """Bytes of one member that are read at most: more than any data set here has in one file."""
+NESTED_LIMIT = 3
+"""Archives inside of one another that are opened at most: some hold themselves."""
 _PACKED = {".gz": gzip.open, ".xz": lzma.open}
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile)
 """What the standard library raises where packed bytes are damaged or cut off."""
@@ -26,6 +28,12 @@ BROKEN = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZip
 
 class ArchiveError(Exception):
     """An archive that is damaged, cut off, or holds what it must not."""
+
+
+def limit_of(sizes: Iterable[int | None]) -> int:
+    """Return how large one file of an archive may be that holds files of these sizes, perhaps packed once more."""
+    known = list(sizes)
+    return MEMBER_LIMIT if None in known else sum(size or 0 for size in known) + 2**20
 
 
 def is_archive(name: str) -> bool:
@@ -69,7 +77,7 @@ def members(
     try:
         if path.name.lower().endswith(".zip"):
             with path.open("rb") as file:
-                yield from _zip_members(file, wanted, limit)
+                yield from _zip_members(file, wanted, limit, depth=1)
         else:
             with tarfile.open(path, "r|*") as archive:
                 yield from _tar_members(archive, wanted, limit)
@@ -86,24 +94,28 @@ def _tar_members(archive: tarfile.TarFile, wanted: Callable[[str], bool], limit:
         if wanted(name) or inner:
             opened = archive.extractfile(entry)
             assert opened is not None  # a regular file
-            yield from _or_inner(name, _content(opened, name, entry.size, limit), wanted, limit)
+            yield from _or_inner(name, _content(opened, name, entry.size, limit), wanted, limit, depth=1)
 
 
-def _zip_members(file: IO[bytes], wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
+def _zip_members(file: IO[bytes], wanted: Callable[[str], bool], limit: int, depth: int) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(file) as archive:
         entries = [(safe_name(entry.filename), entry) for entry in archive.infolist() if not entry.is_dir()]
         for name, entry in entries:
             if wanted(name) or name.lower().endswith(".zip"):
                 with archive.open(entry) as opened:
                     content = _content(opened, name, entry.file_size, limit)
-                yield from _or_inner(name, content, wanted, limit)
+                yield from _or_inner(name, content, wanted, limit, depth)
 
 
-def _or_inner(name: str, content: bytes, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
+def _or_inner(
+    name: str, content: bytes, wanted: Callable[[str], bool], limit: int, depth: int
+) -> Iterator[tuple[str, bytes]]:
     if wanted(name):
         yield name, content
     elif name.lower().endswith(".zip"):
-        yield from _zip_members(io.BytesIO(content), wanted, limit)
+        if depth == NESTED_LIMIT:
+            raise ArchiveError(f"{name} is an archive inside of {NESTED_LIMIT} others, which is as deep as is read")
+        yield from _zip_members(io.BytesIO(content), wanted, limit, depth + 1)
 
 
 def _content(file: IO[bytes], name: str, size: int, limit: int) -> bytes:

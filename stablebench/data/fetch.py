@@ -232,7 +232,8 @@ def _unpack(source: DataSource, archive: Path, folder: Path) -> None:
 
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder) as temporary:
         try:
-            for name, content in archives.members(archive, lambda name: path_of(name) is not None):
+            limit = archives.limit_of(file.n_bytes for file in source.files)
+            for name, content in archives.members(archive, lambda name: path_of(name) is not None, limit):
                 path = path_of(name)
                 if path is None or path in placed:
                     continue

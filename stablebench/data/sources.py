@@ -379,7 +379,8 @@ def _read_archive(source: DataSource, places: list[Found]) -> Iterator[tuple[Sou
             chosen = next((by_path[end] for end in ends if end in by_path), None)
             return chosen if chosen is not None and id(chosen[1]) in left else None
 
-        for name, content in archives.members(path, lambda name: of_entry(name) is not None):
+        limit = archives.limit_of(file.n_bytes for file, _ in by_path.values())
+        for name, content in archives.members(path, lambda name: of_entry(name) is not None, limit):
             chosen = of_entry(name)
             assert chosen is not None
             file, place = chosen

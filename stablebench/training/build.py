@@ -32,11 +32,9 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
         seed: Replaces the run's seed.
 
     Raises:
-        UserError: The model refuses these sizes or arguments, or a user's file changed since the run began.
+        UserError: The model refuses these sizes or arguments, or is a user's own that was not named or changed since.
     """
-    entry = registry.model_entry(spec.model.name)
-    if entry.source != spec.model.source:
-        raise UserError(f"{spec.model.name}: the file changed since this run began; put it back or start a new run.")
+    entry = registry.model_of_spec(spec.model.name, spec.model.source)
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.set_default_dtype(getattr(torch, spec.precision))

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from stablebench import registry
 from stablebench.errors import StablebenchError, ran_out_of_memory
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.progress import Progress
@@ -94,6 +95,7 @@ def _end_of(index: int, resolved: Resolved, options: Options, connection: Connec
     from stablebench.training.session import train
 
     try:
+        registry.model_entry(resolved.spec.model.name)  # named where the cells were resolved; its code is run here, too
         record = train(resolved, options, _ToParent(connection)).record
     except StablebenchError as error:
         return CellEnd(index, "failed", str(error))
