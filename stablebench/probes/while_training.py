@@ -134,7 +134,7 @@ class TrainingProbe:
         measured, as after a state beyond float64, `error` says why.
         """
         numbers: dict[str, float | str] = {}
-        with _undisturbed():
+        with undisturbed():
             seen = _Seen(network, self._examples, self._loss, self.watch.samples)
             for name in self.watch.what:
                 try:
@@ -164,7 +164,7 @@ def validation_examples(task: Task, count: int) -> Batch:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Compute in float64, and leave torch's global state as it was."""
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
