@@ -1,0 +1,134 @@
+"""`plot trajectories`: the Lorenz-96 system in the plane of two variables, and a network's prediction of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stablebench.data.task import Task
+
+_TASK = "lorenz96"
+_VARIABLES = 5
+
+
+def trajectories(
+    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK[/VARIANT]", help="Draw the data alone; without a variant each of them."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")
+    ] = Path("trajectories.png"),
+    which: Annotated[int, typer.Option("--trajectory", metavar="N", help="Which test trajectory.", min=0)] = 0,
+    variables: Annotated[
+        tuple[int, int], typer.Option(metavar="I J", help="The plane's variables, x1 to x5.", min=1, max=_VARIABLES)
+    ] = (1, 2),
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the real data sets.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.", min=1)] = 1,
+) -> None:
+    """Draw a test trajectory of lorenz96, and with a RUN what it predicts of it and its error over time.
+
+    `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
+    """
+    from stablebench.errors import UserError
+    from stablebench.probes.plot import check_figure_path
+
+    if (run is None) == (task is None):
+        raise UserError("plot trajectories needs one of RUN and --task.")
+    check_figure_path(output, "--output")
+    plane = (variables[0] - 1, variables[1] - 1)
+    if run is not None:
+        _draw_prediction(run, output, which, plane, data_dir, threads)
+    else:
+        assert task is not None
+        _draw_data(task, output, which, plane, data_dir)
+    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+
+
+def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> None:
+    from stablebench import registry
+    from stablebench.data.task import Task, resolve_params
+    from stablebench.report.trajectories import Trajectory, save_trajectories, write_trajectories
+
+    name, _, variant = asked.partition("/")
+    card = registry.task_card(name)
+    _refuse_others(card.task)
+    drawn = []
+    for one in [variant] if variant else card.variants:
+        found = Task(card, resolve_params(card, variant=one), data_dir)
+        times, states, targets = _example(found, which)
+        ahead = found.params["ahead"]
+        drawn.append(Trajectory(_force(found), times, _joined(states, targets, ahead)))
+    save_trajectories(output, drawn, plane)
+    write_trajectories(output.with_suffix(".csv"), drawn)
+
+
+def _draw_prediction(
+    run: Path, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None, threads: int
+) -> None:
+    from stablebench.training.process import prepare_process
+    from stablebench.training.run_store import RunFolder
+
+    given_file = run if run.suffix == ".safetensors" else None
+    folder = RunFolder(run.parent.parent if given_file else run)
+    record = folder.read_record()
+    _refuse_others(record.spec.task.name)
+    prepare_process(threads, record.spec.precision)
+    import torch
+
+    from stablebench import engines, registry
+    from stablebench.data.task import Task
+    from stablebench.models.network import Network
+    from stablebench.report.trajectories import predicted, save_prediction, write_prediction
+    from stablebench.training.scoring import trained_network
+
+    task = Task(registry.task_card(_TASK), record.spec.task.params, data_dir)
+    times, *_ = _example(task, which)
+    network, found = trained_network(folder, record, given_file)
+    assert isinstance(network, Network)  # as for every task with sequences
+    network.engine = engines.choose("auto", network, torch.device("cpu")).run
+    of_targets = times[task.params["ahead"] :]
+    prediction = predicted(network, task.pieces("test"), which, of_targets, f"{_force(task)}, test trajectory {which}")
+    model = record.spec.model
+    title = (
+        f"{model.label}, {model.hidden} units, after {found.step:,} updates: "
+        f"NRMSE {prediction.pooled:.4f}, {task.params['ahead']} points ahead"
+    )
+    save_prediction(output, prediction, plane, title)
+    write_prediction(output.with_suffix(".csv"), prediction)
+
+
+def _refuse_others(task: str) -> None:
+    from stablebench.errors import UserError
+
+    if task != _TASK:
+        raise UserError(f"plot trajectories draws the states of {_TASK}, got the task {task}.")
+
+
+def _force(task: "Task") -> str:
+    return f"F = {task.params['F']:g}"
+
+
+def _example(task: "Task", which: int):
+    """Return the times of all points of a trajectory, and the states and targets of one example."""
+    import torch
+
+    from stablebench.data.lorenz96 import DT
+    from stablebench.errors import UserError
+
+    test = task.split("test")
+    if which >= len(test.inputs):
+        raise UserError(f"--trajectory: there are {len(test.inputs)} test trajectories, from 0 on, got {which}.")
+    times = torch.arange(task.params["length"], dtype=torch.float64) * DT
+    return times, test.inputs[which], test.targets[which]
+
+
+def _joined(states, targets, ahead: int):
+    """Return the whole trajectory: the inputs, and the last targets, which are no inputs."""
+    import torch
+
+    return torch.cat([states, targets[-ahead:]]).double()
