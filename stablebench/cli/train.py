@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,10 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Resume although engine, device, versions or card differ.")
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the run's curve: tensorboard, mlflow."),
+    ] = None,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +50,7 @@ def train(
     from stablebench.training.progress import reporter
     from stablebench.training.resolve import resolve
     from stablebench.training.run_store import RunFolder
+    from stablebench.training.trackers import check_trackers
 
     if probe is not None:
         from stablebench.probes.while_training import Watch
@@ -70,6 +76,7 @@ def train(
     how = session.Options(
         options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force, folder=folder, probe=probe
     )
+    how = replace(how, track=check_trackers(track), torchrun=True)
     outcome = session.train(resolved, how, reporter(options.quiet))
     _print_outcome(outcome, options)
     raise typer.Exit(outcome.exit_code)

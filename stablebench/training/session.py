@@ -6,10 +6,13 @@ from pathlib import Path
 from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.schema.run_record import RunRecord
+from stablebench.training import data_parallel
+from stablebench.training.data_parallel import Shards
 from stablebench.training.process import prepare_process
 from stablebench.training.progress import Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import RunFolder, fresh_run_folder, run_folder
+from stablebench.training.trackers import tracked
 
 _ENDED = ("finished", "diverged")
 
@@ -27,6 +30,8 @@ class Options:
         force: Resume although engine, device or versions differ.
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
         probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
+        track: Trackers that are fed with the run's curve.
+        torchrun: Share the run with the processes that `torchrun` started beside this one.
     """
 
     runs_dir: Path = Path("runs")
@@ -37,6 +42,8 @@ class Options:
     force: bool = False
     folder: RunFolder | None = None
     probe: str | None = None
+    track: tuple[str, ...] = ()
+    torchrun: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,15 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
         UserError: The run cannot be built or its data are missing.
         StablebenchError: It failed, or another process is running it.
     """
+    if not options.torchrun:
+        return _train(resolved, options, reporter, Shards())
+    with data_parallel.joined(resolved.spec, resolved.card.data.stream is not None) as shards:
+        if shards.rank > 0:
+            data_parallel.follow(shards, resolved, options)
+        return _train(resolved, options, reporter, shards)
+
+
+def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Shards) -> Outcome:
     spec = resolved.spec
     folder = options.folder or run_folder(options.runs_dir, spec)
     if options.rerun and has_ended(folder):
@@ -80,6 +96,8 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
         if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
             return Outcome(folder, ended, False, _exit_code(ended))
         asked = options.probe or _probed_before(folder)
+        reporter = tracked(reporter, folder, options.track)
+        shards.announce(folder)
         trainer = Trainer(
             resolved,
             folder,
@@ -87,6 +105,7 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
             reporter=reporter,
             force=options.force,
             watch=None if asked is None else Watch.parse(asked),
+            shards=shards,
         )
         reporter.start(
             f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "

@@ -27,6 +27,7 @@ from stablebench.training import checkpoint, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
+from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.optimisers import Updater
@@ -62,6 +63,7 @@ class Trainer:
         reporter: Told how it goes.
         force: Resume although engine, device or versions differ; recorded.
         watch: What is measured along the run, on top of its curve; it changes no number of the run.
+        shards: The processes that compute the run together; None for this one alone.
         stop_after: Updates after which to stop, as a signal would.
 
     Raises:
@@ -78,10 +80,12 @@ class Trainer:
         force: bool = False,
         watch: Watch | None = None,
         stop_after: int | None = None,
+        shards: Shards | None = None,
     ) -> None:
         self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
         self.stop_after = stop_after
         self.folder, self.reporter = folder, reporter
+        self.shards = shards or Shards()
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
         network = build_network(self.spec, self.card, self.task.sizes)
@@ -93,7 +97,8 @@ class Trainer:
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.graphed: GraphedStep | None = None
-        if self.device.type == "cuda" and self.spec.engine == "fused" and not self.task.carries_states:
+        alone = self.shards.size == 1
+        if alone and self.device.type == "cuda" and self.spec.engine == "fused" and not self.task.carries_states:
             time_steps = 1 if self.engine.name == "fused" else self.spec.horizon
             nodes = estimated_nodes(time_steps, calls=_CALLS)
             self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
@@ -108,7 +113,7 @@ class Trainer:
             hardware=process.hardware(self.device.type),
             engine=self.engine.name,
             threads=torch.get_num_threads(),
-            flags=process.flags(),
+            flags=process.flags() | self.shards.flags(),
             commit=process.commit(),
             platform=process.platform_name(),
             torch_config=process.torch_config(),
@@ -132,6 +137,7 @@ class Trainer:
         self._window_rates: list[float] = []
         self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
+        self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -158,6 +164,7 @@ class Trainer:
                         self._evaluate()
                     sitting += self._measure()
                     self._report(loss)
+                    self._interrupt.signum = self.shards.agreed(self._interrupt.signum)
                     if self._interrupt.signum is not None or self.step == self.stop_after:
                         raise _Interrupted
                     if self.step % self.spec.train.checkpoint_every == 0:
@@ -210,7 +217,7 @@ class Trainer:
         """Make one update and return its loss."""
         began = time.perf_counter()
         size = self.spec.train.batch_size
-        batch = to_device(self.task.train_batch(self.spec.seed, self.step, size), self.device)
+        batch = to_device(self.shards.part(self.task.train_batch(self.spec.seed, self.step, size)), self.device)
         if self.task.begins_anew(self.step, size):
             self.carried = None
         if self.graphed is None:
@@ -243,10 +250,10 @@ class Trainer:
         if self.task.carries_states:
             self.carried = [tuple(_own_copy(part.detach()) for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
-        loss = total / count
+        loss = total / self.shards.total(count)
         penalty = self.network.penalty()
-        (loss if penalty is None else loss + penalty).backward()
-        return loss, self.updater.gradient_norm()
+        (loss if penalty is None else loss + self.shards.weighed(penalty)).backward()
+        return self.shards.reduce(loss, self.updater.parameters), self.updater.gradient_norm()
 
     def _evaluation_is_due(self) -> bool:
         at = self.step and (self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps)
@@ -282,7 +289,9 @@ class Trainer:
         names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
         chunk = max(self.spec.train.batch_size, 100)
         carried = self.task.carries_states
-        return evaluate(self.network, pieces, self.card.loss, names, chunk, carried=carried, between=self._heed)
+        return self.shards.of_first(
+            lambda: evaluate(self.network, pieces, self.card.loss, names, chunk, carried=carried, between=self._heed)
+        )
 
     def _heed(self) -> None:
         if self._interrupt.signum is not None:
