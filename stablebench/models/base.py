@@ -70,6 +70,8 @@ class ChainModel(nn.Module, abc.ABC):
 
     output_state: int = 0
     """Which of the states is the output (coRNN's y, LSTM's h)."""
+    surrogate: str = ""
+    """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()

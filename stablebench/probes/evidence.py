@@ -10,7 +10,7 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import first
 from stablebench.models.claims import Value, Verdict
 from stablebench.models.network import AnyNetwork, Network
-from stablebench.probes.chain import chain_of, frozen
+from stablebench.probes.chain import StateChain, chain_of, frozen
 from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow, last_loss
 from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
 from stablebench.probes.memory import delay_line_bound, fisher_memory
@@ -53,6 +53,11 @@ class Measurements:
         self._few = chain_of(self.network, first(batch, samples).inputs)
         self.states = self._chain.states()
         self._flows: dict[Loss, GradientFlow] = {}
+
+    @property
+    def chain(self) -> StateChain:
+        """The chain on all samples."""
+        return self._chain
 
     @property
     def steps(self) -> int:

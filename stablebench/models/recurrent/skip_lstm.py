@@ -54,6 +54,8 @@ class SkipRNN(RecurrentModel):
         cost: Of one update of one sequence, lambda in the paper, added to the loss.
     """
 
+    surrogate = "whether a step updates is rounded to 0 or 1, and the derivative of rounding is replaced by 1"
+
     def __init__(
         self,
         in_features: int,
