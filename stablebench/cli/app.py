@@ -9,12 +9,13 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
+from stablebench.cli.usage import UsageError, is_help, one_line_of
 from stablebench.errors import StablebenchError, ran_out_of_memory, unknown_name
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
@@ -76,6 +77,13 @@ class _Group(TyperGroup):
         super().__init__(**attrs)
         self.commands.update({name: _LazyCommand(name, path) for name, path in command_files().items()})
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read what stands before the command's name."""
+        try:
+            return super().make_context(info_name, args, parent=parent, **extra)
+        except UsageError as error:
+            _say_usage(error)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of `--help`."""
         return list(self.commands)
@@ -90,6 +98,8 @@ class _Group(TyperGroup):
         """Run the command; an error that the user can act on is one message and an exit code."""
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            _say_usage(error)
         except StablebenchError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
@@ -108,6 +118,13 @@ class _Group(TyperGroup):
                 raise
             typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
             raise typer.Exit(1) from None
+
+
+def _say_usage(error: Exception) -> NoReturn:
+    if is_help(error):
+        raise error
+    typer.echo(f"Error: {one_line_of(error)}", err=True)
+    raise typer.Exit(2) from None
 
 
 app = typer.Typer(
