@@ -15,7 +15,7 @@ from typing import Any
 from stablebench import registry
 from stablebench.errors import StablebenchError, ran_out_of_memory
 from stablebench.training.interrupt import Interrupt
-from stablebench.training.progress import Progress
+from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import run_folder
 from stablebench.training.session import Options
@@ -85,18 +85,19 @@ class _ToParent:
 
 def _run_cell(index: int, resolved: Resolved, options: Options, connection: Connection) -> None:
     """Run one cell in this process and send how it ended."""
-    end = _end_of(index, resolved, options, connection)
+    end = end_of(index, resolved, options, _ToParent(connection))
     with contextlib.suppress(OSError):  # the parent was killed: nobody wants to know
         connection.send(end)
     connection.close()
 
 
-def _end_of(index: int, resolved: Resolved, options: Options, connection: Connection) -> CellEnd:
+def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter) -> CellEnd:
+    """Run a cell in this process, and return how it ended: whatever happens to it is said there."""
     from stablebench.training.session import train
 
     try:
         registry.model_entry(resolved.spec.model.name)  # named where the cells were resolved; its code is run here, too
-        record = train(resolved, options, _ToParent(connection)).record
+        record = train(resolved, options, reporter).record
     except StablebenchError as error:
         return CellEnd(index, "failed", str(error))
     except KeyboardInterrupt:
