@@ -12,20 +12,23 @@ later than any other; `(3/5)` says how many got there.
 """
 
 from stablebench.leaderboard.baseline import check, read_baseline
-from stablebench.leaderboard.board import Cards, document, registered_card
+from stablebench.leaderboard.board import Cards, document, latest, registered_card
 from stablebench.leaderboard.reproduction import reproduction
 from stablebench.leaderboard.statistics import statistics
-from stablebench.leaderboard.statistics_text import render_statistics
+from stablebench.leaderboard.statistics_text import left_out_notes, render_statistics, span
 from stablebench.leaderboard.text import render
 
 __all__ = [
     "Cards",
     "check",
     "document",
+    "latest",
+    "left_out_notes",
     "read_baseline",
     "registered_card",
     "render",
     "render_statistics",
     "reproduction",
+    "span",
     "statistics",
 ]

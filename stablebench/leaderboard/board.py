@@ -38,7 +38,7 @@ def document(suite: str, records: Iterable[RunRecord], cards: Cards = registered
         cards: Where published numbers come from.
     """
     by_table: dict[tuple[str, int, str, str], list[RunRecord]] = defaultdict(list)
-    for record in _latest(records):
+    for record in latest(records):
         task = record.spec.task
         by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
     tables = [_table(group, cards) for _, group in sorted(by_table.items(), key=lambda item: item[0])]
@@ -52,7 +52,8 @@ def _natural(name: str) -> list[tuple[str, int]]:
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", name)]
 
 
-def _latest(records: Iterable[RunRecord]) -> list[RunRecord]:
+def latest(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return of several records of one spec, seed, engine and device the one that counts."""
     newest: dict[tuple[str, int, str, str], RunRecord] = {}
     for record in records:
         key = (record.spec_hash, record.spec.seed, record.environment.engine, record.environment.device)

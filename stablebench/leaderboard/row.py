@@ -57,6 +57,7 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
         "train_s": _median([r.train_s for r in ended]),
         "hardware": " and ".join(sorted({hardware_of(r) for r in records})),
         "parameters": first.parameters,
+        "embedding_parameters": first.embedding_parameters,
         "steps_per_s": _median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
         "peak_bytes": max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
     }

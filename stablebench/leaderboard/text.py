@@ -59,7 +59,7 @@ def _ranked_table(table: dict[str, Any]) -> Table:
         "s to baseline": [_arrival(row, "seconds", "baseline") for row in rows],
         "steps to target": [_arrival(row, "steps", "target") for row in rows],
         "s to target": [_arrival(row, "seconds", "target") for row in rows],
-        "parameters": [row["parameters"] for row in rows],
+        "parameters": [_parameters(row) for row in rows],
         "steps/s": [None if row["steps_per_s"] is None else f"{row['steps_per_s']:.3g}" for row in rows],
         "peak MB": [None if row["peak_bytes"] is None else round(row["peak_bytes"] / 1e6) for row in rows],
     }
@@ -120,6 +120,12 @@ def _score(row: dict[str, Any]) -> str:
     return "diverged" if row["diverged"] else "none"
 
 
+def _parameters(row: dict[str, Any]) -> int | str:
+    """Return the trained parameters; those of tokens' vectors apart, which papers leave out."""
+    embedding = row["embedding_parameters"]
+    return f"{row['parameters'] - embedding} + {embedding} embedded" if embedding else row["parameters"]
+
+
 def _seeds(row: dict[str, Any]) -> str:
     return f"{row['n']}, {row['diverged']} diverged" if row["diverged"] else str(row["n"])
 
@@ -142,7 +148,8 @@ def _flat_table(board: dict[str, Any]) -> Table:
     plain = [
         *("name", "model", "spec_hash", "engine", "device", "hidden", "rank", "best", "score", "min", "max", "iqm"),
         *("n", "ended", "diverged", "steps_to_baseline", "seconds_to_baseline", "reached_baseline"),
-        *("steps_to_target", "seconds_to_target", "reached_target", "parameters", "steps_per_s", "peak_bytes"),
+        *("steps_to_target", "seconds_to_target", "reached_target", "parameters", "embedding_parameters"),
+        *("steps_per_s", "peak_bytes"),
     ]
     rows = [
         [

@@ -1,0 +1,114 @@
+"""The runs that a command draws: those of a suite, of folders, or of the whole run store."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stablebench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from stablebench.schema.run_record import RunRecord
+    from stablebench.training.run_store import RunFolder
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Runs, and how they were asked for.
+
+    Args:
+        name: What they are called together.
+        what: As the user typed it.
+        runs_dir: The run store.
+        seeds: Of a suite.
+        records: Folder and record of each.
+        unreadable: By folder, what is wrong with a record.
+    """
+
+    name: str
+    what: list[str]
+    runs_dir: Path
+    seeds: int | None
+    records: "list[tuple[Path, RunRecord]]"
+    unreadable: dict[str, str]
+
+    def command(self, name: str, output: Path) -> str:
+        """Return the command line that asks for the same."""
+        words = [*self.what]
+        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
+        words += [] if self.runs_dir == Path("runs") else ["--runs-dir", str(self.runs_dir)]
+        return " ".join([name, *map(shlex.quote, words), "-o", shlex.quote(output.name)])
+
+
+def selected_runs(what: list[str], runs_dir: Path, seeds: int | None = None) -> Selection:
+    """Return the runs of a suite, of run folders and folders that hold runs, or of the whole run store.
+
+    Args:
+        what: One suite, or folders; empty for all of `runs_dir`.
+        runs_dir: The run store.
+        seeds: Of a suite: 0 ... n - 1 in place of its own.
+
+    Raises:
+        UserError: There is no such suite or folder, or nothing was found.
+    """
+    from stablebench import registry
+
+    if len(what) == 1 and what[0] in registry.suite_names() and not Path(what[0]).is_dir():
+        name, folders = what[0], _of_suite(what[0], runs_dir, seeds)
+    elif seeds is not None:
+        raise UserError("--seeds: it says which cells of a suite are meant; name a suite.")
+    elif what:
+        name, folders = ", ".join(Path(w).name or w for w in what), [f for w in what for f in _of_folder(w, runs_dir)]
+    else:
+        name, folders = "all runs", _within(runs_dir)
+    records, unreadable = _read(folders)
+    if not records and not unreadable:
+        asked = f"the suite {name}" if what and name == what[0] and not Path(name).is_dir() else ", ".join(what)
+        raise UserError(f"There are no runs of {asked} in {runs_dir}." if what else f"There are no runs in {runs_dir}.")
+    return Selection(name, what, runs_dir, seeds, records, unreadable)
+
+
+def _of_suite(name: str, runs_dir: Path, seeds: int | None) -> "list[RunFolder]":
+    from stablebench.training.run_store import run_folders
+    from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+
+    asked = OnTheSpot(seeds=seeds)
+    _, suite = suite_of(name, asked)
+    return run_folders(runs_dir, (cell.spec for cell in cells_of(suite, asked)))
+
+
+def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
+    """Return a run's folder, or every run below a folder; a name may also be relative to the run store."""
+    from stablebench.training.run_store import RunFolder
+
+    for path in (Path(name), runs_dir / name):
+        if (path / "record.json").is_file():
+            return [RunFolder(path)]
+        if path.is_dir() and (found := _within(path)):
+            return found
+    from stablebench import registry
+
+    raise UserError(
+        f"'{name}' is neither a suite nor a folder with runs.{did_you_mean(name, registry.suite_names())} "
+        "`stablebench list suites` and `stablebench list runs` show what there is."
+    )
+
+
+def _within(folder: Path) -> "list[RunFolder]":
+    """Return the runs at any of the depths at which a run store has folders."""
+    from stablebench.training.run_store import RunFolder
+
+    found = [path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/record.json")]
+    return [RunFolder(path) for path in sorted(found)]
+
+
+def _read(folders: "Iterable[RunFolder]") -> "tuple[list[tuple[Path, RunRecord]], dict[str, str]]":
+    records, unreadable = [], {}
+    for folder in {folder.path: folder for folder in folders}.values():
+        if folder.record_path.exists():
+            try:
+                records.append((folder.path, folder.read_record()))
+            except UserError as error:
+                unreadable[str(folder.path)] = str(error).partition("\n")[0]
+    return records, unreadable

@@ -1,0 +1,112 @@
+"""One HTML page from run records: leaderboards, curves, statistics and how to repeat every row. It opens offline.
+
+All that a record says - names, errors, hardware - is text to the template, which escapes it. The page asks for nothing
+from outside, and says so to the browser in its content security policy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stablebench import __version__, leaderboard
+from stablebench.report.command import command_of
+from stablebench.report.sections import environments_of, figures_of_task, overall_figures, ranked_columns, styles_of
+from stablebench.schema.run_record import RunRecord
+
+_FOLDER = Path(__file__).resolve().parent
+_POINTS_IN_ALL = 20_000
+"""Points of all learning curves together; each has between `_FEWEST` and `_MOST`."""
+_FEWEST, _MOST = 16, 80
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to report.
+
+    Args:
+        record: Its record.
+        path: Its folder.
+    """
+
+    record: RunRecord
+    path: Path
+
+
+def page(
+    title: str,
+    runs: Sequence[Run],
+    *,
+    how: str,
+    unreadable: dict[str, str] | None = None,
+    cards: leaderboard.Cards = leaderboard.registered_card,
+) -> str:
+    """Return the page.
+
+    Args:
+        title: What was run; the page's heading.
+        runs: The runs, in any order.
+        how: The command that makes this page.
+        unreadable: By folder, what is wrong with records that could not be read.
+        cards: Where published numbers come from.
+    """
+    import jinja2
+
+    counting = {id(r) for r in leaderboard.latest([run.record for run in runs])}
+    runs = [run for run in runs if id(run.record) in counting]
+    board = leaderboard.document(title, [run.record for run in runs], cards)
+    statistics = leaderboard.statistics(board)
+    by_row: dict[tuple[str, str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.record.spec.seed):
+        by_row.setdefault(_key(run.record), []).append(run)
+    rows = sum(len(table["rows"]) for table in board["tables"])
+    points = max(_FEWEST, min(_MOST, _POINTS_IN_ALL // max(rows, 1)))
+    styles = styles_of(row["name"] for table in board["tables"] for row in table["rows"])
+    environments, environment_of = environments_of([run.record for run in runs])
+    tasks = []
+    for number, (table, found) in enumerate(zip(board["tables"], statistics["tables"], strict=True), 1):
+        runs_of = {row["name"]: by_row[row["spec_hash"], row["engine"], row["device"]] for row in table["rows"]}
+        records = {name: [run.record for run in held] for name, held in runs_of.items()}
+        paths = {name: [run.path for run in held] for name, held in runs_of.items()}
+        tasks.append(
+            {
+                "key": f"task-{number}",
+                "table": table,
+                "statistics": found,
+                "columns": ranked_columns(table, found, {n: environment_of(r) for n, r in records.items()}),
+                "commands": {n: command_of(r[0], [x.spec.seed for x in r]) for n, r in records.items()},
+                "figures": figures_of_task(f"task-{number}", table, found, records, paths, points),
+            }
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    started = sorted(run.record.started for run in runs)
+    return environment.get_template("page.html").render(
+        title=title,
+        version=__version__,
+        how=how,
+        tasks=tasks,
+        overall=statistics["overall"],
+        overall_figures=overall_figures(statistics),
+        left_out=leaderboard.left_out_notes(statistics["overall"]),
+        r_max=statistics["r_max"],
+        styles=styles,
+        environments=environments,
+        unreadable=unreadable or {},
+        counts={"runs": len(runs), "models": len(styles), "tasks": len(tasks)},
+        started=(started[0], started[-1]) if started else None,
+        css=_text("page.css"),
+        script=_text("page.js"),
+    )
+
+
+def _key(record: RunRecord) -> tuple[str, str, str]:
+    return record.spec_hash, record.environment.engine, record.environment.device
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
