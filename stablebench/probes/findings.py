@@ -4,7 +4,8 @@ A finding says what its paper states, what this project expects to measure inste
 Sizes are arguments; the defaults are the papers' own, and take seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,21 @@ class PaperFinding:
     expected: str
     measured: dict[str, float]
     verdict: Agreement
+
+
+@contextmanager
+def seed_0() -> Iterator[None]:
+    """Draw from seed 0 in float32, whatever the caller's generator and default type are, and leave them as they are."""
+    import torch
+
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 def agreement(holds: bool) -> Agreement:

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from stablebench.models.oscillator_claims import largest_gradient_entry, log10_product_norm
 from stablebench.models.recurrent.cornn import CoRNN
-from stablebench.probes.findings import PaperFinding, agreement
+from stablebench.probes.findings import PaperFinding, agreement, seed_0
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Experiment:
 
     def model(self) -> CoRNN:
         """Return it at its start, of seed 0 and in float64."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seed_0():
             return CoRNN(
                 self.inputs, self.hidden, dt=self.dt, gamma=self.gamma, epsilon=self.epsilon, init=self.init
             ).double()
@@ -142,8 +141,7 @@ def approximation_of_the_product(dt: float = 0.01) -> PaperFinding:
 
 def states_of_proposition_3_3(hidden: int = 8, steps: int = 100) -> PaperFinding:
     """Run the chain under what proposition 3.3 assumes for simplicity."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seed_0():
         layer = CoRNN(1, hidden, dt=1 / steps, gamma=1.0, epsilon=1.0, damping="implicit").double()
     layer.b.data.zero_()
     with torch.no_grad():

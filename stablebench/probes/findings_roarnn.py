@@ -8,7 +8,7 @@ from torch import Tensor
 from stablebench import registry
 from stablebench.data import adding, copy
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.probes.findings import PaperFinding, agreement
+from stablebench.probes.findings import PaperFinding, agreement, seed_0
 
 _DOUBLE = torch.float64
 
@@ -34,8 +34,7 @@ def log_singular_values(model: RoaRNN, x: Tensor) -> tuple[float, float]:
 def build(name: str, inputs: int, hidden: int, T: int, rho: float, **parameters: object) -> RoaRNN:
     """Return a registered form of the model at its start, of seed 0 and in float64."""
     entry = registry.model_entry(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seed_0():
         model = entry.build(inputs, hidden, entry.resolve({"rho": rho, **parameters}), horizon=T)
     assert isinstance(model, RoaRNN)
     return model.double()

@@ -3,7 +3,7 @@
 import torch
 
 from stablebench.models.recurrent.nnrnn import NnRNN
-from stablebench.probes.findings import PaperFinding, agreement
+from stablebench.probes.findings import PaperFinding, agreement, seed_0
 
 
 def upper_bound_of_a_sheared_matrix() -> PaperFinding:
@@ -24,8 +24,7 @@ def moduli_with_the_authors_mask(hidden: int = 128, std: float = 0.3) -> PaperFi
     """Compare eigenvalue moduli with gamma = 1 where T has entries inside the blocks and where it has none."""
     measured: dict[str, float] = {}
     for mask in ("authors", "blocks"):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seed_0():
             layer = NnRNN(1, hidden, mask=mask).double()
             layer.T.data.normal_(std=std)
             moduli = torch.linalg.eigvals(layer.schur_form().detach().T).abs()
