@@ -1,0 +1,87 @@
+"""`stablebench promises`: the page says what was measured, and that the quick one is not the full one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stablebench.cli.app import app
+from stablebench.probes.evidence import Finding
+from stablebench.probes.findings import PaperFinding
+from stablebench.report.promises import FULL, MODELS, PAPERS, QUICK, Measured
+from stablebench.report.promises_page import Provenance, write_page
+
+PROVENANCE = Provenance("stablebench promises", "abc", "2000-01-01", {"torch": "2"}, "a processor", 60.0)
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: Path) -> None:
+    where = ["-o", str(tmp_path / "promises"), "--runs-dir", str(tmp_path / "runs")]
+    code, output = invoke("promises", "--quick", "--models", "urnn", "--quiet", *where)
+    assert code == 0, output
+    page = (tmp_path / "promises.md").read_text()
+    assert "**Not the sizes of the full page: 5 updates, every width 12, no length above 16.**" in page
+    assert "Made by `stablebench promises --quick --models urnn` at commit" in page and str(tmp_path) not in page
+    assert "(2) copy 8, width 12, as it starts" in page and "(3) copy 8, width 12, after 5 updates" in page
+    for name in ("gradients", "singular-values", "eigenvalues"):
+        assert f"(promises/{name}.png)" in page
+        assert (tmp_path / "promises" / f"{name}.png").stat().st_size > 5000
+    chains = json.loads((tmp_path / "promises" / "numbers.json").read_text())
+    states = [(chain["updates"], chain["problem"]) for chain in chains]
+    assert states == [(0, None), (0, None), (5, None), (0, None), (5, None)]
+    orthogonal = [f for chain in chains for f in chain["claims"] if f["claim"].startswith("||W^T W - I||")]
+    assert len(orthogonal) == 5 and all(f["verdict"] == "holds" for f in orthogonal)
+    assert all(len(chain["log10_singular"]) == 12 == len(chain["eigenvalues"]) for chain in chains)
+
+
+@pytest.mark.slow
+def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
+    where = ["-o", str(tmp_path / "promises"), "--runs-dir", str(tmp_path / "runs")]
+    code, output = invoke("promises", "--quick", "--quiet", *where)
+    assert code == 0, output
+    page = (tmp_path / "promises.md").read_text()
+    assert all(f"\n## {model}\n" in page for model in MODELS)
+    assert "not measured:" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "urn"], "No model of the papers named 'urn'. Did you mean urnn?"),
+        (["-o", "page.md"], "must have no suffix"),
+    ],
+)
+def test_wrong_input_is_one_message(arguments: list[str], message: str) -> None:
+    code, output = invoke("promises", *arguments)
+    assert code == 2 and message in output and "Traceback" not in output
+
+
+def test_every_paper_s_setting_is_of_a_model_on_the_page() -> None:
+    assert {setting.model for setting in PAPERS} <= set(MODELS)
+    assert QUICK != FULL
+
+
+def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> None:
+    claim = Finding("||W|| <= 1", "violated", 2.0, (0.5, 1.0), "W square")
+    chains = [
+        Measured("rnn", "copy 9, width 3", "its recipe", 0, [claim], [0.0, -1.0], [0.5, -0.5]),
+        Measured("rnn", "copy 9, width 3", "its recipe", 7, problem="diverged: the loss is nan"),
+    ]
+    theorem = PaperFinding("name", "all is well", "a network", "all is not", {"sigma": 1.25}, "confirmed")
+    write_page(tmp_path / "p", chains, [theorem], FULL, PROVENANCE)
+    page = (tmp_path / "p.md").read_text()
+    assert "Not the sizes of the full page" not in page
+    lines = [" ".join(line.split()) for line in page.splitlines()]
+    row = "| \\|\\|W\\|\\| <= 1 | (1) copy 9, width 3, as it starts | violated | 2 | 0.5 ... 1 | W square |"
+    assert row in lines
+    assert any("not measured: diverged: the loss is nan" in line for line in lines)
+    assert "| rnn | as it starts | 1 | 0 | 0 | 1 | 0 | 0 |" in lines
+    assert "| rnn | trained | 1 | 0 | 0 | 0 | 0 | 1 |" in lines
+    assert "| all is well | a network | all is not | sigma 1.25 | confirmed |" in lines
+    assert "copy 9, width 3 | its recipe | as it starts | 1 | 0.5 | -0.5 |" in " ".join(lines)
+    assert "## Theorems put to numbers" in page and not list((tmp_path / "p").iterdir())
