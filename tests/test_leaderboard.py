@@ -228,6 +228,13 @@ def test_scores_are_given_as_papers_give_theirs() -> None:
     assert (columns["best_seed"], columns["best_on_validation"]) == ("0.9", "0.7")
 
 
+def test_vectors_of_tokens_are_counted_apart() -> None:
+    found = board(record().model_copy(update={"parameters": 2_546_466, "embedding_parameters": 2_500_200}))
+    assert "46266 + 2500200 embedded" in render(found)
+    columns = next(csv.DictReader(io.StringIO(render(found, "csv"))))
+    assert (columns["parameters"], columns["embedding_parameters"]) == ("2546466", "2500200")
+
+
 def test_published_numbers_stand_beside_ours() -> None:
     entry: dict[str, Any] = {"source": "a paper", "where": "Table 1", "variant": "t100"}
     elsewhere: dict[str, Any] = {**entry, "variant": "t200"}

@@ -8,12 +8,13 @@ unknown ones and for padding. Reviews are cut to their first tokens and padded t
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from stablebench.data import glove, imdb
 from stablebench.data.batch import Batch, Embedding, Sizes
+from stablebench.errors import UserError
 from stablebench.schema.strict import Count
 
 Read = Literal["end", "padding"]
@@ -80,4 +81,11 @@ def initial_embedding(
     Raises:
         UserError: Reviews or vectors are missing or damaged.
     """
-    return glove.vectors(imdb.vocabulary(data_dir), width=width, data_dir=data_dir)
+    words = imdb.vocabulary(data_dir)
+    try:
+        return glove.vectors(words, width=width, data_dir=data_dir)
+    except UserError as error:
+        if width == min(get_args(glove.Width)):
+            raise
+        other = "Or take vectors of 50 numbers, a smaller file: --task imdb/glove50; papers have 100."
+        raise UserError(f"{error}\n{other}") from None

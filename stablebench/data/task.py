@@ -131,6 +131,7 @@ class Task:
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
         self._token_parts: dict[str, torch.Tensor] = {}
+        self._last_order: tuple[tuple[int, int] | None, torch.Tensor] = (None, torch.empty(0))
 
     def train_batch(self, seed: int, index: int, size: int) -> Batch:
         """Return the training batch of update `index` (from 0), decided by the arguments alone.
@@ -146,8 +147,15 @@ class Task:
         data, count = self._train, len(self._train.inputs)
         per_epoch = -(-count // size)
         epoch, position = divmod(index, per_epoch)
-        order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
+        order = self._order(count, seed, epoch)
         return self._shown(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
+
+    def _order(self, count: int, seed: int, epoch: int) -> torch.Tensor:
+        """Return the order of the training examples in an epoch; the last one is kept for the epoch's other batches."""
+        if self._last_order[0] != (seed, epoch):
+            order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
+            self._last_order = ((seed, epoch), order)
+        return self._last_order[1]
 
     @property
     def carries_states(self) -> bool:

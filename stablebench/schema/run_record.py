@@ -95,6 +95,7 @@ class RunRecord(Strict):
         card_sha256: Digest of the card.
         selection: How validation and test were used, as the card says.
         parameters: Trainable scalars.
+        embedding_parameters: Those of them that are vectors of tokens; papers count without these.
         step: Updates made.
         train_s: Seconds of training, over all sittings.
         wall_s: Seconds with evaluations and checkpoints, over all sittings.
@@ -121,6 +122,7 @@ class RunRecord(Strict):
     card_sha256: str
     selection: str
     parameters: int
+    embedding_parameters: int = 0
     step: int = 0
     train_s: float = 0.0
     wall_s: float = 0.0

@@ -91,6 +91,8 @@ class Trainer:
         network = build_network(self.spec, self.card, self.task.sizes)
         start_embedding(network, self.task)
         self.parameters = count_parameters(network.parameters())
+        embedding = getattr(network, "embedding", None)
+        self.embedding_parameters = 0 if embedding is None else count_parameters(embedding.parameters())
         self.network = network.to(self.device)
         self.engine = engines.choose(self.spec.engine, self.network, self.device)
         self.network.engine = self.engine.run
@@ -456,6 +458,7 @@ class Trainer:
             card_sha256=self.card.sha256(),
             selection=self.card.selection(self.spec.task.params),
             parameters=self.parameters,
+            embedding_parameters=self.embedding_parameters,
             step=self.step,
             train_s=self.train_s,
             wall_s=self.wall_s,

@@ -200,6 +200,16 @@ def test_without_a_named_folder_the_archive_is_fetched(tiny: Path, tmp_path: Pat
     assert (tmp_path / "cache" / "data" / "imdb" / "aclImdb_v1.tar.gz").read_bytes() == content
 
 
+def test_without_the_papers_vectors_the_way_out_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tiny / "imdb" / "aclImdb_v1.tar.gz", archive_of(TEXTS))
+    with pytest.raises(UserError, match=r"(?s)glove lacks glove\.6B\.100d\.txt.*https://.*imdb/glove50") as raised:
+        imdb_sentiment.initial_embedding(width=100, data_dir=tiny)
+    assert str(tiny / "glove") in str(raised.value)
+    with pytest.raises(UserError) as narrow:
+        imdb_sentiment.initial_embedding(width=50, data_dir=tiny)
+    assert "imdb/glove50" not in str(narrow.value)
+
+
 @pytest.mark.slow
 def test_the_real_reviews_are_complete_and_the_card_s_baselines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = named_data_dir(None)
