@@ -24,13 +24,16 @@ Differs from the paper: He et al. have convolutions, two layers between addition
     parameters are those of `mlp`. The first layer changes the width and adds nothing, also where the widths are equal.
 """
 
+import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.activations import activation
 from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
 from stablebench.models.layered import Init, Output, new_biases, new_weights, plain_readout
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, Positive
@@ -87,3 +90,22 @@ class ResnetMlp(DeepModel):
     def readout(self, outputs: int) -> nn.Module:
         """Return the output layer, drawn like the others."""
         return plain_readout(self.output, self.activation, self.init, self.hidden, outputs)
+
+    def claims(self) -> list[Claim]:
+        """Return the bounds that the identity path gives, for the chain's own number of layers N behind h_1."""
+
+        def check(e: Evidence) -> Outcome:
+            reach = self.step_size * torch.linalg.matrix_norm(self.W.detach(), 2).max().item()
+            low = math.log1p(-reach) if reach < 1 else -math.inf
+            outcome = singular_values_within(
+                e, e.steps * low if e.steps else 0.0, e.steps * math.log1p(reach), 2 * e.steps * e.weights_eps
+            )
+            return outcome.given(reach < 1)
+
+        return [
+            Claim(
+                "log10 of the singular values of dh_T/dh_1 within N log10(1 -+ step_size max ||W_l||)",
+                "step_size max ||W_l|| < 1; |phi'| <= 1",
+                check,
+            )
+        ]

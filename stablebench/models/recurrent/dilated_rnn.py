@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from stablebench.models.base import Folded, RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome
 from stablebench.models.recurrent.gru import GRU
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
@@ -95,3 +96,22 @@ class DilatedRNN(RecurrentModel):
     def _moved_on(self, queue: Tensor, newest: Tensor) -> Tensor:
         rest = queue[:, newest.shape[1] :]
         return torch.cat([rest, newest], dim=1) if rest.shape[1] else newest
+
+    def claims(self) -> list[Claim]:
+        """Return which inputs reach the last output of the layer."""
+
+        def check(e: Evidence) -> Outcome:
+            norms = e.last_loss_log_input_norms
+            end = norms.shape[1]
+            last = end - 1 - norms.isfinite().flip(1).int().argmax(1)
+            lags = last[:, None] - torch.arange(end)
+            reached = int((norms.isfinite() & (lags % self.dilation != 0)).sum())
+            return Outcome(reached, 0.0, reached == 0).given(self.dilation > 1)
+
+        return [
+            Claim(
+                f"dh_T/dx_t = 0 where {self.dilation} does not divide T - t: how many others reach h_T (section 3)",
+                "a dilation > 1",
+                check,
+            )
+        ]

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome, states_grow_at_most
 from stablebench.models.low_rank import Factored, applied
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count
@@ -78,3 +79,12 @@ class FastGRNN(RecurrentModel):
         shared = drive + applied(h, U)
         z = torch.sigmoid(shared + b_z)
         return ((zeta * (1 - z) + nu) * torch.tanh(shared + b_h) + z * h,)
+
+    def claims(self) -> list[Claim]:
+        """Return how far one step may lead."""
+
+        def check(e: Evidence) -> Outcome:
+            zeta, nu = torch.sigmoid(self.mixing.detach()).tolist()
+            return states_grow_at_most(e, slice(0, self.hidden), zeta, nu)
+
+        return [Claim("|h_t| - max(zeta, |h_{t-1}|) <= nu in every unit: largest", "none", check)]

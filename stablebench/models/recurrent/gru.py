@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, states_grow_at_most
 from stablebench.registry import register_model
 
 
@@ -73,3 +74,13 @@ class GRU(RecurrentModel):
         z = torch.sigmoid(drive_z + hidden_z)
         n = torch.tanh(drive_n + r * (hidden_n + c_n))
         return ((1 - z) * n + z * h,)
+
+    def claims(self) -> list[Claim]:
+        """Return that the state is a convex combination."""
+        return [
+            Claim(
+                "|h_t| <= max(1, |h_{t-1}|) in every unit: largest excess",
+                "none",
+                lambda e: states_grow_at_most(e, slice(0, self.hidden), 1.0),
+            )
+        ]

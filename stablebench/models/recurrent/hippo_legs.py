@@ -46,6 +46,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome, at_most
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -133,6 +134,40 @@ class HippoLegS(RecurrentModel):
         """Return (I + share A)^-1 of each row."""
         matrix = (share * self.A).T + torch.eye(self.order, dtype=right.dtype, device=right.device)
         return torch.linalg.solve_triangular(matrix, right, upper=True, left=False)
+
+    def claims(self) -> list[Claim]:
+        """Return what the memory's matrix is, and that no step makes the memory longer."""
+
+        def symmetric(e: Evidence) -> Outcome:
+            A, B = self.A.double(), self.B.double()
+            rest = A + A.T - torch.eye(self.order, dtype=A.dtype) - torch.outer(B, B)
+            return at_most(rest.abs().max().item(), 2 * A.abs().max().item() * e.weights_eps)
+
+        def contraction(e: Evidence) -> Outcome:
+            norms = [self.memory_norm(k) for k in (1, max(1, e.steps))]
+            return at_most(max(norms), 1 + self.order * e.weights_eps).given(self.discretisation != "euler")
+
+        return [
+            Claim("A + A^T = I + B B^T: largest difference", "none", symmetric, about="weights"),
+            Claim(
+                "no step makes the memory longer: largest norm of the matrix of the first step and the last",
+                "bilinear or backward",
+                contraction,
+                about="weights",
+            ),
+        ]
+
+    def memory_norm(self, k: int) -> float:
+        """Return the spectral norm of what the memory is multiplied by in step k, >= 1."""
+        A = self.A.double()
+        eye = torch.eye(self.order, dtype=A.dtype)
+        if self.discretisation == "euler":
+            matrix = eye - A / k
+        elif self.discretisation == "backward":
+            matrix = torch.linalg.inv(eye + A / k)
+        else:
+            matrix = torch.linalg.solve(eye + A / (2 * k), eye - A / (2 * k))
+        return torch.linalg.matrix_norm(matrix, 2).item()
 
 
 def legs(order: int) -> tuple[Tensor, Tensor]:

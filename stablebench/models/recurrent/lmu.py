@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
@@ -106,6 +107,15 @@ class LMU(RecurrentModel):
         u = written + h @ e_h + m @ e_m
         m = m @ A_bar + u @ B_bar
         return torch.tanh(given + h @ W_h + m @ W_m), m
+
+    def claims(self) -> list[Claim]:
+        """Return that the memory on its own is stable."""
+
+        def check(_: Evidence) -> Outcome:
+            radius = torch.linalg.eigvals(self.A_bar.double()).abs().max().item()
+            return Outcome(radius, 1.0, radius < 1)
+
+        return [Claim("spectral radius of A_bar < 1", "none", check, about="weights")]
 
 
 def delay(order: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, states_grow_at_most
 from stablebench.registry import register_model
 
 
@@ -78,3 +79,15 @@ class LSTM(RecurrentModel):
         i, f, g, o = (drive + h @ transition).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
+
+    def claims(self) -> list[Claim]:
+        """Return how fast the cell may grow, and that the output is bounded."""
+        n = self.hidden
+        return [
+            Claim(
+                "|c_t| - |c_{t-1}| <= 1 in every unit: largest",
+                "none",
+                lambda e: states_grow_at_most(e, slice(n, 2 * n), 0.0, 1.0),
+            ),
+            Claim("|h_t| <= 1: largest excess", "none", lambda e: states_grow_at_most(e, slice(0, n), 1.0)),
+        ]

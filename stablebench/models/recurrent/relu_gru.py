@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, at_most
 from stablebench.registry import register_model
 
 
@@ -63,3 +64,13 @@ class ReluGRU(RecurrentModel):
         z = torch.sigmoid(drive_z + hidden_z)
         n = torch.relu(drive_n + (r * h) @ W_n)
         return ((1 - z) * h + z * n,)
+
+    def claims(self) -> list[Claim]:
+        """Return that the state keeps its sign."""
+        return [
+            Claim(
+                "h_t >= 0: largest -h_t",
+                "h_0 >= 0, as the start from zeros is",
+                lambda e: at_most(-e.states[:, :, : self.hidden].min().item(), 0.0),
+            )
+        ]

@@ -32,12 +32,14 @@ Differs from the paper: each stacked layer decides for itself; there the top lay
 """
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome, at_most
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative
 
@@ -150,3 +152,16 @@ class SkipRNN(RecurrentModel):
         """Return the cost of the last pass's updates, once; None where there is none."""
         updates, self._updates = self._updates, None
         return None if updates is None else self.cost * updates.mean()
+
+    def claims(self) -> list[Claim]:
+        """Return that skipped steps copy the state."""
+
+        def check(e: Evidence) -> Outcome:
+            width = sum(self.state_sizes)
+            skipped = e.states[:-1, :, width - 1].round() == 0
+            changes = (e.states[1:, :, : width - 1] - e.states[:-1, :, : width - 1]).abs()[skipped]
+            remark = f"{int(skipped.sum())} of {skipped.numel()}"
+            outcome = at_most(changes.max().item() if changes.numel() else 0.0, 0.0)
+            return replace(outcome, applies=bool(skipped.any()), remark=remark)
+
+        return [Claim("a skipped step leaves the state as it is: largest change (section 3)", "skipped steps", check)]

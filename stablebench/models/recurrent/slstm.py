@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.claims import Claim, Evidence, Outcome, states_grow_at_most
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -112,3 +113,16 @@ class SLSTM(RecurrentModel):
         c = old * c + new * torch.tanh(z)
         n = old * n + new
         return torch.sigmoid(o) * (c / n), c, n, m
+
+    def claims(self) -> list[Claim]:
+        """Return that the output is a mean of bounded values, and that its weights have a sum that is not small."""
+        n = self.hidden
+
+        def weights(e: Evidence) -> Outcome:
+            least = e.states[1:, :, 2 * n : 3 * n].min().item()
+            return Outcome(least, 1.0, least >= 1 - 1e-12)
+
+        return [
+            Claim("|h_t| <= 1: largest excess", "none", lambda e: states_grow_at_most(e, slice(0, n), 1.0)),
+            Claim("n_t >= 1: least (appendix A.2)", "none", weights),
+        ]

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, stays_orthogonal
+from stablebench.models.claims import Claim, states_grow_at_most, stays_orthogonal
 from stablebench.registry import register_model
 
 
@@ -78,8 +78,15 @@ class UGRU(RecurrentModel):
         return {"W_n": self.W_n}
 
     def claims(self) -> list[Claim]:
-        """Return that W_n is orthogonal."""
-        return [Claim("||W_n^T W_n - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W_n), about="weights")]
+        """Return that W_n is orthogonal, and that the state is a convex combination."""
+        return [
+            Claim("||W_n^T W_n - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W_n), about="weights"),
+            Claim(
+                "|h_t| <= max(1, |h_{t-1}|) in every unit: largest excess",
+                "none",
+                lambda e: states_grow_at_most(e, slice(0, self.hidden), 1.0),
+            ),
+        ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W_n in `orthogonal`, under the exponential update, and the rest in `main`."""
