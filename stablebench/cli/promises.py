@@ -54,12 +54,12 @@ def promises(
             raise unknown_name("model of the papers", name, MODELS)
     sizes = QUICK if quick else FULL
     sizes = sizes if steps is None else replace(sizes, steps=steps)
-    began = time.perf_counter()
+    began, commit = time.perf_counter(), process.commit()  # of the code that runs, whatever changes meanwhile
     chains = list(measure_all(wanted, sizes, runs_dir, (lambda _: None) if quiet else note))
     theorems = [] if quick else findings()
     provenance = Provenance(
         command=_command(quick, models, steps),
-        commit=process.commit(),
+        commit=commit,
         date=datetime.now(UTC).date().isoformat(),
         versions=process.versions(),
         hardware=process.hardware("cpu"),
