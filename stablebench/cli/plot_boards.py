@@ -1,0 +1,82 @@
+"""`plot curves`, `plot time-to-target` and `plot profiles`: figures for papers from stored runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from stablebench.report.paper_figures import Plot
+
+_What = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SUITE|RUNS...]", help="A suite, or folders of runs; all of --runs-dir unless said."),
+]
+_Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")
+]
+_RunsDir = Annotated[Path, typer.Option(metavar="DIR", help="The run store.")]
+
+
+def curves(
+    what: _What = None,
+    output: _Output = Path("curves.png"),
+    runs_dir: _RunsDir = Path("runs"),
+    metric: Annotated[str | None, typer.Option(help="Which metric; each task's own unless said.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+) -> None:
+    """Draw learning curves on validation examples: median over seeds, and a band from the lowest to the highest."""
+    from stablebench.cli.selection import selected_runs
+    from stablebench.errors import unknown_name
+    from stablebench.metrics import METRICS
+    from stablebench.report.board_plots import curve_plots
+
+    _check(output)
+    if metric is not None and metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    found = selected_runs(what or [], runs_dir)
+    _write(output, curve_plots([record for _, record in found.records], metric, log), found.unreadable)
+
+
+def time_to_target(
+    what: _What = None,
+    output: _Output = Path("time-to-target.png"),
+    runs_dir: _RunsDir = Path("runs"),
+    goal: Annotated[Literal["target", "baseline"], typer.Option(help="Where to.")] = "target",
+    unit: Annotated[Literal["steps", "seconds"], typer.Option(help="In what.")] = "steps",
+) -> None:
+    """Draw the share of runs that has arrived, by Kaplan and Meier; runs that never arrive are censored."""
+    from stablebench.cli.selection import selected_runs
+    from stablebench.report.board_plots import arrival_plots
+
+    _check(output)
+    found = selected_runs(what or [], runs_dir)
+    _write(output, arrival_plots([record for _, record in found.records], goal, unit), found.unreadable)
+
+
+def profiles(what: _What = None, output: _Output = Path("profiles.png"), runs_dir: _RunsDir = Path("runs")) -> None:
+    """Draw performance profiles over tasks, in steps, samples and, within one class of hardware, seconds."""
+    from stablebench.cli.selection import selected_runs
+    from stablebench.report.board_plots import profile_plots
+
+    _check(output)
+    found = selected_runs(what or [], runs_dir)
+    _write(output, profile_plots([record for _, record in found.records]), found.unreadable)
+
+
+def _check(output: Path) -> None:
+    from stablebench.probes.plot import check_figure_path
+
+    check_figure_path(output, "--output")
+
+
+def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> None:
+    from stablebench.report.paper_figures import as_csv, save
+    from stablebench.training.files import write_atomically
+
+    save(output, plots)
+    numbers = output.with_suffix(".csv")
+    write_atomically(numbers, as_csv(plots).encode())
+    typer.echo(f"{output}\n{numbers}")
+    for problem in unreadable.values():
+        typer.echo(f"not in the figure: {problem}", err=True)
