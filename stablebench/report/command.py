@@ -20,7 +20,9 @@ _SAID = ("option", "--set")
 
 
 def command_of(record: RunRecord, seeds: Sequence[int]) -> tuple[str, bool]:
-    """Return the command that repeats a row's runs, and whether it resolves to their spec here.
+    """Return the command that repeats a row's runs, and whether it is known to resolve to their spec here.
+
+    Of a user's own model it is not known: that would take running the file that the record names.
 
     Args:
         record: One of the runs.
@@ -57,6 +59,8 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
+    if ":" in record.spec.model.name:  # a user's own file: no record may have its code run
+        return False
     from stablebench.training.resolve import Request, resolve
 
     try:

@@ -40,11 +40,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A series as paths, in view-box coordinates."""
+    """A series as paths, in view-box coordinates; `label_at` has x, y and anchor of its name where it stands alone."""
 
     name: str
     line: str
     band: str
+    label_at: tuple[int, int, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _drawn(series: Series, across: Scale, up: Scale) -> Drawn:
     columns = [_column(across, x) for x in series.x]
     points = list(zip(columns, (_row(up, y) for y in series.y), strict=True))
     if series.dots:
-        return Drawn(series.name, "".join(_dot(x, y) for x, y in points), "")
+        (x, y), left = points[0], points[0][0] < WIDTH * 0.7
+        label = (x + 16 if left else x - 16, y + 7, "start" if left else "end")
+        return Drawn(series.name, "".join(_dot(x, y) for x, y in points), "", label)
     if series.steps:
         points = [p for a, b in pairwise(points) for p in (a, (b[0], a[1]))] + points[-1:]
     line = _path(points) if len(points) > 1 else "".join(_dot(x, y) for x, y in points)

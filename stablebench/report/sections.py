@@ -163,10 +163,9 @@ def figures_of_task(
     named = sorted({measure for runs in measures.values() for run in runs for measure in run})
     for number, measure in enumerate(named):
         said = "norm of the gradient of the training loss" if measure == "gradient_norm" else f"{measure} (probe)"
+        label = measure.replace("_", " ")
         seeds = {name: [run.get(measure, {}) for run in runs] for name, runs in measures.items()}
-        found.append(
-            _curves(f"{key}-probe-{number}", said, measure, seeds, records, points, measure == "gradient_norm")
-        )
+        found.append(_curves(f"{key}-probe-{number}", said, label, seeds, records, points, measure == "gradient_norm"))
     return [figure for figure in found if figure is not None]
 
 
