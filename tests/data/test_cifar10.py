@@ -178,6 +178,16 @@ def test_the_publisher_s_archive_is_read_too(tiny: Path):
     assert cifar10.images("test", tiny).classes.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["data_batch_1.xz", "test_batch.xz", "batches.meta"])
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_file_cut_off_is_named_and_nothing_is_left_in_the_cache(tiny: Path, tmp_path: Path, name: str, kept: float):
+    path = tiny / "cifar10" / "cifar-10-batches-py" / name
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(UserError, match=f"cifar10: .*{name}"):
+        cifar10.images("train", tiny)
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"] == []
+
+
 class Bomb:
     """What a pickle can do: create a file when it is opened."""
 

@@ -1,5 +1,6 @@
 """Prepared tensors: made once, whole or not at all."""
 
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stablebench.data import store
 from stablebench.data.store import prepared
 from stablebench.errors import UserError
 
@@ -138,3 +140,16 @@ def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(c
     assert [".tmp-" in name for name in kept(cache)] == [True]
     assert process(tmp_path / "log", "live").communicate(timeout=120)[0] == "66\n"
     assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
+
+
+READERS = {"hapt": "har", "uci_har_v1": "har"}
+"""Modules that only read files; who prepares what they read."""
+
+
+def test_every_data_set_is_prepared_under_the_store_s_lock():
+    folder = Path(store.__file__).parent
+    names = [path.stem for path in sorted(folder.glob("*.py")) if "SOURCE = DataSource(" in path.read_text()]
+    assert len(names) == len(set(names)) >= 7
+    for name in names:
+        module = importlib.import_module(f"stablebench.data.{READERS.get(name, name)}")
+        assert module.prepared is store.prepared, name

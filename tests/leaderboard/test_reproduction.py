@@ -78,6 +78,8 @@ def test_the_row_of_the_printed_size_counts_and_another_metric_is_taken_from_the
     assert verdict(made, board(rows, entry(0.95))) == "below"
     assert verdict(made, board(rows[:1], entry(0.95))) == "not run"
     assert verdict(made, board(rows, entry(0.95, units=None))) == "reproduced"
+    alike = row("cornn", 0.5) | {"statistics": {"accuracy": {"best": 0.96}}}
+    assert verdict(made, board([alike], entry(0.95, statistic="best"))) == "reproduced"
     other = board([row("cornn", 3.0, others={"accuracy": 0.96})], entry(0.95), metric="bpc")
     assert verdict(made, other) == "reproduced"
     assert verdict(made, board([], entry(0.95))) == verdict(made, {"suite": "s", "tables": []}) == "not run"
