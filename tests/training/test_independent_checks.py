@@ -20,7 +20,7 @@ from stablebench.training.run_store import RunFolder
 from stablebench.training.session import Options, train
 from stablebench.training.trainer import Trainer
 
-STREAMS, BPTT = 3, 5
+STREAMS, BPTT = 6, 5
 
 
 @pytest.fixture(autouse=True)
