@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -13,7 +14,28 @@ from stablebench.training.cells import CellEnd
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Resolved
 
+if TYPE_CHECKING:
+    from stablebench.cli.live_view import LiveView
+
 _LINE_EVERY_S = 10.0
+
+
+def progress_of(cells: list[Resolved], total: int, quiet: bool, live: bool) -> "CellProgress | LiveView":
+    """Return what shows the cells: all of them in one table if asked for on a terminal, else bars or lines.
+
+    Args:
+        cells: The cells to run.
+        total: Cells of the whole suite.
+        quiet: Say nothing.
+        live: Whether the table was asked for.
+    """
+    if live and not quiet and sys.stderr.isatty():
+        from stablebench.cli.live_view import LiveView
+
+        return LiveView(cells, total)
+    if live and not quiet:
+        print("--live needs a terminal on stderr; plain lines instead.", file=sys.stderr, flush=True)
+    return CellProgress(cells, total, quiet)
 
 
 class CellProgress:
@@ -26,7 +48,7 @@ class CellProgress:
     """
 
     def __init__(self, cells: list[Resolved], total: int, quiet: bool) -> None:
-        self._labels = [_label(cell) for cell in cells]
+        self._labels = [cell_label(cell) for cell in cells]
         self._done, self._total, self._quiet = total - len(cells), total, quiet
         self._live = not quiet and sys.stderr.isatty() and not os.environ.get("CI")
         self._bar = RichProgress(
@@ -86,6 +108,7 @@ class CellProgress:
             print(text, file=sys.stderr, flush=True)
 
 
-def _label(cell: Resolved) -> str:
+def cell_label(cell: Resolved) -> str:
+    """Return what a cell is called: model, task and seed."""
     task = cell.spec.task
     return f"{cell.spec.model.label} on {task.name}{'/' + task.variant if task.variant else ''} seed {cell.spec.seed}"

@@ -1,0 +1,79 @@
+"""`compare --live`: what the table says of cells that wait, run and end."""
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stablebench.cli import live_view
+from stablebench.cli.live_view import LiveView
+from stablebench.training.cells import CellEnd
+from stablebench.training.progress import Progress
+
+
+def view(cells: int, monkeypatch: pytest.MonkeyPatch, height: int = 30) -> tuple[LiveView, dict[str, float]]:
+    clock = {"now": 0.0}
+    monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+
+    def cell(seed: int) -> Any:
+        task = SimpleNamespace(name="copy", variant="t100")
+        spec = SimpleNamespace(
+            task=task, model=SimpleNamespace(label="[rnn]"), seed=seed, train=SimpleNamespace(steps=100)
+        )
+        return SimpleNamespace(spec=spec)
+
+    console = Console(file=io.StringIO(), width=120, height=height)
+    return LiveView([cell(i) for i in range(cells)], cells + 2, console), clock
+
+
+def at(step: int, speed: float = 10.0) -> Progress:
+    return Progress(step, 100, 0.5, "accuracy", 0.25, 0.1, speed)
+
+
+def drawn(shown: LiveView, height: int = 30) -> str:
+    console = Console(file=io.StringIO(), width=120, height=height)
+    console.print(shown.table())
+    return console.file.getvalue()  # pyright: ignore
+
+
+def test_cells_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, _ = view(4, monkeypatch)
+    assert "2 of 6 cells done, 0 running, ? left" in drawn(shown)
+    for i in range(3):
+        shown.start(i)
+    shown.update(0, at(40))
+    shown.update(1, "resumed at step 10")
+    shown.end(CellEnd(2, "failed", "out of memory"))
+    lines = drawn(shown).splitlines()
+    assert "3 of 6 cells done, 1 failed, 2 running" in lines[0]
+    (first,) = [line for line in lines if "[rnn] on copy/t100 seed 0" in line]
+    assert all(word in first for word in ("40/100", "0.5", "accuracy 0.25", "0:06"))
+    for seed, word in ((1, "starting"), (2, "failed"), (3, "waiting")):
+        assert any(f"seed {seed}" in line and word in line for line in lines)
+    assert any("seed 1: resumed at step 10" in line for line in lines)
+    assert shown.failures == ["[rnn] on copy/t100 seed 2: out of memory"]
+
+
+def test_the_time_left_is_that_of_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, clock = view(5, monkeypatch)
+    assert shown.seconds_left() == float("inf")
+    shown.start(0)
+    shown.start(1)
+    clock["now"] = 10.0
+    shown.end(CellEnd(0, "finished", "test accuracy 1"))  # took 10 s
+    shown.update(1, at(50, speed=5.0))  # 10 s so far, 10 s left: 20 in all
+    # three wait at a mean of 15 s, and 10 s are left of the one that runs; two run at once
+    assert shown.seconds_left() == pytest.approx((10 + 3 * 15) / 2)
+    for i in (1, 2, 3, 4):
+        shown.start(i)
+        shown.end(CellEnd(i, "finished", "test accuracy 1"))
+    assert shown.seconds_left() == 0.0
+
+
+def test_more_cells_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, _ = view(50, monkeypatch, height=14)
+    shown.start(49)
+    text = drawn(shown)
+    assert len(text.splitlines()) <= 14 and "seed 49" in text.splitlines()[2] and "and 40 more" in text
