@@ -50,7 +50,11 @@ def sweep(
         Path | None,
         typer.Option("--output", "-o", help="The best recipe's file; by default beside the journal.", metavar="FILE"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that --output names.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
+    ] = None,
     fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
 ) -> None:
     """Search for hyper-parameters: each trial is a run of the run store, chosen by validation alone.
@@ -59,31 +63,34 @@ def sweep(
     when a trial failed or none finished, 130 or 143 after a signal.
     """
     from stablebench.cli.output import note, print_json, print_tables
+    from stablebench.cli.output_file import refuse_existing
     from stablebench.cli.requests import request_of
     from stablebench.errors import StablebenchError, UserError
     from stablebench.sweep.space import check_space, find_space
     from stablebench.sweep.study import Study
     from stablebench.training.extras import require
+    from stablebench.training.trackers import check_trackers
 
     require("optuna", "sweep", "stablebench sweep")
     request = request_of(options)
     label, searched = find_space(space, request.model, request.task.partition("/")[0], options.recipe)
     check_space(searched, request)
-    if output is not None and output.exists() and not overwrite:
-        raise UserError(f"--output {output}: the file is there; name another, or give --overwrite.")
+    trackers = check_trackers(track)
+    if output is not None:
+        refuse_existing(output, force)
     plan = _plan(request, searched, sampler or searched.sampler or "tpe", pruner, startup)
     journal = storage or _default_journal(options.runs_dir, plan, request)
     with Study(journal, plan, workers) as study:
         if trials is None and study.most is None:
             raise UserError("--trials is missing: say how many; only a grid has an end.")
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, options, wanted, workers)
+        code = _run(study, request, options, wanted, workers, trackers)
         found, best = study.trials(), study.best()
     waiting = [trial.number for trial in found if trial.status == "running"]
     recipe = None
     if best is not None and not code and not waiting:
         recipe = output or journal.with_name(f"{journal.stem}-best-of-{len(found)}.yaml")
-        _write_best(recipe, plan, found, best, request, options.runs_dir, replace=overwrite or output is None)
+        _write_best(recipe, plan, found, best, request, options.runs_dir, force=force)
     if options.json:
         document = {"space": label, "storage": str(journal), "recipe": None if recipe is None else str(recipe)}
         document |= {"plan": plan.document(), "best": None if best is None else best.number}
@@ -125,7 +132,9 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "Request") -> Path:
     return runs_dir / "sweeps" / f"{task}-{model}-{digest}.journal"
 
 
-def _run(study: "Study", request: "Request", options: RunOptions, wanted: int, workers: int) -> int:
+def _run(
+    study: "Study", request: "Request", options: RunOptions, wanted: int, workers: int, track: tuple[str, ...]
+) -> int:
     from stablebench.cli.sweep_progress import SweepProgress
     from stablebench.sweep.trials import run_trials
     from stablebench.training.session import Options
@@ -139,7 +148,7 @@ def _run(study: "Study", request: "Request", options: RunOptions, wanted: int, w
         return run_trials(
             study,
             request,
-            Options(options.runs_dir, options.data_dir),
+            Options(options.runs_dir, options.data_dir, track=track),
             trials=wanted,
             workers=workers,
             on_start=progress.start,
@@ -149,10 +158,10 @@ def _run(study: "Study", request: "Request", options: RunOptions, wanted: int, w
 
 
 def _write_best(
-    path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "Request", runs_dir: Path, *, replace: bool
+    path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "Request", runs_dir: Path, *, force: bool
 ) -> None:
     """Write the best trial's recipe, unless the file has it already."""
-    from stablebench.errors import UserError
+    from stablebench.cli.output_file import refuse_existing
     from stablebench.sweep.best import recipe_document, recipe_text
     from stablebench.sweep.space import with_values
     from stablebench.training.files import write_atomically
@@ -162,8 +171,9 @@ def _write_best(
     resolved = resolve(with_values(request, plan.space, dict(best.values)))
     record = RunFolder(runs_dir / best.facts["run"]).read_record()
     text = recipe_text(recipe_document(best, resolved, record, plan, found))
-    if path.exists() and not replace and path.read_text(encoding="utf-8") != text:
-        raise UserError(f"--output {path}: the file is there; name another, or give --overwrite.")
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    refuse_existing(path, force)
     write_atomically(path, text.encode())
 
 

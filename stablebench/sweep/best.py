@@ -50,7 +50,7 @@ def recipe_document(best: Trial, resolved: Resolved, record: RunRecord, plan: Pl
         "model": spec.model.label,
         "source": f"ours: the best of a sweep (stablebench {__version__})",
         "tuned_by": "us",
-        "search": _search(plan, trials, card.selection()),
+        "search": _search(plan, trials, card.selection(spec.task.params)),
         "space": _plain_space(plan.space),
         "result": _result(best, record),
         "when": when,

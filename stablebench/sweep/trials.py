@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
+from stablebench import registry
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.sweep import SweepSpace
@@ -97,6 +98,7 @@ def _run_trial(resolved: Resolved, options: Options, connection: Connection) -> 
     folder = run_folder(options.runs_dir, resolved.spec)
     name = folder.path.relative_to(options.runs_dir).as_posix()
     try:
+        registry.model_entry(resolved.spec.model.name)  # named where trials are resolved; its code is run here, too
         if folder.record_path.exists():  # what an earlier sitting, or another sweep, has seen of this run
             for evaluation in folder.read_record().evaluations:
                 if not reporter.goes_on(evaluation.step, evaluation.metrics[resolved.card.metric]):

@@ -1,6 +1,7 @@
 """Optional dependencies: what to install where one is missing."""
 
 import importlib.util
+import sys
 
 from stablebench.errors import UserError
 
@@ -16,5 +17,9 @@ def require(package: str, extra: str, wanted_by: str) -> None:
     Raises:
         UserError: It is not installed; the message has the command that does.
     """
-    if importlib.util.find_spec(package) is None:
+    if package in sys.modules:
+        found = sys.modules[package] is not None
+    else:
+        found = importlib.util.find_spec(package) is not None
+    if not found:
         raise UserError(f"{wanted_by} needs {package}, which is not installed: pip install 'stablebench[{extra}]'")

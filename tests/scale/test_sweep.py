@@ -193,7 +193,7 @@ def test_a_grid_ends_by_itself_and_a_failed_trial_is_said(tmp_path: Path) -> Non
         ([], "--trials is missing"),
         (["--trials", "2", "--lr", "0.1"], "optim.lr: it is searched and also given (option)"),
         (["--trials", "2", "--sampler", "grid"], "must have `choices` or `points`"),
-        (["--trials", "2", "-o", "space.yaml"], "the file is there; name another, or give --overwrite"),
+        (["--trials", "2", "-o", "space.yaml"], "this file exists; --force overwrites it"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(
