@@ -10,6 +10,7 @@ from stablebench.cli.options import RunOptions, run_options
 from stablebench.cli.output import Format
 
 if TYPE_CHECKING:
+    from stablebench.cli.runners import Place
     from stablebench.training.resolve import Resolved
 
 
@@ -29,6 +30,14 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, metavar="N")] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads.", min=1)] = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS|auto", help="Run the cells on this Ray cluster.")] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Run the cells as an array job of Slurm.")] = False,
+    partition: Annotated[str | None, typer.Option(metavar="NAME", help="The Slurm partition.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="TIME", help="The Slurm time limit of a cell.")] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
+    ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only redraw: run nothing.")] = False,
     budget: Annotated[
         Literal["full", "short"], typer.Option(help="The suite's own budget, or its short one.")
@@ -56,6 +65,7 @@ def compare(
     from stablebench.cli.output import json_text, print_json
     from stablebench.cli.output_file import refuse_existing
     from stablebench.cli.requests import named
+    from stablebench.cli.runners import Place
     from stablebench.errors import UserError
     from stablebench.training.files import write_atomically
     from stablebench.training.run_store import readable_records, run_folders
@@ -65,6 +75,7 @@ def compare(
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
     if output is not None:
         refuse_existing(output, force)
+    place = Place(ray, slurm, partition, time, track)
     asked = OnTheSpot(
         _split(models), _split(tasks), seeds, options.T, named(options), dict(options.set), budget == "short"
     )
@@ -72,7 +83,7 @@ def compare(
     cells = cells_of(resolved_suite, asked)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
-    code, failures = (0, []) if no_run else _run_missing(cells, options, workers)
+    code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place)
     if code:
         raise typer.Exit(code)
     records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
@@ -112,10 +123,11 @@ def _split(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _run_missing(cells: "list[Resolved]", options: RunOptions, workers: int | None) -> tuple[int, list[str]]:
+def _run_missing(
+    cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place"
+) -> tuple[int, list[str]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
     from stablebench.cli.cell_progress import CellProgress
-    from stablebench.training.cells import run_cells
     from stablebench.training.run_store import run_folders
     from stablebench.training.session import Options, has_ended
 
@@ -124,13 +136,12 @@ def _run_missing(cells: "list[Resolved]", options: RunOptions, workers: int | No
     if not missing:
         return 0, []
     threads = max(cell.spec.threads for cell in missing)
-    count = workers or max(1, len(os.sched_getaffinity(0)) // threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
     with CellProgress(missing, len(cells), options.quiet) as progress:
-        code = run_cells(
+        code = place.runner()(
             missing,
-            Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S),
-            count,
+            Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S, track=place.trackers),
+            place.workers(workers, missing),
             on_start=progress.start,
             on_update=progress.update,
             on_end=progress.end,

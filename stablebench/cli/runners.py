@@ -1,0 +1,84 @@
+"""Where the cells of `compare` run: in processes of this machine, on a Ray cluster or as Slurm jobs."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from stablebench.errors import UserError
+
+if TYPE_CHECKING:
+    from stablebench.training.resolve import Resolved
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the user says about where cells run; nothing means here.
+
+    Args:
+        ray: A Ray cluster's address, or `auto`.
+        slurm: Whether they run as Slurm jobs.
+        partition: The Slurm partition.
+        time: The Slurm time limit of a cell.
+        track: Trackers, with commas between.
+
+    Raises:
+        UserError: Two places are named, an option belongs to another place, or an extra is not installed.
+    """
+
+    ray: str | None = None
+    slurm: bool = False
+    partition: str | None = None
+    time: str | None = None
+    track: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is run."""
+        from stablebench.training.extras import require
+        from stablebench.training.trackers import check_trackers
+
+        if self.ray is not None and self.slurm:
+            raise UserError("--ray and --slurm: give one of the two.")
+        if not self.slurm and (self.partition is not None or self.time is not None):
+            raise UserError("--partition and --time are Slurm's: give --slurm as well.")
+        if self.ray is not None:
+            require("ray", "ray", "--ray")
+        if self.slurm:
+            require("submitit", "slurm", "--slurm")
+        if (
+            "mlflow" in check_trackers(self.track)
+            and self.ray is not None
+            and not os.environ.get("MLFLOW_TRACKING_URI")
+        ):
+            raise UserError("--track mlflow with --ray: set MLFLOW_TRACKING_URI to a server that all machines reach.")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers by name."""
+        from stablebench.training.trackers import check_trackers
+
+        return check_trackers(self.track)
+
+    def runner(self) -> Callable[..., int]:
+        """Return what runs the cells, called as `stablebench.training.cells.run_cells` is."""
+        if self.ray is not None:
+            from stablebench.training.ray_cells import run_cells_on_ray
+
+            return partial(run_cells_on_ray, self.ray)
+        if self.slurm:
+            from stablebench.training.slurm_cells import Queue, minutes_of, run_cells_on_slurm
+
+            queue = Queue(self.partition) if self.time is None else Queue(self.partition, minutes_of(self.time))
+            return partial(run_cells_on_slurm, queue)
+        from stablebench.training.cells import run_cells
+
+        return run_cells
+
+    def workers(self, asked: int | None, cells: "list[Resolved]") -> int:
+        """Return how many cells run at once: as asked, else all of them on a cluster, else as many as fit here."""
+        if asked is not None:
+            return asked
+        if self.ray is not None or self.slurm:
+            return len(cells)
+        return max(1, len(os.sched_getaffinity(0)) // max(cell.spec.threads for cell in cells))

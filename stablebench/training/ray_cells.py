@@ -1,0 +1,372 @@
+"""Run cells as tasks of a Ray cluster whose machines share no file system.
+
+Each cell trains in a fresh process on some machine. Its progress, and with every checkpoint its files, go to a mailbox
+on this machine, which writes them to the run store. A cell whose machine is lost is begun once more elsewhere from
+what came last.
+"""
+# pyright: reportMissingImports=false
+# ray is an extra
+
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stablebench.errors import StablebenchError, UserError
+from stablebench.training.cell_files import ChangedFiles, Files, all_files, write_files
+from stablebench.training.cells import CellEnd, end_of
+from stablebench.training.extras import require
+from stablebench.training.interrupt import Interrupt
+from stablebench.training.progress import Progress
+from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import RunFolder, run_folder
+from stablebench.training.session import Options
+
+_UPDATE_S = 0.5
+"""Seconds between two reports of a cell."""
+_TRIES = 3
+"""How often a cell is begun whose machine or process was lost."""
+_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI")
+"""Environment variables that the cells see as they are here."""
+
+
+class _Mailbox:
+    """An actor on this machine that keeps what cells send until it is taken."""
+
+    def __init__(self) -> None:
+        self._messages: list[tuple[int, int, Any]] = []
+        self._stopped = False
+
+    def put(self, index: int, attempt: int, message: Any) -> bool:
+        """Keep a message, and return whether the cells are to end."""
+        self._messages.append((index, attempt, message))
+        return self._stopped
+
+    def take(self) -> list[tuple[int, int, Any]]:
+        """Return the messages since the last time, in their order."""
+        taken, self._messages = self._messages, []
+        return taken
+
+    def stop(self) -> None:
+        """Tell the cells to end."""
+        self._stopped = True
+
+
+@dataclass(frozen=True)
+class _Began:
+    """The first message of a cell."""
+
+    host: str
+
+
+class _ToMailbox:
+    """A reporter that sends progress, and files with every checkpoint; the answer may be to end the run."""
+
+    def __init__(self, put: Callable[[Any], bool], files: ChangedFiles) -> None:
+        self._put, self._files, self._sent = put, files, 0.0
+
+    def start(self, title: str) -> None:
+        """Do nothing: the other side knows what it started."""
+
+    def update(self, progress: Progress) -> None:
+        """Send it if the last one is old enough."""
+        if time.monotonic() - self._sent < _UPDATE_S:
+            return
+        self._sent = time.monotonic()
+        try:
+            stop = self._put(progress)
+            if self._files.new_checkpoint():
+                stop = self._put(self._files.look())
+        except Exception:  # nobody is there to take what this run finds
+            stop = True
+        if stop:
+            signal.raise_signal(signal.SIGUSR1)  # the run ends at this update, after its checkpoint
+
+    def note(self, text: str) -> None:
+        """Send a line."""
+        with contextlib.suppress(Exception):
+            self._put(text)
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+def _remote_cell(
+    index: int, attempt: int, resolved: Resolved, options: Options, files: Files, code: Files, mailbox: Any
+) -> None:
+    """Run one cell in this process, on whatever machine this is, and send how it ended with all that it wrote."""
+    import platform
+
+    import ray
+
+    from stablebench.training.process import prepare_process
+
+    def put(message: Any) -> bool:
+        return ray.get(mailbox.put.remote(index, attempt, message))
+
+    prepare_process(resolved.spec.threads, resolved.spec.precision)
+    with tempfile.TemporaryDirectory(prefix="stablebench-") as work:
+        os.chdir(work)  # so that a user's file, named relative to where `compare` ran, is found
+        folder = run_folder(Path(work) / "runs", resolved.spec)
+        write_files(RunFolder(Path(work)), code)
+        write_files(folder, files)
+        changed = ChangedFiles(folder)
+        put(_Began(platform.node()))
+        if why := _began_elsewhere(folder, resolved):
+            put(f"begun anew: {why}")
+        own = Options(folder.path.parents[2], options.data_dir, folder=folder, probe=options.probe, track=options.track)
+        end = end_of(index, resolved, own, _ToMailbox(put, changed))
+        put(changed.look())
+        put(end)
+        os.chdir("/")
+
+
+def _began_elsewhere(folder: RunFolder, resolved: Resolved) -> str | None:
+    """Put a run back to its start if its checkpoint comes from another kind of machine, and return why.
+
+    Going on would mix the rounding of two processors in one run.
+    """
+    from stablebench.training import process
+    from stablebench.training.build import resolve_device
+    from stablebench.training.trainer import newest_good
+
+    found = newest_good(folder)
+    if found is None:
+        return None
+    before = found.state["environment"]
+    device = resolve_device(resolved.spec.device).type
+    here = {"device": device, "hardware": process.hardware(device), "versions": process.versions()}
+    differ = [f"{key} {before[key]} before, {value} here" for key, value in here.items() if before[key] != value]
+    if not differ:
+        return None
+    for path in [*(folder.path / "checkpoints").glob("*"), folder.curve_path, folder.record_path]:
+        path.unlink(missing_ok=True)
+    return "; ".join(differ)
+
+
+@dataclass
+class _Pending:
+    """A cell that was handed to the cluster."""
+
+    index: int
+    attempt: int
+    folder: RunFolder
+    held: contextlib.ExitStack
+    began: bool = False
+    end: CellEnd | None = None
+
+
+class _Cluster:
+    """The cells on a cluster and what is known of them.
+
+    Args:
+        cells: All cells.
+        options: How they are run.
+        on_start: As `run_cells` takes it.
+        on_update: Likewise.
+        on_end: Likewise.
+    """
+
+    def __init__(
+        self,
+        cells: list[Resolved],
+        options: Options,
+        on_start: Callable[[int], None],
+        on_update: Callable[[int, Progress | str], None],
+        on_end: Callable[[CellEnd], None],
+    ) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._ray = ray
+        self._cells, self._options = cells, options
+        self._on_start, self._on_update, self._on_end = on_start, on_update, on_end
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
+        self.pending: dict[Any, _Pending] = {}
+
+    def submit(self, index: int, attempt: int = 1) -> None:
+        """Hand a cell to the cluster, with what the run store has of it."""
+        resolved = self._cells[index]
+        folder = self._options.folder or run_folder(self._options.runs_dir, resolved.spec)
+        held = contextlib.ExitStack()
+        try:
+            held.enter_context(folder.lock(self._options.grace_s))
+            content = (index, attempt, resolved, self._options, all_files(folder), _code(resolved), self._mailbox)
+        except StablebenchError as error:
+            held.close()
+            self._on_start(index)
+            self._on_end(CellEnd(index, "failed", str(error)))
+            return
+        wanted = {"num_cpus": resolved.spec.threads, "num_gpus": 1 if resolved.spec.device == "cuda" else 0}
+        reference = self._task.options(name=_name(resolved), **wanted).remote(*content)
+        self.pending[reference] = _Pending(index, attempt, folder, held, began=attempt > 1)
+
+    def collect(self) -> None:
+        """Take what cells have sent, then see to those whose task is over."""
+        over = []
+        if self.pending:
+            over, _ = self._ray.wait(list(self.pending), num_returns=len(self.pending), timeout=_UPDATE_S)
+        known = {(one.index, one.attempt): one for one in self.pending.values()}
+        for index, attempt, message in self._ray.get(self._mailbox.take.remote()):
+            if (index, attempt) in known:  # else it comes from a machine that was given up
+                self._take(known[index, attempt], message)
+        for reference in over:
+            self._over(reference)
+
+    def _take(self, one: _Pending, message: Any) -> None:
+        if isinstance(message, _Began):
+            if not one.began:
+                one.began = True
+                self._on_start(one.index)
+            self._on_update(one.index, f"runs on {message.host}")
+        elif isinstance(message, CellEnd):
+            one.end = message
+        elif isinstance(message, dict):
+            try:
+                write_files(one.folder, message)
+            except StablebenchError as error:
+                self._on_update(one.index, f"its files were not kept: {error}")
+        else:
+            self._on_update(one.index, message)
+
+    def _over(self, reference: Any) -> None:
+        one = self.pending.pop(reference)
+        one.held.close()
+        end = one.end or self._lost(reference, one)
+        if end is not None:
+            if not one.began:
+                self._on_start(one.index)
+            self._on_end(end)
+
+    def _lost(self, reference: Any, one: _Pending) -> CellEnd | None:
+        """Begin a cell once more that ended without a word; return its end where that is of no use."""
+        errors = self._ray.exceptions
+        try:
+            self._ray.get(reference)
+            why = "its task ended without a word"
+        except errors.TaskCancelledError:
+            return None
+        except errors.RayTaskError as error:
+            return CellEnd(one.index, "failed", str(error.cause if error.cause is not None else error))
+        except errors.RayError as error:
+            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if one.attempt >= _TRIES:
+            return CellEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
+        if one.began:
+            self._on_update(one.index, f"its machine was lost ({why}); it is begun once more from what came last")
+        self.submit(one.index, one.attempt + 1)
+        return None
+
+    def stop(self) -> None:
+        """Tell the cells that run to end, and take back those that wait."""
+        self._ray.get(self._mailbox.stop.remote())
+        for reference, one in self.pending.items():
+            if not one.began:
+                self._ray.cancel(reference)
+
+    def close(self) -> None:
+        """Let go of what is still held, and of the mailbox."""
+        for one in self.pending.values():
+            one.held.close()
+        self._ray.kill(self._mailbox)
+
+
+def run_cells_on_ray(
+    address: str,
+    cells: list[Resolved],
+    options: Options,
+    workers: int,
+    *,
+    on_start: Callable[[int], None],
+    on_update: Callable[[int, Progress | str], None],
+    on_end: Callable[[CellEnd], None],
+) -> int:
+    """Run cells on a Ray cluster, at most `workers` at a time; each takes as many cores as it has threads.
+
+    Args:
+        address: The cluster's, `host:port`; `auto` for the one that this machine is part of.
+        cells: The runs.
+        options: How they are run. Data sets are read from the same `data_dir` on every machine.
+        workers: Cells that are handed to the cluster at once.
+        on_start: Called with the index of a cell that begins.
+        on_update: Called with an index and its progress, or a note of it.
+        on_end: Called with how a cell ended.
+
+    Returns:
+        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
+
+    Raises:
+        UserError: Ray is not installed, there is no such cluster, or no machine of it has cores enough.
+    """
+    with _connected(address):
+        _refuse_too_large(cells)
+        cluster = _Cluster(cells, options, on_start, on_update, on_end)
+        waiting = deque(range(len(cells)))
+        told = False
+        try:
+            with Interrupt() as interrupt:
+                while (waiting and interrupt.signum is None) or cluster.pending:
+                    while waiting and len(cluster.pending) < workers and interrupt.signum is None:
+                        cluster.submit(waiting.popleft())
+                    cluster.collect()
+                    if interrupt.signum is not None and not told:
+                        told = True
+                        cluster.stop()
+        finally:
+            cluster.close()
+    return interrupt.exit_code
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Context with a connection to a cluster; one that the process has already is used and left as it is."""
+    require("ray", "ray", "--ray")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves their variables alone
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": passed_on})
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(
+            f"--ray {address}: no Ray cluster answers there ({first}). `ray start --head` starts one on this machine."
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _refuse_too_large(cells: list[Resolved]) -> None:
+    import ray
+
+    most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    wanted = max((cell.spec.threads for cell in cells), default=0)
+    if wanted > most:
+        raise UserError(f"--ray: a cell takes {wanted} cores, and no machine of the cluster has more than {most:g}.")
+    if any(cell.spec.device == "cuda" for cell in cells) and not ray.cluster_resources().get("GPU"):
+        raise UserError("--ray: the cells ask for --device cuda, and no machine of the cluster has a GPU.")
+
+
+def _code(resolved: Resolved) -> Files:
+    """Return a user's model file, to be laid where its relative name finds it."""
+    path = Path(resolved.spec.model.name.rpartition(":")[0])
+    if path.suffix != ".py" or path.is_absolute() or ".." in path.parts:
+        return {}
+    return {path.as_posix(): path.read_bytes()}
+
+
+def _name(resolved: Resolved) -> str:
+    return f"{resolved.spec.model.label} on {resolved.spec.task.name} seed {resolved.spec.seed}"

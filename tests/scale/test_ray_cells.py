@@ -1,0 +1,133 @@
+"""Cells on a real Ray cluster of two nodes on this machine; one node is lost in the middle."""
+# pyright: reportMissingImports=false
+# ray is an extra
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_cells import Heard, cells, folder_of
+
+from stablebench.errors import UserError
+from stablebench.training.ray_cells import run_cells_on_ray
+from stablebench.training.session import Options
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray starts servers: tens of seconds
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Start a head and a node beside it, of one core each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "no_monitor": True}
+    )
+    found.spare = [found.add_node(num_cpus=1)]
+    found.wait_for_nodes()
+    try:
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+def run(address: str, asked: list[Any], runs_dir: Path, heard: Heard, workers: int = 8) -> int:
+    told = {"on_start": heard.on_start, "on_update": heard.on_update, "on_end": heard.on_end}
+    return run_cells_on_ray(address, asked, Options(runs_dir), workers, **told)
+
+
+def test_cells_survive_the_loss_of_a_node_and_their_files_come_back(cluster: Any, tmp_path: Path) -> None:
+    asked = cells(0, 1, steps=600, train__checkpoint_every=25)
+    heard = Heard()
+
+    def lose_a_node(index: int, message: Any) -> None:
+        Heard.on_update(heard, index, message)
+        if cluster.spare and all(folder_of(cell, tmp_path).checkpoints() for cell in asked):
+            cluster.remove_node(cluster.spare.pop(), allow_graceful=False)
+
+    heard.on_update = lose_a_node  # pyright: ignore[reportAttributeAccessIssue]
+    assert run(cluster.address, asked, tmp_path, heard) == 0
+    assert heard.statuses() == ["finished", "finished"], (heard.ends, heard.notes)
+    lost = [index for index, notes in heard.notes.items() if any("its machine was lost" in note for note in notes)]
+    assert len(lost) == 1 and not cluster.spare
+    for index, cell in enumerate(asked):
+        record = folder_of(cell, tmp_path).read_record()
+        assert record.status == "finished" and record.step == 600
+        assert bool(record.resumed_at) == (index in lost)  # not from the start: what came last was gone on from
+        curve = folder_of(cell, tmp_path).curve_path.read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in curve if json.loads(line)["split"] == "train"]
+        assert steps == sorted(set(steps)) and steps[-1] == 600
+        assert heard.progress[index]
+
+
+def test_a_signal_brings_every_checkpoint_home_and_a_failing_cell_leaves_the_others_alone(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN_MODEL)
+    broken = cells(0, model="own.py:Own", model__fails=True)
+    asked = [*broken, *cells(0, 1, 2, model="own.py:Own", steps=1_000_000)]
+    heard = Heard()
+
+    def interrupt(index: int, message: Any) -> None:
+        Heard.on_update(heard, index, message)
+        if 0 in heard.ends and len(heard.progress) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            heard.progress = {index: [] for index in range(9)}
+
+    heard.on_update = interrupt  # pyright: ignore[reportAttributeAccessIssue]
+    assert run(cluster.address, asked, tmp_path / "runs", heard) == 130
+    assert heard.ends[0].status == "failed" and "on purpose" in heard.ends[0].message
+    interrupted = [index for index, end in heard.ends.items() if end.status == "interrupted"]
+    assert len(interrupted) == 2 and len(heard.ends) == 3
+    for index in interrupted:
+        folder = folder_of(asked[index], tmp_path / "runs")
+        assert folder.checkpoints() and folder.read_record().status == "interrupted"
+
+
+def test_what_no_machine_can_run_is_refused(cluster: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="takes 99 cores, and no machine of the cluster has more than 1"):
+        run(cluster.address, cells(0, threads=99), tmp_path, Heard())
+    call = partial(run, "127.0.0.1:1", cells(0), tmp_path, Heard())
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(UserError, match="no Ray cluster answers there"):
+        call()
+
+
+OWN_MODEL = '''
+import torch
+from torch import nn
+
+from stablebench.models.base import RecurrentModel
+
+
+class Own(RecurrentModel):
+    """h_t = tanh(W h + V x_t)."""
+
+    def __init__(self, in_features: int, hidden: int, *, fails: bool = False) -> None:
+        super().__init__(in_features, hidden)
+        self.W = nn.Linear(hidden, hidden)
+        self.V = nn.Linear(in_features, hidden)
+        self.fails = fails
+
+    def drive(self, x):
+        if self.fails:
+            raise RuntimeError("on purpose")
+        return self.V(x)
+
+    def transition(self):
+        return None
+
+    def step(self, drive, state, transition):
+        return (torch.tanh(self.W(state[0]) + drive),)
+'''
