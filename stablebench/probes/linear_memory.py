@@ -26,6 +26,8 @@ _DIRECTIONS = 8
 """Of the input, at most."""
 _RANK = 1e-9
 """Singular value of ds_t/dx_t, relative to the largest, below which a direction is none."""
+_ROUNDING = 1e-9
+"""What rounding may take off a spectral radius of 1."""
 _LONGEST = 1000
 """Lags looked at, at most."""
 
@@ -132,7 +134,7 @@ def linear_memory(chain: StateChain, states: Tensor) -> LinearMemory:
 def _at(chain: StateChain, states: Tensor, t: int, lags: int) -> StepMemory:
     theta, v = step_jacobian(chain, states, t), input_directions(chain, states, t)
     radius = torch.linalg.eigvals(theta).abs().max().item()
-    horizon = None if radius < 1 else chain.steps
+    horizon = None if radius < 1 - _ROUNDING else chain.steps
     curve, reason = None, ""
     try:
         curve = fisher_memory(theta, v, lags, horizon).curve
@@ -158,9 +160,11 @@ def input_directions(chain: StateChain, states: Tensor, t: int) -> Tensor:
     assert traced.x is not None
     if not traced.after.requires_grad:
         return everywhere
+    with torch.enable_grad():
+        entries = traced.after[0].unbind()
     columns = []
-    for i in range(chain.size):
-        (row,) = torch.autograd.grad(traced.after[0, i], traced.x, retain_graph=True, allow_unused=True)
+    for entry in entries:
+        (row,) = torch.autograd.grad(entry, traced.x, retain_graph=True, allow_unused=True)
         if row is None:
             return everywhere
         columns.append(row[0])

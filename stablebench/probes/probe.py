@@ -1,40 +1,92 @@
-"""The whole probe of one network: gradient flow, singular values of the Jacobian, and the verdicts on its claims."""
+"""The whole probe of one network: what is measured of its gradients, and the verdicts on its claims."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import torch
 
 from stablebench.data.batch import Batch
+from stablebench.data.task import first
+from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
+from stablebench.probes.chain import chain_of
 from stablebench.probes.evidence import Finding, Measurements, findings_of
 from stablebench.probes.gradient_flow import GradientFlow, Loss
 from stablebench.probes.jacobian import SingularValues
+from stablebench.probes.lag_share import LagShare, lag_share
+from stablebench.probes.linear_memory import LinearMemory, linear_memory
+from stablebench.probes.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from stablebench.probes.spectra import Spectra, spectra
+
+Measure = Literal["flow", "jacobian", "lyapunov", "spectra", "memory"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found.
+    """What a probe found; None for what was not asked for.
 
     Args:
-        flow: Gradient norms.
-        jacobian: Singular values.
+        which: The loss that was asked for.
         claims: Verdicts, in the model's order.
+        flows: Gradient norms, of the loss that was asked for and of the other one.
+        lags: Shares of the parameters' gradient by lag, of both losses; None where nothing in the chain is trained.
+        jacobian: Singular values.
+        lyapunov: Lyapunov exponents.
+        spectra: Eigenvalues.
+        memory: Memory of the linearised network.
     """
 
-    flow: GradientFlow
-    jacobian: SingularValues
+    which: Loss
     claims: list[Finding]
+    flows: dict[Loss, GradientFlow] | None = None
+    lags: dict[Loss, LagShare | None] | None = None
+    jacobian: SingularValues | None = None
+    lyapunov: LyapunovSpectrum | None = None
+    spectra: Spectra | None = None
+    memory: LinearMemory | None = None
+
+    @property
+    def flow(self) -> GradientFlow | None:
+        """Gradient norms of the loss that was asked for."""
+        return None if self.flows is None else self.flows[self.which]
+
+    @property
+    def lag_share(self) -> LagShare | None:
+        """Shares by lag, of the loss that was asked for."""
+        return None if self.lags is None else self.lags[self.which]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data: `measures` and `claims`."""
-        return {
-            "measures": {"gradient_flow": self.flow.document(), "jacobian": self.jacobian.document()},
-            "claims": [asdict(finding) for finding in self.claims],
-        }
+        """Return it as plain data: `measures` and `claims`.
+
+        `gradient_flow` and `lag_share` are those of the loss that was asked for, `by_loss` has those of both.
+        """
+        measures: dict[str, Any] = {}
+        if self.flows is not None and self.lags is not None:
+            by_loss = {
+                which: {"gradient_flow": flow.document(), "lag_share": _document(self.lags[which])}
+                for which, flow in self.flows.items()
+            }
+            measures |= by_loss[self.which] | {"by_loss": by_loss}
+        for name in ("jacobian", "lyapunov", "spectra", "memory"):
+            if (found := getattr(self, name)) is not None:
+                measures[name] = found.document()
+        return {"measures": measures, "claims": [asdict(finding) for finding in self.claims]}
 
 
-def probe(network: AnyNetwork, batch: Batch, *, loss: str, which: Loss = "task", samples: int = 4) -> ProbeResult:
+def _document(found: LagShare | None) -> dict[str, Any] | None:
+    return None if found is None else found.document()
+
+
+def probe(
+    network: AnyNetwork,
+    batch: Batch,
+    *,
+    loss: str,
+    which: Loss = "task",
+    samples: int = 4,
+    what: tuple[Measure, ...] = MEASURES,
+) -> ProbeResult:
     """Probe a network in float64; the network is left as it is.
 
     Args:
@@ -43,11 +95,50 @@ def probe(network: AnyNetwork, batch: Batch, *, loss: str, which: Loss = "task",
         loss: The task's loss, of `stablebench.metrics`.
         which: `task`: gradients of the task's own loss; `last`: of the loss at the last scored step alone.
         samples: How many of them the Jacobian is computed for.
+        what: What is measured; claims are checked whatever it is.
 
     Raises:
+        UserError: Autograd gives no derivative of the model.
         StablebenchError: A state or a derivative is not finite.
     """
-    measurements = Measurements(network, batch, loss, samples)
+    check_differentiable(network)
+    found = Measurements(network, batch, loss, samples)
     with torch.no_grad():
-        findings = findings_of(measurements)
-    return ProbeResult(measurements.flow(which), measurements.jacobian, findings)
+        findings = findings_of(found)
+        flows = _flows(found) if "flow" in what else None
+        lags = _lags(found, batch, loss) if "flow" in what else None
+        one, states = chain_of(found.network, first(batch, 1).inputs), found.states[:, :1]
+        return ProbeResult(
+            which,
+            findings,
+            flows,
+            lags,
+            found.jacobian if "jacobian" in what else None,
+            lyapunov_spectrum(found.jacobian) if "lyapunov" in what else None,
+            spectra(found.network, one, states) if "spectra" in what else None,
+            linear_memory(one, states) if "memory" in what else None,
+        )
+
+
+def _flows(found: Measurements) -> dict[Loss, GradientFlow]:
+    return {"task": found.flow("task"), "last": found.flow("last")}
+
+
+def _lags(found: Measurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
+    def share(which: Loss) -> LagShare | None:
+        return lag_share(found.network, found.chain, found.states, batch, loss=loss, which=which)
+
+    task = share("task")
+    if found.network.readout == "last":  # one loss
+        return {"task": task, "last": None if task is None else replace(task, loss="last")}
+    return {"task": task, "last": share("last")}
+
+
+def check_differentiable(network: AnyNetwork) -> None:
+    """Raise `UserError` if autograd gives no derivative of a model in the network."""
+    for model in network.models:
+        if model.surrogate:
+            raise UserError(
+                f"{type(model).__name__} cannot be probed: a probe needs a model whose derivatives are its own, and "
+                f"here {model.surrogate}. Probe a model without such a step."
+            )

@@ -5,8 +5,8 @@ r"""Eigenvalues in the complex plane, and how far a matrix is from normal and fr
                                 also relative to ||A||_F, where 0 is normal and 1 nilpotent
     distance from orthogonality ||A^T A - I||, spectral norm, so max |sigma^2 - 1|
 
-Of the recurrent matrix where a model has one (`RecurrentModel.recurrent_matrix`), and of one-step Jacobians ds_t/ds_{t-1}
-at steps spread evenly over the chain.
+Of the recurrent matrix where a model has one (`RecurrentModel.recurrent_matrix`), and of one-step Jacobians
+ds_t/ds_{t-1} at steps spread evenly over the chain.
 """
 
 import math
@@ -99,7 +99,8 @@ def spectrum(A: Tensor, of: str) -> Spectrum:
         A: (n, n), real or complex.
         of: What it is.
     """
-    matrix = A.detach().to(torch.complex128).numpy()
+    A = A.detach().to(torch.complex128)
+    matrix = A.numpy()
     triangle = numpy.asarray(schur(matrix, output="complex")[0])
     values = numpy.diagonal(triangle)
     order = numpy.argsort(-abs(values), kind="stable")
@@ -108,7 +109,7 @@ def spectrum(A: Tensor, of: str) -> Spectrum:
         torch.from_numpy(values[order].copy()),
         float(numpy.linalg.norm(numpy.triu(triangle, 1))),
         float(numpy.linalg.norm(matrix)),
-        float(numpy.linalg.norm(matrix.conj().T @ matrix - numpy.eye(len(matrix)), 2)),
+        torch.linalg.matrix_norm(A.mH @ A - torch.eye(len(A), dtype=A.dtype), 2).item(),
     )
 
 

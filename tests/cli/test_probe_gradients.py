@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.cli.probe_gradients import _power
+from stablebench.cli.probe_tables import power
 from stablebench.training.run_store import all_runs
 
 SMALL = ["--task", "copy", "--T", "5", "--hidden", "12", "--set", "task.S=2"]
@@ -128,7 +128,7 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], messag
     ],
 )
 def test_numbers_beyond_a_float_are_written_in_full(log10: float | None, text: str) -> None:
-    assert _power(log10) == text
+    assert power(log10) == text
 
 
 def test_layers_serve_as_the_chain_of_a_deep_model() -> None:

@@ -1,0 +1,238 @@
+"""What `probe-gradients` shows of what it found: one model in full, several side by side."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from stablebench.tables import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stablebench.probes.gradient_flow import GradientFlow
+    from stablebench.probes.lag_share import LagShare
+    from stablebench.probes.probe import ProbeResult
+
+_ROWS = 20
+"""Rows of the table of norms, the last step not counted."""
+LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
+_MANY_LOSSES = "The loss has a term at every step; --loss last follows one term back through all of them."
+_DECADE = math.log(10)
+
+
+def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
+    """Return the norms at some t, the numbers, and the verdicts.
+
+    Args:
+        result: What was found.
+        title: The model and where it was probed.
+        readout: Which steps the task reads.
+    """
+    tables = []
+    if result.flow is not None:
+        tables.append(_norms(result.flow, result.lag_share, title, readout))
+    rows = [row for row in _numbers(result).values() if row]
+    if rows:
+        found = [[name, value, note] for name, value, note in rows]
+        tables.append(Table(["measure", "value", "what it is"], found, title=title if not tables else ""))
+    return [*tables, *claims_table(result)]
+
+
+def claims_table(result: "ProbeResult", heading: str = "Claims") -> list[Table]:
+    """Return the verdicts, if there are any."""
+    if not result.claims:
+        return []
+    columns = ["claim", "verdict", "measured", "bound", "hypothesis"]
+    found = [[f.claim, f.verdict, _value(f.measured), _value(f.bound), f.hypothesis] for f in result.claims]
+    return [Table(columns, found, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
+
+
+def side_by_side(results: "Mapping[str, ProbeResult]", title: str) -> Table:
+    """Return one row a model.
+
+    Args:
+        results: By model.
+        title: Where they were probed.
+    """
+    numbers = {name: _numbers(result) for name, result in results.items()}
+    keys = [key for key in _SHORT if any(row.get(key) for row in numbers.values())]
+    rows = [
+        [name, *((row[key][1] if row.get(key) else "") for key in keys), _verdicts(results[name])]
+        for name, row in numbers.items()
+    ]
+    notes = [f"{_SHORT[key]}: {_MEANS[key]}." for key in keys if key in _MEANS]
+    minor = [_SHORT[key] for key in ("capacity", "isometry", "henrici", "radius", "half", "area") if key in keys]
+    return Table(["model", *(_SHORT[key] for key in keys), "claims"], rows, title=title, notes=notes, minor=minor)
+
+
+_SHORT = {
+    "growth": "growth",
+    "half": "half within lag",
+    "sigma_max": "sigma_max",
+    "sigma_min": "sigma_min",
+    "isometry": "isometry",
+    "exponent": "exponent",
+    "dynamics": "dynamics",
+    "radius": "radius",
+    "henrici": "non-normal",
+    "area": "Fisher area",
+    "capacity": "capacity",
+}
+
+
+_MEANS = {
+    "growth": "d ln||dL/dh_t|| per step back in time; below 0 it vanishes, above 0 it explodes",
+    "half": "half of the parameters' gradient comes from lags up to this",
+    "sigma_max": "ends of the singular values of dh_T/dh_1",
+    "isometry": "root mean square of ln sigma; 0 is dynamical isometry",
+    "exponent": "the largest Lyapunov exponent, ln per step",
+    "radius": "spectral radius of the recurrent matrix, or of one-step Jacobians where there is none",
+    "henrici": "departure from normality of the same, over its Frobenius norm",
+    "area": "of the Fisher memory curve of the linearised network",
+    "capacity": "inputs back that a linear readout of the linearised network holds, without noise",
+}
+
+
+def _verdicts(result: "ProbeResult") -> str:
+    counts = Counter(f.verdict for f in result.claims)
+    shown = {"holds": "hold", "violated": "violated", "vacuous": "vacuous", "not applicable": "n/a"}
+    return ", ".join(f"{counts[verdict]} {word}" for verdict, word in shown.items() if counts[verdict])
+
+
+def _norms(flow: "GradientFlow", lags: "LagShare | None", title: str, readout: str) -> Table:
+    rows, zeros, inputs = flow.quantiles(), flow.zeros(), flow.input_quantiles()
+    end = len(zeros) - 1
+    shares = None if lags is None else lags.shares.cumsum(1).nanmedian(0).values.tolist()
+    table = []
+    for t in sorted({round(end * i / _ROWS) for i in range(_ROWS + 1)}):
+        row = [t, power(rows["median"][t]), power(rows["p5"][t]), power(rows["p95"][t]), zeros[t]]
+        if inputs is not None:
+            row.append(power(inputs["median"][t - 1]) if t else None)
+        if shares is not None:
+            row.append(_percent(shares[end - t]) if t else None)
+        table.append(row)
+    columns = ["t", "median", "5 %", "95 %", "exactly 0"]
+    columns += [] if inputs is None else ["||dL/dx_t||"]
+    columns += [] if shares is None else ["of dL/dtheta, steps >= t"]
+    heading = f"{title}: ||dL/dh_t|| of the {LOSS[flow.loss]}, {len(flow.log_norms)} samples"
+    notes = [_MANY_LOSSES] if readout == "every" and flow.loss == "task" else []
+    if lags is None:
+        notes.append("Nothing in the chain is trained, so its gradient has no shares of lags.")
+    return Table(columns, table, title=heading, notes=notes)
+
+
+def _numbers(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+    """Return name, value and explanation of each number by a short key."""
+    return _of_flow(result) | _of_jacobian(result) | _of_spectra(result) | _of_memory(result)
+
+
+def _of_flow(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+    flow = result.flow
+    if flow is None:
+        return {}
+    found = {}
+    rate, ratio = flow.growth_rate(), flow.log10_first_over_last()
+    if rate.mean is None:
+        found["growth"] = ("growth rate", "none", "the gradients are exactly 0")
+    else:
+        interval = "" if rate.interval_95 is None else ", 95 % [{:.3g}, {:.3g}]".format(*rate.interval_95)
+        found["growth"] = ("growth rate", f"{rate.mean:.4g}", f"of ||dL/dh_t||, ln per step back in time{interval}")
+    at_zero = "not defined" if ratio is None else power(ratio)
+    found["ratio"] = (f"||dL/dh_0|| / ||dL/dh_{flow.log_norms.shape[1] - 1}||", at_zero, "median over the samples")
+    into = flow.input_growth_rate()
+    if into is not None and into.mean is not None:
+        found["inputs"] = ("growth rate, inputs", f"{into.mean:.4g}", "the same of ||dL/dx_t||")
+    lags = result.lag_share
+    if lags is not None and (half := lags.within(0.5)) is not None:
+        most = lags.within(0.95)
+        note = f"half of the parameters' gradient comes from lags up to this, 95 % from lags up to {most}"
+        found["half"] = ("half within lag", str(half), note)
+    return found
+
+
+def _of_jacobian(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+    found: dict[str, tuple[str, str, str]] = {}
+    jacobian, lyapunov = result.jacobian, result.lyapunov
+    if jacobian is not None:
+        what = f"dh_{jacobian.steps + 1}/dh_1 ({jacobian.size} x {jacobian.size}, {len(jacobian.log_largest)} samples)"
+        found["sigma_max"] = ("sigma_max", _range(jacobian.log_largest), f"largest singular value of {what}")
+        found["sigma_min"] = ("sigma_min", _range(jacobian.log_smallest), "smallest one; 0 where it is singular")
+        singular = bool(jacobian.log_smallest.isinf().any())
+        condition = "infinite" if singular else _range(jacobian.log_condition)
+        found["condition"] = ("condition", condition, "sigma_max / sigma_min")
+        distance = "infinite" if singular else f"{jacobian.isometry_distance.median():.4g}"
+        found["isometry"] = ("isometry distance", distance, "root mean square of ln sigma; 0 is dynamical isometry")
+    if lyapunov is not None:
+        error = "" if lyapunov.standard_error is None else f" +- {lyapunov.standard_error:.2g}"
+        state = "converged" if lyapunov.converged else "not converged"
+        value = f"{lyapunov.largest:.4g}" if math.isfinite(lyapunov.largest) else "none, all directions die"
+        found["exponent"] = ("Lyapunov exponent", value, f"largest, ln per step over {lyapunov.steps} steps{error}")
+        found["dynamics"] = ("dynamics", lyapunov.dynamics, f"by that exponent; {state}")
+        if (dimension := lyapunov.kaplan_yorke_dimension) is not None:
+            found["dimension"] = ("Kaplan-Yorke dimension", f"{dimension:.4g}", "of the attractor")
+    return found
+
+
+def _of_spectra(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+    if result.spectra is None:
+        return {}
+    group = result.spectra.recurrent or result.spectra.steps
+    what = "recurrent matrix" if result.spectra.recurrent else "one-step Jacobians"
+    found = {}
+    for key, name, values, note in (
+        ("radius", "spectral radius", [s.radius for s in group], f"of the {what}"),
+        ("henrici", "non-normality", [s.relative_henrici for s in group], "Henrici's departure over ||A||_F, 0 ... 1"),
+        ("orthogonal", "from orthogonal", [s.from_orthogonal for s in group], "||A^T A - I||"),
+    ):
+        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+        found[key] = (name, low if low == high else f"{low} ... {high}", note)
+    if result.spectra.recurrent:
+        radii = [s.radius for s in result.spectra.steps]
+        span = f"{min(radii):.4g} ... {max(radii):.4g}"
+        found["step_radius"] = ("spectral radius, steps", span, f"of dh_t/dh_t-1 at {len(radii)} steps")
+    return found
+
+
+def _of_memory(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+    memory = result.memory
+    if memory is None or not memory.steps:
+        return {}
+    if memory.area is None:
+        area, note = "none", memory.steps[0].reason
+    else:
+        area = f"{memory.area:.4g}"
+        noise = f", noise of {memory.horizons[0]} steps (radius >= 1)" if memory.horizons else ""
+        note = f"of the Fisher memory curve to lag {memory.lags}, linearised at {len(memory.steps)} steps{noise}"
+    found = {"area": ("Fisher area", area, note)}
+    if memory.capacity is not None:
+        found["capacity"] = (
+            "linear memory capacity",
+            f"{memory.capacity:.4g}",
+            "inputs back that a linear readout holds",
+        )
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * min(share, 1.0):.3g} %" if math.isfinite(share) else ""
+
+
+def _range(logs: "Tensor") -> str:
+    low, high = (power(v / _DECADE if math.isfinite(v) else None) for v in (logs.min().item(), logs.max().item()))
+    return low if low == high else f"{low} ... {high}"
+
+
+def power(log10: float | None) -> str:
+    """Return 10^log10 in four digits, also where no float can hold it; None is 0."""
+    if log10 is None:
+        return "0"
+    if -4 <= log10 < 5:
+        return f"{10**log10:.4g}"
+    whole = math.floor(log10)
+    digits = f"{10 ** (log10 - whole):.3f}"
+    return f"{digits}e{whole:+03d}" if digits != "10.000" else f"1.000e{whole + 1:+03d}"
+
+
+def _value(value: float | tuple[float, float]) -> str:
+    return f"[{value[0]:.4g}, {value[1]:.4g}]" if isinstance(value, tuple) else f"{value:.4g}"
