@@ -187,7 +187,7 @@ class _Cluster:
         self._ray = ray
         self._cells, self._options = cells, options
         self._on_start, self._on_update, self._on_end = on_start, on_update, on_end
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
         self.pending: dict[Any, _Pending] = {}

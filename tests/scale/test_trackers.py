@@ -4,8 +4,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -114,17 +112,6 @@ def test_a_tracker_that_fails_costs_a_line_and_not_the_run(tmp_path: Path, monke
     assert [note for note in notes if "no server" in note] == [
         "--track broken: OSError: no server; the run goes on without it."
     ]
-
-
-def test_a_missing_extra_is_one_message_with_the_command(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['tensorboard'] = None; from stablebench.cli.app import main; main()"
-    small = ["train", "--model", "rnn", "--task", "copy", "--T", "5", "--track", "tensorboard"]
-    command = [sys.executable, "-c", code, *small, "--runs-dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert done.stderr.strip() == (
-        "Error: --track tensorboard needs tensorboard, which is not installed: pip install 'stablebench[track]'"
-    )
 
 
 def test_an_unknown_tracker_is_named(tmp_path: Path) -> None:

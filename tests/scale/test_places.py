@@ -1,0 +1,48 @@
+"""Where `compare` runs its cells: what contradicts itself, or misses an extra, is refused before anything runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stablebench.cli.app import app
+
+SMALL = ["compare", "--models", "rnn", "--tasks", "copy", "--T", "5", "--steps", "12", "--set", "task.S=2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--ray", "auto", "--slurm"], "--ray and --slurm: give one of the two"),
+        (["--partition", "gpu"], "--partition and --time are Slurm's: give --slurm as well"),
+        (["--time", "1:00"], "--partition and --time are Slurm's"),
+        (["--track", "wandb"], "No tracker named 'wandb'"),
+    ],
+)
+def test_a_place_that_contradicts_itself_is_refused(tmp_path: Path, more: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, [*SMALL, "--runs-dir", str(tmp_path), *more])
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("ray", "ray", [*SMALL, "--ray", "auto"]),
+        ("submitit", "slurm", [*SMALL, "--slurm"]),
+        ("mlflow", "track", [*SMALL, "--track", "mlflow"]),
+        ("tensorboard", "track", ["train", "--model", "rnn", "--task", "copy", "--track", "tensorboard"]),
+        ("optuna", "sweep", ["sweep", "--model", "roarnn", "--task", "copy", "--space", "roarnn/rho"]),
+    ],
+)
+def test_a_missing_extra_is_one_message_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, extra: str, command: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    result = CliRunner().invoke(app, [*command, "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.strip().endswith(
+        f"needs {package}, which is not installed: pip install 'stablebench[{extra}]'"
+    )
+    assert not list(tmp_path.iterdir())
