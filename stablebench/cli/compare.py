@@ -51,6 +51,7 @@ def compare(
         typer.Option("--output", "-o", help="Also write the leaderboard as JSON here, with its statistics."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Show all cells in one table while they run.")] = False,
     statistics: Annotated[
         bool,
         typer.Option("--statistics", help="Also intervals, times to a goal, pairwise tests, ranks and profiles."),
@@ -83,7 +84,7 @@ def compare(
     cells = cells_of(resolved_suite, asked)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
-    code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place)
+    code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place, live)
     if code:
         raise typer.Exit(code)
     records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
@@ -124,10 +125,10 @@ def _split(names: str | None) -> list[str] | None:
 
 
 def _run_missing(
-    cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place"
+    cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
 ) -> tuple[int, list[str]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
-    from stablebench.cli.cell_progress import CellProgress
+    from stablebench.cli.cell_progress import progress_of
     from stablebench.training.run_store import run_folders
     from stablebench.training.session import Options, has_ended
 
@@ -137,7 +138,7 @@ def _run_missing(
         return 0, []
     threads = max(cell.spec.threads for cell in missing)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
-    with CellProgress(missing, len(cells), options.quiet) as progress:
+    with progress_of(missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
             Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S, track=place.trackers),
