@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stablebench.stats.bootstrap import RESAMPLES, draws
+from stablebench.stats.bootstrap import RESAMPLES, shares
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,13 @@ def restricted_mean_interval(
         return None
     # arrivals before those censored at the same time, as Kaplan and Meier have it
     runs = sorted([(t, 0) for t in arrivals.times] + [(t, 1) for t in arrivals.followed])
-    (drawn,) = draws((n,), seed)
-    weights = np.zeros((RESAMPLES, n))
-    np.add.at(weights, (np.arange(RESAMPLES)[:, None], drawn), 1)
+    (weights,) = shares((n,), seed)
     at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
     arrived = np.array([censored == 0 for _, censored in runs])
-    stay = 1 - weights * arrived / np.where(at_risk > 0, at_risk, 1)
-    shares = np.concatenate([np.ones((RESAMPLES, 1)), np.cumprod(stay, axis=1)], axis=1)
+    stay = 1 - weights * arrived / np.where(at_risk > 1e-9, at_risk, 1)
+    under_way = np.concatenate([np.ones((RESAMPLES, 1)), np.cumprod(stay, axis=1)], axis=1)
     edges = np.minimum([0.0, *(t for t, _ in runs), math.inf], horizon)
-    means = shares @ np.diff(edges)
+    means = under_way @ np.diff(edges)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

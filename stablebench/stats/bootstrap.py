@@ -77,3 +77,21 @@ def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
 
     rng = np.random.default_rng(seed)
     return tuple(rng.integers(n, size=(RESAMPLES, n)).astype(np.int32) for n in sizes)
+
+
+@lru_cache(maxsize=64)
+def shares(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+    """Return for each stratum the share that each of its scores has of each resample, (resamples, size).
+
+    Args:
+        sizes: Of the strata.
+        seed: As for `draws`, whose resamples these are.
+    """
+    import numpy as np
+
+    found = []
+    for size, drawn in zip(sizes, draws(sizes, seed), strict=True):
+        counts = np.zeros((RESAMPLES, size))
+        np.add.at(counts, (np.arange(RESAMPLES)[:, None], drawn), 1)
+        found.append(counts / size)
+    return tuple(found)

@@ -8,7 +8,7 @@ Reference: Agarwal et al. 2021 (see `bootstrap`), section 4.3.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stablebench.stats.bootstrap import RESAMPLES, draws
+from stablebench.stats.bootstrap import RESAMPLES, shares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ def improvement_interval(
         return None
     total = np.zeros(RESAMPLES)
     for k, (a, b) in enumerate(zip(x, y, strict=True)):
-        shares = [_shares(index) for index in draws((len(a), len(b)), seed + k)]
-        total += ((shares[0] @ _wins(a, b)) * shares[1]).sum(axis=1)
+        of_a, of_b = shares((len(a), len(b)), seed + k)
+        total += ((of_a @ _wins(a, b)) * of_b).sum(axis=1)
     low, high = np.quantile(total / len(x), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -56,12 +56,3 @@ def _wins(a: Sequence[float], b: Sequence[float]) -> "np.ndarray":
 
     left, right = np.asarray(a, dtype=float)[:, None], np.asarray(b, dtype=float)
     return (left < right) + 0.5 * (left == right)
-
-
-def _shares(index: "np.ndarray") -> "np.ndarray":
-    """Return the share that each run has of each resample, (resamples, runs)."""
-    import numpy as np
-
-    shares = np.zeros(index.shape)
-    np.add.at(shares, (np.arange(len(index))[:, None], index), 1 / index.shape[1])
-    return shares

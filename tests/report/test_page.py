@@ -47,6 +47,9 @@ class Checked(HTMLParser):
         if tag not in _VOID and not self.get_starttag_text().endswith("/>"):  # pyright: ignore
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
         self.open.pop()
@@ -157,18 +160,27 @@ def test_colours_have_the_contrast_that_wcag_asks_for(mode: int) -> None:
             assert (light + 0.05) / (dark + 0.05) >= least, f"{name} on {ground}"
 
 
-def test_a_page_of_fifty_models_and_twenty_tasks_is_a_few_megabytes(tmp_path: Path) -> None:
-    kinds = [
-        made_record(f"model_{m}", f"task_{t}", 0, 0.001 * (m + 1), points=30) for m in range(50) for t in range(20)
-    ]
+def large_page(models: int, tasks: int, folder: Path) -> str:
     runs = []
-    for kind in kinds:
+    for kind in (
+        made_record(f"m_{m}", f"t_{t}", rate=0.001 * (m + 1), points=30) for m in range(models) for t in range(tasks)
+    ):
         for seed in range(2):
             spec = kind.spec.model_copy(update={"seed": seed})
-            runs.append(Run(kind.model_copy(update={"spec": spec}), tmp_path))
-    found = page("large", runs, how="stablebench report", cards=lambda name: None)
+            runs.append(Run(kind.model_copy(update={"spec": spec}), folder))
+    return page("large", runs, how="stablebench report", cards=lambda name: None)
+
+
+def test_a_row_costs_a_few_kilobytes(tmp_path: Path) -> None:
+    small, larger = (len(large_page(models, 2, tmp_path).encode()) for models in (4, 12))
+    assert (larger - small) / 16 < 12_000  # with 80 points a curve; a large page has 20
+
+
+@pytest.mark.slow
+def test_a_page_of_fifty_models_and_twenty_tasks_is_a_few_megabytes(tmp_path: Path) -> None:
+    found = large_page(50, 20, tmp_path)
     assert len(found.encode()) < 5_000_000
-    assert found.count('<tr data-model="model_7"') > 20
+    assert found.count('<tr data-model="m_7"') > 20
 
 
 NODE = shutil.which("node")
