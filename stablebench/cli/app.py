@@ -8,6 +8,7 @@ import ast
 import importlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,10 +28,15 @@ def command_files() -> dict[str, Path]:
     """Return the file of every command, by the command's name, in the order of `--help`."""
     found = {}
     for path in _FOLDER.glob("*.py"):
-        if path.stem != "app" and _defines(ast.parse(path.read_text(encoding="utf-8")), path.stem):
+        if path.stem != "app" and _defines(_parsed(path), path.stem):
             found[path.stem.rstrip("_").replace("_", "-")] = path
     order = {name: i for i, name in enumerate(_FIRST)}
     return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _defines(tree: ast.Module, name: str) -> bool:
@@ -43,7 +49,7 @@ def _defines(tree: ast.Module, name: str) -> bool:
 
 
 def _first_line(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    docstring = ast.get_docstring(_parsed(path)) or ""
     return docstring.partition("\n")[0]
 
 
