@@ -10,6 +10,7 @@ what came last.
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 import time
 from collections import deque
@@ -32,6 +33,8 @@ _UPDATE_S = 0.5
 """Seconds between two reports of a cell."""
 _TRIES = 3
 """How often a cell is begun whose machine or process was lost."""
+_CONNECT_S = 10.0
+"""Seconds that a cluster gets to answer."""
 _PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI")
 """Environment variables that the cells see as they are here."""
 
@@ -335,18 +338,33 @@ def _connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _refuse_silence(address)
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": passed_on})
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        first = str(error).partition("\n")[0]
-        raise UserError(
-            f"--ray {address}: no Ray cluster answers there ({first}). `ray start --head` starts one on this machine."
-        ) from None
+        raise _no_cluster(address, str(error).partition("\n")[0]) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Hold that something listens at `host:port`: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, why: str) -> UserError:
+    return UserError(
+        f"--ray {address}: no Ray cluster answers there ({why}). `ray start --head` starts one on this machine."
+    )
 
 
 def _refuse_too_large(cells: list[Resolved]) -> None:
