@@ -1,5 +1,6 @@
 """The runs that a command draws: those of a suite, of folders, or of the whole run store."""
 
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -95,12 +96,22 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
     )
 
 
-def _within(folder: Path) -> "list[RunFolder]":
+def _within(folder: Path, depth: int = 3) -> "list[RunFolder]":
     """Return the runs at any of the depths at which a run store has folders."""
     from stablebench.training.run_store import RunFolder
 
-    found = [path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/record.json")]
-    return [RunFolder(path) for path in sorted(found)]
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    found: list[RunFolder] = []
+    for path in paths:
+        if os.path.isfile(os.path.join(path, "record.json")):
+            found.append(RunFolder(Path(path)))
+        elif depth > 1:
+            found += _within(Path(path), depth - 1)
+    return found
 
 
 def _read(folders: "Iterable[RunFolder]") -> "tuple[list[tuple[Path, RunRecord]], dict[str, str]]":

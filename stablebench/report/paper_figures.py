@@ -74,13 +74,19 @@ def save(path: Path, plots: Sequence[Plot]) -> None:
     down = -(-len(plots) // across)
     names = sorted({line.name for plot in plots for line in plot.lines})
     many = zip(names, islice(cycle(_COLOURS), len(names)), strict=True)
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         name: {"color": colour, "linestyle": _DASHES[i // len(_COLOURS) % len(_DASHES)]}
         for i, (name, colour) in enumerate(many)
     }
-    paper = {"font.size": 8, "font.family": "serif", "axes.spines.top": False, "axes.spines.right": False}
+    paper: dict[Any, Any] = {
+        "font.size": 8,
+        "font.family": "serif",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     # text stays text in SVG and PDF; no date, so that the same runs give the same file
-    with mpl.rc_context({**paper, "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "stablebench"}):
+    paper |= {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "stablebench"}
+    with mpl.rc_context(paper):
         legend_rows = -(-len(names) // (2 * across))
         height = 2.3 * down + 0.17 * legend_rows
         figure = Figure(figsize=(_COLUMN_INCHES * across, height), layout="constrained")

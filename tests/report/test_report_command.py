@@ -1,15 +1,12 @@
 """`stablebench report` and the plots of stored runs, as a user types them."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from run_maker import made_record, store
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
-from run_maker import made_record, store
 
 
 def invoke(*arguments: str | Path) -> Result:
