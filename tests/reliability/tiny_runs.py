@@ -26,7 +26,7 @@ TIMES |= {"seconds_to_target", "commit"}
 """What two runs of one spec may differ in: times, memory, when they were taken up, and the state of the checkout."""
 
 
-def tiny(model: str = "rnn", task: str = "copy", /, best: bool = False, **settings: Any) -> Resolved:
+def tiny(model: str = "rnn", task: str = "copy", best: bool = False, /, **settings: Any) -> Resolved:
     """Return a run of 24 updates with a checkpoint every second one; `best` selects weights on validation."""
     common = {"train.eval_every": 8, "train.batch_size": 8, "train.checkpoint_every": 2, "train.steps": 24}
     common |= {"model.hidden": 6, "engine": "reference"}
