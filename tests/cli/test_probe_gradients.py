@@ -29,7 +29,7 @@ def run(*arguments: str) -> Result:
 def test_one_model_prints_norms_growth_singular_values_verdicts_and_a_plot() -> None:
     result = run("--model", "dizzy", *SMALL)
     assert result.exit_code == 0, result.output
-    for part in ("median", "growth rate", "sigma_max 1, sigma_min 1", "theorem 3", "holds", "log10 ||dL/dh_t||"):
+    for part in ("median", "growth rate", "sigma_max ", "isometry distance", "theorem 3", "holds", "log10 ||dL/dh_t||"):
         assert part in result.stdout
     assert "--loss last follows one term" in result.stdout
     assert "probing dizzy on copy, length 5" in result.stderr
@@ -46,7 +46,7 @@ def test_json_has_measures_and_claims_for_one_model() -> None:
     assert median == pytest.approx([median[0]] * 10, abs=1e-10)
     assert jacobian["steps"] == 8 and len(jacobian["sigma_min"]["value"]) == 2
     assert document["measures"]["step"] is None and document["measures"]["task"]["params"]["length"] == 5
-    (claim,) = document["claims"]
+    claim = document["claims"][0]
     assert set(claim) == {"claim", "verdict", "measured", "bound", "hypothesis"} and claim["verdict"] == "holds"
 
 
@@ -57,6 +57,53 @@ def test_several_models_share_a_figure_and_a_document(tmp_path: Path) -> None:
     text = figure.read_text()
     assert text.startswith("<?xml") and "rnn" in text and "lstm" in text
     assert "a rnn, b lstm" in run("--model", "rnn,lstm", *SMALL).stdout
+
+
+def test_what_chooses_the_measures_and_json_has_them_all_by_default() -> None:
+    small = ["--model", "rnn", *SMALL, "--batch", "2", "--samples", "1", "--json"]
+    measures = json.loads(run(*small).stdout)["measures"]
+    assert {"gradient_flow", "lag_share", "by_loss", "jacobian", "lyapunov", "spectra", "memory"} <= set(measures)
+    assert set(measures["by_loss"]) == {"task", "last"} and len(measures["gradient_flow"]["input"]["t"]) == 9
+    assert len(measures["jacobian"]["log10_sigma"][0]) == 12 and measures["jacobian"]["isometry_distance"][0] > 0
+    assert len(measures["lyapunov"]["exponents"]) == 12
+    assert len(measures["spectra"]["recurrent_matrix"][0]["eigenvalues"]["real"]) == 12
+    assert len(measures["memory"]["fisher_curve"]) == 10
+    chosen = json.loads(run(*small, "--what", "spectra, memory").stdout)
+    assert {"spectra", "memory"} == set(chosen["measures"]) - {"model", "task", "seed", "step"}
+    text = run(*small[:-1], "--what", "lyapunov")
+    assert text.exit_code == 0 and "Lyapunov exponent" in text.stdout and "dL/dh_t" not in text.stdout
+
+
+def test_several_models_stand_side_by_side() -> None:
+    result = run("--model", "rnn,leaky_esn", *SMALL, "--batch", "2", "--samples", "1")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "copy, length 5" and lines[1].split()[:2] == ["model", "growth"]
+    assert lines[2].startswith("rnn") and lines[3].startswith("leaky_esn")
+    assert "Claims of leaky_esn" in result.stdout
+
+
+def test_figures_come_with_their_numbers_and_replace_nothing_unasked(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "figures"
+    small = ["--model", "rnn,lstm", *SMALL, "--batch", "2", "--samples", "1", "--figures", str(folder)]
+    result = run(*small, "--figure-format", "svg")
+    assert result.exit_code == 0, result.output
+    names = ["eigenvalues", "fisher-memory", "gradient-norm", "lag-share", "lyapunov", "singular-values"]
+    assert sorted(p.name for p in folder.iterdir()) == sorted(f"{n}.{e}" for n in names for e in ("csv", "svg"))
+    for name in names:
+        text = (folder / f"{name}.csv").read_text()
+        assert text.startswith("model,") and "\nrnn," in text and "\nlstm," in text
+        assert "<svg" in (folder / f"{name}.svg").read_text()
+    kept = (folder / "lyapunov.csv").read_text()
+    refused = run(*small)
+    assert refused.exit_code == 2 and "give --overwrite" in refused.stderr
+    assert (folder / "lyapunov.csv").read_text() == kept
+    assert run(*small, "--what", "lyapunov", "--overwrite").exit_code == 0
+    assert (folder / "lyapunov.png").exists() and not (folder / "lag-share.png").exists()
+
+
+def test_a_reservoir_has_gradients_of_its_states_and_no_shares() -> None:
+    result = run("--model", "leaky_esn", *SMALL, "--batch", "2", "--samples", "1")
+    assert result.exit_code == 0 and "Nothing in the chain is trained" in result.stdout
 
 
 def test_the_seed_decides_what_is_measured() -> None:
@@ -106,6 +153,11 @@ def test_a_run_is_probed_with_its_trained_weights_at_its_own_length_or_another(t
         (["--model", "rnn", *SMALL, "--batch", "2", "--samples", "3"], "`--samples` must be <= 2"),
         (["--model", "rnn", *SMALL, "--png", "flow.gif"], "must end in .png, .svg, .pdf"),
         (["--model", "rnn", *SMALL, "--device", "cuda"], "probe-gradients computes on the CPU"),
+        (["--model", "rnn", *SMALL, "--what", "flw"], "there is no measure 'flw'"),
+        (["--model", "rnn", *SMALL, "--what", "spectra", "--png", "a.png"], "add flow to --what"),
+        (["--model", "rnn", *SMALL, "--figures", __file__], "must be a folder"),
+        (["--model", "skip_gru", *SMALL], "the derivative of rounding is replaced by 1"),
+        (["--model", "skip_lstm", *SMALL], "SkipRNN cannot be probed"),
         (["nowhere"], "nowhere: no run with a readable record.json"),
     ],
 )
