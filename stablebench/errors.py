@@ -23,6 +23,10 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
+_LISTED = 70
+"""Names that are listed where an unknown one is refused."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean X?"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -32,4 +36,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that no `kind` has, with a suggestion and the names there are."""
     names = sorted(known)
-    return UserError(f"No {kind} named '{name}'.{did_you_mean(name, names)} Known {kind}s: {', '.join(names)}.")
+    said = ", ".join(names[:_LISTED])
+    if len(names) > _LISTED:
+        said += f" and {len(names) - _LISTED} more, which `stablebench list {kind}s` shows"
+    return UserError(f"No {kind} named '{name}'.{did_you_mean(name, names)} Known {kind}s: {said}.")

@@ -206,7 +206,7 @@ ROWS: list[tuple[str, list[str]]] = [
     # -- contradictions
     (f"{T} --steps 5 --epochs 2", ["--steps and --epochs", "one of the two"]),
     (f"{T} --epochs 2", ["--epochs", "no epochs", "--steps"]),
-    (f"{T}/t400 --T 5", ["--T 5", "t400", "400"]),
+    ("train --model rnn --task copy/t400 --T 5", ["--T 5", "t400", "400"]),
     ("train --model rnn --task digits --T 5", ["--T", "fixed length"]),
     ("train --model rnn --task double_moon", ["static inputs", "deep model"]),
     ("train --model mlp --task copy", ["deep model", "static inputs"]),
