@@ -150,8 +150,10 @@ def _path(points: Sequence[tuple[int, int]]) -> str:
     text = ""
     for (a, b), (x, y) in pairwise(points):
         dx, dy = x - a, y - b  # a minus sign ends the number before it, so that no space is needed
+        if not dx and not dy:
+            continue
         text += ("" if dx < 0 or not text else " ") + str(dx) + ("" if dy < 0 else " ") + str(dy)
-    return f"M{start[0]} {start[1]}l{text}"
+    return f"M{start[0]} {start[1]}l{text or '0 0'}"
 
 
 def _dot(x: int, y: int) -> str:
