@@ -14,6 +14,8 @@ from stablebench.tables import Table, render
 from stablebench.training.files import write_atomically
 
 _VERDICTS = ("holds", "vacuous", "violated", "not applicable")
+_LOWEST = -20.0
+"""Where the axes of logarithms end: what lies below has vanished."""
 _INTRODUCTION = """\
 Each paper proves something of its model. Every claim is measured here in float64 on real inputs: on chains with the
 paper's settings as the model starts, and on copy and adding before and after a short training with our recipe. *Holds*
@@ -234,17 +236,25 @@ def _by_task(path: Path, chains: Sequence[Measured], values: Any, x: str, y: str
     figure, axes = _canvas(len(tasks), 1)
     figure.set_size_inches(5.2 * len(tasks), 4.4)
     for ax, task in zip(axes[0], tasks, strict=True):
+        drawn: list[float] = []
         for i, (model, (start, trained)) in enumerate(_pairs(chains, task).items()):
             colour = colours(i % 20)
             if start is not None:
                 ax.plot(values(start), "--", color=colour, linewidth=0.8)
+                drawn += values(start)
             ax.plot(values(trained), color=colour, linewidth=1.2, label=model)
+            drawn += values(trained)
         ax.set_title(f"{task}", fontsize="medium")
         ax.set_xlabel(x)
         ax.set_ylabel(y)
-        ax.set_ylim(bottom=max(ax.get_ylim()[0], -20))
+        finite = [value for value in drawn if math.isfinite(value)]
+        low, high = max(min(finite, default=-1.0), _LOWEST), max(finite, default=1.0)
+        margin = 0.05 * (high - low) + 0.1
+        ax.set_ylim(low - margin, high + margin)
         ax.grid(alpha=0.3)
-    axes[0][-1].legend(frameon=False, fontsize="x-small", loc="lower left", ncols=2)
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), frameon=False, fontsize="x-small", loc="outside right center"
+    )
     figure.savefig(path, dpi=100)
     return True
 
