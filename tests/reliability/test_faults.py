@@ -206,17 +206,22 @@ def holders(runs_dir: Path) -> list[int]:
 
 def check_killed_workers(runs_dir: Path, count: int, kills: int) -> None:
     """Kill that many cells at random while they run: all end, none is run twice to its end."""
-    asked, rng, left = cells(count), random.Random(count), [kills]
+    asked, left = cells(count, **{"train.steps": 120}), [kills]
+    begun_with = set(random.Random(count).sample(range(count), kills))
     finished: list[int] = []
 
-    def kill(index: int) -> None:
-        if left[0] and rng.random() < 0.6:
-            for pid in holders(runs_dir)[:1]:
-                with contextlib.suppress(ProcessLookupError):  # it has ended by itself since
-                    os.kill(pid, signal.SIGKILL)
-                    left[0] -= 1
+    def kill(index: int, message: Progress | str) -> None:
+        if index in begun_with and not isinstance(message, str):
+            begun_with.discard(index)
+            try:
+                os.kill(
+                    json.loads((folder_of(asked[index], runs_dir).path / ".holder").read_text())["pid"], signal.SIGKILL
+                )
+                left[0] -= 1
+            except (OSError, ValueError):  # it has ended by itself since
+                begun_with.add((index + 1) % count)
 
-    code, ends = run_all(asked, runs_dir, on_start=kill)
+    code, ends = run_all(asked, runs_dir, on_update=kill)
     finished += [end.index for end in ends if end.status == "finished"]
     again = [cell for cell in asked if not has_ended(folder_of(cell, runs_dir))]
     assert code == 0 and len(finished) + len(again) == count

@@ -1,6 +1,6 @@
 """Whatever stands in a file, it is read or there is one message: no traceback, no hang, no memory without bound.
 
-The default run tries about 1,200 inputs, `pytest -m slow` more than 10,000 with hypothesis and as many with atheris,
+The default run tries about 800 inputs, `pytest -m slow` more than 10,000 with hypothesis and as many with atheris,
 where that is installed (`pip install atheris`).
 """
 
@@ -108,7 +108,7 @@ def fuzz(name: str, content: bytes, folder: Path, examples: int) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_file_with_random_changes_is_read_or_refused(name: str, seeds: dict[str, bytes], tmp_path: Path) -> None:
-    fuzz(name, seeds[name], tmp_path, 200)
+    fuzz(name, seeds[name], tmp_path, 120)
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ HOSTILE = {
     "deep lists": b"[" * 500_000,
     "deep mappings": b'{"a":' * 200_000,
     "a line of a megabyte": b"x" * 999_999,
-    "many keys": b"\n".join(b"k%d: 1" % i for i in range(60_000)),
+    "many keys": b"\n".join(b"k%d: 1" % i for i in range(30_000)),
     "many objects": b'{"step": 1}\n' * 80_000,
     "a long number": b'{"step": ' + b"9" * 900_000 + b"}\n",
     "a long string": b'"' + b"a" * 900_000 + b'"',
