@@ -115,11 +115,14 @@ def _within(folder: Path, depth: int = 3) -> "list[RunFolder]":
 
 
 def _read(folders: "Iterable[RunFolder]") -> "tuple[list[tuple[Path, RunRecord]], dict[str, str]]":
+    from stablebench.training.many_objects import collector_paused
+
     records, unreadable = [], {}
-    for folder in {folder.path: folder for folder in folders}.values():
-        if folder.record_path.exists():
-            try:
-                records.append((folder.path, folder.read_record()))
-            except UserError as error:
-                unreadable[str(folder.path)] = str(error).partition("\n")[0]
+    with collector_paused():
+        for folder in {folder.path: folder for folder in folders}.values():
+            if folder.record_path.exists():
+                try:
+                    records.append((folder.path, folder.read_record()))
+                except UserError as error:
+                    unreadable[str(folder.path)] = str(error).partition("\n")[0]
     return records, unreadable

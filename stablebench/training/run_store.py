@@ -16,6 +16,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import problems
 from stablebench.training.files import remove_temporaries, write_atomically
+from stablebench.training.many_objects import collector_paused
 from stablebench.training.run_lock import RunLock
 
 _MAX_LINE = 1_000_000
@@ -249,13 +250,14 @@ def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
 def readable_records(folders: Iterable[RunFolder]) -> tuple[list[RunRecord], dict[str, str]]:
     """Return the records that there are, and by folder what is wrong with those that cannot be read."""
     records, problems_of = [], {}
-    for folder in folders:
-        if not folder.record_path.exists():
-            continue
-        try:
-            records.append(folder.read_record())
-        except UserError as error:
-            problems_of[str(folder.path)] = str(error).partition("\n")[0]
+    with collector_paused():
+        for folder in folders:
+            if not folder.record_path.exists():
+                continue
+            try:
+                records.append(folder.read_record())
+            except UserError as error:
+                problems_of[str(folder.path)] = str(error).partition("\n")[0]
     return records, problems_of
 
 
