@@ -52,16 +52,26 @@ def feedforward_matrix(n: int, alpha: float, beta: float = 0.0, d: float = 0.0) 
 
 
 def noise_covariance(theta: Tensor, horizon: int | None = None) -> Tensor:
-    """Return sum_j Theta^j (Theta^j)' over j = 0 ... horizon - 1, (n, n) in float64.
+    """Return sum_j Theta^j (Theta^j)' over j = 0 ... horizon - 1, (n, n) in float64; see `noise_root`."""
+    root = noise_root(theta, horizon)
+    return root @ root.T
+
+
+def noise_root(theta: Tensor, horizon: int | None = None) -> Tensor:
+    """Return lower triangular L with L L' = sum_j Theta^j (Theta^j)' over j = 0 ... horizon - 1, (n, n) in float64.
+
+    Every sum of two is a QR decomposition of their roots, so that the sum itself, whose condition number is the square,
+    is never formed.
 
     Args:
         theta: Theta (n, n).
         horizon: Terms, >= 1; None for all, which needs a spectral radius below 1.
 
     Raises:
-        StablebenchError: The sum has no limit.
+        StablebenchError: The sum has no limit, or exceeds float64.
     """
     theta = theta.double()
+    one = torch.eye(len(theta), dtype=torch.float64)
     if horizon is None:
         radius = torch.linalg.eigvals(theta).abs().max().item()
         if radius >= 1:
@@ -69,21 +79,28 @@ def noise_covariance(theta: Tensor, horizon: int | None = None) -> Tensor:
                 f"The noise of a network with spectral radius {radius:.6g} grows without end: "
                 "its Fisher memory needs a number of steps."
             )
-        total, power = torch.eye(len(theta), dtype=torch.float64), theta
+        root, power = one, theta
         for _ in range(_DOUBLINGS):  # twice as many terms each time
-            added = power @ total @ power.T
-            total = total + added
-            if torch.linalg.matrix_norm(added) <= _SETTLED * torch.linalg.matrix_norm(total):
-                return total
+            added = power @ root
+            root = _root_of_sum(root, added)
+            if torch.linalg.matrix_norm(added) <= _SETTLED * torch.linalg.matrix_norm(root):
+                return root
             power = power @ power
         raise StablebenchError(f"The noise of a network with spectral radius {radius:.6g} does not settle.")
-    total, power = torch.zeros_like(theta), torch.eye(len(theta), dtype=torch.float64)
-    for bit in f"{horizon:b}":  # m terms, then 2 m, and one more for a bit of 1
-        total, power = total + power @ total @ power.T, power @ power
+    root, power = one, theta
+    for bit in f"{horizon:b}"[1:]:  # m terms, then 2 m, and one more for a bit of 1
+        root, power = _root_of_sum(root, power @ root), power @ power
         if bit == "1":
-            total = torch.eye(len(theta), dtype=torch.float64) + theta @ total @ theta.T
-            power = theta @ power
-    return total
+            root, power = _root_of_sum(one, theta @ root), theta @ power
+    return root
+
+
+def _root_of_sum(A: Tensor, B: Tensor) -> Tensor:
+    """Return lower triangular L with L L' = A A' + B B'."""
+    both = torch.cat([A, B], dim=1)
+    if not both.isfinite().all():
+        raise StablebenchError("The noise of this network grows beyond float64.")
+    return torch.linalg.qr(both.T, mode="r").R.T
 
 
 def fisher_memory(theta: Tensor, v: Tensor, lags: int, horizon: int | None = None) -> FisherMemory:
@@ -96,14 +113,9 @@ def fisher_memory(theta: Tensor, v: Tensor, lags: int, horizon: int | None = Non
         horizon: How long the noise has come in; None for ever.
 
     Raises:
-        StablebenchError: The noise has no limit, or it exceeds what float64 can tell apart.
+        StablebenchError: The noise has no limit, or it exceeds float64.
     """
-    covariance = noise_covariance(theta, horizon)
-    if not covariance.isfinite().all():
-        raise StablebenchError("The noise of this network grows beyond float64.")
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed:
-        raise StablebenchError("The noise of this network is 10^16 times stronger in some directions than in others.")
+    factor = noise_root(theta, horizon)
     theta, signal, found = theta.double(), v.double().reshape(len(theta), -1), []
     for _ in range(lags + 1):
         white = torch.linalg.solve_triangular(factor, signal, upper=False)

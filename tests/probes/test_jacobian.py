@@ -122,6 +122,19 @@ def test_a_dense_singular_matrix_is_found_singular() -> None:
     assert largest == pytest.approx(0, abs=1e-10) and smallest == -math.inf
 
 
+def test_condition_and_distance_from_isometry() -> None:
+    found = extremes(linear_network(torch.diag(torch.tensor([2.0, 1.0, 0.5]))), still_batch(2, 11).inputs)
+    ten = 10 * math.log(2)
+    assert found.log_condition.tolist() == pytest.approx([2 * ten] * 2)
+    assert found.isometry_distance.tolist() == pytest.approx([math.sqrt(2 / 3) * ten] * 2)
+    document = found.document()
+    assert document["log10_sigma"][1] == pytest.approx([10 * math.log10(2), 0, -10 * math.log10(2)], abs=1e-12)
+    singular = extremes(linear_network(torch.zeros(2, 2)), still_batch(1, 3).inputs).document()
+    assert singular["log10_condition"] == [None] and singular["isometry_distance"] == [None]
+    Q = torch.linalg.qr(torch.randn(6, 6)).Q
+    assert extremes(linear_network(Q), still_batch(1, 10_001).inputs).logs.abs().max() < 1e-10
+
+
 def test_a_jacobian_of_zero_has_no_logarithm() -> None:
     assert power(torch.zeros(2, 2), 3) == (-math.inf, -math.inf)
 

@@ -41,12 +41,10 @@ def test_an_orthogonal_network_is_measured_over_the_steps_of_its_chain_and_says_
     assert found.document()["steps"][0]["horizon"] == steps
 
 
-def test_noise_that_cannot_be_told_apart_is_a_reason_and_no_crash() -> None:
+def test_noise_beyond_float64_is_a_reason_and_no_crash() -> None:
     found = memory_of(torch.diag(torch.tensor([3.0, 0.5])), torch.ones(2), 2000)
     assert found.curve is None and found.area is None
     assert "noise of this network" in found.steps[0].reason
-    found = memory_of(torch.diag(torch.tensor([2.0, 0.5])) @ torch.linalg.qr(torch.randn(2, 2)).Q, torch.ones(2), 60)
-    assert found.curve is None and "10^16 times stronger" in found.steps[0].reason
 
 
 def test_the_finite_sum_is_that_of_its_terms() -> None:

@@ -1,3 +1,4 @@
+import mpmath
 import pytest
 import torch
 from scipy.linalg import solve_discrete_lyapunov
@@ -70,6 +71,41 @@ def test_proposition_1_bounds_the_curve_of_a_strictly_triangular_matrix(beta: fl
 def test_a_diagonal_extends_the_memory_past_the_length_of_the_line() -> None:
     with_diagonal = fisher_memory(feedforward_matrix(N, 0.95, d=0.2), FIRST, 3 * N).curve
     assert with_diagonal[N:].sum() > 0.05
+
+
+@pytest.mark.parametrize(("beta", "d"), [(0.05, 0.0), (0.0, 0.4), (0.05, 0.4)])
+def test_a_curve_behind_strong_transients_against_arithmetic_of_200_digits(beta: float, d: float) -> None:
+    n, lags = 12, 20
+    theta = feedforward_matrix(n, 6.0, beta, d)
+    with mpmath.workdps(200):
+        A = mpmath.matrix(theta.tolist())
+        C, power = mpmath.eye(n), mpmath.eye(n)
+        for _ in range(100):  # 0.4^100 is 1e-40
+            power = A * power
+            C += power * power.T
+        signal, expected = mpmath.matrix([1] + [0] * (n - 1)), []
+        for _ in range(lags + 1):
+            expected.append(float((signal.T * mpmath.lu_solve(C, signal))[0]))
+            signal = A * signal
+    found = fisher_memory(theta, torch.eye(n)[0], lags).curve
+    assert found.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-20)
+
+
+@pytest.mark.parametrize("alpha", [0.95, 1.0, 1.05])
+def test_areas_of_figure_1c_order_as_the_paper_says(alpha: float) -> None:
+    n = 100
+    first = torch.eye(n)[0]
+
+    def area(beta: float, d: float, lags: int = 3 * n) -> float:
+        return fisher_memory(feedforward_matrix(n, alpha, beta, d), first, lags).area
+
+    k, a = torch.arange(n), alpha**2
+    line = 1 / (k + 1) if alpha == 1 else a**k * (a - 1) / (a ** (k + 1) - 1)
+    assert area(0.0, 0.0) == pytest.approx(line.sum().item(), rel=1e-10)
+    for beta in (0.0, 0.005):  # beta costs little, a diagonal extends the memory
+        assert area(beta, 0.2) > 1.5 * area(beta, 0.0) and area(beta, 0.0) > 0.95 * area(0.0, 0.0)
+    beyond = fisher_memory(feedforward_matrix(n, alpha, 0.0, 0.2), first, 3 * n).curve[n:].sum().item()
+    assert beyond > 0 and fisher_memory(feedforward_matrix(n, alpha), first, 3 * n).curve[n:].sum() == 0
 
 
 def test_linear_capacity_is_the_rank() -> None:
