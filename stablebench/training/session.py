@@ -111,6 +111,8 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
             f"{trainer.device}, seed {spec.seed}) in {folder.path}"
         )
+        if spec.model.source is not None:
+            reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
         if trainer.engine.note is not None:
             reporter.note(trainer.engine.note)
         record = trainer.run()
