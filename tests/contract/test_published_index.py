@@ -68,7 +68,7 @@ def test_every_collected_number_is_in_its_card() -> None:
     assert theirs == ours
 
 
-def signature_of(entry: dict[str, Any]) -> tuple[str, str, str, int | None]:
+def signature_of(entry: dict[str, Any]) -> tuple[str | None, str, str, int | None]:
     metric, value = entry["metric"], entry["value"]
     if "accuracy_pct" in metric:
         metric, value = "accuracy", None if value is None else value / 100

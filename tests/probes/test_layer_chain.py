@@ -174,6 +174,6 @@ def test_a_filter_that_shrinks_violates_the_lower_bound() -> None:
 
 def test_one_hidden_layer_has_an_empty_product() -> None:
     found = probe(DeepNetwork(Mlp(2, 3, layers=3), 1), Batch(torch.randn(3, 2), torch.randn(3, 1)), loss="mse")
-    assert found.jacobian.steps == 0
+    assert found.jacobian is not None and found.jacobian.steps == 0
     torch.testing.assert_close(found.jacobian.logs, torch.zeros(3, 3), rtol=0, atol=1e-12)
     assert all(f.verdict in ("holds", "not applicable") for f in findings(RoaFNN(2, 3, layers=3)))
