@@ -37,8 +37,11 @@ def verdicts(*layers: Any) -> list[str]:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
 def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
+    network = stack(name, layers, 8)
+    if network.models[0].surrogate:
+        pytest.skip("autograd gives no derivative of it: it is refused, see test_every_model.py")
     batch = Batch(torch.randint(5, (3, 8)), torch.randint(3, (3, 8)))
-    document = probe(stack(name, layers, 8), batch, loss="cross_entropy", samples=3).document()
+    document = probe(network, batch, loss="cross_entropy", samples=3).document()
     broken = [c for c in document["claims"] if c["verdict"] == "violated"]
     if issubclass(registry.model_entry(name).cls, Rnn):  # the poster's, of another model, and false as it is printed
         broken = [c for c in broken if "as printed" not in c["claim"]]
