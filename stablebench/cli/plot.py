@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.plot_boards import curves, profiles, time_to_target
-from stablebench.cli.plot_measures import oscillators, probe, structure
+from stablebench.cli.plot_measures import fisher_memory, oscillators, probe, structure
 from stablebench.cli.plot_trajectories import trajectories
 
 plot = typer.Typer(
@@ -18,7 +18,7 @@ plot = typer.Typer(
 )
 
 
-for _command in (curves, profiles, time_to_target, probe, structure, oscillators):
+for _command in (curves, profiles, time_to_target, probe, structure, oscillators, fisher_memory):
     plot.command()(_command)
 
 

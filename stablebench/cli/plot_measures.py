@@ -1,4 +1,4 @@
-"""`plot probe`, `plot structure` and `plot oscillators`: figures of what was measured, and of what was learned."""
+"""Figures of what was measured along runs, of what a matrix learned or remembers, and of oscillators."""
 
 from pathlib import Path
 from typing import Annotated
@@ -98,4 +98,26 @@ def oscillators(
     drawn.write(output.with_suffix(".csv"))
     for sentence in drawn.broken_off():
         typer.echo(sentence)
+    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+
+
+def fisher_memory(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("fisher-memory.png"),
+    size: Annotated[int, typer.Option(metavar="N", help="Units.", min=2, max=1000)] = 100,
+    starts: Annotated[int, typer.Option(metavar="N", help="Starts on the sphere.", min=1)] = 1000,
+) -> None:
+    """Draw how long lower triangular networks remember, and how they swell (figure 1(b) and (c) of nnRNN's paper).
+
+    Prints the areas under the Fisher memory curves, the table J_tot of its supplement.
+    """
+    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.feedforward_memory import forms, save_figure, write
+    from stablebench.tables import Table, render
+
+    check_figure_path(output, "--output")
+    found = forms(size, starts)
+    save_figure(output, found)
+    write(output.with_suffix(".csv"), found)
+    rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
+    typer.echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
     typer.echo(f"{output}\n{output.with_suffix('.csv')}")
