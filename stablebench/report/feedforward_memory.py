@@ -17,7 +17,7 @@ from stablebench.probes.memory import FisherMemory, feedforward_matrix, fisher_m
 ALPHAS = (0.95, 1.0, 1.05)
 BETAS = (0.0, 0.005)
 DIAGONALS = (0.0, 0.2)
-_BEYOND = 3
+_BEYOND = 2
 """Lags drawn, in units of N; a diagonal holds memory beyond the delay line's N."""
 
 
@@ -29,7 +29,7 @@ class Form:
         alpha: Under the diagonal.
         beta: Below.
         d: On the diagonal.
-        memory: Its Fisher memory curve, J(0) ... J(3 N), for a signal into the first unit.
+        memory: Its Fisher memory curve, J(0) ... J(2 N), for a signal into the first unit.
         deviations: Standard deviation across units, (steps + 1, starts); None for d > 0.
         norms: Norm of the state, (steps + 1, starts); None for d > 0.
     """
@@ -93,7 +93,8 @@ def save_figure(path: Path, found: list[Form]) -> None:
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    spread, norm, curve = figure.add_subplot(2, 2, 1), figure.add_subplot(2, 2, 3), figure.add_subplot(1, 2, 2)
+    axes = figure.subplot_mosaic([["spread", "curve"], ["norm", "curve"]])
+    spread, norm, curve = axes["spread"], axes["norm"], axes["curve"]
     for form in found:
         colour, line = f"C{ALPHAS.index(form.alpha)}", "-" if form.beta == 0 else "--"
         for ax, values in ((spread, form.deviations), (norm, form.norms)):
