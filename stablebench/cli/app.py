@@ -4,9 +4,9 @@ A command is a file of this folder that defines a function, or a `typer.Typer` o
 its line in `--help` is the first of the file's docstring. Both are read without importing the file.
 """
 
-import ast
 import importlib
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -28,29 +28,26 @@ def command_files() -> dict[str, Path]:
     """Return the file of every command, by the command's name, in the order of `--help`."""
     found = {}
     for path in _FOLDER.glob("*.py"):
-        if path.stem != "app" and _defines(_parsed(path), path.stem):
+        if path.stem != "app" and _defines(path, path.stem):
             found[path.stem.rstrip("_").replace("_", "-")] = path
     order = {name: i for i, name in enumerate(_FIRST)}
     return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
-def _defines(tree: ast.Module, name: str) -> bool:
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return True
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return True
-    return False
+def _defines(path: Path, name: str) -> bool:
+    """Whether a module has a function or a value of this name at its top level; a parser takes ten times as long."""
+    return re.search(rf"^(?:def {name}\(|{name}\b[^=\n(]*=)", _text(path), re.MULTILINE) is not None
 
 
 def _first_line(path: Path) -> str:
-    docstring = ast.get_docstring(_parsed(path)) or ""
-    return docstring.partition("\n")[0]
+    """Return the first line of a module's docstring."""
+    found = re.match(r'r?"""(.+?)(?:"""|\n)', _text(path))
+    return found[1] if found else ""
 
 
 class _LazyCommand(TyperCommand):

@@ -96,9 +96,9 @@ def test_wrong_requests_are_refused(words: Path, characters: Path, tmp_path: Pat
         (text, "--prompt", "no", "--seed", "1"): "--prompt, --seed: only with --sample N",
         (text, "--sample", "3", "--T", "9"): "--T: text has no length but --sample's",
         (text, "--sample", "3", "--temperature", "inf"): "--temperature: must be a finite number",
-        (text, "--sample", "3", "--temperature", "nan"): "'--temperature'",
-        (text, "--sample", "3", "--temperature", "-1"): "'--temperature'",
-        (text, "--sample", "0"): "'--sample'",
+        (text, "--sample", "3", "--temperature", "nan"): "`--temperature` must be",
+        (text, "--sample", "3", "--temperature", "-1"): "`--temperature` must be",
+        (text, "--sample", "0"): "`--sample` must be",
     }.items():
         code, output, errors = invoke("evaluate", *arguments)
         assert (code, output) == (2, "") and message in errors and "Traceback" not in errors, arguments

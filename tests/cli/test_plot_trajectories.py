@@ -116,7 +116,7 @@ def test_wrong_requests_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) 
         ("--task", "lorenz97"): "No task named 'lorenz97'. Did you mean lorenz96?",
         ("--task", "lorenz96", "--trajectory", "3"): "--trajectory: there are 3 test trajectories, from 0 on, got 3",
         (str(run), "--trajectory", "3"): "--trajectory: there are 3 test trajectories, from 0 on, got 3",
-        ("--task", "lorenz96", "--variables", "1", "6"): "'--variables'",
+        ("--task", "lorenz96", "--variables", "1", "6"): "`--variables` must be <= 5",
         ("--task", "lorenz96", "-o", "a.gif"): "must end in .png, .svg, .pdf",
     }.items():
         monkeypatch.setattr(lorenz96, "COUNTS", {"train": 1 if "--task" in arguments else 256, "test": 3})

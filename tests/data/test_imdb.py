@@ -201,7 +201,9 @@ def test_without_a_named_folder_the_archive_is_fetched(tiny: Path, tmp_path: Pat
 
 
 def test_without_the_papers_vectors_the_way_out_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch):
-    write(tiny / "imdb" / "aclImdb_v1.tar.gz", archive_of(TEXTS))
+    content = archive_of(TEXTS)
+    take_for_published(monkeypatch, content)
+    write(tiny / "imdb" / "aclImdb_v1.tar.gz", content)
     with pytest.raises(UserError, match=r"(?s)glove lacks glove\.6B\.100d\.txt.*https://.*imdb/glove50") as raised:
         imdb_sentiment.initial_embedding(width=100, data_dir=tiny)
     assert str(tiny / "glove") in str(raised.value)
