@@ -110,6 +110,7 @@ def test_a_thousand_cells_interrupted_ten_times_end_complete(tmp_path: Path) -> 
     interrupted_suite(tmp_path, 1000, signals, random.Random(10))
 
 
+@pytest.mark.slow
 def test_a_suite_whose_process_is_killed_ends_complete(tmp_path: Path) -> None:
     interrupted_suite(tmp_path, 6, [signal.SIGKILL], random.Random(1))
 

@@ -26,6 +26,7 @@ def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
     assert run_cells(cells, Options(runs_dir), workers, **silent) == 0  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_neither_the_number_of_workers_nor_the_order_of_cells_changes_a_bit(tmp_path: Path) -> None:
     cells = [seeded(tiny(model), seed) for model in MODELS for seed in (0, 1)]
     run_all(cells, tmp_path / "one", 1)
