@@ -125,7 +125,8 @@ def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
     else:
         named = {subject.label: result for subject, result in zip(subjects, results, strict=True)}
         claims = [claims_table(result, f"Claims of {name}") for name, result in named.items()]
-        print_tables([side_by_side(named, subjects[0].where), *(table for tables in claims for table in tables)])
+        table = side_by_side(named, subjects[0].where, subjects[0].card.readout)
+        print_tables([table, *(table for tables in claims for table in tables)])
     flows = {s.label: r.flow for s, r in zip(subjects, results, strict=True) if r.flow is not None}
     if flows:
         typer.echo("\n" + text_plot(flows))

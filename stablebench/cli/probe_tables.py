@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _ROWS = 20
 """Rows of the table of norms, the last step not counted."""
 LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
-_MANY_LOSSES = "The loss has a term at every step; --loss last follows one term back through all of them."
+_MANY_LOSSES = (
+    "The loss has a term at every step, so ||dL/dh_t|| need not fall where gradients vanish; "
+    "--loss last follows one term back through all of them."
+)
 _DECADE = math.log(10)
 
 
@@ -48,12 +51,13 @@ def claims_table(result: "ProbeResult", heading: str = "Claims") -> list[Table]:
     return [Table(columns, found, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
 
 
-def side_by_side(results: "Mapping[str, ProbeResult]", title: str) -> Table:
+def side_by_side(results: "Mapping[str, ProbeResult]", title: str, readout: str) -> Table:
     """Return one row a model.
 
     Args:
         results: By model.
         title: Where they were probed.
+        readout: Which steps the task reads.
     """
     numbers = {name: _numbers(result) for name, result in results.items()}
     keys = [key for key in _SHORT if any(row.get(key) for row in numbers.values())]
@@ -62,6 +66,8 @@ def side_by_side(results: "Mapping[str, ProbeResult]", title: str) -> Table:
         for name, row in numbers.items()
     ]
     notes = [f"{_SHORT[key]}: {_MEANS[key]}." for key in keys if key in _MEANS]
+    if readout == "every" and any(r.flow is not None and r.flow.loss == "task" for r in results.values()):
+        notes.insert(0, _MANY_LOSSES)
     minor = [_SHORT[key] for key in ("capacity", "isometry", "henrici", "radius", "half", "area") if key in keys]
     return Table(["model", *(_SHORT[key] for key in keys), "claims"], rows, title=title, notes=notes, minor=minor)
 

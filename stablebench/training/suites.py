@@ -54,11 +54,23 @@ def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
     changed: dict[str, Any] = {}
     if asked.models is not None:
         changed |= {"models": asked.models, "sets": {m: s for m, s in suite.sets.items() if m in asked.models}}
+        changed["tasks"] = _narrowed(suite, asked.models)
     if asked.tasks is not None:
         changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
     if asked.seeds is not None:
         changed["seeds"] = list(range(asked.seeds))
     return name or "quick", suite.model_copy(update=changed)
+
+
+def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
+    """Return the tasks with these models alone: each of the suite's own where it runs, any other on every task."""
+    own = {*suite.models, *(model for task in suite.tasks for model in task.models or [])}
+    found = []
+    for task in suite.tasks:
+        here = [model for model in models if model not in own or model in (task.models or suite.models)]
+        if here:
+            found.append(task.model_copy(update={"models": here}))
+    return found
 
 
 def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:

@@ -136,7 +136,9 @@ class Trainer:
         self.exit_code = 0
         """130 or 143 once a signal ended the run."""
         self._recent: deque[float] = deque(maxlen=_SPEED_WINDOW)
-        self._window_rates: list[float] = []
+        self._block: list[float] = []
+        """Seconds of the updates since the last line of the curve; not of the first of a sitting, which compiles."""
+        self._block_rates: list[float] = []
         self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
@@ -236,10 +238,14 @@ class Trainer:
         self.step += 1
         took = time.perf_counter() - began
         self.train_s += took
+        if self._recent:
+            self._block.append(took)
         self._recent.append(took)
         self._loss_max = value if self._loss_max is None else max(value, self._loss_max)
         if self.step % _CURVE_EVERY == 0:
-            self._window_rates.append(len(self._recent) / sum(self._recent))
+            if self._block:
+                self._block_rates.append(len(self._block) / sum(self._block))
+            self._block = []
             seen = {"loss": value, "loss_max": self._loss_max, "gradient_norm": norm_value}
             self.curve.append(step=self.step, split="train", **seen, wall_s=self.wall_s)
             self._loss_max = None
@@ -433,8 +439,8 @@ class Trainer:
                 values["steps_to_target"], values["seconds_to_target"] = held
         if self.best is not None:
             values["best"], values["best_step"] = self.best
-        if self._window_rates:
-            values["steps_per_s"] = statistics.median(self._window_rates)
+        if self._block_rates:
+            values["steps_per_s"] = statistics.median(self._block_rates)
         return Result(**values, peak_bytes=self._peak_bytes())
 
     def _series(self, metric: str) -> list[tuple[int, float, float]]:

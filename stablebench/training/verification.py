@@ -192,6 +192,6 @@ def _environments_differ(record: RunRecord, trainer: Trainer) -> list[str]:
 
 
 def _step_of(difference: str) -> tuple[bool, int]:
-    word, number = (difference.split()[:2] + ["", ""])[:2]
+    word, number = [*difference.split(), "", ""][:2]
     digits = number.rstrip(":")
     return word != "step", int(digits) if word == "step" and digits.isdigit() else 0

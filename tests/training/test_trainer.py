@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +57,20 @@ def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
     assert [line["step"] for line in lines if line["split"] == "train"] == [10, 20, 30, 40]
     assert [path.name for path in outcome.folder.checkpoints()] == ["step-40.safetensors", "step-30.safetensors"]
     assert outcome.folder.path == tmp_path / "copy" / "rnn" / f"{record['spec_hash']}-s0"
+
+
+def test_updates_a_second_are_those_behind_the_first_which_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = Trainer._gradients
+
+    def slow_at_first(trainer: Trainer, parts: Any) -> Any:
+        time.sleep(2 if trainer.step == 0 else 0.005)
+        return gradients(trainer, parts)
+
+    monkeypatch.setattr(Trainer, "_gradients", slow_at_first)
+    speed = train(small(), Options(tmp_path), Silent()).record.result.steps_per_s
+    assert speed is not None and 20 < speed < 200  # 40 updates in 2.2 s and more are 18
 
 
 def test_a_finished_run_is_not_run_again_unless_asked(tmp_path: Path) -> None:

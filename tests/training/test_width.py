@@ -8,7 +8,7 @@ from stablebench.models.base import count_parameters
 from stablebench.schema.suite import Suite
 from stablebench.training.build import build_network
 from stablebench.training.resolve import Request, resolve
-from stablebench.training.suites import OnTheSpot, cells_of
+from stablebench.training.suites import OnTheSpot, cells_of, suite_of
 from stablebench.training.width import width_for
 
 
@@ -55,3 +55,22 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
     assert {c.spec.train.steps for c in cells_of(suite, OnTheSpot(short=True))} == {7}
     with pytest.raises(UserError, match="no `short` values"):
         cells_of(suite.model_copy(update={"short": {}}), OnTheSpot(short=True))
+
+
+def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [{"task": "copy/t100", "models": ["lstm", "rnn"]}, {"task": "digits"}]
+    suite = Suite.model_validate({"summary": "s", "tasks": tasks, "models": ["gru", "lstm"], "seeds": [0]})
+    monkeypatch.setattr("stablebench.registry.suite", lambda _: suite)
+
+    def asked(*models: str) -> set[tuple[str, str]]:
+        made = OnTheSpot(models=list(models))
+        return {(c.spec.task.name, c.spec.model.name) for c in cells_of(suite_of("any", made)[1], made)}
+
+    assert asked("gru") == {("digits", "gru")}
+    assert asked("lstm") == {("copy", "lstm"), ("digits", "lstm")}
+    assert asked("rnn") == {("copy", "rnn")}
+    assert asked("roarnn") == {("copy", "roarnn"), ("digits", "roarnn")}
+    with pytest.raises(UserError, match="gruu"):
+        asked("gruu")
