@@ -1,7 +1,7 @@
 """Train one model on one task, with live progress, into a run folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stablebench.cli.options import RunOptions, run_options
+from stablebench.convergence import RUNNING, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
     from stablebench.training.resolve import Resolved
@@ -130,9 +131,20 @@ def summary_lines(record: Any) -> Iterator[str]:
     if result.test is not None:
         tested = "" if result.tested == "last" else f" (weights of step {result.tested_step}, best on validation)"
         yield "  test " + ", ".join(f"{name} {value:.4g}" for name, value in result.test.items()) + tested
+    tests = result.test or {}
     if record.baseline is not None:
-        reached = f"beaten at step {result.steps_to_baseline}" if result.steps_to_baseline else "not beaten"
+        passes = beats_baseline(record.metric, record.baseline)
+        reached = _arrival("beaten", result.steps_to_baseline, tests.get(record.metric), passes)
         yield f"  baseline {record.metric} {record.baseline:.4g}: {reached}"
     if record.target is not None:
-        reached = f"reached at step {result.steps_to_target}" if result.steps_to_target else "not reached"
+        passes = reaches_target(record.target_metric, record.target)
+        reached = _arrival("reached", result.steps_to_target, tests.get(record.target_metric), passes)
         yield f"  target {record.target_metric} {record.target:.4g}: {reached}"
+
+
+def _arrival(verb: str, step: int | None, tested: float | None, passes: Callable[[float], bool]) -> str:
+    if step is not None:
+        return f"{verb} at step {step}"
+    if tested is not None and passes(tested):
+        return f"{verb} by the test score, but not in {RUNNING} evaluations running"
+    return f"not {verb}"

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
+from stablebench.cli.train import summary_lines
 
 SMALL = ["--T", "5", "--hidden", "6", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
 
@@ -142,3 +144,21 @@ def test_evaluate_refuses_a_truncated_checkpoint(tmp_path: Path) -> None:
         result = run("evaluate", str(given))
         assert result.exit_code == 2 and "not a whole checkpoint" in result.stderr, result.output
         assert "Traceback" not in result.output
+
+
+def test_a_score_that_is_there_too_late_to_be_held_is_not_called_missing() -> None:
+    result = {"test": {"accuracy": 0.8}, "tested": "last", "tested_step": 20}
+    what = {"metric": "accuracy", "baseline": 0.5, "target": 0.9, "target_metric": "accuracy"}
+
+    def lines(**changed: object) -> str:
+        shape = {"status": "finished", "step": 20, "train_s": 1.0, "error": None}
+        arrivals = {"steps_to_baseline": None, "steps_to_target": None}
+        return "\n".join(
+            summary_lines(SimpleNamespace(**shape, **what, result=SimpleNamespace(**result | arrivals | changed)))
+        )
+
+    assert "0.5: beaten by the test score, but not in 3 evaluations running" in lines()
+    assert "0.9: not reached" in lines()
+    assert "0.5: beaten at step 10" in lines(steps_to_baseline=10)
+    assert "0.5: not beaten" in lines(test={"accuracy": 0.51})
+    assert "0.9: not reached" in lines(test=None)
