@@ -190,11 +190,14 @@ def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | N
 
 
 def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int | None) -> list[str]:
+    styled = width is not None and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    rows = [list(table.columns), *texts]
+    if not styled and all(c.isascii() and len(c) <= size for row in rows for c, size in zip(row, widths, strict=True)):
+        return _unstyled(table, rows, widths)  # without the library, which takes longer to import than this to print
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    styled = width is not None and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     grid = RichTable(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=True, header_style="bold")
     for j, (name, size) in enumerate(zip(table.columns, widths, strict=True)):
         grid.add_column(Text(name), justify="right" if _is_numeric(table, j) else "left", width=size)
@@ -211,6 +214,16 @@ def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int
     )
     console.print(grid)
     return [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
+
+
+def _unstyled(table: Table, rows: list[list[str]], widths: list[int]) -> list[str]:
+    """One line a row, where every text fits into its column."""
+    right = [_is_numeric(table, j) for j in range(len(widths))]
+    lines = []
+    for row in rows:
+        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        lines.append((" " * _GAP).join(cells).rstrip())
+    return lines
 
 
 def _by_row(table: Table, texts: list[list[str]], width: int | None) -> list[str]:
