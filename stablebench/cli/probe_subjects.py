@@ -9,9 +9,10 @@ from stablebench import registry
 from stablebench.cli.options import RunOptions
 from stablebench.cli.requests import name_code, named, request_of
 from stablebench.data.batch import Batch
-from stablebench.data.task import Task, first, joined, resolve_params
+from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
+from stablebench.probes.while_training import validation_examples
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.build import build_network, start_embedding
@@ -100,7 +101,7 @@ def _untrained(options: RunOptions, model: str | None, count: int) -> Subject:
     task = Task(card, spec.task.params, options.data_dir)
     network = build_network(spec, card, task.sizes)
     start_embedding(network, task)
-    return Subject(spec, card, spec.task.params, network, None, _examples(task, count))
+    return Subject(spec, card, spec.task.params, network, None, validation_examples(task, count, "--batch"))
 
 
 def trained(run: Path, options: RunOptions, count: int) -> Subject:
@@ -126,17 +127,4 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
     name_code(options.model)
     network, found = trained_network(folder, record, given_file)
     task = Task(card, params, options.data_dir)
-    return Subject(record.spec, card, params, network, found.step, _examples(task, count))
-
-
-def _examples(task: Task, count: int) -> Batch:
-    """Return the first validation examples; of a stream the first stretch of each of its parallel parts."""
-    pieces, found = [], 0
-    for piece in task.pieces("validation"):
-        pieces.append(piece)
-        found += len(piece.inputs)
-        if found >= count or task.carries_states:
-            break
-    if count > found:
-        raise UserError(f"`--batch` must be <= {found}, the validation examples, got {count}.")
-    return first(joined(pieces), count)
+    return Subject(record.spec, card, params, network, found.step, validation_examples(task, count, "--batch"))

@@ -146,8 +146,13 @@ class TrainingProbe:
         return numbers
 
 
-def validation_examples(task: Task, count: int) -> Batch:
+def validation_examples(task: Task, count: int, asked_by: str = "batch") -> Batch:
     """Return the first validation examples; of a stream the first stretch of each of its parallel parts.
+
+    Args:
+        task: The task.
+        count: How many.
+        asked_by: What a message calls `count`.
 
     Raises:
         UserError: There are fewer.
@@ -159,7 +164,7 @@ def validation_examples(task: Task, count: int) -> Batch:
         if found >= count or task.carries_states:
             break
     if count > found:
-        raise UserError(f"`batch` must be <= {found}, the validation examples, got {count}.")
+        raise UserError(f"`{asked_by}` must be <= {found}, the validation examples, got {count}.")
     return first(joined(pieces), count)
 
 
