@@ -129,6 +129,7 @@ def _run_missing(
 ) -> tuple[int, list[str]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
     from stablebench.cli.cell_progress import progress_of
+    from stablebench.training.cells import Listener
     from stablebench.training.run_store import run_folders
     from stablebench.training.session import Options, has_ended
 
@@ -143,8 +144,6 @@ def _run_missing(
             missing,
             Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S, track=place.trackers),
             place.workers(workers, missing),
-            on_start=progress.start,
-            on_update=progress.update,
-            on_end=progress.end,
+            Listener(progress.start, progress.update, progress.end),
         )
     return code, progress.failures

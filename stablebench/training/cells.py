@@ -41,6 +41,25 @@ class CellEnd:
     message: str
 
 
+def _nothing(*_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Told of cells as they run, wherever they run.
+
+    Args:
+        on_start: Called with the index of a cell that begins.
+        on_update: Called with an index and its progress, or a note of it.
+        on_end: Called with how a cell ended.
+    """
+
+    on_start: Callable[[int], None] = _nothing
+    on_update: Callable[[int, Progress | str], None] = _nothing
+    on_end: Callable[[CellEnd], None] = _nothing
+
+
 @dataclass
 class _Running:
     index: int
@@ -109,15 +128,7 @@ def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter)
     return CellEnd(index, record.status, record.error or f"test {scored}")
 
 
-def run_cells(
-    cells: list[Resolved],
-    options: Options,
-    workers: int,
-    *,
-    on_start: Callable[[int], None],
-    on_update: Callable[[int, Progress | str], None],
-    on_end: Callable[[CellEnd], None],
-) -> int:
+def run_cells(cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
     """Run cells, `workers` at a time; the next ones go on when one fails.
 
     A cell whose process is killed is begun once more, from its checkpoint; killed again, its record says `failed`.
@@ -126,9 +137,7 @@ def run_cells(
         cells: The runs.
         options: How they are run.
         workers: Processes at once.
-        on_start: Called with the index of a cell that begins.
-        on_update: Called with an index and its progress, or a note of it.
-        on_end: Called with how a cell ended.
+        told: Told of them.
 
     Returns:
         0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints.
@@ -138,7 +147,7 @@ def run_cells(
     waiting = deque(range(len(cells)))
     tries = [0] * len(cells)
     running: dict[Any, _Running] = {}
-    told = False
+    asked_to_end = False
     with Interrupt() as interrupt, _killing(running):
         while (waiting and interrupt.signum is None) or running:
             while waiting and len(running) < workers and interrupt.signum is None:
@@ -149,10 +158,10 @@ def run_cells(
                 sender.close()
                 running[receiver] = _Running(index, process, receiver)
                 tries[index] += 1
-                on_start(index)
+                told.on_start(index)
             for ready in wait(list(running), timeout=_UPDATE_S):
                 cell = running[ready]
-                if _receive(cell, on_update):
+                if _receive(cell, told):
                     continue
                 cell.process.join()
                 del running[ready]
@@ -160,13 +169,13 @@ def run_cells(
                 cell.close()
                 if cell.end is None and end.status == "failed" and interrupt.signum is None:
                     if tries[cell.index] < _TRIES:
-                        on_update(cell.index, f"{end.message}; it is begun once more from its checkpoint")
+                        told.on_update(cell.index, f"{end.message}; it is begun once more from its checkpoint")
                         waiting.appendleft(cell.index)
                         continue
                     _mark_failed(cells[cell.index], options, end.message)
-                on_end(end)
-            if interrupt.signum is not None and not told:
-                told = True
+                told.on_end(end)
+            if interrupt.signum is not None and not asked_to_end:
+                asked_to_end = True
                 for cell in running.values():
                     if cell.process.pid is not None and cell.process.is_alive():
                         os.kill(cell.process.pid, signal.SIGTERM)
@@ -193,7 +202,7 @@ def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
             folder.write_record(record.model_copy(update={"status": "failed", "error": why}))
 
 
-def _receive(cell: _Running, on_update: Callable[[int, Progress | str], None]) -> bool:
+def _receive(cell: _Running, told: Listener) -> bool:
     """Take one message of a cell; return whether more may come."""
     try:
         message = cell.connection.recv()
@@ -202,7 +211,7 @@ def _receive(cell: _Running, on_update: Callable[[int, Progress | str], None]) -
     if isinstance(message, CellEnd):
         cell.end = message
     else:
-        on_update(cell.index, message)
+        told.on_update(cell.index, message)
     return True
 
 

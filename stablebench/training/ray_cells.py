@@ -21,7 +21,7 @@ from typing import Any
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.training.cell_files import ChangedFiles, Files, all_files, write_files
-from stablebench.training.cells import CellEnd, end_of
+from stablebench.training.cells import CellEnd, Listener, end_of
 from stablebench.training.extras import require
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.progress import Progress
@@ -171,25 +171,15 @@ class _Cluster:
     Args:
         cells: All cells.
         options: How they are run.
-        on_start: As `run_cells` takes it.
-        on_update: Likewise.
-        on_end: Likewise.
+        told: Told of them.
     """
 
-    def __init__(
-        self,
-        cells: list[Resolved],
-        options: Options,
-        on_start: Callable[[int], None],
-        on_update: Callable[[int, Progress | str], None],
-        on_end: Callable[[CellEnd], None],
-    ) -> None:
+    def __init__(self, cells: list[Resolved], options: Options, told: Listener) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray = ray
-        self._cells, self._options = cells, options
-        self._on_start, self._on_update, self._on_end = on_start, on_update, on_end
+        self._cells, self._options, self._told = cells, options, told
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
@@ -205,8 +195,8 @@ class _Cluster:
             content = (index, attempt, resolved, self._options, all_files(folder), _code(resolved), self._mailbox)
         except StablebenchError as error:
             held.close()
-            self._on_start(index)
-            self._on_end(CellEnd(index, "failed", str(error)))
+            self._told.on_start(index)
+            self._told.on_end(CellEnd(index, "failed", str(error)))
             return
         wanted = {"num_cpus": resolved.spec.threads, "num_gpus": 1 if resolved.spec.device == "cuda" else 0}
         reference = self._task.options(name=_name(resolved), **wanted).remote(*content)
@@ -228,17 +218,17 @@ class _Cluster:
         if isinstance(message, _Began):
             if not one.began:
                 one.began = True
-                self._on_start(one.index)
-            self._on_update(one.index, f"runs on {message.host}")
+                self._told.on_start(one.index)
+            self._told.on_update(one.index, f"runs on {message.host}")
         elif isinstance(message, CellEnd):
             one.end = message
         elif isinstance(message, dict):
             try:
                 write_files(one.folder, message)
             except StablebenchError as error:
-                self._on_update(one.index, f"its files were not kept: {error}")
+                self._told.on_update(one.index, f"its files were not kept: {error}")
         else:
-            self._on_update(one.index, message)
+            self._told.on_update(one.index, message)
 
     def _over(self, reference: Any) -> None:
         one = self.pending.pop(reference)
@@ -246,8 +236,8 @@ class _Cluster:
         end = one.end or self._lost(reference, one)
         if end is not None:
             if not one.began:
-                self._on_start(one.index)
-            self._on_end(end)
+                self._told.on_start(one.index)
+            self._told.on_end(end)
 
     def _lost(self, reference: Any, one: _Pending) -> CellEnd | None:
         """Begin a cell once more that ended without a word; return its end where that is of no use."""
@@ -264,7 +254,7 @@ class _Cluster:
         if one.attempt >= _TRIES:
             return CellEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
         if one.began:
-            self._on_update(one.index, f"its machine was lost ({why}); it is begun once more from what came last")
+            self._told.on_update(one.index, f"its machine was lost ({why}); it is begun once more from what came last")
         self.submit(one.index, one.attempt + 1)
         return None
 
@@ -282,16 +272,7 @@ class _Cluster:
         self._ray.kill(self._mailbox)
 
 
-def run_cells_on_ray(
-    address: str,
-    cells: list[Resolved],
-    options: Options,
-    workers: int,
-    *,
-    on_start: Callable[[int], None],
-    on_update: Callable[[int, Progress | str], None],
-    on_end: Callable[[CellEnd], None],
-) -> int:
+def run_cells_on_ray(address: str, cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
     """Run cells on a Ray cluster, at most `workers` at a time; each takes as many cores as it has threads.
 
     Args:
@@ -299,9 +280,7 @@ def run_cells_on_ray(
         cells: The runs.
         options: How they are run. Data sets are read from the same `data_dir` on every machine.
         workers: Cells that are handed to the cluster at once.
-        on_start: Called with the index of a cell that begins.
-        on_update: Called with an index and its progress, or a note of it.
-        on_end: Called with how a cell ended.
+        told: Told of them.
 
     Returns:
         0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
@@ -311,17 +290,17 @@ def run_cells_on_ray(
     """
     with _connected(address):
         _refuse_too_large(cells)
-        cluster = _Cluster(cells, options, on_start, on_update, on_end)
+        cluster = _Cluster(cells, options, told)
         waiting = deque(range(len(cells)))
-        told = False
+        asked_to_end = False
         try:
             with Interrupt() as interrupt:
                 while (waiting and interrupt.signum is None) or cluster.pending:
                     while waiting and len(cluster.pending) < workers and interrupt.signum is None:
                         cluster.submit(waiting.popleft())
                     cluster.collect()
-                    if interrupt.signum is not None and not told:
-                        told = True
+                    if interrupt.signum is not None and not asked_to_end:
+                        asked_to_end = True
                         cluster.stop()
         finally:
             cluster.close()

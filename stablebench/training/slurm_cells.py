@@ -11,14 +11,13 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.cells import CellEnd, end_of
+from stablebench.training.cells import CellEnd, Listener, end_of
 from stablebench.training.extras import require
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.progress import Lines, Progress
@@ -108,16 +107,7 @@ class _Job:
     seen: int = 0
 
 
-def run_cells_on_slurm(
-    queue: Queue,
-    cells: list[Resolved],
-    options: Options,
-    workers: int,
-    *,
-    on_start: Callable[[int], None],
-    on_update: Callable[[int, Progress | str], None],
-    on_end: Callable[[CellEnd], None],
-) -> int:
+def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
     """Run cells as one array job, at most `workers` at a time.
 
     Args:
@@ -125,9 +115,7 @@ def run_cells_on_slurm(
         cells: The runs.
         options: How they are run; `runs_dir` and `data_dir` must be the same folders on every machine.
         workers: Cells at once.
-        on_start: Called with the index of a cell that begins.
-        on_update: Called with an index and its progress, or a note of it.
-        on_end: Called with how a cell ended.
+        told: Told of them.
 
     Returns:
         0, or 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their checkpoints.
@@ -143,9 +131,9 @@ def run_cells_on_slurm(
             time.sleep(_LOOK_S)
             for index in list(waiting):
                 one = waiting[index]
-                _look(one, index, on_start, on_update)
+                _look(one, index, told)
                 if one.job.done():
-                    on_end(_end(one, index))
+                    told.on_end(_end(one, index))
                     del waiting[index]
             if interrupt.signum is not None and ended_by is None:
                 ended_by = time.monotonic() + _END_S
@@ -191,20 +179,18 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     return [_Job(job, folder) for job, folder in zip(jobs, folders, strict=True)]
 
 
-def _look(
-    one: _Job, index: int, on_start: Callable[[int], None], on_update: Callable[[int, Progress | str], None]
-) -> None:
+def _look(one: _Job, index: int, told: Listener) -> None:
     """Say that a cell began, and how far its record says it is."""
     if not one.began and one.job.paths.stderr.exists():
         one.began = True
-        on_start(index)
-        on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
+        told.on_start(index)
+        told.on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
     try:
         changed = one.folder.record_path.stat().st_mtime_ns
         if not one.began or changed == one.seen:
             return
         one.seen = changed
-        on_update(index, _progress(one.folder.read_record(), one.folder))
+        told.on_update(index, _progress(one.folder.read_record(), one.folder))
     except (OSError, StablebenchError):  # not there yet
         return
 

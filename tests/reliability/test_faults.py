@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_runs import PROCESSES, assert_same, folder_of, run, tiny
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
 from stablebench.training import checkpoint, trainer
-from stablebench.training.cells import CellEnd, run_cells, seeded
+from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
 from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import Curve, RunFolder
@@ -186,10 +187,9 @@ def cells(count: int, **settings: object) -> list[Resolved]:
     return [seeded(tiny(**settings), seed) for seed in range(count)]
 
 
-def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: object) -> tuple[int, list[CellEnd]]:
+def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, list[CellEnd]]:
     ends: list[CellEnd] = []
-    quiet = {"on_start": lambda index: None, "on_update": lambda index, message: None} | told
-    code = run_cells(asked, Options(runs_dir, grace_s=10.0), workers, on_end=ends.append, **quiet)  # pyright: ignore
+    code = run_cells(asked, Options(runs_dir, grace_s=10.0), workers, Listener(on_end=ends.append, **told))
     return code, ends
 
 

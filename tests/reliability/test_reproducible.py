@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
 from stablebench.training import checkpoint
-from stablebench.training.cells import run_cells, seeded
+from stablebench.training.cells import Listener, run_cells, seeded
 from stablebench.training.resolve import Resolved
 from stablebench.training.session import Options
 
@@ -22,8 +22,7 @@ MORE_MODELS = (
 
 
 def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
-    silent = {"on_start": lambda i: None, "on_update": lambda i, m: None, "on_end": lambda e: None}
-    assert run_cells(cells, Options(runs_dir), workers, **silent) == 0  # pyright: ignore[reportArgumentType]
+    assert run_cells(cells, Options(runs_dir), workers, Listener()) == 0
 
 
 @pytest.mark.slow

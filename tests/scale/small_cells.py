@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablebench.training.cells import CellEnd, seeded
+from stablebench.training.cells import CellEnd, Listener, seeded
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import RunFolder, run_folder
@@ -35,6 +35,9 @@ class Heard:
 
     def on_end(self, end: CellEnd) -> None:
         self.ends[end.index] = end
+
+    def listener(self) -> Listener:
+        return Listener(self.on_start, self.on_update, self.on_end)
 
     def statuses(self) -> list[str]:
         return [self.ends[index].status for index in sorted(self.ends)]

@@ -39,8 +39,7 @@ def cluster() -> Iterator[Any]:
 
 
 def run(address: str, asked: list[Any], runs_dir: Path, heard: Heard, workers: int = 8) -> int:
-    told = {"on_start": heard.on_start, "on_update": heard.on_update, "on_end": heard.on_end}
-    return run_cells_on_ray(address, asked, Options(runs_dir), workers, **told)
+    return run_cells_on_ray(address, asked, Options(runs_dir), workers, heard.listener())
 
 
 def test_cells_survive_the_loss_of_a_node_and_their_files_come_back(cluster: Any, tmp_path: Path) -> None:

@@ -29,8 +29,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def run(asked: list[Any], runs_dir: Path, heard: Heard) -> int:
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    told = {"on_start": heard.on_start, "on_update": heard.on_update, "on_end": heard.on_end}
-    return run_cells_on_slurm(Queue(cluster="local"), asked, Options(runs_dir), 2, **told)
+    return run_cells_on_slurm(Queue(cluster="local"), asked, Options(runs_dir), 2, heard.listener())
 
 
 @pytest.mark.slow  # a process of its own that imports torch, three times

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from stablebench.training.cells import CellEnd, run_cells, seeded
+from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import run_folder
@@ -23,8 +23,7 @@ def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, d
     def ended(end: CellEnd) -> None:
         ends[end.index] = end
 
-    quiet = {"on_start": lambda index: None, "on_update": lambda index, message: None}
-    return run_cells(asked, Options(runs_dir), workers, on_end=ended, **quiet), ends
+    return run_cells(asked, Options(runs_dir), workers, Listener(on_end=ended)), ends
 
 
 def test_every_cell_ends_with_its_record(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> N
             if any(name.startswith(str(tmp_path)) and name.endswith(".lock") for name in held):
                 os.kill(int(path.name), signal.SIGKILL)
 
-    code = run_cells(asked, Options(tmp_path), 1, on_start=lambda index: None, on_update=kill, on_end=ends.append)
+    code = run_cells(asked, Options(tmp_path), 1, Listener(on_update=kill, on_end=ends.append))
     assert code == 0
     assert (ends[0].status, "SIGKILL" in ends[0].message) == ("failed", True)
 
@@ -71,7 +70,7 @@ def test_a_signal_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None
                 os.kill(os.getpid(), signal.SIGINT)
 
     ends: list[CellEnd] = []
-    code = run_cells(asked, Options(tmp_path), 2, on_start=lambda index: None, on_update=interrupt, on_end=ends.append)
+    code = run_cells(asked, Options(tmp_path), 2, Listener(on_update=interrupt, on_end=ends.append))
     assert code == 130
     assert {end.status for end in ends} == {"interrupted"} and len(ends) == 2
     for end in ends:
