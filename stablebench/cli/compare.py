@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stablebench.cli.options import RunOptions, run_options
 from stablebench.cli.output import Format
+from stablebench.cli.suite_options import Budget, Models, Seeds, SuiteOptions, Tasks
 
 if TYPE_CHECKING:
     from stablebench.cli.runners import Place
@@ -24,11 +25,9 @@ _GRACE_S = 10.0
 def compare(
     options: RunOptions,
     suite: Annotated[str | None, typer.Argument(help="The suite; `quick` unless said.", metavar="[SUITE]")] = None,
-    models: Annotated[str | None, typer.Option(help="Models, with commas between.", metavar="A,B")] = None,
-    tasks: Annotated[
-        str | None, typer.Option(help="Tasks or task/variant, with commas between.", metavar="A,B")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, metavar="N")] = None,
+    models: Models = None,
+    tasks: Tasks = None,
+    seeds: Seeds = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads.", min=1)] = None,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS|auto", help="Run the cells on this Ray cluster.")] = None,
     slurm: Annotated[bool, typer.Option("--slurm", help="Run the cells as an array job of Slurm.")] = False,
@@ -39,9 +38,10 @@ def compare(
         typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
     ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only redraw: run nothing.")] = False,
-    budget: Annotated[
-        Literal["full", "short"], typer.Option(help="The suite's own budget, or its short one.")
-    ] = "full",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only time a few updates of each kind of run: what would it take here?")
+    ] = False,
+    budget: Budget = "full",
     check: Annotated[
         Path | None, typer.Option(help="Hold the leaderboard against this one; exit code 5 if it got worse.")
     ] = None,
@@ -63,33 +63,36 @@ def compare(
     Cells that the run store has are not run again. Exit code 0 when every cell finished or diverged, 1 when one failed.
     """
     from stablebench import leaderboard
+    from stablebench.cli.estimates import print_estimates
     from stablebench.cli.output import json_text, print_json
     from stablebench.cli.output_file import refuse_existing
-    from stablebench.cli.requests import named
     from stablebench.cli.runners import Place
     from stablebench.errors import UserError
     from stablebench.training.files import write_atomically
     from stablebench.training.run_store import readable_records, run_folders
-    from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+    from stablebench.training.suites import cells_of, suite_of
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
     if output is not None:
         refuse_existing(output, force)
     place = Place(ray, slurm, partition, time, track)
-    asked = OnTheSpot(
-        _split(models), _split(tasks), seeds, options.T, named(options), dict(options.set), budget == "short"
-    )
+    said = SuiteOptions(models, tasks, seeds, budget, options)
+    asked = said.asked()
     name, resolved_suite = suite_of(suite, asked)
     cells = cells_of(resolved_suite, asked)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
+    if estimate:
+        missing = _missing(cells, options.runs_dir)
+        possible = print_estimates(cells, missing, place.workers(workers, missing or cells), options, fmt)
+        raise typer.Exit(0 if possible else 1)
     code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place, live)
     if code:
         raise typer.Exit(code)
     records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
     document = leaderboard.document(name, records) | {"unreadable": unreadable}
-    document |= leaderboard.reproduction(resolved_suite, document)
+    document |= leaderboard.reproduction(resolved_suite, document, said.changes())
     if statistics or options.json or output is not None:
         document["statistics"] = leaderboard.statistics(document)
     if output is not None:
@@ -120,21 +123,15 @@ def _listed(unreadable: dict[str, str]) -> list[str]:
     return lines[:_SHOWN] + more
 
 
-def _split(names: str | None) -> list[str] | None:
-    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-
-
 def _run_missing(
     cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
 ) -> tuple[int, list[str]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
     from stablebench.cli.cell_progress import progress_of
     from stablebench.training.cells import Listener
-    from stablebench.training.run_store import run_folders
-    from stablebench.training.session import Options, has_ended
+    from stablebench.training.session import Options
 
-    folders = run_folders(options.runs_dir, (cell.spec for cell in cells))
-    missing = [cell for cell, folder in zip(cells, folders, strict=True) if not has_ended(folder)]
+    missing = _missing(cells, options.runs_dir)
     if not missing:
         return 0, []
     threads = max(cell.spec.threads for cell in missing)
@@ -147,3 +144,12 @@ def _run_missing(
             Listener(progress.start, progress.update, progress.end),
         )
     return code, progress.failures
+
+
+def _missing(cells: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":
+    """Return the cells that have not ended."""
+    from stablebench.training.run_store import run_folders
+    from stablebench.training.session import has_ended
+
+    folders = run_folders(runs_dir, (cell.spec for cell in cells))
+    return [cell for cell, folder in zip(cells, folders, strict=True) if not has_ended(folder)]

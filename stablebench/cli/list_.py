@@ -93,7 +93,7 @@ def suites() -> list[dict[str, Any]]:
 
     def describe(suite: dict[str, Any]) -> dict[str, Any]:
         counts = {key: len(suite[key]) for key in ("tasks", "models", "seeds")}
-        return {**counts, "summary": suite["summary"]}
+        return {**counts, "core hours": (suite.get("core_hours") or {}).get("full"), "summary": suite["summary"]}
 
     return [_described(name, suites_dir() / f"{name}.yaml", describe) for name in registry.suite_names()]
 

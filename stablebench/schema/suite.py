@@ -1,10 +1,10 @@
 """The suite, `configs/suites/<path>.yaml`: what `compare` runs."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from stablebench.schema.strict import Count, NonNegativeInt, Strict
+from stablebench.schema.strict import Count, NonNegativeInt, Positive, Strict
 
 
 class SuiteTask(Strict):
@@ -75,6 +75,8 @@ class Suite(Strict):
         short: Values that replace those of all cells under `--budget short`.
         published: Keys of the published numbers that it is held against, `task: [key, ...]`.
         expected: What the figure shows, as checks.
+        core_hours: What all its runs take, by budget: hours of one core of an AMD EPYC, as `compare --estimate` measured
+            it; less where runs stop at their target.
     """
 
     summary: str
@@ -88,6 +90,7 @@ class Suite(Strict):
     short: dict[str, Any] = {}
     published: dict[str, list[str]] = {}
     expected: list[Expectation] = []
+    core_hours: dict[Literal["full", "short"], Positive] = {}
 
     @model_validator(mode="after")
     def _models_known(self) -> "Suite":

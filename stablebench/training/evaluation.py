@@ -67,7 +67,7 @@ def evaluate(
     network.eval()
     states: Any = None
     try:
-        for piece in pieces if carried else _cut(pieces, chunk):
+        for piece in pieces if carried else cut(pieces, chunk):
             between()
             batch = to_device(piece, device)
             output, states = network(batch.inputs, states if carried else None, batch.lengths)
@@ -78,7 +78,7 @@ def evaluate(
     return {name: mean.value for name, mean in means.items()}
 
 
-def _cut(pieces: Iterable[Batch], chunk: int) -> Iterator[Batch]:
+def cut(pieces: Iterable[Batch], chunk: int) -> Iterator[Batch]:
     """Yield pieces of at most `chunk` examples."""
     for piece in pieces:
         for start in range(0, len(piece.inputs), chunk):
