@@ -1,7 +1,9 @@
 """One atomic writer for everything: a reader sees the old file or the new one, never half of one."""
 
+import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from stablebench.errors import StablebenchError
@@ -10,25 +12,34 @@ from stablebench.errors import StablebenchError
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file through a temporary one beside it: written, synced, renamed, the folder synced.
 
+    A new file may be read by whom the umask lets; one that is replaced keeps its permissions.
+
     Raises:
         StablebenchError: The disk is full or the folder cannot be written; what was there before is intact.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    replaced = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "xb") as file:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        temporary = None
+        replaced = True
         _sync_folder(path.parent)
     except OSError as error:
         raise StablebenchError(f"{path}: {len(data):,} bytes cannot be written ({error.strerror}).") from error
     finally:
-        if temporary is not None:  # it failed, or a second Ctrl-C came
-            Path(temporary).unlink(missing_ok=True)
+        if not replaced:  # it failed, or a second Ctrl-C came
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # never made, or in a folder that cannot be written
+        path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

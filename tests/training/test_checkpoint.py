@@ -1,6 +1,8 @@
 """Checkpoints: written whole, read whole or refused."""
 
+import os
 import random
+import stat
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path, mon
     with pytest.raises(StablebenchError, match=r"record\.json: 3 bytes cannot be written \(No space left on device\)"):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_others_may_read_what_the_umask_lets_them_and_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    before = os.umask(0o027)
+    try:
+        files.write_atomically(path, b"new")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o600)
+        files.write_atomically(path, b"newer")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
