@@ -106,7 +106,7 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
         base = [sys.executable, "-m", "stablebench", "train", "--runs-dir", str(folder)]
         return [*base, *more] if more else [*base, "--model", "rnn", "--task", "copy", *spec]
 
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    unbroken = subprocess.Popen(command(tmp_path / "whole"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process = subprocess.Popen(command(tmp_path / "cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     curve = "copy/rnn/*/metrics.jsonl"
     deadline = time.monotonic() + 60
@@ -118,6 +118,7 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
     cut = next((tmp_path / "cut").glob("copy/rnn/*-s0"))
     assert json.loads((cut / "record.json").read_text())["status"] == "interrupted"
     subprocess.run(command(tmp_path / "cut", "--resume", str(cut)), check=True, capture_output=True)
+    assert unbroken.wait(timeout=60) == 0
     whole = next((tmp_path / "whole").glob("copy/rnn/*-s0"))
     ends = [load(folder / "checkpoints" / "step-400.safetensors").tensors for folder in (whole, cut)]
     assert all((ends[0][name] == ends[1][name]).all() for name in ends[0])
