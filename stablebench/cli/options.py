@@ -114,7 +114,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
     """Decorator: replace the parameter `options: RunOptions` by the single options that Typer reads."""
     signature = inspect.signature(function)
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in signature.parameters.items() if n != "options"]
-    shared = _parameters()
+    shared = option_parameters()
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
@@ -128,7 +128,8 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _parameters() -> dict[str, inspect.Parameter]:
+def option_parameters() -> dict[str, inspect.Parameter]:
+    """Return the parameters that stand for the fields of `RunOptions`, by name."""
     hints = typing.get_type_hints(RunOptions, include_extras=True) | {"set": _Settings}
     return {
         f.name: inspect.Parameter(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from stablebench.cli.suite_options import SuiteOptions, suite_options
+
 if TYPE_CHECKING:
     from stablebench.report.paper_figures import Plot
 
@@ -15,13 +17,13 @@ _What = Annotated[
 _Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")
 ]
-_RunsDir = Annotated[Path, typer.Option(metavar="DIR", help="The run store.")]
 
 
+@suite_options
 def curves(
+    options: SuiteOptions,
     what: _What = None,
     output: _Output = Path("curves.png"),
-    runs_dir: _RunsDir = Path("runs"),
     metric: Annotated[str | None, typer.Option(help="Which metric; each task's own unless said.")] = None,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
 ) -> None:
@@ -34,14 +36,15 @@ def curves(
     _check(output)
     if metric is not None and metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
-    found = selected_runs(what or [], runs_dir)
+    found = selected_runs(what or [], options)
     _write(output, curve_plots([record for _, record in found.records], metric, log), found.unreadable)
 
 
+@suite_options
 def time_to_target(
+    options: SuiteOptions,
     what: _What = None,
     output: _Output = Path("time-to-target.png"),
-    runs_dir: _RunsDir = Path("runs"),
     goal: Annotated[Literal["target", "baseline"], typer.Option(help="Where to.")] = "target",
     unit: Annotated[Literal["steps", "seconds"], typer.Option(help="In what.")] = "steps",
 ) -> None:
@@ -50,17 +53,18 @@ def time_to_target(
     from stablebench.report.board_plots import arrival_plots
 
     _check(output)
-    found = selected_runs(what or [], runs_dir)
+    found = selected_runs(what or [], options)
     _write(output, arrival_plots([record for _, record in found.records], goal, unit), found.unreadable)
 
 
-def profiles(what: _What = None, output: _Output = Path("profiles.png"), runs_dir: _RunsDir = Path("runs")) -> None:
+@suite_options
+def profiles(options: SuiteOptions, what: _What = None, output: _Output = Path("profiles.png")) -> None:
     """Draw performance profiles over tasks, in steps, samples and, within one class of hardware, seconds."""
     from stablebench.cli.selection import selected_runs
     from stablebench.report.board_plots import profile_plots
 
     _check(output)
-    found = selected_runs(what or [], runs_dir)
+    found = selected_runs(what or [], options)
     _write(output, profile_plots([record for _, record in found.records]), found.unreadable)
 
 

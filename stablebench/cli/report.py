@@ -5,20 +5,23 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.suite_options import SuiteOptions, suite_options
 
+
+@suite_options
 def report(
+    options: SuiteOptions,
     what: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SUITE|RUNS...]", help="A suite, or folders of runs; all of --runs-dir unless said."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where.")] = Path("report.html"),
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
-    seeds: Annotated[int | None, typer.Option(help="Of a suite: seeds 0 to N - 1.", min=1, metavar="N")] = None,
     title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
 ) -> None:
     """Write one HTML page of runs that opens offline, from the run store alone; nothing is run.
 
+    A suite's runs are named by the words that `compare` ran them with: --models, --tasks, --seeds, --budget, --set.
     Records that cannot be read are listed on the page, and make the exit code 1.
     """
     from stablebench.cli.output_file import refuse_existing
@@ -27,13 +30,15 @@ def report(
     from stablebench.training.files import write_atomically
 
     refuse_existing(output, force)
-    found = selected_runs(what or [], runs_dir, seeds)
+    found = selected_runs(what or [], options)
     command = found.command("stablebench report", output)
     text = page(
         title or found.name,
         [Run(record, folder) for folder, record in found.records],
         how=command,
         unreadable=found.unreadable,
+        suite=found.suite,
+        asked=found.options.changes(),
     )
     write_atomically(output, text.encode())
     typer.echo(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stablebench.cli.suite_options import SuiteOptions
 from stablebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from stablebench.schema.run_record import RunRecord
+    from stablebench.schema.suite import Suite
     from stablebench.training.run_store import RunFolder
 
 
@@ -21,62 +23,73 @@ class Selection:
     Args:
         name: What they are called together.
         what: As the user typed it.
-        runs_dir: The run store.
-        seeds: Of a suite.
+        options: Likewise.
+        suite: Whose runs they are; None for those of folders.
         records: Folder and record of each.
         unreadable: By folder, what is wrong with a record.
     """
 
     name: str
     what: list[str]
-    runs_dir: Path
-    seeds: int | None
+    options: SuiteOptions
+    suite: "Suite | None"
     records: "list[tuple[Path, RunRecord]]"
     unreadable: dict[str, str]
 
     def command(self, name: str, output: Path) -> str:
         """Return the command line that asks for the same."""
-        words = [*self.what]
-        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
-        words += [] if self.runs_dir == Path("runs") else ["--runs-dir", str(self.runs_dir)]
+        runs_dir = self.options.run.runs_dir
+        words = [*self.what, *self.options.words()]
+        words += [] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)]
         return " ".join([name, *map(shlex.quote, words), "-o", shlex.quote(output.name)])
 
 
-def selected_runs(what: list[str], runs_dir: Path, seeds: int | None = None) -> Selection:
+def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
     """Return the runs of a suite, of run folders and folders that hold runs, or of the whole run store.
 
     Args:
-        what: One suite, or folders; empty for all of `runs_dir`.
-        runs_dir: The run store.
-        seeds: Of a suite: 0 ... n - 1 in place of its own.
+        what: One suite, or folders; empty for a suite made on the spot by the options, else for all of the run store.
+        options: What was said about the suite's cells, and the run store.
 
     Raises:
         UserError: There is no such suite or folder, or nothing was found.
     """
     from stablebench import registry
 
-    if len(what) == 1 and what[0] in registry.suite_names() and not Path(what[0]).is_dir():
-        name, folders = what[0], _of_suite(what[0], runs_dir, seeds)
-    elif seeds is not None:
-        raise UserError("--seeds: it says which cells of a suite are meant; name a suite.")
+    runs_dir, said, suite = options.run.runs_dir, options.words(), None
+    if (len(what) == 1 and what[0] in registry.suite_names() and not Path(what[0]).is_dir()) or (not what and said):
+        name, suite, folders = _of_suite(what[0] if what else None, options)
+    elif what and said:
+        raise UserError(f"{said[0]}: it says which cells of a suite are meant; name a suite.")
     elif what:
         name, folders = ", ".join(Path(w).name or w for w in what), [f for w in what for f in _of_folder(w, runs_dir)]
     else:
         name, folders = "all runs", _within(runs_dir)
     records, unreadable = _read(folders)
     if not records and not unreadable:
-        asked = f"the suite {name}" if what and name == what[0] and not Path(name).is_dir() else ", ".join(what)
-        raise UserError(f"There are no runs of {asked} in {runs_dir}." if what else f"There are no runs in {runs_dir}.")
-    return Selection(name, what, runs_dir, seeds, records, unreadable)
+        raise UserError(_none_found(what, options, suite is not None, name))
+    return Selection(name, what, options, suite, records, unreadable)
 
 
-def _of_suite(name: str, runs_dir: Path, seeds: int | None) -> "list[RunFolder]":
+def _none_found(what: list[str], options: SuiteOptions, of_suite: bool, name: str) -> str:
+    where = options.run.runs_dir
+    if not of_suite:
+        return f"There are no runs of {', '.join(what)} in {where}." if what else f"There are no runs in {where}."
+    asked = " ".join(["stablebench compare", *map(shlex.quote, [*what, *options.words()])])
+    whose = f"the suite {name}" if what else name
+    with_ = f" with {' '.join(options.words())}" if what and options.words() else ""
+    return f"There are no runs of {whose}{with_} in {where}. `{asked}` runs them."
+
+
+def _of_suite(name: str | None, options: SuiteOptions) -> "tuple[str, Suite, list[RunFolder]]":
     from stablebench.training.run_store import run_folders
-    from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+    from stablebench.training.suites import cells_of, suite_of
 
-    asked = OnTheSpot(seeds=seeds)
-    _, suite = suite_of(name, asked)
-    return run_folders(runs_dir, (cell.spec for cell in cells_of(suite, asked)))
+    asked = options.asked()
+    called, suite = suite_of(name, asked)
+    if name is None and asked.models and asked.tasks:
+        called = f"{', '.join(asked.models)} on {', '.join(asked.tasks)}"
+    return called, suite, run_folders(options.run.runs_dir, (cell.spec for cell in cells_of(suite, asked)))
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":

@@ -13,22 +13,27 @@ later than any other; `(3/5)` says how many got there.
 
 from stablebench.leaderboard.baseline import check, read_baseline
 from stablebench.leaderboard.board import Cards, document, latest, registered_card
-from stablebench.leaderboard.reproduction import reproduction
+from stablebench.leaderboard.published import said_published
+from stablebench.leaderboard.reproduction import Asked, protocol_in_words, reproduction, reproduction_title
 from stablebench.leaderboard.statistics import statistics
 from stablebench.leaderboard.statistics_text import left_out_notes, render_statistics, span
 from stablebench.leaderboard.text import render
 
 __all__ = [
+    "Asked",
     "Cards",
     "check",
     "document",
     "latest",
     "left_out_notes",
+    "protocol_in_words",
     "read_baseline",
     "registered_card",
     "render",
     "render_statistics",
     "reproduction",
+    "reproduction_title",
+    "said_published",
     "span",
     "statistics",
 ]

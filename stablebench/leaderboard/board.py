@@ -83,6 +83,8 @@ def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
         variant = next((name for name in card.variants if card.has_params(name, task.params)), None)
     return {
         "task": f"{task.name}/{variant}" if variant else task.name,
+        "name": task.name,
+        "variant": variant,
         "version": task.version,
         "params": task.params,
         "metric": metric,

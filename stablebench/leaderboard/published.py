@@ -6,6 +6,9 @@ from typing import Any
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
 
+EVENTS = {"diverged": "count", "steps_to_baseline": "median", "steps_to_convergence": "median to the target"}
+"""Events that a leaderboard has, by our statistic; no paper gives a threshold of convergence, ours is the target."""
+
 
 def published(card: TaskCard, params: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what has been published at these parameters, each number beside that of our row of the same model.
@@ -13,34 +16,53 @@ def published(card: TaskCard, params: Mapping[str, Any], rows: list[dict[str, An
     Of several rows of a model the one of the paper's width is taken, else the best. Where papers do not say how a
     number comes from their trials, ours is the median.
     """
-    found = []
-    for entry in card.published:
-        if entry.value is None or isinstance(entry.value, bool) or not card.has_params(entry.variant, params):
-            continue
-        row = _row_for(entry, rows)
-        compared = card.compare(entry, params, None if row is None else _ran(card, params, row))
-        value, statistic = (None, None) if row is None else _ours(entry, row)
-        found.append(
-            {
-                "key": entry.key,
-                "model": entry.model,
-                "metric": entry.what,
-                "statistic": entry.statistic,
-                "published": entry.value,
-                "bound": entry.bound,
-                "part": entry.part,
-                "ours": value,
-                "our_statistic": statistic,
-                "units": entry.units,
-                "protocol": compared.flag,
-                "differs": compared.differs,
-                "unstated": compared.unstated,
-                "source": entry.source,
-                "quoted": entry.quoted,
-                "where": entry.where,
-            }
-        )
-    return found
+    there = [e for e in card.published if has_number(e) and card.has_params(e.variant, params)]
+    return [beside(card, entry, params, _row_for(entry, rows)) for entry in there]
+
+
+def has_number(entry: Published) -> bool:
+    """Whether a published entry is a number, not a curve or a word."""
+    return entry.value is not None and not isinstance(entry.value, bool)
+
+
+def is_measured(card: TaskCard, entry: Published) -> bool:
+    """Whether a leaderboard of the task has what a published entry counts or measures."""
+    if entry.metric is None:
+        return entry.event in EVENTS
+    return entry.metric in (card.metric, *card.also) and _on_such_examples(card, entry)
+
+
+def beside(
+    card: TaskCard, entry: Published, params: Mapping[str, Any], row: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return a published number beside a row's, and how far the two protocols are the same.
+
+    Args:
+        card: The task's card.
+        entry: Of its published numbers.
+        params: Parameters of the task that the row's runs had.
+        row: A row of the model; None where there is none.
+    """
+    compared = card.compare(entry, params, None if row is None else _ran(card, params, row))
+    value, statistic = (None, None) if row is None else _ours(card, entry, row)
+    return {
+        "key": entry.key,
+        "model": entry.model,
+        "metric": entry.what,
+        "statistic": entry.statistic,
+        "published": entry.value,
+        "bound": entry.bound,
+        "part": entry.part,
+        "ours": value,
+        "our_statistic": statistic,
+        "units": entry.units,
+        "protocol": compared.flag,
+        "differs": compared.differs,
+        "unstated": compared.unstated,
+        "source": entry.source,
+        "quoted": entry.quoted,
+        "where": entry.where,
+    }
 
 
 def _row_for(entry: Published, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -59,13 +81,12 @@ def _ran(card: TaskCard, params: Mapping[str, Any], row: Mapping[str, Any]) -> d
     return fields
 
 
-def _ours(entry: Published, row: Mapping[str, Any]) -> tuple[float | None, str | None]:
+def _ours(card: TaskCard, entry: Published, row: Mapping[str, Any]) -> tuple[float | None, str | None]:
     """Return our number and its statistic."""
-    if entry.event == "diverged":
-        return row["diverged"], "count"
-    if entry.event == "steps_to_baseline":
-        return row["steps_to_baseline"], "median"
-    if entry.metric is None or entry.part != "test":
+    if entry.event in EVENTS:
+        name = "steps_to_target" if entry.event == "steps_to_convergence" else entry.event
+        return row[name], EVENTS[entry.event]
+    if entry.metric is None or not _on_such_examples(card, entry):
         return None, None
     statistics = row["statistics"].get(entry.metric, {})
     if entry.statistic in statistics:
@@ -74,16 +95,26 @@ def _ours(entry: Published, row: Mapping[str, Any]) -> tuple[float | None, str |
     return median, "median"
 
 
+def _on_such_examples(card: TaskCard, entry: Published) -> bool:
+    """Whether our test examples stand for the paper's: where all are drawn anew, training ones are no different."""
+    return entry.part == "test" or (entry.part == "train" and card.data.generator is not None)
+
+
+def said_published(entry: Mapping[str, Any]) -> str:
+    """Return a published number with its bound."""
+    sign = {"at_least": ">= ", "at_most": "<= "}.get(entry["bound"] or "", "")
+    return f"{sign}{_said(entry['published'])}"
+
+
 def in_words(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return a published entry of the leaderboard as a table's cells."""
-    sign = {"at_least": ">= ", "at_most": "<= "}.get(entry["bound"] or "", "")
     ours = _said(entry["ours"])
     if ours is not None and entry["our_statistic"] != entry["statistic"]:
         ours += f" ({entry['our_statistic']})"
     differs = [*entry["differs"], *([f"not stated: {', '.join(entry['unstated'])}"] if entry["unstated"] else [])]
     source = f"{entry['source']}, quoting {entry['quoted']}" if entry["quoted"] else entry["source"]
     metric = entry["metric"] + ("" if entry["part"] == "test" else f" ({entry['part']})")
-    words = {"metric": metric, "published": f"{sign}{_said(entry['published'])}", "ours": ours}
+    words = {"metric": metric, "published": said_published(entry), "ours": ours}
     return {**entry, **words, "differs": "; ".join(differs), "source": source}
 
 

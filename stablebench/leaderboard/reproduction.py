@@ -1,111 +1,266 @@
-"""Whether a suite repeats what its paper reports: a pure function of the suite and its leaderboard.
+"""Whether a suite repeats what its paper reports: a pure function of the suite, its leaderboard and the task cards.
 
 Our score is the paper's statistic of our seeds (their mean, the best, the best on validation) where the paper says
 which it is, else the median.
 
 A printed number is
 
-    reproduced        our score is at least as good
+    reproduced        our score is at least as good; of runs that diverged, at least as many
     within interval   our score is worse, and the interval over our seeds reaches the number
     below             not even the interval reaches it; with one seed there is no interval
-    not run           there is no score of that model at that size
+    not run           there is no run of that model, or those there are stand for another number of the suite
+
+It is held against the runs of its own variant and size where there are any. Else those of another variant or size take
+their place, unless they are the suite's runs for another of its numbers; what then differs is said beside the verdict.
 
 What a figure shows without numbers is stated in the suite as an expectation, and holds, fails or has not been run.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from stablebench.leaderboard.board import Cards, registered_card
+from stablebench.leaderboard.published import beside, has_number, is_measured, said_published
 from stablebench.metrics import METRICS, higher_is_better
+from stablebench.schema.card import TaskCard
+from stablebench.schema.published import Published
 from stablebench.schema.suite import Expectation, Suite
 from stablebench.tables import Table
 
+_BUDGET = {"train.steps", "train.epochs", "steps", "epochs"}
 
-def reproduction(suite: Suite, document: dict[str, Any]) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Asked:
+    """What the runs have in place of the suite's own settings.
+
+    Args:
+        changed: Values by key: `T`, `model.hidden`, `train.steps`.
+        short: Whether they have the suite's short budget.
+    """
+
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    short: bool = False
+
+
+_AS_IT_IS = Asked()
+
+
+def reproduction(
+    suite: Suite, document: dict[str, Any], asked: Asked = _AS_IT_IS, cards: Cards = registered_card
+) -> dict[str, Any]:
     """Return one line per published number and expectation of a suite, as a part of its leaderboard.
 
     Args:
         suite: The suite.
         document: Its leaderboard, as `stablebench.leaderboard.document` returns it.
+        asked: What the runs have in place of the suite's own settings.
+        cards: Where published numbers stand.
 
     Returns:
-        `reproduction`: its `source` and `lines`, objects with `what`, `published`, `ours`, `interval`, `verdict` and
-        `protocol`, numbers in our units; empty for a suite that repeats no paper's experiment.
+        `reproduction`: its `source`, the `budget`, what was `changed`, and `lines`, objects with `what`, `published`,
+        `bound`, `ours`, `interval`, `verdict`, `protocol` (`same`, `differs` or `unknown`), `differs` and `unstated`,
+        numbers in our units; empty for a suite that repeats no paper's experiment.
     """
     tables = document["tables"]
-    lines = [_number(name, key, tables) for name, keys in suite.published.items() for key in keys]
-    lines += [_expectation(expected, tables) for expected in suite.expected]
-    return {"reproduction": {"source": suite.source, "lines": lines}} if lines else {}
+    lines = []
+    for name, keys in suite.published.items():
+        card = cards(name)
+        by_key = {} if card is None else {entry.key: entry for entry in card.published if has_number(entry)}
+        entries = [by_key[key] for key in keys if key in by_key]
+        of_task = [table for table in tables if table["name"] == name]
+        for key in keys:
+            if card is None or key not in by_key:
+                lines.append(_line(key, verdict="not run"))
+            else:
+                lines.append(_number(card, by_key[key], entries, of_task, asked))
+    for expected in suite.expected:
+        lines.append(_expectation(expected, suite, tables, asked, cards))
+    if not lines:
+        return {}
+    budget = "short" if asked.short else "full"
+    return {"reproduction": {"source": suite.source, "budget": budget, "changed": dict(asked.changed), "lines": lines}}
 
 
 def reproduction_table(part: dict[str, Any]) -> Table:
     """Return the part of a leaderboard that `reproduction` made as a table."""
     rows = [
-        [line["what"], line["published"], line["ours"], _interval(line["interval"]), line["protocol"], line["verdict"]]
+        [
+            line["what"],
+            None if line["published"] is None else said_published(line),
+            line["ours"],
+            _interval(line["interval"]),
+            line["verdict"],
+            protocol_in_words(line),
+        ]
         for line in part["lines"]
     ]
-    columns = ["what", "published", "ours", "95 %", "protocol", "verdict"]
-    title = "Reproduction" + (f" of {part['source']}" if part["source"] else "")
-    return Table(columns, rows, title=title, wrap=frozenset({"what"}))
+    columns = ["what", "published", "ours", "95 %", "verdict", "protocol"]
+    return Table(columns, rows, title=reproduction_title(part), wrap=frozenset({"what", "protocol"}), minor=["95 %"])
 
 
-def _number(name: str, key: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+def reproduction_title(part: dict[str, Any]) -> str:
+    """Return what is reproduced, and what the runs have in place of the suite's own settings."""
+    said = ["Reproduction" + (f" of {part['source']}" if part["source"] else "")]
+    if part["budget"] == "short":
+        said.append("short budget: below is expected")
+    if part["changed"]:
+        said.append("with " + ", ".join(f"{key} {_said(value)}" for key, value in part["changed"].items()))
+    return "; ".join(said)
+
+
+def protocol_in_words(line: Mapping[str, Any]) -> str | None:
+    """Return how far the two protocols are the same, and where they part."""
+    if line["protocol"] is None:
+        return None
+    unstated = [f"not stated: {', '.join(line['unstated'])}"] if line["unstated"] else []
+    why = "; ".join([*line["differs"], *unstated])
+    return f"{line['protocol']}: {why}" if why else line["protocol"]
+
+
+# -- printed numbers -------------------------------------------------------------------------------------------------
+
+
+def _number(
+    card: TaskCard,
+    entry: Published,
+    entries: Sequence[Published],
+    tables: list[dict[str, Any]],
+    asked: Asked,
+) -> dict[str, Any]:
+    units = "" if entry.units is None else f", {entry.units} units"
+    on = f"{card.task}/{entry.variant}" if entry.variant else card.task
+    what = f"{entry.model}{units} on {on}: {entry.what} ({entry.where})"
+    known = _line(what, published=entry.value, bound=entry.bound)
+    found = _runs_for(card, entry, entries, tables)
+    if found is None or not is_measured(card, entry):
+        return known | {"verdict": "not run"}
+    table, row = found
+    said = beside(card, entry, table["params"], row)
+    differs = [*_elsewhere(card, entry.variant, table), *said["differs"]]
+    if entry.part != "test":
+        differs.append(f"{entry.part} examples, ours test")
+    if entry.event == "steps_to_convergence":
+        differs.append("convergence without a threshold, ours the target")
+    differs += _fewer_updates(asked, row, differs)
+    interval = row["interval"] if entry.metric == table["metric"] else None
+    return known | {
+        "ours": said["ours"],
+        "interval": interval,
+        "verdict": _verdict(entry, said["ours"], interval, row),
+        "protocol": "differs" if differs else said["protocol"],
+        "differs": list(dict.fromkeys(differs)),
+        "unstated": said["unstated"],
+    }
+
+
+def _runs_for(
+    card: TaskCard, entry: Published, entries: Sequence[Published], tables: list[dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the table and the row that come nearest to an entry; None where all are another entry's."""
+    others = [other for other in entries if other.model == entry.model]
+    found = []
     for table in tables:
-        if table["task"].split("/")[0] != name:
+        elsewhere = not card.has_params(entry.variant, table["params"])
+        if elsewhere and any(card.has_params(other.variant, table["params"]) for other in others):
             continue
-        for entry in table["published"]:
-            if entry["key"] == key:
-                return _compared(entry, table)
-    return _line(key, None, None, None, "not run", None)
+        for row in table["rows"]:
+            resized = entry.units not in (None, row["hidden"])
+            taken = resized and row["hidden"] in {other.units for other in others}
+            if row["model"] == entry.model and not taken:
+                found.append((elsewhere, resized, len(found), table, row))
+    return min(found, key=lambda place: place[:3])[3:] if found else None
 
 
-def _compared(entry: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
-    metric, published, units = entry["metric"], entry["published"], entry["units"]
-    what = f"{entry['model']}{'' if units is None else f', {units} units'} on {table['task']}: {metric}"
-    of_model = [row for row in table["rows"] if row["model"] == entry["model"]]
-    row = next((row for row in of_model if units in (None, row["hidden"])), None)
-    if row is None or published is None:
-        return _line(f"{what} ({entry['where']})", published, None, None, "not run", entry["protocol"])
-    ranked = metric == table["metric"]
-    ours = row["score"] if ranked else row["others"].get(metric, entry["ours"])
-    alike = row.get("statistics", {}).get(metric, {}).get(entry.get("statistic"))
-    ours = ours if alike is None else alike  # the paper's statistic, where it says which
-    interval = row["interval"] if ranked else None
-    sign = 1.0 if metric in METRICS and higher_is_better(metric) else -1.0
-    if ours is None:
-        verdict = "below" if row["ended"] else "not run"
-    elif sign * ours >= sign * published:
-        verdict = "reproduced"
-    elif interval is not None and max(sign * end for end in interval) >= sign * published:
-        verdict = "within interval"
-    else:
-        verdict = "below"
-    return _line(f"{what} ({entry['where']})", published, ours, interval, verdict, entry["protocol"])
+def _elsewhere(card: TaskCard, variant: str | None, table: dict[str, Any]) -> list[str]:
+    """Return in which parameters of the task the paper's variant is not the one that was run."""
+    if card.has_params(variant, table["params"]):
+        return []
+    theirs = card.data.params | (card.variants.get(variant, {}) if variant else {})
+    parted = [
+        f"{name} {_said(value)}, ours {_said(table['params'].get(name))}"
+        for name, value in theirs.items()
+        if table["params"].get(name) != value
+    ]
+    names = [f"variant {variant}, ours {table['variant']}"] if variant and table["variant"] else []
+    return names or parted
 
 
-def _expectation(expected: Expectation, tables: list[dict[str, Any]]) -> dict[str, Any]:
-    for table in tables:
-        if _is_of(table, expected):
-            sign = 1.0 if table["higher_is_better"] else -1.0
-            scores = {model: _best(table, model, sign) for model in (expected.model, *expected.better_than)}
-            ours = scores.pop(expected.model)
-            if ours is None or any(score is None for score in scores.values()):
-                break
-            holds = all(sign * ours > sign * score for score in scores.values() if score is not None)
-            if expected.reaches is not None:
-                holds &= sign * ours >= sign * expected.reaches
-            if expected.misses is not None:
-                holds &= sign * ours < sign * expected.misses
-            return _line(expected.says, None, ours, None, "holds" if holds else "fails", None)
-    return _line(expected.says, None, None, None, "not run", None)
+def _fewer_updates(asked: Asked, row: dict[str, Any], differs: list[str]) -> list[str]:
+    """Return the updates where the command line decided them and the paper's number is not compared already."""
+    if any(line.split(" ")[0] in _BUDGET for line in differs):
+        return []
+    if asked.short:
+        return [f"short budget, {row['steps']:,} updates"]
+    return [f"{row['steps']:,} updates asked for"] if _BUDGET & set(asked.changed) else []
 
 
-def _is_of(table: dict[str, Any], expected: Expectation) -> bool:
+def _verdict(entry: Published, ours: float | None, interval: list[float] | None, row: dict[str, Any]) -> str:
+    if ours is None or not row["ended"]:
+        return "below" if row["ended"] else "not run"
+    larger = higher_is_better(entry.metric) if entry.metric in METRICS else entry.event == "diverged"
+    sign, published = (1.0 if larger else -1.0), float(entry.value or 0)
+    if sign * ours >= sign * published:
+        return "reproduced"
+    if interval is not None and max(sign * end for end in interval) >= sign * published:
+        return "within interval"
+    return "below"
+
+
+# -- expectations ----------------------------------------------------------------------------------------------------
+
+
+def _expectation(
+    expected: Expectation, suite: Suite, tables: list[dict[str, Any]], asked: Asked, cards: Cards
+) -> dict[str, Any]:
     name, _, variant = expected.task.partition("/")
-    if table["task"].split("/")[0] != name:
+    card = cards(name)
+    line = _line(expected.says, verdict="not run")
+    of_task = [table for table in tables if table["name"] == name]
+    exact = [table for table in of_task if _is_of(table, expected, card)]
+    taken = [
+        table
+        for table in of_task
+        if any(_is_of(table, e, card) for e in suite.expected if e.task.partition("/")[0] == name)
+    ]
+    instead = [table for table in of_task if not any(table is other for other in taken)]
+    for table in exact or instead:
+        sign = 1.0 if table["higher_is_better"] else -1.0
+        scores = {model: _best(table, model, sign) for model in (expected.model, *expected.better_than)}
+        ours = scores.pop(expected.model)
+        if ours is None or any(score is None for score in scores.values()):
+            continue
+        holds = all(sign * ours > sign * score for score in scores.values() if score is not None)
+        if expected.reaches is not None:
+            holds &= sign * ours >= sign * expected.reaches
+        if expected.misses is not None:
+            holds &= sign * ours < sign * expected.misses
+        row = next(row for row in table["rows"] if row["model"] == expected.model)
+        differs = [] if exact or card is None else _elsewhere(card, variant or None, table)
+        differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
+        differs += _fewer_updates(asked, row, differs)
+        finite = ours if abs(ours) != float("inf") else None
+        protocol = "differs" if differs else None
+        return line | {
+            "ours": finite,
+            "verdict": "holds" if holds else "fails",
+            "protocol": protocol,
+            "differs": differs,
+        }
+    return line
+
+
+def _is_of(table: dict[str, Any], expected: Expectation, card: TaskCard | None) -> bool:
+    """Whether a table is of the task, variant and length that an expectation is about."""
+    name, _, variant = expected.task.partition("/")
+    if table["name"] != name:
         return False
     if expected.T is not None:
         return expected.T in table["params"].values()
-    return not variant or table["task"] == expected.task
+    if not variant:
+        return card is None or card.has_params(None, table["params"])
+    return table["variant"] == variant or (card is not None and card.has_params(variant, table["params"]))
 
 
 def _best(table: dict[str, Any], model: str, sign: float) -> float | None:
@@ -116,24 +271,28 @@ def _best(table: dict[str, Any], model: str, sign: float) -> float | None:
     return sign * max(float("-inf") if row["score"] is None else sign * row["score"] for row in rows)
 
 
+# -- lines -----------------------------------------------------------------------------------------------------------
+
+
 def _line(
-    what: str,
-    published: float | None,
-    ours: float | None,
-    interval: list[float] | None,
-    verdict: str,
-    protocol: str | None,
+    what: str, *, verdict: str | None = None, published: float | None = None, bound: str | None = None
 ) -> dict[str, Any]:
-    finite = ours if ours is not None and abs(ours) != float("inf") else None
     return {
         "what": what,
         "published": published,
-        "ours": finite,
-        "interval": interval,
+        "bound": bound,
+        "ours": None,
+        "interval": None,
         "verdict": verdict,
-        "protocol": protocol,
+        "protocol": None,
+        "differs": [],
+        "unstated": [],
     }
 
 
 def _interval(interval: list[float] | None) -> str | None:
     return None if interval is None else f"{interval[0]:.4g} ... {interval[1]:.4g}"
+
+
+def _said(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -72,7 +72,7 @@ def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
 
 def _read_back(chosen: dict[str, Any]) -> dict[str, Any]:
     """Return the settings as they are once the shell has handed them to `--set`."""
-    return {key: parse(_text(value)).data for key, value in chosen.items()}
+    return {key: parse(yaml_text(value)).data for key, value in chosen.items()}
 
 
 def _task(spec: RunSpec) -> str:
@@ -86,14 +86,14 @@ def _line(spec: RunSpec, chosen: dict[str, Any], seeds: Sequence[int]) -> str:
         name = f"{Path(path).name}:{cls}"
     words = ["stablebench", "train", "--model", name, "--task", _task(spec)]
     for key, value in chosen.items():
-        words += ["--set", f"{key}={_text(value)}"]
+        words += ["--set", f"{key}={yaml_text(value)}"]
     line = " ".join(shlex.quote(word) for word in words)
     if len(seeds) == 1:
         return f"{line} --seed {seeds[0]}"
     return f"for seed in {' '.join(map(str, seeds))}; do {line} --seed $seed; done"
 
 
-def _text(value: Any) -> str:
+def yaml_text(value: Any) -> str:
     """Return a value as YAML reads it back; a word stands without quotes where it stays a word."""
     if isinstance(value, str) and value and value.replace("_", "").isalnum():
         try:

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from stablebench import __version__, leaderboard
 from stablebench.report.command import command_of
-from stablebench.report.sections import environments_of, figures_of_task, overall_figures, ranked_columns, styles_of
+from stablebench.report.sections import (
+    environments_of,
+    figures_of_task,
+    overall_figures,
+    ranked_columns,
+    reproduction_of,
+    styles_of,
+)
 from stablebench.schema.run_record import RunRecord
+from stablebench.schema.suite import Suite
 
 _FOLDER = Path(__file__).resolve().parent
 _POINTS_IN_ALL = 20_000
 """Points of all learning curves together; each has between `_FEWEST` and `_MOST`."""
 _FEWEST, _MOST = 16, 80
+_AS_IT_IS = leaderboard.Asked()
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ def page(
     *,
     how: str,
     unreadable: dict[str, str] | None = None,
+    suite: Suite | None = None,
+    asked: leaderboard.Asked = _AS_IT_IS,
     cards: leaderboard.Cards = leaderboard.registered_card,
 ) -> str:
     """Return the page.
@@ -47,6 +58,8 @@ def page(
         runs: The runs, in any order.
         how: The command that makes this page.
         unreadable: By folder, what is wrong with records that could not be read.
+        suite: Whose runs they are; with it the page says what they reproduce of its paper.
+        asked: What the runs have in place of the suite's own settings.
         cards: Where published numbers come from.
     """
     import jinja2
@@ -55,6 +68,7 @@ def page(
     runs = [run for run in runs if id(run.record) in counting]
     board = leaderboard.document(title, [run.record for run in runs], cards)
     statistics = leaderboard.statistics(board)
+    reproduced = {} if suite is None else leaderboard.reproduction(suite, board, asked, cards)
     by_row: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.record.spec.seed):
         by_row.setdefault(_key(run.record), []).append(run)
@@ -89,6 +103,7 @@ def page(
         title=title,
         version=__version__,
         how=how,
+        reproduction=reproduction_of(reproduced),
         tasks=tasks,
         overall=statistics["overall"],
         overall_figures=overall_figures(statistics),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stablebench.leaderboard import span
+from stablebench.leaderboard import protocol_in_words, reproduction_title, said_published, span
 from stablebench.report.curves import band_of, learning_curve, measured
 from stablebench.report.figure import Figure, Series, panels_of
 from stablebench.schema.run_record import RunRecord
@@ -98,6 +98,26 @@ def ranked_columns(
     add("peak MB", [number(None if row["peak_bytes"] is None else row["peak_bytes"] / 1e6, ".0f") for row in rows])
     add("where", [(environments[row["name"]], environments[row["name"]]) for row in rows], "environments, listed below")
     return columns
+
+
+def reproduction_of(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is reproduced of a paper as `title` and `lines` of texts; None where the suite has no paper."""
+    part = document.get("reproduction")
+    if part is None:
+        return None
+    lines = [
+        {
+            "what": line["what"],
+            "published": "" if line["published"] is None else said_published(line),
+            "ours": "" if line["ours"] is None else f"{line['ours']:.4g}",
+            "interval": span(line["interval"]) or "",
+            "verdict": line["verdict"],
+            "protocol": line["protocol"] or "",
+            "note": protocol_in_words(line) if line["differs"] or line["unstated"] else None,
+        }
+        for line in part["lines"]
+    ]
+    return {"title": reproduction_title(part), "lines": lines}
 
 
 def _no_score(row: dict[str, Any]) -> str:

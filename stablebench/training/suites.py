@@ -11,6 +11,9 @@ from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.width import width_for
 
 
+_HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
+
+
 @dataclass(frozen=True)
 class OnTheSpot:
     """What the command line says in place of a suite, or on top of one.
@@ -32,6 +35,12 @@ class OnTheSpot:
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     short: bool = False
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """What is asked for in place of the suite's own, by key; how it is computed is left out."""
+        asked = ({} if self.T is None else {"T": self.T}) | self.options | self.settings
+        return {key: value for key, value in asked.items() if key not in _HOW}
 
 
 def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
@@ -85,10 +94,20 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
     for task in suite.tasks:
         for model in task.models or suite.models:
             settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
-            settings |= (suite.short if asked.short else {}) | asked.settings
+            settings = _with_budget(settings, suite.short if asked.short else {})
+            settings = _with_budget(settings, asked.settings, asked.options)
             request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
             if task.params is not None and "model.hidden" not in asked.settings | asked.options:
                 settings["model.hidden"] = width_for(resolve(request), task.params)
             resolved = resolve(request)
             cells += [seeded(resolved, seed) for seed in suite.seeds]
     return list({(cell.spec.spec_hash(), cell.spec.seed): cell for cell in cells}.values())
+
+
+def _with_budget(
+    settings: dict[str, Any], more: dict[str, Any], options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return settings with more laid over them; a budget in steps takes the place of one in epochs, and the reverse."""
+    said = more | (options or {})
+    gone = {"train.epochs"} if "train.steps" in said else {"train.steps"} if "train.epochs" in said else set()
+    return {key: value for key, value in settings.items() if key not in gone} | more

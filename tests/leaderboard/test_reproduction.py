@@ -4,39 +4,64 @@ from typing import Any
 
 import pytest
 
-from stablebench.leaderboard import reproduction
+from stablebench import registry
+from stablebench.leaderboard import Asked, reproduction
+from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
+from stablebench.schema.card import TaskCard
+from stablebench.schema.published import Published
 from stablebench.schema.suite import Suite
+from stablebench.training.suites import OnTheSpot, cells_of
 
 
 def row(model: str, score: float | None, interval: list[float] | None = None, hidden: int = 128, **more: Any) -> dict:
     return {
         "model": model,
         "name": model,
+        "metric": "accuracy",
         "hidden": hidden,
         "score": score,
         "interval": interval,
         "others": {},
+        "statistics": {},
         "ended": 1,
         "diverged": 0,
+        "steps": 300,
+        "ran": {"units": hidden, "layers": 1, "steps": 300, "batch_size": 10},
+        "steps_to_baseline": None,
+        "steps_to_target": None,
     } | more
 
 
-def entry(published: float, **more: Any) -> dict:
-    shared = {"key": "k", "model": "cornn", "metric": "accuracy", "ours": None, "units": 128, "where": "Table 1"}
-    return shared | {"published": published, "protocol": "same"} | more
+def entry(value: float = 0.95, **more: Any) -> Published:
+    shared: dict[str, Any] = {"key": "k", "model": "cornn", "statistic": "unknown", "units": 128, "variant": "hapt"}
+    measured = {} if "event" in more or "quantity" in more else {"metric": "accuracy"}
+    states = {"windows": "hapt", "classes": 2, "train": 5867, "validation": 1485, "test": 2996}
+    shared |= {"source": "a paper", "where": "Table 1", "states": states | {"selection": "best_on_validation"}}
+    return Published.model_validate(shared | measured | {"value": value} | more)
 
 
-def board(rows: list[dict], *published: dict, metric: str = "accuracy", task: str = "har2/hapt") -> dict[str, Any]:
-    table = {
-        "task": task,
-        "params": {"length": 7},
-        "metric": metric,
-        "higher_is_better": metric == "accuracy",
-        "rows": rows,
-        "published": list(published),
+def cards(*published: Published, task: str = "har2") -> Any:
+    card = registry.task_card(task).model_copy(update={"published": list(published)})
+    return lambda name: card if name == task else None
+
+
+def table(*rows: dict, task: str = "har2", variant: str | None = "hapt", **params: Any) -> dict[str, Any]:
+    card = registry.task_card(task)
+    named = card.data.params | (card.variants[variant] if variant else {}) | params
+    return {
+        "task": f"{task}/{variant}" if variant else task,
+        "name": task,
+        "variant": variant,
+        "params": named,
+        "metric": card.metric,
+        "higher_is_better": card.metric == "accuracy",
+        "rows": list(rows),
     }
-    return {"suite": "s", "tables": [table]}
+
+
+def board(*tables: dict) -> dict[str, Any]:
+    return {"suite": "s", "tables": list(tables)}
 
 
 def suite(**parts: Any) -> Suite:
@@ -44,9 +69,13 @@ def suite(**parts: Any) -> Suite:
     return Suite.model_validate(base | parts)
 
 
-def verdict(made: Suite, document: dict[str, Any]) -> str:
-    (line,) = reproduction(made, document)["reproduction"]["lines"]
-    return line["verdict"]
+def lines(document: dict[str, Any], *published: Published, asked: Asked = Asked(), task: str = "har2") -> list[dict]:  # noqa: B008
+    made = suite(published={task: [one.key for one in published]})
+    return reproduction(made, document, asked, cards(*published, task=task))["reproduction"]["lines"]
+
+
+def verdict(document: dict[str, Any], *published: Published) -> str:
+    return lines(document, *published)[0]["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -61,50 +90,155 @@ def verdict(made: Suite, document: dict[str, Any]) -> str:
     ],
 )
 def test_a_printed_accuracy_is_reached_or_not(score: float | None, interval: list[float] | None, expected: str) -> None:
-    document = board([row("cornn", score, interval)], entry(0.95))
-    assert verdict(suite(published={"har2": ["k"]}), document) == expected
+    assert verdict(board(table(row("cornn", score, interval))), entry()) == expected
 
 
 def test_of_a_loss_lower_is_better() -> None:
-    made = suite(published={"har2": ["k"]})
-    for score, expected in ((0.1, "reproduced"), (0.3, "within interval")):
-        document = board([row("cornn", score, [0.15, 0.4])], entry(0.2, metric="nrmse"), metric="nrmse")
-        assert verdict(made, document) == expected
+    for score, expected in ((0.1, "reproduced"), (0.3, "within interval"), (0.3, "below")):
+        ends = [0.15, 0.4] if expected != "below" else [0.25, 0.4]
+        document = board(table(row("cornn", score, ends, metric="mse"), task="adding", variant="t200"))
+        printed = entry(0.2, metric="mse", variant="t200", states={})
+        assert lines(document, printed, task="adding")[0]["verdict"] == expected
 
 
-def test_the_row_of_the_printed_size_counts_and_another_metric_is_taken_from_the_others() -> None:
-    made = suite(published={"har2": ["k"]})
+def test_what_the_paper_says_of_its_trials_is_taken_of_ours() -> None:
+    best = row("cornn", 0.5, statistics={"accuracy": {"best": 0.96}})
+    assert verdict(board(table(best)), entry(statistic="best")) == "reproduced"
+    assert verdict(board(table(best)), entry(statistic="unknown")) == "below"
+    other = table(row("cornn", 3.0, metric="bpc", others={"accuracy": 0.96})) | {"metric": "bpc"}
+    assert verdict(board(other), entry()) == "reproduced"
+
+
+def test_of_the_same_protocol_nothing_is_said_and_what_is_not_stated_is() -> None:
+    document = board(table(row("cornn", 0.96)))
+    (line,) = lines(document, entry())
+    assert (line["protocol"], line["differs"], line["unstated"]) == ("same", [], [])
+    (line,) = lines(document, entry(states={"windows": "hapt"}))
+    assert line["protocol"] == "unknown" and line["unstated"][0] == "classes"
+
+
+def test_a_number_of_another_variant_is_held_against_the_runs_there_are() -> None:
+    document = board(table(row("cornn", 0.96)))
+    (line,) = lines(document, entry(variant="uci_har_v1"))
+    assert (line["published"], line["ours"], line["verdict"]) == (0.95, 0.96, "reproduced")
+    assert line["protocol"] == "differs" and line["differs"] == ["variant uci_har_v1, ours hapt"]
+    assert line["what"] == "cornn, 128 units on har2/uci_har_v1: accuracy (Table 1)"
+
+
+def test_the_runs_of_another_number_of_the_suite_do_not_take_its_place() -> None:
+    numbers = [entry(key="a"), entry(key="b", variant="uci_har_v1"), entry(key="c", units=64)]
+    found = lines(board(table(row("cornn", 0.96))), *numbers)
+    assert [line["verdict"] for line in found] == ["reproduced", "not run", "not run"]
+    found = lines(board(table(row("cornn", 0.96), row("cornn", 0.9, hidden=64))), *numbers)
+    assert [line["ours"] for line in found] == [0.96, None, 0.9]
+    assert lines(board(), entry())[0]["verdict"] == "not run"
+    assert lines(board(table(row("lstm", 0.96))), entry())[0]["verdict"] == "not run"
+
+
+def test_the_row_of_the_printed_size_counts_and_of_another_size_it_is_said() -> None:
     rows = [row("cornn", 0.99, hidden=256), row("cornn", 0.90)]
-    assert verdict(made, board(rows, entry(0.95))) == "below"
-    assert verdict(made, board(rows[:1], entry(0.95))) == "not run"
-    assert verdict(made, board(rows, entry(0.95, units=None))) == "reproduced"
-    alike = row("cornn", 0.5) | {"statistics": {"accuracy": {"best": 0.96}}}
-    assert verdict(made, board([alike], entry(0.95, statistic="best"))) == "reproduced"
-    other = board([row("cornn", 3.0, others={"accuracy": 0.96})], entry(0.95), metric="bpc")
-    assert verdict(made, other) == "reproduced"
-    assert verdict(made, board([], entry(0.95))) == verdict(made, {"suite": "s", "tables": []}) == "not run"
+    assert verdict(board(table(*rows)), entry()) == "below"
+    assert verdict(board(table(*rows)), entry(units=None)) == "reproduced"
+    (line,) = lines(board(table(*rows[:1])), entry())
+    assert (line["verdict"], line["differs"]) == ("reproduced", ["units 128, ours 256"])
+
+
+def test_another_length_and_fewer_updates_are_said() -> None:
+    printed = entry(1.0, variant="t400", states={"length": 400, "steps": 4000})
+    of_400 = table(row("cornn", 0.5), task="copy", variant="t400")
+    of_50 = table(row("cornn", 0.5), task="copy", variant=None, length=50)
+    assert lines(board(of_400), printed, task="copy")[0]["differs"] == ["steps 4,000, ours 300"]
+    (line,) = lines(board(of_50), printed, task="copy")
+    assert line["differs"] == ["length 400, ours 50", "steps 4,000, ours 300"]
+    unstated = entry(1.0, variant="t400", states={"length": 400})
+    for asked, said in (
+        (Asked(short=True), "short budget, 300 updates"),
+        (Asked({"train.steps": 300}), "300 updates asked for"),
+    ):
+        (line,) = lines(board(of_400), unstated, asked=asked, task="copy")
+        assert (line["protocol"], line["differs"], line["verdict"]) == ("differs", [said], "below")
+
+
+def test_events_are_numbers_of_the_leaderboard_too() -> None:
+    def of(event: str, value: float, **found: Any) -> dict[str, Any]:
+        document = board(table(row("cornn", 0.5, **found), task="copy", variant="t400"))
+        made = entry(value, event=event, variant="t400", bound="at_most", states={})
+        return lines(document, made, task="copy")[0]
+
+    assert of("steps_to_baseline", 500, steps_to_baseline=400)["verdict"] == "reproduced"
+    assert of("steps_to_baseline", 500, steps_to_baseline=600)["verdict"] == "below"
+    assert of("steps_to_baseline", 500)["verdict"] == "below"  # never there
+    assert of("diverged", 5, diverged=5)["verdict"] == "reproduced"
+    assert of("diverged", 5, diverged=0)["verdict"] == "below"
+    converged = of("steps_to_convergence", 5000, steps_to_target=3000)
+    assert (converged["ours"], converged["verdict"]) == (3000, "reproduced")
+    assert "convergence without a threshold, ours the target" in converged["differs"]
 
 
 def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
-    def says(**parts: Any) -> Suite:
-        return suite(expected=[{"says": "it learns", "task": "har2/hapt", "model": "cornn"} | parts])
+    def says(*rows: dict, task: str = "har2/hapt", model: str = "cornn", of: dict | None = None, **parts: Any) -> dict:
+        made = suite(expected=[{"says": "it learns", "task": task, "model": model} | parts])
+        document = board(of or table(*rows))
+        return reproduction(made, document, Asked(), registry.task_card)["reproduction"]["lines"][0]
 
     rows = [row("cornn", 0.9), row("lstm", 0.8), row("rnn", None, diverged=1)]
-    assert verdict(says(better_than=["lstm", "rnn"]), board(rows)) == "holds"
-    assert verdict(says(model="lstm", better_than=["cornn"]), board(rows)) == "fails"
-    assert verdict(says(better_than=["gru"]), board(rows)) == "not run"
-    assert verdict(says(reaches=0.9), board(rows)) == "holds"
-    assert verdict(says(reaches=0.91), board(rows)) == "fails"
-    assert verdict(says(model="rnn", misses=0.5), board(rows)) == "holds"
-    assert verdict(says(model="lstm", misses=0.8), board(rows)) == "fails"
-    assert verdict(says(T=7, task="har2", reaches=0.5), board(rows)) == "holds"
-    assert verdict(says(T=8, task="har2", reaches=0.5), board(rows)) == "not run"
+    assert says(*rows, better_than=["lstm", "rnn"])["verdict"] == "holds"
+    assert says(*rows, model="lstm", better_than=["cornn"])["verdict"] == "fails"
+    assert says(*rows, better_than=["gru"])["verdict"] == "not run"
+    assert says(*rows, reaches=0.9)["verdict"] == "holds"
+    assert says(*rows, reaches=0.91)["verdict"] == "fails"
+    assert says(*rows, model="rnn", misses=0.5)["verdict"] == "holds"
+    assert says(*rows, model="lstm", misses=0.8)["verdict"] == "fails"
+    of_7 = table(*rows, task="copy", variant=None, length=7)
+    assert says(of=of_7, task="copy", T=7, misses=1.0)["protocol"] is None
+    elsewhere = says(of=of_7, task="copy/t400", misses=0.5)
+    assert (elsewhere["verdict"], elsewhere["differs"]) == ("holds", ["length 400, ours 7"])
 
 
 def test_it_is_a_table_and_a_suite_of_no_paper_has_none() -> None:
-    document = board([row("cornn", None)], entry(0.95))
-    part = reproduction(suite(published={"har2": ["k"]}), document)
-    table = reproduction_table(part["reproduction"])
-    assert table.title == "Reproduction of a paper"
-    assert table.rows == [["cornn, 128 units on har2/hapt: accuracy (Table 1)", 0.95, None, None, "same", "below"]]
+    document = board(table(row("cornn", None)))
+    made = suite(published={"har2": ["k"]})
+    part = reproduction(made, document, Asked({"T": 5}, short=True), cards(entry(bound="at_least")))
+    drawn = reproduction_table(part["reproduction"])
+    assert drawn.title == "Reproduction of a paper; short budget: below is expected; with T 5"
+    what = "cornn, 128 units on har2/hapt: accuracy (Table 1)"
+    assert drawn.rows == [[what, ">= 0.95", None, None, "below", "differs: short budget, 300 updates"]]
     assert reproduction(suite(), document) == {}
+
+
+HELD = [name for name in registry.suite_names() if registry.suite(name).published]
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have(name: str) -> None:
+    found = registry.suite(name)
+    for task, keys in found.published.items():
+        card: TaskCard = registry.task_card(task)
+        known = {one.key: one for one in card.published}
+        here = [t for t in found.tasks if t.task.partition("/")[0] == task]
+        models = {model for t in here for model in t.models or found.models}
+        for key in keys:
+            assert key in known, f"{key} is no published number of {task}"
+            assert known[key].model in models, f"{key}: the suite does not run {known[key].model} on {task}"
+            assert has_number(known[key]), f"{key} is no number; state what the paper says under `expected`"
+            assert is_measured(card, known[key]), f"{key}: no leaderboard has {known[key].what}"
+
+
+@pytest.mark.parametrize("name", [n for n in HELD if not any(t.params for t in registry.suite(n).tasks)])
+@pytest.mark.parametrize("short", [False, True])
+def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
+    found = registry.suite(name)
+    cells = cells_of(found, OnTheSpot(seeds=1, short=short, settings={} if short else {"train.steps": 7}))
+    tables: dict[tuple, dict] = {}
+    for cell in cells:
+        spec = cell.spec
+        card = registry.task_card(spec.task.name)
+        at = table(task=spec.task.name, variant=spec.task.variant) | {"params": spec.task.params}
+        at = tables.setdefault((spec.task.name, str(spec.task.params)), at)
+        made = row(spec.model.label, 0.5, hidden=spec.model.hidden, metric=card.metric, steps=spec.train.steps)
+        at["rows"].append(made | {"statistics": {card.metric: {"best": 0.5}}})
+    asked = Asked({} if short else {"train.steps": 7}, short)
+    part = reproduction(found, board(*tables.values()), asked)["reproduction"]
+    for line in part["lines"]:
+        assert line["verdict"] != "not run", line["what"]
+        assert line["published"] is None or line["protocol"] == "differs", line["what"]
