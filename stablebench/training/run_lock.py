@@ -7,6 +7,8 @@ Where the file system has no such locks, the holder's file is the lock: it is st
 more, which can be seen on its own host alone.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import socket
@@ -26,6 +28,9 @@ try:
 except ImportError:  # no Unix
     fcntl = None
 
+_LOCK = ".lock"
+_TRIES = 10
+"""Times that a folder is made again which another process removes."""
 _PAUSE_S = 0.05
 _SAY_AFTER_S = 1.0
 """Seconds of waiting after which is said for whom."""
@@ -71,6 +76,8 @@ def _began(pid: int) -> float:
 class RunLock:
     """Context in which this process has a run folder for itself.
 
+    Where nothing was written, nothing is left: a folder that was made for the lock goes with it.
+
     Args:
         folder: The run folder, which is made if it is not there.
         wait_s: Seconds to wait for another process; None for as long as it takes.
@@ -85,6 +92,8 @@ class RunLock:
     ) -> None:
         self.folder, self._wait_s, self._note = folder, wait_s, note
         self._descriptor: int | None = None
+        self._made: list[Path] = []
+        """Folders that were made for it, the innermost first."""
 
     @property
     def holder_path(self) -> Path:
@@ -93,8 +102,7 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         """Take it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._open()
         try:
             began = time.monotonic()
             said = False
@@ -107,8 +115,7 @@ class RunLock:
                     self._note(f"waiting for {self.holder() or 'another process'}, which is running {self.folder}")
                 time.sleep(_PAUSE_S)
         except BaseException:
-            os.close(self._descriptor)
-            self._descriptor = None
+            self._close()
             raise
         return self
 
@@ -117,9 +124,39 @@ class RunLock:
     ) -> None:
         """Give it back."""
         self.holder_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process has put something there
+            if self._made and os.listdir(self.folder) == [_LOCK]:
+                (self.folder / _LOCK).unlink()
+                for made in self._made:
+                    made.rmdir()
+        self._close()
+
+    def _open(self) -> None:
+        """Open the lock's file, and make it and its folder where they are not there."""
+        missing = list(itertools.takewhile(lambda path: not path.exists(), (self.folder, *self.folder.parents)))
+        self._made = missing or self._made
+        for last in range(_TRIES, -1, -1):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                return
+            except FileNotFoundError:  # another process has just removed the folder that it had made
+                if not last:
+                    raise
+
+    def _close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _is_gone(self) -> bool:
+        """Return whether the file that was opened is no longer the one in the folder: its holder has removed it."""
+        assert self._descriptor is not None
+        try:
+            there = os.stat(self.folder / _LOCK)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._descriptor))
 
     def holder(self) -> Holder | None:
         """Return who has it, or left it behind; None where nobody says so."""
@@ -130,8 +167,14 @@ class RunLock:
 
     def _take(self) -> bool:
         locked = _lock(self._descriptor)
-        if locked is False:
-            return False
+        for _ in range(_TRIES):
+            if locked is False:
+                return False
+            if not self._is_gone():
+                break
+            self._close()
+            self._open()
+            locked = _lock(self._descriptor)
         left = self.holder()
         if locked is None and left is not None and not left.has_died:
             return False

@@ -6,6 +6,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -209,3 +210,40 @@ def test_what_a_killed_writer_left_is_gone_after_the_next_start(tmp_path: Path) 
     assert list((folder.path / "checkpoints").glob(".*.tmp"))
     run(tiny(), tmp_path)
     assert not list(folder.path.rglob(".*.tmp"))
+
+
+def test_a_run_that_cannot_be_built_leaves_nothing(tmp_path: Path) -> None:
+    runs_dir, wrong = tmp_path / "runs", tiny("rnn", "copy", **{"optim.momentum": 0.5})
+    with pytest.raises(UserError, match=r"optim.momentum: adam has no such option"):
+        run(wrong, runs_dir)
+    assert not runs_dir.exists()
+    kept = run(tiny(), runs_dir)
+    with pytest.raises(UserError):
+        run(wrong, runs_dir)
+    assert list(runs_dir.glob("*/*/*")) == [kept.path]
+
+
+def test_who_waits_for_a_run_that_leaves_nothing_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    folder, waiting, has_it = tmp_path / "a" / "b", threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with RunLock(folder, wait_s=60, note=lambda text: waiting.set()):
+            has_it.set()
+            (folder / "record.json").write_text("{}")
+
+    with RunLock(folder):
+        other = threading.Thread(target=wait)
+        other.start()
+        assert waiting.wait(60) and not has_it.is_set()
+    other.join(60)
+    assert has_it.is_set() and (folder / "record.json").exists()
+    with RunLock(folder), pytest.raises(StablebenchError, match="another process is running"):
+        RunLock(folder).__enter__()
+    assert (folder / "record.json").exists()
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with RunLock(tmp_path / "mine" / "run"):
+        pass
+    assert list((tmp_path / "mine").iterdir()) == []
