@@ -34,7 +34,10 @@ def probe(
 def structure(
     run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A model as it starts, in place of a run; nnrnn.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A model as it starts, nnrnn; or with RUN the code of its own, FILE.py:CLASS."
+        ),
     ] = None,
     hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2)] = 128,
     seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0)] = 0,
@@ -48,12 +51,14 @@ def structure(
     from stablebench.training.process import prepare_process
     from stablebench.training.run_store import RunFolder
 
-    if (run is None) == (model is None):
+    own_code = model is not None and ":" in model
+    if (run is None) == (model is None) and not own_code:
         raise UserError("plot structure needs one of RUN and --model.")
     prepare_process(1, "float64")
     import torch
 
     from stablebench import registry
+    from stablebench.cli.requests import name_code
     from stablebench.probes.plot import check_figure_path
     from stablebench.report.schur_structure import save_figure, schur_structure
     from stablebench.training.scoring import trained_network
@@ -63,6 +68,7 @@ def structure(
         given_file = run if run.suffix == ".safetensors" else None
         folder = RunFolder(run.parent.parent if given_file else run)
         record = folder.read_record()
+        name_code(model)
         network, found = trained_network(folder, record, given_file)
         layer = network.models[0]
         title = f"{record.spec.model.label} on {record.spec.task.name}, after {found.step:,} updates"

@@ -14,6 +14,9 @@ _VARIABLES = 5
 
 def trajectories(
     run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(metavar="TASK[/VARIANT]", help="Draw the data alone; without a variant each of them."),
@@ -34,14 +37,18 @@ def trajectories(
 
     `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
     """
+    from stablebench.cli.requests import name_code
     from stablebench.errors import UserError
     from stablebench.probes.plot import check_figure_path
 
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
+    if task is not None and model is not None:
+        raise UserError("--model: it names the code of a RUN; --task draws the data alone.")
     check_figure_path(output, "--output")
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
+        name_code(model)
         _draw_prediction(run, output, which, plane, data_dir, threads)
     else:
         assert task is not None
