@@ -23,6 +23,26 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
+_DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS", "Triton Error")
+_NO_DETERMINISTIC = "does not have a deterministic implementation"
+
+
+def device_failure(error: BaseException) -> str | None:
+    """Return in one line what a GPU or one of its kernels failed with; None of other errors, and of memory."""
+    if ran_out_of_memory(error) or not isinstance(error, Exception):
+        return None
+    said = str(error).partition("\n")[0]
+    where = type(error).__module__.partition(".")[0]  # triton refuses a kernel that needs more than there is
+    failed = isinstance(error, RuntimeError) and any(words in said for words in _DEVICE_FAILED)
+    return said or type(error).__name__ if failed or where == "triton" else None
+
+
+def not_deterministic(error: BaseException) -> str | None:
+    """Return in one line what torch can only compute with numbers that may differ each time; None of other errors."""
+    said = str(error).partition(",")[0]
+    return said if isinstance(error, RuntimeError) and _NO_DETERMINISTIC in said else None
+
+
 _LISTED = 70
 """Names that are listed where an unknown one is refused."""
 

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
 from stablebench.cli.usage import UsageError, is_help, one_line_of
-from stablebench.errors import StablebenchError, ran_out_of_memory, unknown_name
+from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, unknown_name
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""
@@ -109,6 +109,9 @@ class _Group(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except (MemoryError, RuntimeError) as error:
+            if (failed := device_failure(error)) is not None:
+                typer.echo(f"Error: the device failed ({failed}).", err=True)
+                raise typer.Exit(1) from None
             if not ran_out_of_memory(error):
                 raise
             typer.echo("Error: out of memory; take a smaller size, batch or --recompute-every.", err=True)

@@ -57,7 +57,7 @@ def evaluate(
     given_file = run if run.suffix == ".safetensors" else None
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
-    prepare_process(threads, record.spec.precision)
+    prepare_process(threads, record.spec.precision, record.spec.deterministic)
     name_code(model)
     if n_tokens is not None:
         from stablebench.training.sampling import sample

@@ -86,6 +86,10 @@ class RunOptions:
     precision: Annotated[
         Literal["float32", "float64"] | None, typer.Option(help="Floating-point type of all tensors.")
     ] = None
+    deterministic: Annotated[
+        bool | None,
+        typer.Option("--deterministic", help="Take no algorithm that may give other numbers each time; for CUDA."),
+    ] = None
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A recipe that comes on top of the registered one.")
     ] = None

@@ -17,6 +17,7 @@ _KEYS = {
     "threads": "threads",
     "engine": "engine",
     "precision": "precision",
+    "deterministic": "deterministic",
     "recompute_every": "train.recompute_every",
 }
 """Options by the key of the run spec that they set."""

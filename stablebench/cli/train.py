@@ -23,8 +23,8 @@ def train(
     rerun: Annotated[bool, typer.Option("--rerun", help="Start anew beside a run that has ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run spec and stop.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another process that is running this run.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Resume although engine, device, versions or card differ.")
+    force_resume: Annotated[
+        bool, typer.Option("--force-resume", help="Resume although engine, device, versions or card differ.")
     ] = False,
     track: Annotated[
         str | None,
@@ -68,14 +68,14 @@ def train(
             )
         name_code(options.model)
         folder = RunFolder(resume)
-        resolved = session.resolved_of(folder.read_record(), force)
+        resolved = session.resolved_of(folder.read_record(), force_resume)
     else:
         resolved = resolve(request_of(options))
     if dry_run:
         _print_spec(resolved, options.json)
         return
     how = session.Options(
-        options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force, folder=folder, probe=probe
+        options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
     )
     how = replace(how, track=check_trackers(track), torchrun=True)
     outcome = session.train(resolved, how, reporter(options.quiet))

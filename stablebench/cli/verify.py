@@ -42,8 +42,8 @@ def verify(
     folder = RunFolder(run)
     record = folder.read_record()
     name_code(model)
-    resolved = session.resolved_of(record, force)
-    prepare_process(record.spec.threads, record.spec.precision)
+    resolved = session.resolved_of(record, force, "--force")
+    prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)
     from stablebench.training import verification
 
     told = reporter(quiet)
@@ -69,5 +69,7 @@ def _print(verdict: "Verdict") -> None:
         print(f"  and in {len(verdict.differences) - _SHOWN} more places; --json has them all")
     for line in verdict.environment:
         print(f"  the environment is not as it was: {line}")
+    if not verdict.is_equal and not verdict.promised:
+        print("  equal numbers were not promised: the run was made on CUDA without --deterministic")
     if not verdict.checkpoints and not verdict.result:
         print("  no checkpoint lies within these updates: more --steps would reach one")

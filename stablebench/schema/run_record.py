@@ -38,6 +38,8 @@ class Environment(Strict):
         platform: Operating system, its version and the C library.
         torch_config: How torch was built: compiler, libraries, instruction set.
         packages: All installed packages as `name==version`, as pip reads them.
+        reproducible: Whether the same spec gives the same numbers here again: on a CPU, and on CUDA with
+            `--deterministic`. None in records that do not say.
     """
 
     versions: dict[str, str]
@@ -50,6 +52,7 @@ class Environment(Strict):
     platform: str = ""
     torch_config: str = ""
     packages: list[str] = []
+    reproducible: bool | None = None
 
 
 class Result(Strict):
@@ -104,7 +107,8 @@ class RunRecord(Strict):
         result: What came out.
         environment: Where it ran; of the last sitting.
         resumed_at: Steps at which the run was taken up again.
-        resumed_elsewhere: What of the environment had changed where `--force` took it up all the same, with the step.
+        resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` took it
+            up all the same, or a GPU's kernel failed and the reference engine went on.
         origin: Where values of the spec came from, by dotted key.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
         error: Why it failed or diverged.

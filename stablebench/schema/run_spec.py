@@ -80,6 +80,7 @@ class RunSpec(Strict):
         device: The device asked for.
         precision: The floating-point type of all tensors.
         threads: CPU threads of the run.
+        deterministic: Whether torch takes algorithms alone that give equal numbers each time; on CUDA these are others.
     """
 
     task: TaskSpec
@@ -93,14 +94,18 @@ class RunSpec(Strict):
     device: Device = "auto"
     precision: Precision = "float32"
     threads: Count = 1
+    deterministic: bool = False
 
     def spec_hash(self) -> str:
         """Return 12 hexadecimal digits over all that can change the numbers but the seed.
 
-        A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run.
+        A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run. `deterministic` counts
+        where it is asked for.
         """
         left_out = {"seed": True, "task": {"variant"}, "train": {"checkpoint_every"}}
         content = self.model_dump(mode="json", exclude=left_out)
+        if not self.deterministic:
+            del content["deterministic"]
         if self.model.source is not None:  # where a user's file lies changes nothing
             content["model"]["name"] = self.model.label
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -7,6 +7,7 @@ away. Nothing need be shared between machines: what a resumed run goes on from i
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 from stablebench.schema.run_spec import RunSpec
+from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.process import prepare_process
 from stablebench.training.progress import Silent
 from stablebench.training.run_store import RunFolder
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 _WAIT = timedelta(hours=6)
 """How long a process waits for the others: the first may be evaluating."""
+_LOOK_S = 0.05
+"""Seconds between two looks at what the other processes say while the first computes."""
 _CLOSE = 1e-3
 """Relative difference, of a part of a batch computed alone and with the rest, above which the model mixes examples."""
 
@@ -42,12 +48,16 @@ class Shards:
         rank: This process, from 0.
         size: How many there are.
         device: Where they exchange tensors.
+        store: Where they leave each other words while one computes and the others wait; None for one alone.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu") -> None:
-        self.rank, self.size, self._device = rank, size, device
+    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu", store: Store | None = None) -> None:
+        self.rank, self.size, self._device, self._store = rank, size, device, store
         self._weight = 1.0
         self._announced = False
+        self._computed = 0
+        """What the first process computed for all, counted."""
+        self._looked_at = 0.0
 
     def flags(self) -> dict[str, Any]:
         """Return what a record says of it."""
@@ -103,22 +113,64 @@ class Shards:
 
     # -- the first process and the others ------------------------------------------------------------------------
 
-    def of_first(self, compute: Callable[[], Any]) -> Any:
+    def of_first(self, compute: Callable[[], Any], interrupt: Interrupt) -> Any:
         """Return what the first process computes.
 
+        Args:
+            compute: Computes it, and raises `Interrupted` where a signal came.
+            interrupt: The signals of this process; one that any process has had ends `compute`, and all get it.
+
         Raises:
+            Interrupted: A signal ended it.
             SystemExit: In the others, where the first process raised an error instead.
         """
         if self.size == 1:
             return compute()
+        self._computed += 1
         found: list[Any] = [None]
-        try:
-            found = [(compute(),)] if self.rank == 0 else found
-        finally:
+        if self.rank > 0:
+            self._wait_for_first(interrupt)
             dist.broadcast_object_list(found, src=0)
+        else:
+            try:
+                found = [(compute(), None)]
+            except Interrupted:
+                found = [(None, interrupt.signum)]
+            finally:
+                self._said("done", "")
+                dist.broadcast_object_list(found, src=0)
         if found[0] is None:
             raise SystemExit(1)
-        return found[0][0]
+        value, signum = found[0]
+        if signum is not None:
+            interrupt.signum = signum
+            raise Interrupted
+        return value
+
+    def heard(self) -> int | None:
+        """Return, in the first process, the signal that another has had while this one computes for all."""
+        if self.size == 1 or self._store is None or time.monotonic() - self._looked_at < _LOOK_S:
+            return None
+        self._looked_at = time.monotonic()
+        key = f"signal {self._computed}"
+        return int(self._store.get(key)) if self._store.check([key]) else None
+
+    def _wait_for_first(self, interrupt: Interrupt) -> None:
+        """Wait, in the others, until the first process has computed; a signal that comes meanwhile is told to it.
+
+        A collective call would wait too, but no signal is heeded in one.
+        """
+        told, pause_s = False, 0.001
+        while self._store is not None and not self._store.check([f"done {self._computed}"]):
+            if interrupt.signum is not None and not told:
+                told = True
+                self._said("signal", str(interrupt.signum))
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_S)
+
+    def _said(self, what: str, value: str) -> None:
+        if self._store is not None:
+            self._store.set(f"{what} {self._computed}", value)
 
     def align(self, network: "AnyNetwork", batch: Callable[[], Batch]) -> None:
         """Hold that the network can be trained on parts of a batch, and give all processes the first one's weights.
@@ -202,11 +254,14 @@ def joined(spec: RunSpec, streams: bool) -> Iterator[Shards]:
         if rank == 0:
             raise
         raise SystemExit(UserError.exit_code) from None  # the first has said it
-    prepare_process(spec.threads, spec.precision)
+    prepare_process(spec.threads, spec.precision, spec.deterministic)
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_WAIT)
-    shards = Shards(rank, size, "cuda" if cuda else "cpu")
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=_WAIT))
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", timeout=_WAIT, store=PrefixStore("torch", store), rank=rank, world_size=size
+    )
+    shards = Shards(rank, size, "cuda" if cuda else "cpu", PrefixStore("stablebench", store))
     try:
         yield shards
     finally:

@@ -4,6 +4,10 @@ import signal
 from types import FrameType, TracebackType
 
 
+class Interrupted(Exception):
+    """A signal ends what is being done."""
+
+
 class Interrupt:
     """Context in which SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it.
 

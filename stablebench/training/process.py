@@ -16,9 +16,10 @@ import stablebench
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """malloc.h of glibc."""
+_CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
-def prepare_process(threads: int, precision: str = "float32") -> None:
+def prepare_process(threads: int, precision: str = "float32", deterministic: bool = False) -> None:
     """Set threads, flushing of subnormals, one floating-point precision for all models, and how memory is reused.
 
     Vanishing gradients become subnormal numbers, which slow a CPU up to 25 times. The setting reaches the threads
@@ -27,6 +28,8 @@ def prepare_process(threads: int, precision: str = "float32") -> None:
     Args:
         threads: CPU threads of torch.
         precision: `float32` or `float64`.
+        deterministic: Whether torch refuses algorithms that may give other numbers each time. cuBLAS reads its part
+            when it starts, so where CUDA was used before in this process, this comes too late for it.
     """
     _keep_freed_memory()
     torch.set_flush_denormal(True)
@@ -35,6 +38,11 @@ def prepare_process(threads: int, precision: str = "float32") -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
+    if deterministic:  # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ[_CUBLAS_WORKSPACE] = ":4096:8"
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = False
 
 
 def _keep_freed_memory() -> None:
@@ -51,11 +59,18 @@ def _keep_freed_memory() -> None:
 
 def flags() -> dict[str, Any]:
     """Return the process-wide settings that take part in bitwise equality."""
-    return {
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    found = {
         "flush_denormal": _flushes(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic": deterministic,
     }
+    return found | ({"cublas_workspace": os.environ.get(_CUBLAS_WORKSPACE)} if deterministic else {})
+
+
+def is_reproducible(device: str, deterministic: bool) -> bool:
+    """Return whether a spec gives the same numbers each time: some of a GPU's kernels add in an order that changes."""
+    return device == "cpu" or deterministic
 
 
 def _flushes() -> bool:

@@ -19,7 +19,7 @@ from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
 
-_RUN_KEYS = ("seed", "engine", "device", "precision", "threads")
+_RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
 
 
 @dataclass(frozen=True)

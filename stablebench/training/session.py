@@ -85,7 +85,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         folder = fresh_run_folder(options.runs_dir, spec)
     if (ended := _whole_ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
-    prepare_process(spec.threads, spec.precision)
+    prepare_process(spec.threads, spec.precision, spec.deterministic)
     from stablebench.probes.while_training import Watch
     from stablebench.training.trainer import Trainer
 
@@ -113,6 +113,8 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         )
         if spec.model.source is not None:
             reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
+        if not trainer.environment.reproducible:
+            reporter.note("on CUDA without --deterministic, the same spec may give other numbers each time")
         if trainer.engine.note is not None:
             reporter.note(trainer.engine.note)
         record = trainer.run()
@@ -148,8 +150,13 @@ def ended_record(folder: RunFolder) -> RunRecord | None:
     return record if record.status in _ENDED else None
 
 
-def resolved_of(record: RunRecord, force: bool = False) -> Resolved:
+def resolved_of(record: RunRecord, force: bool = False, option: str = "--force-resume") -> Resolved:
     """Return what a record's run was resolved to.
+
+    Args:
+        record: The record.
+        force: Whether the task's card may have changed since.
+        option: What the user gives to say so.
 
     Raises:
         UserError: The task's card changed since, and `force` is false.
@@ -158,6 +165,6 @@ def resolved_of(record: RunRecord, force: bool = False) -> Resolved:
     if card.sha256() != record.card_sha256 and not force:
         raise UserError(
             f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
-            f"{card.version} now); --force goes on with the present one."
+            f"{card.version} now); {option} goes on with the present one."
         )
     return Resolved(record.spec, card, record.origin)

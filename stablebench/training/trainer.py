@@ -6,10 +6,10 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from stablebench import engines
 from stablebench.convergence import beats_baseline, first_held, reaches_target
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
-from stablebench.errors import StablebenchError, UserError, ran_out_of_memory
+from stablebench.errors import StablebenchError, UserError, device_failure, not_deterministic, ran_out_of_memory
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
@@ -29,7 +29,7 @@ from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
-from stablebench.training.interrupt import Interrupt
+from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.optimisers import Updater
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
@@ -41,14 +41,11 @@ _CALLS = 20
 """torch calls of one time step, about: how large a CUDA graph of a training step would be."""
 _SPEED_WINDOW = 50
 """Updates over which the shown speed is taken."""
+T = TypeVar("T")
 
 
 class Diverged(Exception):
     """The loss, the gradient or the weights are no longer finite."""
-
-
-class _Interrupted(Exception):
-    """A signal came in the middle of an evaluation."""
 
 
 class Trainer:
@@ -120,6 +117,7 @@ class Trainer:
             platform=process.platform_name(),
             torch_config=process.torch_config(),
             packages=process.packages(),
+            reproducible=process.is_reproducible(self.device.type, self.spec.deterministic),
         )
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.step = 0
@@ -128,6 +126,8 @@ class Trainer:
         self._stalls = 0
         self.resumed_at: list[int] = []
         self.resumed_elsewhere: list[str] = []
+        self.gave_way: str | None = None
+        """Why a faster engine gave way to the reference, or None."""
         self.best: tuple[float, int] | None = None
         self._best_weights: dict[str, Tensor] = {}
         self._loss_max: float | None = None
@@ -170,14 +170,14 @@ class Trainer:
                     self._report(loss)
                     self._interrupt.signum = self.shards.agreed(self._interrupt.signum)
                     if self._interrupt.signum is not None or self.step == self.stop_after:
-                        raise _Interrupted
+                        raise Interrupted
                     if self.step % self.spec.train.checkpoint_every == 0:
                         self._save()
                 self._save()
                 result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
             return self._write_record("finished", result=result)
-        except _Interrupted:
+        except Interrupted:
             if self._saved_at != self.step:
                 self._save()
             self.exit_code = self._interrupt.exit_code
@@ -195,6 +195,15 @@ class Trainer:
                     f"{self.folder.path}: out of memory at step {self.step}, with a peak of {self._peak_bytes():,} "
                     "bytes; take a smaller size, batch or --recompute-every."
                 ) from error
+            if (failed := device_failure(error)) is not None:  # nothing more can be asked of the device
+                self._fail(f"the device failed: {failed}")
+                raise StablebenchError(
+                    f"{self.folder.path}: the device failed at step {self.step} ({failed}); started again, the run "
+                    "goes on from its last checkpoint."
+                ) from error
+            if (what := not_deterministic(error)) is not None:
+                self._fail(what)
+                raise StablebenchError(f"{self.folder.path}: {what}; leave --deterministic out.") from error
             if not isinstance(error, StablebenchError) and not self._weights_are_finite():
                 return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
             self._fail(str(error) if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}")
@@ -224,12 +233,7 @@ class Trainer:
         batch = to_device(self.shards.part(self.task.train_batch(self.spec.seed, self.step, size)), self.device)
         if self.task.begins_anew(self.step, size):
             self.carried = None
-        if self.graphed is None:
-            self.updater.zero_grad()
-            loss, norm = self._gradients(batch)
-        else:
-            loss, norm = self.graphed(batch)
-        value, norm_value = loss.item(), norm.item()
+        value, norm_value = self._with_fallback(lambda: self._loss_and_norm(batch))
         if not math.isfinite(value) or not math.isfinite(norm_value):
             what = "loss" if not math.isfinite(value) else "gradient norm"
             raise Diverged(f"the {what} is {value if what == 'loss' else norm_value} in update {self.step + 1}")
@@ -251,6 +255,45 @@ class Trainer:
             self._loss_max = None
         return value
 
+    def _loss_and_norm(self, batch: Batch) -> tuple[float, float]:
+        """Fill the gradients and return the loss and the gradient's norm as numbers."""
+        if self.graphed is None:
+            self.updater.zero_grad()
+            loss, norm = self._gradients(batch)
+        else:
+            loss, norm = self.graphed(batch)
+        return loss.item(), norm.item()
+
+    def _with_fallback(self, compute: Callable[[], T]) -> T:
+        """Return what `compute` returns: where a kernel fails, from the reference engine, once and from then on.
+
+        Several processes must compute the same, so that there the error ends the run, as it does where the device
+        itself is gone.
+        """
+        if self.engine.name == "reference" or self.shards.size > 1:
+            return compute()
+        carried, random = self.carried, _random_state(self.device)
+        try:
+            return compute()
+        except Exception as error:
+            failed = device_failure(error)
+            if failed is None or not device_answers(self.device):
+                raise
+        self.resumed_elsewhere.append(f"step {self.step}: engine: {self.engine.name} then, reference now ({failed})")
+        self._give_way(failed)
+        self.carried = carried
+        _set_random_state(self.device, random)
+        return compute()
+
+    def _give_way(self, why: str) -> None:
+        """Take the reference engine from now on."""
+        self.reporter.note(f"warning: the {self.engine.name} engine failed ({why}); the reference engine goes on")
+        self.gave_way = why
+        self.engine = engines.choose("reference", self.network, self.device)
+        self.network.engine = self.engine.run
+        self.graphed = None
+        self.environment = self.environment.model_copy(update={"engine": self.engine.name})
+
     def _gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
         """Fill the gradients and return the loss and the gradient's norm."""
         batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
@@ -268,7 +311,7 @@ class Trainer:
         return bool(at) and (not self.evaluations or self.evaluations[-1].step != self.step)
 
     def _evaluate(self) -> None:
-        metrics = self._metrics(self.validation())
+        metrics = self._metrics(self.validation)
         if not all(math.isfinite(v) for v in metrics.values()):
             raise Diverged(f"the validation loss is {metrics['loss']} after update {self.step}")
         self.evaluations.append(Evaluation(step=self.step, train_s=self.train_s, metrics=metrics))
@@ -293,17 +336,21 @@ class Trainer:
     def _count_stalls(self) -> None:
         self._stalls = stalls(self.card.metric, [e.metrics[self.card.metric] for e in self.evaluations])
 
-    def _metrics(self, pieces: Iterable[Batch]) -> dict[str, float]:
+    def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
         chunk = max(self.spec.train.batch_size, 100)
         carried = self.task.carries_states
-        return self.shards.of_first(
-            lambda: evaluate(self.network, pieces, self.card.loss, names, chunk, carried=carried, between=self._heed)
-        )
+
+        def compute() -> dict[str, float]:
+            return evaluate(self.network, pieces(), self.card.loss, names, chunk, carried=carried, between=self._heed)
+
+        return self.shards.of_first(lambda: self._with_fallback(compute), self._interrupt)
 
     def _heed(self) -> None:
+        if self._interrupt.signum is None:
+            self._interrupt.signum = self.shards.heard()
         if self._interrupt.signum is not None:
-            raise _Interrupted
+            raise Interrupted
 
     def _target_holds(self) -> bool:
         wanted = self.spec.train.stop_at_target
@@ -351,6 +398,7 @@ class Trainer:
             "curve_length": self.curve.length,
             "resumed_at": self.resumed_at,
             "resumed_elsewhere": self.resumed_elsewhere,
+            "gave_way": self.gave_way,
             "loss_max": self._loss_max,
             "environment": self.environment.model_dump(),
         }
@@ -372,6 +420,8 @@ class Trainer:
         state = found.state
         if state["spec_hash"] != self.spec.spec_hash() or state["seed"] != self.spec.seed:
             raise UserError(f"{self.folder.path}: its checkpoint belongs to another spec.")
+        if state.get("gave_way") is not None and self.engine.name != "reference":
+            self._give_way(state["gave_way"])
         self.resumed_elsewhere = [
             *state.get("resumed_elsewhere", []),
             *self._refuse_other_environment(state["environment"], found.step, force),
@@ -408,7 +458,7 @@ class Trainer:
         if differ and not force:
             raise UserError(
                 f"{self.folder.path}: resuming here would not give the same numbers ({'; '.join(differ)}). "
-                "--force goes on all the same, and the record says so."
+                "`train --resume RUN --force-resume` goes on all the same, and the record says so."
             )
         for line in differ:
             self.reporter.note(f"resumed under another environment: {line}")
@@ -424,7 +474,7 @@ class Trainer:
                 self.network.load_state_dict(self._best_weights)
             values["tested"] = "best" if tested_best else "last"
             values["tested_step"] = self.best[1] if tested_best and self.best else self.step
-            values["test"] = self._metrics(self.task.pieces("test"))
+            values["test"] = self._metrics(lambda: self.task.pieces("test"))
             if not all(math.isfinite(v) for v in values["test"].values()):
                 raise Diverged("the test loss is not finite")
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
@@ -494,6 +544,26 @@ def _states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
         layer, number = (int(part) for part in name.split("."))
         found.setdefault(layer, {})[number] = _own_copy(tensor.to(device))
     return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """Return the state of the generator that a model draws from on `device`."""
+    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
+
+
+def _set_random_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)
+
+
+def device_answers(device: torch.device) -> bool:
+    """Return whether a device still computes: after some errors of CUDA nothing in the process does any more."""
+    try:
+        return torch.ones(1, device=device).add(1).item() == 2
+    except RuntimeError:
+        return False
 
 
 def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:

@@ -36,6 +36,7 @@ class Verdict:
         result: Whether the end of the run was compared, too.
         differences: Where they part, the first first; none if all is equal bit for bit.
         environment: What of the environment is not as it was.
+        promised: Whether equal numbers were promised: not of a run on CUDA without `--deterministic`.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class Verdict:
     result: bool = False
     differences: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
+    promised: bool = True
 
     @property
     def is_equal(self) -> bool:
@@ -68,7 +70,7 @@ def verify(
 
     Compared are the losses and evaluations in the curve, the tensors of every whole checkpoint up to there, and, where
     the run ended by then, how it ended and what it scored. A run that was resumed where it began elsewhere, with
-    `--force`, need not be equal.
+    `--force-resume`, need not be equal.
 
     Args:
         resolved: What the run was resolved to.
@@ -89,7 +91,7 @@ def verify(
     quiet = replace(resolved, spec=resolved.spec.model_copy(update={"train": _without_saves(resolved)}))
     with tempfile.TemporaryDirectory(prefix="stablebench-verify-") as temporary:
         again = RunFolder(Path(temporary) / "run")
-        verdict = Verdict(steps)
+        verdict = Verdict(steps, promised=record.environment.reproducible is not False)
         for stop in [*sorted(stored.keys() - {steps}), steps]:
             last = stop == steps
             stop_after = None if last and to_its_end else stop
@@ -185,7 +187,11 @@ def _results_differ(before: RunRecord, now: RunRecord) -> list[str]:
 
 def _environments_differ(record: RunRecord, trainer: Trainer) -> list[str]:
     before, now = record.environment.model_dump(), trainer.environment.model_dump()
-    found = [f"{key}: {before[key]} then, {now[key]} now" for key in before if before[key] != now[key]]
+    found = [
+        f"{key}: {before[key]} then, {now[key]} now"
+        for key in before
+        if key != "reproducible" and before[key] != now[key]
+    ]
     short = [line for line in found if line.partition(":")[0] not in _MAY_DIFFER]
     changed = sorted(set(before["packages"]) ^ set(now["packages"]))
     return short + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])

@@ -61,6 +61,7 @@ DECIDES = {
     "device": "cpu",
     "precision": "float64",
     "threads": 2,
+    "deterministic": True,
 }
 LEFT_OUT = {"seed": 5, "task.variant": None, "train.checkpoint_every": 7}
 
