@@ -227,16 +227,17 @@ def _expectation(
     instead = [table for table in of_task if not any(table is other for other in taken)]
     for table in exact or instead:
         sign = 1.0 if table["higher_is_better"] else -1.0
-        scores = {model: _best(table, model, sign) for model in (expected.model, *expected.better_than)}
-        ours = scores.pop(expected.model)
-        if ours is None or any(score is None for score in scores.values()):
+        row = _best(table["rows"], expected.model, sign, expected.where)
+        ours = None if row is None else _score(row, sign, expected.every_seed)
+        others = [_best(table["rows"], model, sign) for model in expected.better_than]
+        scores = [None if other is None else _score(other, sign) for other in others]
+        if row is None or ours is None or any(score is None for score in scores):
             continue
-        holds = all(sign * ours > sign * score for score in scores.values() if score is not None)
+        holds = all(sign * ours > sign * score for score in scores if score is not None)
         if expected.reaches is not None:
             holds &= sign * ours >= sign * expected.reaches
         if expected.misses is not None:
             holds &= sign * ours < sign * expected.misses
-        row = next(row for row in table["rows"] if row["model"] == expected.model)
         differs = [] if exact or card is None else _elsewhere(card, variant or None, table)
         differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
         differs += _fewer_updates(asked, row, differs)
@@ -263,12 +264,22 @@ def _is_of(table: dict[str, Any], expected: Expectation, card: TaskCard | None) 
     return table["variant"] == variant or (card is not None and card.has_params(variant, table["params"]))
 
 
-def _best(table: dict[str, Any], model: str, sign: float) -> float | None:
-    """Return the best row's score; a row whose seeds mostly diverged is worse than any number."""
-    rows = [row for row in table["rows"] if row["model"] == model and row["ended"]]
-    if not rows:
-        return None
-    return sign * max(float("-inf") if row["score"] is None else sign * row["score"] for row in rows)
+def _best(
+    rows: list[dict[str, Any]], model: str, sign: float, where: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Return a model's best row of those with the values `where`, None where none has ended."""
+    values = {key.removeprefix("model.").removeprefix("train."): value for key, value in (where or {}).items()}
+    of_model = [row for row in rows if row["model"] == model and row["ended"]]
+    of_model = [row for row in of_model if all(row["settings"].get(key) == value for key, value in values.items())]
+    return max(of_model, key=lambda row: sign * _score(row, sign), default=None)
+
+
+def _score(row: dict[str, Any], sign: float, every_seed: bool = False) -> float:
+    """Return a row's score, or that of its worst seed; one whose seeds diverged is worse than any number."""
+    worst = row["diverged"] if every_seed else row["score"] is None
+    if worst or row["score"] is None:
+        return -sign * float("inf")
+    return row["score"] if not every_seed else row["min"] if sign > 0 else row["max"]
 
 
 # -- lines -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.seeds import ran, seed_statistics
 from stablebench.metrics import higher_is_better
 from stablebench.schema.run_record import RunRecord
@@ -33,6 +34,8 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
         "engine": first.environment.engine,
         "device": first.environment.device,
         "hidden": first.spec.model.hidden,
+        "settings": settings_of(first),
+        "commits": sorted({r.environment.commit for r in records if r.environment.commit}),
         "rank": None,
         "best": False,
         "score": _median_with_worst(values, diverged, metric),

@@ -40,6 +40,8 @@ class Expectation(Strict):
         task: `task` or `task/variant`, one of the suite's.
         T: The task's length, where it is no variant's.
         model: The model it is about; where it has several rows, its best one.
+        where: Values that its row has, as `--set` takes them, where the suite runs the model with several.
+        every_seed: Whether it is about the worst of its seeds in place of their median.
         better_than: Models whose scores its score must beat.
         reaches: A value that its score must reach, in the task's metric.
         misses: A value that its score must not reach, in the task's metric.
@@ -49,6 +51,8 @@ class Expectation(Strict):
     task: str
     T: Count | None = None
     model: str
+    where: dict[str, Any] = {}
+    every_seed: bool = False
     better_than: list[str] = []
     reaches: float | None = None
     misses: float | None = None
@@ -75,8 +79,8 @@ class Suite(Strict):
         short: Values that replace those of all cells under `--budget short`.
         published: Keys of the published numbers that it is held against, `task: [key, ...]`.
         expected: What the figure shows, as checks.
-        core_hours: What all its runs take, by budget: hours of one core of an AMD EPYC, as `compare --estimate` measured
-            it; less where runs stop at their target.
+        core_hours: What all its runs take, by budget: hours of one core of an AMD EPYC, as `compare --estimate` says;
+            less where runs stop at their target.
     """
 
     summary: str

@@ -195,6 +195,27 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     assert (elsewhere["verdict"], elsewhere["differs"]) == ("holds", ["length 400, ours 7"])
 
 
+def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed() -> None:
+    def says(**parts: Any) -> str:
+        made = suite(expected=[{"says": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts])
+        return reproduction(made, board(table(*rows)), Asked(), registry.task_card)["reproduction"]["lines"][0][
+            "verdict"
+        ]
+
+    rows = [
+        row("cornn", 0.9, settings={"hidden": 128, "dt": 0.1, "steps": 300}, min=0.7, max=0.95),
+        row("cornn", 0.5, settings={"hidden": 128, "dt": 0.2, "steps": 300}, min=0.5, max=0.5),
+    ]
+    assert says() == "holds"
+    assert says(where={"model.dt": 0.1, "train.steps": 300}) == "holds"
+    assert says(where={"model.dt": 0.2}) == "fails"
+    assert says(where={"model.dt": 0.3}) == "not run"
+    assert says(every_seed=True) == "fails"
+    assert says(every_seed=True, reaches=0.7) == "holds"
+    rows[0]["diverged"] = 1
+    assert says(every_seed=True, reaches=0.7) == "fails"
+
+
 def test_it_is_a_table_and_a_suite_of_no_paper_has_none() -> None:
     document = board(table(row("cornn", None)))
     made = suite(published={"har2": ["k"]})
