@@ -125,7 +125,7 @@ def _estimate(cell: Resolved, runs: int, missing: int, data_dir: Path | None, se
 
 def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float) -> tuple[Trainer, _Stopwatch]:
     """Return a trainer after some updates without an evaluation, and what they took."""
-    prepare_process(cell.spec.threads, cell.spec.precision)
+    prepare_process(cell.spec.threads, cell.spec.precision, cell.spec.deterministic)
     never = max(cell.spec.train.steps, 1)
     train = cell.spec.train.model_copy(update={"eval_every": never, "checkpoint_every": never})
     watch = _Stopwatch(seconds)
