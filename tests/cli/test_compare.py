@@ -87,3 +87,18 @@ def test_every_format_names_every_model(tmp_path: Path) -> None:
 def test_wrong_input_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["compare", *arguments, "--runs-dir", str(tmp_path)])
     assert result.exit_code == 2 and message in result.stderr, result.output
+
+
+def test_an_estimate_runs_a_few_updates_and_keeps_nothing(tmp_path: Path) -> None:
+    result = compare(tmp_path, "--estimate", "--json", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [(kind["model"], kind["runs"], kind["missing"]) for kind in document["cells"]] == [
+        ("rnn", 2, 2),
+        ("roarnn", 2, 2),
+    ]
+    assert document["missing_s"] == document["missing_core_s"] / 2 > 0
+    assert not (tmp_path / "runs").exists()
+    assert "All 4 runs: 0:0" in compare(tmp_path, "--estimate").stdout
+    compare(tmp_path, "--quiet")
+    assert "the missing 0: 0:00" in compare(tmp_path, "--estimate").stdout

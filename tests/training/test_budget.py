@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,13 +36,13 @@ class Sleeper(RecurrentModel):
 '''
 
 
-def cell(model: str = "rnn", **settings: object) -> Resolved:
+def cell(model: str = "rnn", settings: dict[str, Any] | None = None) -> Resolved:
     values = {"task.S": 2, "train.batch_size": 4, "model.hidden": 4, "train.steps": 1000, "train.eval_every": 100}
-    return resolve(Request(model, "copy", T=5, settings=values | settings))
+    return resolve(Request(model, "copy", T=5, settings=values | (settings or {})))
 
 
 def test_cells_that_differ_in_their_seed_alone_are_timed_once() -> None:
-    cells = [seeded(run, seed) for run in (cell(), cell(**{"model.hidden": 5})) for seed in range(3)]
+    cells = [seeded(run, seed) for run in (cell(), cell(settings={"model.hidden": 5})) for seed in range(3)]
     small, large = estimates(cells, cells[2:4], seconds=0.05)
     assert (small.hidden, small.runs, small.missing) == (4, 3, 1)
     assert (large.hidden, large.runs, large.missing) == (5, 3, 1)
@@ -52,7 +53,7 @@ def test_cells_that_differ_in_their_seed_alone_are_timed_once() -> None:
 def test_a_run_takes_its_updates_and_its_evaluations(tmp_path: Path) -> None:
     file = tmp_path / "sleeper.py"
     file.write_text(SLOW_CELL)
-    run = cell(f"{file}:Sleeper", engine="reference")
+    run = cell(f"{file}:Sleeper", {"engine": "reference"})
     (found,) = estimates([run], [run], seconds=0.3)
     assert found.update_s is not None and found.evaluations_s is not None and found.run_s is not None
     assert 0.02 <= found.update_s < 0.1
@@ -63,7 +64,7 @@ def test_a_run_takes_its_updates_and_its_evaluations(tmp_path: Path) -> None:
 def test_the_estimate_is_near_what_the_run_takes(tmp_path: Path) -> None:
     file = tmp_path / "sleeper.py"
     file.write_text(SLOW_CELL)
-    run = cell(f"{file}:Sleeper", engine="reference", **{"train.steps": 40, "train.eval_every": 20})
+    run = cell(f"{file}:Sleeper", {"engine": "reference", "train.steps": 40, "train.eval_every": 20})
     (found,) = estimates([run], [run], seconds=0.3)
     began = time.perf_counter()
     budget._trained(run, tmp_path, None, seconds=60)
@@ -82,7 +83,7 @@ def test_what_cannot_be_run_here_says_why(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_run_that_diverges_in_its_first_update_says_so(tmp_path: Path) -> None:
     file = tmp_path / "sleeper.py"
     file.write_text(SLOW_CELL.replace("tanh()", "log()"))  # of a negative number, so not a number
-    run = cell(f"{file}:Sleeper", engine="reference")
+    run = cell(f"{file}:Sleeper", {"engine": "reference"})
     (found,) = estimates([run], [run], seconds=0.01)
     assert found.problem == "it diverged in its first update"
 
