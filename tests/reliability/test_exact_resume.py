@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import assert_same, folder_of, in_a_process, killed_at_random, run, tiny
+from tiny_runs import assert_same, begin_processes, folder_of, in_a_process, killed_at_random, run, tiny
 
 from stablebench.data.task import Task
+from stablebench.training.data_parallel import Shards
 from stablebench.training.resolve import Resolved
 
 ADAM = {"optim.name": "adam", "optim.clip_norm": 1.0}
@@ -42,6 +43,7 @@ def case(name: str) -> Resolved:
 
 
 def check_random_kills(resolved: Resolved, tmp_path: Path, rng: random.Random, kills: int) -> None:
+    begin_processes()
     began = time.perf_counter()
     whole = in_a_process(resolved, tmp_path / "whole")
     whole.join(120)
@@ -95,11 +97,15 @@ def test_kills_at_the_worst_moments_leave_no_trace(moments: list[tuple[str, int]
 
 
 @pytest.mark.parametrize("task", ["digits", "copy"])
-def test_the_order_of_the_data_depends_on_seed_and_update_alone(task: str) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_order_of_the_data_depends_on_seed_and_update_alone(task: str, processes: int) -> None:
+    """Taken up at four points, by one process or by two that share the batches."""
     resolved = tiny("rnn", task)
+    shards = [Shards(rank, processes) for rank in range(processes)]
 
     def batch(source: Task, index: int) -> torch.Tensor:
-        return source.train_batch(3, index, 100).inputs
+        whole = source.train_batch(3, index, 100)
+        return torch.cat([one.part(whole).inputs for one in shards])
 
     unbroken = Task(resolved.card, resolved.spec.task.params)
     stream = [batch(unbroken, i) for i in range(20)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import PROCESSES, assert_same, folder_of, run, tiny
+from tiny_runs import PROCESSES, assert_same, folder_of, in_a_process, run, tiny
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
@@ -76,6 +76,29 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(
     assert_same(whole, run(resolved, tmp_path / "cut"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)])
+def test_a_process_ends_within_an_update_and_a_second_of_a_signal(signum: int, code: int, tmp_path: Path) -> None:
+    """Five times each, at random moments of updates of a tenth of a second."""
+    sizes = {"task.length": 200, "model.hidden": 64, "train.batch_size": 64, "train.steps": 10_000}
+    resolved = tiny("lstm", "adding", **sizes, **{"train.eval_every": 10_000, "train.checkpoint_every": 10_000})
+    rng = random.Random(signum)
+    for attempt in range(5):
+        runs_dir = tmp_path / str(attempt)
+        process = in_a_process(resolved, runs_dir)
+        while not (folder_of(resolved, runs_dir).path / "metrics.jsonl").exists():
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.5, 1.5))
+        sent = time.perf_counter()
+        os.kill(process.pid or 0, signum)
+        process.join(120)
+        took = time.perf_counter() - sent
+        record = folder_of(resolved, runs_dir).read_record()
+        assert (process.exitcode, record.status) == (code, "interrupted")
+        assert took < 1 + record.train_s / max(record.step, 1), (took, record.train_s, record.step)
+        assert folder_of(resolved, runs_dir).checkpoints()[0].stem == f"step-{record.step}"
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     whole = run(tiny(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -101,20 +124,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Fill a file system and return the file that does."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return filler
+
+
 def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_disk: Path, tmp_path: Path) -> None:
     resolved = tiny("rnn", "copy", **{"model.hidden": 24})
     whole = run(resolved, tmp_path / "whole")
-    filler = small_disk / "filler"
 
     class Fill(Silent):
         def update(self, progress: Progress) -> None:
             if progress.step == 9:
-                with filler.open("wb", buffering=0) as file:
-                    try:
-                        while file.write(bytes(4096)):
-                            pass
-                    except OSError:
-                        pass
+                fill(small_disk)
 
     with pytest.raises(
         StablebenchError, match=r"step-10.* bytes cannot be written \(No space left on device\)"
@@ -123,8 +149,24 @@ def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_d
     assert caught.value.exit_code == 1 and len(str(caught.value).splitlines()) == 1
     folder = folder_of(resolved, small_disk)
     assert [checkpoint.load(path).step for path in folder.checkpoints()] == [8, 6]
-    filler.unlink()
+    (small_disk / "filler").unlink()
     assert_same(whole, run(resolved, small_disk))
+
+
+def test_a_page_or_leaderboard_that_a_full_disk_does_not_take_leaves_the_old_one(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    run(tiny(), tmp_path)
+    old = small_disk / "old"
+    old.write_text("old")
+    fill(small_disk)
+    cells = ["--models", "rnn", "--tasks", "copy", "--no-run"]
+    for command in (["report"], ["compare", *cells]):
+        result = CliRunner().invoke(app, [*command, "--runs-dir", str(tmp_path), "-o", str(old), "--force"])
+        assert result.exit_code == 1, result.output
+        (line,) = result.stderr.strip().splitlines()
+        assert str(old) in line and "bytes cannot be written (No space left on device)" in line
+        assert old.read_text() == "old" and sorted(path.name for path in small_disk.iterdir()) == ["filler", "old"]
 
 
 def _run_with_small_files(resolved: Resolved, runs_dir: Path, limit: int, answer: Path) -> None:
@@ -315,6 +357,36 @@ def test_a_failed_cell_is_in_the_summary_and_run_again(tmp_path: Path, monkeypat
         path.unlink()
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0 and "1 of 2 cells to run" in again.stderr
+
+
+# -- terminals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_narrow_terminal_without_home_or_unicode_takes_every_command(tmp_path: Path) -> None:
+    folder = run(tiny(), tmp_path / "runs").path
+    bare = {"COLUMNS": "40", "LINES": "10", "LANG": "C", "LC_ALL": "C", "TERM": "dumb", "HOME": None}
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+    commands = [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "--resume", str(folder)],
+        ["train", "--model", "rnn", "--task", "copy", *SMALL, *runs],
+        ["compare", "--models", "rnn", "--tasks", "copy", *SMALL, *runs, "--no-run", "--statistics"],
+        ["evaluate", str(folder)],
+        ["verify", str(folder), "--steps", "4"],
+        ["list", "models"],
+        ["list", "tasks"],
+        ["list", "runs", *runs],
+        ["show", "run", str(folder)],
+        ["show", "model", "roarnn"],
+        ["show", "task", "copy"],
+        ["data", "list"],
+        ["report", *runs, "-o", str(tmp_path / "page.html")],
+        ["probe-gradients", str(folder), "--what", "flow"],
+    ]
+    for command in commands:
+        result = CliRunner(env=bare).invoke(app, command)
+        assert result.exit_code == 0 and "Traceback" not in result.output, (command, result.output)
 
 
 # -- clocks -----------------------------------------------------------------------------------------------------------

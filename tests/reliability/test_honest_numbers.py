@@ -2,7 +2,9 @@
 
 import json
 import math
-from dataclasses import replace
+import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ from tiny_runs import RunFolder, curve, run, tiny
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.errors import StablebenchError
+from stablebench.errors import StablebenchError, UserError
 from stablebench.metrics import METRICS, Mean
 from stablebench.models.recurrent.rnn import Rnn
+from stablebench.training import checkpoint
 from stablebench.training.progress import Silent
 from stablebench.training.resolve import Request, resolve
 from stablebench.training.session import Options, train
@@ -146,19 +149,36 @@ def test_a_hash_that_changes_is_a_run_of_its_own(tmp_path: Path) -> None:
 
 
 def test_going_on_elsewhere_is_refused_and_if_forced_recorded(tmp_path: Path) -> None:
-    from stablebench.errors import UserError
-    from stablebench.training import checkpoint
-
-    train(replace(tiny()), Options(tmp_path), StopAt(5))
+    """Under another torch, device, processor, engine, number of threads or flag."""
+    train(tiny(), Options(tmp_path), StopAt(5))
     folder = RunFolder(next(tmp_path.glob("*/*/*")))
     path = folder.checkpoints()[0]
     found = checkpoint.load(path)
-    found.state["environment"]["threads"] = 8
+    now = {**found.state["environment"]}
+    then = {
+        "versions": now["versions"] | {"torch": "2.0.0"},
+        "device": "cuda",
+        "hardware": "another",
+        "engine": "fused",
+        "threads": 8,
+        "flags": now["flags"] | {"deterministic": True},
+    }
+    said = {key: f"{key}: {value} then, {now[key]} now" for key, value in then.items()}
+    for key, value in then.items():
+        found.state["environment"] = now | {key: value}
+        checkpoint.save(path, found)
+        with pytest.raises(UserError, match=re.escape(said[key]) + ".*--force-resume"):
+            run(tiny(), tmp_path)
+    found.state["environment"] = now | then
     checkpoint.save(path, found)
-    with pytest.raises(UserError, match="threads: 8 then, 1 now"):
-        run(tiny(), tmp_path)
-    record = run(tiny(), tmp_path, force=True).read_record()
-    assert record.resumed_elsewhere == ["step 5: threads: 8 then, 1 now"]
+    result = CliRunner().invoke(app, ["train", "--resume", str(folder.path)])
+    assert result.exit_code == 2 and all(line in result.stderr for line in said.values())
+    changed = CliRunner().invoke(app, ["train", "--resume", str(folder.path), "--lr", "1", "--force-resume"])
+    assert changed.exit_code == 2 and "goes on with the run's own spec, which optim.lr would change" in changed.stderr
+    forced = CliRunner().invoke(app, ["train", "--resume", str(folder.path), "--force-resume"])
+    assert forced.exit_code == 0, forced.output
+    record = folder.read_record()
+    assert record.status == "finished" and record.resumed_elsewhere == [f"step 5: {line}" for line in said.values()]
 
 
 class StopAt(Silent):
@@ -168,8 +188,5 @@ class StopAt(Silent):
         self.step = step
 
     def update(self, progress: object) -> None:
-        import os
-        import signal
-
         if getattr(progress, "step", None) == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
