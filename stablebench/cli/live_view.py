@@ -1,23 +1,33 @@
 """`compare --live`: all cells of a suite at once, with how far each is, its metric, and the time left for all."""
 
 import sys
+import threading
 import time
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from stablebench.cli.bars import shortened
 from stablebench.cli.cell_progress import cell_label
 from stablebench.training.cells import CellEnd
-from stablebench.training.progress import Progress, clock
+from stablebench.training.progress import Progress, bar_width, clock
 from stablebench.training.resolve import Resolved
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group, RenderableType
     from rich.table import Table
 
 _REFRESH = 2
 """Drawings a second."""
 _NOTES = 3
 """Notes of cells that are kept in sight."""
+_COLUMNS = (
+    (100, ("cell", "bar", "step", "loss", "metric", "left")),
+    (70, ("cell", "bar", "step", "value", "left")),
+    (0, ("cell", "done", "value", "left")),
+)
+"""What is shown of a cell on a terminal of at least so many characters."""
+_COLOURS = {"failed": "red", "diverged": "yellow", "finished": "green"}
 
 
 class LiveView:
@@ -44,7 +54,9 @@ class LiveView:
         self._notes: list[str] = []
         self.failures: list[str] = []
         self._console = console or Console(file=sys.stderr)
-        self._live = Live(get_renderable=self.table, console=self._console, refresh_per_second=_REFRESH)
+        self._lock = threading.RLock()
+        """Held where the cells are changed, and where another thread draws them."""
+        self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=_REFRESH)
 
     def __enter__(self) -> "LiveView":
         """Show the table."""
@@ -59,23 +71,31 @@ class LiveView:
 
     def start(self, index: int) -> None:
         """Note that a cell begins."""
-        self._began[index] = time.monotonic()
-        self._ended.pop(index, None)
-        self._at_once = max(self._at_once, len(self._running()))
+        with self._lock:
+            self._began[index] = time.monotonic()
+            self._ended.pop(index, None)
+            self._at_once = max(self._at_once, len(self._running()))
 
     def update(self, index: int, message: Progress | str) -> None:
         """Note where a cell is, or something out of the ordinary."""
-        if isinstance(message, str):
-            self._notes = [*self._notes, f"{self._labels[index]}: {message}"][-_NOTES:]
-        else:
-            self._seen[index] = message
+        with self._lock:
+            if isinstance(message, str):
+                self._note(index, message)
+            else:
+                self._seen[index] = message
 
     def end(self, end: CellEnd) -> None:
         """Note how a cell ended."""
-        self._ended[end.index] = end
-        self._took[end.index] = time.monotonic() - self._began.get(end.index, time.monotonic())
+        with self._lock:
+            self._ended[end.index] = end
+            self._took[end.index] = time.monotonic() - self._began.get(end.index, time.monotonic())
+            if end.status in ("failed", "diverged"):
+                self._note(end.index, f"{end.status}, {end.message}")
         if end.status == "failed":
             self.failures.append(f"{self._labels[end.index]}: {end.message}")
+
+    def _note(self, index: int, text: str) -> None:
+        self._notes = [*self._notes, f"{self._labels[index]}: {text}"][-_NOTES:]
 
     def seconds_left(self) -> float:
         """Return an estimate of the seconds until all cells have ended; infinite before the first has been timed.
@@ -98,46 +118,68 @@ class LiveView:
     def _running(self) -> list[int]:
         return [i for i in self._began if i not in self._ended]
 
-    def table(self) -> "Table":
-        """Return the table as it stands: cells that run first, then the last to end, then those that wait."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
+    def view(self) -> "Group":
+        """Return what is shown: the cells as they stand, and what was last said of them."""
+        from rich.console import Group
         from rich.text import Text
 
-        counts: dict[str, int] = {}
-        for end in self._ended.values():
-            counts[end.status] = counts.get(end.status, 0) + 1
+        with self._lock:
+            in_sight = self._in_sight()
+            hidden = len(self._labels) - len(in_sight)
+            below = [*([f"and {hidden} more"] if hidden else []), *self._notes]
+            lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in below]
+            return Group(Text(self._standing(), style="bold"), self._table(in_sight), *lines)
+
+    def _table(self, in_sight: list[int]) -> "Table":
+        from rich.table import Table
+
+        columns = next(columns for least, columns in _COLUMNS if self._console.width >= least)
+        grid = Table(box=None, pad_edge=False)
+        for name in columns:
+            right = name not in ("cell", "bar")
+            grid.add_column("" if name == "bar" else name, justify="right" if right else "left", no_wrap=True)
+        for i in in_sight:
+            row = self._row(i)
+            grid.add_row(*(row[name] for name in columns))
+        return grid
+
+    def _row(self, i: int) -> "dict[str, RenderableType]":
+        """Return what the columns have of a cell."""
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        seen, end, width = self._seen.get(i), self._ended.get(i), self._console.width
+        finished = end is not None and end.status == "finished"
+        done = self._steps[i] if finished else seen.step if seen else 0
+        colour = _COLOURS.get(end.status, "cyan") if end else "cyan"
+        value = "" if seen is None or seen.value is None else f"{seen.value:.4g}"
+        return {
+            "cell": Text(shortened(self._labels[i], width * 2 // 5)),
+            "bar": ProgressBar(total=self._steps[i], completed=done, width=bar_width(width), complete_style=colour),
+            "step": Text(f"{done}/{self._steps[i]}"),
+            "done": Text(f"{100 * done // self._steps[i]}%"),
+            "loss": Text("" if seen is None or end else f"{seen.loss:.4g}"),
+            "value": Text(value),
+            "metric": Text(end.message if end and finished else f"{seen.metric} {value}" if seen and value else ""),
+            "left": Text(self._left(i), style=colour if end else ""),
+        }
+
+    def _left(self, i: int) -> str:
+        """Return the time left of a cell that runs, in a word what else it does."""
+        if (end := self._ended.get(i)) is not None:
+            return end.status
+        if i not in self._began:
+            return "waiting"
+        return clock(self._seen[i].seconds_left) if i in self._seen else "starting"
+
+    def _standing(self) -> str:
+        """Return the line above the table: how many cells are where, and the time left for all."""
+        counts = Counter(end.status for end in self._ended.values())
         before = self._total - len(self._labels)
         said = [f"{before + len(self._ended)} of {self._total} cells done"]
         said += [f"{count} {status}" for status, count in sorted(counts.items()) if status != "finished"]
         said += [f"{len(self._running())} running", f"{clock(self.seconds_left())} left"]
-        grid = Table(title=Text(", ".join(said), style="bold"), title_justify="left", box=None, pad_edge=False)
-        for name in ("cell", "", "step", "loss", "metric", "left"):
-            grid.add_column(name, justify="left" if name in ("cell", "") else "right", no_wrap=True)
-        for i in self._in_sight():
-            seen, end = self._seen.get(i), self._ended.get(i)
-            done = self._steps[i] if end is not None and end.status == "finished" else seen.step if seen else 0
-            colour = {"failed": "red", "diverged": "yellow", "finished": "green"}.get(end.status if end else "", "cyan")
-            metric = "" if seen is None or seen.value is None else f"{seen.metric} {seen.value:.4g}"
-            left = clock(seen.seconds_left) if seen and end is None else end.status if end else "waiting"
-            if end is None and seen is None and i in self._began:
-                left = "starting"
-            if end is not None and end.status == "finished":
-                metric = end.message
-            grid.add_row(
-                Text(self._labels[i]),
-                ProgressBar(total=self._steps[i], completed=done, width=16, complete_style=colour),
-                f"{done}/{self._steps[i]}",
-                "" if seen is None or end is not None else f"{seen.loss:.4g}",
-                Text(metric),
-                Text(left, style=colour if end else ""),
-            )
-        hidden = len(self._labels) - len(self._in_sight())
-        if hidden:
-            grid.add_row(Text(f"and {hidden} more", style="dim"))
-        for note in self._notes:
-            grid.add_row(Text(note, style="dim"))
-        return grid
+        return ", ".join(said)
 
     def _in_sight(self) -> list[int]:
         """Return the cells that fit on the terminal: running ones, then the last that ended, then those that wait."""

@@ -6,6 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+_DUMB = ("dumb", "unknown")
+"""What terminals that cannot move the cursor call themselves."""
+_BY_WEIGHT = ("left", "step", "value", "loss", "speed", "baseline")
+"""What a line of progress has, what matters most first."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -34,14 +39,24 @@ class Progress:
         """Seconds until the budget is spent, at the present speed."""
         return (self.steps - self.step) / self.steps_per_s if self.steps_per_s > 0 else float("inf")
 
-    def line(self) -> str:
-        """Return it in one line."""
-        value = "" if self.value is None else f"  validation {self.metric} {self.value:.4g}"
-        baseline = "" if self.baseline is None else f" (baseline {self.baseline:.4g})"
-        return (
-            f"step {self.step}/{self.steps}  loss {self.loss:.4g}{value}{baseline}"
-            f"  {self.steps_per_s:.3g} steps/s  {clock(self.seconds_left)} left"
-        )
+    def line(self, width: int | None = None) -> str:
+        """Return it in one line.
+
+        Args:
+            width: Characters that there are; what matters least is left out. None for all of it.
+        """
+        parts = {"step": f"step {self.step}/{self.steps}", "loss": f"  loss {self.loss:.4g}"}
+        if self.value is not None:
+            parts["value"] = f"  validation {self.metric} {self.value:.4g}"
+        if self.baseline is not None:
+            parts["baseline"] = f" (baseline {self.baseline:.4g})"
+        parts |= {"speed": f"  {self.steps_per_s:.3g} steps/s", "left": f"  {clock(self.seconds_left)} left"}
+        taken: set[str] = set()
+        for name in _BY_WEIGHT:
+            wanted = taken | {name}
+            if width is None or sum(len(part) for key, part in parts.items() if key in wanted) <= width:
+                taken = wanted
+        return "".join(part for key, part in parts.items() if key in taken).strip()
 
 
 def clock(seconds: float) -> str:
@@ -128,21 +143,22 @@ class Lines:
 
 
 class Bar:
-    """A live bar with loss, metric, baseline, speed and time left."""
+    """A live bar with loss, metric, baseline, speed and time left, as far as the terminal is wide enough."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
+        self._console = Console(stderr=True)
+        self._bar_width = bar_width(self._console.width)
         self._bar = RichProgress(
-            TextColumn("{task.fields[counter]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[numbers]}"),
-            console=Console(stderr=True),
+            BarColumn(bar_width=self._bar_width),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=self._console,
             refresh_per_second=5,
         )
-        self._task = self._bar.add_task("", total=None, counter="", numbers="")
+        self._task = self._bar.add_task("", total=None, numbers="")
 
     def start(self, title: str) -> None:
         """Print the title above the bar and show it."""
@@ -151,22 +167,30 @@ class Bar:
 
     def update(self, progress: Progress) -> None:
         """Move the bar."""
-        counter, numbers = progress.line().split("  ", 1)
-        self._bar.update(self._task, completed=progress.step, total=progress.steps, counter=counter, numbers=numbers)
+        numbers = progress.line(self._console.width - self._bar_width - 1)
+        self._bar.update(self._task, completed=progress.step, total=progress.steps, numbers=numbers)
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
         """Leave the bar as it is and give the terminal back."""
         self._bar.stop()
 
 
+def bar_width(columns: int) -> int:
+    """Return how wide a bar is on a terminal of so many columns, which the numbers behind it need more."""
+    return min(20, columns // 8)
+
+
 def reporter(quiet: bool = False) -> Reporter:
     """Return the reporter for stderr: live on a terminal, lines elsewhere or with `CI` set, silent if `quiet`."""
     if quiet:
         return Silent()
-    if sys.stderr.isatty() and not os.environ.get("CI"):
-        return Bar()
-    return Lines(sys.stderr)
+    return Bar() if takes_live_view() else Lines(sys.stderr)
+
+
+def takes_live_view() -> bool:
+    """Return whether stderr is a terminal that can redraw a line, and `CI` is not set."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB and not os.environ.get("CI")

@@ -8,12 +8,15 @@ import pytest
 from rich.console import Console
 
 from stablebench.cli import live_view
+from stablebench.cli.bars import shortened
 from stablebench.cli.live_view import LiveView
 from stablebench.training.cells import CellEnd
 from stablebench.training.progress import Progress
 
 
-def view(cells: int, monkeypatch: pytest.MonkeyPatch, height: int = 30) -> tuple[LiveView, dict[str, float]]:
+def view(
+    cells: int, monkeypatch: pytest.MonkeyPatch, height: int = 30, width: int = 120
+) -> tuple[LiveView, dict[str, float]]:
     clock = {"now": 0.0}
     monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
 
@@ -24,7 +27,7 @@ def view(cells: int, monkeypatch: pytest.MonkeyPatch, height: int = 30) -> tuple
         )
         return SimpleNamespace(spec=spec)
 
-    console = Console(file=io.StringIO(), width=120, height=height)
+    console = Console(file=io.StringIO(), width=width, height=height)
     return LiveView([cell(i) for i in range(cells)], cells + 2, console), clock
 
 
@@ -32,9 +35,9 @@ def at(step: int, speed: float = 10.0) -> Progress:
     return Progress(step, 100, 0.5, "accuracy", 0.25, 0.1, speed)
 
 
-def drawn(shown: LiveView, height: int = 30) -> str:
-    console = Console(file=io.StringIO(), width=120, height=height)
-    console.print(shown.table())
+def drawn(shown: LiveView, height: int = 30, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    console.print(shown.view())
     return console.file.getvalue()  # pyright: ignore
 
 
@@ -77,3 +80,34 @@ def test_more_cells_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     shown.start(49)
     text = drawn(shown)
     assert len(text.splitlines()) <= 14 and "seed 49" in text.splitlines()[2] and "and 40 more" in text
+
+
+@pytest.mark.parametrize(("width", "label"), [(80, "[rnn] on copy/t100 seed 0"), (40, "[rnn] on… seed 0")])
+def test_a_narrow_terminal_has_what_tells_cells_apart_and_how_far_they_are(
+    monkeypatch: pytest.MonkeyPatch, width: int, label: str
+) -> None:
+    shown, _ = view(3, monkeypatch, width=width)
+    for i in range(3):
+        shown.start(i)
+    shown.update(0, at(40))
+    shown.end(CellEnd(1, "diverged", "the loss is nan in update 12, and so on, and so on, and so on"))
+    shown.end(CellEnd(2, "finished", "test accuracy 0.5, loss 0.1"))
+    lines = drawn(shown, width=width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    (first,) = [line for line in lines if label in line]
+    assert all(word in first for word in (("40/100" if width == 80 else "40%"), "0.25", "0:06"))
+    assert sum("diverged" in line for line in lines) >= 2 and sum("finished" in line for line in lines) == 1
+
+
+def test_a_line_of_progress_keeps_what_matters_most() -> None:
+    progress = at(40)
+    whole = "step 40/100  loss 0.5  validation accuracy 0.25 (baseline 0.1)  10 steps/s  0:06 left"
+    assert progress.line() == progress.line(len(whole)) == whole
+    assert progress.line(len(whole) - 1) == "step 40/100  loss 0.5  validation accuracy 0.25  10 steps/s  0:06 left"
+    assert progress.line(34) == "step 40/100  loss 0.5  0:06 left"
+    assert progress.line(12) == "0:06 left"
+
+
+def test_a_label_loses_its_middle() -> None:
+    assert shortened("lstm on copy/t400 seed 12", 11) == "lstm …ed 12"
+    assert shortened("short", 5) == "short"
