@@ -1,23 +1,23 @@
 """Run the trials of a sweep, each in a process of its own; each tells its validation values and hears when to end."""
 
-import multiprocessing
-import os
+import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from multiprocessing.connection import Connection
+from typing import Literal
 
 from stablebench import registry
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
-from stablebench.schema.sweep import SweepSpace
 from stablebench.sweep.space import with_values
 from stablebench.sweep.study import Study, Trial
+from stablebench.training.cells import TRIES
+from stablebench.training.gpu_share import Room
 from stablebench.training.interrupt import Interrupt
+from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import run_folder
@@ -44,11 +44,12 @@ class _End:
 
 
 @dataclass
-class _Running:
+class _Chosen:
+    """A trial with what it runs."""
+
     trial: Trial
-    process: BaseProcess
-    connection: Connection
-    end: _End | None = None
+    resolved: Resolved
+    tries: int = 0
 
 
 class _ToParent:
@@ -143,12 +144,14 @@ def run_trials(
 ) -> int:
     """Run trials, `workers` at a time, until the study has `trials` of them; those left unfinished come first.
 
+    A trial whose process is killed is begun once more, from its checkpoint. On a GPU they begin as they fit.
+
     Args:
         study: The study, opened.
         request: What all trials share.
         options: How they are run.
         trials: How many the study is to have, those of earlier sittings counted.
-        workers: Trials at once.
+        workers: Trials at once, at most.
         on_start: Called with a trial that begins.
         on_update: Called with a trial's number and its progress, or a note of it.
         on_end: Called with a trial that ended; one that a signal ended is still `running`.
@@ -156,65 +159,67 @@ def run_trials(
     Returns:
         0, or 130 or 143 after a signal; what ran has then written its checkpoint and goes on in the next sitting.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stablebench.training.trainer"])
-    unfinished = deque(study.unfinished())
     most = trials if study.most is None else min(trials, study.most)
+    choices = _choices(study, request, most, on_start, on_end)
+    waiting: deque[_Chosen] = deque()
+    begun: dict[int, _Chosen] = {}
+    room = None
+    with Interrupt() as interrupt, Processes() as running:
+        while True:
+            while len(running) < workers and interrupt.signum is None:
+                if not waiting and (chosen := next(choices, None)) is not None:
+                    waiting.append(chosen)
+                if not waiting:
+                    break
+                one = waiting[0]
+                room = room or Room.now([one.resolved])
+                if not room.fits(one.resolved, [begun[number].resolved for number in running.indices]):
+                    break
+                waiting.popleft()
+                one.tries += 1
+                begun[one.trial.number] = one
+                running.start(one.trial.number, _run_trial, one.resolved, options)
+            if not running:
+                return interrupt.exit_code
+            for worker, message in running.heard():
+                one = begun[worker.index]
+                if message is None:
+                    end = _end(worker, interrupt.signum is not None)
+                    if worker.last is not end and end.status == "failed" and one.tries < TRIES:
+                        on_update(worker.index, f"{end.message}; it is begun once more from its checkpoint")
+                        waiting.appendleft(one)
+                    else:
+                        on_end(_told(study, one.trial, end))
+                elif isinstance(message, _Value):
+                    _answer(worker, study.report(worker.index, message.step, message.value))
+                elif not isinstance(message, _End):
+                    on_update(worker.index, message)
+            if interrupt.signum is not None:
+                running.end_all()
+
+
+def _choices(
+    study: Study, request: Request, most: int, on_start: Callable[[Trial], None], on_end: Callable[[Trial], None]
+) -> Iterator[_Chosen]:
+    """Yield the trials of this sitting one by one, each chosen by what has ended before; what cannot be run fails."""
+    unfinished = deque(study.unfinished())
     begun = len(study.trials())
-    running: dict[Any, _Running] = {}
-    told = False
-    with Interrupt() as interrupt:
-        while ((unfinished or begun < most) and interrupt.signum is None) or running:
-            while (unfinished or begun < most) and len(running) < workers and interrupt.signum is None:
-                trial = study.take_up(unfinished.popleft().number) if unfinished else study.ask()
-                begun = max(begun, trial.number + 1)
-                on_start(trial)
-                started = _start(context, trial, request, study.plan.space, options)
-                if isinstance(started, _End):
-                    on_end(_told(study, trial, started))
-                else:
-                    running[started.connection] = started
-            for ready in wait(list(running), timeout=_UPDATE_S):
-                one = running[ready]
-                if _receive(one, study, on_update):
-                    continue
-                one.process.join()
-                one.connection.close()
-                del running[ready]
-                on_end(_told(study, one.trial, one.end or _death(one, interrupt.signum is not None)))
-            if interrupt.signum is not None and not told:
-                told = True
-                for one in running.values():
-                    if one.process.pid is not None and one.process.is_alive():
-                        os.kill(one.process.pid, signal.SIGTERM)
-    return 0 if interrupt.signum is None else interrupt.exit_code
-
-
-def _start(context: Any, trial: Trial, request: Request, space: SweepSpace, options: Options) -> "_Running | _End":
-    try:
-        resolved = resolve(with_values(request, space, dict(trial.values)))
-    except UserError as error:
-        return _End("failed", str(error))
-    mine, theirs = context.Pipe()
-    process = context.Process(target=_run_trial, args=(resolved, options, theirs))
-    process.start()
-    theirs.close()
-    return _Running(trial, process, mine)
-
-
-def _receive(one: _Running, study: Study, on_update: Callable[[int, Progress | str], None]) -> bool:
-    """Take one message of a trial, answer a validation value; return whether more may come."""
-    try:
-        message = one.connection.recv()
-        if isinstance(message, _Value):
-            one.connection.send(study.report(one.trial.number, message.step, message.value))
-        elif isinstance(message, _End):
-            one.end = message
+    while unfinished or begun < most:
+        trial = study.take_up(unfinished.popleft().number) if unfinished else study.ask()
+        begun = max(begun, trial.number + 1)
+        on_start(trial)
+        try:
+            resolved = resolve(with_values(request, study.plan.space, dict(trial.values)))
+        except UserError as error:
+            on_end(_told(study, trial, _End("failed", str(error))))
         else:
-            on_update(one.trial.number, message)
-    except (EOFError, OSError):
-        return False
-    return True
+            yield _Chosen(trial, resolved)
+
+
+def _answer(worker: Worker, ends: bool) -> None:
+    """Tell a trial whether it is to end here."""
+    with contextlib.suppress(OSError):  # it was killed in the meantime
+        worker.connection.send(ends)
 
 
 def _told(study: Study, trial: Trial, end: _End) -> Trial:
@@ -225,10 +230,10 @@ def _told(study: Study, trial: Trial, end: _End) -> Trial:
     return study.tell(trial.number, end.status, end.value, **facts)
 
 
-def _death(one: _Running, interrupted: bool) -> _End:
-    """Return the end of a trial whose process died without a word."""
-    code = one.process.exitcode
-    if interrupted and code == -signal.SIGTERM:
+def _end(worker: Worker, interrupted: bool) -> _End:
+    """Return how a trial ended: as it said, else as its process did, which died without a word."""
+    if isinstance(worker.last, _End):
+        return worker.last
+    if interrupted and worker.ended_by_request():
         return _End("interrupted", "before it began to train")
-    what = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with code {code}"
-    return _End("failed", f"its process {what}")
+    return _End("failed", worker.death())

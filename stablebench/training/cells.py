@@ -1,20 +1,20 @@
 """Run many runs, each in a process of its own, several at once; a crash costs one of them, which is run again."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from typing import Any
 
 from stablebench import registry
 from stablebench.errors import StablebenchError, ran_out_of_memory
+from stablebench.training.gpu_share import Room
 from stablebench.training.interrupt import Interrupt
+from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import run_folder
@@ -22,8 +22,8 @@ from stablebench.training.session import Options
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell to its parent."""
-_TRIES = 2
-"""Times that a cell is begun when its process is killed."""
+TRIES = 2
+"""Times that a run is begun when its process is killed."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,6 @@ class Listener:
     on_start: Callable[[int], None] = _nothing
     on_update: Callable[[int, Progress | str], None] = _nothing
     on_end: Callable[[CellEnd], None] = _nothing
-
-
-@dataclass
-class _Running:
-    index: int
-    process: BaseProcess
-    connection: Connection
-    end: CellEnd | None = None
-
-    def close(self) -> None:
-        """Give back what the system holds for it, so that a thousand cells hold no more than one."""
-        self.connection.close()
-        self.process.close()
 
 
 class _ToParent:
@@ -132,65 +119,49 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
     """Run cells, `workers` at a time; the next ones go on when one fails.
 
     A cell whose process is killed is begun once more, from its checkpoint; killed again, its record says `failed`.
+    Cells on a GPU begin as they fit in its memory (`gpu_share`).
 
     Args:
         cells: The runs.
         options: How they are run.
-        workers: Processes at once.
+        workers: Processes at once, at most.
         told: Told of them.
 
     Returns:
         0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stablebench.training.trainer"])
     waiting = deque(range(len(cells)))
     tries = [0] * len(cells)
-    running: dict[Any, _Running] = {}
-    asked_to_end = False
-    with Interrupt() as interrupt, _killing(running):
+    crowded = False
+    with Interrupt() as interrupt, Processes() as running:
+        room = Room.now(cells)
         while (waiting and interrupt.signum is None) or running:
             while waiting and len(running) < workers and interrupt.signum is None:
-                index = waiting.popleft()
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_run_cell, args=(index, cells[index], options, sender))
-                process.start()
-                sender.close()
-                running[receiver] = _Running(index, process, receiver)
+                index = waiting[0]
+                if not room.fits(cells[index], [cells[i] for i in running.indices]):
+                    if not crowded:
+                        told.on_update(index, room.said(cells[index]))
+                    crowded = True
+                    break
+                running.start(waiting.popleft(), _run_cell, index, cells[index], options)
                 tries[index] += 1
                 told.on_start(index)
-            for ready in wait(list(running), timeout=_UPDATE_S):
-                cell = running[ready]
-                if _receive(cell, told):
-                    continue
-                cell.process.join()
-                del running[ready]
-                end = cell.end or _death(cell, interrupt.signum is not None)
-                cell.close()
-                if cell.end is None and end.status == "failed" and interrupt.signum is None:
-                    if tries[cell.index] < _TRIES:
-                        told.on_update(cell.index, f"{end.message}; it is begun once more from its checkpoint")
-                        waiting.appendleft(cell.index)
-                        continue
-                    _mark_failed(cells[cell.index], options, end.message)
-                told.on_end(end)
-            if interrupt.signum is not None and not asked_to_end:
-                asked_to_end = True
-                for cell in running.values():
-                    if cell.process.pid is not None and cell.process.is_alive():
-                        os.kill(cell.process.pid, signal.SIGTERM)
+            for worker, message in running.heard():
+                index = worker.index
+                if message is None:
+                    end = _end(worker, interrupt.signum is not None)
+                    if worker.last is not end and end.status == "failed" and interrupt.signum is None:
+                        if tries[index] < TRIES:
+                            told.on_update(index, f"{end.message}; it is begun once more from its checkpoint")
+                            waiting.appendleft(index)
+                            continue
+                        _mark_failed(cells[index], options, end.message)
+                    told.on_end(end)
+                elif not isinstance(message, CellEnd):
+                    told.on_update(index, message)
+            if interrupt.signum is not None:
+                running.end_all()
     return 0 if interrupt.signum is None else interrupt.exit_code
-
-
-@contextlib.contextmanager
-def _killing(running: dict[Any, _Running]) -> Iterator[None]:
-    """Context that ends all cells at once when a second Ctrl-C ends it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for cell in running.values():
-            cell.process.kill()
-        raise
 
 
 def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
@@ -202,28 +173,13 @@ def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
             folder.write_record(record.model_copy(update={"status": "failed", "error": why}))
 
 
-def _receive(cell: _Running, told: Listener) -> bool:
-    """Take one message of a cell; return whether more may come."""
-    try:
-        message = cell.connection.recv()
-    except (EOFError, OSError):  # the end, or one in the middle of a message
-        return False
-    if isinstance(message, CellEnd):
-        cell.end = message
-    else:
-        told.on_update(cell.index, message)
-    return True
-
-
-def _death(cell: _Running, interrupted: bool) -> CellEnd:
-    """Return the end of a cell whose process died without a word."""
-    code = cell.process.exitcode
-    if interrupted and code == -signal.SIGTERM:
-        return CellEnd(cell.index, "interrupted", "before it began to train")
-    if code is not None and code < 0:
-        killer = signal.Signals(-code).name
-        return CellEnd(cell.index, "failed", f"its process was killed by {killer}")
-    return CellEnd(cell.index, "failed", f"its process ended with code {code}")
+def _end(worker: Worker, interrupted: bool) -> CellEnd:
+    """Return how a cell ended: as it said, else as its process did, which died without a word."""
+    if isinstance(worker.last, CellEnd):
+        return worker.last
+    if interrupted and worker.ended_by_request():
+        return CellEnd(worker.index, "interrupted", "before it began to train")
+    return CellEnd(worker.index, "failed", worker.death())
 
 
 def seeded(resolved: Resolved, seed: int) -> Resolved:

@@ -1,0 +1,164 @@
+"""How many runs share a GPU: as many as are estimated to fit in its free memory.
+
+What a run takes is estimated before it begins:
+
+    context + parameters x copies + max(2 x kept(T, batch), kept(T, examples of an evaluation))
+
+`context` is what CUDA takes for a process; the copies of the parameters are the weights, their gradients, what the
+optimiser keeps of each (Adam two values, RMSprop and Adagrad one, momentum one more), and the best weights where
+validation chooses them. `kept` is what the states of T steps leave behind for the gradient, with inputs and readout. It
+is linear in T and in the batch; so it is counted on the CPU, by a pass of the reference engine over a few steps. Twice,
+because gradients of that size arise on the way back, and fused engines keep drives instead.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+
+import torch
+from torch import Tensor
+
+from stablebench.data.task import sizes_of
+from stablebench.errors import StablebenchError
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
+from stablebench.schema.optim import OptimSpec
+from stablebench.schema.run_spec import RunSpec
+from stablebench.training.build import build_network, resolve_device
+from stablebench.training.resolve import Resolved
+
+_CONTEXT = 768 << 20
+"""Bytes of a process's CUDA context, with the kernels and the workspace that its libraries load."""
+_USABLE = 0.9
+"""Share of the free memory that is given out: estimates are no measurements, and memory is handed out in blocks."""
+_EVALUATED = 100
+"""Examples that an evaluation takes at once at least."""
+_STEPS, _EXAMPLES = (2, 4), (2, 4)
+"""Where what is kept is counted."""
+
+
+class Room:
+    """The memory of the GPU that runs share.
+
+    Args:
+        free: Bytes that are free before the first of them begins; None where there is no GPU to share.
+    """
+
+    def __init__(self, free: int | None) -> None:
+        self.free = free
+        self._known: dict[str, int] = {}
+
+    @classmethod
+    def now(cls, runs: Iterable[Resolved]) -> "Room":
+        """Return what there is at present for these runs, which each choose their device."""
+        on_gpu = any(resolve_device(device).type == "cuda" for device in {run.spec.device for run in runs})
+        return cls(free_gpu_bytes() if on_gpu else None)
+
+    def fits(self, resolved: Resolved, running: Iterable[Resolved]) -> bool:
+        """Return whether a run has room beside those that run; alone, it is tried whatever it takes."""
+        others = list(running)
+        if self.free is None or not others:
+            return True
+        return sum(map(self._bytes, [resolved, *others])) <= _USABLE * self.free
+
+    def said(self, resolved: Resolved) -> str:
+        """Return in words why a run waits."""
+        assert self.free is not None
+        wanted, free = (f"{n / 2**30:.1f}" for n in (self._bytes(resolved), self.free))
+        return f"waits for memory: it takes about {wanted} GiB of the GPU, which had {free} GiB free for all"
+
+    def _bytes(self, resolved: Resolved) -> int:
+        """Return what a run takes, estimated once for all of its seeds."""
+        key = resolved.spec.spec_hash()
+        if key not in self._known:
+            self._known[key] = run_bytes(resolved)
+        return self._known[key]
+
+
+def free_gpu_bytes() -> int | None:
+    """Return the free bytes of the GPU that runs take; None where it does not say.
+
+    A process of its own asks: the question takes a context, which this one would keep.
+    """
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_free_bytes, args=(sender,))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        return None
+    finally:
+        receiver.close()
+        process.join()
+
+
+def _send_free_bytes(connection: Connection) -> None:
+    try:
+        connection.send(torch.cuda.mem_get_info()[0])
+    except RuntimeError:
+        connection.send(None)
+
+
+def run_bytes(resolved: Resolved) -> int:
+    """Return about how many bytes of a GPU a run takes; of one that cannot be built the context alone."""
+    spec, card = resolved.spec, resolved.card
+    sizes = sizes_of(card, spec.task.params)
+    try:
+        network = build_network(spec, card, sizes)
+        kept = _kept(network, sizes.inputs, _kept_steps(spec, sizes.steps))
+    except (StablebenchError, RuntimeError):  # it will say so where it runs
+        return _CONTEXT
+    tensors = [*network.parameters(), *network.buffers()]
+    copies = 2 + _optimiser_copies(spec.optim) + (card.protocol.select_on == "validation")
+    passes = max(2 * kept(spec.train.batch_size), kept(max(spec.train.batch_size, _EVALUATED)))
+    return _CONTEXT + copies * sum(tensor.nbytes for tensor in tensors) + passes
+
+
+def _optimiser_copies(optim: OptimSpec) -> int:
+    """Return how many values an optimiser keeps for each parameter."""
+    return {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}[optim.name] + bool(optim.momentum)
+
+
+def _kept_steps(spec: RunSpec, steps: int) -> int:
+    """Return the time steps of which everything is kept; of a stretch computed again, that stretch and its start."""
+    every = spec.train.recompute_every
+    return steps if every is None else min(steps, every + -(-steps // every))
+
+
+def _kept(network: Network | DeepNetwork, inputs: int, steps: int) -> Callable[[int], int]:
+    """Return the bytes that a pass over `steps` steps keeps for the gradient, as a function of the examples."""
+    few = _EXAMPLES
+    if isinstance(network, DeepNetwork):
+        ends = [_counted(network, torch.zeros(n, inputs)) for n in few]
+    else:
+        network.recompute_every = None
+        ends = [_line(_STEPS, [_counted(network, _zeros(network, n, t, inputs)) for t in _STEPS], steps) for n in few]
+    return lambda examples: round(_line(few, ends, examples))
+
+
+def _zeros(network: Network, examples: int, steps: int, inputs: int) -> Tensor:
+    if network.input == "tokens":
+        return torch.zeros(examples, steps, dtype=torch.int64)
+    return torch.zeros(examples, steps, inputs)
+
+
+def _line(at: tuple[int, int], values: list[float], wanted: int) -> float:
+    """Return what a line through two points has elsewhere."""
+    (x0, x1), (y0, y1) = at, values
+    return y0 + (y1 - y0) * (wanted - x0) / (x1 - x0)
+
+
+def _counted(network: Network | DeepNetwork, inputs: Tensor) -> float:
+    """Return the bytes of all that autograd keeps of a pass, the network's own left out, each storage once."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    found: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        found.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output, _ = network(inputs)
+    return sum(tensor.untyped_storage().nbytes() for at, tensor in found.items() if at not in own) + output.nbytes
