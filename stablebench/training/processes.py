@@ -50,7 +50,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["stablebench.training.trainer"])
+        self._context.set_forkserver_preload(["stablebench.training.preload"])
         self._running: dict[Any, Worker] = {}
         self._asked_to_end = False
 

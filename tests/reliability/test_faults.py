@@ -248,30 +248,32 @@ def holders(runs_dir: Path) -> list[int]:
 
 def check_killed_workers(runs_dir: Path, count: int, kills: int) -> None:
     """Kill that many cells at random while they run: all end, none is run twice to its end."""
-    asked, left = cells(count, **{"train.steps": 120}), [kills]
-    begun_with = set(random.Random(count).sample(range(count), kills))
-    finished: list[int] = []
+    asked = cells(count, **{"train.steps": 150, "train.eval_every": 50, "train.checkpoint_every": 25})
+    chosen, killed, missed = set(random.Random(count).sample(range(count), kills)), set[int](), [0]
+    notes: list[str] = []
 
     def kill(index: int, message: Progress | str) -> None:
-        if index in begun_with and not isinstance(message, str):
-            begun_with.discard(index)
+        if isinstance(message, str):
+            notes.append(message)
+        elif index not in killed and (index in chosen or missed[0]):
             try:
-                os.kill(
-                    json.loads((folder_of(asked[index], runs_dir).path / ".holder").read_text())["pid"], signal.SIGKILL
-                )
-                left[0] -= 1
-            except (OSError, ValueError):  # it has ended by itself since
-                begun_with.add((index + 1) % count)
+                holder = json.loads((folder_of(asked[index], runs_dir).path / ".holder").read_text())
+                os.kill(holder["pid"], signal.SIGKILL)
+                killed.add(index)
+                missed[0] -= index not in chosen
+            except (OSError, ValueError):  # it has ended by itself since: the next one is killed in its place
+                missed[0] += index in chosen
+            chosen.discard(index)
 
     code, ends = run_all(asked, runs_dir, on_update=kill)
-    finished += [end.index for end in ends if end.status == "finished"]
+    finished = [end.index for end in ends if end.status == "finished"]
     again = [cell for cell in asked if not has_ended(folder_of(cell, runs_dir))]
     assert code == 0 and len(finished) + len(again) == count
     _, ends = run_all(again, runs_dir)
     assert all(end.status == "finished" for end in ends)
     assert len(set(finished)) == len(finished)
     assert all(folder_of(cell, runs_dir).read_record().status == "finished" for cell in asked)
-    assert left[0] < kills
+    assert len(killed) == kills and sum("begun once more" in note for note in notes) == kills
 
 
 def test_killed_workers_cost_nothing_that_was_finished(tmp_path: Path) -> None:

@@ -20,9 +20,7 @@ from stablebench.training.run_store import RunFolder, read_curve, run_folder
 from stablebench.training.session import Options, train
 
 PROCESSES = multiprocessing.get_context("forkserver")
-_LOADED = ["stablebench.training.trainer", "torch._dynamo", "sklearn.datasets"]
-"""What the first update, and the digits, would import in every process anew, in two seconds."""
-PROCESSES.set_forkserver_preload(_LOADED)
+PROCESSES.set_forkserver_preload(["stablebench.training.preload", "sklearn.datasets"])
 TIMES = {"train_s", "wall_s", "started", "resumed_at", "steps_per_s", "peak_bytes", "seconds_to_baseline"}
 TIMES |= {"seconds_to_target", "commit"}
 """What two runs of one spec may differ in: times, memory, when they were taken up, and the state of the checkout."""
