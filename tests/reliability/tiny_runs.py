@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -103,7 +102,7 @@ def killed_at_random(resolved: Resolved, runs_dir: Path, rng: random.Random, kil
     folders, hits = [runs_dir / "0"], 0
     while hits < kills:
         process = in_a_process(resolved, folders[-1])
-        time.sleep(rng.uniform(0, whole_s))
+        process.join(rng.uniform(0, whole_s))
         if process.pid is not None:
             process.kill()
         process.join()
