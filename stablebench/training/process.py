@@ -40,7 +40,8 @@ def prepare_process(threads: int, precision: str = "float32", deterministic: boo
     torch.set_float32_matmul_precision("highest")
     if deterministic:  # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ[_CUBLAS_WORKSPACE] = ":4096:8"
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # it imports torch's compiler
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False
 
