@@ -1,7 +1,6 @@
 """Where the cells of `compare` run: in processes of this machine, on a Ray cluster or as Slurm jobs."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
+    from stablebench.training.cells import Runner
     from stablebench.training.resolve import Resolved
 
 
@@ -60,8 +60,8 @@ class Place:
 
         return check_trackers(self.track)
 
-    def runner(self) -> Callable[..., int]:
-        """Return what runs the cells, called as `stablebench.training.cells.run_cells` is."""
+    def runner(self) -> "Runner":
+        """Return what runs the cells there."""
         if self.ray is not None:
             from stablebench.training.ray_cells import run_cells_on_ray
 
@@ -81,4 +81,11 @@ class Place:
             return asked
         if self.ray is not None or self.slurm:
             return len(cells)
-        return max(1, len(os.sched_getaffinity(0)) // max(cell.spec.threads for cell in cells))
+        return max(1, _cores() // max(cell.spec.threads for cell in cells))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: a job may have been given some of them
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

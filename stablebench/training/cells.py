@@ -60,6 +60,10 @@ class Listener:
     on_end: Callable[[CellEnd], None] = _nothing
 
 
+Runner = Callable[[list[Resolved], Options, int, Listener], int]
+"""Runs cells, so many at once, and tells of them; returns 0, or 130 or 143 after a signal. `run_cells` is one."""
+
+
 class _ToParent:
     """A reporter that sends progress to the parent process; without a parent the run ends, after its checkpoint."""
 
