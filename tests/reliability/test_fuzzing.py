@@ -169,7 +169,7 @@ from pathlib import Path
 name, folder, seed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 def one(data):
     check(name, data, folder)
-limits = ["-runs=10000", "-max_len=8000", "-seed=1", "-timeout=5", "-rss_limit_mb=1024"]
+limits = ["-runs=10000", "-max_len=8000", "-seed=1", "-timeout=120", "-rss_limit_mb=1024"]
 atheris.Setup([sys.argv[0], *limits, str(seed)], one)
 atheris.Fuzz()
 """
