@@ -35,6 +35,7 @@ from stablebench.stats import (
     stratified_interval,
     time_ratios,
 )
+from stablebench.stats.bootstrap import draws, shares
 
 INF = math.inf
 
@@ -158,6 +159,15 @@ def test_the_arrival_curve_of_a_textbook_sample() -> None:
     # at 4, one of 2 -> 4/15; the last was followed until 6
     found = arrival_curve(Arrivals((1.0, 3.0, 4.0), (2.0, 6.0)))
     assert found == [(0.0, 1.0), (1.0, 0.8), (3.0, pytest.approx(8 / 15)), (4.0, pytest.approx(4 / 15))]
+
+
+def test_the_arrival_curve_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(2)
+    times, followed = rng.integers(1, 9, size=30), rng.integers(1, 12, size=20)
+    known = scipy_stats.ecdf(scipy_stats.CensoredData(times, right=followed)).sf
+    expected = {float(t): float(s) for t, s in zip(known.quantiles, known.probabilities, strict=True) if t in times}
+    found = arrival_curve(Arrivals(tuple(times.tolist()), tuple(followed.tolist())))
+    assert dict(found[1:]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_that_stops_when_another_arrives_is_still_at_risk_then() -> None:
@@ -355,3 +365,24 @@ def test_no_statistic_reads_global_random_state() -> None:
     first = everything()
     np.random.seed(2)  # noqa: NPY002
     assert everything() == first
+
+
+def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_resamples() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 50, size=150) / 50, rng.integers(0, 50, size=120) / 50
+    drawn, ends = draws((150, 120), 0), [0.025, 0.975]
+    means = scipy_stats.trim_mean(np.concatenate([a[drawn[0]], b[drawn[1]]], axis=1), 0.25, axis=1)
+    assert stratified_interval([a.tolist(), b.tolist()]) == pytest.approx(np.quantile(means, ends), rel=1e-12)
+    better = (a[:, None] < b) + 0.5 * (a[:, None] == b)
+    wins = [better[np.ix_(i, j)].mean() for i, j in zip(*drawn, strict=True)]
+    found = improvement_interval([a.tolist()], [b.tolist()])
+    assert found == pytest.approx(np.quantile(wins, ends), rel=1e-12)
+    assert probability_of_improvement([a.tolist()], [b.tolist()]) == pytest.approx(better.mean(), rel=1e-12)
+    weights = [np.concatenate(parts) for parts in zip(*shares((150, 120), 0), strict=True)]
+    for found, chosen, size in zip(weights, drawn, (150, 120), strict=True):
+        assert (found * size == [np.bincount(row, minlength=size) for row in chosen]).all()
+
+
+def test_infinite_scores_never_beat_a_number() -> None:
+    x, y = [[0.5, INF, INF]], [[1.0, INF]]
+    assert probability_of_improvement(x, y) == pytest.approx((1 + 1 + 0.5 + 0.5) / 6)

@@ -59,14 +59,20 @@ def _arrivals(table: dict[str, Any]) -> list[Table]:
         for row in table["rows"]:
             steps, seconds = (row["arrivals"].get(goal, {}).get(unit) for unit in ("steps", "seconds"))
             if steps is not None and seconds is not None:
-                cells = [[part["restricted_mean"], span(part["interval"])] for part in (steps, seconds)]
-                rows.append([row["name"], f"{steps['reached']}/{steps['of']}", *cells[0], *cells[1]])
+                rows.append([row["name"], f"{steps['reached']}/{steps['of']}", *_time(steps), *_time(seconds)])
         if any(not row[1].startswith("0/") for row in rows):
             horizons = {row["arrivals"][goal]["steps"]["horizon"] for row in table["rows"] if goal in row["arrivals"]}
             columns = ["model", "arrived", "steps", "95 % of steps", "seconds", "95 % of seconds"]
             note = f"Means restricted to {', '.join(f'{h:g}' for h in horizons if h)} steps; seconds likewise."
             tables.append(Table(columns, rows, title=f"{table['task']}: time to the {goal}", notes=[note]))
     return tables
+
+
+def _time(arrivals: dict[str, Any]) -> list[Any]:
+    """Return the mean time and its interval; of runs that never arrived it is known how long they were followed."""
+    if not arrivals["reached"]:
+        return ["never" if arrivals["horizon"] is None else f"never (> {arrivals['horizon']:.4g})", None]
+    return [arrivals["restricted_mean"], span(arrivals["interval"])]
 
 
 def _pairs(table: dict[str, Any]) -> list[Table]:

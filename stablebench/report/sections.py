@@ -137,8 +137,11 @@ def _mean(row: dict[str, Any]) -> tuple[str | None, Any]:
 
 
 def _arrival(found: dict[str, Any] | None) -> tuple[str | None, Any]:
-    if found is None or found["restricted_mean"] is None:
+    if found is None:
         return None, None
+    if not found["reached"]:
+        followed = "" if found["horizon"] is None else f", > {found['horizon']:.4g}"
+        return f"never (0/{found['of']}{followed})", found["restricted_mean"]
     return f"{found['restricted_mean']:.4g} ({found['reached']}/{found['of']})", found["restricted_mean"]
 
 
@@ -239,7 +242,7 @@ def _arrival_figures(key: str, table: dict[str, Any], statistics: dict[str, Any]
                     row["name"], [t for t, _ in corners] + [end], [s for _, s in corners] + [corners[-1][1]], steps=True
                 )
             )
-            steps = ", ".join(f"{share:.0%} at {t:g}" for t, share in corners[1:]) or "none"
+            steps = ", ".join(f"{share:.0%} at {t:g}" for t, share in corners[1:]) or "never"
             rows.append([row["name"], f"{arrivals['reached']} of {arrivals['of']}", steps])
         if any(max(s.y) > 0 for s in series):
             value = table["baseline"] if goal == "baseline" else table["target"]

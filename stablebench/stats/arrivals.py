@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stablebench.stats.bootstrap import RESAMPLES, shares
+from stablebench.stats.bootstrap import shares
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,14 @@ def arrival_curve(arrivals: Arrivals) -> list[tuple[float, float]]:
     Returns:
         Time and share from that time on, the first (0, 1).
     """
-    from scipy import stats
+    import numpy as np
 
-    if not arrivals.times:
-        return [(0.0, 1.0)]
-    last = max(arrivals.times)  # whoever is under way then counts at every arrival, however much longer
-    sample = stats.CensoredData(arrivals.times, right=[min(t, last) for t in arrivals.followed])
-    survival = stats.ecdf(sample).sf
-    corners = [(0.0, 1.0)]
-    for time, share in zip(survival.quantiles.tolist(), survival.probabilities.tolist(), strict=True):
-        if share < corners[-1][1]:
-            corners.append((time, max(share, 0.0)))
-    return corners
+    times, arrived = np.unique(arrivals.times, return_counts=True)
+    ends = np.sort([*arrivals.times, *arrivals.followed])
+    # whoever stops at the time of an arrival is still under way then
+    under_way = len(ends) - np.searchsorted(ends, times, side="left")
+    shares_left = np.cumprod(1 - arrived / under_way)
+    return [(0.0, 1.0), *zip(times.tolist(), shares_left.tolist(), strict=True)]
 
 
 def restricted_mean(arrivals: Arrivals, horizon: float) -> float:
@@ -99,14 +95,15 @@ def restricted_mean_interval(
         return None
     # arrivals before those censored at the same time, as Kaplan and Meier have it
     runs = sorted([(t, 0) for t in arrivals.times] + [(t, 1) for t in arrivals.followed])
-    (weights,) = shares((n,), seed)
-    at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
     arrived = np.array([censored == 0 for _, censored in runs])
-    stay = 1 - weights * arrived / np.where(at_risk > 1e-9, at_risk, 1)
-    under_way = np.concatenate([np.ones((RESAMPLES, 1)), np.cumprod(stay, axis=1)], axis=1)
     edges = np.minimum([0.0, *(t for t, _ in runs), math.inf], horizon)
-    means = under_way @ np.diff(edges)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    means = []
+    for (weights,) in shares((n,), seed):
+        at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
+        stay = 1 - weights * arrived / np.where(at_risk > 1e-9, at_risk, 1)
+        under_way = np.concatenate([np.ones((len(weights), 1)), np.cumprod(stay, axis=1)], axis=1)
+        means.append(under_way @ np.diff(edges))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 

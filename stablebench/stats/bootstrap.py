@@ -7,7 +7,7 @@ Reference: Agarwal, Schwarzer, Castro, Courville, Bellemare. Deep Reinforcement 
     Precipice. NeurIPS 2021. https://arxiv.org/abs/2108.13264 (interquartile mean, stratified bootstrap)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 """Moves the ends of a 95 % interval by a few hundredths of its width from seed to seed of the generator."""
+_BLOCK = 2**18
+"""Scores of resamples that are worked on at once: 2 MB, which stay in a processor's cache."""
 
 
 def bootstrap_interval(
@@ -56,11 +58,26 @@ def stratified_interval(
     first = strata[0][0]
     if all(x == first for scores in strata for x in scores):
         return float(first), float(first)
-    drawn = draws(tuple(len(scores) for scores in strata), seed)
-    samples = [np.asarray(scores, dtype=float)[index] for scores, index in zip(strata, drawn, strict=True)]
-    values = along_rows(np.concatenate(samples, axis=1), statistic)
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    sizes = tuple(len(scores) for scores in strata)
+    arrays = [np.asarray(scores, dtype=float) for scores in strata]
+    drawn = draws(sizes, seed)
+    values = []
+    for rows in blocks(sum(sizes)):
+        samples = [scores[index[rows]] for scores, index in zip(arrays, drawn, strict=True)]
+        values.append(along_rows(np.concatenate(samples, axis=1), statistic))
+    low, high = np.quantile(np.concatenate(values), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Yield slices of the resamples, in order: so many at once as stay in the processor's cache.
+
+    Args:
+        size: Scores of a resample.
+    """
+    rows = max(1, _BLOCK // size)
+    for first in range(0, RESAMPLES, rows):
+        yield slice(first, min(first + rows, RESAMPLES))
 
 
 @lru_cache(maxsize=16)
@@ -76,22 +93,32 @@ def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    return tuple(rng.integers(n, size=(RESAMPLES, n)).astype(np.int32) for n in sizes)
+    return tuple(rng.integers(n, size=(RESAMPLES, n), dtype=np.int32) for n in sizes)
 
 
-@lru_cache(maxsize=64)
-def shares(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
-    """Return for each stratum the share that each of its scores has of each resample, (resamples, size).
+def shares(sizes: tuple[int, ...], seed: int) -> "Iterator[tuple[np.ndarray, ...]]":
+    """Yield for each stratum the share that each of its scores has of each resample, (resamples of a block, size).
 
     Args:
         sizes: Of the strata.
         seed: As for `draws`, whose resamples these are.
     """
+    if RESAMPLES * sum(sizes) <= _BLOCK:
+        yield _all_shares(sizes, seed)
+        return
+    drawn = draws(sizes, seed)
+    for rows in blocks(sum(sizes)):
+        yield tuple(_shares(index[rows], size) for index, size in zip(drawn, sizes, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _all_shares(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+    return tuple(_shares(index, size) for index, size in zip(draws(sizes, seed), sizes, strict=True))
+
+
+def _shares(drawn: "np.ndarray", size: int) -> "np.ndarray":
     import numpy as np
 
-    found = []
-    for size, drawn in zip(sizes, draws(sizes, seed), strict=True):
-        counts = np.zeros((RESAMPLES, size))
-        np.add.at(counts, (np.arange(RESAMPLES)[:, None], drawn), 1)
-        found.append(counts / size)
-    return tuple(found)
+    first = size * np.arange(len(drawn))[:, None]
+    counts = np.bincount((drawn + first).ravel(), minlength=size * len(drawn))
+    return counts.reshape(len(drawn), size) / size

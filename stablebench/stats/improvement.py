@@ -21,7 +21,11 @@ def probability_of_improvement(x: Sequence[Sequence[float]], y: Sequence[Sequenc
         x: Scores by task and seed, lower is better; infinite for a diverged seed.
         y: The other model's on the same tasks.
     """
-    return sum(float(_wins(a, b).mean()) for a, b in zip(x, y, strict=True)) / len(x)
+    chances = []
+    for a, b in zip(x, y, strict=True):
+        below, up_to = _places(a, b)
+        chances.append(1 - float((below + up_to).sum()) / (2 * len(a) * len(b)))
+    return sum(chances) / len(x)
 
 
 def improvement_interval(
@@ -44,15 +48,20 @@ def improvement_interval(
         return None
     total = np.zeros(RESAMPLES)
     for k, (a, b) in enumerate(zip(x, y, strict=True)):
-        of_a, of_b = shares((len(a), len(b)), seed + k)
-        total += ((of_a @ _wins(a, b)) * of_b).sum(axis=1)
+        below, up_to = _places(a, b)
+        order = np.argsort(np.asarray(b, dtype=float), kind="stable")
+        wins = []
+        for of_a, of_b in shares((len(a), len(b)), seed + k):
+            under = np.cumsum(np.pad(of_b[:, order], ((0, 0), (1, 0))), axis=1)  # the share of b's below each place
+            wins.append(1 - (of_a * (under[:, below] + under[:, up_to])).sum(axis=1) / 2)
+        total += np.concatenate(wins)
     low, high = np.quantile(total / len(x), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _wins(a: Sequence[float], b: Sequence[float]) -> "np.ndarray":
-    """Return 1 where a run of a is better, 1/2 where equal, (len(a), len(b))."""
+def _places(a: Sequence[float], b: Sequence[float]) -> "tuple[np.ndarray, np.ndarray]":
+    """Return for each run of a how many of b are better, and how many better or equal; lower is better."""
     import numpy as np
 
-    left, right = np.asarray(a, dtype=float)[:, None], np.asarray(b, dtype=float)
-    return (left < right) + 0.5 * (left == right)
+    ordered, runs = np.sort(np.asarray(b, dtype=float)), np.asarray(a, dtype=float)
+    return np.searchsorted(ordered, runs, side="left"), np.searchsorted(ordered, runs, side="right")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _EXACT = 12_870
 """Arrangements that are gone through one by one: 8 seeds a side."""
+_EXACT_PAIRS = 10_000
+"""Pairs of seeds up to which the distribution without ties is computed."""
 
 
 def pair_p_values(scores: Sequence[Sequence[float]]) -> list[tuple[int, int, float]]:
@@ -31,20 +33,22 @@ def pair_p_values(scores: Sequence[Sequence[float]]) -> list[tuple[int, int, flo
     Returns:
         Two positions, the first smaller, and p. A pair of which one has no seed is left out.
     """
-    from scipy import stats
-
     alike: dict[tuple[int, int, bool], list[tuple[int, int]]] = defaultdict(list)
     for i, j in combinations(range(len(scores)), 2):
         pooled = [*scores[i], *scores[j]]
         if scores[i] and scores[j]:
             alike[len(scores[i]), len(scores[j]), len(set(pooled)) < len(pooled)].append((i, j))
+    if not alike:
+        return []
+    from scipy import stats
+
     found = []
     for (n, m, tied), pairs in alike.items():
         if tied and math.comb(n + m, n) <= _EXACT:
             p_values = [_permutation_p(scores[i], scores[j]) for i, j in pairs]
         else:
             x, y = [scores[i] for i, _ in pairs], [scores[j] for _, j in pairs]
-            exact = not tied and min(n, m) <= 50
+            exact = not tied and min(n, m) <= 50 and n * m <= _EXACT_PAIRS
             method = "exact" if exact else "asymptotic"
             p_values = [float(p) for p in stats.mannwhitneyu(x, y, axis=1, method=method).pvalue]
         # all scores equal: the approximation divides by a variance of 0

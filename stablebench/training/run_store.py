@@ -4,12 +4,12 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
@@ -207,7 +207,7 @@ def _whole_lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
 
 def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
     """Return the newest folder of each spec and seed, as `run_folder` does, looking into each folder once."""
-    first = [_first_folder(runs_dir, spec) for spec in specs]
+    first = _first_folders(runs_dir, list(specs))
     newest: dict[Path, dict[str, int]] = {}
     for parent in {path.parent for path in first}:
         newest[parent] = defaultdict(int)
@@ -236,6 +236,20 @@ def fresh_run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
 
 def _first_folder(runs_dir: Path, spec: RunSpec) -> Path:
     return runs_dir / spec.task.name / spec.model.label / f"{spec.spec_hash()}-s{spec.seed}"
+
+
+def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
+    """Return what `_first_folder` does of each; specs that differ in their seed alone share their parts and a hash."""
+    found: list[Path] = []
+    hashes: dict[tuple[Any, ...], tuple[Path, str]] = {}
+    for spec in specs:
+        parts = tuple(id(value) if isinstance(value, BaseModel) else value for name, value in spec if name != "seed")
+        if parts not in hashes:
+            path = _first_folder(runs_dir, spec)
+            hashes[parts] = path.parent, path.name.removesuffix(str(spec.seed))
+        parent, stem = hashes[parts]
+        found.append(parent / f"{stem}{spec.seed}")
+    return found
 
 
 def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:

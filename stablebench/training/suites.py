@@ -10,7 +10,6 @@ from stablebench.training.cells import seeded
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.width import width_for
 
-
 _HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
 
@@ -90,7 +89,7 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
     """
     if asked.short and not suite.short:
         raise UserError("--budget short: this suite has no `short` values; leave it out, or give --set train.steps=N.")
-    cells = []
+    cells: dict[tuple[str, int], Resolved] = {}
     for task in suite.tasks:
         for model in task.models or suite.models:
             settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
@@ -100,8 +99,9 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
             if task.params is not None and "model.hidden" not in asked.settings | asked.options:
                 settings["model.hidden"] = width_for(resolve(request), task.params)
             resolved = resolve(request)
-            cells += [seeded(resolved, seed) for seed in suite.seeds]
-    return list({(cell.spec.spec_hash(), cell.spec.seed): cell for cell in cells}.values())
+            spec_hash = resolved.spec.spec_hash()
+            cells |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
+    return list(cells.values())
 
 
 def _with_budget(

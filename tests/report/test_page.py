@@ -111,6 +111,13 @@ def test_a_row_has_its_command(text: str) -> None:
     assert "for seed in 0 1 2 3; do stablebench train --model gru --task copy" in text
 
 
+def test_runs_that_never_arrived_are_not_given_the_time_they_were_followed(tmp_path: Path) -> None:
+    records = [made_record(m, "copy", seed, rate) for m, rate in (("rnn", 0.001), ("gru", 0.04)) for seed in (0, 1)]
+    found = Checked(made_page(tmp_path, *records))
+    assert "never (0/2, > 200)" in found.cells and "never (0/2, > 2)" in found.cells  # updates, seconds
+    assert "200 (0/2)" not in found.cells
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
