@@ -366,7 +366,8 @@ class Trainer:
         return None if target is None or self.card.target is None else reaches_target(self.card.target.metric, target)
 
     def _report(self, loss: float) -> None:
-        speed = len(self._recent) / sum(self._recent)
+        recent = list(self._recent)[1:] or self._recent  # the first update of a sitting compiles
+        speed = len(recent) / sum(recent)
         value = self.evaluations[-1].metrics[self.card.metric] if self.evaluations else None
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
         self.reporter.update(Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, speed))
