@@ -185,7 +185,7 @@ def _table(plan: "Plan", found: "list[Trial]", best: "Trial | None") -> "Table":
         [
             trial.number,
             *(trial.values.get(key) for key in keys),
-            trial.status,
+            trial.standing,
             max(trial.evaluations, default=None),
             trial.value,
         ]

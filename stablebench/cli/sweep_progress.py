@@ -50,9 +50,8 @@ class SweepProgress(Bars):
         self.remove(trial.number)
         if self.live:
             self.move(_ALL, self._done, self._total, lambda _: self._standing())
-        status = "interrupted" if trial.status == "running" else trial.status
         self.say(
-            f"[{self._done}/{self._total}] trial {trial.number}: {status}, {trial.facts.get('message', '')}"
+            f"[{self._done}/{self._total}] trial {trial.number}: {trial.standing}, {trial.facts.get('message', '')}"
             f" ({values_line(trial)}; {self._standing()})"
         )
 

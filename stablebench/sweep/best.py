@@ -90,7 +90,13 @@ def _own_params(resolved: Resolved) -> dict[str, Any]:
 
 
 def _plain_space(space: SweepSpace) -> dict[str, Any]:
-    return {key: dimension.model_dump(mode="json", exclude_defaults=True) for key, dimension in space.space.items()}
+    """Return a space as its file says it."""
+    found: dict[str, Any] = {}
+    for key, dimension in space.space.items():
+        found[key] = dimension.model_dump(mode="json", exclude_defaults=True)
+        if dimension.integer:
+            found[key] |= {end: int(found[key][end]) for end in ("low", "high")}
+    return found
 
 
 def _search(plan: Plan, trials: list[Trial], selection: str) -> str:

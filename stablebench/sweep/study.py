@@ -80,6 +80,11 @@ class Trial:
     evaluations: dict[int, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def standing(self) -> str:
+        """Its status in words, where its process is no more: what was running is interrupted, and goes on."""
+        return "interrupted" if self.status == "running" else self.status
+
 
 class _HeldLock:
     """A lock of Optuna's that does nothing: the sweep holds the file for as long as it runs.

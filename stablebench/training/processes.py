@@ -1,10 +1,12 @@
 """Processes that run one thing each, tell what happens, and end together."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -55,7 +57,9 @@ class Processes:
         self._asked_to_end = False
 
     def __enter__(self) -> Self:
-        """Return it."""
+        """Start the fork server."""
+        with _deaf_to_ctrl_c():
+            forkserver.ensure_running()
         return self
 
     def __exit__(
@@ -105,3 +109,20 @@ class Processes:
                 if worker.process.pid is not None and worker.process.is_alive():
                     os.kill(worker.process.pid, signal.SIGTERM)
         self._asked_to_end = True
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Context in which a process is begun that, with its children, takes no Ctrl-C.
+
+    A terminal sends it to all of them. The fork server would end while it loads torch; the children are told by us.
+    """
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

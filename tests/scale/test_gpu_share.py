@@ -19,7 +19,7 @@ from stablebench.training.session import Options
 GIB = 2**30
 
 
-def run_of(model: str, task: str = "adding", **settings: Any) -> Resolved:
+def run_of(model: str, task: str = "adding", /, **settings: Any) -> Resolved:
     return resolve(Request(model, task, settings={key.replace("__", "."): value for key, value in settings.items()}))
 
 
@@ -34,7 +34,7 @@ def test_what_a_pass_keeps_is_extrapolated_to_the_byte(model: str) -> None:
 
 
 def test_an_estimate_is_what_its_formula_says() -> None:
-    kept = {"task__length": 1000, "model__hidden": 64, "train__batch_size": 256}
+    kept: dict[str, Any] = {"task__length": 1000, "model__hidden": 64, "train__batch_size": 256}
     adam, sgd = (run_of("rnn", **kept, optim__name=name) for name in ("adam", "sgd"))
     sizes = sizes_of(adam.card, adam.spec.task.params)
     parameters = sum(p.nbytes for p in build_network(adam.spec, adam.card, sizes).parameters())

@@ -76,6 +76,7 @@ def test_trials_are_runs_pruning_happens_and_the_best_becomes_a_recipe(tmp_path:
     assert recipe.tuned_by == "us" and recipe.search is not None and recipe.result is not None
     assert f"6 trials (tpe sampler, seed 0, median pruner; {statuses.count('finished')} finished" in recipe.search
     assert "optim.lr 1e-05 to 1 (log); train.batch_size 2 to 8 (integer)" in recipe.search
+    assert "low: 2\n" in path.read_text() and set(recipe.space) == {"optim.lr", "train.batch_size"}
     record = RunFolder(tmp_path / "runs" / best["run"]).read_record()
     assert record.result.test is not None
     assert f"validation loss {best['value']:.4g}, test loss {record.result.test['loss']:.4g}" in recipe.result
@@ -124,6 +125,24 @@ def test_a_killed_sweep_goes_on_with_the_trial_that_ran(tmp_path: Path) -> None:
     with Study(tmp_path / "journal", plan) as study:
         assert [t.number for t in study.unfinished()] == [0]
         assert study.take_up(0).values == trial
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_is_killed_is_begun_once_more(tmp_path: Path) -> None:
+    more = ["--trials", "1", "--steps", "2000", "--set", "train.checkpoint_every=50"]
+    command = [sys.executable, "-m", "stablebench", *arguments(tmp_path, *more, "--json")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not (saved := list((tmp_path / "runs").glob("*/*/*/checkpoints/step-*"))) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    holder = json.loads((saved[0].parents[1] / ".holder").read_text())
+    os.kill(int(holder["pid"]), signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0 and "killed by SIGKILL; it is begun once more" in stderr, stderr
+    (trial,) = json.loads(stdout)["trials"]
+    record = RunFolder(tmp_path / "runs" / trial["run"]).read_record()
+    assert trial["status"] == "finished" and record.status == "finished" and record.resumed_at[0] >= 50
 
 
 def _plan_and_first_trial(tmp_path: Path) -> tuple[Plan, dict[str, Any]]:

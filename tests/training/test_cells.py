@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
@@ -76,3 +79,16 @@ def test_a_signal_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None
     for end in ends:
         folder = run_folder(tmp_path, asked[end.index].spec)
         assert folder.checkpoints() and folder.read_record().status == "interrupted"
+
+
+def test_ctrl_c_before_the_first_cell_has_begun_is_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stablebench", "compare", "--models", "rnn", "--tasks", "copy", "--T", "5"]
+    process = subprocess.Popen(
+        [*command, "--runs-dir", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    time.sleep(0.3)  # the fork server loads torch, which takes seconds
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said += process.communicate(timeout=120)[1]
+    assert process.returncode == 130 and "Traceback" not in said and "interrupted" in said, said
