@@ -19,19 +19,20 @@ RMSPROP = {"optim.name": "rmsprop", "optim.momentum": 0.5, "optim.alpha": 0.9}
 ADAGRAD = {"optim.name": "adagrad", "optim.lr": 1e-2}
 SGD = {"optim.name": "sgd", "optim.momentum": 0.9, "optim.nesterov": True, "optim.warmup": 5}
 DROPS = {"optim.name": "adam", "optim.schedule.factor": 0.5, "optim.schedule.on_stall": True}
+SHORT = {"train.steps": 12, "train.eval_every": 4}  # four epochs
 CASES: dict[str, tuple[str, str, bool, dict[str, Any]]] = {
     "roarnn": ("roarnn", "copy", False, ADAM),
     "eyernn": ("eyernn", "copy", False, RMSPROP),
-    "roafnn": ("roafnn", "digits_flat", False, ADAM),
+    "roafnn": ("roafnn", "digits_flat", False, ADAM | SHORT),
     "dizzy": ("dizzy", "adding", False, ADAGRAD),
     "nnrnn": ("nnrnn", "copy", False, RMSPROP),
     "urnn": ("urnn", "copy", False, RMSPROP),
     "ugru": ("ugru", "adding", False, ADAM),
     "exprnn": ("exprnn", "copy", False, ADAGRAD),
-    "cornn": ("cornn", "digits", True, ADAM),
+    "cornn": ("cornn", "digits", True, ADAM | SHORT),
     "lstm": ("lstm", "adding", False, SGD),
-    "rnn": ("rnn", "digits", False, SGD),
-    "lstm, rates that drop": ("lstm", "digits", True, DROPS),
+    "rnn": ("rnn", "digits", False, SGD | SHORT),
+    "lstm, rates that drop": ("lstm", "digits", True, DROPS | SHORT),
 }
 """Name: model, task, whether the weights best on validation are tested, optimiser. `digits` has three updates an epoch,
 so that kills fall in the middle of epochs."""

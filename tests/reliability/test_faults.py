@@ -277,7 +277,7 @@ def check_killed_workers(runs_dir: Path, count: int, kills: int) -> None:
 
 
 def test_killed_workers_cost_nothing_that_was_finished(tmp_path: Path) -> None:
-    check_killed_workers(tmp_path, count=6, kills=2)
+    check_killed_workers(tmp_path, count=4, kills=1)
 
 
 @pytest.mark.slow

@@ -73,8 +73,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("moment", "code", "evaluations"),
-    [((0, signal.SIGTERM, 2), 143, 1), ((1, signal.SIGINT, 2), 130, 1), ((1, signal.SIGUSR1, 4), 143, 3)],
-    ids=["to the one that evaluates", "to one that waits", "in the last evaluation of all"],
+    [
+        pytest.param((0, signal.SIGTERM, 2), 143, 1, id="to the one that evaluates"),
+        pytest.param((1, signal.SIGINT, 2), 130, 1, id="to one that waits"),
+        pytest.param((1, signal.SIGUSR1, 4), 143, 3, id="in the last evaluation of all", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_amid_an_evaluation_ends_all_processes_and_the_run_goes_on_equal(
     moment: tuple[int, int, int], code: int, evaluations: int, whole: Path, tmp_path: Path
