@@ -58,8 +58,11 @@ def test_a_hundred_runs_twice(tmp_path: Path) -> None:
     assert len({folder_of(cell, tmp_path).path for cell in cells}) == 100
     run_all(cells, tmp_path / "one", 1)
     run_all(cells[::-1], tmp_path / "two", 2)
-    for cell in cells:
-        assert_same(folder_of(cell, tmp_path / "one"), folder_of(cell, tmp_path / "two"))
+    pairs = [[folder_of(cell, tmp_path / where) for where in ("one", "two")] for cell in cells]
+    unfinished = [str(f.path) for pair in pairs for f in pair if f.read_record().status != "finished"]
+    assert unfinished == []
+    for one, two in pairs:
+        assert_same(one, two)
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------

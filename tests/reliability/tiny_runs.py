@@ -29,7 +29,8 @@ def tiny(model: str = "rnn", task: str = "copy", best: bool = False, /, **settin
     """Return a run of 24 updates with a checkpoint every second one; `best` selects weights on validation."""
     common = {"train.eval_every": 8, "train.batch_size": 8, "train.checkpoint_every": 2, "train.steps": 24}
     common |= {"model.hidden": 6, "engine": "reference"}
-    common |= {"model.rotations": 3} if model == "dizzy" else {}  # as many as so few units can have
+    few = {"dizzy": {"model.rotations": 3}, "ornn": {"model.reflections": 4}}  # as many as so few units can have
+    common |= few.get(model, {})
     own = {
         "copy": {"task.S": 2, "task.length": 5},
         "adding": {"task.length": 8},
