@@ -92,7 +92,18 @@ def cell(value: Any) -> str:
         return f"{value:.4g}" if math.isfinite(value) else ""
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(v) for v in value)
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which what a terminal or a browser would obey or hide is seen: `\x1b`, `\u202e`.
+
+    Names come from records that anybody may have written: control characters, marks that turn the direction of
+    writing, characters of no width.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -107,7 +118,7 @@ def _csv(tables: Sequence[Table]) -> str:
             writer.writerow(table.columns)
         for row in table.rows:
             values = [repr(v) if isinstance(v, float) and math.isfinite(v) else cell(v) for v in row]
-            writer.writerow([table.title, *values] if len(tables) > 1 else values)
+            writer.writerow([cell(table.title), *values] if len(tables) > 1 else values)
         blocks.append(text.getvalue())
     return "\n".join(blocks).rstrip("\n")
 
@@ -117,13 +128,13 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
 
     from tabulate import tabulate
 
-    escape = {"github": lambda s: s.replace("|", "\\|"), "latex": _latex, "html": html.escape}[fmt]
+    escape = {"github": _markdown, "latex": _latex, "html": html.escape}[fmt]
     strong = {"github": "**{}**", "latex": "\\textbf{{{}}}", "html": "<b>{}</b>"}[fmt]
     texts = [
         [strong.format(escape(c)) if (i, j) in table.bold else escape(c) for j, c in enumerate(map(cell, row))]
         for i, row in enumerate(table.rows)
     ]
-    heads = [escape(c) for c in table.columns]
+    heads = [escape(cell(c)) for c in table.columns]
     numeric = [_is_numeric(table, j) for j in range(len(heads))]
     body = tabulate(
         texts,
@@ -134,8 +145,13 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
     )
     title = {"github": "**{}**\n\n", "latex": "% {}\n", "html": "<h3>{}</h3>\n"}[fmt]
     note = {"github": "\n\n{}", "latex": "\n% {}", "html": "\n<p>{}</p>"}[fmt]
-    above = title.format(escape(table.title)) if table.title else ""
-    return above + body + "".join(note.format(escape(n)) for n in table.notes)
+    above = title.format(escape(cell(table.title))) if table.title else ""
+    return above + body + "".join(note.format(escape(cell(n))) for n in table.notes)
+
+
+def _markdown(text: str) -> str:
+    """Return a text of which Markdown makes no tag, no link and no cell of its own."""
+    return "".join("&lt;" if c == "<" else "\\" + c if c in "|`[*\\" else c for c in text)
 
 
 def _latex(text: str) -> str:
@@ -175,7 +191,7 @@ def _without(table: Table, column: str) -> Table:
 
 
 def _folded(text: str, width: int | None, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, width or 10**9, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return textwrap.wrap(visible(text.replace("\n", " ")), width or 10**9, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | None:

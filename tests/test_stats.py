@@ -15,6 +15,7 @@ from stablebench.stats import (
     bootstrap_interval,
     common_horizon,
     holm,
+    improvement,
     improvement_interval,
     integrated_scores,
     iqm,
@@ -367,7 +368,9 @@ def test_no_statistic_reads_global_random_state() -> None:
     assert everything() == first
 
 
-def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_resamples() -> None:
+def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_resamples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(5)
     a, b = rng.integers(0, 50, size=150) / 50, rng.integers(0, 50, size=120) / 50
     drawn, ends = draws((150, 120), 0), [0.025, 0.975]
@@ -377,6 +380,8 @@ def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_r
     wins = [better[np.ix_(i, j)].mean() for i, j in zip(*drawn, strict=True)]
     found = improvement_interval([a.tolist()], [b.tolist()])
     assert found == pytest.approx(np.quantile(wins, ends), rel=1e-12)
+    monkeypatch.setattr(improvement, "_PRODUCT", 0)
+    assert improvement_interval([a.tolist()], [b.tolist()]) == pytest.approx(found, rel=1e-12)
     assert probability_of_improvement([a.tolist()], [b.tolist()]) == pytest.approx(better.mean(), rel=1e-12)
     weights = [np.concatenate(parts) for parts in zip(*shares((150, 120), 0), strict=True)]
     for found, chosen, size in zip(weights, drawn, (150, 120), strict=True):

@@ -8,6 +8,7 @@ and recipes that are there now; otherwise the full one.
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,13 @@ def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
 
 def _read_back(chosen: dict[str, Any]) -> dict[str, Any]:
     """Return the settings as they are once the shell has handed them to `--set`."""
-    return {key: parse(yaml_text(value)).data for key, value in chosen.items()}
+    return {key: _parsed(yaml_text(value)) for key, value in chosen.items()}
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """Return a value as YAML reads it; the same few stand in the commands of many rows."""
+    return parse(text).data
 
 
 def _task(spec: RunSpec) -> str:

@@ -7,6 +7,7 @@ from outside, and says so to the browser in its content security policy.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stablebench import __version__, leaderboard
 from stablebench.report.command import command_of
@@ -20,6 +21,7 @@ from stablebench.report.sections import (
 )
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.suite import Suite
+from stablebench.tables import visible
 
 _FOLDER = Path(__file__).resolve().parent
 _POINTS_IN_ALL = 20_000
@@ -97,6 +99,7 @@ def page(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     started = sorted(run.record.started for run in runs)
     return environment.get_template("page.html").render(
@@ -121,6 +124,11 @@ def page(
 
 def _key(record: RunRecord) -> tuple[str, str, str]:
     return record.spec_hash, record.environment.engine, record.environment.device
+
+
+def _shown(value: Any) -> Any:
+    """Return what stands on the page: of a text the characters that a browser would obey or hide as their codes."""
+    return visible(value) if type(value) is str else value
 
 
 def _text(name: str) -> str:

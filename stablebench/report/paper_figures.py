@@ -11,6 +11,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from stablebench.tables import visible
+
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _COLUMN_INCHES = 3.3
@@ -118,8 +120,8 @@ def save(path: Path, plots: Sequence[Plot]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return a text that matplotlib does not read as a formula."""
-    return text.replace("$", r"\$")
+    """Return a text that matplotlib does not read as a formula, and that every format can hold."""
+    return visible(text).replace("$", r"\$")
 
 
 def as_csv(plots: Sequence[Plot]) -> str:

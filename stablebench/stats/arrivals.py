@@ -99,7 +99,7 @@ def restricted_mean_interval(
     edges = np.minimum([0.0, *(t for t, _ in runs), math.inf], horizon)
     means = []
     for (weights,) in shares((n,), seed):
-        at_risk = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
+        at_risk = 1 - np.cumsum(weights, axis=1) + weights
         stay = 1 - weights * arrived / np.where(at_risk > 1e-9, at_risk, 1)
         under_way = np.concatenate([np.ones((len(weights), 1)), np.cumprod(stay, axis=1)], axis=1)
         means.append(under_way @ np.diff(edges))

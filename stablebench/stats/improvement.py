@@ -5,13 +5,18 @@ On a task it is the Mann-Whitney statistic over the number of pairs of runs, a t
 Reference: Agarwal et al. 2021 (see `bootstrap`), section 4.3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from stablebench.stats.bootstrap import RESAMPLES, shares
 
 if TYPE_CHECKING:
     import numpy as np
+
+    Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_PRODUCT = 250_000
+"""Pairs of runs up to which it is faster to multiply by a matrix of all pairs than to look up places."""
 
 
 def probability_of_improvement(x: Sequence[Sequence[float]], y: Sequence[Sequence[float]]) -> float:
@@ -48,15 +53,33 @@ def improvement_interval(
         return None
     total = np.zeros(RESAMPLES)
     for k, (a, b) in enumerate(zip(x, y, strict=True)):
-        below, up_to = _places(a, b)
-        order = np.argsort(np.asarray(b, dtype=float), kind="stable")
-        wins = []
-        for of_a, of_b in shares((len(a), len(b)), seed + k):
-            under = np.cumsum(np.pad(of_b[:, order], ((0, 0), (1, 0))), axis=1)  # the share of b's below each place
-            wins.append(1 - (of_a * (under[:, below] + under[:, up_to])).sum(axis=1) / 2)
-        total += np.concatenate(wins)
+        chance_of = _chance_by_product(a, b) if len(a) * len(b) <= _PRODUCT else _chance_by_order(a, b)
+        total += np.concatenate([chance_of(*weights) for weights in shares((len(a), len(b)), seed + k)])
     low, high = np.quantile(total / len(x), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _chance_by_product(a: Sequence[float], b: Sequence[float]) -> "Chance":
+    """Return P(a run of a is better) as a function of the runs' weights, (resamples, runs), by all pairs."""
+    import numpy as np
+
+    left, right = np.asarray(a, dtype=float)[:, None], np.asarray(b, dtype=float)
+    wins = (left < right) + 0.5 * (left == right)
+    return lambda of_a, of_b: ((of_a @ wins) * of_b).sum(axis=1)
+
+
+def _chance_by_order(a: Sequence[float], b: Sequence[float]) -> "Chance":
+    """Return the same for many runs: what of b lies below each run of a is looked up in its cumulated weights."""
+    import numpy as np
+
+    below, up_to = _places(a, b)
+    order = np.argsort(np.asarray(b, dtype=float), kind="stable")
+
+    def chance(of_a: "np.ndarray", of_b: "np.ndarray") -> "np.ndarray":
+        under = np.cumsum(np.pad(of_b[:, order], ((0, 0), (1, 0))), axis=1)
+        return 1 - (of_a * (under[:, below] + under[:, up_to])).sum(axis=1) / 2
+
+    return chance
 
 
 def _places(a: Sequence[float], b: Sequence[float]) -> "tuple[np.ndarray, np.ndarray]":
