@@ -1,4 +1,4 @@
-"""The wheel carries every card, recipe and suite, and reads them without a checkout."""
+"""The wheel carries every card, recipe, suite and sweep, and reads them without a checkout."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_the_wheel_has_every_yaml_file(wheel: Path) -> None:
     assert "stablebench/py.typed" in names
 
 
-def test_the_unpacked_wheel_loads_every_card_recipe_and_suite(wheel: Path, tmp_path: Path) -> None:
+def test_the_unpacked_wheel_loads_every_card_recipe_suite_and_sweep(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = """
 from stablebench import registry, resources
@@ -43,12 +43,19 @@ for name in registry.recipe_names():
     assert registry.recipe(*name.split("/")) is not None
 for name in registry.suite_names():
     registry.suite(name)
-print(len(registry.task_names()), len(registry.recipe_names()), len(registry.suite_names()))
+for name in registry.sweep_names():
+    registry.sweep(name)
+print(*map(len, (registry.task_names(), registry.recipe_names(), registry.suite_names(), registry.sweep_names())))
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
         str(len(list((data_root() / folder).glob(pattern))))
-        for folder, pattern in (("tasks", "*.yaml"), ("configs/recipes", "*/*.yaml"), ("configs/suites", "**/*.yaml"))
+        for folder, pattern in (
+            ("tasks", "*.yaml"),
+            ("configs/recipes", "*/*.yaml"),
+            ("configs/suites", "**/*.yaml"),
+            ("configs/sweeps", "**/*.yaml"),
+        )
     ]

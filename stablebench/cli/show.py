@@ -1,4 +1,4 @@
-"""Show one model, task, recipe, suite or run in full."""
+"""Show one model, task, recipe, suite, sweep or run in full."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,31 +6,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Table, print_json, print_tables
+from stablebench.cli.output import Table, print_json
 from stablebench.errors import UserError, unknown_name
+from stablebench.tables import folded, render, terminal_width
 
 if TYPE_CHECKING:
     from stablebench.schema.card import TaskCard
     from stablebench.schema.published import Published
     from stablebench.schema.recipe import Recipe, RecipeVariant
+    from stablebench.schema.sweep import Dimension
 
+_WIDTH = 120
+"""Characters of a line where stdout is no terminal."""
 _WORDS = frozenset({"why", "differs", "source", "where", "note", "what", "result", "search", "values", "origin"})
 Shown = tuple[dict[str, Any], str, list[Table]]
 """What is shown: a document for `--json`; for readers a text and tables."""
 
 
 def show(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, task, recipe, suite or run.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, task, recipe, suite, sweep or run.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; of a run, its folder.")],
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show one model, task, recipe, suite or run in full."""
+    """Show one model, task, recipe, suite, sweep or run in full."""
     shown: dict[str, Callable[[], Shown]] = {
         "model": lambda: model(name),
         "task": lambda: task(name),
         "recipe": lambda: recipe(name),
         "suite": lambda: suite(name),
+        "sweep": lambda: sweep(name),
         "run": lambda: run(name, runs_dir),
     }
     if kind not in shown:
@@ -39,11 +44,13 @@ def show(
     if as_json:
         print_json(document)
         return
+    width = terminal_width() or _WIDTH
+    if kind != "model":  # equations stay as they are
+        text = "\n".join(line for long in text.split("\n") for line in folded(long, width, "  "))
     typer.echo(text)
     for table in tables:
         if table.rows:
-            typer.echo()
-            print_tables([table])
+            typer.echo("\n" + render([table], width=width))
 
 
 def model(name: str) -> Shown:
@@ -325,8 +332,38 @@ def suite(name: str) -> Shown:
     return {"name": name, **found.model_dump(mode="json"), "cells": cells}, text, tables
 
 
+def sweep(name: str) -> Shown:
+    """Show what a search space searches, and how."""
+    from stablebench import registry
+
+    found = registry.sweep(name)
+    made_for = f"Made for {found.model or 'any model'} on {found.task or 'any task'}"
+    text = "\n".join(
+        [
+            f"{name}: {found.summary}",
+            f"From: {found.source}",
+            made_for + (f"; sampler {found.sampler}" if found.sampler else ""),
+            *([f"Every trial: {_settings(found.set)}"] if found.set else []),
+        ]
+    )
+    rows = [[key, _searched(dimension)] for key, dimension in found.space.items()]
+    table = Table(["key", "searched"], rows, wrap=frozenset({"searched"}))
+    return {"name": name, **found.model_dump(mode="json")}, text, [table]
+
+
+def _searched(dimension: "Dimension") -> str:
+    if dimension.choices is not None:
+        return ", ".join(map(_said, dimension.choices))
+    how = ["logarithmic"] * dimension.log + ["whole numbers"] * dimension.integer
+    how += [f"{dimension.points} points of a grid"] if dimension.points else []
+    return ", ".join([f"{dimension.low:g} to {dimension.high:g}", *how])
+
+
 def run(name: str, runs_dir: Path) -> Shown:
-    """Show a run's result, its spec with the origin of each value, and its evaluations."""
+    """Show a run's result, its spec with the origin of each value, and its evaluations.
+
+    The installed packages are in the document alone.
+    """
     from stablebench.cli.train import summary_lines
     from stablebench.training.run_store import RunFolder
 
@@ -338,7 +375,9 @@ def run(name: str, runs_dir: Path) -> Shown:
     metrics = sorted({m for e in record.evaluations for m in e.metrics})
     text = "\n".join([str(folder.path), *summary_lines(record)])
     evaluations = [[e.step, e.train_s, *(e.metrics.get(m) for m in metrics)] for e in record.evaluations]
-    environment = [[k, _said(v)] for k, v in _leaves(document["environment"])]
+    packages = len(record.environment.packages)
+    environment = [[k, _said(v)] for k, v in _leaves(document["environment"]) if k != "packages"]
+    environment += [["packages", f"{packages} installed; --json lists them"]] if packages else []
     tables = [
         Table(["value", "is", "origin"], rows, title="Run spec", wrap=_WORDS | {"is"}),
         Table(["step", "s", *metrics], evaluations, title="Evaluations on validation examples"),

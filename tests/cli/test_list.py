@@ -11,7 +11,7 @@ from stablebench.cli import list_
 from stablebench.cli.app import app
 from stablebench.schema.run_record import RunRecord
 
-KINDS = ["models", "tasks", "recipes", "suites"]
+KINDS = ["models", "tasks", "recipes", "suites", "sweeps"]
 
 
 def listed(*arguments: str) -> list[dict[str, object]]:

@@ -64,7 +64,7 @@ def test_a_users_own_model_can_be_shown(tmp_path: Path) -> None:
 def test_every_task_shows_its_baselines(name: str) -> None:
     card = registry.task_card(name)
     text = shown("task", name)
-    assert card.summary in text
+    assert " ".join(card.summary.split()) in " ".join(text.split())
     found = document("task", name)
     assert len(found["by_variant"]) == 1 + len(card.variants)
     assert all(isinstance(scores[card.metric], float) for scores in found["by_variant"])
@@ -92,6 +92,37 @@ def test_a_suite_shows_its_cells() -> None:
     assert "quick: " in shown("suite", "quick")
 
 
+@pytest.mark.parametrize("name", registry.sweep_names())
+def test_a_sweep_shows_what_it_searches(name: str) -> None:
+    found, text = document("sweep", name), shown("sweep", name)
+    assert found["name"] == name and text.startswith(f"{name}: ")
+    assert found["space"] and all(key in text for key in found["space"])
+
+
+def test_the_range_and_scale_of_a_search_are_said() -> None:
+    text = shown("sweep", "roarnn/lr")
+    assert "0.0001 to 10, logarithmic" in text and "Made for roarnn on any task; sampler random" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, None])
+def test_a_card_with_many_published_numbers_fits_its_lines(width: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stablebench.cli import show
+
+    monkeypatch.setattr(show, "terminal_width", lambda: width)
+    lines = shown("task", "psmnist").splitlines()
+    assert max(map(len, lines)) <= (width or 120)
+    assert any("cornn_cornn_tab1_h128" in line for line in lines)
+
+
+def test_the_installed_packages_of_a_run_are_counted_and_listed_with_json(tmp_path: Path, record: RunRecord) -> None:
+    ran = record.environment.model_copy(update={"packages": ["numpy==2", "torch==2.11"]})
+    (tmp_path / "record.json").write_text(record.model_copy(update={"environment": ran}).model_dump_json())
+    assert "2 installed; --json lists them" in shown("run", str(tmp_path)) and "torch==2.11" not in shown(
+        "run", str(tmp_path)
+    )
+    assert document("run", str(tmp_path))["environment"]["packages"] == ["numpy==2", "torch==2.11"]
+
+
 def test_a_run_is_found_by_folder_by_name_and_by_hash(tmp_path: Path, record: RunRecord) -> None:
     folder = tmp_path / "copy" / "rnn" / "abc-s0"
     folder.mkdir(parents=True)
@@ -115,6 +146,7 @@ def test_a_run_is_found_by_folder_by_name_and_by_hash(tmp_path: Path, record: Ru
         (["task", "copi"], "No task named 'copi'. Did you mean copy?"),
         (["task", "copy/t100000"], "variant named 't100000'. Did you mean t10000?"),
         (["recipe", "psmnist/roarn"], "No recipe named 'psmnist/roarn'. Did you mean psmnist/roarnn?"),
+        (["sweep", "roarnn/rh"], "No sweep named 'roarnn/rh'. Did you mean roarnn/rho?"),
         (["suite", "quik"], "No suite named 'quik'. Did you mean quick?"),
         (["run", "nothing"], "No run 'nothing'"),
         (["run", "a/b/../../../etc"], "No run"),
