@@ -36,6 +36,7 @@ class Place:
     def __post_init__(self) -> None:
         """Check what can be checked before anything is run."""
         from stablebench.training.extras import require
+        from stablebench.training.slurm_cells import minutes_of
         from stablebench.training.trackers import check_trackers
 
         if self.ray is not None and self.slurm:
@@ -46,6 +47,8 @@ class Place:
             require("ray", "ray", "--ray")
         if self.slurm:
             require("submitit", "slurm", "--slurm")
+        if self.time is not None:
+            minutes_of(self.time)
         if (
             "mlflow" in check_trackers(self.track)
             and self.ray is not None

@@ -184,6 +184,7 @@ class _Cluster:
         self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
         self.pending: dict[Any, _Pending] = {}
+        self._stopped = False
 
     def submit(self, index: int, attempt: int = 1) -> None:
         """Hand a cell to the cluster, with what the run store has of it."""
@@ -242,15 +243,17 @@ class _Cluster:
     def _lost(self, reference: Any, one: _Pending) -> CellEnd | None:
         """Begin a cell once more that ended without a word; return its end where that is of no use."""
         errors = self._ray.exceptions
+        if self._stopped and not one.began:
+            return None  # it was taken back; what Ray says of that depends on how far it had come
         try:
             self._ray.get(reference)
             why = "its task ended without a word"
-        except errors.TaskCancelledError:
-            return None
         except errors.RayTaskError as error:
             return CellEnd(one.index, "failed", str(error.cause if error.cause is not None else error))
         except errors.RayError as error:
             why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if self._stopped:
+            return CellEnd(one.index, "interrupted", f"its machine was lost ({why})")
         if one.attempt >= _TRIES:
             return CellEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
         if one.began:
@@ -260,6 +263,7 @@ class _Cluster:
 
     def stop(self) -> None:
         """Tell the cells that run to end, and take back those that wait."""
+        self._stopped = True
         self._ray.get(self._mailbox.stop.remote())
         for reference, one in self.pending.items():
             if not one.began:
