@@ -112,22 +112,35 @@ def verify(
         chosen = [source for source in chosen if any(sources.find(source, f, data_dir) for f in source.files)]
     document = []
     for source in chosen:
+        held, bare, wrong = 0, 0, []
         for file, path, problem in sources.verified(source, data_dir):
             where = None if path is None else str(path)
             document.append({"name": source.name, "file": file.path, "path": where, "problem": problem})
-            if not as_json:
-                held = "holds" if file.checksum else "reads; no checksum is published"
-                said = problem or f"{held} ({path})"
-                typer.echo(f"{source.name}: {file.path}: {said}")
+            held += problem is None
+            bare += problem is None and not file.checksum
+            wrong += [f"  {file.path}: {problem}"] if problem else []
+        if not as_json:
+            typer.echo("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
     if as_json:
         print_json(document)
-    wrong = sum(item["problem"] is not None for item in document)
+    failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
     if not document:
         note(f"There are no data sets in {sources.data_root(data_dir)}.")
-    elif wrong:
-        note(f"{wrong} of {len(document)} files are damaged or missing; `stablebench data fetch NAME` gets them anew.")
-    if wrong or not document:
+    elif failed:
+        names = " ".join(failed)
+        note(f"Damaged or incomplete: {', '.join(failed)}; `stablebench data fetch {names}` gets the files anew.")
+    if failed or not document:
         raise typer.Exit(1)
+
+
+def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: Path | None) -> str:
+    """Return a data set's line: how many of its files hold, and where they lie."""
+    from stablebench.data import sources
+
+    files = f"{held + wrong} file{'' if held + wrong == 1 else 's'}"
+    said = f"{wrong} of {files} damaged or missing" if wrong else f"{files} hold{'s' if held == 1 else ''}"
+    said += f", {bare} without a published checksum" if bare else ""
+    return f"{source.name}: {said} ({_folder(source, sources.data_root(data_dir))})"
 
 
 @data.command()

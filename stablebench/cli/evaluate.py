@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from stablebench.cli.options import DataDir
+
 if TYPE_CHECKING:
     from stablebench.training.sampling import Sample
 
@@ -29,9 +31,7 @@ def evaluate(
         typer.Option(metavar="X", help="Divides the scores before the softmax: 0 takes the likeliest token.", min=0),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Decides what is drawn.", min=0)] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the real data sets.", envvar="STABLEBENCH_DATA")
-    ] = None,
+    data_dir: DataDir = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     engine: Annotated[
         Literal["auto", "reference", "scan", "fused"], typer.Option(help="How the chain is run.")

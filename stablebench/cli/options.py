@@ -35,6 +35,21 @@ class _Least:
         raise UserError(f"`{option}` must be {'>' if self.exclusive else '>='} {self.value:g}, got {value}.")
 
 
+def _existing(context: typer.Context, folder: Path | None) -> Path | None:
+    """Return a folder that `--data-dir` names; one that STABLEBENCH_DATA names is looked for when it is needed."""
+    source = context.get_parameter_source("data_dir")
+    if folder is not None and source is not None and source.name == "COMMANDLINE" and not folder.is_dir():
+        raise UserError(
+            f"--data-dir {folder}: there is no such folder; "
+            f"`stablebench data fetch --all --data-dir {folder}` makes and fills it."
+        )
+    return folder
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", callback=_existing, help="Folder of the real data sets."),
+]
 _Count = Annotated[int | None, _Least(1)]
 _Settings = Annotated[
     list[str] | None,
@@ -95,9 +110,7 @@ class RunOptions:
     ] = None
     set: dict[str, Any] = field(default_factory=dict)
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs")
-    data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the real data sets.")
-    ] = None
+    data_dir: DataDir = None
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while running.")] = False
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.options import DataDir
 from stablebench.cli.plot_boards import curves, profiles, time_to_target
 from stablebench.cli.plot_measures import fisher_memory, oscillators, probe, structure
 from stablebench.cli.plot_trajectories import trajectories
@@ -49,9 +50,7 @@ def decision_boundary(
         20.0,
     ),
     points: Annotated[int, typer.Option(metavar="N", help="Points a side.", min=2, max=2000)] = 200,
-    data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the real data sets.")
-    ] = None,
+    data_dir: DataDir = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.", min=1)] = 1,
 ) -> None:
     """Draw what a trained network of two static inputs and one output gives out over the plane, and its test examples.

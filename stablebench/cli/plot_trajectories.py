@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablebench.cli.options import DataDir
+
 if TYPE_CHECKING:
     from stablebench.data.task import Task
 
@@ -28,9 +30,7 @@ def trajectories(
     variables: Annotated[
         tuple[int, int], typer.Option(metavar="I J", help="The plane's variables, x1 to x5.", min=1, max=_VARIABLES)
     ] = (1, 2),
-    data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the real data sets.")
-    ] = None,
+    data_dir: DataDir = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.", min=1)] = 1,
 ) -> None:
     """Draw a test trajectory of lorenz96, and with a RUN what it predicts of it and its error over time.

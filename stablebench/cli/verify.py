@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablebench.cli.options import DataDir
+
 if TYPE_CHECKING:
     from stablebench.training.verification import Verdict
 
@@ -20,9 +22,7 @@ def verify(
     model: Annotated[
         str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the real data sets.", envvar="STABLEBENCH_DATA")
-    ] = None,
+    data_dir: DataDir = None,
     force: Annotated[bool, typer.Option("--force", help="Verify although the task's card changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while running.")] = False,
