@@ -31,6 +31,8 @@ _LOG_S = 60.0
 """Seconds between two lines in a job's log."""
 _TAIL_BYTES = 4096
 """How much of a curve is read for its last line."""
+_QUEUED_AGAIN = 1000
+"""How often a job is queued again whose time is over; submitit's own limit would end a long run."""
 _END_S = 60.0
 """Seconds that cancelled jobs get to write their checkpoints."""
 
@@ -151,17 +153,18 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
 
     logs = (options.runs_dir / "slurm").resolve()
     try:
-        executor = submitit.AutoExecutor(folder=logs / "%j", cluster=queue.cluster)
+        executor = submitit.AutoExecutor(folder=logs / "%j", cluster=queue.cluster, slurm_max_num_timeout=_QUEUED_AGAIN)
     except RuntimeError as error:
         raise UserError(f"--slurm: this machine cannot submit jobs ({error}).") from None
     slurm: dict[str, Any] = {"slurm_array_parallelism": min(workers, len(cells))}
+    if any(cell.spec.device == "cuda" for cell in cells):  # clusters without GPUs may know no such option
+        slurm["gpus_per_node"] = 1
     if queue.partition is not None:
         slurm["slurm_partition"] = queue.partition
     executor.update_parameters(
         name="stablebench",
         timeout_min=queue.minutes,
         cpus_per_task=max(cell.spec.threads for cell in cells),
-        gpus_per_node=1 if any(cell.spec.device == "cuda" for cell in cells) else 0,
         **slurm,
     )
     there = Options(
