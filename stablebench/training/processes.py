@@ -23,7 +23,7 @@ class Worker:
     Args:
         index: What it runs.
         process: The process.
-        connection: To it; a target that was given both ends may be answered.
+        connection: To it; what it sends there can be answered.
         last: What it said last; None before the first word.
     """
 
