@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Unreadable records that are listed."""
-_GRACE_S = 10.0
-"""Seconds that a cell's process gets to end where the `compare` that began it was killed."""
 
 
 @run_options
@@ -128,7 +126,7 @@ def _run_missing(
 ) -> tuple[int, list[str]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
     from stablebench.cli.cell_progress import progress_of
-    from stablebench.training.cells import Listener
+    from stablebench.training.cells import GRACE_S, Listener
     from stablebench.training.session import Options
 
     missing = _missing(cells, options.runs_dir)
@@ -139,7 +137,7 @@ def _run_missing(
     with progress_of(missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
-            Options(options.runs_dir, options.data_dir, grace_s=_GRACE_S, track=place.trackers),
+            Options(options.runs_dir, options.data_dir, grace_s=GRACE_S, track=place.trackers),
             place.workers(workers, missing),
             Listener(progress.start, progress.update, progress.end),
         )

@@ -22,6 +22,8 @@ from stablebench.training.session import Options
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell to its parent."""
+GRACE_S = 10.0
+"""Seconds that a run's process gets to end where the command that began it was killed, and is given again."""
 TRIES = 2
 """Times that a run is begun when its process is killed."""
 
