@@ -113,8 +113,6 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         )
         if spec.model.source is not None:
             reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
-        if not trainer.environment.reproducible:
-            reporter.note("on CUDA without --deterministic, the same spec may give other numbers each time")
         if trainer.engine.note is not None:
             reporter.note(trainer.engine.note)
         record = trainer.run()

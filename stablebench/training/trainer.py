@@ -279,7 +279,9 @@ class Trainer:
             failed = device_failure(error)
             if failed is None or not device_answers(self.device):
                 raise
-        self.resumed_elsewhere.append(f"step {self.step}: engine: {self.engine.name} then, reference now ({failed})")
+        fast = self.engine.name
+        self.reporter.note(f"warning: the {fast} engine failed ({failed}); the reference engine goes on")
+        self.resumed_elsewhere.append(f"step {self.step}: engine: {fast} then, reference now ({failed})")
         self._give_way(failed)
         self.carried = carried
         _set_random_state(self.device, random)
@@ -287,7 +289,6 @@ class Trainer:
 
     def _give_way(self, why: str) -> None:
         """Take the reference engine from now on."""
-        self.reporter.note(f"warning: the {self.engine.name} engine failed ({why}); the reference engine goes on")
         self.gave_way = why
         self.engine = engines.choose("reference", self.network, self.device)
         self.network.engine = self.engine.run
@@ -422,6 +423,9 @@ class Trainer:
         if state["spec_hash"] != self.spec.spec_hash() or state["seed"] != self.spec.seed:
             raise UserError(f"{self.folder.path}: its checkpoint belongs to another spec.")
         if state.get("gave_way") is not None and self.engine.name != "reference":
+            self.reporter.note(
+                f"the {self.engine.name} engine failed before ({state['gave_way']}); the reference engine goes on"
+            )
             self._give_way(state["gave_way"])
         self.resumed_elsewhere = [
             *state.get("resumed_elsewhere", []),
