@@ -1,6 +1,5 @@
 """List, fetch and verify the real data sets, or print where they lie."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -202,9 +201,11 @@ def _size(n_bytes: int | None) -> str:
 @contextmanager
 def _progress(quiet: bool) -> "Iterator[Progress]":
     """Show downloads on stderr: a live bar on a terminal, lines elsewhere or with `CI` set."""
+    from stablebench.training.progress import takes_live_view
+
     if quiet:
         yield lambda *_: None
-    elif sys.stderr.isatty() and not os.environ.get("CI"):
+    elif takes_live_view():
         with _bar() as progress:
             yield progress
     else:
