@@ -28,6 +28,8 @@ def probe(
     found = probed_runs([RunFolder(run) for run in runs], show or [])
     save_figure(output, found)
     found.write(output.with_suffix(".csv"))
+    for folder in found.bare:
+        typer.echo(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).", err=True)
     typer.echo(f"{output}\n{output.with_suffix('.csv')}")
 
 

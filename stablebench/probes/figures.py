@@ -6,6 +6,7 @@ Norms and singular values are drawn over their logarithm to base 10, because the
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from stablebench.probes.probe import ProbeResult
 _DECADE = math.log(10)
 _BINS = 40
 """Of a histogram."""
+_LAG = "Lag E - t: steps back from E, the last step that the loss reads. Median of the samples, band from 5 to 95 %."
 _NAMES = ("gradient-norm", "lag-share", "singular-values", "lyapunov", "eigenvalues", "fisher-memory")
 
 
@@ -108,18 +110,29 @@ def _nan(row: Sequence[float | None]) -> numpy.ndarray:
     return numpy.array([math.nan if value is None else value for value in row], dtype=float)
 
 
-def _finish(axes: Any, title: str, x: str, y: str, log10: bool = False) -> None:
+def _titled(figure: Any, title: str, caption: str) -> None:
+    """Write above a figure what it is, and how it is to be read."""
+    figure.suptitle(f"{title}\n" + textwrap.fill(caption, int(13 * figure.get_figwidth())), fontsize="small")
+
+
+def _finish(axes: Any, x: str, y: str, log10: bool = False) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if log10:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))
-    axes.set_title(title, fontsize="medium")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
+
+
+def _legend(figure: Any) -> None:
+    """Name the lines of all panels once, below them, where no curve can be."""
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = max(1, min(len(handles), int(9 * figure.get_figwidth()) // (max(map(len, handles), default=0) + 6)))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize="small"
+    )
 
 
 def _widened(axes: Any) -> None:
@@ -150,11 +163,12 @@ def _gradient_norm(results: Mapping[str, ProbeResult], title: str) -> Picture | 
         panels = [(states, r"$\|\partial L / \partial h_t\|$"), (inputs, r"$\|\partial L / \partial x_t\|$")]
         panels = [panel for panel in panels if panel[0]]
         figure.set_size_inches(4.6 * len(panels) + 1.2, 4.4)
-        figure.suptitle(title, fontsize="medium")
+        _titled(figure, title, _LAG)
         for axes, (curves, label) in zip(numpy.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
             _bands(axes, curves)
             _widened(axes)
-            _finish(axes, "", "lag E - t", label, log10=True)
+            _finish(axes, "lag E - t", label, log10=True)
+        _legend(figure)
 
     rows = [
         [name, of, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
@@ -178,7 +192,9 @@ def _lag_share(results: Mapping[str, ProbeResult], title: str) -> Picture | None
             logs[name] = {k: numpy.log10(numpy.where(row > 0, row, math.nan)) for k, row in curve.items()}
         _bands(axes, logs)
         _widened(axes)
-        _finish(axes, title, "lag E - t", "share of the parameters' gradient", log10=True)
+        _finish(axes, "lag E - t", "share of the parameters' gradient", log10=True)
+        _titled(figure, title, _LAG)
+        _legend(figure)
 
     rows = [
         [name, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
@@ -212,7 +228,15 @@ def _singular_values(results: Mapping[str, ProbeResult], title: str) -> Picture 
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool(high - low > 4)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.4g}}}$"))
-        _finish(axes, title, r"singular values of $\partial h_T / \partial h_1$", "count")
+        _finish(
+            axes,
+            r"singular values of $\partial h_T / \partial h_1$",
+            f"values in a bin of {bins[1] - bins[0]:.2g} decades",
+        )
+        _titled(
+            figure, title, f"{_BINS} bins, evenly apart in the logarithm; the dotted line is 1, where norms are kept."
+        )
+        _legend(figure)
 
     rows = [
         [name, sample, i, value]
@@ -236,7 +260,9 @@ def _lyapunov(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
             place = (numpy.arange(len(row)) + 0.5) / len(row)
             axes.plot(place, shown, ".-", markersize=3, linewidth=1, label=f"{name}, {found[name].dynamics}")
         axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
-        _finish(axes, title, "index / state size", "Lyapunov exponent, ln per step")
+        _finish(axes, "index / state size", "Lyapunov exponent, ln per step")
+        _titled(figure, title, "Above the dotted line neighbouring states part, below it they meet.")
+        _legend(figure)
 
     rows = [[name, i, value] for name, row in values.items() for i, value in enumerate(row.tolist())]
     return Picture("lyapunov", draw, ["model", "index", "exponent"], rows)
@@ -251,7 +277,11 @@ def _eigenvalues(results: Mapping[str, ProbeResult], title: str) -> Picture | No
         columns = min(len(found), 4)
         lines = math.ceil(len(found) / columns)
         figure.set_size_inches(max(3.1 * columns + 0.4, 5.0), 3.4 * lines + 0.6)
-        figure.suptitle(title, fontsize="medium")
+        _titled(
+            figure,
+            title,
+            "Rings: eigenvalues of the recurrent matrix; dots: of one-step Jacobians; line: unit circle.",
+        )
         grid = figure.subplots(lines, columns, squeeze=False).flatten()
         angle = numpy.linspace(0, 2 * math.pi, 361)
         for axes, (name, spectra) in zip(grid, found.items(), strict=False):
@@ -268,12 +298,11 @@ def _eigenvalues(results: Mapping[str, ProbeResult], title: str) -> Picture | No
                     points = torch.cat([spectrum.eigenvalues for spectrum in group])
                     axes.scatter(points.real, points.imag, label=label, **style)
             axes.set_aspect("equal", adjustable="datalim")
-            _finish(axes, name, "Re", "Im")
-            axes.get_legend().remove()
+            axes.set_title(name, fontsize="medium")
+            _finish(axes, "Re", "Im")
         for axes in grid[len(found) :]:
             axes.set_visible(False)
-        handles = {label: h for axes in grid for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+        _legend(figure)
 
     rows = [
         [name, spectrum.of, value.real, value.imag]
@@ -299,7 +328,9 @@ def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | 
             label = name + (f" (noise of {horizons[0]} steps)" if horizons else "")
             axes.plot(numpy.arange(len(curve)), logs, label=label, linewidth=1.2)
         _widened(axes)
-        _finish(axes, title, "lag k", "Fisher memory J(k)", log10=True)
+        _finish(axes, "lag k", "Fisher memory J(k)", log10=True)
+        _titled(figure, title, "How much of an input k steps back is left in the state beside later noise.")
+        _legend(figure)
 
     rows = [[name, k, value] for name, curve in curves.items() for k, value in enumerate(curve.tolist())]
     return Picture("fisher-memory", draw, ["model", "lag", "J"], rows)

@@ -22,6 +22,7 @@ _TITLES = {
     "energy": r"$\|h_t\|^2$",
     "jacobian": r"$\partial h_T / \partial h_1$",
 }
+_RUNS = ("this run", "this run, nor along the others")
 _LEGEND = 14
 """Lines that a panel's legend names."""
 
@@ -54,9 +55,11 @@ class ProbedRuns:
 
     Args:
         rows: (label, seed, step, name, value), in the order of the runs and their curves.
+        bare: Folders of runs along which nothing was measured.
     """
 
     rows: list[tuple[str, int, int, str, float]]
+    bare: tuple[Path, ...] = ()
 
     def series(self) -> list[Series]:
         """Return the numbers by spec and name; runs of one spec may end at different steps."""
@@ -87,28 +90,27 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
         show: Beginnings of the names to keep, as `watched` or `gradient.whole`; by default all.
 
     Raises:
-        UserError: A run has no measurements, or none is left.
+        UserError: No run has measurements, or none is left.
     """
-    records = [folder.read_record() for folder in folders]
-    hashes: dict[str, list[str]] = {}
-    for record in records:
-        known = hashes.setdefault(_label(record), [])
-        if record.spec_hash not in known:
-            known.append(record.spec_hash)
+    found = [(folder.read_record(), list(_measured(folder))) for folder in folders]
+    bare = tuple(folder.path for folder, (_, measured) in zip(folders, found, strict=True) if not measured)
+    hashes: dict[str, set[str]] = {}
+    for record, measured in found:
+        if measured:
+            hashes.setdefault(_label(record), set()).add(record.spec_hash)
+    if not hashes:
+        raise UserError(f"{bare[0]}: nothing was measured along {_RUNS[len(bare) > 1]}; train it with --probe every=N.")
     rows = []
-    for folder, record in zip(folders, records, strict=True):
+    for record, measured in found:
         label = _label(record)
-        if len(hashes[label]) > 1:
+        if len(hashes.get(label, ())) > 1:
             label = f"{label} ({record.spec_hash[:6]})"
-        measured = list(_measured(folder))
-        if not measured:
-            raise UserError(f"{folder.path}: nothing was measured along this run; train it with --probe every=N.")
         rows += [(label, record.spec.seed, step, name, value) for step, name, value in measured]
     names = {row[3] for row in rows}
     rows = [row for row in rows if not show or any(f"{row[3]}.".startswith(f"{start}.") for start in show)]
     if not rows:
         raise UserError(f"--show {' '.join(show)}: nothing is called so; measured were {', '.join(sorted(names))}.")
-    return ProbedRuns(rows)
+    return ProbedRuns(rows, bare)
 
 
 def _label(record: Any) -> str:
@@ -171,4 +173,5 @@ def _draw(axes: Any, series: list[Series], labels: list[str], group: str) -> Non
     shown = len(handles) if len(handles) <= _LEGEND else _LEGEND - 1
     if shown < len(handles):
         handles, texts = handles[: shown + 1], [*texts[:shown], f"{len(texts) - shown} more: see the numbers"]
-    axes.legend(handles, texts, frameon=False, fontsize="x-small", ncols=2 if len(handles) > 7 else 1)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it covers no curve
+    axes.legend(handles, texts, frameon=False, fontsize="x-small", ncols=3 if len(labels) == 1 else 2, **below)

@@ -80,8 +80,9 @@ def write_page(
 
 
 _CAPTIONS = {
-    "gradients": "||dL/dh_t|| of the loss at the last scored step against the lag E - t, median of the examples, "
-    "relative to lag 0: dashed as the models start, solid after training. A line that ends is exactly 0 from there on.",
+    "gradients": "||dL/dh_t|| of the loss at the last scored step against the lag E - t, E being that step, median of "
+    "the examples, relative to lag 0: dashed as the models start, solid after training. A line that ends is exactly 0 "
+    "from there on.",
     "singular-values": "All singular values of dh_T/dh_1 of one example, the largest first: dashed as models start, "
     "solid after training. Values of exactly 0 are left out.",
     "eigenvalues": "Of recurrent matrices before (grey) and after training on copy, with the unit circle.",

@@ -145,7 +145,7 @@ def test_nothing_said_is_none() -> None:
 def test_all_options_arrive() -> None:
     options, message = record_options(
         *"--model rnn --task copy --T 5 --hidden 6 --layers 2 --steps 7 --epochs 8 --batch-size 9 --lr 1e-3".split(),
-        *"--seed 0 --device cpu --threads 2 --engine fused --precision float64 --runs-dir r --data-dir d".split(),
+        *"--seed 0 --device cpu --threads 2 --engine fused --precision float64 --runs-dir r --data-dir .".split(),
         *"--recipe f.yaml --set model.rho=0.5 --set task.S=3 --set optim.name=sgd --json --quiet --extra".split(),
     )
     assert options == RunOptions(
@@ -166,7 +166,7 @@ def test_all_options_arrive() -> None:
         recipe=Path("f.yaml"),
         set={"model.rho": 0.5, "task.S": 3, "optim.name": "sgd"},
         runs_dir=Path("r"),
-        data_dir=Path("d"),
+        data_dir=Path("."),
         json=True,
         quiet=True,
     ), message

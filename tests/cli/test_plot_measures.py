@@ -44,6 +44,16 @@ def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+def test_runs_without_measurements_are_left_out_and_named(store: Path, tmp_path: Path) -> None:
+    probed, bare = seeds(store), seeds(store, "bare")
+    code, output = invoke("plot", "probe", *bare, *probed, "-o", str(tmp_path / "a.png"))
+    assert code == 0 and f"not in the figure: {bare[0]}: nothing was measured" in output
+    assert {row["run"] for row in rows(tmp_path / "a.csv")} == {"nnrnn on copy"}
+    code, output = invoke("plot", "probe", *bare, "-o", str(tmp_path / "b.png"))
+    assert code == 2 and "nothing was measured along this run; train it with --probe every=N" in output
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_train_probe_writes_its_lines_and_the_record_knows(store: Path) -> None:
     folder = Path(seeds(store)[0])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
