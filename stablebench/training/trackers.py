@@ -28,6 +28,8 @@ from stablebench.training.run_store import RunFolder
 _EVERY_S = 1.0
 """Seconds between two looks at the curve."""
 _NO_METRIC = frozenset({"step", "split", "wall_s"})
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""How long MLflow tries to reach its server, unless the user says otherwise: its own minutes would hold up the run."""
 _ENDS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
 """What MLflow calls our statuses."""
 
@@ -94,6 +96,8 @@ class Mlflow:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (runs_dir / "mlruns").as_uri()
         if uri.startswith("file:"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         with _quiet():
             from mlflow import MlflowClient
 
