@@ -76,6 +76,7 @@ def test_the_page_of_a_suite_says_what_it_reproduces(runs: Path, tmp_path: Path)
     assert "Reproduction of roaRNN paper (arXiv:2210.01245), figure 3; short budget: below is expected" in text
     assert text.count('id="reproduction-note-') == text.count('href="#reproduction-note-') >= 3
     assert "length 1,000, ours 6" in text and "&lt;= 5000" in text
+    assert "&#39;" not in text.partition("<main")[2]  # no list as the program writes it
     assert invoke(f"report {SPOT}", "--runs-dir", runs, "-o", tmp_path / "spot.html").exit_code == 0
     assert "Reproduction" not in (tmp_path / "spot.html").read_text()
 
