@@ -20,7 +20,7 @@ from stablebench.training.interrupt import Interrupt
 from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import run_folder
+from stablebench.training.run_store import RunFolder, run_folder
 from stablebench.training.session import Options
 
 _UPDATE_S = 0.5
@@ -93,35 +93,36 @@ class _ToParent:
 
 def _run_trial(resolved: Resolved, options: Options, connection: Connection) -> None:
     """Run one trial in this process and send how it ended."""
+    folder = run_folder(options.runs_dir, resolved.spec)
+    end = _end_of(resolved, options, folder, _ToParent(connection, resolved))
+    with contextlib.suppress(OSError):  # the parent was killed: nobody wants to know
+        connection.send(replace(end, run=folder.path.relative_to(options.runs_dir).as_posix()))
+    connection.close()
+
+
+def _end_of(resolved: Resolved, options: Options, folder: RunFolder, reporter: _ToParent) -> _End:
+    """Run one trial in this process and return how it ended: whatever happens to it is said there."""
     from stablebench.training.session import train
 
-    reporter = _ToParent(connection, resolved)
-    folder = run_folder(options.runs_dir, resolved.spec)
-    name = folder.path.relative_to(options.runs_dir).as_posix()
     try:
         registry.model_entry(resolved.spec.model.name)  # named where trials are resolved; its code is run here, too
         if folder.record_path.exists():  # what an earlier sitting, or another sweep, has seen of this run
             for evaluation in folder.read_record().evaluations:
                 if not reporter.goes_on(evaluation.step, evaluation.metrics[resolved.card.metric]):
-                    connection.send(_End("pruned", "by what the run store has of it", run=name))
-                    return
+                    return _End("pruned", "by what the run store has of it")
         record = train(resolved, options, reporter).record
-        if reporter.pruned:
-            connection.send(_End("pruned", f"at update {record.step}", run=name))
-        elif record.status in ("finished", "diverged", "interrupted"):
-            message = record.error or f"{record.metric} {validation_value(record):.4g}"
-            value = validation_value(record) if record.status == "finished" else None
-            connection.send(_End(record.status, message, value, name))
-        else:
-            connection.send(_End("failed", record.error or record.status, run=name))
     except StablebenchError as error:
-        connection.send(_End("failed", str(error), run=name))
+        return _End("failed", str(error))
     except KeyboardInterrupt:
-        connection.send(_End("interrupted", "stopped at once", run=name))
+        return _End("interrupted", "stopped at once")
     except Exception as error:
-        connection.send(_End("failed", f"{type(error).__name__}: {error}", run=name))
-    finally:
-        connection.close()
+        return _End("failed", f"{type(error).__name__}: {error}")
+    if reporter.pruned:
+        return _End("pruned", f"at update {record.step}")
+    if record.status in ("finished", "diverged", "interrupted"):
+        message = record.error or f"{record.metric} {validation_value(record):.4g}"
+        return _End(record.status, message, validation_value(record) if record.status == "finished" else None)
+    return _End("failed", record.error or record.status)
 
 
 def validation_value(record: RunRecord) -> float:
