@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stablebench.data.batch import Batch
 from stablebench.errors import StablebenchError
 from stablebench.training.evaluation import cut, evaluate
 from stablebench.training.process import prepare_process
