@@ -113,7 +113,7 @@ def _remote_cell(
     def put(message: Any) -> bool:
         return ray.get(mailbox.put.remote(index, attempt, message))
 
-    prepare_process(resolved.spec.threads, resolved.spec.precision)
+    prepare_process(resolved.spec.threads, resolved.spec.precision, resolved.spec.deterministic)
     with tempfile.TemporaryDirectory(prefix="stablebench-") as work:
         os.chdir(work)  # so that a user's file, named relative to where `compare` ran, is found
         folder = run_folder(Path(work) / "runs", resolved.spec)
