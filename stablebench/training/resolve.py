@@ -20,6 +20,8 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
+_OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
+"""Options of `optim` that mean something to one optimiser, or something else to each."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def resolve(request: Request) -> Resolved:
     for values, origin in ((request.settings, "--set"), (request.options, "option")):
         own = {k: v for k, v in values.items() if not k.startswith("task.")}
         _budget_replaces(layers, own)
+        _optimiser_replaces(layers, own)
         layers.lay(own, origin)
 
     values = layers.values
@@ -257,6 +260,15 @@ def _budget_replaces(layers: _Layers, values: dict[str, Any]) -> None:
         layers.drop("train.epochs")
     if "train.epochs" in values:
         layers.drop("train.steps")
+
+
+def _optimiser_replaces(layers: _Layers, values: dict[str, Any]) -> None:
+    """Another optimiser than that of a lower layer does without what is that one's own; rates and clipping stay."""
+    optim = layers.values.get("optim", {})
+    if values.get("optim.name", optim.get("name")) == optim.get("name"):
+        return
+    layers.drop(*(f"optim.{key}" for key in _OF_ONE_OPTIMISER))
+    layers.drop(*(f"optim.groups.{group}.betas" for group in optim.get("groups", {})))
 
 
 def _refuse_unknown_keys(settings: dict[str, Any]) -> None:

@@ -54,6 +54,16 @@ def test_with_equal_lengths_the_nearest_width_decides_and_another_optimiser_keep
     assert (run.spec.optim.name, run.spec.optim.lr, run.spec.optim.momentum) == ("rmsprop", 1e-3, None)
 
 
+def test_another_optimiser_named_by_the_user_does_without_the_recipes_options_but_keeps_its_rate(
+    tmp_path: Path,
+) -> None:
+    run = resolved(tmp_path, settings={"optim.name": "adam"})
+    assert (run.spec.optim.name, run.spec.optim.lr, run.spec.optim.momentum) == ("adam", 0.25, None)
+    run = resolved(tmp_path, settings={"optim.name": "rmsprop", "optim.momentum": 0.3})
+    assert (run.spec.optim.name, run.spec.optim.momentum) == ("rmsprop", 0.3)
+    assert resolved(tmp_path, settings={"optim.name": "sgd"}).spec.optim.momentum == 0.5
+
+
 def test_a_named_variant_and_its_length_are_one_run() -> None:
     named, length = resolve(Request("rnn", "copy/t400")), resolve(Request("rnn", "copy", T=400))
     assert named.spec.spec_hash() == length.spec.spec_hash()
