@@ -137,7 +137,7 @@ def _began_elsewhere(folder: RunFolder, resolved: Resolved) -> str | None:
     """
     from stablebench.training import process
     from stablebench.training.build import resolve_device
-    from stablebench.training.trainer import newest_good
+    from stablebench.training.resuming import newest_good
 
     found = newest_good(folder)
     if found is None:

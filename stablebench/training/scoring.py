@@ -14,8 +14,8 @@ from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.evaluation import evaluate
+from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
-from stablebench.training.trainer import newest_good
 
 
 @dataclass(frozen=True)

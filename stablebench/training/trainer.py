@@ -1,11 +1,7 @@
 """The one training loop, and what surrounds it: evaluations, checkpoints, the record, resuming."""
 
 import math
-import resource
-import statistics
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +11,6 @@ import torch
 from torch import Tensor
 
 from stablebench import engines
-from stablebench.convergence import beats_baseline, first_held, reaches_target
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.errors import StablebenchError, UserError, device_failure, not_deterministic, ran_out_of_memory
@@ -23,24 +18,25 @@ from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
-from stablebench.training import checkpoint, process
+from stablebench.training import checkpoint, device, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
+from stablebench.training.goals import Goals
 from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.optimisers import Updater
+from stablebench.training.pace import Pace
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
+from stablebench.training.resuming import newest_good, own_copy, states_of
 from stablebench.training.run_store import Curve, RunFolder
 
 _CURVE_EVERY = 10
 """Updates between two training lines of the curve."""
 _CALLS = 20
 """torch calls of one time step, about: how large a CUDA graph of a training step would be."""
-_SPEED_WINDOW = 50
-"""Updates over which the shown speed is taken."""
 T = TypeVar("T")
 
 
@@ -135,10 +131,8 @@ class Trainer:
         self._saved_at: int | None = None
         self.exit_code = 0
         """130 or 143 once a signal ended the run."""
-        self._recent: deque[float] = deque(maxlen=_SPEED_WINDOW)
-        self._block: list[float] = []
-        """Seconds of the updates since the last line of the curve; not of the first of a sitting, which compiles."""
-        self._block_rates: list[float] = []
+        self._goals = Goals(self.card, self.spec.task.params)
+        self._pace = Pace()
         self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
@@ -161,7 +155,9 @@ class Trainer:
                 if self._evaluation_is_due():  # a signal ended the last sitting in the middle of it
                     self._evaluate()
                     sitting += self._measure()
-                while self.step < self.spec.train.steps and not self._target_holds():
+                while self.step < self.spec.train.steps and not self._goals.target_holds(
+                    self.evaluations, self.spec.train.stop_at_target
+                ):
                     loss = self._update()
                     self.wall_s = time.perf_counter() - sitting
                     if self._evaluation_is_due():
@@ -191,9 +187,10 @@ class Trainer:
             if ran_out_of_memory(error):
                 first_line = f"out of memory: {str(error).partition(chr(10))[0]}".removesuffix(": ")
                 self._fail(first_line)
+                peak = device.peak_bytes(self.device)
                 raise StablebenchError(
-                    f"{self.folder.path}: out of memory at step {self.step}, with a peak of {self._peak_bytes():,} "
-                    "bytes; take a smaller size, batch or --recompute-every."
+                    f"{self.folder.path}: out of memory at step {self.step}, with a peak of {peak:,} bytes; "
+                    "take a smaller size, batch or --recompute-every."
                 ) from error
             if (failed := device_failure(error)) is not None:  # nothing more can be asked of the device
                 self._fail(f"the device failed: {failed}")
@@ -219,7 +216,7 @@ class Trainer:
     def _fail(self, why: str) -> None:
         """Record a failure, where the disk takes it; that it does not may be the failure."""
         try:
-            self._write_record("failed", result=Result(peak_bytes=self._peak_bytes()), error=why)
+            self._write_record("failed", result=Result(peak_bytes=device.peak_bytes(self.device)), error=why)
         except StablebenchError:
             self.reporter.note(f"{self.folder.record_path}: could not be written, it still says what it said before")
 
@@ -242,14 +239,10 @@ class Trainer:
         self.step += 1
         took = time.perf_counter() - began
         self.train_s += took
-        if self._recent:
-            self._block.append(took)
-        self._recent.append(took)
+        self._pace.add(took)
         self._loss_max = value if self._loss_max is None else max(value, self._loss_max)
         if self.step % _CURVE_EVERY == 0:
-            if self._block:
-                self._block_rates.append(len(self._block) / sum(self._block))
-            self._block = []
+            self._pace.end_block()
             seen = {"loss": value, "loss_max": self._loss_max, "gradient_norm": norm_value}
             self.curve.append(step=self.step, split="train", **seen, wall_s=self.wall_s)
             self._loss_max = None
@@ -272,19 +265,19 @@ class Trainer:
         """
         if self.engine.name == "reference" or self.shards.size > 1:
             return compute()
-        carried, random = self.carried, _random_state(self.device)
+        carried, random = self.carried, device.random_state(self.device)
         try:
             return compute()
         except Exception as error:
             failed = device_failure(error)
-            if failed is None or not device_answers(self.device):
+            if failed is None or not device.answers(self.device):
                 raise
         fast = self.engine.name
         self.reporter.note(f"warning: the {fast} engine failed ({failed}); the reference engine goes on")
         self.resumed_elsewhere.append(f"step {self.step}: engine: {fast} then, reference now ({failed})")
         self._give_way(failed)
         self.carried = carried
-        _set_random_state(self.device, random)
+        device.set_random_state(self.device, random)
         return compute()
 
     def _give_way(self, why: str) -> None:
@@ -300,7 +293,7 @@ class Trainer:
         batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
         output, states = self.network(batch.inputs, self.carried, batch.lengths)
         if self.task.carries_states:
-            self.carried = [tuple(_own_copy(part.detach()) for part in state) for state in states]
+            self.carried = [tuple(own_copy(part.detach()) for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
         loss = total / self.shards.total(count)
         penalty = self.network.penalty()
@@ -353,25 +346,12 @@ class Trainer:
         if self._interrupt.signum is not None:
             raise Interrupted
 
-    def _target_holds(self) -> bool:
-        wanted = self.spec.train.stop_at_target
-        if not wanted or self.card.target is None or len(self.evaluations) < wanted:
-            return False
-        passes = self._passes_target()
-        if passes is None:  # the card has a target, but none at these parameters
-            return False
-        return all(passes(e.metrics[self.card.target.metric]) for e in self.evaluations[-wanted:])
-
-    def _passes_target(self) -> Any:
-        target = self.card.target_value(self.spec.task.params)
-        return None if target is None or self.card.target is None else reaches_target(self.card.target.metric, target)
-
     def _report(self, loss: float) -> None:
-        recent = list(self._recent)[1:] or self._recent  # the first update of a sitting compiles
-        speed = len(recent) / sum(recent)
         value = self.evaluations[-1].metrics[self.card.metric] if self.evaluations else None
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
-        self.reporter.update(Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, speed))
+        self.reporter.update(
+            Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, self._pace.lately)
+        )
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -439,7 +419,7 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"])
         carried = found.part("carried")
         if carried:
-            self.carried = _states_of(carried, self.device)
+            self.carried = states_of(carried, self.device)
         self.step, self.train_s, self.wall_s = found.step, state["train_s"], state["wall_s"]
         self.started = state["started"]
         self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
@@ -482,30 +462,10 @@ class Trainer:
             values["test"] = self._metrics(lambda: self.task.pieces("test"))
             if not all(math.isfinite(v) for v in values["test"].values()):
                 raise Diverged("the test loss is not finite")
-        baseline = self.card.baseline(self.card.metric, self.spec.task.params)
-        if baseline is not None:
-            held = first_held(self._series(self.card.metric), beats_baseline(self.card.metric, baseline))
-            if held is not None:
-                values["steps_to_baseline"], values["seconds_to_baseline"] = held
-        passes = self._passes_target()
-        if passes is not None and self.card.target is not None:
-            held = first_held(self._series(self.card.target.metric), passes)
-            if held is not None:
-                values["steps_to_target"], values["seconds_to_target"] = held
+        values |= self._goals.arrivals(self.evaluations)
         if self.best is not None:
             values["best"], values["best_step"] = self.best
-        if self._block_rates:
-            values["steps_per_s"] = statistics.median(self._block_rates)
-        return Result(**values, peak_bytes=self._peak_bytes())
-
-    def _series(self, metric: str) -> list[tuple[int, float, float]]:
-        return [(e.step, e.train_s, e.metrics[metric]) for e in self.evaluations]
-
-    def _peak_bytes(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB on Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return Result(**values, steps_per_s=self._pace.median, peak_bytes=device.peak_bytes(self.device))
 
     def _write_record(self, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
         record = RunRecord(
@@ -535,57 +495,3 @@ class Trainer:
         )
         self.folder.write_record(record)
         return record
-
-
-def _own_copy(tensor: Tensor) -> Tensor:
-    """Return a copy in memory of its own: where a tensor lies in memory decides how a matrix product is rounded."""
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
-    """Return the states of all layers from tensors called `layer.number`."""
-    found: dict[int, dict[int, Tensor]] = {}
-    for name, tensor in tensors.items():
-        layer, number = (int(part) for part in name.split("."))
-        found.setdefault(layer, {})[number] = _own_copy(tensor.to(device))
-    return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]
-
-
-def _random_state(device: torch.device) -> Tensor:
-    """Return the state of the generator that a model draws from on `device`."""
-    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
-
-
-def _set_random_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cpu":
-        torch.set_rng_state(state)
-    else:
-        torch.cuda.set_rng_state(state, device)
-
-
-def device_answers(device: torch.device) -> bool:
-    """Return whether a device still computes: after some errors of CUDA nothing in the process does any more."""
-    try:
-        return torch.ones(1, device=device).add(1).item() == 2
-    except RuntimeError:
-        return False
-
-
-def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
-    """Return the newest checkpoint whose digest holds, or None where the run has no checkpoint at all.
-
-    Raises:
-        UserError: There are checkpoints, and all are damaged.
-    """
-    paths = folder.checkpoints()
-    problems = []
-    for path in paths:
-        try:
-            return checkpoint.load(path)
-        except UserError as error:
-            problems.append(str(error))
-            if reporter is not None:
-                reporter.note(f"{error} Falling back to the one before.")
-    if problems:
-        raise UserError("\n".join(problems))
-    return None

@@ -17,7 +17,7 @@ from stablebench import engines
 from stablebench.cli.app import app
 from stablebench.engines import Choice, reference
 from stablebench.errors import StablebenchError, device_failure
-from stablebench.training import process, trainer
+from stablebench.training import device, process
 from stablebench.training.progress import Silent
 from stablebench.training.run_store import RunFolder
 from stablebench.training.session import Options, train
@@ -85,7 +85,7 @@ def fast_engine(
     def choose(name: str, *where: Any) -> Choice:
         return Choice(fused, "fused") if name == "auto" else chosen(name, *where)
 
-    monkeypatch.setattr(trainer.engines, "choose", choose)
+    monkeypatch.setattr(engines, "choose", choose)
 
 
 def assert_same_numbers(a: RunFolder, b: RunFolder) -> None:
@@ -174,7 +174,7 @@ def test_a_device_that_is_lost_fails_the_run_which_goes_on_from_its_checkpoint(
     whole = run(resolved, tmp_path / "whole")
     monkeypatch.undo()
     fast_engine(monkeypatch, torch.AcceleratorError("CUDA error: unspecified launch failure\nand more"), at=8)
-    monkeypatch.setattr(trainer, "device_answers", lambda device: False)
+    monkeypatch.setattr(device, "answers", lambda device: False)
     with pytest.raises(StablebenchError, match=r"the device failed at step 7 \(CUDA error: unspecified") as caught:
         run(resolved, tmp_path / "lost")
     assert caught.value.exit_code == 1 and len(str(caught.value).splitlines()) == 1
@@ -188,13 +188,13 @@ def test_a_device_that_is_lost_fails_the_run_which_goes_on_from_its_checkpoint(
 
 
 def test_a_device_answers_as_long_as_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trainer.device_answers(torch.device("cpu"))
+    assert device.answers(torch.device("cpu"))
 
     def lost(*arguments: Any, **named: Any) -> Any:
         raise FAILURES[1]
 
     monkeypatch.setattr(torch, "ones", lost)
-    assert not trainer.device_answers(torch.device("cpu"))
+    assert not device.answers(torch.device("cpu"))
 
 
 def test_memory_is_told_from_kernels() -> None:

@@ -21,8 +21,8 @@ from stablebench.data.archives import ArchiveError, members
 from stablebench.errors import UserError
 from stablebench.training import checkpoint
 from stablebench.training.progress import Silent
+from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
-from stablebench.training.trainer import newest_good
 
 OWN_MODEL = '''
 from pathlib import Path
