@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -151,7 +152,8 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
 
 def _markdown(text: str) -> str:
     """Return a text of which Markdown makes no tag, no link and no cell of its own."""
-    return "".join("&lt;" if c == "<" else "\\" + c if c in "|`[*\\" else c for c in text)
+    text = "".join("\\" + c if c in "|`[*\\" else c for c in text)
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _latex(text: str) -> str:
