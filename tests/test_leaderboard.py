@@ -142,6 +142,8 @@ def test_only_what_the_interval_supports_is_bold() -> None:
     assert not any(r["best"] for r in third)
     one_seed = rows(record("a", score=0.1), record("b", score=0.9))
     assert not any(r["best"] for r in one_seed)
+    two_seeds = rows(*seeds("a", 0.1, 0.11), *seeds("b", 0.5, 0.6, 0.7))
+    assert not any(r["best"] for r in two_seeds)
     alone = rows(*seeds("a", 0.1, 0.11, 0.12))
     assert not any(r["best"] for r in alone)
     against_diverged = rows(*seeds("a", 0.1, 0.11, 0.12), record("b", status="diverged"))

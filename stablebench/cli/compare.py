@@ -8,7 +8,7 @@ import typer
 
 from stablebench.cli.options import RunOptions, run_options
 from stablebench.cli.output import Format
-from stablebench.cli.suite_options import Budget, Models, Seeds, SuiteOptions, Tasks
+from stablebench.cli.suite_words import Budget, Models, Seeds, SuiteOptions, Tasks
 
 if TYPE_CHECKING:
     from stablebench.cli.runners import Place
@@ -109,6 +109,7 @@ def compare(
             typer.echo(f"regression: {line}", err=True)
         if regressions:
             raise typer.Exit(5)
+        typer.echo(f"no regression against {check} (margin {margin:.0%})", err=True)
     raise typer.Exit(1 if failures or unreadable else 0)
 
 

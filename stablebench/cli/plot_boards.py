@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.suite_options import SuiteOptions, suite_options
+from stablebench.cli.suite_words import SuiteOptions, suite_options
 
 if TYPE_CHECKING:
     from stablebench.report.paper_figures import Plot

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.suite_options import SuiteOptions, suite_options
+from stablebench.cli.suite_words import SuiteOptions, suite_options
 
 
 @suite_options

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stablebench.cli.suite_options import SuiteOptions
+from stablebench.cli.suite_words import SuiteOptions
 from stablebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def verify(
 
 
 def _print(verdict: "Verdict") -> None:
-    checked = [f"{verdict.lines} lines of the curve"]
+    checked = [f"{verdict.lines} line{'' if verdict.lines == 1 else 's'} of the curve"]
     if verdict.checkpoints:
         checked.append(f"the checkpoints of step {', '.join(map(str, verdict.checkpoints))}")
     if verdict.result:

@@ -4,6 +4,9 @@ from typing import Any
 
 from stablebench.metrics import higher_is_better
 
+_LEAST_SEEDS = 3
+"""Seeds without which nothing is called best: the interval of two is that from the lower to the higher."""
+
 
 def rank(rows: list[dict[str, Any]], metric: str) -> None:
     """Sort rows by their scores, those without one last, and mark the best where its interval lies clear."""
@@ -18,7 +21,7 @@ def rank(rows: list[dict[str, Any]], metric: str) -> None:
     ranked = [row for row in rows if row["score"] is not None]
     for i, row in enumerate(ranked):
         row["rank"] = ranked[i - 1]["rank"] if i and row["score"] == ranked[i - 1]["score"] else i + 1
-    if not ranked or ranked[0]["interval"] is None or len(rows) < 2:
+    if not ranked or ranked[0]["interval"] is None or ranked[0]["n"] < _LEAST_SEEDS or len(rows) < 2:
         return
     worst = sign * ranked[0]["interval"][0 if sign < 0 else 1]
 

@@ -126,7 +126,7 @@ def _overall(overall: dict[str, Any], r_max: float) -> list[Table]:
     tables = [Table(columns, rows, title="Over tasks", notes=notes, minor=minor)]
     sure = [p for p in overall["improvement"] if p["interval"] is not None and p["interval"][0] > 0.5]
     lines = [[p["name"], p["over"], p["probability"], span(p["interval"])] for p in sure]
-    note = f"{len(sure)} of {len(overall['improvement'])} pairs: those whose interval lies above 1/2."
+    note = f"The interval of {len(sure)} of {len(overall['improvement'])} pairs lies above 1/2."
     tables.append(
         Table(["model", "better than", "P(better)", "95 %"], lines, title="Probability of improvement", notes=[note])
     )

@@ -20,7 +20,8 @@ def render(board: dict[str, Any], fmt: Format = "table") -> str:
     if fmt == "json":
         return json_text(board).rstrip("\n")
     if not board["tables"]:
-        return f"{board['suite']}: no runs yet." if fmt != "csv" else ""
+        said = "no run that can be read" if board.get("unreadable") else "no runs yet"
+        return f"{board['suite']}: {said}." if fmt != "csv" else ""
     if fmt == "csv":
         return render_tables([_flat_table(board)], "csv")
     tables = []

@@ -209,8 +209,8 @@ def _curves(
             continue
         series.append(Series(name, band.x, band.middle, band.low, band.high))
         last = band.x[-1]
-        at = [max((i for i, x in enumerate(band.x) if x <= share * last), default=0) for share in _SHARES]
-        rows.append([name, *(f"{band.middle[i]:.4g} at {band.x[i]:g}" for i in at)])
+        at = [max((i for i, x in enumerate(band.x) if x <= share * last), default=None) for share in _SHARES]
+        rows.append([name, *("" if i is None else f"{band.middle[i]:.4g} at {band.x[i]:g}" for i in at)])
     if not series:
         return None
     seeds_said = "Line: median over seeds; band: lowest to highest seed."
@@ -221,7 +221,7 @@ def _curves(
         "updates",
         label,
         panels_of(series, log_y=logarithmic),
-        table_columns=["model", *(f"at {share:.0%} of the run" for share in _SHARES)],
+        table_columns=["model", *(f"last value by {share:.0%} of the run" for share in _SHARES)],
         table_rows=rows,
     )
 

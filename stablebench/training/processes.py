@@ -40,8 +40,12 @@ class Worker:
         return f"its process ended with code {code}"
 
     def ended_by_request(self) -> bool:
-        """Return whether it was asked to end before it could take the signal as a wish."""
-        return self.process.exitcode == -signal.SIGTERM
+        """Return whether it may have ended because it was asked to before it could take the signal as a wish.
+
+        The signal ends it, or amid its imports an error that the signal's handler raised there.
+        """
+        code = self.process.exitcode
+        return code is not None and (code == -signal.SIGTERM or code > 0)
 
 
 class Processes:

@@ -91,7 +91,8 @@ class RunFolder:
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:
-            raise UserError("\n".join(problems(error, RunRecord, str(self.record_path))[:5])) from None
+            way_out = "The command that began the run sets the record aside and goes on from the run's checkpoints."
+            raise UserError("\n".join([*problems(error, RunRecord, str(self.record_path))[:5], way_out])) from None
 
     def set_damaged_record_aside(self) -> str | None:
         """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is."""

@@ -1,5 +1,6 @@
 """Score a trained run: its weights, put back, on a split at its own length or another."""
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.evaluation import evaluate
+from stablebench.training.progress import Lines
 from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
 
@@ -59,7 +61,7 @@ def trained_network(
     network = build_network(record.spec, card, sizes)
     if file is None and record.result.tested == "best" and folder.best_path.exists():
         file = folder.best_path
-    found = checkpoint.load(file) if file is not None else newest_good(folder)
+    found = checkpoint.load(file) if file is not None else newest_good(folder, Lines(sys.stderr))
     if found is None:
         raise UserError(f"{folder.path}: the run has no checkpoint yet.")
     try:

@@ -137,8 +137,8 @@ def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: 
         verdict.lines += 1
         step, split = key
         if key not in was or key not in is_:
-            where = "now only" if key in is_ else "in the run's curve only"
-            verdict.differences.append(f"step {step}: a line of split {split} is {where}")
+            said = "is not in the run's curve, where it was lost" if key in is_ else "is in the run's curve only"
+            verdict.differences.append(f"step {step}: the {split} line {said}")
             continue
         names = [name for name in was[key] if name in is_[key] and was[key][name] != is_[key][name]]
         verdict.differences += [f"step {step}: {split} {n} {was[key][n]!r} then, {is_[key][n]!r} now" for n in names]

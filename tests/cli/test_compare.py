@@ -102,3 +102,10 @@ def test_an_estimate_runs_a_few_updates_and_keeps_nothing(tmp_path: Path) -> Non
     assert "All 4 runs: 0:0" in compare(tmp_path, "--estimate").stdout
     compare(tmp_path, "--quiet")
     assert "the missing 0: 0:00" in compare(tmp_path, "--estimate").stdout
+
+
+@pytest.mark.parametrize("words", [("--models", ""), ("--models", "rnn,"), ("--tasks", " ")])
+def test_an_empty_name_is_refused(words: tuple[str, str], tmp_path: Path) -> None:
+    result = compare(tmp_path, *words)
+    assert result.exit_code == 2
+    assert f"{words[0]} '{words[1]}': must be names with commas between" in result.stderr

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stablebench.cli.options import RunOptions, option_parameters, parse_settings
+from stablebench.errors import UserError
 
 if TYPE_CHECKING:
     from stablebench.leaderboard import Asked
@@ -55,7 +56,8 @@ class SuiteOptions:
 
         run = self.run
         short = self.budget == "short"
-        return OnTheSpot(_split(self.models), _split(self.tasks), self.seeds, run.T, named(run), dict(run.set), short)
+        models, tasks = _split("models", self.models), _split("tasks", self.tasks)
+        return OnTheSpot(models, tasks, self.seeds, run.T, named(run), dict(run.set), short)
 
     def changes(self) -> "Asked":
         """Return what the runs have in place of the suite's own settings."""
@@ -105,8 +107,13 @@ def suite_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _split(names: str | None) -> list[str] | None:
-    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+def _split(option: str, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UserError(f"--{option} '{text}': must be names with commas between, and none of them may be empty.")
+    return names
 
 
 def _option(name: str) -> str:
