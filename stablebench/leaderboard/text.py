@@ -105,7 +105,7 @@ def _title(table: dict[str, Any]) -> str:
 
 
 def _notes(table: dict[str, Any]) -> list[str]:
-    notes = [f"{'; or '.join(table['selection'])}."]
+    notes = [f"Medians over seeds; {'; or '.join(table['selection'])}."]
     if table["cards"] > 1:
         notes.append(f"The runs saw {table['cards']} editions of the task card.")
     for row in table["rows"]:
