@@ -126,8 +126,7 @@ def verify(
     if not document:
         note(f"There are no data sets in {sources.data_root(data_dir)}.")
     elif failed:
-        names = " ".join(failed)
-        note(f"Damaged or incomplete: {', '.join(failed)}; `stablebench data fetch {names}` gets the files anew.")
+        note(f"Damaged or incomplete: {', '.join(failed)}; `stablebench data fetch {' '.join(failed)}` gets them anew.")
     if failed or not document:
         raise typer.Exit(1)
 

@@ -150,6 +150,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     require("submitit", "slurm", "--slurm")
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a training run waits for
     import submitit
+    from submitit.core.utils import FailedJobError
 
     logs = (options.runs_dir / "slurm").resolve()
     try:
@@ -176,7 +177,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     )
     try:
         jobs = executor.submit_array([CellJob(index, cell, there) for index, cell in enumerate(cells)])
-    except submitit.core.utils.FailedJobError as error:
+    except FailedJobError as error:
         raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
     folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
     return [_Job(job, folder) for job, folder in zip(jobs, folders, strict=True)]
