@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -265,9 +265,21 @@ def task_card(name: str) -> "TaskCard":
     Raises:
         UserError: There is no such task, or its card has problems.
     """
-    from stablebench.schema.card import TaskCard
+    known = task_names()
+    if name not in known:
+        raise unknown_name("task", name, known)
+    path = tasks_dir() / f"{name}.yaml"
+    found = path.stat()
+    return _card_at(path, found.st_mtime_ns, found.st_size)
 
-    return _named(tasks_dir(), name, "task", task_names(), TaskCard)
+
+@lru_cache(maxsize=64)
+def _card_at(path: Path, mtime_ns: int, size: int) -> "TaskCard":
+    """Return the card of a file, which is read again only after it changed: suites ask for it with every cell."""
+    from stablebench.schema.card import TaskCard
+    from stablebench.schema.strict import load
+
+    return load(path, TaskCard)
 
 
 def recipe_names() -> list[str]:

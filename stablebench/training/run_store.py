@@ -79,10 +79,12 @@ class RunFolder:
             UserError: There is none, or it is not a whole record.
         """
         try:
-            size = self.record_path.stat().st_size
-            if size > _MAX_RECORD:
-                raise UserError(f"{self.record_path}: at most {_MAX_RECORD:,} bytes are read, the file has {size:,}.")
-            text = self.record_path.read_text(encoding="utf-8")
+            with open(self.record_path, "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > _MAX_RECORD:
+                    said = f"at most {_MAX_RECORD:,} bytes are read, the file has {size:,}"
+                    raise UserError(f"{self.record_path}: {said}.")
+                text = str(file.readall(), "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: no run with a readable record.json ({error}).") from None
         except (OSError, ValueError) as error:  # a name with a zero byte
