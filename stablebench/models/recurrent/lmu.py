@@ -30,7 +30,6 @@ Differs from the paper: A_bar and B_bar are fixed, as in its experiments, and th
 import math
 from typing import Literal
 
-import scipy.linalg
 import torch
 from torch import Tensor, nn
 
@@ -129,6 +128,8 @@ def delay(order: int, theta: float) -> tuple[Tensor, Tensor]:
 
 def zero_order_hold(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Return exp(A) and the integral of exp(A s) B over one step, exact for inputs that are constant in a step."""
+    import scipy.linalg  # slow to import, and only a model that is built needs it
+
     n = len(A)
     joint = torch.zeros(n + 1, n + 1, dtype=A.dtype)
     joint[:n, :n], joint[:n, n] = A, B
