@@ -60,15 +60,18 @@ def compare(
 
     Cells that the run store has are not run again. Exit code 0 when every cell finished or diverged, 1 when one failed.
     """
-    from stablebench import leaderboard
-    from stablebench.cli.estimates import print_estimates
-    from stablebench.cli.output import json_text, print_json
-    from stablebench.cli.output_file import refuse_existing
-    from stablebench.cli.runners import Place
-    from stablebench.errors import UserError
-    from stablebench.training.files import write_atomically
-    from stablebench.training.run_store import readable_records, run_folders
-    from stablebench.training.suites import cells_of, suite_of
+    from stablebench.training.many_objects import collector_paused
+
+    with collector_paused():
+        from stablebench import leaderboard
+        from stablebench.cli.estimates import print_estimates
+        from stablebench.cli.output import json_text, print_json
+        from stablebench.cli.output_file import refuse_existing
+        from stablebench.cli.runners import Place
+        from stablebench.errors import UserError
+        from stablebench.training.files import write_atomically
+        from stablebench.training.run_store import readable_records, run_folders
+        from stablebench.training.suites import cells_of, suite_of
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
@@ -78,7 +81,8 @@ def compare(
     said = SuiteOptions(models, tasks, seeds, budget, options)
     asked = said.asked()
     name, resolved_suite = suite_of(suite, asked)
-    cells = cells_of(resolved_suite, asked)
+    with collector_paused():
+        cells = cells_of(resolved_suite, asked)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
     if estimate:
@@ -88,9 +92,10 @@ def compare(
     code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place, live)
     if code:
         raise typer.Exit(code)
-    records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
-    document = leaderboard.document(name, records) | {"unreadable": unreadable}
-    document |= leaderboard.reproduction(resolved_suite, document, said.changes())
+    with collector_paused():
+        records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
+        document = leaderboard.document(name, records.values()) | {"unreadable": unreadable}
+        document |= leaderboard.reproduction(resolved_suite, document, said.changes())
     if statistics or options.json or output is not None:
         document["statistics"] = leaderboard.statistics(document)
     if output is not None:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +54,7 @@ def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
         UserError: There is no such suite or folder, or nothing was found.
     """
     from stablebench import registry
+    from stablebench.training.run_store import readable_records
 
     runs_dir, said, suite = options.run.runs_dir, options.words(), None
     if (len(what) == 1 and what[0] in registry.suite_names() and not Path(what[0]).is_dir()) or (not what and said):
@@ -65,10 +65,10 @@ def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
         name, folders = ", ".join(Path(w).name or w for w in what), [f for w in what for f in _of_folder(w, runs_dir)]
     else:
         name, folders = "all runs", _within(runs_dir)
-    records, unreadable = _read(folders)
+    records, unreadable = readable_records(folders)
     if not records and not unreadable:
         raise UserError(_none_found(what, options, suite is not None, name))
-    return Selection(name, what, options, suite, records, unreadable)
+    return Selection(name, what, options, suite, list(records.items()), unreadable)
 
 
 def _none_found(what: list[str], options: SuiteOptions, of_suite: bool, name: str) -> str:
@@ -125,17 +125,3 @@ def _within(folder: Path, depth: int = 3) -> "list[RunFolder]":
         elif depth > 1:
             found += _within(Path(path), depth - 1)
     return found
-
-
-def _read(folders: "Iterable[RunFolder]") -> "tuple[list[tuple[Path, RunRecord]], dict[str, str]]":
-    from stablebench.training.many_objects import collector_paused
-
-    records, unreadable = [], {}
-    with collector_paused():
-        for folder in {folder.path: folder for folder in folders}.values():
-            if folder.record_path.exists():
-                try:
-                    records.append((folder.path, folder.read_record()))
-                except UserError as error:
-                    unreadable[str(folder.path)] = str(error).partition("\n")[0]
-    return records, unreadable

@@ -264,17 +264,16 @@ def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
     return ([first] if first.is_dir() else []) + [reruns[n] for n in sorted(reruns)]
 
 
-def readable_records(folders: Iterable[RunFolder]) -> tuple[list[RunRecord], dict[str, str]]:
-    """Return the records that there are, and by folder what is wrong with those that cannot be read."""
-    records, problems_of = [], {}
+def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord], dict[str, str]]:
+    """Return by folder the records that there are, and what is wrong with those that cannot be read."""
+    records, problems_of = {}, {}
     with collector_paused():
         for folder in folders:
-            if not folder.record_path.exists():
-                continue
             try:
-                records.append(folder.read_record())
+                records[folder.path] = folder.read_record()
             except UserError as error:
-                problems_of[str(folder.path)] = str(error).partition("\n")[0]
+                if folder.record_path.exists():
+                    problems_of[str(folder.path)] = str(error).partition("\n")[0]
     return records, problems_of
 
 
