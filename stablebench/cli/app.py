@@ -107,6 +107,7 @@ class _Group(TyperGroup):
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
+            typer.echo("Stopped.", err=True)
             raise typer.Exit(130) from None
         except (MemoryError, RuntimeError) as error:
             if (failed := device_failure(error)) is not None:

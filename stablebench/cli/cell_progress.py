@@ -43,7 +43,8 @@ class CellProgress(Bars):
         super().__init__(quiet)
         self._names = [cell_label(cell) for cell in cells]
         self._done, self._total = total - len(cells), total
-        self.failures: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        """Cells that failed, and why."""
 
     def __enter__(self) -> "CellProgress":
         """Show the bars."""
@@ -66,10 +67,10 @@ class CellProgress(Bars):
         """Say how a cell ended."""
         self._done += 1
         self.remove(end.index)
-        line = f"{self._names[end.index]}: {end.status}, {end.message}"
         if end.status == "failed":
-            self.failures.append(line)
-        self.say(f"[{self._done}/{self._total}] {line}")
+            self.failures.append((self._names[end.index], end.message))
+        message = end.message.partition("\n")[0]  # all of it is said when all cells have ended
+        self.say(f"[{self._done}/{self._total}] {self._names[end.index]}: {end.status}, {message}")
 
 
 def cell_label(cell: Resolved) -> str:

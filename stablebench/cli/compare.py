@@ -91,6 +91,10 @@ def compare(
         raise typer.Exit(0 if possible else 1)
     code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place, live)
     if code:
+        left = len(_missing(cells, options.runs_dir))
+        for line in _reasons(failures):
+            typer.echo(line, err=True)
+        typer.echo(f"interrupted: {left} of {len(cells)} cells have not ended; the same command goes on.", err=True)
         raise typer.Exit(code)
     with collector_paused():
         records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
@@ -106,7 +110,7 @@ def compare(
         print(leaderboard.render(document, fmt))
         if statistics and fmt != "json":
             print("\n" + leaderboard.render_statistics(document["statistics"], fmt))
-    for line in [*failures, *_listed(unreadable)]:
+    for line in [*_reasons(failures), *_listed(unreadable)]:
         typer.echo(line, err=True)
     if baseline is not None:
         regressions = leaderboard.check(document, baseline, margin)
@@ -116,6 +120,14 @@ def compare(
             raise typer.Exit(5)
         typer.echo(f"no regression against {check} (margin {margin:.0%})", err=True)
     raise typer.Exit(1 if failures or unreadable else 0)
+
+
+def _reasons(failures: list[tuple[str, str]]) -> list[str]:
+    """Return why cells failed, each reason once with the cells that it stopped."""
+    stopped: dict[str, list[str]] = {}
+    for name, why in failures:
+        stopped.setdefault(why, []).append(name)
+    return [f"failed: {', '.join(names)}: {why}" for why, names in stopped.items()]
 
 
 def _listed(unreadable: dict[str, str]) -> list[str]:
@@ -129,8 +141,8 @@ def _listed(unreadable: dict[str, str]) -> list[str]:
 
 def _run_missing(
     cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
-) -> tuple[int, list[str]]:
-    """Run the cells without a record; return the exit code of a signal, else 0, and a line per failed cell."""
+) -> tuple[int, list[tuple[str, str]]]:
+    """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.cell_progress import progress_of
     from stablebench.training.cells import GRACE_S, Listener
     from stablebench.training.session import Options

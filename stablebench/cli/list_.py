@@ -141,7 +141,7 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
-                "status": record.status,
+                "status": "killed" if record.status == "running" and folder.is_deserted() else record.status,
                 "step": record.step,
                 "steps": record.spec.train.steps,
                 "metric": record.metric,

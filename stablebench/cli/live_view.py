@@ -52,7 +52,8 @@ class LiveView:
         self._ended: dict[int, CellEnd] = {}
         self._took: dict[int, float] = {}
         self._notes: list[str] = []
-        self.failures: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        """Cells that failed, and why."""
         self._console = console or Console(file=sys.stderr)
         self._lock = threading.RLock()
         """Held where the cells are changed, and where another thread draws them."""
@@ -92,7 +93,7 @@ class LiveView:
             if end.status in ("failed", "diverged"):
                 self._note(end.index, f"{end.status}, {end.message}")
         if end.status == "failed":
-            self.failures.append(f"{self._labels[end.index]}: {end.message}")
+            self.failures.append((self._labels[end.index], end.message))
 
     def _note(self, index: int, text: str) -> None:
         self._notes = [*self._notes, f"{self._labels[index]}: {text}"][-_NOTES:]

@@ -87,5 +87,5 @@ def initial_embedding(
     except UserError as error:
         if width == min(get_args(glove.Width)):
             raise
-        other = "Or take vectors of 50 numbers, a smaller file: --task imdb/glove50; papers have 100."
+        other = "Or take vectors of 50 numbers, a smaller file: the task imdb/glove50; papers have 100."
         raise UserError(f"{error}\n{other}") from None

@@ -72,6 +72,11 @@ class RunFolder:
             remove_temporaries(self.path / "checkpoints")
             yield lock
 
+    def is_deserted(self) -> bool:
+        """Return whether no process has the folder's lock, as far as can be seen from this host."""
+        holder = RunLock(self.path).holder()
+        return holder is None or holder.has_died
+
     def read_record(self) -> RunRecord:
         """Return the record.
 

@@ -109,3 +109,23 @@ def test_an_empty_name_is_refused(words: tuple[str, str], tmp_path: Path) -> Non
     result = compare(tmp_path, *words)
     assert result.exit_code == 2
     assert f"{words[0]} '{words[1]}': must be names with commas between" in result.stderr
+
+
+def test_a_reason_that_stops_several_cells_is_said_once_in_full(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    words = [
+        "compare",
+        "--models",
+        "rnn,lstm",
+        "--tasks",
+        "imdb",
+        "--workers",
+        "1",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
+    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    assert result.stderr.count("Official source") == 1
+    assert "failed: rnn on imdb seed 0, lstm on imdb seed 0: " in result.stderr
+    assert "--task " not in result.stderr

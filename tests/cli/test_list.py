@@ -1,6 +1,7 @@
 """`list` as a user types it."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stablebench import registry
 from stablebench.cli import list_
 from stablebench.cli.app import app
 from stablebench.schema.run_record import RunRecord
+from stablebench.training.run_lock import RunLock
 
 KINDS = ["models", "tasks", "recipes", "suites", "sweeps"]
 
@@ -75,6 +77,19 @@ def test_runs_are_listed_and_broken_ones_with_the_reason(tmp_path: Path, record:
     shown = CliRunner().invoke(app, ["list", "runs", "--runs-dir", str(tmp_path)])
     assert shown.exit_code == 0
     assert shown.stdout.count("broken") == 3
+
+
+def test_a_run_whose_process_was_killed_is_not_said_to_run(tmp_path: Path, record: RunRecord) -> None:
+    for name in ("left", "held"):
+        folder = tmp_path / "copy" / "rnn" / f"{name}-s0"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(record.model_copy(update={"status": "running"}).model_dump_json())
+    with RunLock(tmp_path / "copy" / "rnn" / "held-s0"):
+        found = {item["name"]: item["status"] for item in listed("runs", "--runs-dir", str(tmp_path))}
+        died = {"pid": 2**22 + 1, "host": socket.gethostname(), "began": 0.0, "since": "2026-01-01T00:00:00Z"}
+        (tmp_path / "copy" / "rnn" / "left-s0" / ".holder").write_text(json.dumps(died))
+        after = {item["name"]: item["status"] for item in listed("runs", "--runs-dir", str(tmp_path))}
+    assert found == after == {"copy/rnn/held-s0": "running", "copy/rnn/left-s0": "killed"}
 
 
 def test_no_runs_are_said_on_stderr(tmp_path: Path) -> None:

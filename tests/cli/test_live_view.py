@@ -56,7 +56,7 @@ def test_cells_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, word in ((1, "starting"), (2, "failed"), (3, "waiting")):
         assert any(f"seed {seed}" in line and word in line for line in lines)
     assert any("seed 1: resumed at step 10" in line for line in lines)
-    assert shown.failures == ["[rnn] on copy/t100 seed 2: out of memory"]
+    assert shown.failures == [("[rnn] on copy/t100 seed 2", "out of memory")]
 
 
 def test_the_time_left_is_that_of_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
