@@ -22,7 +22,8 @@ from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_, read
 from stablebench.sweep.space import check_space, with_values
-from stablebench.training.resolve import Request, resolve
+from stablebench.training.resolve import Request, Resolved, resolve
+from stablebench.training.suites import settings_of
 
 Kind = Literal["card", "recipe", "suite", "sweep"]
 _SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite, "sweep": SweepSpace}
@@ -305,7 +306,9 @@ def _check_suite(report: _Report, suite: Suite) -> None:
         models = [_check_model(report, (*key, "models", j), m) for j, m in enumerate(task.models or [])]
         if _check_task(report, key, task) and known and all(models):
             for model in task.models or suite.models:
-                report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m))
+                sound = report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m, short=False))
+                if sound and suite.short:
+                    report.attempt(("short",), lambda t=task, m=model: _resolve(suite, t, m, short=True))
     if len(set(suite.seeds)) < len(suite.seeds):
         report.add(("seeds",), "a seed stands twice.")
     for name, wanted in suite.published.items():
@@ -316,16 +319,16 @@ def _check_suite(report: _Report, suite: Suite) -> None:
                 text = f"no published number has the key '{entry}'.{did_you_mean(entry, published)}"
                 report.add(("published", name), text)
     for i, expectation in enumerate(suite.expected):
+        _check_settings(report, ("expected", i, "where"), expectation.where)
         run = {model for task in suite.tasks if task.task == expectation.task for model in task.models or suite.models}
         for model in (expectation.model, *expectation.better_than):
             if model not in run:
                 report.add(("expected", i), f"the suite does not run {model} on {expectation.task}.")
 
 
-def _resolve(suite: Suite, task: SuiteTask, model: str) -> None:
-    settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
+def _resolve(suite: Suite, task: SuiteTask, model: str, *, short: bool) -> Resolved:
     try:
-        resolve(Request(model, task.task, T=task.T, settings=settings))
+        return resolve(Request(model, task.task, T=task.T, settings=settings_of(suite, task, model, short)))
     except UserError as error:
         lines = (line.removeprefix("run spec: ").removeprefix("--set ") for line in str(error).splitlines())
         raise UserError("\n".join(f"{model} on {task.task}: {line}" for line in lines)) from None

@@ -92,9 +92,7 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
     cells: dict[tuple[str, int], Resolved] = {}
     for task in suite.tasks:
         for model in task.models or suite.models:
-            settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
-            settings = _with_budget(settings, suite.short if asked.short else {})
-            settings = _with_budget(settings, asked.settings, asked.options)
+            settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
             request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
             if task.params is not None and "model.hidden" not in asked.settings | asked.options:
                 settings["model.hidden"] = width_for(resolve(request), task.params)
@@ -102,6 +100,19 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
             spec_hash = resolved.spec.spec_hash()
             cells |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
     return list(cells.values())
+
+
+def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) -> dict[str, Any]:
+    """Return what a suite sets for a model on one of its tasks, by key of the run spec.
+
+    Args:
+        suite: The suite.
+        task: The task.
+        model: The model.
+        short: Whether its short budget is meant.
+    """
+    settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
+    return _with_budget(settings, suite.short if short else {})
 
 
 def _with_budget(

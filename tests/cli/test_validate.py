@@ -155,6 +155,20 @@ def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
         (("seeds: [0]", "seeds: [0, 0]"), 5, "seeds: a seed stands twice."),
         (("seeds: [0]", "seeds: [-1]"), 5, "seeds.0: "),
         (("seeds: [0]", "seeds: [0]\nset: {device: cpu}"), 6, "set.device: must be one of task.NAME"),
+        (
+            ("seeds: [0]", "seeds: [0]\nshort: {train.steps: 0}"),
+            6,
+            "short: rnn on copy/t100: train.steps: input should",
+        ),
+        (("seeds: [0]", "seeds: [0]\nshort: {trian.steps: 5}"), 6, "short.trian.steps: must be one of"),
+        (
+            (
+                "seeds: [0]",
+                "seeds: [0]\nexpected: [{says: x, task: copy/t100, model: rnn, reaches: 1, where: {hidden: 2}}]",
+            ),
+            6,
+            "expected.0.where.hidden: must be one of",
+        ),
         (("seeds: [0]", "seeds: [0]\nsets: {gru: {train.steps: 1}}"), 1, "`sets` names models"),
         (("{task: copy/t100, ", "{task: copy/t100, models: [rmn], "), 3, "tasks.0.models.0: No model named 'rmn'"),
         (("{task: copy/t100, ", "{task: copy/t100, T: 7, "), 3, "give one of the two"),
