@@ -376,8 +376,11 @@ def run(name: str, runs_dir: Path) -> Shown:
     text = "\n".join([str(folder.path), *summary_lines(record)])
     evaluations = [[e.step, e.train_s, *(e.metrics.get(m) for m in metrics)] for e in record.evaluations]
     packages = len(record.environment.packages)
-    environment = [[k, _said(v)] for k, v in _leaves(document["environment"]) if k != "packages"]
-    environment += [["packages", f"{packages} installed; --json lists them"]] if packages else []
+    long = ("packages", "torch_config")
+    environment = [[k, _said(v)] for k, v in _leaves(document["environment"]) if k not in long]
+    environment += (
+        [["packages", f"{packages} installed; --json lists them, and how torch was built"]] if packages else []
+    )
     tables = [
         Table(["value", "is", "origin"], rows, title="Run spec", wrap=_WORDS | {"is"}),
         Table(["step", "s", *metrics], evaluations, title="Evaluations on validation examples"),

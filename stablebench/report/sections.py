@@ -11,6 +11,10 @@ from stablebench.report.figure import Figure, Series, panels_of
 from stablebench.schema.run_record import RunRecord
 
 _COLOURS, _DASHES, _WIDTHS = 8, 4, 2
+_ARRIVALS = (
+    "mean over seeds, in which one that did not arrive counts with the time for which all rows can be followed "
+    "(restricted mean); arrived of runs"
+)
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of the budget at which a curve's table has its numbers."""
 
@@ -91,7 +95,7 @@ def ranked_columns(
     for goal in ("baseline", "target"):
         for unit in ("steps", "seconds"):
             arrivals = [described[row["name"]]["arrivals"].get(goal, {}).get(unit) for row in rows]
-            add(f"{unit} to {goal}", [_arrival(a) for a in arrivals], "mean restricted to the horizon; arrived of runs")
+            add(f"{unit} to {goal}", [_arrival(a) for a in arrivals], _ARRIVALS)
     add("parameters", [number(row["parameters"], ",d") for row in rows])
     add("train s", [number(row["train_s"], ".3g") for row in rows], "seconds of training, median")
     add("steps/s", [number(row["steps_per_s"], ".3g") for row in rows], "updates a second, median")
