@@ -3,10 +3,11 @@
 Names are looked up, parameters are held against real signatures, and a suite's cells are resolved as `compare` would.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,8 +28,10 @@ from stablebench.training.suites import settings_of
 
 Kind = Literal["card", "recipe", "suite", "sweep"]
 _SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite, "sweep": SweepSpace}
+V = TypeVar("V")
 _SETTABLE = ("task", "model", "optim", "train")
 _ENDINGS = {".yaml", ".yml"}
+_SUITE_SETTINGS = ("set", "short", "sets.*", "tasks.*.set", "expected.*.where")
 
 
 @dataclass
@@ -47,6 +50,11 @@ class _Report:
         name = ".".join(str(part) for part in key)
         for part in text.splitlines():
             self._found.append((line, f"{self.path}:{line}: {name + ': ' if name else ''}{part}"))
+
+    def take(self, lines: Iterable[str]) -> None:
+        """Note problems that are in words already, each with its line."""
+        for text in lines:
+            self._found.append((int(text.removeprefix(f"{self.path}:").partition(":")[0]), text))
 
     def attempt(self, key: Path_, action: Callable[[], Any], prefix: str = "") -> Any:
         """Return what `action` does, or None after noting why it could not; `prefix` is taken off its lines."""
@@ -115,6 +123,8 @@ def check_file(path: Path) -> list[str]:
 
 
 def _problems_of(path: Path) -> list[str]:
+    if path.suffix and path.suffix.lower() not in _ENDINGS:
+        return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): a card, a recipe, a suite or a sweep."]
     try:
         document = read(path)
     except UserError as error:
@@ -132,9 +142,34 @@ def _problems_of(path: Path) -> list[str]:
     try:
         content = _SCHEMAS[kind].model_validate(document.data)
     except ValidationError as error:
-        return report.lines() + problems(error, _SCHEMAS[kind], str(path), document)
-    {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite, "sweep": _check_sweep}[kind](report, content)
+        of_form = problems(error, _SCHEMAS[kind], str(path), document)
+        if len(of_form) > MAX_PROBLEMS:
+            return of_form
+        report.take(of_form)
+        content = _without_unknown_keys(document.data, _SCHEMAS[kind], error)
+    if content is None:
+        _look_up(report, kind)
+    else:
+        check = {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite, "sweep": _check_sweep}[kind]
+        check(report, content)
     return report.lines()
+
+
+def _without_unknown_keys(data: dict[str, Any], schema: type[BaseModel], error: ValidationError) -> BaseModel | None:
+    """Return what a file says beside the keys that its schema does not know; None if it refuses more than those."""
+    kept = copy.deepcopy(data)
+    try:
+        for item in error.errors(include_url=False):
+            if item["type"] != "extra_forbidden" or "when" in item["loc"]:  # without it, variants may look the same
+                return None
+            *parents, last = item["loc"]
+            around: Any = kept
+            for part in parents:
+                around = around[part]
+            del around[last]
+        return schema.model_validate(kept)
+    except (ValidationError, LookupError, TypeError):  # a path may name the branch of a union
+        return None
 
 
 def _check_names(report: _Report, kind: Kind) -> None:
@@ -147,6 +182,46 @@ def _check_names(report: _Report, kind: Kind) -> None:
             if isinstance(data.get(key), str) and data[key] != name:
                 where = "file" if key == "model" else "folder"
                 report.add((key,), f"must be the {where}'s name, '{name}', got '{data[key]}'.")
+
+
+def _look_up(report: _Report, kind: Kind) -> None:
+    """Look up the names in a file that its schema refuses; what depends on several values is not checked."""
+    data = report.document.data
+    if kind == "suite":
+        for key, models in _values(data, list, "models", "tasks.*.models"):
+            _check_models(report, key, models)
+        for key, task in _values(data, str, "tasks.*.task"):
+            _check_task(report, key, task)
+        for key, settings in _values(data, dict, *_SUITE_SETTINGS):
+            _check_settings(report, key, settings)
+    elif kind in ("recipe", "sweep"):
+        for key, task in _values(data, str, "task"):
+            _card(report, key, task)
+        for key, model in _values(data, str, "model"):
+            if _check_model(report, key, model):
+                _look_up_params(report, model)
+
+
+def _look_up_params(report: _Report, model: str) -> None:
+    entry = report.attempt(("model",), lambda: registry.model_entry(model))
+    for key, params in _values(report.document.data, dict, "params", "variants.*.params"):
+        if entry is not None:
+            report.attempt(key, lambda p=params: entry.resolve(p), f"model {model}")
+
+
+def _values(data: Any, kind: type[V], *patterns: str) -> Iterator[tuple[Path_, V]]:
+    """Yield every value of a type at dotted paths, `*` standing for each item of a list or mapping."""
+    for pattern in patterns:
+        found: list[tuple[Path_, Any]] = [((), data)]
+        for part in pattern.split("."):
+            found = [((*path, key), item) for path, value in found for key, item in _items(value) if part in ("*", key)]
+        yield from ((path, value) for path, value in found if isinstance(value, kind))
+
+
+def _items(value: Any) -> list[tuple[str | int, Any]]:
+    if isinstance(value, list):
+        return list(enumerate(value))
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _check_card(report: _Report, card: TaskCard) -> None:
@@ -293,9 +368,8 @@ def _check_apart(report: _Report, recipe: Recipe) -> None:
 
 
 def _check_suite(report: _Report, suite: Suite) -> None:
-    known = True
-    for i, model in enumerate(suite.models):
-        known &= _check_model(report, ("models", i), model)
+    known = _check_models(report, ("models",), suite.models)
+    shortened: set[str] = set()
     _check_settings(report, ("set",), suite.set)
     _check_settings(report, ("short",), suite.short)
     for model, settings in suite.sets.items():
@@ -303,12 +377,12 @@ def _check_suite(report: _Report, suite: Suite) -> None:
     for i, task in enumerate(suite.tasks):
         key: Path_ = ("tasks", i)
         _check_settings(report, (*key, "set"), task.set)
-        models = [_check_model(report, (*key, "models", j), m) for j, m in enumerate(task.models or [])]
-        if _check_task(report, key, task) and known and all(models):
+        known_here = task.models is None or _check_models(report, (*key, "models"), task.models)
+        if _check_task(report, (*key, "task"), task.task) and known and known_here:
             for model in task.models or suite.models:
                 sound = report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m, short=False))
                 if sound and suite.short:
-                    report.attempt(("short",), lambda t=task, m=model: _resolve(suite, t, m, short=True))
+                    _check_short(report, suite, task, model, shortened)
     if len(set(suite.seeds)) < len(suite.seeds):
         report.add(("seeds",), "a seed stands twice.")
     for name, wanted in suite.published.items():
@@ -320,18 +394,57 @@ def _check_suite(report: _Report, suite: Suite) -> None:
                 report.add(("published", name), text)
     for i, expectation in enumerate(suite.expected):
         _check_settings(report, ("expected", i, "where"), expectation.where)
-        run = {model for task in suite.tasks if task.task == expectation.task for model in task.models or suite.models}
         for model in (expectation.model, *expectation.better_than):
-            if model not in run:
-                report.add(("expected", i), f"the suite does not run {model} on {expectation.task}.")
+            _check_run(report, ("expected", i), suite, model, expectation.task)
+
+
+def _check_run(report: _Report, key: Path_, suite: Suite, model: str, task: str) -> None:
+    """Note a model that the suite does not run on a task, with what it runs in its place."""
+    run: dict[str, list[str]] = {}
+    for entry in suite.tasks:
+        run.setdefault(entry.task, []).extend(entry.models or suite.models)
+    if task not in run:
+        way_out = f"{did_you_mean(task, run)} Its tasks: {', '.join(run)}."
+    elif model not in run[task]:
+        way_out = f"{did_you_mean(model, run[task])} Its models there: {', '.join(dict.fromkeys(run[task]))}."
+    else:
+        return
+    report.add(key, f"the suite does not run {model} on {task}.{way_out}")
 
 
 def _resolve(suite: Suite, task: SuiteTask, model: str, *, short: bool) -> Resolved:
+    """Return a cell, or raise with one line per problem: `model on task: what is wrong`."""
     try:
         return resolve(Request(model, task.task, T=task.T, settings=settings_of(suite, task, model, short)))
     except UserError as error:
         lines = (line.removeprefix("run spec: ").removeprefix("--set ") for line in str(error).splitlines())
         raise UserError("\n".join(f"{model} on {task.task}: {line}" for line in lines)) from None
+
+
+def _check_short(report: _Report, suite: Suite, task: SuiteTask, model: str, said: set[str]) -> None:
+    """Note what is wrong with the short budget of a cell that is sound in full, each key once for all cells."""
+    try:
+        _resolve(suite, task, model, short=True)
+    except UserError as error:
+        for line in str(error).splitlines():
+            problem = line.removeprefix(f"{model} on {task.task}: ").removeprefix(f"model {model}: ")
+            name = problem.partition(": ")[0]
+            if name not in said:
+                report.add(("short",), line)
+            said.add(name)
+
+
+def _check_models(report: _Report, key: Path_, models: Sequence[Any]) -> bool:
+    """Note unknown and repeated models of a suite; return whether all are registered ones."""
+    if not models and key != ("models",):
+        report.add(key, "must name a model; leave the key out for the suite's models.")
+    known = True
+    for i, model in enumerate(models):
+        if isinstance(model, str):
+            known &= _check_model(report, (*key, i), model)
+            if model in models[:i]:
+                report.add((*key, i), f"{model} stands twice.")
+    return known
 
 
 def _check_model(report: _Report, key: Path_, model: str) -> bool:
@@ -342,11 +455,11 @@ def _check_model(report: _Report, key: Path_, model: str) -> bool:
     return False
 
 
-def _check_task(report: _Report, key: Path_, task: SuiteTask) -> bool:
-    name, _, variant = task.task.partition("/")
-    card = _card(report, (*key, "task"), name)
+def _check_task(report: _Report, key: Path_, task: str) -> bool:
+    name, _, variant = task.partition("/")
+    card = _card(report, key, name)
     if card is not None and variant and variant not in card.variants:
-        report.add((*key, "task"), _unknown_variant(card, variant))
+        report.add(key, _unknown_variant(card, variant))
         return False
     return card is not None
 

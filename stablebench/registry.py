@@ -174,6 +174,8 @@ def model_entry(reference: str) -> ModelEntry:
     """
     if ":" in reference:
         return _user_model(reference)
+    if reference.endswith(".py"):
+        raise UserError(f"--model {reference}: name the class in it as well: {reference}:Class.")
     if reference not in _model_files():
         raise unknown_name("model", reference, _model_files())
     family = _model_files()[reference].parent.name
@@ -301,14 +303,22 @@ def suite_names() -> list[str]:
     return _paths(suites_dir())
 
 
+def is_suite(name: str) -> bool:
+    """Return whether a registered suite or a suite's YAML file is named."""
+    return name.endswith((".yaml", ".yml")) or name in suite_names()
+
+
 def suite(name: str) -> "Suite":
-    """Return a suite.
+    """Return a registered suite, or that of a file `path/to/suite.yaml`.
 
     Raises:
         UserError: There is no such suite, or it has problems.
     """
+    from stablebench.schema.strict import load
     from stablebench.schema.suite import Suite
 
+    if name.endswith((".yaml", ".yml")):
+        return load(Path(name), Suite)
     return _named(suites_dir(), name, "suite", suite_names(), Suite)
 
 

@@ -380,6 +380,20 @@ def test_check_knows_the_direction() -> None:
     )
 
 
+def test_check_refuses_a_leaderboard_without_runs_and_one_of_another_suite() -> None:
+    before, other = board(record()), board(record(task="adding")) | {"suite": "other"}
+    with pytest.raises(UserError, match="nothing to hold against the leaderboard of test: there are no runs of other"):
+        check({"suite": "other", "tables": []}, before, 0.1)
+    with pytest.raises(UserError, match="there are no runs of test"):
+        check(before | {"tables": [before["tables"][0] | {"rows": []}]}, before, 0.1)
+    with pytest.raises(UserError, match="of test must share a task with that of other: it has copy/t100, this one add"):
+        check(other, before, 0.1)
+    nameless = {"tables": before["tables"]}
+    with pytest.raises(UserError, match="The leaderboard must share a task with that of other"):
+        check(other, nameless, 0.1)
+    assert check(before | {"tables": [*before["tables"], *other["tables"]]}, before, 0.1) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

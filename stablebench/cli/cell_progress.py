@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from stablebench.cli.live_view import LiveView
 
 
-def progress_of(cells: list[Resolved], total: int, quiet: bool, live: bool) -> "CellProgress | LiveView":
+def progress_of(suite: str, cells: list[Resolved], total: int, quiet: bool, live: bool) -> "CellProgress | LiveView":
     """Return what shows the cells: all of them in one table if asked for on a terminal, else bars or lines.
 
     Args:
+        suite: What they belong to.
         cells: The cells to run.
         total: Cells of the whole suite.
         quiet: Say nothing.
@@ -27,20 +28,22 @@ def progress_of(cells: list[Resolved], total: int, quiet: bool, live: bool) -> "
         return LiveView(cells, total)
     if live and not quiet:
         print("--live needs a terminal on stderr, and no `CI`; plain lines instead.", file=sys.stderr, flush=True)
-    return CellProgress(cells, total, quiet)
+    return CellProgress(suite, cells, total, quiet)
 
 
 class CellProgress(Bars):
     """Context that shows cells as they run.
 
     Args:
+        suite: What they belong to.
         cells: The cells to run.
         total: Cells of the whole suite; those not in `cells` were there before.
         quiet: Say nothing.
     """
 
-    def __init__(self, cells: list[Resolved], total: int, quiet: bool) -> None:
+    def __init__(self, suite: str, cells: list[Resolved], total: int, quiet: bool) -> None:
         super().__init__(quiet)
+        self._suite = suite
         self._names = [cell_label(cell) for cell in cells]
         self._done, self._total = total - len(cells), total
         self.failures: list[tuple[str, str]] = []
@@ -49,7 +52,7 @@ class CellProgress(Bars):
     def __enter__(self) -> "CellProgress":
         """Show the bars."""
         super().__enter__()
-        self.say(f"{len(self._names)} of {self._total} cells to run")
+        self.say(f"{self._suite}: {len(self._names)} of {self._total} cells to run")
         return self
 
     def start(self, index: int) -> None:

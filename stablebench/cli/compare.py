@@ -22,7 +22,9 @@ _SHOWN = 20
 @run_options
 def compare(
     options: RunOptions,
-    suite: Annotated[str | None, typer.Argument(help="The suite; `quick` unless said.", metavar="[SUITE]")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(help="The suite, or a file of one; `quick` unless said.", metavar="[SUITE]")
+    ] = None,
     models: Models = None,
     tasks: Tasks = None,
     seeds: Seeds = None,
@@ -89,7 +91,7 @@ def compare(
         missing = _missing(cells, options.runs_dir)
         possible = print_estimates(cells, missing, place.workers(workers, missing or cells), options, fmt)
         raise typer.Exit(0 if possible else 1)
-    code, failures = (0, []) if no_run else _run_missing(cells, options, workers, place, live)
+    code, failures = (0, []) if no_run else _run_missing(name, cells, options, workers, place, live)
     if code:
         left = len(_missing(cells, options.runs_dir))
         for line in _reasons(failures):
@@ -140,7 +142,7 @@ def _listed(unreadable: dict[str, str]) -> list[str]:
 
 
 def _run_missing(
-    cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
+    suite: str, cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
 ) -> tuple[int, list[tuple[str, str]]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.cell_progress import progress_of
@@ -152,7 +154,7 @@ def _run_missing(
         return 0, []
     threads = max(cell.spec.threads for cell in missing)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
-    with progress_of(missing, len(cells), options.quiet, live) as progress:
+    with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
             Options(options.runs_dir, options.data_dir, grace_s=GRACE_S, track=place.trackers),

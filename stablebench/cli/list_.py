@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stablebench.cli.output import Format, Table, note, print_json, print_tables
-from stablebench.errors import StablebenchError, unknown_name
+from stablebench.errors import StablebenchError, UserError, unknown_name
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
 
@@ -32,6 +32,8 @@ def list_(
     }
     if kind not in listers:
         raise unknown_name("kind", kind, listers)
+    if as_json and fmt not in ("table", "json"):
+        raise UserError(f"--format {fmt} and --json: give one of the two.")
     found = listers[kind]()
     if as_json or fmt == "json":
         print_json(found)
@@ -127,9 +129,15 @@ def _described(name: str, path: Path, describe: Callable[[dict[str, Any]], dict[
 
 
 def runs(runs_dir: Path) -> list[dict[str, Any]]:
-    """Return every run's name, state and test result; a broken record with what is wrong with it."""
+    """Return every run's name, state and test result; a broken record with what is wrong with it.
+
+    Raises:
+        UserError: `runs_dir` is no folder.
+    """
     from stablebench.training.run_store import all_runs
 
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise UserError(f"--runs-dir {runs_dir}: must be a folder; there is a file of this name.")
     found = []
     for folder in all_runs(runs_dir):
         name = folder.path.relative_to(runs_dir).as_posix()

@@ -57,15 +57,15 @@ def decision_boundary(
 
     The plane is that of figure 1 of roaFNN's paper unless --x1 and --x2 say otherwise.
     """
+    from stablebench.cli.plot_runs import run_folder
     from stablebench.errors import UserError
     from stablebench.training.process import prepare_process
-    from stablebench.training.run_store import RunFolder
 
     for name, (low, high) in (("--x1", x1), ("--x2", x2)):
         if not low < high:
             raise UserError(f"`{name}` must be LOW HIGH with LOW < HIGH, got {low:g} {high:g}.")
     given_file = run if run.suffix == ".safetensors" else None
-    folder = RunFolder(run.parent.parent if given_file else run)
+    folder = run_folder(run.parent.parent if given_file else run)
     record = folder.read_record()
     prepare_process(threads, record.spec.precision)
     import torch

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _What = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SUITE|RUNS...]", help="A suite, or folders of runs; all of --runs-dir unless said."),
+    typer.Argument(
+        metavar="[SUITE|RUNS...]", help="A suite or a file of one, or folders of runs; all of --runs-dir unless said."
+    ),
 ]
 _Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")

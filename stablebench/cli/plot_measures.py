@@ -20,12 +20,12 @@ def probe(
 
     Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
     """
+    from stablebench.cli.plot_runs import run_folder
     from stablebench.probes.plot import check_figure_path
     from stablebench.report.probe_curves import probed_runs, save_figure
-    from stablebench.training.run_store import RunFolder
 
     check_figure_path(output, "--output")
-    found = probed_runs([RunFolder(run) for run in runs], show or [])
+    found = probed_runs([run_folder(run) for run in runs], show or [])
     save_figure(output, found)
     found.write(output.with_suffix(".csv"))
     for folder in found.bare:
@@ -49,9 +49,9 @@ def structure(
 
     As figure 3 of its paper, for the first layer of a trained RUN or for a model as it starts (--model).
     """
+    from stablebench.cli.plot_runs import run_folder
     from stablebench.errors import UserError
     from stablebench.training.process import prepare_process
-    from stablebench.training.run_store import RunFolder
 
     own_code = model is not None and ":" in model
     if (run is None) == (model is None) and not own_code:
@@ -68,7 +68,7 @@ def structure(
     check_figure_path(output, "--output")
     if run is not None:
         given_file = run if run.suffix == ".safetensors" else None
-        folder = RunFolder(run.parent.parent if given_file else run)
+        folder = run_folder(run.parent.parent if given_file else run)
         record = folder.read_record()
         name_code(model)
         network, found = trained_network(folder, record, given_file)

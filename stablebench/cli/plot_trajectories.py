@@ -77,11 +77,11 @@ def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], dat
 def _draw_prediction(
     run: Path, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None, threads: int
 ) -> None:
+    from stablebench.cli.plot_runs import run_folder
     from stablebench.training.process import prepare_process
-    from stablebench.training.run_store import RunFolder
 
     given_file = run if run.suffix == ".safetensors" else None
-    folder = RunFolder(run.parent.parent if given_file else run)
+    folder = run_folder(run.parent.parent if given_file else run)
     record = folder.read_record()
     _refuse_others(record.spec.task.name)
     prepare_process(threads, record.spec.precision)

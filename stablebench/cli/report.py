@@ -13,7 +13,10 @@ def report(
     options: SuiteOptions,
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SUITE|RUNS...]", help="A suite, or folders of runs; all of --runs-dir unless said."),
+        typer.Argument(
+            metavar="[SUITE|RUNS...]",
+            help="A suite or a file of one, or folders of runs; all of --runs-dir unless said.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,

@@ -57,7 +57,7 @@ def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
     from stablebench.training.run_store import readable_records
 
     runs_dir, said, suite = options.run.runs_dir, options.words(), None
-    if (len(what) == 1 and what[0] in registry.suite_names() and not Path(what[0]).is_dir()) or (not what and said):
+    if (len(what) == 1 and registry.is_suite(what[0]) and not Path(what[0]).is_dir()) or (not what and said):
         name, suite, folders = _of_suite(what[0] if what else None, options)
     elif what and said:
         raise UserError(f"{said[0]}: it says which cells of a suite are meant; name a suite.")
@@ -75,7 +75,8 @@ def _none_found(what: list[str], options: SuiteOptions, of_suite: bool, name: st
     where = options.run.runs_dir
     if not of_suite:
         return f"There are no runs of {', '.join(what)} in {where}." if what else f"There are no runs in {where}."
-    asked = " ".join(["stablebench compare", *map(shlex.quote, [*what, *options.words()])])
+    words = [*what, *options.words(), *([] if where == Path("runs") else ["--runs-dir", str(where)])]
+    asked = " ".join(["stablebench compare", *map(shlex.quote, words)])
     whose = f"the suite {name}" if what else name
     with_ = f" with {' '.join(options.words())}" if what and options.words() else ""
     return f"There are no runs of {whose}{with_} in {where}. `{asked}` runs them."

@@ -68,10 +68,8 @@ def sweep(
     from stablebench.errors import StablebenchError, UserError
     from stablebench.sweep.space import check_space, find_space
     from stablebench.sweep.study import Study
-    from stablebench.training.extras import require
     from stablebench.training.trackers import check_trackers
 
-    require("optuna", "sweep", "stablebench sweep")
     request = request_of(options)
     label, searched = find_space(space, request.model, request.task.partition("/")[0], options.recipe)
     check_space(searched, request)
@@ -79,10 +77,10 @@ def sweep(
     if output is not None:
         refuse_existing(output, force)
     plan = _plan(request, searched, sampler or searched.sampler or "tpe", pruner, startup)
+    if trials is None and plan.sampler != "grid":
+        raise UserError("--trials is missing: say how many; only a grid has an end.")
     journal = storage or _default_journal(options.runs_dir, plan, request)
     with Study(journal, plan, workers) as study:
-        if trials is None and study.most is None:
-            raise UserError("--trials is missing: say how many; only a grid has an end.")
         wanted = min(count for count in (trials, study.most) if count is not None)
         code = _run(study, request, options, wanted, workers, trackers)
         found, best = study.trials(), study.best()

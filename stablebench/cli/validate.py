@@ -1,4 +1,4 @@
-"""Check task cards, recipes and suites: all problems of all files at once."""
+"""Check task cards, recipes, suites and sweeps: all files at once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +10,10 @@ def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems by file as JSON.")] = False,
 ) -> None:
-    """Check task cards, recipes and suites.
+    """Check task cards, recipes, suites and sweeps.
 
-    Each problem is one line: file, line, key, what must hold, what arrived. Exit code 2 if there is one.
+    Each problem is one line: file, line, key, what must hold, what arrived. Exit code 2 if there is one. Where a
+    value is missing or of a wrong type, names are looked up all the same, and the rest is checked once that is mended.
     """
     from stablebench.checks import check_file, files_in
     from stablebench.cli.output import note, print_json

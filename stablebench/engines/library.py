@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +24,16 @@ _log = logging.getLogger(__name__)
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 """Not -ffast-math: it gives up NaN, and a library linked with it flushes subnormals in the whole process."""
 
+_compiling_s = 0.0
+
 
 class CompilerError(Exception):
     """There is no C compiler, or it refused."""
+
+
+def compiling_s() -> float:
+    """Return the seconds that this process has spent on compiling."""
+    return _compiling_s
 
 
 def load(text: str) -> ctypes.CDLL:
@@ -42,7 +50,12 @@ def load(text: str) -> ctypes.CDLL:
 def _load(text: str, key: str, folder: Path) -> ctypes.CDLL:
     path = folder / f"{key}.so"
     if not path.is_file():
-        _compile(text, path)
+        global _compiling_s
+        began = time.perf_counter()
+        try:
+            _compile(text, path)
+        finally:
+            _compiling_s += time.perf_counter() - began
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:

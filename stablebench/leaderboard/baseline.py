@@ -58,7 +58,11 @@ def check(board: dict[str, Any], baseline: dict[str, Any], margin: float) -> lis
         board: The leaderboard now.
         baseline: The older one.
         margin: The share, >= 0.
+
+    Raises:
+        UserError: The leaderboard has no rows, or none of the older one's tasks.
     """
+    _refuse_apart(board, baseline)
     now = {(table["task"], row["name"]): row for table in board["tables"] for row in table["rows"]}
     found = []
     for table in baseline["tables"]:
@@ -75,6 +79,19 @@ def check(board: dict[str, Any], baseline: dict[str, Any], margin: float) -> lis
             steps = row["steps_to_baseline"], before.get("steps_to_baseline")
             found += _worse(name, "steps to baseline", 1.0, *steps, margin)
     return found
+
+
+def _refuse_apart(board: dict[str, Any], baseline: dict[str, Any]) -> None:
+    names = [document.get("suite") for document in (board, baseline)]
+    ours, theirs = (f" of {name}" if isinstance(name, str) else "" for name in names)
+    if not any(table["rows"] for table in board["tables"]):
+        raise UserError(f"There is nothing to hold against the leaderboard{theirs}: there are no runs{ours}.")
+    now, before = ({table["task"] for table in document["tables"]} for document in (board, baseline))
+    if before and not now & before:
+        raise UserError(
+            f"The leaderboard{theirs} must share a task with that{ours}: it has {', '.join(sorted(before))}, "
+            f"this one {', '.join(sorted(now))}."
+        )
 
 
 def _worse(name: str, what: str, sign: float, now: float | None, before: float | None, margin: float) -> list[str]:

@@ -30,8 +30,10 @@ def find_space(name: str | None, model: str, task: str, recipe: Path | None = No
         recipe: A recipe file whose space comes before that of the registered recipe.
 
     Raises:
-        UserError: There is no such space, it has problems, or it is made for another model or task.
+        UserError: There is no such model, task or space, it has problems, or it is made for another model or task.
     """
+    registry.model_entry(model)
+    registry.task_card(task)
     if name is None:
         label, space = _stated(model, task, recipe)
     elif name.endswith(_ENDINGS):

@@ -236,5 +236,5 @@ def _end(worker: Worker, interrupted: bool) -> _End:
     if isinstance(worker.last, _End):
         return worker.last
     if interrupted and worker.ended_by_request():
-        return _End("interrupted", "before it began to train")
+        return _End("interrupted", "before it began to train" if worker.last is None else worker.death())
     return _End("failed", worker.death())

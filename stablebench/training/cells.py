@@ -155,7 +155,7 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
             for worker, message in running.heard():
                 index = worker.index
                 if message is None:
-                    end = _end(worker, interrupt.signum is not None)
+                    end = _end(worker, cells[index], options, interrupt.signum is not None)
                     if worker.last is not end and end.status == "failed" and interrupt.signum is None:
                         if tries[index] < TRIES:
                             told.on_update(index, f"{end.message}; it is begun once more from its checkpoint")
@@ -179,13 +179,19 @@ def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
             folder.write_record(record.model_copy(update={"status": "failed", "error": why}))
 
 
-def _end(worker: Worker, interrupted: bool) -> CellEnd:
-    """Return how a cell ended: as it said, else as its process did, which died without a word."""
+def _end(worker: Worker, resolved: Resolved, options: Options, interrupted: bool) -> CellEnd:
+    """Return how a cell ended: as it said, else as its record or its process does, which died without a word."""
     if isinstance(worker.last, CellEnd):
         return worker.last
-    if interrupted and worker.ended_by_request():
+    if not interrupted or not worker.ended_by_request():
+        return CellEnd(worker.index, "failed", worker.death())
+    if worker.last is None:
         return CellEnd(worker.index, "interrupted", "before it began to train")
-    return CellEnd(worker.index, "failed", worker.death())
+    with contextlib.suppress(StablebenchError):
+        record = (options.folder or run_folder(options.runs_dir, resolved.spec)).read_record()
+        if record.status in ("finished", "diverged", "interrupted"):  # all but its last word
+            return CellEnd(worker.index, record.status, record.error or "its record says so")
+    return CellEnd(worker.index, "interrupted", worker.death())
 
 
 def seeded(resolved: Resolved, seed: int) -> Resolved:

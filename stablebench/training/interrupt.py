@@ -11,13 +11,14 @@ class Interrupted(Exception):
 class Interrupt:
     """Context in which SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it.
 
-    `signum` is the signal that came, or None.
+    `signum` is the first signal that came, or None.
     """
 
     _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._ctrl_c = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -36,9 +37,10 @@ class Interrupt:
             signal.signal(signum, handler)  # pyright: ignore[reportArgumentType]
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum == signal.SIGINT == signum:
+        if signum == signal.SIGINT and self._ctrl_c:
             raise KeyboardInterrupt
-        self.signum = signum
+        self._ctrl_c |= signum == signal.SIGINT
+        self.signum = self.signum or signum
 
     @property
     def exit_code(self) -> int:

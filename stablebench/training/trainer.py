@@ -13,6 +13,7 @@ from torch import Tensor
 from stablebench import engines
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
+from stablebench.engines.library import compiling_s
 from stablebench.errors import StablebenchError, UserError, device_failure, not_deterministic, ran_out_of_memory
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
@@ -145,32 +146,35 @@ class Trainer:
         Returns:
             The record, as it was written.
         """
+        with self._interrupt:  # to the end, or the next signal would end the process before its checkpoint is written
+            return self._run()
+
+    def _run(self) -> RunRecord:
         self.curve = Curve(self.folder.curve_path, self._curve_length)
         self._write_record("running")
         try:
             if self.step == 0:
                 self._measure()
             sitting = time.perf_counter() - self.wall_s
-            with self._interrupt:
-                if self._evaluation_is_due():  # a signal ended the last sitting in the middle of it
+            if self._evaluation_is_due():  # a signal ended the last sitting in the middle of it
+                self._evaluate()
+                sitting += self._measure()
+            while self.step < self.spec.train.steps and not self._goals.target_holds(
+                self.evaluations, self.spec.train.stop_at_target
+            ):
+                loss = self._update()
+                self.wall_s = time.perf_counter() - sitting
+                if self._evaluation_is_due():
                     self._evaluate()
-                    sitting += self._measure()
-                while self.step < self.spec.train.steps and not self._goals.target_holds(
-                    self.evaluations, self.spec.train.stop_at_target
-                ):
-                    loss = self._update()
-                    self.wall_s = time.perf_counter() - sitting
-                    if self._evaluation_is_due():
-                        self._evaluate()
-                    sitting += self._measure()
-                    self._report(loss)
-                    self._interrupt.signum = self.shards.agreed(self._interrupt.signum)
-                    if self._interrupt.signum is not None or self.step == self.stop_after:
-                        raise Interrupted
-                    if self.step % self.spec.train.checkpoint_every == 0:
-                        self._save()
-                self._save()
-                result = self._result(test=True)
+                sitting += self._measure()
+                self._report(loss)
+                self._interrupt.signum = self.shards.agreed(self._interrupt.signum)
+                if self._interrupt.signum is not None or self.step == self.stop_after:
+                    raise Interrupted
+                if self.step % self.spec.train.checkpoint_every == 0:
+                    self._save()
+            self._save()
+            result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
             return self._write_record("finished", result=result)
         except Interrupted:
@@ -225,7 +229,7 @@ class Trainer:
 
     def _update(self) -> float:
         """Make one update and return its loss."""
-        began = time.perf_counter()
+        began, compiled = time.perf_counter(), compiling_s()
         size = self.spec.train.batch_size
         batch = to_device(self.shards.part(self.task.train_batch(self.spec.seed, self.step, size)), self.device)
         if self.task.begins_anew(self.step, size):
@@ -237,7 +241,7 @@ class Trainer:
         self.updater.update(self.step, self._stalls)
         self.network.after_update()
         self.step += 1
-        took = time.perf_counter() - began
+        took = time.perf_counter() - began - (compiling_s() - compiled)
         self.train_s += took
         self._pace.add(took)
         self._loss_max = value if self._loss_max is None else max(value, self._loss_max)

@@ -86,7 +86,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
     [
         (UserError("the value is wrong."), 2, "Error: the value is wrong.\n"),
         (StablebenchError("it broke."), 1, "Error: it broke.\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
         (BrokenPipeError(), 1, ""),
         (PermissionError(13, "Permission denied", "runs"), 1, "Error: runs: Permission denied.\n"),
         (typer.Exit(5), 5, ""),

@@ -108,3 +108,18 @@ def test_a_broken_card_is_listed_with_the_reason(tmp_path: Path, monkeypatch: py
     found = {item["name"]: item["summary"] for item in list_.tasks()}
     assert sorted(found) == ["empty", "odd", "torn"]
     assert all(str(summary).startswith("broken: ") for summary in found.values())
+
+
+def test_a_run_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+    path.write_text("")
+    result = CliRunner().invoke(app, ["list", "runs", "--runs-dir", str(path)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--runs-dir {path}: must be a folder" in result.stderr
+
+
+def test_another_format_and_json_contradict() -> None:
+    result = CliRunner().invoke(app, ["list", "models", "--format", "csv", "--json"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--format csv and --json: give one of the two." in result.stderr
+    assert CliRunner().invoke(app, ["list", "models", "--format", "json", "--json"]).exit_code == 0

@@ -160,3 +160,17 @@ def test_oscillators_are_drawn_and_written(tmp_path: Path) -> None:
     assert all(float(row["y"]) == pytest.approx(math.sin(float(row["t"])), abs=2e-3) for row in sine)
     assert {row["system"] for row in found if row["neuron"] == "2"} == {"UC", "ORD", "FC"}
     assert [row["y"] for row in found if row["system"] == "DUFF"][-1] == ""
+
+
+@pytest.mark.parametrize("below", ["", "copy", "copy/nnrnn"])
+def test_a_folder_of_runs_is_refused_with_one_of_them(store: Path, below: str) -> None:
+    folder, first = store / "probed" / below, seeds(store)[0]
+    for command in ("probe", "structure", "decision-boundary", "trajectories"):
+        code, output = invoke("plot", command, str(folder))
+        message = f"{folder}: must be the folder of one run, with a record.json; one in it is {first}."
+        assert code == 2 and message in output, output
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    code, output = invoke("plot", "probe", str(tmp_path))
+    assert code == 2 and f"{tmp_path}: must be the folder of one run, with a record.json.\n" in output

@@ -249,3 +249,89 @@ def test_json_has_every_file(tmp_path: Path) -> None:
     found = {item["path"]: item["problems"] for item in json.loads(result.stdout)}
     assert found[str(good)] == []
     assert len(found[str(bad)]) == 1
+
+
+@pytest.mark.parametrize("broken", ["seeds: []", "seeds: [0]\nfeeds: 1", "seeds: [0]\nthreads: many"])
+def test_a_suite_that_its_schema_refuses_is_looked_up_all_the_same(broken: str, tmp_path: Path) -> None:
+    text = SUITE.replace("rnn]", "rnnn, lstm, lstm]").replace("copy/t100", "copi").replace("train.steps", "steps")
+    path = suite(tmp_path, text.replace("seeds: [0]", f"{broken}\nshort: {{trian.steps: 1}}"))
+    found = check_file(path)
+    for message in (
+        f"{path}:3: tasks.0.task: No task named 'copi'.",
+        f"{path}:3: tasks.0.set.steps: must be one of",
+        f"{path}:4: models.0: No model named 'rnnn'.",
+        f"{path}:4: models.2: lstm stands twice.",
+        "short.trian.steps: must be one of",
+    ):
+        assert any(message in problem for problem in found), (message, found)
+    assert len(found) == 6, found
+
+
+def test_a_recipe_that_its_schema_refuses_is_looked_up_all_the_same(tmp_path: Path) -> None:
+    path = recipe(tmp_path, RECIPE.replace("rho: 0.5", "rho: -1").replace("tuned_by: us", "tuned_by: them"))
+    found = check_file(path)
+    assert len(found) == 2, found
+    assert "tuned_by: input should be" in found[0] and "params: rho: input should be greater than 0" in found[1]
+    text = RECIPE.replace("copy", "copi").replace("model: roarnn", "model: roarn").replace("[", "]")
+    found = check_file(recipe(tmp_path, text.replace("source: a test\n", ""), "copi", "roarn"))
+    assert [problem.split(": ")[1] for problem in found] == ["source", "task", "model"]
+
+
+def test_an_unknown_key_hides_nothing(tmp_path: Path) -> None:
+    text = RECIPE.replace("hidden: 16", "hiden: 16").replace("lr: 0.01", "lr: -1").replace("rho: 0.5", "roh: 0.5")
+    found = check_file(recipe(tmp_path, text))
+    assert [problem.split(": ")[1] for problem in found] == ["hiden", "params", "optim.lr"]
+    text = RECIPE + "variants:\n  - {when: {lenght: 200}}\n  - {when: {lenght: 400}}\n"
+    found = check_file(recipe(tmp_path, text))
+    assert [problem.split(": ")[1] for problem in found] == ["variants.0.when.lenght", "variants.1.when.lenght"]
+    found = check_file(card(tmp_path, ("variants:\n", "colour: red\nvariants:\n  t99: {lenght: 9}\n")))
+    assert [problem.split(": ")[1] for problem in found] == ["colour", "variants.t99"]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("train.stepz", "rnn on copy/t200: train.stepz: "), ("model.nothing", "rnn on copy/t200: model rnn: nothing: ")],
+)
+def test_a_short_budget_s_problem_is_said_once_for_all_cells(key: str, message: str, tmp_path: Path) -> None:
+    text = SUITE.replace("[rnn]", "[rnn, lstm]").replace("tasks:\n", "tasks:\n  - {task: copy/t200}\n")
+    path = suite(tmp_path, text + f"short: {{{key}: 1}}\n")
+    (found,) = check_file(path)
+    assert found.startswith(f"{path}:7: short: {message}")
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        ("copy", "rnn", "does not run rnn on copy. Did you mean copy/t100? Its tasks: copy/t100."),
+        ("copy/t100", "nrnn", "does not run nrnn on copy/t100. Did you mean rnn? Its models there: rnn."),
+    ],
+)
+def test_what_a_suite_runs_is_said_where_it_does_not_run_what_is_expected(
+    task: str, model: str, message: str, tmp_path: Path
+) -> None:
+    expected = f"expected: [{{says: x, task: {task}, model: {model}, reaches: 1}}]\n"
+    (found,) = check_file(suite(tmp_path, SUITE + expected))
+    assert found.endswith(message)
+
+
+def test_what_is_no_yaml_file_is_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "my_cell.py"
+    path.write_text("class Cell(Base):\n    def f(self): return {1}\n")
+    result = validate(path, recipe(tmp_path, RECIPE))
+    assert result.exit_code == 2
+    assert f"{path}: must be a YAML file (.yaml, .yml): a card, a recipe, a suite or a sweep." in result.stderr
+    assert "not valid YAML" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[rnn]", "[rnn, lstm, rnn]"), ":4: models.2: rnn stands twice."),
+        (("{task: copy/t100, ", "{task: copy/t100, models: [rnn, rnn], "), ":3: tasks.0.models.1: rnn stands twice."),
+        (("{task: copy/t100, ", "{task: copy/t100, models: [], "), ":3: tasks.0.models: must name a model; leave"),
+    ],
+)
+def test_models_that_stand_twice_or_not_at_all_are_named(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    path = suite(tmp_path, SUITE.replace(*change))
+    (found,) = check_file(path)
+    assert found.startswith(f"{path}{message}")

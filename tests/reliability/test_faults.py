@@ -99,6 +99,34 @@ def test_a_process_ends_within_an_update_and_a_second_of_a_signal(signum: int, c
         assert folder_of(resolved, runs_dir).checkpoints()[0].stem == f"step-{record.step}"
 
 
+def test_a_signal_that_follows_another_does_not_cost_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a terminal's Ctrl-C is followed by the wish of the process that began the run."""
+    whole = run(tiny(), tmp_path / "whole")
+    saved = trainer.Trainer._save
+
+    def hit(self: trainer.Trainer) -> None:
+        if self._interrupt.signum is not None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        saved(self)
+
+    def kill(*_: object) -> None:
+        pytest.fail("the signal would have ended the process")
+
+    monkeypatch.setattr(trainer.Trainer, "_save", hit)
+    before = signal.signal(signal.SIGTERM, kill)
+    try:
+        outcome = train(tiny(), Options(tmp_path / "cut"), SignalAt(13, signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (130, "interrupted", 13)
+    assert "SIGINT" in (outcome.record.error or "")  # the first of them is the reason
+    assert folder_of(tiny(), tmp_path / "cut").checkpoints()[0].stem == "step-13"
+    monkeypatch.undo()
+    assert_same(whole, run(tiny(), tmp_path / "cut"))
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     whole = run(tiny(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -17,12 +17,9 @@ from stablebench.cli.app import app
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.sweep import Dimension, SweepSpace
+from stablebench.sweep.study import Plan, Study
 from stablebench.training.resolve import Request, resolve
 from stablebench.training.run_store import RunFolder
-
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
-from stablebench.sweep.study import Plan, Study
 
 SPACE = """
 summary: rate and batch of a small network
@@ -33,6 +30,17 @@ space:
 """
 SMALL = ["--model", "rnn", "--task", "copy", "--T", "5", "--set", "task.S=2", "--hidden", "4"]
 SMALL += ["--steps", "20", "--set", "train.eval_every=10", "--engine", "reference"]
+
+
+@pytest.fixture
+def without_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+
+@pytest.fixture(autouse=True)
+def _optuna(request: pytest.FixtureRequest) -> None:
+    if "without_optuna" not in request.fixturenames:
+        pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
 
 def arguments(tmp_path: Path, *more: str, space: str = SPACE) -> list[str]:
@@ -216,8 +224,13 @@ def test_a_grid_ends_by_itself_and_a_failed_trial_is_said(tmp_path: Path) -> Non
         (["--trials", "2", "--lr", "0.1"], "optim.lr: it is searched and also given (option)"),
         (["--trials", "2", "--sampler", "grid"], "must have `choices` or `points`"),
         (["--trials", "2", "-o", "space.yaml"], "this file exists; --force overwrites it"),
+        (["--trials", "2", "--model", "rn"], "No model named 'rn'."),
+        (["--trials", "2", "--task", "copi"], "No task named 'copi'."),
+        (["--trials", "2", "--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--trials", "2"], "needs optuna"),
     ],
 )
+@pytest.mark.usefixtures("without_optuna")  # what is missing is said last
 def test_wrong_input_is_one_message_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
 ) -> None:
@@ -225,6 +238,14 @@ def test_wrong_input_is_one_message_and_exit_code_2(
     result = sweep(tmp_path, *more)
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("model", "task", "message"), [("rn", "copy", "model named 'rn'"), ("rnn", "copi", "copy?")])
+def test_an_unknown_name_is_said_before_the_space_that_it_lacks(
+    without_optuna: None, model: str, task: str, message: str
+) -> None:
+    result = CliRunner().invoke(app, ["sweep", "--model", model, "--task", task])
+    assert result.exit_code == 2 and message in result.stderr, result.output
 
 
 def test_a_run_that_the_store_has_is_not_run_again(tmp_path: Path) -> None:

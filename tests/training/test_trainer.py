@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from stablebench.engines import library
 from stablebench.errors import UserError
 from stablebench.training import checkpoint
 from stablebench.training.progress import Progress, Silent
@@ -189,3 +190,26 @@ def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
     trainer._update()
     moved = sum((p.detach() - b).square().sum() for p, b in zip(trainer.updater.parameters, before, strict=True))
     assert torch.as_tensor(moved).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_seconds_of_training_leave_out_what_the_engine_is_compiled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
+    library.cache_folder.cache_clear()
+    compile_ = library._compile
+
+    def slow(text: str, path: Path) -> None:
+        time.sleep(3)
+        compile_(text, path)
+
+    monkeypatch.setattr(library, "_compile", slow)
+    train(small(engine="reference"), Options(tmp_path / "runs"), Silent())  # whatever takes time once in a process
+    before, began = library.compiling_s(), time.perf_counter()
+    try:
+        record = train(small(engine="fused"), Options(tmp_path / "runs"), Silent()).record
+    finally:
+        library.cache_folder.cache_clear()
+    took, compiling = time.perf_counter() - began, library.compiling_s() - before
+    assert record.status == "finished" and compiling >= 3
+    assert record.train_s < took - compiling
