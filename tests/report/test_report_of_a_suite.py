@@ -92,7 +92,7 @@ def test_runs_that_are_not_there_are_named_by_the_words_that_would_run_them(tmp_
     result = invoke("report quick --steps 3", "--runs-dir", tmp_path)
     assert result.exit_code == 2
     assert "There are no runs of the suite quick with --steps 3" in result.stderr
-    assert "`stablebench compare quick --steps 3` runs them" in result.stderr
+    assert f"`stablebench compare quick --steps 3 --runs-dir {tmp_path}` runs them" in result.stderr
     for words, said in (
         ("report --tasks copy", "name the models as well"),
         ("report quick --models rnnn", "Did you mean rnn?"),
