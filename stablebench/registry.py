@@ -303,9 +303,12 @@ def suite_names() -> list[str]:
     return _paths(suites_dir())
 
 
+_SUITE_FILES = (".yaml", ".yml")
+
+
 def is_suite(name: str) -> bool:
     """Return whether a registered suite or a suite's YAML file is named."""
-    return name.endswith((".yaml", ".yml")) or name in suite_names()
+    return name.endswith(_SUITE_FILES) or name in suite_names()
 
 
 def suite(name: str) -> "Suite":
@@ -317,7 +320,7 @@ def suite(name: str) -> "Suite":
     from stablebench.schema.strict import load
     from stablebench.schema.suite import Suite
 
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(_SUITE_FILES):
         return load(Path(name), Suite)
     return _named(suites_dir(), name, "suite", suite_names(), Suite)
 

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
+from stablebench.cli.selection import runs_within
 from stablebench.errors import UserError
 from stablebench.training.run_store import RunFolder
-
-_DEPTH = 3
-"""Folders between a run store and its runs."""
 
 
 def run_folder(path: Path) -> RunFolder:
@@ -17,8 +15,7 @@ def run_folder(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if path.is_dir() and not folder.record_path.exists():
-        below = (sorted(path.glob("*/" * depth + "record.json")) for depth in range(1, _DEPTH + 1))
-        first = next((found[0].parent for found in below if found), None)
-        way_out = f"; one in it is {first}" if first is not None else ""
+        below = runs_within(path)
+        way_out = f"; one in it is {below[0].path}" if below else ""
         raise UserError(f"{path}: must be the folder of one run, with a record.json{way_out}.")
     return folder

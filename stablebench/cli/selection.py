@@ -64,7 +64,7 @@ def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
     elif what:
         name, folders = ", ".join(Path(w).name or w for w in what), [f for w in what for f in _of_folder(w, runs_dir)]
     else:
-        name, folders = "all runs", _within(runs_dir)
+        name, folders = "all runs", runs_within(runs_dir)
     records, unreadable = readable_records(folders)
     if not records and not unreadable:
         raise UserError(_none_found(what, options, suite is not None, name))
@@ -100,7 +100,7 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
     for path in (Path(name), runs_dir / name):
         if (path / "record.json").is_file():
             return [RunFolder(path)]
-        if path.is_dir() and (found := _within(path)):
+        if path.is_dir() and (found := runs_within(path)):
             return found
     from stablebench import registry
 
@@ -110,7 +110,7 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
     )
 
 
-def _within(folder: Path, depth: int = 3) -> "list[RunFolder]":
+def runs_within(folder: Path, depth: int = 3) -> "list[RunFolder]":
     """Return the runs at any of the depths at which a run store has folders."""
     from stablebench.training.run_store import RunFolder
 
@@ -124,5 +124,5 @@ def _within(folder: Path, depth: int = 3) -> "list[RunFolder]":
         if os.path.isfile(os.path.join(path, "record.json")):
             found.append(RunFolder(Path(path)))
         elif depth > 1:
-            found += _within(Path(path), depth - 1)
+            found += runs_within(Path(path), depth - 1)
     return found

@@ -5,13 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
-from stablebench.training.progress import Progress
+import pytest
+
+from stablebench.training.cells import CellEnd, Listener, _end, run_cells, seeded
+from stablebench.training.processes import Worker
+from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import run_folder
-from stablebench.training.session import Options
+from stablebench.training.session import Options, train
 
 
 def cells(*seeds: int, steps: int = 20) -> list[Resolved]:
@@ -93,3 +100,16 @@ def test_ctrl_c_before_the_first_cell_has_begun_is_no_traceback(tmp_path: Path) 
     said += process.communicate(timeout=120)[1]
     assert process.returncode == 130 and "Traceback" not in said, said
     assert "interrupted: 1 of 1 cells have not ended; the same command goes on." in said, said
+
+
+@pytest.mark.parametrize("status", ["interrupted", "finished"])
+def test_a_cell_that_was_ended_before_its_last_word_ended_as_its_record_says(status: str, tmp_path: Path) -> None:
+    (cell,) = cells(0)
+    record = train(cell, Options(tmp_path), Silent()).record
+    run_folder(tmp_path, cell.spec).write_record(record.model_copy(update={"status": status, "error": "as it says"}))
+    process = cast(BaseProcess, SimpleNamespace(exitcode=-signal.SIGTERM))
+    heard = Worker(0, process, cast(Connection, None), last="a word")
+    assert _end(heard, cell, Options(tmp_path), interrupted=True) == CellEnd(0, status, "as it says")
+    silent = Worker(0, process, cast(Connection, None))
+    assert _end(silent, cell, Options(tmp_path), interrupted=True).message == "before it began to train"
+    assert _end(heard, cell, Options(tmp_path), interrupted=False).status == "failed"
