@@ -45,12 +45,20 @@ def not_deterministic(error: BaseException) -> str | None:
 
 _LISTED = 70
 """Names that are listed where an unknown one is refused."""
+_CLOSE = 0.6
+"""Similarity from which on a name may be what was meant."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `" Did you mean X?"` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
+    """Return `" Did you mean X?"` for the known name closest to `name`, or an empty string.
+
+    Of equally similar ones it is the one whose length is closest, too: rrn is rnn, not roarnn.
+    """
+    close = difflib.get_close_matches(name, list(known), n=10, cutoff=_CLOSE)
+    if not close:
+        return ""
+    best = max(close, key=lambda k: (difflib.SequenceMatcher(None, k, name).ratio(), -abs(len(k) - len(name))))
+    return f" Did you mean {best}?"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

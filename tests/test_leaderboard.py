@@ -405,6 +405,8 @@ def test_check_refuses_a_leaderboard_without_runs_and_one_of_another_suite() -> 
         ('{"tables": [{"task": "copy", "metric": "loss", "rows": [{}]}]}', "rows.0 has no `name`"),
         ('{"tables": [{"task": "c", "metric": "loss", "rows": [{"name": "a", "score": NaN}]}]}', "score is no number"),
         ("[" * 100_000, "must be JSON"),
+        ('{"tables": []}', "it has no rows"),
+        ('{"tables": [{"task": "copy", "metric": "loss", "rows": []}]}', "it has no rows"),
     ],
 )
 def test_a_baseline_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:

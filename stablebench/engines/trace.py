@@ -7,8 +7,12 @@ What depends on the parameters alone is done once per forward pass and is left t
 import math
 import operator
 import random
-from collections.abc import Callable, Iterator
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -121,19 +125,19 @@ def trace(
     try:
         graph = _graph_of(root)
         _record_shapes(root, graph, leaves)
-    except NotPlannable as error:
-        raise NotPlannable(str(error).partition("\n")[0]) from error  # without what torch.fx adds
     except Exception as error:  # whatever a user's step raises when it is given proxies
-        first_line = str(error).partition("\n")[0]
-        raise NotPlannable(f"tracing it failed with {type(error).__name__}: {first_line}") from error
+        reason = str(error).partition("\n")[0]  # without what torch.fx adds
+        if not isinstance(error, NotPlannable):
+            reason = f"tracing it failed with {type(error).__name__}: {reason}"
+        raise NotPlannable(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error
     return _Sorter(graph, n_inputs, len(states), layered).traced()
 
 
-def _graph_of(root: nn.Module) -> fx.Graph:
+def _graph_of(root: "_Root") -> fx.Graph:
     """Trace; refuse random numbers: torch's would be drawn on, those of others drawn once for ever."""
     before, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what a step may draw from
     try:
-        graph = _Tracer().trace(root)
+        graph = _Tracer(root.step).trace(root)
         drawn = random.getstate() != before or not _equal(legacy, numpy.random.get_state())  # noqa: NPY002
     finally:
         random.setstate(before)
@@ -193,6 +197,10 @@ class _Tracer(fx.Tracer):
 
     proxy_buffer_attributes = True
 
+    def __init__(self, step: Callable[..., Any]) -> None:
+        super().__init__()
+        self.step = step
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return False
 
@@ -200,6 +208,19 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not any(a is t for t in [*self.root.parameters(), *self.root.buffers()]):
             raise NotPlannable("it uses a tensor that is no argument, parameter or buffer (it would be frozen)")
         return super().create_arg(a)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        outwards = list(traceback.walk_stack(sys._getframe()))
+        node.meta["place"] = _place(self.step, reversed(outwards))
+        return node
+
+
+def _place(step: Callable[..., Any], lines: Iterable[tuple[types.FrameType, int]]) -> str:
+    """Return `" (FILE:LINE)"` for the last of these lines in the file of `step`, or an empty string."""
+    file = getattr(getattr(step, "__code__", None), "co_filename", None)
+    there = [line for frame, line in lines if frame.f_code.co_filename == file]
+    return f" ({Path(file).name}:{there[-1]})" if file is not None and there else ""
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -244,6 +265,15 @@ def _require(node: fx.Node, holds: bool) -> None:
         raise NotPlannable(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
 
 
+def _unknown(node: fx.Node) -> NotPlannable:
+    name = _name(node)
+    return NotPlannable(
+        f"the attribute `{node.args[1]}` of a tensor is not known"
+        if name == "getattr"
+        else f"the operation `{name}` is not known"
+    )
+
+
 class _Sorter:
     """Turns an fx graph into nodes, and collects what is computed outside the loop over time."""
 
@@ -262,7 +292,10 @@ class _Sorter:
             if node.op == "output":
                 new_states = self._new_states(node.args[0])
             elif node.op != "placeholder":
-                self._visit(node)
+                try:
+                    self._visit(node)
+                except NotPlannable as error:
+                    raise NotPlannable(f"{error}{node.meta.get('place', '')}") from error
         found = [*self.matrices, *self.vectors]
         once = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
@@ -296,10 +329,10 @@ class _Sorter:
         known = name in _BINARY or name in _UNARY or name in _UNCHANGED or handler is not None
         if self.level[node] == _FROM_PARAMETERS:
             if node.op != "get_attr" and not known and name not in _ONCE:
-                raise NotPlannable(f"the operation `{name}` is not known")
+                raise _unknown(node)
             return
         if not known:
-            raise NotPlannable(f"the operation `{name}` is not known")
+            raise _unknown(node)
         if handler is not None:
             self.nodes[node] = handler(node)
         elif name in _UNCHANGED:

@@ -45,7 +45,7 @@ def _problem_of(board: Any) -> str | None:
                 number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
                 if value is not None and not number:
                     return f"tables.{i}.rows.{j}.{key} is no number"
-    return None
+    return None if any(table["rows"] for table in board["tables"]) else "it has no rows"
 
 
 def check(board: dict[str, Any], baseline: dict[str, Any], margin: float) -> list[str]:
@@ -87,7 +87,7 @@ def _refuse_apart(board: dict[str, Any], baseline: dict[str, Any]) -> None:
     if not any(table["rows"] for table in board["tables"]):
         raise UserError(f"There is nothing to hold against the leaderboard{theirs}: there are no runs{ours}.")
     now, before = ({table["task"] for table in document["tables"]} for document in (board, baseline))
-    if before and not now & before:
+    if not now & before:
         raise UserError(
             f"The leaderboard{theirs} must share a task with that{ours}: it has {', '.join(sorted(before))}, "
             f"this one {', '.join(sorted(now))}."

@@ -99,7 +99,8 @@ def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[
     if kind == "literal_error" and isinstance(got, str):
         choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         suggestion = did_you_mean(got, choices)
-    return f"{message[0].lower()}{message[1:]}, got {one_line(repr(got), 60)} ({type(got).__name__}).{suggestion}"
+    said = "nothing" if got is None else f"{one_line(repr(got), 60)} ({type(got).__name__})"
+    return f"{message[0].lower()}{message[1:]}, got {said}.{suggestion}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -91,6 +91,7 @@ ROWS: list[tuple[str, list[str]]] = [
     ("show modl rnn", ["No kind named 'modl'", "Did you mean model?"]),
     ("compare quick extra", ["extra"]),
     # -- names
+    ("train --model rrn --task copy", ["No model named 'rrn'", "Did you mean rnn?"]),
     ("train --model rnnn --task copy", ["No model named 'rnnn'", "Did you mean rnn?"]),
     ("train --model RNN --task copy", ["No model named 'RNN'"]),
     ("train --model ../rnn --task copy", ["No model named '../rnn'"]),
@@ -166,6 +167,7 @@ ROWS: list[tuple[str, list[str]]] = [
     (f"{C} --workers 0", ["`--workers` must be >= 1, got '0'"]),
     (f"{C} --margin -1", ["`--margin` must be >= 0", "got '-1'"]),
     # -- --set
+    (f"{T} --set train.steps=", ["train.steps: input should be a valid integer, got nothing."]),
     (f"{T} --set model.rho=1", ["rho: unknown key", "Known keys"]),
     (f"{T} --set model.activatoin=relu", ["activatoin: unknown key", "Did you mean activation?"]),
     (f"{T} --set model.activation=swish", ["activation", "got 'swish'"]),

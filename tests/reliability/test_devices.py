@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_ptb
 import torch
 from tiny_runs import assert_same, folder_of, run, tensors, tiny, without_times
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from stablebench.engines import Choice, reference
 from stablebench.errors import StablebenchError, device_failure
 from stablebench.training import device, process
 from stablebench.training.progress import Silent
+from stablebench.training.resolve import Request, resolve
 from stablebench.training.run_store import RunFolder
 from stablebench.training.session import Options, train
 
@@ -134,6 +136,26 @@ def test_what_failed_is_computed_again_so_that_no_update_is_lost_or_made_twice(
     failed = run(resolved, tmp_path / "failed")
     assert failed.read_record().environment.engine == "reference"
     assert whole.read_record().environment.engine == "fused"
+    assert_same_numbers(whole, failed)
+
+
+@pytest.mark.parametrize("where", [{"at": 5}, {"at": 5, "backward": True}, {"at": 1}, {"at": 2, "training": False}])
+def test_states_that_go_on_from_batch_to_batch_are_those_before_what_failed(
+    where: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = {"train": " a b c d e f <unk> N \n" * 30, "valid": " f d b a \n" * 12, "test": " a c e \n" * 12}
+    tiny_ptb.install(tmp_path, monkeypatch, lines)
+    sizes = {"model.hidden": 6, "task.embedding": 4, "optim.lr": 0.03}
+    budget = {"train.steps": 12, "train.batch_size": 3, "train.eval_every": 4, "train.checkpoint_every": 100}
+    resolved = resolve(Request("lstm", "ptb_word", T=5, settings={**sizes, **budget, "engine": "auto"}))
+    with monkeypatch.context() as patched:
+        fast_engine(patched, None)
+        whole = run(resolved, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        fast_engine(patched, FAILURES[0], **where)
+        failed = run(resolved, tmp_path / "failed")
+    assert failed.read_record().environment.engine == "reference"
+    assert any(name.startswith("carried.") for name in tensors(failed))
     assert_same_numbers(whole, failed)
 
 

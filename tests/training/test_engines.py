@@ -115,8 +115,24 @@ def test_what_cannot_be_fused_runs_with_the_reference_and_says_why(tmp_path: Pat
     code, out, said = user_run(tmp_path, update)
     assert code == 0 and json.loads(out)["environment"]["engine"] == "reference"
     assert "reference engine" in said and "`softmax` is not known" in said
+    assert "(mine.py:19)" in said
     code, out, said = user_run(tmp_path, update, "--engine", "fused")
     assert code == 2 and "--engine fused cannot run this model" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        ("torch.tanh(self.W(h) + drive) / h.shape[1]", "the attribute `shape` of a tensor is not known"),
+        ("torch.tanh(self.W(h) + drive) if h.sum() > 0 else drive", "cannot be used as inputs to control flow"),
+        ("self.W(h) + drive + torch.ones(6)", "no argument, parameter or buffer"),
+        ("(self.W(h) + drive).add_(drive)", "`add_` changes a tensor in place"),
+    ],
+)
+def test_the_line_that_cannot_be_fused_is_named(tmp_path: Path, update: str, reason: str) -> None:
+    code, _, said = user_run(tmp_path, update)
+    line = next(line for line in said.splitlines() if "the reference engine runs this model" in line)
+    assert code == 0 and reason in line and line.endswith("(mine.py:19)")
 
 
 def test_recomputing_is_a_choice_of_the_run(tmp_path: Path) -> None:
