@@ -263,3 +263,23 @@ def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, s
     for line in part["lines"]:
         assert line["verdict"] != "not run", line["what"]
         assert line["published"] is None or line["protocol"] == "differs", line["what"]
+
+
+STATED_APART = {
+    ("har2", "windows"): "the published windows are asked for by name",
+    ("imdb", "read"): "said by the card",
+}
+"""Facts in which suites part from their papers on purpose."""
+
+
+@pytest.mark.parametrize("name", [name for name in registry.suite_names() if "/" in name])
+def test_a_papers_suite_runs_the_task_that_the_paper_states(name: str) -> None:
+    """Layout, permutation, split and the like; lengths are what figures vary, and are in the names of the tasks."""
+    paper = name.split("/")[0]
+    for cell in cells_of(registry.suite(name), OnTheSpot()):
+        task, model, params = cell.spec.task.name, cell.spec.model.name, cell.spec.task.params
+        entries = [e for e in cell.card.published if e.key.startswith(f"{paper}_") and e.model == model]
+        for fact, value in params.items():
+            stated = {e.states[fact] for e in entries if fact in e.states}
+            if stated and fact not in ("length", "bptt") and (task, fact) not in STATED_APART:
+                assert value in stated, f"{name}: {model} on {task}: {fact}"
