@@ -320,7 +320,7 @@ def suite(name: str) -> Shown:
         f"Seeds {', '.join(map(str, found.seeds))}; {cells} cells of {found.threads} thread"
         + ("s" if found.threads > 1 else "")
         + (f"\nEvery cell: {_settings(found.set)}" if found.set else "")
-        + "".join(f"\nBudget {budget}: {hours:g} hours of a core" for budget, hours in found.core_hours.items())
+        + "".join(f"\nBudget {b}: {h:g} hour{'s' * (h != 1)} of a core" for b, h in found.core_hours.items())
     )
     rows = [
         [t.task + (f" --T {t.T}" if t.T else ""), ", ".join(t.models or found.models), _settings(t.set)]
