@@ -13,7 +13,14 @@ A printed number is
 It is held against the runs of its own variant and size where there are any. Else those of another variant or size take
 their place, unless they are the suite's runs for another of its numbers; what then differs is said beside the verdict.
 
-What a figure shows without numbers is stated in the suite as an expectation, and holds, fails or has not been run.
+What a figure shows without numbers is stated in the suite as an expectation. That one model is better than another
+
+    holds             its score is better, and the two intervals over seeds, where there are any, lie apart
+    overlaps          its score is better, but so many seeds do not tell the two apart: their intervals overlap
+    fails             its score is not better
+    not run           there is no run of one of them
+
+and a value is reached or missed by the score: holds, fails or not run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -230,10 +237,10 @@ def _expectation(
         row = _best(table["rows"], expected.model, sign, expected.where)
         ours = None if row is None else _score(row, sign, expected.every_seed)
         others = [_best(table["rows"], model, sign) for model in expected.better_than]
-        scores = [None if other is None else _score(other, sign) for other in others]
-        if row is None or ours is None or any(score is None for score in scores):
+        if row is None or ours is None or None in others:
             continue
-        holds = all(sign * ours > sign * score for score in scores if score is not None)
+        compared = [other for other in others if other is not None]
+        holds = all(sign * ours > sign * _score(other, sign) for other in compared)
         if expected.reaches is not None:
             holds &= sign * ours >= sign * expected.reaches
         if expected.misses is not None:
@@ -243,13 +250,20 @@ def _expectation(
         differs += _fewer_updates(asked, row, differs)
         finite = ours if abs(ours) != float("inf") else None
         protocol = "differs" if differs else None
+        apart = all(_lie_apart(row["interval"], other["interval"]) for other in compared)
         return line | {
             "ours": finite,
-            "verdict": "holds" if holds else "fails",
+            "interval": row["interval"],
+            "verdict": "fails" if not holds else "holds" if apart else "overlaps",
             "protocol": protocol,
             "differs": differs,
         }
     return line
+
+
+def _lie_apart(a: list[float] | None, b: list[float] | None) -> bool:
+    """Whether two intervals have no point in common; one seed has none, and runs that diverged have none."""
+    return a is None or b is None or max(a) < min(b) or max(b) < min(a)
 
 
 def _is_of(table: dict[str, Any], expected: Expectation, card: TaskCard | None) -> bool:

@@ -185,6 +185,11 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     assert says(*rows, better_than=["lstm", "rnn"])["verdict"] == "holds"
     assert says(*rows, model="lstm", better_than=["cornn"])["verdict"] == "fails"
     assert says(*rows, better_than=["gru"])["verdict"] == "not run"
+    for other, verdict in (([0.7, 0.84], "holds"), ([0.7, 0.86], "overlaps"), (None, "holds")):
+        close = [row("cornn", 0.9, [0.85, 0.95]), row("lstm", 0.8, other)]
+        line = says(*close, better_than=["lstm"])
+        assert (line["verdict"], line["interval"]) == (verdict, [0.85, 0.95])
+        assert says(*close, model="lstm", better_than=["cornn"])["verdict"] == "fails"
     assert says(*rows, reaches=0.9)["verdict"] == "holds"
     assert says(*rows, reaches=0.91)["verdict"] == "fails"
     assert says(*rows, model="rnn", misses=0.5)["verdict"] == "holds"
