@@ -54,11 +54,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Of equally similar ones it is the one whose length is closest, too: rrn is rnn, not roarnn.
     """
-    close = difflib.get_close_matches(name, list(known), n=10, cutoff=_CLOSE)
-    if not close:
-        return ""
-    best = max(close, key=lambda k: (difflib.SequenceMatcher(None, k, name).ratio(), -abs(len(k) - len(name))))
-    return f" Did you mean {best}?"
+
+    def similarity(other: str) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, other, name).ratio(), -abs(len(other) - len(name))
+
+    best = max(known, key=similarity, default="")
+    return f" Did you mean {best}?" if best and similarity(best)[0] >= _CLOSE else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
