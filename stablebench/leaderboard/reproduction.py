@@ -250,7 +250,7 @@ def _expectation(
         differs += _fewer_updates(asked, row, differs)
         finite = ours if abs(ours) != float("inf") else None
         protocol = "differs" if differs else None
-        apart = all(_lie_apart(row["interval"], other["interval"]) for other in compared)
+        apart = all(_lie_apart(_spread(row, sign), _spread(other, sign)) for other in compared)
         return line | {
             "ours": finite,
             "interval": row["interval"],
@@ -261,8 +261,16 @@ def _expectation(
     return line
 
 
+def _spread(row: dict[str, Any], sign: float) -> list[float] | None:
+    """Return the interval over a row's seeds: from the best one on, without an end, where some diverged."""
+    if not row["diverged"]:
+        return row["interval"]
+    best = row["max"] if sign > 0 else row["min"]
+    return [-sign * float("inf") if best is None else best, -sign * float("inf")]
+
+
 def _lie_apart(a: list[float] | None, b: list[float] | None) -> bool:
-    """Whether two intervals have no point in common; one seed has none, and runs that diverged have none."""
+    """Whether two intervals have no point in common; a single seed has none."""
     return a is None or b is None or max(a) < min(b) or max(b) < min(a)
 
 

@@ -21,6 +21,8 @@ def row(model: str, score: float | None, interval: list[float] | None = None, hi
         "metric": "accuracy",
         "hidden": hidden,
         "score": score,
+        "min": score,
+        "max": score,
         "interval": interval,
         "others": {},
         "statistics": {},
@@ -190,6 +192,13 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
         line = says(*close, better_than=["lstm"])
         assert (line["verdict"], line["interval"]) == (verdict, [0.85, 0.95])
         assert says(*close, model="lstm", better_than=["cornn"])["verdict"] == "fails"
+    some_diverged = row("lstm", 0.5, diverged=1, min=0.4, max=0.8)
+    assert says(row("cornn", 0.9, [0.85, 0.95]), some_diverged, better_than=["lstm"])["verdict"] == "holds"
+    assert says(row("cornn", 0.9, [0.75, 0.95]), some_diverged, better_than=["lstm"])["verdict"] == "overlaps"
+    assert (
+        says(row("cornn", 0.3, [0.2, 0.35]), some_diverged, model="lstm", better_than=["cornn"])["verdict"]
+        == "overlaps"
+    )
     assert says(*rows, reaches=0.9)["verdict"] == "holds"
     assert says(*rows, reaches=0.91)["verdict"] == "fails"
     assert says(*rows, model="rnn", misses=0.5)["verdict"] == "holds"
