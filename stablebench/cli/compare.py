@@ -67,7 +67,7 @@ def compare(
     with collector_paused():
         from stablebench import leaderboard
         from stablebench.cli.estimates import print_estimates
-        from stablebench.cli.output import json_text, print_json
+        from stablebench.cli.output import json_text, print_json, refuse_two_formats
         from stablebench.cli.output_file import refuse_existing
         from stablebench.cli.runners import Place
         from stablebench.errors import UserError
@@ -77,6 +77,7 @@ def compare(
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
+    refuse_two_formats(fmt, options.json)
     if output is not None:
         refuse_existing(output, force)
     place = Place(ray, slurm, partition, time, track)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, note, print_json, print_tables
+from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
 
 if TYPE_CHECKING:
     from stablebench.data.fetch import Progress
@@ -39,6 +39,7 @@ def list_(
     """List the data sets: whether they are there and where, what a download takes, terms and source."""
     from stablebench.data import sources
 
+    refuse_two_formats(fmt, as_json)
     found = [_described(sources.source(name), data_dir) for name in sources.source_names()]
     if as_json or fmt == "json":
         print_json(found)

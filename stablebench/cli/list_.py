@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, note, print_json, print_tables
+from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
 from stablebench.errors import StablebenchError, UserError, unknown_name
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
@@ -32,8 +32,7 @@ def list_(
     }
     if kind not in listers:
         raise unknown_name("kind", kind, listers)
-    if as_json and fmt not in ("table", "json"):
-        raise UserError(f"--format {fmt} and --json: give one of the two.")
+    refuse_two_formats(fmt, as_json)
     found = listers[kind]()
     if as_json or fmt == "json":
         print_json(found)

@@ -5,9 +5,10 @@ from typing import Any
 
 import typer
 
+from stablebench.errors import UserError
 from stablebench.tables import Format, Table, json_text, render
 
-__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables"]
+__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables", "refuse_two_formats"]
 
 
 def print_json(document: Any) -> None:
@@ -20,6 +21,16 @@ def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
     text = render(tables, fmt)
     if text:
         typer.echo(text)
+
+
+def refuse_two_formats(fmt: Format, as_json: bool) -> None:
+    """Refuse `--json` beside a `--format` that is another.
+
+    Raises:
+        UserError: They contradict each other.
+    """
+    if as_json and fmt not in ("table", "json"):
+        raise UserError(f"--format {fmt} and --json: give one of the two.")
 
 
 def note(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.output import Format, Table, print_json, print_tables
+from stablebench.cli.output import Format, Table, print_json, print_tables, refuse_two_formats
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def speed(
         raise UserError("`--lengths` belongs to --scaling; the steps of a table are the T of --size B,H,T.")
     if widths is not None and not (scaling or parametrisation):
         raise UserError("`--widths` belongs to --scaling and --parametrisation; give --size B,H,T.")
+    refuse_two_formats(fmt, as_json)
     if size and parametrisation:
         raise UserError("`--size` has no meaning for --parametrisation; give --widths.")
     if size and scaling and len(size) > 1:

@@ -62,7 +62,7 @@ def sweep(
     The same command goes on where it was interrupted. With one worker the trials depend on --seed alone. Exit code 1
     when a trial failed or none finished, 130 or 143 after a signal.
     """
-    from stablebench.cli.output import note, print_json, print_tables
+    from stablebench.cli.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.cli.output_file import refuse_existing
     from stablebench.cli.requests import request_of
     from stablebench.errors import StablebenchError, UserError
@@ -70,6 +70,7 @@ def sweep(
     from stablebench.sweep.study import Study
     from stablebench.training.trackers import check_trackers
 
+    refuse_two_formats(fmt, options.json)
     request = request_of(options)
     label, searched = find_space(space, request.model, request.task.partition("/")[0], options.recipe)
     check_space(searched, request)

@@ -206,6 +206,10 @@ ROWS: list[tuple[str, list[str]]] = [
     (f"{T} --set seed.x=1", ["--set seed.x"]),
     (f"{C} --set model.rho=1", ["rho: unknown key"]),
     # -- contradictions
+    ("data list --format csv --json", ["--format csv and --json: give one of the two."]),
+    ("speed --format csv --json", ["--format csv and --json: give one of the two."]),
+    (f"{C} --no-run --format html --json", ["--format html and --json: give one of the two."]),
+    ("sweep --model rnn --task copy --format csv --json", ["--format csv and --json: give one of the two."]),
     (f"{T} --steps 5 --epochs 2", ["--steps and --epochs", "one of the two"]),
     (f"{T} --epochs 2", ["--epochs", "no epochs", "--steps"]),
     ("train --model rnn --task copy/t400 --T 5", ["--T 5", "t400", "400"]),
