@@ -20,6 +20,9 @@ _INT = re.compile(r"[-+]?[0-9][0-9_]*$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
+_LIBYAML_DEPTH = "maximum nesting depth"
+"""What libyaml says from 1,000 levels on. Its scanner reads ahead, so that it may say so before our count does."""
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML was built with it: it reads a card eight times faster."""
 
@@ -74,6 +77,8 @@ def parse(text: str, name: str = "value") -> Document:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        if _LIBYAML_DEPTH in problem:
+            raise UserError(_too_deep(where)) from None
         raise UserError(f"{where}: not valid YAML: {problem}.") from None
     document = Document(None)
     if node is not None:
@@ -102,7 +107,11 @@ def _refuse_unread(text: str, name: str) -> None:
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise UserError(f"{where}: nested more than {MAX_DEPTH} deep.")
+            raise UserError(_too_deep(where))
+
+
+def _too_deep(where: str) -> str:
+    return f"{where}: nested more than {MAX_DEPTH} deep."
 
 
 def _build(node: yaml.Node, path: Path_, lines: dict[Path_, int], name: str) -> Any:

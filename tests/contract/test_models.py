@@ -128,7 +128,8 @@ def test_states_have_the_sizes_that_the_model_says(name: str) -> None:
     outputs, state = model(inputs())
     assert [tuple(s.shape) for s in state] == [(BATCH, size) for size in model.state_sizes]
     assert outputs.shape == (BATCH, TIME, model.out_features)
-    assert torch.equal(outputs[:, -1], model.emit(state[model.output_state], inputs()[:, -1]))
+    # matrix products of one step and of all steps may be rounded differently
+    torch.testing.assert_close(outputs[:, -1], model.emit(state[model.output_state], inputs()[:, -1]))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -70,5 +70,5 @@ def test_a_readout_is_drawn_like_the_layers_and_activated_where_asked() -> None:
     layer = plain_readout("layer", "tanh", "normal", 4, 3)
     h = torch.randn(5, 4)
     assert torch.equal(linear.weight, layer.weight) and linear.bias.any()
-    assert torch.equal(linear(h), h @ linear.weight.T + linear.bias)
-    assert torch.equal(torch.tanh(linear(h)), layer(h))
+    torch.testing.assert_close(linear(h), h @ linear.weight.T + linear.bias, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(torch.tanh(linear(h)), layer(h), rtol=1e-13, atol=1e-13)
