@@ -20,8 +20,8 @@ Stability claim: for dt <= 1 and from zero states |y_t|, |z_t| <= 1 (proposition
 Reference: Rusch, Mishra, Erichson, Mahoney. Long Expressive Memory for Sequence Modeling. ICLR 2022.
     https://arxiv.org/abs/2110.04744
 Differs from the paper: nothing known in the equations. The authors' code has two biases in each map, here they are one,
-    initialised as their sum. Numbers of equations and propositions are from memory; the bound on the Jacobian is derived here, for tanh'
-    <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
+    initialised as their sum. Numbers of equations and propositions are from memory; the bound on the Jacobian is
+    derived here, for tanh' <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
 """
 
 import math
