@@ -16,7 +16,7 @@ import itertools
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,8 @@ class ChainModel(nn.Module, abc.ABC):
 
     output_state: int = 0
     """Which of the states is the output (coRNN's y, LSTM's h)."""
+    revision: ClassVar[int] = 1
+    """Counts what a registered model starts from or computes at the same arguments: a change of either adds 1."""
     surrogate: str = ""
     """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
 
@@ -284,12 +286,15 @@ def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
 
 
 def own_generator(stream: str) -> torch.Generator:
-    """Return a CPU generator that depends on the run's seed and `stream` and takes nothing from the global one.
+    """Return a CPU generator that depends on the seed of the layer and `stream` and takes nothing from the global one.
+
+    In the 32 bits that the generator uses, different seeds below 2**32 give different ones, since 0x9E3779B1 is odd.
 
     Args:
         stream: What is drawn, for example "O": models that draw the same stream under one seed get the same numbers.
     """
-    return torch.Generator().manual_seed((torch.initial_seed() * 0x9E3779B1 + zlib.crc32(stream.encode())) % 2**63)
+    seed = torch.initial_seed() * 0x9E3779B1 + zlib.crc32(stream.encode())
+    return torch.Generator().manual_seed(seed % 2**32)
 
 
 def as_tuple(value: Tensor | tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ The state is one real tensor of width 2 hidden: real parts, then imaginary parts
 
 import abc
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.claims import Claim
 from stablebench.models.unitary import as_real, complex_modrelu, glorot_bound, unitary_claims
+
+UnitaryInit = Literal["paper", "code"]
+"""Where uRNN's paper and its authors' code differ: V's bound with fan-out n or 2 n, b = 0 or U(+-0.01), readout."""
 
 
 class UnitaryRNN(RecurrentModel):
@@ -27,11 +31,17 @@ class UnitaryRNN(RecurrentModel):
     V: nn.Parameter
     b: nn.Parameter
 
-    def add_input_map(self) -> None:
-        """Draw V (2 hidden, in) with Glorot's bound and set b (hidden) to 0."""
-        bound = glorot_bound(self.in_features, self.hidden)
+    def add_input_map(self, init: UnitaryInit = "paper") -> None:
+        """Draw V (2 hidden, in) with Glorot's bound, and b (hidden).
+
+        Args:
+            init: `paper` counts complex units as V's outputs, and b is 0; `code` counts real and imaginary parts, so
+                that V is up to sqrt(2) times smaller, and b is within 0.01.
+        """
+        bound = glorot_bound(self.in_features, self.hidden if init == "paper" else 2 * self.hidden)
         self.V = nn.Parameter(torch.empty(2 * self.hidden, self.in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(self.hidden))
+        b = torch.zeros(self.hidden)
+        self.b = nn.Parameter(b if init == "paper" else b.uniform_(-0.01, 0.01))
 
     @abc.abstractmethod
     def unitary(self) -> Tensor:
@@ -67,6 +77,12 @@ class UnitaryRNN(RecurrentModel):
     def claims(self) -> list[Claim]:
         """Return that W is unitary, and that the Jacobian does not explode for it."""
         return unitary_claims(lambda: as_real(self.unitary()), self.b)
+
+
+def glorot_readout(readout: nn.Linear) -> None:
+    """Draw the weights with Glorot's bound and set the bias to 0, as uRNN's authors do."""
+    nn.init.xavier_uniform_(readout.weight)
+    nn.init.zeros_(readout.bias)
 
 
 def drawn_start(hidden: int) -> nn.Parameter:

@@ -13,11 +13,7 @@ from stablebench.models.network import Network
 from stablebench.registry import ModelEntry
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
-
-_LAYER_SEEDS = 2**32
-"""Between the seeds of two layers, so that their frozen random parts differ."""
-_EMBEDDING_SEED = 2**31
-"""Between the seeds of the first layer and of the tokens' vectors."""
+from stablebench.training.seeds import embedding_seed, layer_seed
 
 
 def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network | DeepNetwork:
@@ -44,13 +40,13 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
                 return _deep_network(entry, spec, sizes, seed)
             embedding = None
             if sizes.embedding is not None:
-                torch.manual_seed(seed + _EMBEDDING_SEED)
+                torch.manual_seed(embedding_seed(seed))
                 embedding = nn.Embedding(sizes.inputs, sizes.embedding.width)
                 embedding.weight.requires_grad_(sizes.embedding.trained)
             inputs = sizes.inputs if sizes.embedding is None else sizes.embedding.width
             layers: list[RecurrentModel] = []
             for i in range(spec.model.layers):
-                torch.manual_seed(seed + i * _LAYER_SEEDS)
+                torch.manual_seed(layer_seed(seed, i))
                 width = layers[-1].out_features if layers else inputs
                 layers.append(entry.build(width, spec.model.hidden, spec.model.params, horizon=spec.horizon, layer=i))
             return Network(

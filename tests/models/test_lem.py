@@ -136,3 +136,15 @@ def test_closed_gates_keep_the_states() -> None:
 def test_the_parameter_count_on_psmnist_is_the_published_one() -> None:
     network = Network([LEM(1, 128)], 10, readout="last", input="values")
     assert count_parameters(network.parameters()) == 67_850  # "68k"
+
+
+def test_it_starts_as_its_published_code_does_with_two_biases_of_each_map() -> None:
+    n = 2048
+    model, bound = LEM(1, n), 1 / math.sqrt(n)
+    b = model.b.detach()
+    assert b.std().item() == pytest.approx(bound * math.sqrt(2 / 3), rel=0.02)  # the sum of two uniform draws
+    assert bound < b.abs().max().item() <= 2 * bound
+    assert (b.abs() > bound).double().mean().item() == pytest.approx(1 / 4, abs=0.02)
+    for weights in (model.W, model.W_y, model.V):
+        assert weights.abs().max().item() <= bound
+        assert weights.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)

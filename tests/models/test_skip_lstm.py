@@ -161,3 +161,84 @@ def test_evaluation_leaves_no_penalty_behind() -> None:
 def test_skip_gru_is_the_same_class_with_another_cell() -> None:
     entry = registry.model_entry("skip_gru")
     assert entry.cls is SkipRNN and entry.resolve({})["cell"] == "gru"
+
+
+def by_the_code(model: SkipRNN, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h after every step of sequences (batch, time, in), and p before it, in the published code's form.
+
+    That carries the probability d and what has been added up, q, and decides at the start of a step.
+    """
+    n, drive, transition = model.hidden, model.drive(x), model.transition()
+    W = transition[3:]
+    h, c = x.new_zeros(len(x), n), x.new_zeros(len(x), n)
+    d, q = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
+    outputs, probabilities = [], []
+    for t in range(x.shape[1]):
+        before = (h, c) if model.cell == "lstm" else (h,)
+        cell = model._lstm if model.cell == "lstm" else model._gru
+        candidate = cell(drive[:, t], before, *W)
+        proposed = torch.sigmoid(candidate[-1] @ model.w_p.T + model.b_p)
+        p = q + torch.minimum(d, 1 - q)
+        u = StraightThrough.apply(p)
+        after = [u * new + (1 - u) * old for new, old in zip(candidate, before, strict=True)]
+        d, q = u * proposed + (1 - u) * d, (1 - u) * p
+        h, c = after[0], after[-1]
+        outputs.append(h)
+        probabilities.append(p)
+    return torch.stack(outputs, dim=1), torch.stack(probabilities, dim=1)
+
+
+class StraightThrough(torch.autograd.Function):
+    """Rounds, with derivative 1."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor) -> Tensor:
+        return p.round()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def gradients(model: SkipRNN, outputs: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(5), dtype=outputs.dtype)
+    (outputs * weights).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.1])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_codes_straight_through_form_has_its_gradients_and_the_papers_values(cell: Cell, cost: float) -> None:
+    paper, code = skipping(cell, cost=cost), skipping(cell, cost=cost, straight_through="code")
+    code.load_state_dict(paper.state_dict())
+    x = torch.randn(4, 30, 2)
+    ours, theirs = gradients(code, code(x)[0]), gradients(code, by_the_code(code, x)[0])
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(code(x)[0], paper(x)[0], rtol=1e-12, atol=1e-13)
+    by_paper = gradients(paper, paper(x)[0])
+    apart = [((ours[k] - by_paper[k]).norm() / by_paper[k].norm()).item() for k in ("W", "V", "b")]
+    assert min(apart) > 1e-4
+
+
+def test_the_codes_form_is_fused_too() -> None:
+    model = skipping("lstm", cost=0.1, straight_through="code")
+    x = torch.randn(3, 20, 2)
+    assert isinstance(fused.plan_model(model, x), Plan)
+    ours, theirs = gradients(model, fused.run(model, x)[0]), gradients(model, reference.run(model, x)[0])
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_codes_form_has_one_probability_more_and_copies_the_state_too(cell: Cell) -> None:
+    model = skipping(cell, straight_through="code")
+    sizes = (5, 5, 1, 1) if cell == "lstm" else (5, 1, 1)
+    assert model.state_sizes == sizes
+    assert [float(s.sum()) for s in model.initial_state(1)[-2:]] == [1.0, 1.0]
+    drive = model.drive(torch.randn(1, 1, 2))[:, 0]
+    state = (*(torch.randn(1, n) for n in sizes[:-2]), torch.full((1, 1), 0.2), torch.full((1, 1), 0.3))
+    after = model.step(drive, state, model.transition())
+    assert all(torch.equal(a, b) for a, b in zip(after[:-1], state[:-1], strict=True))
+    assert after[-1].item() == pytest.approx(0.5)

@@ -13,6 +13,7 @@ Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential and a product.
 Init: as expRNN: W = expm(A_0) with 2 x 2 blocks by `init`, V Kaiming normal N(0, 2/in), b ~ U(-0.01, 0.01). With K > 0
     it starts from a base, B = expm(A_0) and A = 0; with K = 0, never, from B = I and A = A_0, and then it is expRNN.
+    The readout starts as expRNN's.
 Stability claim: W^T W = I whatever the optimiser does to A; B stays orthogonal up to rounding through any number of
     changes. A change of base moves no output. With K = 1 gradient descent in A is Riemannian gradient descent,
     W <- W expm(-eta (W^T G - G^T W)), which is urnn's exponential update (both limits: section 5 of the paper).
@@ -23,7 +24,9 @@ Differs from the paper: each change of base ends with a Newton-Schulz step B <- 
     rounding would add up. The optimiser's moments of A are kept as they are when the base changes: both tangent spaces
     are skew matrices by left translation, so their entries carry over, but they are not transported in parallel, and
     Adam's and RMSprop's second moments depend on the coordinates anyway. A weight decay of A pulls W to B, not to I.
-    The paper's experiments have K = 1 and 100.
+    The paper's experiments have K = 1 and 100. The authors' code changes the base within the pass before the K-th
+    update, after W was computed: that update then moves A from 0 at the new base by the gradient with respect to A at
+    the old one; here the base changes after the update. It projects the base with an SVD after 100 changes.
 """
 
 from typing import Literal
@@ -35,6 +38,7 @@ from stablebench.models.activations import Activation, activation, modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
 from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.models.readouts import ReadoutInit, initialise
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
@@ -49,6 +53,7 @@ class DTriv(RecurrentModel):
         change_base_every: K, updates between two changes of the base; 0 for none.
         activation: modrelu, or phi.
         init: What the angles of A_0's blocks are drawn from.
+        readout_init: How the readout starts; kaiming in the authors' copying script, default in their pixel one.
     """
 
     B: Tensor
@@ -62,10 +67,12 @@ class DTriv(RecurrentModel):
         change_base_every: NonNegativeInt = 100,
         activation: Literal["modrelu"] | Activation = "modrelu",
         init: BlockInit = "henaff",
+        readout_init: ReadoutInit = "default",
     ) -> None:
         super().__init__(in_features, hidden)
         self.change_base_every = change_base_every
         self.activation: Literal["modrelu"] | Activation = activation
+        self.readout_init: ReadoutInit = readout_init
         self.exponential = SkewExponential(hidden, block_angles(init, hidden // 2))
         self.V = nn.Parameter(nn.init.kaiming_normal_(torch.empty(hidden, in_features), nonlinearity="relu"))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
@@ -90,6 +97,10 @@ class DTriv(RecurrentModel):
         self.updates += 1
         if self.change_base_every and self.updates.item() % self.change_base_every == 0:
             self.change_base()
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the readout as `readout_init` says."""
+        initialise(readout, self.readout_init)
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""

@@ -3,7 +3,7 @@ r"""EUNN (EURNN): a complex state, and a unitary matrix composed of layers of 2 
 Equation:
 
     h_t = modrelu(W h_{t-1} + V x_t, b)        modrelu(z, b) = z relu(|z| + b) / |z|
-    W = D F_1 F_2 ... F_L,  D = diag(exp(i omega))
+    W = D F_1 F_2 ... F_L,  D = diag(exp(i omega))          (with `order` code D F_L ... F_2 F_1)
 
     Each layer F turns disjoint pairs of coordinates, each by its own theta and phi:
 
@@ -20,7 +20,8 @@ Parameters: `capacity * (hidden - 1) + hidden + hidden * (2 * inputs + 1)`. Of a
     hidden log2(hidden) in the place of the first term.
 Cost per step: `4 * hidden ** 2 + 2 * hidden * inputs` multiply-adds; W is built once per pass in O(L hidden^2) and
     applied as a real matrix. The layers applied one by one, as in the paper, would cost O(L hidden).
-Init: theta, phi, omega ~ U(-pi, pi), V Glorot uniform, b = 0.
+Init: theta, phi, omega ~ U(-pi, pi), b = 0; V by `input_init`: Glorot uniform with fan-out hidden, as uRNN's paper has
+    it, or U(-0.01, 0.01) in each real and imaginary part, as in the authors' code (small).
 Stability claim: W^H W = I whatever the optimiser does. With capacity = hidden the hidden^2 parameters of W move it in
     as many directions, all that the unitary group has. Where b <= 0 the Jacobian of a step has norm <= 1, so dh_T/dh_t
     has. Asserted in tests/models/test_eunn.py.
@@ -29,9 +30,10 @@ Reference: Jing, Shen, Dubcek, Peurifoy, Skirlo, LeCun, Tegmark, Soljacic. Tunab
 Differs from the paper: exp(i phi) stands in a column of a rotation, as in the authors' code and in Clements et al.
     2016. In a row, where the paper has it as far as could be checked, D takes up the phases of the first layer, and
     L = n reaches a set of fewer dimensions than the group: 13 of 16 for n = 4 (asserted too). |z| is sqrt(re^2 + im^2 +
-    1e-10), for a finite derivative at 0. The starts are uRNN's; the code has angles and V within 0.01 of 0 and b =
-    -0.01, and what the experiments had could not be checked. The readout takes real and imaginary parts, the code's the
-    real ones. Odd sizes and capacities are taken.
+    1e-10), for a finite derivative at 0. The product is the paper's, so F_L acts first; the authors' code applies F_1
+    first (`order` code), whose matrices are others for the same angles. Its angles start as ours and b = 0, but for
+    one of its commits, which has angles within 0.01 of 0 and b = -0.01; what the experiments had could not be checked.
+    The readout takes real and imaginary parts, the code's the real ones. Odd sizes and capacities are taken.
 """
 
 import math
@@ -56,6 +58,8 @@ class EUNN(UnitaryRNN):
         hidden: Complex units of h_t, >= 2; the output is twice as wide. A power of two for the fft layout.
         capacity: L of the tunable layout, at most hidden; the fft layout has its own.
         layout: Which pairs the layers turn.
+        order: Which layer acts on the state first: F_L (paper), or F_1 (code).
+        input_init: What V is drawn from.
     """
 
     first: Tensor
@@ -63,7 +67,14 @@ class EUNN(UnitaryRNN):
     partner: Tensor
 
     def __init__(
-        self, in_features: int, hidden: int, *, capacity: Count = 2, layout: Literal["tunable", "fft"] = "tunable"
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        capacity: Count = 2,
+        layout: Literal["tunable", "fft"] = "tunable",
+        order: Literal["paper", "code"] = "paper",
+        input_init: Literal["glorot", "small"] = "glorot",
     ) -> None:
         super().__init__(in_features, hidden)
         if hidden < 2:
@@ -82,7 +93,10 @@ class EUNN(UnitaryRNN):
         self.theta, self.phi, self.omega = (
             nn.Parameter(torch.empty(size).uniform_(-math.pi, math.pi)) for size in (count, count, hidden)
         )
+        self.order = order
         self.add_input_map()
+        if input_init == "small":
+            nn.init.uniform_(self.V, -0.01, 0.01)
         partner = torch.arange(hidden).repeat(len(layers), 1)
         for row, (first, second) in zip(partner, (pairs.unbind(1) for pairs in layers), strict=True):
             row[first], row[second] = second, first
@@ -97,8 +111,8 @@ class EUNN(UnitaryRNN):
         own = ones.index_copy(0, self.first, cos + 0j).index_copy(0, self.second, turn * cos)
         others = torch.zeros_like(ones).index_copy(0, self.first, -turn * sin).index_copy(0, self.second, sin + 0j)
         product = torch.eye(self.hidden, dtype=turn.dtype, device=turn.device)
-        layers = zip(*(t.view(*self.partner.shape, 1).unbind() for t in (own, others)), self.partner, strict=True)
-        for own_l, others_l, partner_l in reversed(list(layers)):
+        layers = list(zip(*(t.view(*self.partner.shape, 1).unbind() for t in (own, others)), self.partner, strict=True))
+        for own_l, others_l, partner_l in layers if self.order == "code" else reversed(layers):
             product = own_l * product + others_l * product[partner_l]
         return torch.polar(torch.ones_like(self.omega), self.omega)[:, None] * product
 

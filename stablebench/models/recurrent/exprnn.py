@@ -11,7 +11,9 @@ Shapes: x_t (batch, in), h_t (batch, hidden), W, A (hidden, hidden), V (hidden, 
 Parameters: `hidden * (hidden - 1) / 2 + hidden * (inputs + 1)`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential.
 Init: A block-diagonal with 2 x 2 blocks [[0, t], [-t, 0]], `henaff` t ~ U(-pi, pi) or `cayley` t = tan(u/2),
-    u ~ U(0, pi/2); a last coordinate of odd sizes has no block. V Kaiming normal N(0, 2/in), b ~ U(-0.01, 0.01).
+    u ~ U(0, pi/2); a last coordinate of odd sizes has no block. V Kaiming normal N(0, 2/in), b ~ U(-0.01, 0.01). The
+    readout starts by `readout_init`: torch's default, or as in the authors' copying script N(0, 2/hidden) with bias 0
+    (kaiming).
 Stability claim: W^T W = I whatever the optimiser does to A. Asserted in tests/models/test_exprnn.py. The Jacobian
     diag(phi') W then has norm <= 1 for |phi'| <= 1; it vanishes only through units where phi' < 1.
 Reference: Lezcano-Casado, Martínez-Rubio. Cheap Orthogonal Constraints in Neural Networks: A Simple Parametrization of
@@ -29,6 +31,7 @@ from stablebench.models.activations import Activation, activation, modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
 from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.models.readouts import ReadoutInit, initialise
 from stablebench.registry import register_model
 
 
@@ -41,6 +44,7 @@ class ExpRNN(RecurrentModel):
         hidden: Width of h_t.
         activation: modrelu, or phi.
         init: What the angles of A's blocks are drawn from.
+        readout_init: How the readout starts; kaiming in the authors' copying script, default in their pixel one.
     """
 
     def __init__(
@@ -50,12 +54,18 @@ class ExpRNN(RecurrentModel):
         *,
         activation: Literal["modrelu"] | Activation = "modrelu",
         init: BlockInit = "henaff",
+        readout_init: ReadoutInit = "default",
     ) -> None:
         super().__init__(in_features, hidden)
         self.activation: Literal["modrelu"] | Activation = activation
+        self.readout_init: ReadoutInit = readout_init
         self.W = SkewExponential(hidden, block_angles(init, hidden // 2))
         self.V = nn.Parameter(nn.init.kaiming_normal_(torch.empty(hidden, in_features), nonlinearity="relu"))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the readout as `readout_init` says."""
+        initialise(readout, self.readout_init)
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""

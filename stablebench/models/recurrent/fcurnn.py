@@ -11,7 +11,9 @@ Shapes: x_t (batch, in); h_t (batch, 2 hidden), hidden complex units as real par
 Parameters: `2 * hidden ** 2 + hidden * (2 * inputs + 3)`. W has hidden^2 degrees of freedom.
 Cost per step: `4 * hidden ** 2 + 2 * hidden * inputs` multiply-adds; a linear system of hidden complex equations per
     update.
-Init: W Haar distributed. V Glorot uniform, b = 0, h_0 ~ U(-s, s) with s = sqrt(3 / (2 hidden)), as `urnn_arjovsky`.
+Init: h_0 ~ U(-s, s) with s = sqrt(3 / (2 hidden)), as `urnn_arjovsky`. `init` paper: W Haar distributed, V Glorot
+    uniform with fan-out hidden, b = 0. `init` code, the authors': W as the product that `urnn_arjovsky` starts from, V
+    with fan-out 2 hidden, b ~ U(-0.01, 0.01), and a readout that starts Glorot uniform with bias 0.
 Stability claim: W^H W = I after every update. Every W can be reached, where the 7 hidden parameters of `urnn_arjovsky`
     do not move its W in all hidden^2 directions of the group beyond hidden = 7 (section 3 of the paper). Where b <= 0
     the Jacobian of a step has norm <= 1, so dh_T/dh_t has. Asserted in tests/models/test_fcurnn.py and
@@ -20,15 +22,20 @@ Reference: Wisdom, Powers, Hershey, Le Roux, Atlas. Full-Capacity Unitary Recurr
     https://arxiv.org/abs/1611.00035
 Differs from the paper: each update ends with a Newton-Schulz step W <- W (3 I - W^H W) / 2, without which rounding
     would add up. The authors' code for MNIST divides G by RMSprop's root mean square before A is formed; here G is as
-    it is. |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0. W's start in the paper could not be checked.
+    it is. That code keeps W in its real form, where each entry stands twice, and forms A of the gradient of one of the
+    two: about half of G, so that its learning rate of W is about twice ours. |z| is sqrt(re^2 + im^2 + 1e-10), for a
+    finite derivative at 0. W's start in the paper could not be checked.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, State, grouped
+from stablebench.models.recurrent.urnn_arjovsky import composed
 from stablebench.models.unitary import random_unitary
-from stablebench.models.unitary_rnn import UnitaryRNN, drawn_start
+from stablebench.models.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
 from stablebench.registry import register_model
 
 
@@ -39,14 +46,21 @@ class FullCapacityURNN(UnitaryRNN):
     Args:
         in_features: Width of x_t.
         hidden: Complex units of h_t; the output is twice as wide.
+        init: Whose start it has where the paper's and the code's differ.
     """
 
-    def __init__(self, in_features: int, hidden: int) -> None:
+    def __init__(self, in_features: int, hidden: int, *, init: UnitaryInit = "paper") -> None:
         super().__init__(in_features, hidden)
-        W = random_unitary(hidden)
+        self.init: UnitaryInit = init
+        W = random_unitary(hidden) if init == "paper" else _composed_start(hidden)
         self.W = nn.Parameter(torch.stack([W.real, W.imag]))
-        self.add_input_map()
+        self.add_input_map(init)
         self.h_0 = drawn_start(hidden)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw it Glorot uniform with bias 0, where `init` is code."""
+        if self.init == "code":
+            glorot_readout(readout)
 
     def initial_state(self, batch: int) -> State:
         """Return h_0, which is trained, for each sequence."""
@@ -59,3 +73,9 @@ class FullCapacityURNN(UnitaryRNN):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W in `orthogonal`, under the Cayley update, and the rest in `main`."""
         return grouped(self, ParameterGroup("orthogonal", [self.W], rule="cayley"))
+
+
+def _composed_start(n: int) -> Tensor:
+    """Draw the matrix (n, n) that `urnn_arjovsky` starts from."""
+    w, v = torch.empty(3, n).uniform_(-math.pi, math.pi), torch.empty(2, 2, n).uniform_(-1, 1)
+    return composed(w, v, torch.randperm(n))

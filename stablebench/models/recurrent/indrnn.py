@@ -12,7 +12,8 @@ Parameters: `hidden * (inputs + 2)`.
 Cost per step: `hidden * inputs` multiply-adds.
 Init: u ~ U(gamma^(-1/horizon), gamma^(1/horizon)) in layers from `long_from` on, U(0, gamma^(1/horizon)) below. The
     paper has the first in the last layer alone: with several layers take `long_from` = layers - 1. W Kaiming uniform
-    with slope 8, so U(+-sqrt(6 / (65 in))), b = 0, as in the authors' code.
+    with slope 8, so U(+-sqrt(6 / (65 in))), b = 0, as in the authors' code, whose readout N(0, 2 / in) with bias 0 is
+    `readout_init` kaiming; by default it starts as torch's.
 Stability claim: dh_T/dh_t is diagonal with entries u^(T-t) times a product of relu' in [0, 1], so at most gamma over
     `horizon` steps (section 3.1); u is clamped after every update. Asserted in tests/models/test_indrnn.py.
 Reference: Li, Li, Cook, Zhu, Gao. Independently Recurrent Neural Network (IndRNN): Building A Longer and Deeper RNN.
@@ -33,6 +34,7 @@ from stablebench.errors import UserError
 from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most
+from stablebench.models.readouts import ReadoutInit, initialise
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt, Positive
 
@@ -50,6 +52,7 @@ class IndRNN(RecurrentModel):
         activation: relu, or another phi; the bound is for |phi'| <= 1.
         stack: What the layer gives out.
         long_from: Layers from this position on start with a memory as long as the chain.
+        readout_init: How the readout starts; kaiming in the authors' scripts.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class IndRNN(RecurrentModel):
         activation: Activation = "relu",
         stack: Literal["plain", "residual", "dense"] = "plain",
         long_from: NonNegativeInt = 0,
+        readout_init: ReadoutInit = "default",
     ) -> None:
         super().__init__(in_features, hidden)
         if gamma < 1:
@@ -70,6 +74,7 @@ class IndRNN(RecurrentModel):
         self.bound = gamma ** (1 / horizon)
         self.activation: Activation = activation
         self.stack = stack
+        self.readout_init: ReadoutInit = readout_init
         self.W = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(hidden, in_features), a=8))
         self.u = nn.Parameter(torch.empty(hidden).uniform_(1 / self.bound if layer >= long_from else 0.0, self.bound))
         self.b = nn.Parameter(torch.zeros(hidden))
@@ -78,6 +83,10 @@ class IndRNN(RecurrentModel):
     def out_features(self) -> int:
         """The width of what the layer gives out."""
         return self.hidden + (self.in_features if self.stack == "dense" else 0)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the readout as `readout_init` says."""
+        initialise(readout, self.readout_init)
 
     def drive(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, hidden)."""

@@ -11,16 +11,17 @@ Shapes: u_t (batch, in); y_t, z_t (batch, hidden); W (3 hidden, hidden) with the
     V (4 hidden, in) and b (4 hidden) with the blocks 1, 2, z, y. The states are (y, z), the output is y.
 Parameters: `4 * hidden * (hidden + inputs + 1)`.
 Cost per step: `4 * hidden * (hidden + inputs)` multiply-adds.
-Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)); the readout's weights N(0, 2 / hidden), as in the authors' code.
+Init: as in the authors' code: all U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two such draws, for the two biases
+    of each map there; the readout's weights N(0, 2 / hidden).
 Stability claim: for dt <= 1 and from zero states |y_t|, |z_t| <= 1 (proposition 4.1 bounds them by min(1, .) of a
     function of t dt). With eta the largest infinity norm of W_1, W_2, W_z, W_y the Jacobian of one step has an infinity
     norm <= 1 + 3/2 eta dt (1 + eta dt), which is below the 1 + 2 (1 + eta) (1 + 3 eta) dt that the paper's
     proposition 4.2 builds on. Asserted in tests/models/test_lem.py.
 Reference: Rusch, Mishra, Erichson, Mahoney. Long Expressive Memory for Sequence Modeling. ICLR 2022.
     https://arxiv.org/abs/2110.04744
-Differs from the paper: nothing known in the equations. The authors' code has a second bias in each map, here they are
-    one. Numbers of equations and propositions are from memory; the bound on the Jacobian is derived here, for tanh'
-    <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
+Differs from the paper: nothing known in the equations. The authors' code has two biases in each map, here they are one,
+    initialised as their sum. Numbers of equations and propositions are from memory; the bound on the Jacobian is
+    derived here, for tanh' <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
 """
 
 import math
@@ -44,6 +45,8 @@ class LEM(RecurrentModel):
         dt: Largest time step.
     """
 
+    revision = 2
+
     def __init__(self, in_features: int, hidden: int, *, dt: Positive = 1.0) -> None:
         super().__init__(in_features, hidden)
         self.dt = dt
@@ -51,7 +54,7 @@ class LEM(RecurrentModel):
         self.W = nn.Parameter(torch.empty(3 * hidden, hidden).uniform_(-bound, bound))
         self.W_y = nn.Parameter(torch.empty(hidden, hidden).uniform_(-bound, bound))
         self.V = nn.Parameter(torch.empty(4 * hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.empty(4 * hidden).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(2, 4 * hidden).uniform_(-bound, bound).sum(0))
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

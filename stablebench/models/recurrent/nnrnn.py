@@ -14,7 +14,10 @@ Shapes: x_t (batch, in), h_t (batch, hidden), W, P, T (hidden, hidden), U (hidde
 Parameters: `hidden * (hidden - 1) + hidden * (inputs + 2) - hidden / 2`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds; W is built once per pass: an exponential and two products.
 Init: A by `henaff` or `cayley` as in expRNN, theta ~ U(0, 2 pi), gamma = 1 (section 4); from the authors' code T = 0,
-    U Xavier normal, b ~ U(-0.01, 0.01) (expRNN's modrelu).
+    b ~ U(-0.01, 0.01) (expRNN's modrelu). U by `input_init`: xavier, N(0, 2 / (in + hidden)), the initialiser that the
+    shipped cell is given and never applies; or linear, U(+-1/sqrt(in)), what torch.nn.Linear leaves there: of standard
+    deviation 0.58 where that has 0.062 (one input, 512 units). The readout by `readout_init`: torch's default, or with
+    Xavier normal weights, as in the authors' copying and adding scripts.
 Stability claim: the moduli of W's eigenvalues are |gamma_i| for every T. Asserted in tests/models/test_nnrnn.py. W is
     orthogonal for T = 0 and gamma = 1 only; else powers of W, and gradients, grow polynomially (proposition 2): with
     |gamma| = 1, ||W^t|| is at most the sum over l < hidden / 2 of C(t, l) ||T||^l. Proposition 1, on the Fisher memory
@@ -53,6 +56,8 @@ class NnRNN(RecurrentModel):
         delta: Weight of the penalty on learned moduli; 1e-4 is the supplement's for the copying problem.
         mask: Where T may be nonzero: below the 2 x 2 `blocks`, or wherever the `authors`' code has it.
         init: What the angles of A's blocks are drawn from.
+        input_init: What U is drawn from; the shipped cell has linear.
+        readout_init: Whether the readout's weights start Xavier normal; its bias stays as torch draws it.
     """
 
     gamma: Tensor
@@ -67,10 +72,13 @@ class NnRNN(RecurrentModel):
         delta: NonNegative = 1e-4,
         mask: Literal["blocks", "authors"] = "blocks",
         init: BlockInit = "henaff",
+        input_init: Literal["xavier", "linear"] = "xavier",
+        readout_init: Literal["default", "xavier"] = "default",
     ) -> None:
         super().__init__(in_features, hidden)
         self.delta = delta
         self.mask = mask
+        self.readout_init: Literal["default", "xavier"] = readout_init
         self.P = SkewExponential(hidden, block_angles(init, hidden // 2))
         self.theta = nn.Parameter(torch.empty(hidden // 2).uniform_(0, 2 * math.pi))
         moduli = torch.ones((hidden + 1) // 2)
@@ -84,8 +92,14 @@ class NnRNN(RecurrentModel):
             rows, columns = rows[outside], columns[outside]
         self.register_buffer("below", rows * hidden + columns, persistent=False)
         self.T = nn.Parameter(torch.zeros(len(rows)))
-        self.U = nn.Parameter(nn.init.xavier_normal_(torch.empty(hidden, in_features)))
+        bound, U = 1 / math.sqrt(in_features), torch.empty(hidden, in_features)
+        self.U = nn.Parameter(nn.init.xavier_normal_(U) if input_init == "xavier" else U.uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the weights as `readout_init` says."""
+        if self.readout_init == "xavier":
+            nn.init.xavier_normal_(readout.weight)
 
     def schur_form(self) -> Tensor:
         """Return Lambda + T, (hidden, hidden)."""

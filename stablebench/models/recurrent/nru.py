@@ -17,7 +17,8 @@ Parameters: `hidden * (hidden + inputs + memory + 1)
     + (2 * heads + 4 * sqrt(heads * memory)) * (hidden + memory + 1)`.
 Cost per step: `hidden * (hidden + inputs + memory) + (2 * heads + 4 * sqrt(heads * memory)) * (hidden + memory)`
     multiply-adds, and about 20 heads * memory elementwise operations.
-Init: all U(-1/sqrt(n), 1/sqrt(n)), n the inputs of the affine map, as in the authors' code.
+Init: all U(-1/sqrt(n), 1/sqrt(n)), n the inputs of the affine map, as in the authors' code, whose readout N(0, 2 /
+    (hidden + outputs)) with bias 0 is `readout_init` xavier; by default it starts as torch's.
 Stability claim: what heads write is added, so along the memory alone dm_t/dm_{t-1} = I, and a write of head i has
     5-norm alpha_i / K. Asserted in tests/models/test_nru.py.
 Reference: Chandar, Sankar, Vorontsov, Kahou, Bengio. Towards Non-saturating Recurrent Units for Modelling Long-term
@@ -36,6 +37,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.readouts import ReadoutInit, initialise
 from stablebench.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -51,6 +53,7 @@ class NRU(RecurrentModel):
         heads: How many heads write, and how many erase.
         rectified: Whether f is relu; otherwise it is the identity, and heads may write with either sign.
         combine: Whether what the heads write is averaged or added up.
+        readout_init: How the readout starts; xavier in the authors' code.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class NRU(RecurrentModel):
         heads: Count = 4,
         rectified: bool = True,
         combine: Literal["mean", "sum"] = "mean",
+        readout_init: ReadoutInit = "default",
     ) -> None:
         super().__init__(in_features, hidden)
         self.side = math.isqrt(heads * memory)
@@ -72,6 +76,7 @@ class NRU(RecurrentModel):
             )
         self.memory, self.heads = memory, heads
         self.rectified = rectified
+        self.readout_init: ReadoutInit = readout_init
         self.share = 1 / heads if combine == "mean" else 1.0
         self.to_hidden = nn.Linear(hidden + in_features + memory, hidden)
         self.to_heads = nn.Linear(hidden + memory, 2 * heads + 4 * self.side)
@@ -80,6 +85,10 @@ class NRU(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         """The widths of h and m."""
         return (self.hidden, self.memory)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw the readout as `readout_init` says."""
+        initialise(readout, self.readout_init)
 
     def drive(self, x: Tensor) -> Tensor:
         """Return W_x x_t + b, (batch, time, hidden)."""

@@ -10,10 +10,11 @@ Equation, S the GRU:
     S:  r, z = sigmoid(W_rz h_{t-1} + V_rz x_t + b_rz)          (two blocks)
         h~_t = z * h_{t-1} + (1 - z) * tanh(W_n (r * h_{t-1}) + V_n x_t + b_n)
 
-    round has the derivative 1 (straight-through estimator).
+    round has the derivative 1 (straight-through estimator); `straight_through` code as in `skip_lstm`, of h~_t.
 
 Shapes: x_t (batch, in); h_t (batch, hidden); p_t (batch, 1); W (3 hidden, hidden), V (3 hidden, in), b (3 hidden) with
-    the blocks r, z, n; w_p (1, hidden); b_p (1). The states are (h, p), the output is h. `cost` as in `skip_lstm`.
+    the blocks r, z, n; w_p (1, hidden); b_p (1). The states are (h, p), or (h, d, p), the output is h. `cost` as in
+    `skip_lstm`.
 Parameters: `3 * hidden * (hidden + inputs + 1) + hidden + 1`.
 Cost per step: `3 * hidden * (hidden + inputs) + 2 * hidden` multiply-adds, one hidden of them to spread u_t over the
     units; a step that copies costs as much here.

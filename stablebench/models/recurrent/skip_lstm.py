@@ -10,11 +10,16 @@ Equation, s = (h, c) and S the LSTM:
     S:  i, f, g, o = W h_{t-1} + V x_t + b          (four blocks)
         c~_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g),   h~_t = sigmoid(o) * tanh(c~_t)
 
-    round has the derivative 1 (straight-through estimator). With `cell` gru, S is that of `skip_gru` and d_t is of h_t.
+    round has the derivative 1 (straight-through estimator). `straight_through` code writes the same numbers as the
+    authors' code does, which gives other gradients: with d~_t = sigmoid(w_p c~_t + b_p) and q_t = (1 - u_t) p_t,
+
+    d_t = u_t d~_t + (1 - u_t) d_{t-1},   p_{t+1} = q_t + min(d_t, 1 - q_t),   d_0 = 1
+
+    With `cell` gru, S is that of `skip_gru` and d_t is of h_t.
 
 Shapes: x_t (batch, in); h_t, c_t (batch, hidden); p_t (batch, 1); W (4 hidden, hidden); V (4 hidden, in); b (4 hidden);
-    w_p (1, hidden); b_p (1). The states are (h, c, p), the output is h. With `cost` > 0 the number of updates so far
-    stands behind h in its state, hidden + 1 wide in all; the output does not have it.
+    w_p (1, hidden); b_p (1). The states are (h, c, p), or (h, c, d, p), the output is h. With `cost` > 0 the number of
+    updates so far stands behind h in its state, hidden + 1 wide in all; the output does not have it.
 Parameters: `4 * hidden * (hidden + inputs + 1) + hidden + 1`.
 Cost per step: `4 * hidden * (hidden + inputs) + 2 * hidden` multiply-adds, one hidden of them to spread u_t over the
     units; a step that copies costs as much here.
@@ -28,7 +33,9 @@ Reference: Campos, Jou, Giro-i-Nieto, Torres, Chang. Skip RNN: Learning to Skip 
 Differs from the paper: each stacked layer decides for itself; there the top layer decides for all. h_0 and c_0 are
     zero, not learned as in the code. The budget loss, `cost` times the number of updates of a sequence, is averaged
     over the batch and added as this layer's `penalty`: `emit`, the last to see a pass in training, keeps the number of
-    updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips.
+    updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient is that of
+    the paper's equations, through d_t's dependence on u_t by the state; the published results come from the code's
+    form, whose gradients of single parameters are 1 to 10 % apart (`straight_through` code).
 """
 
 import math
@@ -54,6 +61,7 @@ class SkipRNN(RecurrentModel):
         cell: What updates the state.
         update_bias: Where b_p starts: how likely updates are at first.
         cost: Of one update of one sequence, lambda in the paper, added to the loss.
+        straight_through: Whose equations of u, d and p are differentiated: the values are the same.
     """
 
     surrogate = "whether a step updates is rounded to 0 or 1, and the derivative of rounding is replaced by 1"
@@ -66,8 +74,10 @@ class SkipRNN(RecurrentModel):
         cell: Literal["lstm", "gru"] = "lstm",
         update_bias: float = 1.0,
         cost: NonNegative = 0.0,
+        straight_through: Literal["paper", "code"] = "paper",
     ) -> None:
         super().__init__(in_features, hidden)
+        self.keeps_d = straight_through == "code"
         self.cell = cell
         self.cost = cost
         maps = {"lstm": [4], "gru": [2, 1]}[cell]  # affine maps of [x, h], by their blocks
@@ -87,9 +97,9 @@ class SkipRNN(RecurrentModel):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """The widths of h (and the number of updates, where it has a cost), of c where there is one, and of p."""
+        """The widths of h (and the number of updates, where it has a cost), of c and d where they are, and of p."""
         cell = (self.hidden,) if self.cell == "lstm" else ()
-        return (self.hidden + (self.cost > 0), *cell, 1)
+        return (self.hidden + (self.cost > 0), *cell, *((1,) if self.keeps_d else ()), 1)
 
     @property
     def out_features(self) -> int:
@@ -97,9 +107,10 @@ class SkipRNN(RecurrentModel):
         return self.hidden
 
     def initial_state(self, batch: int) -> State:
-        """Return zeros, and ones for p."""
-        *zeros, p = super().initial_state(batch)
-        return (*zeros, torch.ones_like(p))
+        """Return zeros, and ones for d and p."""
+        states = super().initial_state(batch)
+        probabilities = 2 if self.keeps_d else 1
+        return (*states[:-probabilities], *(torch.ones_like(p) for p in states[-probabilities:]))
 
     def drive(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, blocks * hidden)."""
@@ -112,18 +123,23 @@ class SkipRNN(RecurrentModel):
 
     def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
         """Return the states after the step."""
-        first, *_, p = state
+        first, p = state[0], state[-1]
         w_p, b_p, ones, *W = transition
-        before = (first[:, : self.hidden], *state[1:-1])
+        before = (first[:, : self.hidden], *state[1 : -2 if self.keeps_d else -1])
         update = p + (torch.round(p) - p).detach()
         spread = update @ ones
         candidate = self._lstm(drive, before, W[0]) if self.cell == "lstm" else self._gru(drive, before, W[0], W[1])
         after = [spread * new + (1 - spread) * old for new, old in zip(candidate, before, strict=True)]
-        d = torch.sigmoid(after[-1] @ w_p + b_p)
-        p = update * d + (1 - update) * (p + torch.minimum(d, 1 - p))
+        if self.keeps_d:
+            d = update * torch.sigmoid(candidate[-1] @ w_p + b_p) + (1 - update) * state[-2]
+            q = (1 - update) * p
+            probabilities = d, q + torch.minimum(d, 1 - q)
+        else:
+            d = torch.sigmoid(after[-1] @ w_p + b_p)
+            probabilities = (update * d + (1 - update) * (p + torch.minimum(d, 1 - p)),)
         if self.cost:
             after[0] = torch.cat([after[0], first[:, self.hidden :] + update], dim=-1)
-        return (*after, p)
+        return (*after, *probabilities)
 
     @staticmethod
     def _lstm(drive: Tensor, before: State, W: Tensor) -> State:
@@ -157,9 +173,10 @@ class SkipRNN(RecurrentModel):
         """Return that skipped steps copy the state."""
 
         def check(e: Evidence) -> Outcome:
-            width = sum(self.state_sizes)
-            skipped = e.states[:-1, :, width - 1].round() == 0
-            changes = (e.states[1:, :, : width - 1] - e.states[:-1, :, : width - 1]).abs()[skipped]
+            sizes = self.state_sizes
+            copied = sum(sizes[: -2 if self.keeps_d else -1])
+            skipped = e.states[:-1, :, sum(sizes) - 1].round() == 0
+            changes = (e.states[1:, :, :copied] - e.states[:-1, :, :copied]).abs()[skipped]
             remark = f"{int(skipped.sum())} of {skipped.numel()}"
             outcome = at_most(changes.max().item() if changes.numel() else 0.0, 0.0)
             return replace(outcome, applies=bool(skipped.any()), remark=remark)
