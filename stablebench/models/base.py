@@ -16,7 +16,7 @@ import itertools
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,8 @@ class ChainModel(nn.Module, abc.ABC):
 
     output_state: int = 0
     """Which of the states is the output (coRNN's y, LSTM's h)."""
+    revision: ClassVar[int] = 1
+    """Counted up when the class starts from other numbers than before: runs of two revisions are never mixed."""
     surrogate: str = ""
     """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from stablebench import registry
 from stablebench.data.task import Task, resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean
+from stablebench.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
@@ -141,6 +142,7 @@ def resolve(request: Request) -> Resolved:
             "hidden": model.pop("hidden"),
             "layers": depth,
             "params": entry.resolve(model),
+            "revision": model_revision(entry, depth),
         },
         "horizon": depth if entry.family == "deep" else sizes_of(card, params).steps,
         "readout": card.readout,
