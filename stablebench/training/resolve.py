@@ -19,6 +19,7 @@ from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
+from stablebench.user_code.code import Code
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
 _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
@@ -48,11 +49,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run spec, its card, and where each value came from, by dotted key."""
+    """A run spec, its card, where each value came from, by dotted key, and the code of a user's own model.
+
+    The code goes along to other processes, which run it as it was when the run was resolved.
+    """
 
     spec: RunSpec
     card: TaskCard
     origin: dict[str, str]
+    code: Code | None = None
 
 
 class _Layers:
@@ -161,7 +166,7 @@ def resolve(request: Request) -> Resolved:
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
     for key in entry.resolve({}):
         origin.setdefault(f"model.{key}", "model")
-    return Resolved(spec, card, origin)
+    return Resolved(spec, card, origin, entry.code)
 
 
 def _updates(epochs: Any, task: Task, batch_size: Any) -> int:

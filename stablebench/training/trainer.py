@@ -33,6 +33,7 @@ from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.resuming import newest_good, own_copy, states_of
 from stablebench.training.run_store import Curve, RunFolder
+from stablebench.user_code.namespace import uncovered
 
 _CURVE_EVERY = 10
 """Updates between two training lines of the curve."""
@@ -497,6 +498,7 @@ class Trainer:
             origin=self.origin,
             probe=None if self.probe is None else str(self.probe.watch),
             error=error,
+            uncovered=[] if self.spec.model.source is None else uncovered(),
         )
         self.folder.write_record(record)
         return record
