@@ -4,9 +4,7 @@ Listing names and reading summaries never imports torch.
 """
 
 import ast
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
     from stablebench.schema.sweep import SweepSpace
+    from stablebench.user_code.code import Code
 
 Family = Literal["recurrent", "deep"]
 """What a model's chain runs over: time steps or layers."""
@@ -43,13 +42,18 @@ class ModelEntry:
         name: What it is called on the command line.
         cls: Its class.
         preset: Arguments that replace the class's defaults.
-        source: SHA-256 of a user's file; None for a registered model.
+        code: All code of a user's own model; None for a registered one.
     """
 
     name: str
     cls: type[Any]
     preset: dict[str, Any] = field(default_factory=dict)
-    source: str | None = None
+    code: "Code | None" = None
+
+    @property
+    def source(self) -> str | None:
+        """The digest of a user's own model; None for a registered one."""
+        return None if self.code is None else self.code.digest
 
     @property
     def family(self) -> Family:
@@ -110,7 +114,7 @@ class ModelEntry:
 
 _registered: dict[str, ModelEntry] = {}
 _named_code: dict[tuple[str, str], ModelEntry] = {}
-"""Users' own models that were named in this process, by class and digest of their file."""
+"""Users' own models that were named in this process, by class and digest of their code."""
 C = TypeVar("C", bound=type)
 
 
@@ -188,7 +192,7 @@ def model_of_spec(name: str, source: str | None) -> ModelEntry:
 
     Args:
         name: What the spec calls it.
-        source: The digest of the user's file; None for a registered model.
+        source: The digest of the user's code; None for a registered model.
 
     Raises:
         UserError: There is no such model, or it is a user's own that was not named, or whose file changed since.
@@ -209,21 +213,41 @@ def model_of_spec(name: str, source: str | None) -> ModelEntry:
 
 
 def _user_model(reference: str) -> ModelEntry:
-    from stablebench.models.base import DeepModel, RecurrentModel
+    from stablebench.user_code.known import remember
+    from stablebench.user_code.loading import load_file, load_module
 
     where, _, class_name = reference.rpartition(":")
-    path = Path(where)
-    if where.endswith(".py"):
-        module = _load_file(path)
-    else:
-        try:
-            module = importlib.import_module(where)
-        except (Exception, SystemExit) as error:
-            said = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-            raise UserError(
-                f"--model {reference}: {said}. Give `path/to/file.py:Class` or `package.module:Class`."
-            ) from None
-        path = Path(inspect.getsourcefile(module) or "")
+    loaded = load_file(Path(where), reference) if where.endswith(".py") else load_module(where, reference)
+    entry = ModelEntry(reference, _class_of(loaded.module, class_name, reference), code=loaded.code)
+    remember(loaded.code.digest)
+    _named_code[class_name, loaded.code.digest] = entry
+    return entry
+
+
+def name_code(name: str, code: "Code") -> ModelEntry:
+    """Return the model of code that was named before, elsewhere: in the process that this one was begun by.
+
+    Args:
+        name: What its spec calls it.
+        code: All of it.
+
+    Raises:
+        UserError: It cannot be loaded here.
+    """
+    from stablebench.user_code.loading import load_code
+
+    label = name.rpartition(":")[2]
+    if (label, code.digest) not in _named_code:
+        loaded = load_code(code, name)
+        _named_code[label, code.digest] = ModelEntry(name, _class_of(loaded.module, label, name), code=code)
+    return _named_code[label, code.digest]
+
+
+def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
+    """Return a user's class, if it is one of a model."""
+    from stablebench.models.base import DeepModel, RecurrentModel
+
+    where = reference.rpartition(":")[0]
     cls = getattr(module, class_name, None)
     bases = (RecurrentModel, DeepModel)
     if not inspect.isclass(cls) or not issubclass(cls, bases):
@@ -236,24 +260,7 @@ def _user_model(reference: str) -> ModelEntry:
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))
         raise UserError(f"--model {reference}: {class_name} must define `{missing}`.")
-    entry = ModelEntry(reference, cls, source=hashlib.sha256(path.read_bytes()).hexdigest())
-    _named_code[class_name, str(entry.source)] = entry
-    return entry
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"--model {path}: there is no such file.")
-    name = f"stablebench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"--model {path}: importing it failed with {type(error).__name__}: {error}") from error
-    return module
+    return cls
 
 
 def task_names() -> list[str]:

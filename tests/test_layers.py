@@ -10,7 +10,7 @@ import stablebench
 ROOT = Path(stablebench.__file__).parent
 LAYERS = [
     ["errors", "resources"],
-    ["schema", "registry"],
+    ["schema", "registry", "revisions", "user_code"],
     ["models", "engines", "data", "metrics", "convergence"],
     ["probes", "training", "checks", "speed", "sweep"],
     ["leaderboard", "stats", "tables", "report"],

@@ -58,7 +58,7 @@ def evaluate(
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
     prepare_process(threads, record.spec.precision, record.spec.deterministic)
-    name_code(model)
+    name_code(folder, record, model)
     if n_tokens is not None:
         from stablebench.training.sampling import sample
 

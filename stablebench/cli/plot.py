@@ -86,7 +86,7 @@ def decision_boundary(
             f"{run}: decision-boundary needs a task of two static inputs and one output; {card.task} has "
             f"{task.sizes.inputs} {card.input} inputs and {task.sizes.outputs} outputs."
         )
-    name_code(own_model)
+    name_code(folder, record, own_model)
     network, found = trained_network(folder, record, given_file)
     assert isinstance(network, DeepNetwork)  # as for every task with static inputs
     network.engine = engines.choose("auto", network, torch.device("cpu")).run

@@ -70,7 +70,7 @@ def structure(
         given_file = run if run.suffix == ".safetensors" else None
         folder = run_folder(run.parent.parent if given_file else run)
         record = folder.read_record()
-        name_code(model)
+        name_code(folder, record, model)
         network, found = trained_network(folder, record, given_file)
         layer = network.models[0]
         title = f"{record.spec.model.label} on {record.spec.task.name}, after {found.step:,} updates"

@@ -37,7 +37,6 @@ def trajectories(
 
     `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
     """
-    from stablebench.cli.requests import name_code
     from stablebench.errors import UserError
     from stablebench.probes.plot import check_figure_path
 
@@ -48,8 +47,7 @@ def trajectories(
     check_figure_path(output, "--output")
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
-        name_code(model)
-        _draw_prediction(run, output, which, plane, data_dir, threads)
+        _draw_prediction(run, model, output, which, plane, data_dir, threads)
     else:
         assert task is not None
         _draw_data(task, output, which, plane, data_dir)
@@ -75,9 +73,16 @@ def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], dat
 
 
 def _draw_prediction(
-    run: Path, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None, threads: int
+    run: Path,
+    own_model: str | None,
+    output: Path,
+    which: int,
+    plane: tuple[int, int],
+    data_dir: Path | None,
+    threads: int,
 ) -> None:
     from stablebench.cli.plot_runs import run_folder
+    from stablebench.cli.requests import name_code
     from stablebench.training.process import prepare_process
 
     given_file = run if run.suffix == ".safetensors" else None
@@ -95,6 +100,7 @@ def _draw_prediction(
 
     task = Task(registry.task_card(_TASK), record.spec.task.params, data_dir)
     times, *_ = _example(task, which)
+    name_code(folder, record, own_model)
     network, found = trained_network(folder, record, given_file)
     assert isinstance(network, Network)  # as for every task with sequences
     network.engine = engines.choose("auto", network, torch.device("cpu")).run

@@ -124,7 +124,7 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
     record = folder.read_record()
     card = registry.task_card(record.spec.task.name)
     params = resolve_params(card, T=options.T, settings=record.spec.task.params)
-    name_code(options.model)
+    name_code(folder, record, options.model)
     network, found = trained_network(folder, record, given_file)
     task = Task(card, params, options.data_dir)
     return Subject(record.spec, card, params, network, found.step, validation_examples(task, count, "--batch"))

@@ -1,9 +1,14 @@
 """From command-line options to a request."""
 
-from stablebench import registry
+from typing import TYPE_CHECKING
+
 from stablebench.cli.options import RunOptions
 from stablebench.errors import UserError
 from stablebench.training.resolve import Request
+
+if TYPE_CHECKING:
+    from stablebench.schema.run_record import RunRecord
+    from stablebench.training.run_store import RunFolder
 
 _KEYS = {
     "hidden": "model.hidden",
@@ -47,17 +52,17 @@ def request_of(options: RunOptions, model: str | None = None) -> Request:
     )
 
 
-def name_code(model: str | None) -> None:
-    """Load the user's own model that `--model` names, so that a run whose record names it can be built.
+def name_code(folder: "RunFolder", record: "RunRecord", model: str | None) -> None:
+    """Load the code of a run's own model: what `--model` names, else the run's copy if the user has named it before.
 
     Raises:
-        UserError: It names no code, or the code cannot be loaded.
+        UserError: It names no code or other code, the code cannot be loaded, or it is not known here.
     """
-    if model is None:
-        return
-    if ":" not in model:
-        raise UserError(f"--model {model}: a run has its own model; --model names the code of one, file.py:Class.")
-    registry.model_entry(model)
+    from stablebench.cli.output import note
+    from stablebench.training import run_code
+
+    if others := run_code.name_code(folder, record.spec, model):
+        note(f"packages that the model imports are not as they were: {', '.join(others)}")
 
 
 def named(options: RunOptions) -> dict[str, object]:

@@ -45,9 +45,10 @@ def train(
     --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
     Exit code 3 means that the run diverged, 130 or 143 that a signal ended it after its checkpoint was written.
     """
-    from stablebench.cli.requests import name_code, named, request_of
+    from stablebench.cli.output import note
+    from stablebench.cli.requests import named, request_of
     from stablebench.errors import UserError
-    from stablebench.training import session
+    from stablebench.training import run_code, session
     from stablebench.training.progress import reporter
     from stablebench.training.resolve import resolve
     from stablebench.training.run_store import RunFolder
@@ -66,9 +67,12 @@ def train(
                 f"--resume goes on with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
-        name_code(options.model)
         folder = RunFolder(resume)
-        resolved = session.resolved_of(folder.read_record(), force_resume)
+        record = folder.read_record()
+        resolved = session.resolved_of(record, force_resume)
+        if options.model or rerun or not session.has_ended(folder):  # else no code is run
+            for line in run_code.name_code(folder, record.spec, options.model, same_packages=not force_resume):
+                note(f"resumed with other packages than it began with: {line}")
     else:
         resolved = resolve(request_of(options))
     if dry_run:

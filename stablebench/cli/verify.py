@@ -41,7 +41,7 @@ def verify(
 
     folder = RunFolder(run)
     record = folder.read_record()
-    name_code(model)
+    name_code(folder, record, model)
     resolved = session.resolved_of(record, force, "--force")
     prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)
     from stablebench.training import verification

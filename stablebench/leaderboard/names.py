@@ -13,9 +13,11 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     spec = record.spec
     ran = {"engine": record.environment.engine, "device": record.environment.device}
     asked = {"precision": spec.precision, "threads": spec.threads, "asked engine": spec.engine}
-    source = {"file": spec.model.source[:6]} if spec.model.source else {}
+    code = {"file": spec.model.source[:6]} if spec.model.source else {}
     train = spec.train.model_dump(exclude={"checkpoint_every"})
     return {
+        "revision": spec.model.revision,
+        **code,
         "hidden": spec.model.hidden,
         "layers": spec.model.layers,
         **spec.model.params,
@@ -23,7 +25,6 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
         **{f"optim.{k}": v for k, v in spec.optim.model_dump().items()},
         **train,
         **asked,
-        **source,
     }
 
 

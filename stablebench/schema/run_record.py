@@ -112,6 +112,8 @@ class RunRecord(Strict):
         origin: Where values of the spec came from, by dotted key.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
         error: Why it failed or diverged.
+        uncovered: Files of the user's that a user's own model imported by names that are known only as it runs, so that
+            the spec's `model.source` does not cover them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -139,3 +141,4 @@ class RunRecord(Strict):
     origin: dict[str, str] = {}
     probe: str | None = None
     error: str | None = None
+    uncovered: list[str] = []

@@ -30,6 +30,7 @@ class ModelSpec(Strict):
         hidden: Width.
         layers: Stacked layers; of a deep model all its layers, input and output counted.
         params: Arguments of its constructor, defaults filled in.
+        revision: Which version of its initialisation: counted up when the same model starts from other numbers.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelSpec(Strict):
     hidden: Count
     layers: Count
     params: dict[str, Any]
+    revision: Count = 1
 
     @property
     def label(self) -> str:
@@ -100,12 +102,14 @@ class RunSpec(Strict):
         """Return 12 hexadecimal digits over all that can change the numbers but the seed.
 
         A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run. `deterministic` counts
-        where it is asked for.
+        where it is asked for, a model's revision where it is not the first.
         """
         left_out = {"seed": True, "task": {"variant"}, "train": {"checkpoint_every"}}
         content = self.model_dump(mode="json", exclude=left_out)
         if not self.deterministic:
             del content["deterministic"]
+        if self.model.revision == 1:
+            del content["model"]["revision"]
         if self.model.source is not None:  # where a user's file lies changes nothing
             content["model"]["name"] = self.model.label
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Literal
 
-from stablebench import registry
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.sweep.space import with_values
@@ -20,6 +19,7 @@ from stablebench.training.interrupt import Interrupt
 from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
+from stablebench.training.run_code import take_code
 from stablebench.training.run_store import RunFolder, run_folder
 from stablebench.training.session import Options
 
@@ -105,7 +105,7 @@ def _end_of(resolved: Resolved, options: Options, folder: RunFolder, reporter: _
     from stablebench.training.session import train
 
     try:
-        registry.model_entry(resolved.spec.model.name)  # named where trials are resolved; its code is run here, too
+        take_code(resolved, reporter.note)
         if folder.record_path.exists():  # what an earlier sitting, or another sweep, has seen of this run
             for evaluation in folder.read_record().evaluations:
                 if not reporter.goes_on(evaluation.step, evaluation.metrics[resolved.card.metric]):

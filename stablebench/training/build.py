@@ -11,12 +11,15 @@ from stablebench.models.base import RecurrentModel
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 from stablebench.registry import ModelEntry
+from stablebench.revisions import check_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.seeds import embedding_seed, layer_seed
 
 
-def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network | DeepNetwork:
+def build_network(
+    spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None, *, weights_follow: bool = False
+) -> Network | DeepNetwork:
     """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
 
     torch's global generator is as before afterwards.
@@ -26,11 +29,15 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
         card: Its task card.
         sizes: The sizes that its task parameters imply.
         seed: Replaces the run's seed.
+        weights_follow: Whether a checkpoint's weights replace the initial ones, so that these need not be the spec's.
 
     Raises:
-        UserError: The model refuses these sizes or arguments, or is a user's own that was not named or changed since.
+        UserError: The model refuses these sizes or arguments, is a user's own that was not named or changed since, or
+            starts from other numbers than the spec's revision of it.
     """
     entry = registry.model_of_spec(spec.model.name, spec.model.source)
+    if not weights_follow:
+        check_revision(entry, spec)
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.set_default_dtype(getattr(torch, spec.precision))

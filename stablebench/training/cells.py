@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from stablebench import registry
 from stablebench.errors import StablebenchError, ran_out_of_memory
 from stablebench.training.gpu_share import Room
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
+from stablebench.training.run_code import take_code
 from stablebench.training.run_store import run_folder
 from stablebench.training.session import Options
 
@@ -108,7 +108,7 @@ def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter)
     from stablebench.training.session import train
 
     try:
-        registry.model_entry(resolved.spec.model.name)  # named where the cells were resolved; its code is run here, too
+        take_code(resolved, reporter.note)
         record = train(resolved, options, reporter).record
     except StablebenchError as error:
         return CellEnd(index, "failed", str(error))

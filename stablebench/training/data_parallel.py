@@ -263,10 +263,24 @@ def joined(spec: RunSpec, streams: bool) -> Iterator[Shards]:
     )
     shards = Shards(rank, size, "cuda" if cuda else "cpu", PrefixStore("stablebench", store))
     try:
+        _refuse_other_specs(spec, shards)
         yield shards
     finally:
         shards.dismiss()
         dist.destroy_process_group()
+
+
+def _refuse_other_specs(spec: RunSpec, shards: Shards) -> None:
+    """Hold that all processes run the same, a user's own code included, which each reads for itself."""
+    hashes: list[Any] = [None] * shards.size
+    dist.all_gather_object(hashes, spec.spec_hash())
+    if len(set(hashes)) > 1:
+        if shards.rank == 0:
+            raise UserError(
+                f"torchrun: all processes must run one spec, they have {', '.join(sorted(set(hashes)))}: the code of "
+                f"{spec.model.name} or the options differ between them."
+            )
+        raise SystemExit(UserError.exit_code)  # the first says it
 
 
 def _refuse(spec: RunSpec, streams: bool, size: int, cuda: bool) -> None:

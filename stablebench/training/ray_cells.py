@@ -100,9 +100,7 @@ class _ToMailbox:
         """Do nothing."""
 
 
-def _remote_cell(
-    index: int, attempt: int, resolved: Resolved, options: Options, files: Files, code: Files, mailbox: Any
-) -> None:
+def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options, files: Files, mailbox: Any) -> None:
     """Run one cell in this process, on whatever machine this is, and send how it ended with all that it wrote."""
     import platform
 
@@ -115,9 +113,8 @@ def _remote_cell(
 
     prepare_process(resolved.spec.threads, resolved.spec.precision, resolved.spec.deterministic)
     with tempfile.TemporaryDirectory(prefix="stablebench-") as work:
-        os.chdir(work)  # so that a user's file, named relative to where `compare` ran, is found
+        os.chdir(work)  # what the run may leave behind goes with it
         folder = run_folder(Path(work) / "runs", resolved.spec)
-        write_files(RunFolder(Path(work)), code)
         write_files(folder, files)
         changed = ChangedFiles(folder)
         put(_Began(platform.node()))
@@ -193,7 +190,7 @@ class _Cluster:
         held = contextlib.ExitStack()
         try:
             held.enter_context(folder.lock(self._options.grace_s))
-            content = (index, attempt, resolved, self._options, all_files(folder), _code(resolved), self._mailbox)
+            content = (index, attempt, resolved, self._options, all_files(folder), self._mailbox)
         except StablebenchError as error:
             held.close()
             self._told.on_start(index)
@@ -359,14 +356,6 @@ def _refuse_too_large(cells: list[Resolved]) -> None:
         raise UserError(f"--ray: a cell takes {wanted} cores, and no machine of the cluster has more than {most:g}.")
     if any(cell.spec.device == "cuda" for cell in cells) and not ray.cluster_resources().get("GPU"):
         raise UserError("--ray: the cells ask for --device cuda, and no machine of the cluster has a GPU.")
-
-
-def _code(resolved: Resolved) -> Files:
-    """Return a user's model file, to be laid where its relative name finds it."""
-    path = Path(resolved.spec.model.name.rpartition(":")[0])
-    if path.suffix != ".py" or path.is_absolute() or ".." in path.parts:
-        return {}
-    return {path.as_posix(): path.read_bytes()}
 
 
 def _name(resolved: Resolved) -> str:

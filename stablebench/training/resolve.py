@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from stablebench import registry
 from stablebench.data.task import Task, resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean
+from stablebench.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
+from stablebench.user_code.code import Code
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
 _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
@@ -47,11 +49,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run spec, its card, and where each value came from, by dotted key."""
+    """A run spec, its card, where each value came from, by dotted key, and the code of a user's own model.
+
+    The code goes along to other processes, which run it as it was when the run was resolved.
+    """
 
     spec: RunSpec
     card: TaskCard
     origin: dict[str, str]
+    code: Code | None = None
 
 
 class _Layers:
@@ -141,6 +147,7 @@ def resolve(request: Request) -> Resolved:
             "hidden": model.pop("hidden"),
             "layers": depth,
             "params": entry.resolve(model),
+            "revision": model_revision(entry, depth),
         },
         "horizon": depth if entry.family == "deep" else sizes_of(card, params).steps,
         "readout": card.readout,
@@ -159,7 +166,7 @@ def resolve(request: Request) -> Resolved:
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
     for key in entry.resolve({}):
         origin.setdefault(f"model.{key}", "model")
-    return Resolved(spec, card, origin)
+    return Resolved(spec, card, origin, entry.code)
 
 
 def _updates(epochs: Any, task: Task, batch_size: Any) -> int:

@@ -10,6 +10,7 @@ from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.revisions import other_revision
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
@@ -58,10 +59,13 @@ def trained_network(
     """
     card = registry.task_card(record.spec.task.name)
     sizes = Task(card, record.spec.task.params).sizes
-    network = build_network(record.spec, card, sizes)
+    network = build_network(record.spec, card, sizes, weights_follow=True)
+    told = Lines(sys.stderr)
+    if (other := other_revision(record.spec)) is not None:
+        told.note(f"{other}: only initialisation differs; the trained weights are the run's own.")
     if file is None and record.result.tested == "best" and folder.best_path.exists():
         file = folder.best_path
-    found = checkpoint.load(file) if file is not None else newest_good(folder, Lines(sys.stderr))
+    found = checkpoint.load(file) if file is not None else newest_good(folder, told)
     if found is None:
         raise UserError(f"{folder.path}: the run has no checkpoint yet.")
     try:

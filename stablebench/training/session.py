@@ -11,6 +11,7 @@ from stablebench.training.data_parallel import Shards
 from stablebench.training.process import prepare_process
 from stablebench.training.progress import Reporter
 from stablebench.training.resolve import Resolved
+from stablebench.training.run_code import keep_code
 from stablebench.training.run_store import RunFolder, fresh_run_folder, run_folder
 from stablebench.training.trackers import tracked
 
@@ -113,9 +114,12 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         )
         if spec.model.source is not None:
             reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
+            keep_code(folder, spec)
         if trainer.engine.note is not None:
             reporter.note(trainer.engine.note)
         record = trainer.run()
+        if record.uncovered:
+            reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
         return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
 
 

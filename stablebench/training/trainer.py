@@ -33,6 +33,7 @@ from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.resuming import newest_good, own_copy, states_of
 from stablebench.training.run_store import Curve, RunFolder
+from stablebench.user_code.namespace import uncovered
 
 _CURVE_EVERY = 10
 """Updates between two training lines of the curve."""
@@ -82,7 +83,8 @@ class Trainer:
         self.shards = shards or Shards()
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
-        network = build_network(self.spec, self.card, self.task.sizes)
+        goes_on = force and bool(folder.checkpoints())
+        network = build_network(self.spec, self.card, self.task.sizes, weights_follow=goes_on)
         start_embedding(network, self.task)
         self.parameters = count_parameters(network.parameters())
         embedding = getattr(network, "embedding", None)
@@ -496,6 +498,7 @@ class Trainer:
             origin=self.origin,
             probe=None if self.probe is None else str(self.probe.watch),
             error=error,
+            uncovered=[] if self.spec.model.source is None else uncovered(),
         )
         self.folder.write_record(record)
         return record

@@ -43,6 +43,7 @@ DECIDES = {
     "model.hidden": 17,
     "model.layers": 2,
     "model.params.rho": 1.0000000000000002,
+    "model.revision": 2,
     "horizon": 121,
     "readout": "last",
     "optim.name": "sgd",

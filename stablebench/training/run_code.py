@@ -1,0 +1,222 @@
+"""The code of a user's own model that a run carries, `RUN/code/`: written when it begins, run when it is read again.
+
+A run's copy is run without being named only where this user has named the same code here before (`user_code.known`):
+the run folder of a stranger runs nothing because it is read.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.strict import Strict
+from stablebench.training.files import remove_temporaries, write_atomically
+from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import RunFolder
+from stablebench.user_code import known
+from stablebench.user_code.code import Code, Module
+
+_MANIFEST = "manifest.json"
+_MAX_BYTES = 100_000_000
+"""Of a file that is read."""
+
+
+class _File(Strict):
+    """One module of the copy."""
+
+    module: str
+    package: bool
+    sha256: str = ""
+
+
+class Manifest(Strict):
+    """What lies in `code/`.
+
+    Args:
+        entry: The module that has the class.
+        digest: The run's `spec.model.source`.
+        files: By path below `code/`.
+        packages: The installed packages that the code imports, `name==version`.
+    """
+
+    entry: str
+    digest: str
+    files: dict[str, _File]
+    packages: list[str]
+
+
+def take_code(resolved: Resolved, note: Callable[[str], None]) -> None:
+    """Load the code of a user's own model as it was when the run was resolved, in another process.
+
+    Args:
+        resolved: The run.
+        note: Told where the files have changed since.
+
+    Raises:
+        UserError: It cannot be loaded, or needs packages in other versions than are installed here.
+    """
+    code, name = resolved.code, resolved.spec.model.name
+    if code is None:
+        registry.model_entry(name)
+        return
+    if others := code.other_versions():
+        raise UserError(f"{name}: its run was asked for with other packages than there are here: {', '.join(others)}.")
+    registry.name_code(name, code)
+    if any(Path(module.path).exists() for module in code.modules) and (changed := code.changed_files()):
+        note(f"{', '.join(changed)} changed since the run was asked for; it runs the code as it was")
+
+
+def keep_code(folder: RunFolder, spec: RunSpec) -> None:
+    """Write the code of a run's model into its folder, unless it is there: the files first, then what they are.
+
+    The caller holds the folder's lock.
+
+    Raises:
+        StablebenchError: The disk does not take it.
+    """
+    code = registry.model_of_spec(spec.model.name, spec.model.source).code
+    if code is None or _is_kept(folder, code):
+        return
+    root = code_dir(folder)
+    files = {m.place: _File(module=m.name, package=m.is_package, sha256=m.sha256) for m in code.modules}
+    for module in code.modules:
+        path = root / module.place
+        if path.parent.is_dir():
+            remove_temporaries(path.parent)
+        write_atomically(path, module.data)
+    manifest = Manifest(entry=code.entry, digest=code.digest, files=files, packages=list(code.packages))
+    write_atomically(root / _MANIFEST, json.dumps(manifest.model_dump(), indent=1).encode())
+
+
+def code_dir(folder: RunFolder) -> Path:
+    """Return where a run keeps its model's code."""
+    return folder.path / "code"
+
+
+def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, same_packages: bool = False) -> list[str]:
+    """Load the code of a run's own model, so that the run can be built: what `model` names, else the run's copy.
+
+    Args:
+        folder: The run.
+        spec: Its spec.
+        model: What `--model` names; the run's copy in `code/` counts as named then, whoever made it.
+        same_packages: Whether other versions of the packages that it imports are refused.
+
+    Returns:
+        What the user should know: packages that are not what they were.
+
+    Raises:
+        UserError: `model` names no code or other code than the run's, the copy is damaged, or it is code that this
+            user has not named here before.
+    """
+    if model is not None and ":" not in model:
+        raise UserError(f"--model {model}: a run has its own model; --model names the code of one, file.py:Class.")
+    if spec.model.source is None or ":" not in spec.model.name:
+        if model is not None:
+            registry.model_entry(model)
+        return []
+    carried = None if model is not None and not _is_copy(folder, model) else carried_code(folder)
+    if carried is None:
+        if model is not None:
+            _hold_named(folder, spec, registry.model_entry(model))
+        return []
+    if carried.digest != spec.model.source:
+        raise UserError(f"{code_dir(folder)}: it is not the code of this run, whose digest is {spec.model.source}.")
+    if model is None and not (known.is_known(carried.digest) and not any(m.is_extension for m in carried.modules)):
+        raise UserError(
+            f"{spec.model.name}: this run's model is code outside stablebench, which is only run when it is named: add "
+            f"--model {_own_reference(folder, carried, spec)}, the run's own copy, which was not named on this machine "
+            "before; read it first where the run comes from someone else."
+        )
+    others = carried.other_versions()
+    if others and same_packages:
+        raise UserError(
+            f"{folder.path}: going on would not give the same numbers ({', '.join(others)}). `train --resume RUN "
+            "--force-resume` goes on all the same."
+        )
+    registry.name_code(spec.model.name, carried)
+    known.remember(carried.digest)
+    return others
+
+
+def _hold_named(folder: RunFolder, spec: RunSpec, entry: registry.ModelEntry) -> None:
+    """Refuse code that is not the run's, and say what differs where the run carries its own."""
+    if entry.source == spec.model.source or entry.code is None or entry.name.rpartition(":")[2] != spec.model.label:
+        return  # another class is said where the run is built
+    try:
+        carried = carried_code(folder)
+    except UserError:
+        carried = None
+    if carried is None or carried.digest != spec.model.source:
+        return
+    changes = ", ".join(carried.changes(entry.code))
+    raise UserError(
+        f"{entry.name}: the file changed since this run began ({changes}). Leave --model out, or name "
+        f"{_own_reference(folder, carried, spec)}, to take the code that the run carries."
+    )
+
+
+def _own_reference(folder: RunFolder, code: Code, spec: RunSpec) -> str:
+    place = next(module.path for module in code.modules if module.name == code.entry)
+    return f"{place}:{spec.model.label}"
+
+
+def _is_copy(folder: RunFolder, model: str) -> bool:
+    """Return whether `--model` names a file of the run's copy."""
+    path = Path(model.rpartition(":")[0])
+    return path.suffix == ".py" and path.resolve().is_relative_to(code_dir(folder).resolve())
+
+
+def carried_code(folder: RunFolder) -> Code | None:
+    """Return the code that a run carries, read and not run; None of a run that carries none.
+
+    Raises:
+        UserError: A file of it is missing, or the manifest is no manifest.
+    """
+    root = code_dir(folder)
+    if not (root / _MANIFEST).is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate_json(_read(root / _MANIFEST))
+        modules = [_module(root, place, file) for place, file in manifest.files.items()]
+    except (OSError, ValidationError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise UserError(
+            f"{root}: the run's copy of its model's code is damaged ({said}); name it with --model."
+        ) from None
+    return Code(manifest.entry, tuple(sorted(modules, key=lambda m: m.name)), tuple(manifest.packages))
+
+
+def _module(root: Path, place: str, file: _File) -> Module:
+    if not all(part.strip() and not set(part) & set("/\\:\0") for part in file.module.split(".")):
+        raise ValueError(f"no module is called {file.module!r}")
+    path = root / PurePosixPath(place)
+    module = Module(file.module, str(path), b"", file.package)
+    if module.place != place:
+        raise ValueError(f"{place} is no place of the module {file.module}")
+    return Module(file.module, str(path), _read(path), file.package)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"{path.name} has more than {_MAX_BYTES:,} bytes")
+    return data
+
+
+def _is_kept(folder: RunFolder, code: Code) -> bool:
+    try:
+        carried = carried_code(folder)
+    except UserError:
+        return False
+    return carried is not None and carried.digest == code.digest and _places(carried) == _places(code)
+
+
+def _places(code: Code) -> dict[str, Any]:
+    return {module.place: module.sha256 for module in code.modules}
