@@ -60,7 +60,7 @@ def sweep(
     """Search for hyper-parameters: each trial is a run of the run store, chosen by validation alone.
 
     The same command goes on where it was interrupted. With one worker the trials depend on --seed alone. Exit code 1
-    when a trial failed or none finished, 130 or 143 after a signal.
+    when a trial failed or none finished, 129, 130 or 143 after a signal.
     """
     from stablebench.cli.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.cli.output_file import refuse_existing

@@ -158,7 +158,7 @@ def run_trials(
         on_end: Called with a trial that ended; one that a signal ended is still `running`.
 
     Returns:
-        0, or 130 or 143 after a signal; what ran has then written its checkpoint and goes on in the next sitting.
+        0, or 129, 130 or 143 after a signal; what ran has then written its checkpoint and goes on in the next sitting.
     """
     most = trials if study.most is None else min(trials, study.most)
     choices = _choices(study, request, most, on_start, on_end)

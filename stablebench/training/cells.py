@@ -63,7 +63,7 @@ class Listener:
 
 
 Runner = Callable[[list[Resolved], Options, int, Listener], int]
-"""Runs cells, so many at once, and tells of them; returns 0, or 130 or 143 after a signal. `run_cells` is one."""
+"""Runs cells, so many at once, and tells of them; returns 0, or 129, 130 or 143 after a signal. `run_cells` is one."""
 
 
 class _ToParent:
@@ -134,7 +134,7 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
         told: Told of them.
 
     Returns:
-        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints.
+        0, or 129, 130 or 143 after a signal; the cells that ran have then written their checkpoints.
     """
     waiting = deque(range(len(cells)))
     tries = [0] * len(cells)

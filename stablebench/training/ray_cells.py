@@ -287,7 +287,7 @@ def run_cells_on_ray(address: str, cells: list[Resolved], options: Options, work
         told: Told of them.
 
     Returns:
-        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
+        0, or 129, 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
 
     Raises:
         UserError: Ray is not installed, there is no such cluster, or no machine of it has cores enough.
