@@ -136,7 +136,6 @@ def _run(
 ) -> int:
     from stablebench.cli.sweep_progress import SweepProgress
     from stablebench.sweep.trials import run_trials
-    from stablebench.training.cells import GRACE_S
     from stablebench.training.session import Options
 
     before = study.trials()
@@ -148,7 +147,7 @@ def _run(
         return run_trials(
             study,
             request,
-            Options(options.runs_dir, options.data_dir, grace_s=GRACE_S, track=track),
+            Options(options.runs_dir, options.data_dir, wait=True, track=track),
             trials=wanted,
             workers=workers,
             on_start=progress.start,
