@@ -21,6 +21,7 @@ from stablebench.training.resolve import Resolved
 from stablebench.training.run_lock import RunLock
 from stablebench.training.run_store import RunFolder, run_folder
 from stablebench.training.session import Options
+from stablebench.training.trackers import end_abandoned
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell to its parent."""
@@ -178,7 +179,7 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
                             waiting.appendleft(index)
                             continue
                         folder = options.folder or run_folder(options.runs_dir, cells[index].spec)
-                        mark_failed(folder, end.message, worker.peak_bytes or None)
+                        mark_failed(folder, end.message, worker.peak_bytes or None, options.track)
                     told.on_end(end)
                 elif not isinstance(message, CellEnd):
                     told.on_update(index, message)
@@ -194,14 +195,16 @@ def _is_held(resolved: Resolved, options: Options) -> bool:
     return holder is not None and holder.is_here and not holder.has_died
 
 
-def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None) -> None:
-    """Have the record of a run whose process died say so, where it has one that says it runs.
+def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None, track: tuple[str, ...] = ()) -> None:
+    """Have the record of a run whose process died say so, where it has one that says it runs, and its trackers.
 
     Args:
         folder: The run.
         why: How it died.
         peak_bytes: The most memory it was seen to have, where that is known.
+        track: The trackers that it fed.
     """
+    end_abandoned(folder, track)
     with contextlib.suppress(StablebenchError, OSError), folder.lock():
         record = folder.read_record()
         if record.status == "running":

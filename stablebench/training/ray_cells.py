@@ -36,7 +36,7 @@ _TRIES = 3
 """How often a cell is begun whose machine or process was lost."""
 _CONNECT_S = 10.0
 """Seconds that a cluster gets to answer."""
-_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI")
+_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 """Environment variables that the cells see as they are here."""
 
 

@@ -106,6 +106,7 @@ class _Job:
 
     job: Any
     folder: RunFolder
+    track: tuple[str, ...] = ()
     began: bool = False
     seen: int = 0
 
@@ -182,7 +183,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     except FailedJobError as error:
         raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
     folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
-    return [_Job(job, folder) for job, folder in zip(jobs, folders, strict=True)]
+    return [_Job(job, folder, options.track) for job, folder in zip(jobs, folders, strict=True)]
 
 
 def _look(one: _Job, index: int, told: Listener) -> None:
@@ -238,5 +239,5 @@ def _end(one: _Job, index: int) -> CellEnd:
             return CellEnd(index, "interrupted", record.error or "")
     except StablebenchError:
         pass
-    mark_failed(one.folder, why)
+    mark_failed(one.folder, why, track=one.track)
     return CellEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")
