@@ -1,6 +1,7 @@
 """The errors that end a command with one message instead of a traceback."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -14,6 +15,28 @@ class UserError(StablebenchError):
     """The user's input is wrong: a name, a value, a file."""
 
     exit_code = 2
+
+
+class LimitReached(StablebenchError):
+    """The system begins no more processes or threads for this user, or opens no more files for this process."""
+
+
+_LIMITS = {
+    errno.EAGAIN: "processes and threads is reached; raise it (`ulimit -u`, the pids.max of its control group)",
+    errno.EMFILE: "a process's open files is reached; raise it (`ulimit -n`)",
+    errno.ENFILE: "the machine's open files is reached; raise it (fs.file-max)",
+}
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
+
+
+def reached_limit(error: BaseException) -> LimitReached | None:
+    """Return in one line which limit of the system an error comes from, with the way out; None of other errors."""
+    code = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_THREAD):
+        code = errno.EAGAIN
+    if code not in _LIMITS:
+        return None
+    return LimitReached(f"The limit on {_LIMITS[code]} or take fewer --workers and --threads.")
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

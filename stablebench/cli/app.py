@@ -4,6 +4,7 @@ A command is a file of this folder that defines a function, or a `typer.Typer` o
 its line in `--help` is the first of the file's docstring. Both are read without importing the file.
 """
 
+import errno
 import importlib
 import os
 import re
@@ -16,8 +17,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
+from stablebench.cli import early_signals
 from stablebench.cli.usage import UsageError, is_help, one_line_of
-from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, unknown_name
+from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
+from stablebench.streams import lose_quietly, loss_of, open_closed_descriptors
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""
@@ -99,6 +102,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error that the user can act on is one message and an exit code."""
+        early_signals.command_begins()
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -107,12 +111,14 @@ class _Group(TyperGroup):
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
+            early_signals.command_ended()
             typer.echo("Stopped.", err=True)
             raise typer.Exit(130) from None
         except (MemoryError, RuntimeError) as error:
             if (failed := device_failure(error)) is not None:
                 typer.echo(f"Error: the device failed ({failed}).", err=True)
                 raise typer.Exit(1) from None
+            _say_limit(error)
             if not ran_out_of_memory(error):
                 raise
             typer.echo("Error: out of memory; take a smaller size, batch or --recompute-every.", err=True)
@@ -121,6 +127,7 @@ class _Group(TyperGroup):
             _discard_stdout()
             raise typer.Exit(1) from None
         except OSError as error:  # a folder that cannot be written, a full disk
+            _say_limit(error)
             if error.strerror is None or error.filename is None:
                 raise
             typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
@@ -132,6 +139,13 @@ def _say_usage(error: Exception) -> NoReturn:
         raise error
     typer.echo(f"Error: {one_line_of(error)}", err=True)
     raise typer.Exit(2) from None
+
+
+def _say_limit(error: Exception) -> None:
+    """End with one message where an error says that a limit of the system is reached."""
+    if (limit := reached_limit(error)) is not None:
+        typer.echo(f"Error: {limit}", err=True)
+        raise typer.Exit(limit.exit_code) from None
 
 
 app = typer.Typer(
@@ -160,18 +174,23 @@ def _stablebench(
 
 
 def main() -> None:
-    """Run the command line, with quiet ends: whatever a terminal cannot show or a closed pipe does not take."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    """Run the command line, with quiet ends: whatever a terminal cannot show or a closed pipe does not take.
+
+    What stdout does not take is dropped, so that the command still does its work, and makes the exit code 1.
+    """
+    open_closed_descriptors()
+    lose_quietly()
+    code = None
     try:
         app(prog_name="stablebench")
+    except SystemExit as end:
+        code = end.code
     finally:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            _discard_stdout()
+        early_signals.command_ended()
+    lost = loss_of(sys.stdout)
+    if lost not in (None, errno.EPIPE):  # EPIPE: the reader has seen enough, as with `| head`
+        print(f"Error: stdout: {os.strerror(lost)}.", file=sys.stderr)
+    sys.exit(code or (0 if lost is None else 1))
 
 
 def _discard_stdout() -> None:

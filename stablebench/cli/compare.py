@@ -28,7 +28,10 @@ def compare(
     models: Models = None,
     tasks: Tasks = None,
     seeds: Seeds = None,
-    workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads.", min=1)] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Runs at once; by default cores / threads, where a CPU quota counts as cores.", min=1),
+    ] = None,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS|auto", help="Run the cells on this Ray cluster.")] = None,
     slurm: Annotated[bool, typer.Option("--slurm", help="Run the cells as an array job of Slurm.")] = False,
     partition: Annotated[str | None, typer.Option(metavar="NAME", help="The Slurm partition.")] = None,
@@ -147,7 +150,7 @@ def _run_missing(
 ) -> tuple[int, list[tuple[str, str]]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.cell_progress import progress_of
-    from stablebench.training.cells import GRACE_S, Listener
+    from stablebench.training.cells import Listener
     from stablebench.training.session import Options
 
     missing = _missing(cells, options.runs_dir)
@@ -158,7 +161,7 @@ def _run_missing(
     with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
-            Options(options.runs_dir, options.data_dir, grace_s=GRACE_S, track=place.trackers),
+            Options(options.runs_dir, options.data_dir, wait=True, track=place.trackers),
             place.workers(workers, missing),
             Listener(progress.start, progress.update, progress.end),
         )

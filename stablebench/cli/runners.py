@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stablebench.cgroups import cpu_quota
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ class Place:
             return asked
         if self.ray is not None or self.slurm:
             return len(cells)
-        return max(1, _cores() // max(cell.spec.threads for cell in cells))
+        return max(1, cores() // max(cell.spec.threads for cell in cells))
 
 
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: a job may have been given some of them
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cores() -> int:
+    """Return how many cores this process may use: those it was given, and as many as its group has the time of."""
+    # Linux: a job may have been given some of them
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return given if quota is None else max(1, min(given, int(quota)))

@@ -60,7 +60,7 @@ def sweep(
     """Search for hyper-parameters: each trial is a run of the run store, chosen by validation alone.
 
     The same command goes on where it was interrupted. With one worker the trials depend on --seed alone. Exit code 1
-    when a trial failed or none finished, 130 or 143 after a signal.
+    when a trial failed or none finished, 129, 130 or 143 after a signal.
     """
     from stablebench.cli.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.cli.output_file import refuse_existing
@@ -136,7 +136,6 @@ def _run(
 ) -> int:
     from stablebench.cli.sweep_progress import SweepProgress
     from stablebench.sweep.trials import run_trials
-    from stablebench.training.cells import GRACE_S
     from stablebench.training.session import Options
 
     before = study.trials()
@@ -148,7 +147,7 @@ def _run(
         return run_trials(
             study,
             request,
-            Options(options.runs_dir, options.data_dir, grace_s=GRACE_S, track=track),
+            Options(options.runs_dir, options.data_dir, wait=True, track=track),
             trials=wanted,
             workers=workers,
             on_start=progress.start,

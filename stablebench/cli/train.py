@@ -43,7 +43,7 @@ def train(
 
     The run folder lies under --runs-dir. A run that has ended is not run again; one that was interrupted goes on.
     --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
-    Exit code 3 means that the run diverged, 130 or 143 that a signal ended it after its checkpoint was written.
+    Exit code 3 means that the run diverged, 129, 130 or 143 that a signal ended it after its checkpoint was written.
     """
     from stablebench.cli.output import note
     from stablebench.cli.requests import named, request_of
@@ -110,6 +110,7 @@ def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
     from stablebench.cli.output import print_json
+    from stablebench.training.interrupt import SIGNAL_CODES
 
     record = outcome.record
     if options.json:
@@ -123,7 +124,7 @@ def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
         print(line)
     if record.environment.reproducible is False:
         print("  on CUDA without --deterministic: the same spec may give other numbers each time")
-    if outcome.exit_code in (130, 143):
+    if outcome.exit_code in SIGNAL_CODES:
         print(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
     print(f"run folder {outcome.folder.path}")
 

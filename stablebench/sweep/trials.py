@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Literal
 
-from stablebench.errors import StablebenchError, UserError
+from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
 from stablebench.schema.run_record import RunRecord
 from stablebench.sweep.space import with_values
 from stablebench.sweep.study import Study, Trial
 from stablebench.training.cells import TRIES
 from stablebench.training.gpu_share import Room
-from stablebench.training.interrupt import Interrupt
+from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress
 from stablebench.training.resolve import Request, Resolved, resolve
@@ -85,7 +85,8 @@ class _ToParent:
 
     def note(self, text: str) -> None:
         """Send a line."""
-        self._connection.send(text)
+        with contextlib.suppress(OSError):  # the parent is gone, which the next update notices
+            self._connection.send(text)
 
     def stop(self) -> None:
         """Do nothing."""
@@ -116,7 +117,7 @@ def _end_of(resolved: Resolved, options: Options, folder: RunFolder, reporter: _
     except KeyboardInterrupt:
         return _End("interrupted", "stopped at once")
     except Exception as error:
-        return _End("failed", f"{type(error).__name__}: {error}")
+        return _End("failed", str(reached_limit(error) or f"{type(error).__name__}: {error}"))
     if reporter.pruned:
         return _End("pruned", f"at update {record.step}")
     if record.status in ("finished", "diverged", "interrupted"):
@@ -158,14 +159,14 @@ def run_trials(
         on_end: Called with a trial that ended; one that a signal ended is still `running`.
 
     Returns:
-        0, or 130 or 143 after a signal; what ran has then written its checkpoint and goes on in the next sitting.
+        0, or 129, 130 or 143 after a signal; what ran has then written its checkpoint and goes on in the next sitting.
     """
     most = trials if study.most is None else min(trials, study.most)
     choices = _choices(study, request, most, on_start, on_end)
     waiting: deque[_Chosen] = deque()
     begun: dict[int, _Chosen] = {}
     room = None
-    with Interrupt() as interrupt, Processes() as running:
+    with Interrupt() as interrupt, Processes(interrupt, on_update) as running:
         while True:
             while len(running) < workers and interrupt.signum is None:
                 if not waiting and (chosen := next(choices, None)) is not None:
@@ -176,10 +177,19 @@ def run_trials(
                 room = room or Room.now([one.resolved])
                 if not room.fits(one.resolved, [begun[number].resolved for number in running.indices]):
                     break
+                try:
+                    running.start(one.trial.number, _run_trial, one.resolved, options)
+                except Interrupted:
+                    break
+                except LimitReached as limit:
+                    if not running:
+                        raise
+                    workers = len(running)
+                    on_update(one.trial.number, f"waits, with {workers} at once from here on: {limit}")
+                    break
                 waiting.popleft()
                 one.tries += 1
                 begun[one.trial.number] = one
-                running.start(one.trial.number, _run_trial, one.resolved, options)
             if not running:
                 return interrupt.exit_code
             for worker, message in running.heard():

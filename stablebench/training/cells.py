@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from stablebench.errors import StablebenchError, ran_out_of_memory
+from stablebench.errors import LimitReached, StablebenchError, ran_out_of_memory, reached_limit
+from stablebench.schema.run_record import Result
 from stablebench.training.gpu_share import Room
-from stablebench.training.interrupt import Interrupt
+from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.processes import Processes, Worker
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_code import take_code
-from stablebench.training.run_store import run_folder
+from stablebench.training.run_lock import RunLock
+from stablebench.training.run_store import RunFolder, run_folder
 from stablebench.training.session import Options
+from stablebench.training.trackers import end_abandoned
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell to its parent."""
-GRACE_S = 10.0
-"""Seconds that a run's process gets to end where the command that began it was killed, and is given again."""
 TRIES = 2
 """Times that a run is begun when its process is killed."""
 
@@ -63,7 +64,7 @@ class Listener:
 
 
 Runner = Callable[[list[Resolved], Options, int, Listener], int]
-"""Runs cells, so many at once, and tells of them; returns 0, or 130 or 143 after a signal. `run_cells` is one."""
+"""Runs cells, so many at once, and tells of them; returns 0, or 129, 130 or 143 after a signal. `run_cells` is one."""
 
 
 class _ToParent:
@@ -115,6 +116,8 @@ def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter)
     except KeyboardInterrupt:
         return CellEnd(index, "interrupted", "stopped at once")
     except Exception as error:
+        if (limit := reached_limit(error)) is not None:
+            return CellEnd(index, "failed", str(limit))
         memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
         return CellEnd(index, "failed", f"{memory}{type(error).__name__}: {error}")
     scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
@@ -125,7 +128,8 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
     """Run cells, `workers` at a time; the next ones go on when one fails.
 
     A cell whose process is killed is begun once more, from its checkpoint; killed again, its record says `failed`.
-    Cells on a GPU begin as they fit in its memory (`gpu_share`).
+    Cells on a GPU begin as they fit in its memory (`gpu_share`). Those that another process runs come last, and are
+    waited for.
 
     Args:
         cells: The runs.
@@ -134,34 +138,48 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
         told: Told of them.
 
     Returns:
-        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints.
+        0, or 129, 130 or 143 after a signal; the cells that ran have then written their checkpoints.
+
+    Raises:
+        LimitReached: The system begins no process at all.
     """
     waiting = deque(range(len(cells)))
     tries = [0] * len(cells)
     crowded = False
-    with Interrupt() as interrupt, Processes() as running:
+    with Interrupt() as interrupt, Processes(interrupt, told.on_update) as running:
         room = Room.now(cells)
         while (waiting and interrupt.signum is None) or running:
             while waiting and len(running) < workers and interrupt.signum is None:
-                index = waiting[0]
+                index = next((i for i in waiting if not _is_held(cells[i], options)), waiting[0])
                 if not room.fits(cells[index], [cells[i] for i in running.indices]):
                     if not crowded:
                         told.on_update(index, room.said(cells[index]))
                     crowded = True
                     break
-                running.start(waiting.popleft(), _run_cell, index, cells[index], options)
+                try:
+                    running.start(index, _run_cell, index, cells[index], options)
+                except Interrupted:
+                    break
+                except LimitReached as limit:
+                    if not running:
+                        raise
+                    workers = len(running)
+                    told.on_update(index, f"waits, with {workers} at once from here on: {limit}")
+                    break
+                waiting.remove(index)
                 tries[index] += 1
                 told.on_start(index)
             for worker, message in running.heard():
                 index = worker.index
                 if message is None:
                     end = _end(worker, cells[index], options, interrupt.signum is not None)
-                    if worker.last is not end and end.status == "failed" and interrupt.signum is None:
-                        if tries[index] < TRIES:
+                    if worker.last is not end and end.status == "failed":
+                        if tries[index] < TRIES and interrupt.signum is None:
                             told.on_update(index, f"{end.message}; it is begun once more from its checkpoint")
                             waiting.appendleft(index)
                             continue
-                        _mark_failed(cells[index], options, end.message)
+                        folder = options.folder or run_folder(options.runs_dir, cells[index].spec)
+                        mark_failed(folder, end.message, worker.peak_bytes or None, options.track)
                     told.on_end(end)
                 elif not isinstance(message, CellEnd):
                     told.on_update(index, message)
@@ -170,13 +188,28 @@ def run_cells(cells: list[Resolved], options: Options, workers: int, told: Liste
     return 0 if interrupt.signum is None else interrupt.exit_code
 
 
-def _mark_failed(resolved: Resolved, options: Options, why: str) -> None:
-    """Have the record of a run whose process was killed say so, where it has one."""
+def _is_held(resolved: Resolved, options: Options) -> bool:
+    """Return whether another process of this machine runs a run, as far as can be seen without waiting."""
     folder = options.folder or run_folder(options.runs_dir, resolved.spec)
+    holder = RunLock(folder.path).holder()
+    return holder is not None and holder.is_here and not holder.has_died
+
+
+def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None, track: tuple[str, ...] = ()) -> None:
+    """Have the record of a run whose process died say so, where it has one that says it runs, and its trackers.
+
+    Args:
+        folder: The run.
+        why: How it died.
+        peak_bytes: The most memory it was seen to have, where that is known.
+        track: The trackers that it fed.
+    """
+    end_abandoned(folder, track)
     with contextlib.suppress(StablebenchError, OSError), folder.lock():
         record = folder.read_record()
         if record.status == "running":
-            folder.write_record(record.model_copy(update={"status": "failed", "error": why}))
+            changed = {"status": "failed", "error": why, "result": Result(peak_bytes=peak_bytes)}
+            folder.write_record(record.model_copy(update=changed))
 
 
 def _end(worker: Worker, resolved: Resolved, options: Options, interrupted: bool) -> CellEnd:

@@ -3,18 +3,23 @@
 import signal
 from types import FrameType, TracebackType
 
+_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130}
+SIGNAL_CODES = (129, 130, 143)
+"""Exit codes of what a signal ended."""
+
 
 class Interrupted(Exception):
     """A signal ends what is being done."""
 
 
 class Interrupt:
-    """Context in which SIGINT, SIGTERM and SIGUSR1 are noted instead of ending the process; a second SIGINT ends it.
+    """Context in which SIGINT, SIGTERM, SIGHUP and SIGUSR1 are noted instead of ending the process.
 
-    `signum` is the first signal that came, or None.
+    A second SIGINT ends it. SIGHUP stays ignored where it was, as `nohup` has it. `signum` is the first signal that
+    came, or None.
     """
 
-    _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -24,7 +29,9 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         """Take the signals over, where this is the main thread."""
         try:
-            self._before = {signum: signal.signal(signum, self._note) for signum in self._WATCHED}
+            ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set[int]()
+            watched = [signum for signum in self._WATCHED if signum not in ignored]
+            self._before = {signum: signal.signal(signum, self._note) for signum in watched}
         except ValueError:  # not the main thread: its owner handles signals
             self._before = {}
         return self
@@ -44,8 +51,8 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """130 after SIGINT, 143 after the others, as a shell reports them; 0 where none came."""
-        return 0 if self.signum is None else 130 if self.signum == signal.SIGINT else 143
+        """129 after SIGHUP, 130 after SIGINT, 143 after the others, as a shell reports them; 0 where none came."""
+        return 0 if self.signum is None else _CODES.get(self.signum, 143)
 
     @property
     def said(self) -> str | None:

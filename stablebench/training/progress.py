@@ -1,5 +1,6 @@
 """What is said while a run trains: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
+import contextlib
 import os
 import sys
 import time
@@ -68,6 +69,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class ExpectedSilence(str):
+    """A note after which nothing may be heard for long: a process waits for another one."""
+
+    __slots__ = ()
+
+
 class Reporter(Protocol):
     """Told about a run as it goes on."""
 
@@ -129,8 +136,9 @@ class Lines:
             self._write(progress)
 
     def note(self, text: str) -> None:
-        """Write a line."""
-        print(text, file=self._stream, flush=True)
+        """Write a line, if the stream takes it."""
+        with contextlib.suppress(OSError, ValueError):  # its reader is gone, its disk is full, or it was closed
+            print(text, file=self._stream, flush=True)
 
     def stop(self) -> None:
         """Write the last state if it has not been written."""

@@ -24,10 +24,11 @@ from stablebench.training.cell_files import ChangedFiles, Files, all_files, writ
 from stablebench.training.cells import CellEnd, Listener, end_of
 from stablebench.training.extras import require
 from stablebench.training.interrupt import Interrupt
-from stablebench.training.progress import Progress
+from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Resolved
+from stablebench.training.run_lock import RunLock, RunTaken
 from stablebench.training.run_store import RunFolder, run_folder
-from stablebench.training.session import Options
+from stablebench.training.session import Options, has_ended
 
 _UPDATE_S = 0.5
 """Seconds between two reports of a cell."""
@@ -35,7 +36,7 @@ _TRIES = 3
 """How often a cell is begun whose machine or process was lost."""
 _CONNECT_S = 10.0
 """Seconds that a cluster gets to answer."""
-_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI")
+_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 """Environment variables that the cells see as they are here."""
 
 
@@ -181,16 +182,39 @@ class _Cluster:
         self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
         self.pending: dict[Any, _Pending] = {}
+        self.waiting = deque((index, 1) for index in range(len(cells)))
+        """Cells to hand over, each with which time that is."""
+        self._said_held: set[int] = set()
         self._stopped = False
 
-    def submit(self, index: int, attempt: int = 1) -> None:
+    def submit(self, most: int) -> None:
+        """Hand cells to the cluster until it has so many; those that another process runs are looked at again later."""
+        for _ in range(len(self.waiting)):
+            if len(self.pending) >= most:
+                return
+            self._submit(*self.waiting.popleft())
+
+    def _submit(self, index: int, attempt: int) -> None:
         """Hand a cell to the cluster, with what the run store has of it."""
         resolved = self._cells[index]
         folder = self._options.folder or run_folder(self._options.runs_dir, resolved.spec)
         held = contextlib.ExitStack()
         try:
             held.enter_context(folder.lock(self._options.grace_s))
+            if has_ended(folder):  # another process has run it in the meantime
+                held.close()
+                self._told.on_start(index)
+                self._told.on_end(end_of(index, resolved, self._options, Silent()))
+                return
             content = (index, attempt, resolved, self._options, all_files(folder), self._mailbox)
+        except RunTaken:
+            held.close()
+            self.waiting.append((index, attempt))
+            if index not in self._said_held:
+                self._said_held.add(index)
+                who = RunLock(folder.path).holder() or "another process"
+                self._told.on_update(index, f"waiting for {who}, which is running {folder.path}")
+            return
         except StablebenchError as error:
             held.close()
             self._told.on_start(index)
@@ -205,6 +229,8 @@ class _Cluster:
         over = []
         if self.pending:
             over, _ = self._ray.wait(list(self.pending), num_returns=len(self.pending), timeout=_UPDATE_S)
+        else:
+            time.sleep(_UPDATE_S)
         known = {(one.index, one.attempt): one for one in self.pending.values()}
         for index, attempt, message in self._ray.get(self._mailbox.take.remote()):
             if (index, attempt) in known:  # else it comes from a machine that was given up
@@ -255,7 +281,7 @@ class _Cluster:
             return CellEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
         if one.began:
             self._told.on_update(one.index, f"its machine was lost ({why}); it is begun once more from what came last")
-        self.submit(one.index, one.attempt + 1)
+        self._submit(one.index, one.attempt + 1)
         return None
 
     def stop(self) -> None:
@@ -284,7 +310,7 @@ def run_cells_on_ray(address: str, cells: list[Resolved], options: Options, work
         told: Told of them.
 
     Returns:
-        0, or 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
+        0, or 129, 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
 
     Raises:
         UserError: Ray is not installed, there is no such cluster, or no machine of it has cores enough.
@@ -292,13 +318,12 @@ def run_cells_on_ray(address: str, cells: list[Resolved], options: Options, work
     with _connected(address):
         _refuse_too_large(cells)
         cluster = _Cluster(cells, options, told)
-        waiting = deque(range(len(cells)))
         asked_to_end = False
         try:
             with Interrupt() as interrupt:
-                while (waiting and interrupt.signum is None) or cluster.pending:
-                    while waiting and len(cluster.pending) < workers and interrupt.signum is None:
-                        cluster.submit(waiting.popleft())
+                while (cluster.waiting and interrupt.signum is None) or cluster.pending:
+                    if interrupt.signum is None:
+                        cluster.submit(workers)
                     cluster.collect()
                     if interrupt.signum is not None and not asked_to_end:
                         asked_to_end = True

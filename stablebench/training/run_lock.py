@@ -21,7 +21,9 @@ from types import TracebackType
 
 import psutil
 
+from stablebench.cgroups import memory_kills
 from stablebench.errors import StablebenchError
+from stablebench.training.progress import ExpectedSilence
 
 try:
     import fcntl
@@ -36,6 +38,10 @@ _SAY_AFTER_S = 1.0
 """Seconds of waiting after which is said for whom."""
 
 
+class RunTaken(StablebenchError):
+    """Another process is running the run."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who has a lock.
@@ -45,12 +51,16 @@ class Holder:
         host: Where it runs.
         began: When it began, in seconds since its host started; tells two processes of one number apart.
         since: UTC time at which it took the lock, ISO 8601.
+        memory_group: Its control group for memory; None where that is not known.
+        memory_kills: Processes of that group that had been killed for memory by then.
     """
 
     pid: int
     host: str
     began: float
     since: str
+    memory_group: int | None = None
+    memory_kills: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
@@ -64,6 +74,13 @@ class Holder:
     def has_died(self) -> bool:
         """Whether it is of this host and does not run any more."""
         return self.is_here and (not psutil.pid_exists(self.pid) or abs(_began(self.pid) - self.began) > 1)
+
+    @property
+    def killed_since(self) -> int:
+        """How many processes of its control group have been killed for memory since; 0 where that is not known."""
+        now = memory_kills()
+        known = self.is_here and now is not None and now.group == self.memory_group
+        return max(0, now.count - self.memory_kills) if known and now is not None else 0
 
 
 def _began(pid: int) -> float:
@@ -84,7 +101,7 @@ class RunLock:
         note: Told of a lock that was left behind, and for whom is waited.
 
     Raises:
-        StablebenchError: Another process has it; the message says which.
+        RunTaken: Another process has it; the message says which.
     """
 
     def __init__(
@@ -109,10 +126,11 @@ class RunLock:
             while not self._take():
                 waited = time.monotonic() - began
                 if self._wait_s is not None and waited >= self._wait_s:
-                    raise StablebenchError(self._taken())
+                    raise RunTaken(self._taken())
                 if not said and waited >= _SAY_AFTER_S:
                     said = True
-                    self._note(f"waiting for {self.holder() or 'another process'}, which is running {self.folder}")
+                    who = self.holder() or "another process"
+                    self._note(ExpectedSilence(f"waiting for {who}, which is running {self.folder}"))
                 time.sleep(_PAUSE_S)
         except BaseException:
             self._close()
@@ -182,12 +200,20 @@ class RunLock:
             where = "" if left.is_here else "; it was another host's, whose processes cannot be seen from here"
             freed = "its lock is free" if locked else "it does not run any more"
             self._note(f"{self.folder}: {left}, left its lock behind; {freed}, so this run is taken over{where}")
+            if (killed := left.killed_since) > 0:
+                self._note(
+                    f"{self.folder}: since then the kernel has killed {killed} process{'es' if killed > 1 else ''} of "
+                    "its control group because memory had run out; if that run was one, take a smaller size, batch or "
+                    "--recompute-every."
+                )
         return self._write_holder(alone=locked is None, left=left)
 
     def _write_holder(self, alone: bool, left: Holder | None) -> bool:
         """Say who has the lock; return False where another process was faster, which only happens without `flock`."""
         pid = os.getpid()
-        me = Holder(pid, socket.gethostname(), _began(pid), datetime.now(UTC).isoformat(timespec="seconds"))
+        since, kills = datetime.now(UTC).isoformat(timespec="seconds"), memory_kills()
+        group = () if kills is None else (kills.group, kills.count)
+        me = Holder(pid, socket.gethostname(), _began(pid), since, *group)
         if left is not None or not alone:
             self.holder_path.unlink(missing_ok=True)
         try:

@@ -55,7 +55,7 @@ class Outcome:
         folder: The run's folder.
         record: Its record.
         ran: Whether anything was run: a run that has ended is not run again.
-        exit_code: 0, 3 after divergence, 130 or 143 after a signal.
+        exit_code: 0, 3 after divergence, 129, 130 or 143 after a signal.
     """
 
     folder: RunFolder

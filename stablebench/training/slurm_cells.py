@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.cells import CellEnd, Listener, end_of
+from stablebench.training.cells import CellEnd, Listener, end_of, mark_failed
 from stablebench.training.extras import require
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.progress import Lines, Progress
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import RunFolder, run_folder
 from stablebench.training.session import Options
+from stablebench.training.slurm_ends import why_it_failed
 
 _LOOK_S = 1.0
 """Seconds between two looks at the run store."""
@@ -105,6 +106,7 @@ class _Job:
 
     job: Any
     folder: RunFolder
+    track: tuple[str, ...] = ()
     began: bool = False
     seen: int = 0
 
@@ -120,7 +122,7 @@ def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, wo
         told: Told of them.
 
     Returns:
-        0, or 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their checkpoints.
+        0, or 129, 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their checkpoints.
 
     Raises:
         UserError: submitit is not installed, or this machine cannot submit jobs.
@@ -171,6 +173,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     there = Options(
         options.runs_dir.resolve(),
         options.data_dir.resolve() if options.data_dir is not None else None,
+        wait=options.wait,
         grace_s=options.grace_s,
         probe=options.probe,
         track=options.track,
@@ -180,7 +183,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
     except FailedJobError as error:
         raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
     folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
-    return [_Job(job, folder) for job, folder in zip(jobs, folders, strict=True)]
+    return [_Job(job, folder, options.track) for job, folder in zip(jobs, folders, strict=True)]
 
 
 def _look(one: _Job, index: int, told: Listener) -> None:
@@ -222,12 +225,12 @@ def _last_loss(curve: Path) -> float:
 
 
 def _end(one: _Job, index: int) -> CellEnd:
-    """Return how a job ended: as it says, else as its record says."""
+    """Return how a job ended: as it says, else as its record says, else how it died."""
     try:
         error = one.job.exception()
         if error is None:
             return one.job.result()
-        why = str(error).strip().rpartition("\n")[2]
+        why = why_it_failed(one.job, error)
     except Exception as unknown:  # submitit's own, where a job left nothing behind
         why = f"{type(unknown).__name__}: {unknown}"
     try:
@@ -236,4 +239,5 @@ def _end(one: _Job, index: int) -> CellEnd:
             return CellEnd(index, "interrupted", record.error or "")
     except StablebenchError:
         pass
+    mark_failed(one.folder, why, track=one.track)
     return CellEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")

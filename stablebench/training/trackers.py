@@ -7,31 +7,25 @@ not the run. A resumed run's events are written anew from the curve, which was c
 # tensorboard and mlflow are an extra
 
 import json
-import logging
-import os
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
-from stablebench.errors import unknown_name
+from stablebench.errors import StablebenchError, unknown_name
 from stablebench.schema.run_record import RunRecord
-from stablebench.schema.run_spec import RunSpec
 from stablebench.training.extras import require
-from stablebench.training.files import write_atomically
+from stablebench.training.mlflow_tracker import Mlflow
 from stablebench.training.progress import Progress, Reporter
 from stablebench.training.run_store import RunFolder
+from stablebench.training.tracker_names import tensorboard_name
+from stablebench.training.tracker_tools import flat_spec, quiet
 
 _EVERY_S = 1.0
 """Seconds between two looks at the curve."""
 _NO_METRIC = frozenset({"step", "split", "wall_s"})
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""How long MLflow tries to reach its server, unless the user says otherwise: its own minutes would hold up the run."""
-_ENDS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
-"""What MLflow calls our statuses."""
 
 
 class Tracker(Protocol):
@@ -51,6 +45,10 @@ class Tracker(Protocol):
         """Take the record of the sitting that ended."""
         ...
 
+    def give_up(self, why: str) -> None:
+        """End what was begun: nothing more comes."""
+        ...
+
 
 class TensorBoard:
     """Event files in the run's folder `tensorboard`; those of earlier sittings are replaced.
@@ -61,7 +59,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: RunFolder, record: RunRecord) -> None:
-        with _quiet():
+        with quiet():
             from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
 
             shutil.rmtree(folder.path / "tensorboard", ignore_errors=True)
@@ -73,81 +71,15 @@ class TensorBoard:
     def metrics(self, step: int, wall_s: float, values: dict[str, float]) -> None:
         """Write one event a value, at the time at which the run had it."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step, walltime=self._began + wall_s)
+            self._writer.add_scalar(tensorboard_name(name), value, step, walltime=self._began + wall_s)
 
     def close(self, record: RunRecord) -> None:
         """Write what is buffered."""
         self._writer.close()
 
-
-class Mlflow:
-    """A run of MLflow's; a resumed run goes on in the same one.
-
-    The server is that of `MLFLOW_TRACKING_URI`, else the folder `mlruns` of the run store. The experiment is the task.
-
-    Args:
-        folder: The run.
-        record: Its record as it began.
-    """
-
-    def __init__(self, folder: RunFolder, record: RunRecord) -> None:
-        spec = record.spec
-        runs_dir = folder.path.resolve().parents[2]
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or (runs_dir / "mlruns").as_uri()
-        if uri.startswith("file:"):
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        for name, value in _PATIENCE.items():
-            os.environ.setdefault(name, value)
-        with _quiet():
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(tracking_uri=uri)
-            self._began = datetime.fromisoformat(record.started).timestamp()
-            self._last: dict[str, int] = {}
-            noted = folder.path / "mlflow.json"
-            before = json.loads(noted.read_text()) if noted.is_file() else {}
-            self._new = before.get("uri") != uri
-            if not self._new:
-                self.run_id: str = before["run_id"]
-                self._client.update_run(self.run_id, status="RUNNING")
-                return
-            name = spec.task.name + (f"/{spec.task.variant}" if spec.task.variant else "")
-            tags = {"spec_hash": record.spec_hash, "seed": str(spec.seed), "folder": str(folder.path.resolve())}
-            run = self._client.create_run(
-                self._experiment(name),
-                run_name=f"{spec.model.label}-{record.spec_hash}-s{spec.seed}",
-                start_time=round(self._began * 1000),
-                tags={f"stablebench.{key}": value for key, value in tags.items()},
-            )
-            self.run_id = run.info.run_id
-            for key, value in flat_spec(spec).items():
-                self._client.log_param(self.run_id, key, value)
-            write_atomically(noted, json.dumps({"uri": uri, "run_id": self.run_id}).encode())
-
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found is not None else self._client.create_experiment(name)
-
-    def metrics(self, step: int, wall_s: float, values: dict[str, float]) -> None:
-        """Log values that the run of MLflow's does not have yet."""
-        from mlflow.entities import Metric
-
-        at = round((self._began + wall_s) * 1000)
-        new = [Metric(name, value, at, step) for name, value in values.items() if step > self._logged_until(name)]
-        if new:
-            self._client.log_batch(self.run_id, metrics=new)
-
-    def _logged_until(self, name: str) -> int:
-        """Return the last update at which an earlier sitting has logged a metric."""
-        if name not in self._last:
-            history = [] if self._new else self._client.get_metric_history(self.run_id, name)
-            self._last[name] = max((metric.step for metric in history), default=-1)
-        return self._last[name]
-
-    def close(self, record: RunRecord) -> None:
-        """End the run as ours ended."""
-        self._client.set_tag(self.run_id, "stablebench.status", record.status)
-        self._client.set_terminated(self.run_id, status=_ENDS.get(record.status, "FAILED"))
+    def give_up(self, why: str) -> None:
+        """Write what is buffered."""
+        self._writer.close()
 
 
 _TRACKERS: dict[str, Callable[[RunFolder, RunRecord], Tracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
@@ -199,6 +131,14 @@ class Tracked:
 
     def stop(self) -> None:
         """Feed the rest and the result, and close the trackers."""
+        try:
+            self._finish()
+        except (OSError, StablebenchError) as error:  # the folder is gone
+            self._give_all_up(error)
+        finally:
+            self._reporter.stop()
+
+    def _finish(self) -> None:
         self._feed()
         record = self._folder.read_record()
         result = record.result
@@ -208,21 +148,24 @@ class Tracked:
                 step = result.tested_step if result.tested_step is not None else record.step
                 self._try(name, lambda tracker, step=step: tracker.metrics(step, record.wall_s, scores))
             self._try(name, lambda tracker: tracker.close(record))
-        self._reporter.stop()
 
     def _feed(self) -> None:
         """Hand on what was written to the curve since the last look; the trackers open at the first one.
 
         Not before: until it trains, the curve may be longer than what the run goes on from.
         """
-        if self._open is None:
-            self._open = {}
-            record = self._folder.read_record()
-            for name in self._names:
-                self._try(name, lambda _, name=name: self._add(name, record))
-        with self._folder.curve_path.open("rb") as file:
-            file.seek(self._read)
-            content = file.read()
+        try:
+            if self._open is None:
+                self._open = {}
+                record = self._folder.read_record()
+                for name in self._names:
+                    self._try(name, lambda _, name=name: self._add(name, record))
+            with self._folder.curve_path.open("rb") as file:
+                file.seek(self._read)
+                content = file.read()
+        except (OSError, StablebenchError) as error:
+            self._give_all_up(error)
+            return
         content = content[: content.rfind(b"\n") + 1]
         self._read += len(content)
         for line in content.splitlines():
@@ -243,14 +186,26 @@ class Tracked:
         self._open[name] = _TRACKERS[name](self._folder, record)
 
     def _try(self, name: str, action: Callable[[Any], None]) -> None:
-        """Do something with a tracker; one that fails is left out from here on."""
+        """Do something with a tracker; one that fails is ended, and left out from here on."""
         assert self._open is not None
         try:
-            with _quiet():
+            with quiet():
                 action(self._open.get(name))
         except Exception as error:  # a server that is away must not end the run
-            self._open.pop(name, None)
-            self._reporter.note(f"--track {name}: {type(error).__name__}: {error}; the run goes on without it.")
+            self._give_up(name, error)
+
+    def _give_all_up(self, error: Exception) -> None:
+        for name in list(self._open or {}):
+            self._give_up(name, error)
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        assert self._open is not None
+        why = str(error).rstrip(".") if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}"
+        self._reporter.note(f"--track {name}: {why}; the run goes on without it.")
+        tracker = self._open.pop(name, None)
+        if tracker is not None:
+            with quiet(), suppress(Exception):  # what failed before may fail again
+                tracker.give_up(why)
 
 
 def tracked(reporter: Reporter, folder: RunFolder, names: Sequence[str]) -> Reporter:
@@ -258,24 +213,13 @@ def tracked(reporter: Reporter, folder: RunFolder, names: Sequence[str]) -> Repo
     return Tracked(reporter, folder, names) if names else reporter
 
 
-def flat_spec(spec: RunSpec) -> dict[str, Any]:
-    """Return a run spec's values by dotted key."""
+def end_abandoned(folder: RunFolder, names: Sequence[str]) -> None:
+    """End what trackers have of a run whose process died before it could.
 
-    def leaves(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            found |= (
-                leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-            )
-        return found
-
-    return leaves(spec.model_dump(mode="json"), "")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the trackers' warnings, and what they log as information, from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        yield
+    Args:
+        folder: The run.
+        names: The trackers that it fed.
+    """
+    if "mlflow" in names:
+        with quiet(), suppress(Exception):
+            Mlflow.end_abandoned(folder)

@@ -133,7 +133,7 @@ class Trainer:
         """The largest loss since the last training line of the curve."""
         self._saved_at: int | None = None
         self.exit_code = 0
-        """130 or 143 once a signal ended the run."""
+        """129, 130 or 143 once a signal ended the run."""
         self._goals = Goals(self.card, self.spec.task.params)
         self._pace = Pace()
         self._interrupt = Interrupt()
