@@ -39,6 +39,14 @@ def reached_limit(error: BaseException) -> LimitReached | None:
     return LimitReached(f"The limit on {_LIMITS[code]} or take fewer --workers and --threads.")
 
 
+class OtherEnvironment(UserError):
+    """A run's checkpoint comes from where numbers are rounded differently; `differences` says what differs."""
+
+    def __init__(self, message: str, differences: list[str]) -> None:
+        super().__init__(message)
+        self.differences = differences
+
+
 def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out; torch says so of a CPU in a RuntimeError like any other."""
     text = str(error)

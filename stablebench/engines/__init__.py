@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from stablebench.engines import reference
@@ -24,11 +25,14 @@ class Choice:
         name: What the record calls it: `reference`, `scan`, `fused`, or `fused-torch` for the fused engine in torch
             calls.
         note: Why it is not a faster one, or None.
+        backend: What computes, as the record says it: `native C`, `Triton`, `torch calls`; None for the
+            engine's name.
     """
 
     run: Callable[..., Any]
     name: str
     note: str | None = None
+    backend: str | None = None
 
 
 def choose(name: str, network: "Network | DeepNetwork", device: "torch.device") -> Choice:
@@ -36,7 +40,7 @@ def choose(name: str, network: "Network | DeepNetwork", device: "torch.device") 
 
     Args:
         name: `reference`, `scan`, `fused`, or `auto` for the fastest that is known to run every layer: fused on a CPU
-            with a C compiler; scan for linear recurrences elsewhere, and where fused cannot run them; else
+            with a C compiler that works; scan for linear recurrences elsewhere, and where fused cannot run them; else
             reference.
         network: Its layers, already on `device`.
         device: Where they run.
@@ -78,8 +82,24 @@ def _fused(network: "Network", device: "torch.device") -> Choice:
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
     reason = fused.why_torch_calls(device, network.head.weight.dtype)
     if reason is None:
-        return Choice(fused.run, "fused")
-    return Choice(fused.run, "fused-torch", f"the fused engine makes torch calls: {reason}")
+        not_compiled = _why_not_compiled(network, device)
+        if not not_compiled:
+            return _compiled(fused.run, device)
+        reason = "; ".join(f"{where}: {why}" for where, why in not_compiled.items())
+        if device.type == "cuda" and len(not_compiled) < len(network.recurrent_layers):
+            said = f"Triton, torch calls in {', '.join(not_compiled)}"
+            run = partial(fused.run, torch_calls="if needed")
+            return Choice(run, "fused", f"the fused engine makes torch calls: {reason}", said)
+    return _torch_calls(fused.run, reason)
+
+
+def _compiled(run: Callable[..., Any], device: "torch.device") -> Choice:
+    return Choice(run, "fused", backend="Triton" if device.type == "cuda" else "native C")
+
+
+def _torch_calls(run: Callable[..., Any], reason: str) -> Choice:
+    note = f"the fused engine makes torch calls: {reason}"
+    return Choice(partial(run, torch_calls="always"), "fused-torch", note, "torch calls")
 
 
 def _fastest(network: "Network", device: "torch.device") -> Choice:
@@ -91,8 +111,10 @@ def _fastest(network: "Network", device: "torch.device") -> Choice:
     reason = _why_not_fused(network, device) or fused.why_torch_calls(device, network.head.weight.dtype)
     if reason is None and device.type == "cuda":
         reason = "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
+    if reason is None:
+        reason = next((f"{where}: {why}" for where, why in _why_not_compiled(network, device).items()), None)
     if reason is None:  # on a CPU 5 to 10 times faster than a scan, which there is about as fast as the loop
-        return Choice(fused.run, "fused")
+        return _compiled(fused.run, device)
     if linear:
         return Choice(scan.run, "scan", f"the scan engine runs this model: {reason}")
     return Choice(reference.run, "reference", f"the reference engine runs this model: {reason}")
@@ -112,7 +134,26 @@ def _why_not_fused(network: "Network", device: "torch.device") -> str | None:
     from stablebench.engines.fused import why_not
 
     for i, layer in enumerate(network.recurrent_layers):
-        reason = why_not(layer, device, inputs_need_gradient=i > 0)
+        reason = why_not(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
         if reason is not None:
             return f"layer {i + 1} ({type(layer).__name__}): {reason}"
     return None
+
+
+def _why_not_compiled(network: "Network", device: "torch.device") -> dict[str, str]:
+    """Return the layers whose steps cannot be compiled and run here, and why: on a CPU the first of them alone."""
+    from stablebench.engines.trial import why_not_compiled
+
+    found: dict[str, str] = {}
+    for i, layer in enumerate(network.recurrent_layers):
+        reason = why_not_compiled(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
+        if reason is not None:
+            found[f"layer {i + 1} ({type(layer).__name__})"] = reason
+            if device.type != "cuda":  # the compiler failed: it would fail, or hang, again
+                break
+    return found
+
+
+def _inputs_need_gradient(network: "Network", layer: int) -> bool:
+    """Return whether a layer's inputs do: then the plan that is made here is the one that training uses."""
+    return layer > 0 or (network.embedding is not None and network.embedding.weight.requires_grad)

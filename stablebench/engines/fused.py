@@ -2,7 +2,7 @@
 
 A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
 (`adjoint`), and run as compiled C (`native`), on CUDA as Triton kernels (`triton_backend`), or, where neither is to be
-had, as torch calls (`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The
+had and the caller allows it, as torch calls (`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The
 reference engine defines the result; what cannot be traced is left to it.
 """
 
@@ -33,6 +33,8 @@ from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
 _log = logging.getLogger(__name__)
 
 BackendName: TypeAlias = Literal["native", "triton", "torch"]
+TorchCalls: TypeAlias = Literal["never", "if needed", "always"]
+"""Whether torch calls take the place of compiled code: never, where a program cannot be compiled, or for all."""
 
 
 def fastest(device: torch.device) -> BackendName:
@@ -166,6 +168,7 @@ def run(
     transition: Any = None,
     *,
     backend: BackendName | None = None,
+    torch_calls: TorchCalls = "never",
 ) -> tuple[Tensor, State]:
     """Run the chain; see `reference.run`, which does it where the step cannot be planned.
 
@@ -177,17 +180,21 @@ def run(
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
         transition: What `model.transition()` returned; by default it is called.
-        backend: By default the one for the device; torch calls where that one cannot be had.
+        backend: By default the one for the device.
+        torch_calls: Whether torch's operations take its place, program by program.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
+
+    Raises:
+        CompilerError: The step cannot be compiled, and `torch_calls` is `never`.
     """
     state = model.initial_state(len(x)) if state is None else state
     backend = backend or fastest(x.device)
     folded = model.folded()
     if folded is not None:
         transition = model.transition() if transition is None else transition
-        return run_folded(partial(run, backend=backend), folded, x, state, outputs, transition)
+        return run_folded(partial(run, backend=backend, torch_calls=torch_calls), folded, x, state, outputs, transition)
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, Unsupported):
         return reference.run(model, x, state, outputs, transition)
@@ -195,7 +202,7 @@ def run(
     matrices, vectors = planned.traced.evaluate(model.step, transition)
     drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
-    runs = _backend(planned, layout, x.dtype, backend)
+    runs = _backend(planned, layout, x.dtype, backend, torch_calls)
     return run_chain(runs, layout, ChainInputs(x.shape[1], state, drives, matrices, vectors), outputs)
 
 
@@ -206,6 +213,7 @@ def run_layers(
     outputs: Literal["every", "last"] = "last",
     *,
     backend: BackendName | None = None,
+    torch_calls: TorchCalls = "never",
 ) -> tuple[Tensor, State]:
     """Run a stretch of layers; see `reference.run_layers`, which does it where the step cannot be planned.
 
@@ -215,9 +223,13 @@ def run_layers(
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or the `last` one's alone.
         backend: As in `run`.
+        torch_calls: As in `run`.
 
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
+
+    Raises:
+        CompilerError: As in `run`.
     """
     backend = backend or fastest(state[0].device)
     planned = plan_layers(model, stretch, state)
@@ -225,7 +237,7 @@ def run_layers(
         return reference.run_layers(model, stretch, state, outputs)
     matrices, vectors = planned.traced.evaluate(model.step, stretch.shared, stretch.layers)
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
-    runs = _backend(planned, layout, state[0].dtype, backend)
+    runs = _backend(planned, layout, state[0].dtype, backend, torch_calls)
     return run_chain(runs, layout, ChainInputs(len(stretch), state, (), matrices, vectors), outputs)
 
 
@@ -265,7 +277,9 @@ def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient
 
 
 def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why `run` makes torch calls, which is not faster than the reference engine, or None if it does not.
+    """Return why nothing is compiled on a device, so that torch calls are all there is, or None.
+
+    Whether a model's own steps can be compiled there is asked in `stablebench.engines.trial`.
 
     Args:
         device: Where it runs.
@@ -276,7 +290,7 @@ def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
     if device.type != "cpu":
         return f"there is nothing faster on {device.type}"
     try:
-        library.compiler()
+        library.instructions()
     except CompilerError as error:
         return str(error)
     return None
@@ -285,26 +299,30 @@ def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
 _backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
 
 
-def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls) -> Backend:
     backends = _backends.setdefault(planned.program, {})
-    key = (layout, dtype, name)
+    key = (layout, dtype, name, torch_calls)
     if key not in backends:
-        backends[key] = _new_backend(planned.program, layout, dtype, name)
+        backends[key] = _new_backend(planned.program, layout, dtype, name, torch_calls)
     return backends[key]
 
 
-def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+def _new_backend(
+    program: Program, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls
+) -> Backend:
     output = Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
-    if name == "native":
-        try:
+    if name == "torch" or torch_calls == "always":
+        return TorchBackend(program, output)
+    try:
+        if name == "native":
             return Native(program, output, dtype)
-        except CompilerError as error:
-            _say_once(str(error))
-    if name == "triton":
-        reason = triton_backend.unsupported(program, dtype)
-        if reason is None:
-            return TritonBackend(program, output)
-        _say_once(reason)
+        if (reason := triton_backend.unsupported(program, dtype)) is not None:
+            raise CompilerError(reason)
+        return TritonBackend(program, output)
+    except CompilerError as error:
+        if torch_calls == "never":  # what was named as the engine is not replaced unseen
+            raise
+        _say_once(str(error))
     return TorchBackend(program, output)
 
 

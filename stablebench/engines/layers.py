@@ -1,10 +1,11 @@
 """Which engine runs a deep model's chain of layers: the loop over `step`, or the fused engine's compiled one."""
 
 import itertools
+from functools import partial
 
 import torch
 
-from stablebench.engines import Choice, fused, reference
+from stablebench.engines import Choice, fused, reference, trial
 from stablebench.engines.nodes import Unsupported
 from stablebench.errors import UserError
 from stablebench.models.base import DeepModel
@@ -15,7 +16,7 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     """Return the engine that runs the layers of `network` on `device`; see `stablebench.engines.choose`.
 
     Args:
-        name: `reference`, `fused`, or `auto` for fused on a CPU with a C compiler, where it can run every layer, else
+        name: `reference`, `fused`, or `auto` for fused on a CPU with a C compiler that works, where it can run every layer, else
             reference.
         network: Its model, already on `device`.
         device: Where it runs.
@@ -30,11 +31,12 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     reason = why_not_fused(network.model, device)
     if reason is not None and name == "fused":
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
-    reason = reason or why_torch_calls(device, network.dtype)
+    reason = reason or why_torch_calls(device, network.dtype) or trial.why_layers_not_compiled(network.model, device)
     if reason is None:
-        return Choice(fused.run_layers, "fused")
+        return Choice(fused.run_layers, "fused", backend="native C")
     if name == "fused":
-        return Choice(fused.run_layers, "fused-torch", f"the fused engine makes torch calls: {reason}")
+        run = partial(fused.run_layers, torch_calls="always")
+        return Choice(run, "fused-torch", f"the fused engine makes torch calls: {reason}", "torch calls")
     return Choice(reference.run_layers, "reference", f"the reference engine runs this model: {reason}")
 
 

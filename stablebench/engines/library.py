@@ -1,7 +1,7 @@
 """Compiles C text into a library, once per text, compiler and processor, and loads it.
 
-Libraries lie in the folder `engines` of the cache folder, named by a hash of all that decides what is in them.
-Processes that compile the same text at once do not disturb each other.
+Libraries lie in the folder `engines` of the cache folder, named by a hash of all that decides what is in them, with a
+digest beside each (`kept`). Processes that compile the same text at once do not disturb each other.
 """
 
 import atexit
@@ -11,24 +11,54 @@ import logging
 import os
 import platform
 import shutil
-import subprocess
+import stat
 import tempfile
 import time
 from functools import cache
 from pathlib import Path
 
 from stablebench.data.folders import cache_dir
+from stablebench.engines import kept
+from stablebench.engines.compiler import CompilerError, compile_library, compiler, flags
+
+__all__ = [
+    "CompilerError",
+    "cache_folder",
+    "compiler",
+    "compiling_s",
+    "described",
+    "flags",
+    "instructions",
+    "load",
+    "private_folder",
+]
 
 _log = logging.getLogger(__name__)
 
-_FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
-"""Not -ffast-math: it gives up NaN, and a library linked with it flushes subnormals in the whole process."""
-
 _compiling_s = 0.0
 
-
-class CompilerError(Exception):
-    """There is no C compiler, or it refused."""
+_INSTRUCTION_SET = """
+const char *instruction_set(void)
+{
+#if defined __AVX512F__
+    return "AVX-512";
+#elif defined __AVX2__ && defined __FMA__
+    return "AVX2, FMA";
+#elif defined __AVX2__
+    return "AVX2";
+#elif defined __AVX__
+    return "AVX";
+#elif defined __SSE2__
+    return "SSE2";
+#elif defined __ARM_FEATURE_SVE
+    return "SVE";
+#elif defined __ARM_NEON
+    return "NEON";
+#else
+    return "no vectors";
+#endif
+}
+"""
 
 
 def compiling_s() -> float:
@@ -36,62 +66,85 @@ def compiling_s() -> float:
     return _compiling_s
 
 
-def load(text: str) -> ctypes.CDLL:
+def load(text: str, *functions: str) -> ctypes.CDLL:
     """Return the library compiled from C text.
 
+    Args:
+        text: The text.
+        functions: What it defines.
+
     Raises:
-        CompilerError: It could not be compiled.
+        CompilerError: It could not be compiled or loaded; asked for again, it is not tried again.
+        CompilationInterrupted: A signal came while it was compiled.
     """
-    key = hashlib.sha256("\0".join([text, *compiler(), *_FLAGS, _processor()]).encode()).hexdigest()[:32]
-    return _load(text, key, cache_folder())
+    key = hashlib.sha256("\0".join([text, *compiler(), *flags(), _processor()]).encode()).hexdigest()[:32]
+    found = _load(text, key, cache_folder(), functions)
+    if isinstance(found, CompilerError):
+        raise CompilerError(str(found))
+    return found
 
 
 @cache
-def _load(text: str, key: str, folder: Path) -> ctypes.CDLL:
+def _load(text: str, key: str, folder: Path, functions: tuple[str, ...]) -> ctypes.CDLL | CompilerError:
     path = folder / f"{key}.so"
-    if not path.is_file():
-        global _compiling_s
-        began = time.perf_counter()
-        try:
-            _compile(text, path)
-        finally:
-            _compiling_s += time.perf_counter() - began
+    library = kept.read(path)
+    is_new = library is None
     try:
-        return ctypes.CDLL(str(path))
+        if library is None:
+            library = _compile(text, folder)
+        found = kept.open_library(library)
+    except CompilerError as error:
+        return error
     except OSError as error:
-        raise CompilerError(f"{path} cannot be loaded: {error}") from error
-
-
-def _compile(text: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as building:
-        source, result = Path(building) / "step.c", Path(building) / "step.so"
-        source.write_text(text, encoding="utf-8")
-        command = [compiler()[0], *_FLAGS, "-shared", "-fPIC", str(source), "-o", str(result)]
+        return CompilerError(f"what {compiler()[0]} made cannot be loaded: {error}")
+    missing = [name for name in functions if not hasattr(found, name)]
+    if missing:
+        return CompilerError(f"what {compiler()[0]} made has no function {', '.join(missing)}")
+    if is_new:
         try:
-            # in a session of its own: Ctrl-C is for the run, which ends at its next update
-            done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+            kept.keep(path, library)
         except OSError as error:
-            raise CompilerError(f"{command[0]} cannot be run: {error}") from error
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
-            raise CompilerError(
-                f"{' '.join(command[: 1 + len(_FLAGS)])} failed: {first.partition('error')[2].lstrip(': ')}"
-            )
-        os.replace(result, path)
+            _log.info("A compiled step is not kept: %s", error)
+    return found
 
 
-@cache
-def compiler() -> tuple[str, str]:
-    """Return the compiler's path and its version."""
-    named = os.environ.get("CC")
-    if named and shutil.which(named) is None:
-        _log.warning("CC names %s, which is not there; cc, gcc or clang is taken if there is one.", named)
-    for name in (named, "cc", "gcc", "clang"):
-        path = shutil.which(name) if name else None
-        if path is not None:
-            done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-            return path, done.stdout
-    raise CompilerError("there is no C compiler (CC, cc, gcc or clang)")
+def _compile(text: str, folder: Path) -> bytes:
+    global _compiling_s
+    began = time.perf_counter()
+    try:
+        return compile_library(text, (*_temporary(), folder))
+    finally:
+        _compiling_s += time.perf_counter() - began
+
+
+def _temporary() -> tuple[str, ...]:
+    try:
+        return (tempfile.gettempdir(),)
+    except OSError:  # nothing can be written in any
+        return ()
+
+
+def instructions() -> str:
+    """Return the vector instructions that the compiler takes on this processor: the smallest library there is says so.
+
+    Raises:
+        CompilerError: Nothing can be compiled and loaded here.
+    """
+    function = load(_INSTRUCTION_SET, "instruction_set").instruction_set
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def described() -> dict[str, str]:
+    """Return what decides how compiled code rounds: `name` and `version` of the compiler, `flags`, `instructions`.
+
+    Raises:
+        CompilerError: Nothing can be compiled and loaded here.
+    """
+    path, version = compiler()
+    first = next(iter(version.splitlines()), "").removeprefix(Path(path).name).strip()
+    name = Path(path).resolve().name  # cc and gcc are one compiler
+    return {"name": name, "version": first, "flags": " ".join(flags()), "instructions": instructions()}
 
 
 @cache
@@ -108,14 +161,42 @@ def _processor() -> str:
 
 @cache
 def cache_folder() -> Path:
-    """Return a folder to keep libraries in, for this process alone if the user's cache cannot be written to."""
-    folder = cache_dir() / "engines"
+    """Return a folder for compiled code that nobody else can write to.
+
+    It is `engines` in the user's cache folder; `engines-UID` beside it where the first is another user's; and one for
+    this process alone where neither can be written to.
+
+    Raises:
+        CompilerError: No folder can be written to.
+    """
+    problems = []
+    for name in ("engines", f"engines-{os.geteuid()}"):
+        folder = cache_dir() / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.stat()
+            reason = None if stat.S_ISDIR(found.st_mode) else "it is no folder"
+            reason = reason or kept.why_not_trusted(found)
+            if reason is None:
+                with tempfile.TemporaryFile(dir=folder):
+                    return folder
+            _log.warning("No compiled step is loaded from %s or kept there: %s.", folder, reason)
+        except OSError as error:
+            problems.append(f"{folder}: {error.strerror or error}")
+    _log.info("Compiled steps are not kept: %s", "; ".join(problems))
+    return private_folder()
+
+
+@cache
+def private_folder() -> Path:
+    """Return a folder of this process, which goes when the process ends.
+
+    Raises:
+        CompilerError: None can be made.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        _log.info("Compiled steps are not kept: %s", error)
         temporary = Path(tempfile.mkdtemp(prefix="stablebench-"))
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return temporary
+    except OSError as error:
+        raise CompilerError(f"no folder for compiled code can be written to: {error.strerror or error}") from None
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary

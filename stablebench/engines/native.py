@@ -17,6 +17,8 @@ from stablebench.engines import library
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.source import forward_buffers, reverse_buffers, source
 
+_FUNCTIONS = ("forward", "reverse", "pack", "packed_size")
+"""Of a program's library."""
 _SUMMED_ROWS = 128
 """Rows of a product with a transposed matrix that are summed before the sum is added to memory."""
 _SLACK = 64
@@ -36,13 +38,13 @@ class Native:
         dtype: float32 or float64.
 
     Raises:
-        library.CompilerError: There is no compiler, or it refused.
+        library.CompilerError: There is no compiler, it refused, or what it made cannot be loaded.
     """
 
     def __init__(self, program: Program, output: Slice, dtype: torch.dtype) -> None:
         self.program = program
         self.dtype = dtype
-        self._library = library.load(source(program, output, double=dtype == torch.float64))
+        self._library = library.load(source(program, output, double=dtype == torch.float64), *_FUNCTIONS)
         self._library.packed_size.restype = ctypes.c_int64
 
     @cached_property

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench.engines.library import cache_folder
+from stablebench.engines.library import CompilerError, cache_folder, private_folder
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.triton_source import ROWS, Precision, module, source
 
@@ -166,13 +166,30 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
 def _load(text: str, folder: Path) -> ModuleType:
     """Return a module made of Python text. It lies in a file, because Triton reads its kernels' source."""
     name = f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    path = folder / f"{name}.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".py", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
+    try:
+        path = _written(text, folder / f"{name}.py")
+    except OSError:  # no room in the cache
+        try:
+            path = _written(text, private_folder() / f"{name}.py")
+        except OSError as error:
+            raise CompilerError(f"a Triton kernel cannot be written to a file: {error}") from error
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # it is a Python file
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def _written(text: str, path: Path) -> Path:
+    """Write text to a file that does not hold it yet."""
+    if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".py", delete=False, encoding="utf-8") as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.unlink(file.name)
+                raise
+        os.replace(file.name, path)
+    return path

@@ -8,6 +8,7 @@ from typing import Any
 
 from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.leaderboard.code import code_notes
 from stablebench.leaderboard.names import settings_of, tell_apart
 from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
@@ -95,5 +96,6 @@ def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
         "selection": sorted({r.selection for r in records}),
         "cards": len({r.card_sha256 for r in records}),
         "rows": rows,
+        "code_notes": code_notes(rows),
         "published": [] if card is None else published(card, task.params, rows),
     }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.seeds import ran, seed_statistics
 from stablebench.metrics import higher_is_better
@@ -58,6 +59,7 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
         "batch_size": first.spec.train.batch_size,
         "steps": first.spec.train.steps,
         "train_s": _median([r.train_s for r in ended]),
+        "computed_by": computed_by(records),
         "hardware": " and ".join(sorted({hardware_of(r) for r in records})),
         "parameters": first.parameters,
         "embedding_parameters": first.embedding_parameters,

@@ -112,7 +112,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
         rest = {status: count for status, count in row["statuses"].items() if status not in ENDED}
         if rest:
             notes.append(f"{row['name']}: " + ", ".join(f"{count} {status}" for status, count in rest.items()) + ".")
-    return notes
+    return notes + table.get("code_notes", [])
 
 
 def _score(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ Their matrices are orthogonal up to rounding whatever the parameters are. Assert
 """
 
 import ctypes
+import logging
 import math
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from stablebench.engines.library import CompilerError, load
 from stablebench.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 BlockInit = Literal["henaff", "cayley"]
 
@@ -191,7 +194,8 @@ class _NativeRotations:
 
     def __init__(self, dtype: torch.dtype) -> None:
         text = (Path(__file__).parent / "rotations.c").read_text(encoding="utf-8")
-        self._library = load(f"typedef {'double' if dtype == torch.float64 else 'float'} real;\n{text}")
+        real = "double" if dtype == torch.float64 else "float"
+        self._library = load(f"typedef {real} real;\n{text}", "rotate", "rotate_reverse")
 
     def product(self, cos: Tensor, sin: Tensor, first: Tensor, second: Tensor, n: int) -> Tensor:
         """Return P_1 ... P_r, (n, n)."""
@@ -216,13 +220,19 @@ class _NativeRotations:
 
 @cache
 def _native_rotations(dtype: torch.dtype) -> _NativeRotations | None:
-    """Return the compiled rotations, or None where there are none: then torch does it."""
+    """Return the compiled rotations, or None where there are none: then torch does it, which is said."""
     if dtype not in (torch.float32, torch.float64):
         return None
     try:
         return _NativeRotations(dtype)
-    except CompilerError:
+    except CompilerError as error:
+        _log.warning("Rotations are computed with torch's operations, which is slower: %s", error)
         return None
+
+
+def compiled_rotations(dtype: torch.dtype) -> bool:
+    """Return whether rotations of a type are computed by compiled code on a CPU; what rounds differently is recorded."""
+    return _native_rotations(dtype) is not None
 
 
 class SkewExponential(nn.Module):

@@ -40,6 +40,12 @@ class Environment(Strict):
         packages: All installed packages as `name==version`, as pip reads them.
         reproducible: Whether the same spec gives the same numbers here again: on a CPU, and on CUDA with
             `--deterministic`. None in records that do not say.
+        backend: What computed: `native C`, `Triton`, `torch calls`, `scan`, `reference`, and what of the model was
+            compiled beside it. None in records that do not say.
+        compiler: Of compiled C: the compiler's `name`, `version` and `flags`, and the vector `instructions` it took;
+            None where none computed.
+        rounding: The instruction set that torch took, `cpu_capability`, and the environment variables that were set
+            which choose code that rounds differently; empty in records that do not say.
     """
 
     versions: dict[str, str]
@@ -53,6 +59,9 @@ class Environment(Strict):
     torch_config: str = ""
     packages: list[str] = []
     reproducible: bool | None = None
+    backend: str | None = None
+    compiler: dict[str, str] | None = None
+    rounding: dict[str, str] = {}
 
 
 class Result(Strict):
@@ -108,7 +117,7 @@ class RunRecord(Strict):
         environment: Where it ran; of the last sitting.
         resumed_at: Steps at which the run was taken up again.
         resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` took it
-            up all the same, or a GPU's kernel failed and the reference engine went on.
+            up all the same, or a GPU's kernel or the compiler failed and the reference engine went on.
         origin: Where values of the spec came from, by dotted key.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
         error: Why it failed or diverged.

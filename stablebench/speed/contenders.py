@@ -88,9 +88,11 @@ def _fused(work: Sequences) -> Contender | Unsupported:
     reason = fused.why_not(work.model, work.x.device, inputs_need_gradient=False)
     if reason is not None:
         return Unsupported(reason)
-    return _passes(
-        "fused", work.model, lambda: work.model.emit(fused.run(work.model, work.x)[0], work.x), work.d_outputs
-    )
+
+    def outputs() -> Tensor:
+        return work.model.emit(fused.run(work.model, work.x, torch_calls="if needed")[0], work.x)
+
+    return _passes("fused", work.model, outputs, work.d_outputs)
 
 
 def _scan(work: Sequences) -> Contender | Unsupported:

@@ -119,36 +119,18 @@ def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options,
         write_files(folder, files)
         changed = ChangedFiles(folder)
         put(_Began(platform.node()))
-        if why := _began_elsewhere(folder, resolved):
-            put(f"begun anew: {why}")
-        own = Options(folder.path.parents[2], options.data_dir, folder=folder, probe=options.probe, track=options.track)
+        own = Options(
+            folder.path.parents[2],
+            options.data_dir,
+            folder=folder,
+            probe=options.probe,
+            track=options.track,
+            anew_elsewhere=True,
+        )
         end = end_of(index, resolved, own, _ToMailbox(put, changed))
         put(changed.look())
         put(end)
         os.chdir("/")
-
-
-def _began_elsewhere(folder: RunFolder, resolved: Resolved) -> str | None:
-    """Put a run back to its start if its checkpoint comes from another kind of machine, and return why.
-
-    Going on would mix the rounding of two processors in one run.
-    """
-    from stablebench.training import process
-    from stablebench.training.build import resolve_device
-    from stablebench.training.resuming import newest_good
-
-    found = newest_good(folder)
-    if found is None:
-        return None
-    before = found.state["environment"]
-    device = resolve_device(resolved.spec.device).type
-    here = {"device": device, "hardware": process.hardware(device), "versions": process.versions()}
-    differ = [f"{key} {before[key]} before, {value} here" for key, value in here.items() if before[key] != value]
-    if not differ:
-        return None
-    for path in [*(folder.path / "checkpoints").glob("*"), folder.curve_path, folder.record_path]:
-        path.unlink(missing_ok=True)
-    return "; ".join(differ)
 
 
 @dataclass

@@ -125,6 +125,11 @@ class RunFolder:
         }
         return [found[step] for step in sorted(found, reverse=True)]
 
+    def forget(self) -> None:
+        """Put the run back to its start: remove its checkpoints, its curve and its record."""
+        for path in [*(self.path / "checkpoints").glob("*"), self.curve_path, self.record_path]:
+            path.unlink(missing_ok=True)
+
     def drop_old_checkpoints(self) -> None:
         """Keep the newest checkpoints only."""
         for path in self.checkpoints()[_KEPT:]:

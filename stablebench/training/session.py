@@ -1,10 +1,11 @@
 """From a resolved run to its record: find the folder, take the lock, go on where it stands."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stablebench import registry
-from stablebench.errors import UserError
+from stablebench.errors import OtherEnvironment, UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import data_parallel
 from stablebench.training.data_parallel import Shards
@@ -33,6 +34,8 @@ class Options:
         probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
         track: Trackers that are fed with the run's curve.
         torchrun: Share the run with the processes that `torchrun` started beside this one.
+        anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
+            differently: its machine was chosen by a cluster.
     """
 
     runs_dir: Path = Path("runs")
@@ -45,6 +48,7 @@ class Options:
     probe: str | None = None
     track: tuple[str, ...] = ()
     torchrun: bool = False
+    anew_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         asked = options.probe or _probed_before(folder)
         reporter = tracked(reporter, folder, options.track)
         shards.announce(folder)
-        trainer = Trainer(
+        begin = partial(
+            Trainer,
             resolved,
             folder,
             data_dir=options.data_dir,
@@ -108,6 +113,14 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             watch=None if asked is None else Watch.parse(asked),
             shards=shards,
         )
+        try:
+            trainer = begin()
+        except OtherEnvironment as error:
+            if not options.anew_elsewhere:
+                raise
+            folder.forget()
+            reporter.note(f"begun anew: {'; '.join(error.differences)}")
+            trainer = begin()
         reporter.start(
             f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
             f"{trainer.device}, seed {spec.seed}) in {folder.path}"

@@ -13,13 +13,21 @@ from torch import Tensor
 from stablebench import engines
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
+from stablebench.engines.compiler import CompilationInterrupted, CompilerError
 from stablebench.engines.library import compiling_s
-from stablebench.errors import StablebenchError, UserError, device_failure, not_deterministic, ran_out_of_memory
+from stablebench.errors import (
+    OtherEnvironment,
+    StablebenchError,
+    UserError,
+    device_failure,
+    not_deterministic,
+    ran_out_of_memory,
+)
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
-from stablebench.training import checkpoint, device, process
+from stablebench.training import checkpoint, device, numerics, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
@@ -117,6 +125,8 @@ class Trainer:
             torch_config=process.torch_config(),
             packages=process.packages(),
             reproducible=process.is_reproducible(self.device.type, self.spec.deterministic),
+            rounding=numerics.settings(),
+            **numerics.computed_by(self.engine, self.network),
         )
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.step = 0
@@ -264,7 +274,7 @@ class Trainer:
         return loss.item(), norm.item()
 
     def _with_fallback(self, compute: Callable[[], T]) -> T:
-        """Return what `compute` returns: where a kernel fails, from the reference engine, once and from then on.
+        """Return what `compute` returns: where a kernel or the compiler fails, from the reference engine from then on.
 
         Several processes must compute the same, so that there the error ends the run, as it does where the device
         itself is gone.
@@ -274,8 +284,12 @@ class Trainer:
         carried, random = self.carried, device.random_state(self.device)
         try:
             return compute()
+        except CompilationInterrupted:
+            self.carried = carried
+            device.set_random_state(self.device, random)
+            raise Interrupted from None
         except Exception as error:
-            failed = device_failure(error)
+            failed = str(error) if isinstance(error, CompilerError) else device_failure(error)
             if failed is None or not device.answers(self.device):
                 raise
         fast = self.engine.name
@@ -292,7 +306,8 @@ class Trainer:
         self.engine = engines.choose("reference", self.network, self.device)
         self.network.engine = self.engine.run
         self.graphed = None
-        self.environment = self.environment.model_copy(update={"engine": self.engine.name})
+        now = {"engine": self.engine.name, **numerics.computed_by(self.engine, self.network)}
+        self.environment = self.environment.model_copy(update=now)
 
     def _gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
         """Fill the gradients and return the loss and the gradient's norm."""
@@ -446,10 +461,12 @@ class Trainer:
             for key in ("versions", "device", "hardware", "engine", "threads", "flags")
             if before[key] != now[key]
         ]
+        differ += numerics.differences(before, now)
         if differ and not force:
-            raise UserError(
+            raise OtherEnvironment(
                 f"{self.folder.path}: resuming here would not give the same numbers ({'; '.join(differ)}). "
-                "`train --resume RUN --force-resume` goes on all the same, and the record says so."
+                "`train --resume RUN --force-resume` goes on all the same, and the record says so.",
+                differ,
             )
         for line in differ:
             self.reporter.note(f"resumed under another environment: {line}")

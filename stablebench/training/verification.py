@@ -10,7 +10,7 @@ import torch
 
 from stablebench.errors import UserError
 from stablebench.schema.run_record import RunRecord
-from stablebench.training import checkpoint
+from stablebench.training import checkpoint, numerics
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.progress import Reporter, Silent
 from stablebench.training.resolve import Resolved
@@ -23,6 +23,8 @@ _COMPARED = ("network", "optimiser", "carried", "random")
 """The parts of a checkpoint."""
 _MAY_DIFFER = ("commit", "platform", "torch_config", "packages")
 """What of an environment does not stand in the way of equal numbers by itself; it is said where they part."""
+_BY_PART = ("reproducible", "backend", "compiler", "rounding")
+"""What of an environment is no cause, or is compared part by part."""
 
 
 @dataclass
@@ -190,8 +192,9 @@ def _environments_differ(record: RunRecord, trainer: Trainer) -> list[str]:
     found = [
         f"{key}: {before[key]} then, {now[key]} now"
         for key in before
-        if key != "reproducible" and before[key] != now[key]
+        if key not in _BY_PART and before[key] != now[key]
     ]
+    found += numerics.differences(before, now)
     short = [line for line in found if line.partition(":")[0] not in _MAY_DIFFER]
     changed = sorted(set(before["packages"]) ^ set(now["packages"]))
     return short + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])

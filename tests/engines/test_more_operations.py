@@ -127,6 +127,6 @@ def test_loops_are_vectorised(name: str, double: bool, tmp_path: Path) -> None:
     text += f"#pragma omp simd\n    for (int64_t i = 0; i < n; i++) out[i] = {call};\n    (void)y;\n}}\n"
     (tmp_path / "apply.c").write_text(text)
     line = next(i for i, content in enumerate(text.splitlines(), 1) if "out[i] =" in content)
-    command = [compiler, *library._FLAGS, "-fopt-info-vec-optimized", "-c", "apply.c", "-o", "apply.o"]
+    command = [compiler, *library.flags(), "-fopt-info-vec-optimized", "-c", "apply.c", "-o", "apply.o"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"apply.c:{line}:" in done.stderr and "loop vectorized" in done.stderr, done.stderr

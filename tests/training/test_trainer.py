@@ -197,13 +197,13 @@ def test_seconds_of_training_leave_out_what_the_engine_is_compiled_in(
 ) -> None:
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     library.cache_folder.cache_clear()
-    compile_ = library._compile
+    compile_ = library.compile_library
 
-    def slow(text: str, path: Path) -> None:
+    def slow(text: str, folders: tuple[str, ...]) -> bytes:
         time.sleep(3)
-        compile_(text, path)
+        return compile_(text, folders)
 
-    monkeypatch.setattr(library, "_compile", slow)
+    monkeypatch.setattr(library, "compile_library", slow)
     train(small(engine="reference"), Options(tmp_path / "runs"), Silent())  # whatever takes time once in a process
     before, began = library.compiling_s(), time.perf_counter()
     try:

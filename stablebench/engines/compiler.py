@@ -1,0 +1,305 @@
+"""The C compiler: which one it is, its flags, and running it so that it ends in time and leaves nothing behind."""
+
+import logging
+import math
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from types import FrameType
+from typing import IO
+
+from stablebench.errors import StablebenchError, UserError
+
+_log = logging.getLogger(__name__)
+
+DEADLINE = "STABLEBENCH_COMPILE_TIMEOUT"
+"""Environment variable: seconds that compiling one program may take."""
+_DEADLINE_S = 120.0
+_VERSION_S = 10.0
+"""Seconds that a compiler gets to say its version."""
+_LOOK_S = 0.1
+"""Seconds after which it is looked whether a signal came."""
+_KEPT_BYTES = 2**16
+"""Of what a compiler prints; the last of it is kept."""
+_REASON_LINES, _REASON_CHARACTERS = 3, 500
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+_NO_ROOM = ("no space left", "quota exceeded", "file too large", "file size limit", "read-only file system")
+"""What compilers and linkers print where a file cannot be written."""
+
+
+class CompilerError(StablebenchError):
+    """There is no compiled code: no C compiler, or it refused, did not end, or wrote what cannot be loaded."""
+
+
+class CompilationInterrupted(Exception):
+    """A signal came while a program was compiled, and the process goes on to end in its own way."""
+
+
+class _NoRoom(CompilerError):
+    """The compiler's files could not be written where it ran."""
+
+
+def flags() -> tuple[str, ...]:
+    """Return the compiler's flags, which decide how results are rounded: records hold them.
+
+    Not -ffast-math: it gives up NaN, and a library linked with it flushes subnormals in the whole process.
+    """
+    return ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
+
+
+@cache
+def compiler() -> tuple[str, str]:
+    """Return the compiler's path and what it says of its version.
+
+    Raises:
+        CompilerError: There is none, or none that says its version in time.
+    """
+    named = os.environ.get("CC")
+    if named and shutil.which(named) is None:
+        _log.warning("CC names %s, which is not there; cc, gcc or clang is taken if there is one.", named)
+    problems = []
+    for name in (named, "cc", "gcc", "clang"):
+        path = shutil.which(name) if name else None
+        if path is None:
+            continue
+        path = os.path.abspath(path)  # it is run in another folder
+        try:
+            return path, _version(path)
+        except CompilerError as error:
+            problems.append(str(error))
+            _log.warning("%s; another compiler is taken if there is one.", error)
+    raise CompilerError("; ".join(["there is no C compiler (CC, cc, gcc or clang)", *problems]))
+
+
+_versions: dict[str, str | CompilerError] = {}
+"""By path, so that a compiler that hangs is waited for once in a process."""
+
+
+def _version(path: str) -> str:
+    if path not in _versions:
+        try:
+            code, said = _run([path, "--version"], min(_VERSION_S, deadline_s()), errors=subprocess.DEVNULL)
+            # an exit code other than 0 may be a compiler's that does not know the option
+            _versions[path] = CompilerError(f"{path} --version was {_how(code)}") if code < 0 else said
+        except CompilerError as error:
+            _versions[path] = error
+    found = _versions[path]
+    if isinstance(found, CompilerError):
+        raise found
+    return found
+
+
+def deadline_s() -> float:
+    """Return the seconds that compiling one program may take.
+
+    Raises:
+        UserError: The environment variable holds no positive number.
+    """
+    named = os.environ.get(DEADLINE)
+    if not named:
+        return _DEADLINE_S
+    try:
+        seconds = float(named)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError(f"{DEADLINE} must be a number of seconds > 0, got {named!r}.")
+    return seconds
+
+
+_hung: dict[str, str] = {}
+"""Why a compiler is not run again in this process, by its path: every program would wait as long."""
+
+
+def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
+    """Return the shared library that the compiler makes of C text.
+
+    Args:
+        text: The text.
+        folders: Where to do it, in a folder that is removed again: the next where the one before has no room.
+
+    Raises:
+        CompilerError: The compiler refused, did not end in time, or wrote nothing; or no folder has room.
+        CompilationInterrupted: A signal came.
+    """
+    path, _ = compiler()
+    if path in _hung:
+        raise CompilerError(_hung[path])
+    problem = CompilerError("there is no folder to compile in")
+    for folder in folders:
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix="stablebench-building-", dir=folder, ignore_cleanup_errors=True
+            ) as building:
+                return _compiled(path, text, Path(building))
+        except OSError as error:
+            problem = CompilerError(f"no file can be written in {folder}: {error.strerror or error}")
+        except _NoRoom as error:
+            problem = error
+    raise problem
+
+
+def _compiled(path: str, text: str, building: Path) -> bytes:
+    source, result = building / "step.c", building / "step.so"
+    source.write_text(text, encoding="utf-8")
+    command = [path, *flags(), "-shared", "-fPIC", source.name, "-o", result.name]
+    said = f"{' '.join([path, *flags()])} failed"
+    seconds = deadline_s()
+    try:
+        code, printed = _run(command, seconds, folder=building)
+    except _TooSlow as error:
+        _hung[path] = f"{error}; {DEADLINE} sets another deadline"
+        raise CompilerError(_hung[path]) from None
+    if code:
+        kind = _NoRoom if any(words in printed.lower() for words in _NO_ROOM) else CompilerError
+        raise kind(f"{said}: {_reason(printed) or _how(code)}")
+    library = result.read_bytes() if result.is_file() else b""
+    if not library:
+        raise CompilerError(f"{said}: {_how(code)} and wrote no library. {_reason(printed)}".rstrip())
+    return library
+
+
+def _reason(printed: str) -> str:
+    """Return the first error of what a compiler printed, else its last lines."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    first = next((line.partition("error")[2].lstrip(": ") for line in lines if "error" in line), "")
+    reason = first or "; ".join(lines[-_REASON_LINES:])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)[:_REASON_CHARACTERS]
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
+
+
+# -- running it ------------------------------------------------------------------------------------------------------
+
+
+class _TooSlow(CompilerError):
+    """A compiler did not end in time."""
+
+
+def _run(
+    command: list[str], seconds: float, *, folder: Path | None = None, errors: int = subprocess.STDOUT
+) -> tuple[int, str]:
+    """Run a command, with its children in a process group of their own that ends with it.
+
+    Args:
+        command: The command.
+        seconds: Until when it is waited for.
+        folder: Where it runs, and keeps temporary files of its own; by default where this process does.
+        errors: Where its messages go.
+
+    Returns:
+        Its exit code, minus the signal that killed it, and the last of what it printed.
+
+    Raises:
+        CompilerError: It cannot be run, or did not end in time.
+        CompilationInterrupted: A signal came whose handler lets this process go on.
+    """
+    environment = os.environ | ({} if folder is None else {"TMPDIR": str(folder)})
+    printed = b""
+    with _noted_signals() as arrived:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for this process, which ends the compiler in turn
+            )
+        except OSError as error:
+            raise CompilerError(f"{command[0]} cannot be run: {error.strerror or error}") from error
+        with process:
+            try:
+                ended = False
+                for some in _output(process, time.monotonic() + seconds):
+                    printed = (printed + some)[-_KEPT_BYTES:]
+                    if arrived:
+                        break
+                else:
+                    ended = _has_ended(process)
+            finally:
+                _end_group(process)
+    if arrived:
+        raise CompilationInterrupted
+    if not ended:
+        raise _TooSlow(f"{command[0]} did not end within {seconds:g} s")
+    return process.returncode, printed.decode(errors="replace")
+
+
+def _output(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
+    """Yield what a process prints, or nothing for a moment, until it has ended or it is late."""
+    pipe: IO[bytes] | None = process.stdout
+    assert pipe is not None  # it was opened so
+    with DefaultSelector() as selector:
+        selector.register(pipe, EVENT_READ)
+        is_open = True
+        while (left := until - time.monotonic()) > 0:
+            if not is_open:
+                if _has_ended(process):
+                    return
+                time.sleep(min(left, _LOOK_S / 10))
+            elif selector.select(min(left, _LOOK_S)):
+                some = os.read(pipe.fileno(), _KEPT_BYTES)
+                is_open = bool(some)
+                yield some
+                continue
+            elif _has_ended(process):  # a child that it left behind holds the pipe
+                return
+            yield b""
+
+
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Return whether a process has ended; where the system can, its number is kept from being given out again."""
+    if process.returncode is not None:
+        return True
+    if not hasattr(os, "waitid"):
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a process and its children."""
+    if process.returncode is None:  # its number is still its own
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """Context in which signals that would end or interrupt this process are noted; they take effect at its end."""
+    arrived: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        arrived.append(signum)
+
+    before = {}
+    try:
+        for name in _SIGNALS:
+            signum = getattr(signal, name, None)
+            if signum is not None and signal.getsignal(signum) not in (None, signal.SIG_IGN):
+                before[signum] = signal.signal(signum, note)
+    except ValueError:  # not the main thread: its owner handles signals
+        pass
+    try:
+        yield arrived
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        for signum in arrived:
+            signal.raise_signal(signum)

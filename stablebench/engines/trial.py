@@ -1,0 +1,81 @@
+"""Whether a model's steps can be compiled and run here, found out by doing it: on zeros, two sequences of one step."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from stablebench.engines import fused, reference, triton_backend
+from stablebench.engines.compiler import CompilerError
+from stablebench.engines.nodes import Unsupported
+from stablebench.models.base import DeepModel, RecurrentModel
+
+
+def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
+    """Return why the fused engine cannot compile a model's step, or run what was compiled; None where it could.
+
+    On a CPU the step has then been compiled, loaded and run, forward and backward, in the model's precision; on CUDA
+    its kernel has been written, and is compiled for the sizes of the first batch.
+
+    Args:
+        model: The recurrence, on `device`; its step can be planned.
+        device: Where it runs.
+        inputs_need_gradient: As in `fused.why_not`.
+    """
+    folded = model.folded()
+    if device.type == "cuda":
+        return _why_no_kernel(model if folded is None else folded.cell, device, inputs_need_gradient)
+    x = _zeros(model, device, inputs_need_gradient)
+    try:
+        with _leaving_no_trace():
+            outputs, _ = fused.run(model, x)
+            _differentiate(outputs, [*model.parameters(), x])
+    except CompilerError as error:
+        return str(error)
+    return None
+
+
+def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | None:
+    """Return the same of a deep model's layers.
+
+    Args:
+        model: The model, on `device`; its layers can be planned.
+        device: Where it runs.
+    """
+    like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
+    try:
+        with _leaving_no_trace():
+            state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
+            for stretch in model.stretches():
+                run = reference.run_layers if len(stretch) == 1 else fused.run_layers
+                _, state = run(model, stretch, state)
+            _differentiate(state[model.output_state], list(model.parameters()))
+    except CompilerError as error:
+        return str(error)
+    return None
+
+
+def _why_no_kernel(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> str | None:
+    x = _zeros(model, device, inputs_need_gradient)
+    planned = fused.plan_model(model, x, backend="triton")
+    return None if isinstance(planned, Unsupported) else triton_backend.unsupported(planned.program, x.dtype)
+
+
+def _zeros(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> Tensor:
+    dtype = model.initial_state(1)[0].dtype
+    return torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
+
+
+@contextmanager
+def _leaving_no_trace() -> Iterator[None]:
+    """Context that computes gradients, and draws no random number of the run."""
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _differentiate(outputs: Tensor, leaves: list[Tensor]) -> None:
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if wanted and outputs.requires_grad:
+        torch.autograd.grad(outputs.sum(), wanted, allow_unused=True)
