@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Literal
 
 from stablebench import registry
-from stablebench.errors import StablebenchError, UserError
+from stablebench.errors import StablebenchError, UserError, described
 from stablebench.schema.run_record import RunRecord
 from stablebench.sweep.space import with_values
 from stablebench.sweep.study import Study, Trial
@@ -116,7 +116,7 @@ def _end_of(resolved: Resolved, options: Options, folder: RunFolder, reporter: _
     except KeyboardInterrupt:
         return _End("interrupted", "stopped at once")
     except Exception as error:
-        return _End("failed", f"{type(error).__name__}: {error}")
+        return _End("failed", described(error))
     if reporter.pruned:
         return _End("pruned", f"at update {record.step}")
     if record.status in ("finished", "diverged", "interrupted"):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from stablebench import registry
+from stablebench import python_random, registry
 from stablebench.data.batch import Sizes
 from stablebench.data.task import Task
 from stablebench.errors import UserError
@@ -23,7 +23,7 @@ _EMBEDDING_SEED = 2**31
 def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None) -> Network | DeepNetwork:
     """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
 
-    torch's global generator is as before afterwards.
+    The global generators of torch, Python and numpy are as before afterwards.
 
     Args:
         spec: The run.
@@ -36,7 +36,7 @@ def build_network(spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None 
     """
     entry = registry.model_of_spec(spec.model.name, spec.model.source)
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), python_random.seeded(spec.seed if seed is None else seed):
         torch.set_default_dtype(getattr(torch, spec.precision))
         try:
             seed = spec.seed if seed is None else seed

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from stablebench import registry
-from stablebench.errors import StablebenchError, ran_out_of_memory
+from stablebench.errors import StablebenchError, described, ran_out_of_memory
 from stablebench.training.gpu_share import Room
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.processes import Processes, Worker
@@ -116,7 +116,7 @@ def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter)
         return CellEnd(index, "interrupted", "stopped at once")
     except Exception as error:
         memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
-        return CellEnd(index, "failed", f"{memory}{type(error).__name__}: {error}")
+        return CellEnd(index, "failed", f"{memory}{described(error)}")
     scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
     return CellEnd(index, record.status, record.error or f"test {scored}")
 
