@@ -54,6 +54,17 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of a message that says something: some begin with an empty one."""
+    said = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, said), "" if isinstance(error, str) else type(error).__name__)
+
+
+def described(error: BaseException) -> str:
+    """Return an error's type and what it says, which may be nothing."""
+    return f"{type(error).__name__}: {str(error).strip()}".removesuffix(": ")
+
+
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS", "Triton Error")
 _NO_DETERMINISTIC = "does not have a deterministic implementation"
 
@@ -62,10 +73,10 @@ def device_failure(error: BaseException) -> str | None:
     """Return in one line what a GPU or one of its kernels failed with; None of other errors, and of memory."""
     if ran_out_of_memory(error) or not isinstance(error, Exception):
         return None
-    said = str(error).partition("\n")[0]
+    said = first_line(error)
     where = type(error).__module__.partition(".")[0]  # triton refuses a kernel that needs more than there is
     failed = isinstance(error, RuntimeError) and any(words in said for words in _DEVICE_FAILED)
-    return said or type(error).__name__ if failed or where == "triton" else None
+    return said if failed or where == "triton" else None
 
 
 def not_deterministic(error: BaseException) -> str | None:

@@ -9,9 +9,9 @@ import stablebench
 
 ROOT = Path(stablebench.__file__).parent
 LAYERS = [
-    ["errors", "resources"],
+    ["errors", "resources", "seeds"],
     ["schema", "registry", "revisions", "user_code"],
-    ["models", "engines", "data", "metrics", "convergence"],
+    ["models", "engines", "data", "metrics", "convergence", "python_random"],
     ["probes", "training", "checks", "speed", "sweep"],
     ["leaderboard", "stats", "tables", "report"],
     ["cli", "__main__"],

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from stablebench import __version__
 from stablebench.cli import early_signals
 from stablebench.cli.usage import UsageError, is_help, one_line_of
+from stablebench.cli.whole_numbers import with_whole_numbers
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
 from stablebench.streams import lose_quietly, loss_of, open_closed_descriptors
 
@@ -73,7 +74,7 @@ class _LazyCommand(TyperCommand):
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
             found.command(self.name)(function)
-        return typer.main.get_command(found)
+        return with_whole_numbers(typer.main.get_command(found))
 
 
 class _Group(TyperGroup):

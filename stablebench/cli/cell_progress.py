@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from stablebench.cli.bars import Bars
+from stablebench.errors import first_line
 from stablebench.training.cells import CellEnd
 from stablebench.training.progress import Progress, takes_live_view
 from stablebench.training.resolve import Resolved
@@ -72,7 +73,7 @@ class CellProgress(Bars):
         self.remove(end.index)
         if end.status == "failed":
             self.failures.append((self._names[end.index], end.message))
-        message = end.message.partition("\n")[0]  # all of it is said when all cells have ended
+        message = first_line(end.message)  # all of it is said when all cells have ended
         self.say(f"[{self._done}/{self._total}] {self._names[end.index]}: {end.status}, {message}")
 
 

@@ -23,7 +23,7 @@ _SHOWN = 20
 def compare(
     options: RunOptions,
     suite: Annotated[
-        str | None, typer.Argument(help="The suite, or a file of one; `quick` unless said.", metavar="[SUITE]")
+        str | None, typer.Argument(help="The suite, or a file of one; `quick` unless said.", metavar="SUITE")
     ] = None,
     models: Models = None,
     tasks: Tasks = None,

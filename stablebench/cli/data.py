@@ -55,7 +55,7 @@ def list_(
 
 @data.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
     data_dir: _DataDir = None,
     as_json: _Json = False,
@@ -97,7 +97,7 @@ def fetch(
 
 @data.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; else those there.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets; else those there.")] = None,
     data_dir: _DataDir = None,
     as_json: _Json = False,
 ) -> None:
@@ -144,7 +144,7 @@ def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: P
 
 @data.command()
 def path(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set.")] = None,
     data_dir: _DataDir = None,
     as_json: _Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
-from stablebench.errors import StablebenchError, UserError, unknown_name
+from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
 
@@ -122,7 +122,7 @@ def _described(name: str, path: Path, describe: Callable[[dict[str, Any]], dict[
     try:
         return {"name": name, **describe(read(path).data)}
     except StablebenchError as error:
-        return {"name": name, "summary": f"broken: {str(error).splitlines()[0]}"}
+        return {"name": name, "summary": f"broken: {first_line(error)}"}
     except (KeyError, TypeError, AttributeError):
         return {"name": name, "summary": f"broken: stablebench validate {path} says why"}
 
@@ -143,7 +143,7 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
         try:
             record = folder.read_record()
         except StablebenchError as error:
-            found.append({"name": name, "status": "broken", "problem": str(error).splitlines()[0]})
+            found.append({"name": name, "status": "broken", "problem": first_line(error)})
             continue
         found.append(
             {

@@ -19,20 +19,29 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stablebench.errors import UserError
+from stablebench.seeds import MAX_SEED, WHY
 
 
 @dataclass(frozen=True)
 class _Least:
-    """The smallest value an option takes, or what it must be greater than."""
+    """The smallest value an option takes, or what it must be greater than, and the largest one."""
 
     value: float
     exclusive: bool = False
+    most: int | None = None
+    why: str = ""
 
     def check(self, option: str, value: float) -> None:
-        """Raise `UserError` if `value` is too small or no finite number."""
-        if math.isfinite(value) and (value > self.value or (value == self.value and not self.exclusive)):
-            return
-        raise UserError(f"`{option}` must be {'>' if self.exclusive else '>='} {self.value:g}, got {value}.")
+        """Raise `UserError` if `value` is out of the range or no finite number."""
+        if not math.isfinite(value):
+            raise UserError(f"`{option}` must be a finite number, got {value}.")
+        if self.most is not None and value > self.most:
+            raise UserError(f"`{option}` must be <= {self.most}{self.why}, got {value}.")
+        if value < self.value or (value == self.value and self.exclusive):
+            raise UserError(f"`{option}` must be {'>' if self.exclusive else '>='} {self.value:g}, got {value}.")
+
+
+_SEED = _Least(0, most=MAX_SEED, why=f" ({WHY})")
 
 
 def _existing(context: typer.Context, folder: Path | None) -> Path | None:
@@ -85,9 +94,9 @@ class RunOptions:
     lr: Annotated[
         float | None, _Least(0, exclusive=True), typer.Option(metavar="RATE", help="Learning rate of the optimiser.")
     ] = None
-    seed: Annotated[
-        int | None, _Least(0), typer.Option(metavar="N", help="Decides initialisation and training data.")
-    ] = None
+    seed: Annotated[int | None, _SEED, typer.Option(metavar="N", help="Decides initialisation and training data.")] = (
+        None
+    )
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None
     threads: Annotated[_Count, typer.Option(metavar="N", help="CPU threads.")] = None
     engine: Annotated[

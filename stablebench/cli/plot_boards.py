@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _What = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SUITE|RUNS...]", help="A suite or a file of one, or folders of runs; all of --runs-dir unless said."
+        metavar="SUITE|RUNS", help="A suite or a file of one, or folders of runs; all of --runs-dir unless said."
     ),
 ]
 _Output = Annotated[

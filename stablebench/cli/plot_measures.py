@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stablebench.seeds import MAX_SEED
+
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
 
@@ -34,7 +36,7 @@ def probe(
 
 
 def structure(
-    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="RUN")] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +44,7 @@ def structure(
         ),
     ] = None,
     hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2)] = 128,
-    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0, max=MAX_SEED)] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("structure.png"),
 ) -> None:
     """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.

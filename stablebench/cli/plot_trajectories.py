@@ -15,7 +15,7 @@ _VARIABLES = 5
 
 
 def trajectories(
-    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="[RUN]")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="RUN")] = None,
     model: Annotated[
         str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
     ] = None,

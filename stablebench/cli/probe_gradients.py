@@ -17,7 +17,7 @@ def probe_gradients(
     options: RunOptions,
     run: Annotated[
         Path | None,
-        typer.Argument(help="A run folder, or one checkpoint file in it: its trained weights.", metavar="[RUN]"),
+        typer.Argument(help="A run folder, or one checkpoint file in it: its trained weights.", metavar="RUN"),
     ] = None,
     loss: Annotated[
         Literal["task", "last"], typer.Option(help="The task's own loss, or that of the last scored step alone.")

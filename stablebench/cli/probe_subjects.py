@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench import registry
+from stablebench import python_random, registry
 from stablebench.cli.options import RunOptions
 from stablebench.cli.requests import name_code, named, request_of
 from stablebench.data.batch import Batch
@@ -101,6 +101,7 @@ def _untrained(options: RunOptions, model: str | None, count: int) -> Subject:
     task = Task(card, spec.task.params, options.data_dir)
     network = build_network(spec, card, task.sizes)
     start_embedding(network, task)
+    python_random.seed(spec.seed)  # what a user's model may draw from
     return Subject(spec, card, spec.task.params, network, None, validation_examples(task, count, "--batch"))
 
 
@@ -127,4 +128,5 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
     name_code(folder, record, options.model)
     network, found = trained_network(folder, record, given_file)
     task = Task(card, params, options.data_dir)
+    python_random.seed(record.spec.seed)
     return Subject(record.spec, card, params, network, found.step, validation_examples(task, count, "--batch"))

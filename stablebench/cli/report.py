@@ -14,7 +14,7 @@ def report(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SUITE|RUNS...]",
+            metavar="SUITE|RUNS",
             help="A suite or a file of one, or folders of runs; all of --runs-dir unless said.",
         ),
     ] = None,

@@ -7,6 +7,7 @@ import typer
 
 from stablebench.cli.output import Format, Table, print_json, print_tables, refuse_two_formats
 from stablebench.errors import UserError
+from stablebench.seeds import MAX_SEED, WHY
 
 if TYPE_CHECKING:
     from stablebench.speed.experiments import Comparison, Conditions, Series
@@ -86,6 +87,8 @@ def speed(
     ):
         if value < least:
             raise UserError(f"`{option}` must be >= {least}, got {value}.")
+    if seed > MAX_SEED:
+        raise UserError(f"`--seed` must be <= {MAX_SEED} ({WHY}), got {seed}.")
     if scaling and parametrisation:
         raise UserError("--scaling and --parametrisation are two measurements; give one of them.")
     if lengths is not None and not scaling:

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from stablebench.leaderboard import Asked
     from stablebench.training.suites import OnTheSpot
 
+_MOST_SEEDS = 100_000
+"""Cells of each row at most: all are listed before the first one runs."""
+
 Models = Annotated[str | None, typer.Option(help="Models, with commas between.", metavar="A,B")]
 Tasks = Annotated[str | None, typer.Option(help="Tasks or task/variant, with commas between.", metavar="A,B")]
-Seeds = Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, metavar="N")]
+Seeds = Annotated[int | None, typer.Option(help="Seeds 0 to N - 1.", min=1, max=_MOST_SEEDS, metavar="N")]
 Budget = Annotated[Literal["full", "short"], typer.Option(help="The suite's own budget, or its short one.")]
 
 _NOT_OF_SUITES = {"model", "task", "seed", "recipe", "data_dir", "json", "quiet"}

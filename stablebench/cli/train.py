@@ -123,7 +123,8 @@ def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
     for line in summary_lines(record):
         print(line)
     if record.environment.reproducible is False:
-        print("  on CUDA without --deterministic: the same spec may give other numbers each time")
+        why = record.environment.irreproducible or "on CUDA without --deterministic"  # older records do not say
+        print(f"  {why}: the same spec may give other numbers each time")
     if outcome.exit_code in SIGNAL_CODES:
         print(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
     print(f"run folder {outcome.folder.path}")

@@ -70,6 +70,6 @@ def _print(verdict: "Verdict") -> None:
     for line in verdict.environment:
         print(f"  the environment is not as it was: {line}")
     if not verdict.is_equal and not verdict.promised:
-        print("  equal numbers were not promised: the run was made on CUDA without --deterministic")
+        print(f"  equal numbers were not promised: {verdict.cause}")
     if not verdict.checkpoints and not verdict.result:
         print("  no checkpoint lies within these updates: more --steps would reach one")

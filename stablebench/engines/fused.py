@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from stablebench import python_random
 from stablebench.engines import library, reference, triton_backend
 from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
 from stablebench.engines.fold import run_folded
@@ -139,7 +140,7 @@ def plan_model(
 def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | Unsupported:
     # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
     # planning changes no number of the run.
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]), python_random.kept():
         one_step, transition = x[:, :1], model.transition()
         if backend == "native":
             planned = plan(model.step, one_step, state, transition, model.drive)
@@ -254,7 +255,7 @@ def plan_layers(model: DeepModel, stretch: Stretch, state: State) -> Plan | Unsu
     shapes = tuple((t.shape[1:], t.dtype, t.device) for t in (*stretch.layers, *state))
     key = (_settings(model), shapes, tuple(getattr(leaf, "shape", leaf) for leaf in shared), structure)
     if key not in plans:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), python_random.kept():
             plans[key] = plan(model.step, stretch.layers, state, stretch.shared, layered=True)
     return plans[key]
 

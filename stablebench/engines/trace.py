@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from stablebench.engines.nodes import Node, NotPlannable, Operand
+from stablebench.errors import first_line
 
 _BINARY = {"add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "truediv": "div"}
 _BINARY |= {"div": "div", "divide": "div", "true_divide": "div", "maximum": "maximum", "minimum": "minimum"}
@@ -126,7 +127,7 @@ def trace(
         graph = _graph_of(root)
         _record_shapes(root, graph, leaves)
     except Exception as error:  # whatever a user's step raises when it is given proxies
-        reason = str(error).partition("\n")[0]  # without what torch.fx adds
+        reason = first_line(error)  # without what torch.fx adds
         if not isinstance(error, NotPlannable):
             reason = f"tracing it failed with {type(error).__name__}: {reason}"
         raise NotPlannable(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error

@@ -25,6 +25,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from stablebench import python_random
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, first, joined
 from stablebench.engines import reference
@@ -170,9 +171,9 @@ def validation_examples(task: Task, count: int, asked_by: str = "batch") -> Batc
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Compute in float64, and leave torch's global state as it was."""
+    """Compute in float64, and leave torch's global state, and the global generators of others, as they were."""
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), python_random.kept():
         torch.set_default_dtype(torch.float64)
         try:
             yield

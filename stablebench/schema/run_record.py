@@ -39,7 +39,8 @@ class Environment(Strict):
         torch_config: How torch was built: compiler, libraries, instruction set.
         packages: All installed packages as `name==version`, as pip reads them.
         reproducible: Whether the same spec gives the same numbers here again: on a CPU, and on CUDA with
-            `--deterministic`. None in records that do not say.
+            `--deterministic`, unless the model draws what no seed decides. None in records that do not say.
+        irreproducible: Why it does not, or why a run that was taken up need not equal an unbroken one.
         backend: What computed: `native C`, `Triton`, `torch calls`, `scan`, `reference`, and what of the model was
             compiled beside it. None in records that do not say.
         compiler: Of compiled C: the compiler's `name`, `version` and `flags`, and the vector `instructions` it took;
@@ -59,6 +60,7 @@ class Environment(Strict):
     torch_config: str = ""
     packages: list[str] = []
     reproducible: bool | None = None
+    irreproducible: str | None = None
     backend: str | None = None
     compiler: dict[str, str] | None = None
     rounding: dict[str, str] = {}

@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.yaml_file import Document, one_line, read
+from stablebench.seeds import MAX_SEED
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class Strict(BaseModel):
@@ -55,15 +57,26 @@ def validate(document: Document, model: type[M], name: str) -> M:
         raise UserError("\n".join(problems(error, model, name, document))) from None
 
 
-def problems(error: ValidationError, model: type[BaseModel], name: str, document: Document | None = None) -> list[str]:
-    """Return one line per problem of a pydantic error; many are cut short."""
+def problems(
+    error: ValidationError, model: type[BaseModel], name: str, document: Document | None = None, values: Any = None
+) -> list[str]:
+    """Return one line per problem of a pydantic error; many are cut short.
+
+    Args:
+        error: The error.
+        model: What was validated against.
+        name: What is wrong: a file, or in words.
+        document: The file.
+        values: The values, where they come from no file.
+    """
+    values = document.data if document is not None else values
     lines: dict[str, None] = {}
     items = error.errors(include_url=False)
     for i, item in enumerate(items):
         if len(lines) == MAX_PROBLEMS:
             lines[f"{name}: and {len(items) - i} more."] = None
             break
-        location = _without_union_branches(item["loc"], document)
+        location = _keys(item["loc"], values, item["type"] in ("extra_forbidden", "missing"))
         where = f"{name}:{document.line(location)}" if document else name
         key = ".".join(one_line(str(part), 60) for part in location)
         text = f"{key + ': ' if key else ''}{_explain(dict(item), location, model)}"
@@ -71,14 +84,23 @@ def problems(error: ValidationError, model: type[BaseModel], name: str, document
     return list(lines)
 
 
-def _without_union_branches(location: tuple[str | int, ...], document: Document | None) -> tuple[str | int, ...]:
-    """Return the keys of a pydantic location, without the branches of unions that it names among them."""
-    kept: tuple[str | int, ...] = ()
-    for part in location:
-        is_key = document is not None and (*kept, part) in document.lines
-        if is_key or not _is_union_branch(part):
-            kept = (*kept, part)
-    return kept
+def _keys(location: tuple[str | int, ...], values: Any, ends_in_key: bool) -> tuple[str | int, ...]:
+    """Return the keys of a pydantic location, without the branches of unions that it names among them.
+
+    Args:
+        location: Keys and branches, from the outside in.
+        values: What was validated, as plain data.
+        ends_in_key: Whether the last part is a key in any case, also where it is spelt like a branch.
+    """
+    kept: list[str | int] = []
+    for i, part in enumerate(location):
+        here: Any = dict(enumerate(values)) if isinstance(values, list | tuple) else values
+        is_key = isinstance(here, dict) and part in here
+        if is_key or not _is_union_branch(part) or (ends_in_key and i == len(location) - 1):
+            kept.append(part)
+        if is_key:
+            values = here[part]
+    return tuple(kept)
 
 
 def _is_union_branch(part: str | int) -> bool:
@@ -167,4 +189,4 @@ def check_arguments(
     try:
         return model.model_validate(values).model_dump()
     except ValidationError as error:
-        raise UserError("\n".join(problems(error, model, name))) from None
+        raise UserError("\n".join(problems(error, model, name, values=values))) from None

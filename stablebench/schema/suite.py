@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from stablebench.schema.strict import Count, NonNegativeInt, Positive, Strict
+from stablebench.schema.strict import Count, Positive, Seed, Strict
 
 
 class SuiteTask(Strict):
@@ -86,7 +86,7 @@ class Suite(Strict):
     summary: str
     tasks: list[SuiteTask] = Field(min_length=1)
     models: list[str] = Field(min_length=1)
-    seeds: list[NonNegativeInt] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     threads: Count = 1
     set: dict[str, Any] = {}
     sets: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Literal
 
-from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
+from stablebench.errors import LimitReached, StablebenchError, UserError, described, reached_limit
 from stablebench.schema.run_record import RunRecord
 from stablebench.sweep.space import with_values
 from stablebench.sweep.study import Study, Trial
@@ -117,7 +117,7 @@ def _end_of(resolved: Resolved, options: Options, folder: RunFolder, reporter: _
     except KeyboardInterrupt:
         return _End("interrupted", "stopped at once")
     except Exception as error:
-        return _End("failed", str(reached_limit(error) or f"{type(error).__name__}: {error}"))
+        return _End("failed", str(reached_limit(error) or described(error)))
     if reporter.pruned:
         return _End("pruned", f"at update {record.step}")
     if record.status in ("finished", "diverged", "interrupted"):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from stablebench import registry
+from stablebench import python_random, registry
 from stablebench.data.batch import Sizes
 from stablebench.data.task import Task
 from stablebench.errors import UserError
@@ -22,7 +22,7 @@ def build_network(
 ) -> Network | DeepNetwork:
     """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
 
-    torch's global generator is as before afterwards.
+    The global generators of torch, Python and numpy are as before afterwards.
 
     Args:
         spec: The run.
@@ -39,7 +39,7 @@ def build_network(
     if not weights_follow:
         check_revision(entry, spec)
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), python_random.seeded(spec.seed if seed is None else seed):
         torch.set_default_dtype(getattr(torch, spec.precision))
         try:
             seed = spec.seed if seed is None else seed

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from stablebench.errors import LimitReached, StablebenchError, ran_out_of_memory, reached_limit
+from stablebench.errors import LimitReached, StablebenchError, described, ran_out_of_memory, reached_limit
 from stablebench.schema.run_record import Result
 from stablebench.training.gpu_share import Room
 from stablebench.training.interrupt import Interrupt, Interrupted
@@ -119,7 +119,7 @@ def end_of(index: int, resolved: Resolved, options: Options, reporter: Reporter)
         if (limit := reached_limit(error)) is not None:
             return CellEnd(index, "failed", str(limit))
         memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
-        return CellEnd(index, "failed", f"{memory}{type(error).__name__}: {error}")
+        return CellEnd(index, "failed", f"{memory}{described(error)}")
     scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
     return CellEnd(index, record.status, record.error or f"test {scored}")
 

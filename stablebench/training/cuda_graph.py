@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from stablebench.errors import first_line
+
 _log = logging.getLogger(__name__)
 
 MOST_NODES = 100_000
@@ -128,9 +130,7 @@ class GraphedStep:
             self._inputs, self._results = (), ()
             for parameter, gradient in zip(self._parameters, before, strict=True):
                 parameter.grad = gradient
-            return (
-                f"capturing it failed with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            )
+            return f"capturing it failed with {type(error).__name__}: {first_line(error)}"
         finally:
             torch.cuda.set_rng_state(random, self._device)
         self._gradients = [parameter.grad for parameter in self._parameters]

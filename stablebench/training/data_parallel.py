@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from stablebench import python_random
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 from stablebench.schema.run_spec import RunSpec
@@ -213,7 +214,7 @@ class Shards:
     @torch.no_grad()
     def _refuse_mixing(self, network: "AnyNetwork", batch: Batch) -> None:
         device = next(network.parameters()).device
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), python_random.kept():
             whole, part = (
                 network(b.inputs.to(device), None, None if b.lengths is None else b.lengths.to(device))[0]
                 for b in (batch, self.part(batch))

@@ -1,5 +1,6 @@
 """torch's optimisers with one learning rate a parameter group; the rate is a function of the step."""
 
+import math
 from typing import Any
 
 import torch
@@ -122,12 +123,39 @@ class Updater:
             optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
-        """Return the norm of the whole gradient, clipping it if the spec says so."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        """Return the norm of the whole gradient, clipping it if the spec says so.
+
+        Its squares are added in the gradient's own type, so that it is infinite where they pass that; such a gradient
+        is left as it is, for `norm_of_large`. A step in a CUDA graph cannot wait to see which it is.
+        """
+        norm = nn.utils.get_total_norm(self._gradients())
         if self._clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, norm)
+            finite = norm.nan_to_num(nan=math.nan, posinf=0.0)  # one of 0 multiplies by 1
+            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, finite)
         return norm
+
+    def norm_of_large(self) -> float:
+        """Return the norm of a gradient whose squares pass its type, clipping it if the spec says so.
+
+        The largest entry is taken out first. Infinite where an entry is, or the norm itself passes float64.
+        """
+        gradients = [torch.view_as_real(g) if g.is_complex() else g for g in self._gradients()]
+        largest = max(g.abs().max().item() for g in gradients if g.numel())
+        if not math.isfinite(largest) or largest == 0:
+            return largest
+        share = math.sqrt(sum((g.double() / largest).square().sum().item() for g in gradients))
+        if self._clip_norm is not None and self._clip_norm < share * largest < math.inf:
+            for gradient in gradients:
+                gradient.div_(largest).mul_(self._clip_norm / share)
+        return share * largest
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    @property
+    def clips(self) -> bool:
+        """Whether a gradient that is too large is made smaller."""
+        return self._clip_norm is not None
 
     def update(self, step: int, stalls: int = 0) -> None:
         """Make update `step` (from 0), the rates as `rate_factor` says."""

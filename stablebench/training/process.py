@@ -71,7 +71,12 @@ def flags() -> dict[str, Any]:
 
 def is_reproducible(device: str, deterministic: bool) -> bool:
     """Return whether a spec gives the same numbers each time: some of a GPU's kernels add in an order that changes."""
-    return device == "cpu" or deterministic
+    return why_not_reproducible(device, deterministic) is None
+
+
+def why_not_reproducible(device: str, deterministic: bool) -> str | None:
+    """Return why a spec may give other numbers each time, whatever the model; None if it does not."""
+    return None if device == "cpu" or deterministic else "on CUDA without --deterministic"
 
 
 def _flushes() -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench.errors import StablebenchError, UserError
+from stablebench.errors import StablebenchError, UserError, first_line
 from stablebench.training.cell_files import ChangedFiles, Files, all_files, write_files
 from stablebench.training.cells import CellEnd, Listener, end_of
 from stablebench.training.extras import require
@@ -256,7 +256,7 @@ class _Cluster:
         except errors.RayTaskError as error:
             return CellEnd(one.index, "failed", str(error.cause if error.cause is not None else error))
         except errors.RayError as error:
-            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            why = f"{type(error).__name__}: {first_line(error)}"
         if self._stopped:
             return CellEnd(one.index, "interrupted", f"its machine was lost ({why})")
         if one.attempt >= _TRIES:
@@ -330,7 +330,7 @@ def _connected(address: str) -> Iterator[None]:
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": passed_on})
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise _no_cluster(address, str(error).partition("\n")[0]) from None
+        raise _no_cluster(address, first_line(error)) from None
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
+from stablebench.seeds import MAX_SEED, WHY
 from stablebench.user_code.code import Code
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
@@ -157,7 +158,9 @@ def resolve(request: Request) -> Resolved:
     try:
         spec = RunSpec.model_validate(document)
     except ValidationError as error:
-        raise UserError("\n".join(problems(error, RunSpec, "run spec"))) from None
+        raise UserError("\n".join(problems(error, RunSpec, "run spec", values=document))) from None
+    if spec.seed > MAX_SEED:
+        raise UserError(f"run spec: seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
     _schedule_fits(spec, card)
     if entry.family == "deep" and spec.train.recompute_every is not None:
         raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")

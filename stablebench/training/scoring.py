@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench import engines, registry
+from stablebench import engines, python_random, registry
 from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.deep_network import DeepNetwork
@@ -16,6 +16,7 @@ from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.evaluation import evaluate
+from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.progress import Lines
 from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
@@ -69,9 +70,9 @@ def trained_network(
     if found is None:
         raise UserError(f"{folder.path}: the run has no checkpoint yet.")
     try:
-        network.load_state_dict(found.part("network"))
-    except RuntimeError as error:
-        raise UserError(f"{folder.path}: the checkpoint does not fit the model ({error}).") from None
+        StateKeeper(network, whole=record.spec.model.source is not None).put_back(NetworkState.of_checkpoint(found))
+    except UserError as error:
+        raise UserError(f"{folder.path}: {error}") from None
     return network, found
 
 
@@ -109,6 +110,7 @@ def score(
     network = network.to(where)
     network.engine = engines.choose(engine, network, where).run
     names = list(dict.fromkeys(["loss", card.metric, *card.also]))
-    metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
+    with python_random.seeded(record.spec.seed):  # what a user's model may draw from
+        metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
     return Score(split, found.step, params, metrics, baselines)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from stablebench import engines
+from stablebench import engines, python_random
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.engines.compiler import CompilationInterrupted, CompilerError
@@ -19,7 +19,9 @@ from stablebench.errors import (
     OtherEnvironment,
     StablebenchError,
     UserError,
+    described,
     device_failure,
+    first_line,
     not_deterministic,
     ran_out_of_memory,
 )
@@ -27,7 +29,7 @@ from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
-from stablebench.training import checkpoint, device, numerics, process
+from stablebench.training import checkpoint, device, numerics, process, reproducibility
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
@@ -35,6 +37,7 @@ from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.goals import Goals
 from stablebench.training.interrupt import Interrupt, Interrupted
+from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.optimisers import Updater
 from stablebench.training.pace import Pace
 from stablebench.training.progress import Progress, Reporter
@@ -94,6 +97,13 @@ class Trainer:
         goes_on = force and bool(folder.checkpoints())
         network = build_network(self.spec, self.card, self.task.sizes, weights_follow=goes_on)
         start_embedding(network, self.task)
+        own_code = self.spec.model.source is not None
+        self.keeper = StateKeeper(network, whole=own_code)
+        irreproducible = process.why_not_reproducible(self.device.type, self.spec.deterministic)
+        if own_code and irreproducible is None:
+            irreproducible = reproducibility.why_built_differently(
+                self.keeper, lambda: build_network(self.spec, self.card, self.task.sizes)
+            )
         self.parameters = count_parameters(network.parameters())
         embedding = getattr(network, "embedding", None)
         self.embedding_parameters = 0 if embedding is None else count_parameters(embedding.parameters())
@@ -124,7 +134,8 @@ class Trainer:
             platform=process.platform_name(),
             torch_config=process.torch_config(),
             packages=process.packages(),
-            reproducible=process.is_reproducible(self.device.type, self.spec.deterministic),
+            reproducible=irreproducible is None,
+            irreproducible=irreproducible,
             rounding=numerics.settings(),
             **numerics.computed_by(self.engine, self.network),
         )
@@ -138,16 +149,25 @@ class Trainer:
         self.gave_way: str | None = None
         """Why a faster engine gave way to the reference, or None."""
         self.best: tuple[float, int] | None = None
-        self._best_weights: dict[str, Tensor] = {}
+        self._best_state = NetworkState()
         self._loss_max: float | None = None
         """The largest loss since the last training line of the curve."""
+        self._norm_max: float | None = None
+        """Likewise of the gradient's norm."""
         self._saved_at: int | None = None
         self.exit_code = 0
         """129, 130 or 143 once a signal ended the run."""
         self._goals = Goals(self.card, self.spec.task.params)
         self._pace = Pace()
         self._interrupt = Interrupt()
+        self._random_before = python_random.states()
         self._curve_length = self._take_up(force)
+        if own_code and self.environment.irreproducible is None:
+            self._not_reproducible(
+                reproducibility.why_run_differently(self.keeper, self.device, self._forward), "warning: "
+            )
+        if own_code and self.graphed is not None and self.graphed.reason is None:
+            self.graphed.reason = reproducibility.what_moves(self.keeper, self.device, self._forward)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -158,8 +178,13 @@ class Trainer:
         Returns:
             The record, as it was written.
         """
-        with self._interrupt:  # to the end, or the next signal would end the process before its checkpoint is written
-            return self._run()
+        try:
+            with (
+                self._interrupt
+            ):  # to the end, or the next signal would end the process before its checkpoint is written
+                return self._run()
+        finally:
+            python_random.set_states(self._random_before)
 
     def _run(self) -> RunRecord:
         self.curve = Curve(self.folder.curve_path, self._curve_length)
@@ -201,8 +226,8 @@ class Trainer:
             raise
         except Exception as error:
             if ran_out_of_memory(error):
-                first_line = f"out of memory: {str(error).partition(chr(10))[0]}".removesuffix(": ")
-                self._fail(first_line)
+                why = f"out of memory: {first_line(error)}"
+                self._fail(why)
                 peak = device.peak_bytes(self.device)
                 raise StablebenchError(
                     f"{self.folder.path}: out of memory at step {self.step}, with a peak of {peak:,} bytes; "
@@ -219,7 +244,7 @@ class Trainer:
                 raise StablebenchError(f"{self.folder.path}: {what}; leave --deterministic out.") from error
             if not isinstance(error, StablebenchError) and not self._weights_are_finite():
                 return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
-            self._fail(str(error) if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}")
+            self._fail(str(error) if isinstance(error, StablebenchError) else described(error))
             raise
         finally:
             self.curve.close()
@@ -247,22 +272,38 @@ class Trainer:
         if self.task.begins_anew(self.step, size):
             self.carried = None
         value, norm_value = self._with_fallback(lambda: self._loss_and_norm(batch))
+        if math.isfinite(value) and norm_value == math.inf:
+            norm_value = self._large_norm()
         if not math.isfinite(value) or not math.isfinite(norm_value):
             what = "loss" if not math.isfinite(value) else "gradient norm"
             raise Diverged(f"the {what} is {value if what == 'loss' else norm_value} in update {self.step + 1}")
         self.updater.update(self.step, self._stalls)
         self.network.after_update()
         self.step += 1
+        if self.step == 1:  # later ones are looked at where they are saved
+            self.keeper.refuse_other_parameters()
         took = time.perf_counter() - began - (compiling_s() - compiled)
         self.train_s += took
         self._pace.add(took)
         self._loss_max = value if self._loss_max is None else max(value, self._loss_max)
+        self._norm_max = norm_value if self._norm_max is None else max(norm_value, self._norm_max)
         if self.step % _CURVE_EVERY == 0:
             self._pace.end_block()
-            seen = {"loss": value, "loss_max": self._loss_max, "gradient_norm": norm_value}
+            seen = {"loss": value, "loss_max": self._loss_max}
+            seen |= {"gradient_norm": norm_value, "gradient_norm_max": self._norm_max}
             self.curve.append(step=self.step, split="train", **seen, wall_s=self.wall_s)
-            self._loss_max = None
+            self._loss_max = self._norm_max = None
         return value
+
+    def _large_norm(self) -> float:
+        """Return the norm of a gradient whose squares pass its type, clipped if the spec says so."""
+        norm = self.updater.norm_of_large()
+        if math.isfinite(norm) and not self.updater.clips:
+            raise Diverged(
+                f"the gradient norm is {norm:.3g} in update {self.step + 1}: its square passes {self.spec.precision}; "
+                "`optim.clip_norm` would bound it"
+            )
+        return norm
 
     def _loss_and_norm(self, batch: Batch) -> tuple[float, float]:
         """Fill the gradients and return the loss and the gradient's norm as numbers."""
@@ -282,11 +323,17 @@ class Trainer:
         if self.engine.name == "reference" or self.shards.size > 1:
             return compute()
         carried, random = self.carried, device.random_state(self.device)
+        elsewhere = python_random.states()
+
+        def undo() -> None:
+            self.carried = carried
+            device.set_random_state(self.device, random)
+            python_random.set_states(elsewhere)
+
         try:
             return compute()
         except CompilationInterrupted:
-            self.carried = carried
-            device.set_random_state(self.device, random)
+            undo()
             raise Interrupted from None
         except Exception as error:
             failed = str(error) if isinstance(error, CompilerError) else device_failure(error)
@@ -296,8 +343,7 @@ class Trainer:
         self.reporter.note(f"warning: the {fast} engine failed ({failed}); the reference engine goes on")
         self.resumed_elsewhere.append(f"step {self.step}: engine: {fast} then, reference now ({failed})")
         self._give_way(failed)
-        self.carried = carried
-        device.set_random_state(self.device, random)
+        undo()
         return compute()
 
     def _give_way(self, why: str) -> None:
@@ -336,7 +382,7 @@ class Trainer:
         if self.best is None or is_better(self.card.metric, value, self.best[0]):
             self.best = (value, self.step)
             if self.task.protocol.select_on == "validation":
-                self._best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+                self._best_state = self.keeper.state().copied()
                 self._save_best()
         self._write_record("running")
 
@@ -376,19 +422,24 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def _tensors(self, *parts: str) -> dict[str, torch.Tensor]:
-        sources = {"network": self.network.state_dict(), "optimiser": self.updater.tensors()}
+    def _tensors(self, state: NetworkState) -> dict[str, torch.Tensor]:
+        best = self._best_state
+        sources = {"network": state.tensors, "optimiser": self.updater.tensors()}
         sources["random"] = {"cpu": torch.get_rng_state()}
         sources["carried"] = {
             f"{layer}.{i}": part for layer, state in enumerate(self.carried or []) for i, part in enumerate(state)
         }
-        sources["best"] = self._best_weights
+        sources |= {"best": best.tensors, "attributes": state.outside, "best_attributes": best.outside}
+        sources["generators"] = python_random.states()
         if self.device.type == "cuda":
             sources["random"]["cuda"] = torch.cuda.get_rng_state()
-        return {f"{part}.{name}": tensor for part in parts for name, tensor in sources[part].items()}
+        return {f"{part}.{name}": tensor for part, found in sources.items() for name, tensor in found.items()}
 
     def _save(self) -> None:
         self.curve.sync()  # the checkpoint says how long it is
+        self.keeper.refuse_other_parameters()
+        self._say_what_is_not_held()
+        network = self.keeper.state()
         state = {
             "step": self.step,
             "spec_hash": self.spec.spec_hash(),
@@ -403,21 +454,54 @@ class Trainer:
             "resumed_elsewhere": self.resumed_elsewhere,
             "gave_way": self.gave_way,
             "loss_max": self._loss_max,
+            "gradient_norm_max": self._norm_max,
+            "attributes": network.document,
+            "best_attributes": self._best_state.document,
             "environment": self.environment.model_dump(),
         }
-        parts = self._tensors("network", "optimiser", "random", "carried", "best")
-        checkpoint.save(self.folder.checkpoint_path(self.step), Checkpoint(parts, state))
+        checkpoint.save(self.folder.checkpoint_path(self.step), Checkpoint(self._tensors(network), state))
         self.folder.drop_old_checkpoints()
         self._saved_at = self.step
 
     def _save_best(self) -> None:
-        weights = {f"network.{name}": tensor for name, tensor in self._best_weights.items()}
-        checkpoint.save(self.folder.best_path, Checkpoint(weights, {"step": self.best[1] if self.best else self.step}))
+        best = self._best_state
+        weights = {f"network.{name}": tensor for name, tensor in best.tensors.items()}
+        weights |= {f"attributes.{name}": tensor for name, tensor in best.outside.items()}
+        state: dict[str, Any] = {"step": self.best[1] if self.best else self.step}
+        state |= {"attributes": best.document} if best.document else {}
+        checkpoint.save(self.folder.best_path, Checkpoint(weights, state))
+
+    def _say_what_is_not_held(self) -> None:
+        names = self.keeper.unheld()
+        if names:
+            what = f"{', '.join(f'`{name}`' for name in names)} changes while training"
+            self._not_reproducible(
+                f"{what} and no checkpoint can hold it: a resumed run need not equal an unbroken one"
+            )
+
+    def _not_reproducible(self, why: str | None, kind: str = "") -> None:
+        """Note, and have the record say, why another run of this spec may give other numbers; None if it may not."""
+        before = self.environment.irreproducible
+        if why is None or why in (before or ""):
+            return
+        self.reporter.note(f"{kind}{why}")
+        update = {"reproducible": False, "irreproducible": why if before is None else f"{before}; {why}"}
+        self.environment = self.environment.model_copy(update=update)
+
+    def _forward(self) -> list[Tensor]:
+        """Return what the network makes of the batch of the next update."""
+        seed, size = self.spec.seed, self.spec.train.batch_size
+        batch = to_device(self.shards.part(self.task.train_batch(seed, self.step, size)), self.device)
+        output, states = self.network(batch.inputs, self.carried, batch.lengths)
+        penalty = self.network.penalty()
+        parts = [part for state in states or () for part in state]
+        return [output, *parts, *([] if penalty is None else [penalty])]
 
     def _take_up(self, force: bool) -> int:
         """Restore the newest good checkpoint and return the curve's length then; 0 where there is none."""
         found = newest_good(self.folder, self.reporter)
         torch.manual_seed(self.spec.seed)
+        python_random.seed(self.spec.seed)
         if found is None:
             return 0
         state = found.state
@@ -432,12 +516,17 @@ class Trainer:
             *state.get("resumed_elsewhere", []),
             *self._refuse_other_environment(state["environment"], found.step, force),
         ]
-        self.network.load_state_dict(found.part("network"))
+        lost = self.keeper.put_back(NetworkState.of_checkpoint(found))
+        if before := state["environment"].get("irreproducible"):
+            self._not_reproducible(before, "this run: ")
+        elif lost:
+            self._not_reproducible(f"no checkpoint can hold {', '.join(f'`{name}`' for name in lost)}")
         self.updater.load(found.part("optimiser"))
         random = found.part("random")
         torch.set_rng_state(random["cpu"])
         if self.device.type == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"])
+        python_random.set_states(found.part("generators"))
         carried = found.part("carried")
         if carried:
             self.carried = states_of(carried, self.device)
@@ -446,9 +535,9 @@ class Trainer:
         self.evaluations = [Evaluation.model_validate(e) for e in state["evaluations"]]
         self._count_stalls()
         self.best = tuple(state["best"]) if state["best"] else None
-        self._loss_max = state.get("loss_max")
-        self._best_weights = found.part("best")
-        if self._best_weights:
+        self._loss_max, self._norm_max = state.get("loss_max"), state.get("gradient_norm_max")
+        self._best_state = NetworkState.of_checkpoint(found, best=True)
+        if self._best_state.tensors:
             self._save_best()  # the file may be of a later step, or damaged
         self.resumed_at = [*state["resumed_at"], self.step]
         self.reporter.note(f"resumed at step {self.step}")
@@ -477,9 +566,9 @@ class Trainer:
     def _result(self, test: bool) -> Result:
         values: dict[str, Any] = {}
         if test:
-            tested_best = self.task.protocol.select_on == "validation" and bool(self._best_weights)
+            tested_best = self.task.protocol.select_on == "validation" and bool(self._best_state.tensors)
             if tested_best:
-                self.network.load_state_dict(self._best_weights)
+                self.keeper.put_back(self._best_state)
             values["tested"] = "best" if tested_best else "last"
             values["tested_step"] = self.best[1] if tested_best and self.best else self.step
             values["test"] = self._metrics(lambda: self.task.pieces("test"))

@@ -12,7 +12,9 @@ from stablebench.errors import UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checkpoint, numerics
 from stablebench.training.checkpoint import Checkpoint
+from stablebench.training.network_state import NetworkState
 from stablebench.training.progress import Reporter, Silent
+from stablebench.training.reproducibility import difference
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_store import RunFolder, read_curve
 from stablebench.training.trainer import Trainer
@@ -21,9 +23,11 @@ _TIMES = ("wall_s",)
 """What of a curve's line two runs of one spec may differ in."""
 _COMPARED = ("network", "optimiser", "carried", "random")
 """The parts of a checkpoint."""
+_COMPARED_WHERE_HELD = ("generators", "attributes")
+"""Parts that earlier versions did not hold."""
 _MAY_DIFFER = ("commit", "platform", "torch_config", "packages")
 """What of an environment does not stand in the way of equal numbers by itself; it is said where they part."""
-_BY_PART = ("reproducible", "backend", "compiler", "rounding")
+_BY_PART = ("reproducible", "irreproducible", "backend", "compiler", "rounding")
 """What of an environment is no cause, or is compared part by part."""
 
 
@@ -38,7 +42,9 @@ class Verdict:
         result: Whether the end of the run was compared, too.
         differences: Where they part, the first first; none if all is equal bit for bit.
         environment: What of the environment is not as it was.
-        promised: Whether equal numbers were promised: not of a run on CUDA without `--deterministic`.
+        promised: Whether equal numbers were promised: not of a run on CUDA without `--deterministic`, nor of a model
+            that draws what no seed decides.
+        cause: Why they were not, or None.
     """
 
     steps: int
@@ -48,6 +54,7 @@ class Verdict:
     differences: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
     promised: bool = True
+    cause: str | None = None
 
     @property
     def is_equal(self) -> bool:
@@ -94,6 +101,8 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="stablebench-verify-") as temporary:
         again = RunFolder(Path(temporary) / "run")
         verdict = Verdict(steps, promised=record.environment.reproducible is not False)
+        if not verdict.promised:
+            verdict.cause = record.environment.irreproducible or "the run was made on CUDA without --deterministic"
         for stop in [*sorted(stored.keys() - {steps}), steps]:
             last = stop == steps
             stop_after = None if last and to_its_end else stop
@@ -106,6 +115,8 @@ def verify(
                 break
         _compare_curves(verdict, folder, again, steps)
         verdict.environment = _environments_differ(record, trainer)
+        if verdict.promised and trainer.environment.irreproducible is not None:  # an older record did not see it
+            verdict.promised, verdict.cause = False, trainer.environment.irreproducible
         if ended.status != record.status and (to_its_end or ended.status == "diverged"):
             verdict.differences.append(
                 f"it {record.status} at step {record.step}; now it {ended.status} at {ended.step}"
@@ -157,13 +168,16 @@ def _lines(folder: RunFolder, steps: int) -> dict[tuple[int, str], dict[str, Any
 
 def _tensors_differ(before: Checkpoint, now: Checkpoint, step: int) -> list[str]:
     found = []
-    for part in _COMPARED:
+    for part in (*_COMPARED, *(part for part in _COMPARED_WHERE_HELD if before.part(part))):
         was, is_ = before.part(part), now.part(part)
         for name in dict.fromkeys([*was, *is_]):
             if name not in was or name not in is_:
                 found.append(f"step {step}: {part} {name} is {'now' if name in is_ else 'in the checkpoint'} only")
             elif not _same(was[name], is_[name]):
                 found.append(f"step {step}: {part} {name} differs{_by(was[name], is_[name])}")
+    if before.state.get("attributes") not in (None, now.state.get("attributes")):
+        name = difference(NetworkState.of_checkpoint(before), NetworkState.of_checkpoint(now))
+        found.append(f"step {step}: the model's attribute {name} differs")
     return found
 
 

@@ -1,0 +1,100 @@
+"""Whether a run's spec decides its numbers: not those that a user's own model draws elsewhere, or reads from the clock.
+
+They are looked for once, before the first update of a sitting: the model is built twice and run twice from one state,
+and what comes out must be equal bit for bit.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stablebench import python_random
+from stablebench.models.network import AnyNetwork
+from stablebench.training.checkpoint import as_bytes, as_stored
+from stablebench.training.network_state import NetworkState, StateKeeper
+
+_ELSEWHERE = (
+    "draws random numbers that the run's seed does not decide (a generator made without a seed, os.urandom), or reads "
+    "something else that changes (the time)"
+)
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors have the same type, shape and bytes."""
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    return torch.equal(*(as_bytes(as_stored(t)) for t in (a, b)))
+
+
+def difference(a: NetworkState, b: NetworkState) -> str | None:
+    """Return the name of the first thing in which two states differ, or None if they are equal."""
+    for one, other in ((a.tensors, b.tensors), (a.outside, b.outside)):
+        for name in dict.fromkeys([*one, *other]):
+            if name not in one or name not in other or not equal(one[name], other[name]):
+                return name
+    ours, theirs = (s.document.get("modules", {}) for s in (a, b))
+    for module in dict.fromkeys([*ours, *theirs]):
+        here, there = ours.get(module, {}), theirs.get(module, {})
+        for key in dict.fromkeys([*here, *there]):
+            if key not in here or key not in there or here[key] != there[key]:
+                return f"{module}.{key}"
+    return None
+
+
+def why_built_differently(keeper: StateKeeper, build: Callable[[], AnyNetwork]) -> str | None:
+    """Return why building a user's model again gives another one, or None if it gives the same.
+
+    Args:
+        keeper: Of the network as it was built.
+        build: Builds it again.
+    """
+    other = StateKeeper(build(), whole=True)
+    name = difference(keeper.state(), other.state())
+    return None if name is None else f"the model's `__init__` {_ELSEWHERE}: built twice, `{name}` differs"
+
+
+def why_run_differently(keeper: StateKeeper, where: torch.device, forward: Callable[[], list[Tensor]]) -> str | None:
+    """Return why a user's model gives other numbers each time it is run from one state, or None if it does not.
+
+    The network and the generators of random numbers are as before afterwards.
+
+    Args:
+        keeper: Of the network.
+        where: Its device.
+        forward: Runs the network and returns what came out.
+    """
+    found: list[tuple[list[Tensor], NetworkState]] = []
+    for _ in range(2):
+        with keeper.undisturbed(where):
+            try:
+                outputs = [output.detach() for output in forward()]
+            except Exception:  # the update that follows fails in the same way, and its error is said
+                return None
+            found.append((outputs, keeper.state().copied()))
+    (one, after), (other, after_again) = found
+    if all(map(equal, one, other)):
+        name = difference(after, after_again)
+        return None if name is None else f"the model {_ELSEWHERE}: run twice from one state, `{name}` differs"
+    return f"the model {_ELSEWHERE}: run twice from one state, its outputs differ"
+
+
+def what_moves(keeper: StateKeeper, where: torch.device, forward: Callable[[], list[Tensor]]) -> str | None:
+    """Return what a forward pass moves beside its outputs, and a replay of its kernels would not; None if nothing.
+
+    Args:
+        keeper: Of the network.
+        where: Its device.
+        forward: Runs the network and returns what came out.
+    """
+    before, generators = keeper.state().copied(), python_random.states()
+    with keeper.undisturbed(where):
+        try:
+            forward()
+        except Exception:  # as in `why_run_differently`
+            return None
+        name = difference(before, keeper.state())
+        drawn = any(not torch.equal(now, generators[key]) for key, now in python_random.states().items())
+    if drawn:
+        return "the model draws random numbers that are not torch's"
+    return None if name is None else f"a forward pass changes `{name}`"

@@ -1,0 +1,195 @@
+"""A run that is taken up ends like one that never was, whatever its model has beside parameters and buffers."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from odd_models import named
+from safetensors import safe_open
+from tiny_runs import assert_same, run, tiny
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.training import checkpoint
+from stablebench.training.network_state import NetworkState, StateKeeper
+from stablebench.training.progress import Silent
+from stablebench.training.reproducibility import difference
+from stablebench.training.resolve import Resolved
+from stablebench.training.run_store import RunFolder
+from stablebench.training.scoring import score
+from stablebench.training.trainer import Trainer
+from stablebench.training.verification import verify
+
+HELD = ["TiedLinear", "TwoNames", "Counter", "Collected", "Noise", "ExtraState", "Unfreezes"]
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def resolved_of(name: str, best: bool = False, **settings: Any) -> Resolved:
+    registry.model_entry(named(name))
+    return tiny(named(name), "copy", best, **{"train.steps": 16, "train.eval_every": 4, **settings})
+
+
+def in_sittings(resolved: Resolved, folder: RunFolder, *stops: int | None) -> Notes:
+    notes = Notes()
+    for stop in stops:
+        Trainer(resolved, folder, data_dir=None, reporter=notes, stop_after=stop).run()
+    return notes
+
+
+@pytest.mark.parametrize("best", [False, True])
+@pytest.mark.parametrize("name", HELD)
+def test_a_run_in_three_sittings_is_the_unbroken_one_bit_for_bit(name: str, best: bool, tmp_path: Path) -> None:
+    resolved = resolved_of(name, best)
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    in_sittings(resolved, whole, None)
+    random.seed(99)
+    numpy.random.seed(99)  # noqa: NPY002
+    notes = in_sittings(resolved, cut, 3, 9, None)
+    assert cut.read_record().resumed_at == [3, 9]
+    assert_same(whole, cut)
+    assert whole.read_record().environment.reproducible is True
+    assert not any("warning" in said for said in notes.said)
+
+
+@pytest.mark.parametrize("name", ["TwoNames", "Counter", "Collected", "ExtraState"])
+def test_a_trained_run_scores_what_its_record_says(name: str, tmp_path: Path) -> None:
+    """What is put back for `evaluate` is all that the test of the run had."""
+    folder = run(resolved_of(name, best=True), tmp_path)
+    record = folder.read_record()
+    assert score(folder, record, device="cpu", engine="reference").metrics == record.result.test
+
+
+def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
+    folder = run(resolved_of("TiedLinear"), tmp_path)
+    with safe_open(folder.checkpoints()[0], framework="pt") as file:
+        stored = [
+            name
+            for name in file.keys()
+            if name.startswith("network.") and name.endswith((".up.weight", ".down.weight"))
+        ]
+    assert len(stored) == 1
+    tensors = checkpoint.load(folder.checkpoints()[0]).tensors
+    assert torch.equal(tensors["network.layers.0.up.weight"], tensors["network.layers.0.down.weight"])
+
+
+def test_a_run_draws_from_its_seed_alone_and_leaves_the_generators_of_others_as_they_were(tmp_path: Path) -> None:
+    resolved = resolved_of("Noise")
+    random.seed(1)
+    numpy.random.seed(1)  # noqa: NPY002
+    expected = random.random(), numpy.random.rand()  # noqa: NPY002
+    random.seed(1)
+    numpy.random.seed(1)  # noqa: NPY002
+    first = run(resolved, tmp_path / "a")
+    assert (random.random(), numpy.random.rand()) == expected  # noqa: NPY002
+    assert_same(first, run(resolved, tmp_path / "b"))
+
+
+def test_a_probe_moves_no_generator(tmp_path: Path) -> None:
+    resolved = resolved_of("Noise")
+    without, probed = run(resolved, tmp_path / "a"), run(resolved, tmp_path / "b", probe="every=3,what=gradients")
+    left, right = (checkpoint.load(folder.checkpoints()[0]).tensors for folder in (without, probed))
+    assert all(torch.equal(tensor, right[name]) for name, tensor in left.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Unseeded", "run twice from one state, its outputs differ"),
+        ("BuiltUnseeded", "built twice, `layers.0.scale` differs"),
+    ],
+)
+def test_a_model_that_no_seed_decides_is_not_called_reproducible(name: str, said: str, tmp_path: Path) -> None:
+    resolved = resolved_of(name, **{"train.steps": 2})
+    notes, folder = Notes(), RunFolder(tmp_path / "run")
+    Trainer(resolved, folder, data_dir=None, reporter=notes).run()
+    record = folder.read_record()
+    assert record.environment.reproducible is False and said in (record.environment.irreproducible or "")
+    verdict = verify(resolved, record, folder, 2)
+    assert not verdict.promised and said in (verdict.cause or "")
+    assert not verdict.is_equal
+
+
+def test_what_no_checkpoint_can_hold_is_said_once_and_recorded(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    notes = in_sittings(resolved_of("Iterates"), folder, 6, None)
+    said = [note for note in notes.said if "`layers.0.numbers`" in note]
+    assert len(said) == 2 and said[1].startswith("this run: ")  # once, and once more where it is taken up
+    assert folder.read_record().environment.reproducible is False
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Sparse", "`layers.0.adjacency`: it is sparse_coo"),
+        ("Meta", "`layers.0.mask`: it is on the device `meta`"),
+        ("Quantised", "`layers.0.codes`: it is quantised"),
+        ("OneWay", "`get_extra_state` and no `set_extra_state`"),
+        ("ExtraFunction", "`layers.0._extra_state` "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize")
+def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_update(name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        Trainer(resolved_of(name), RunFolder(tmp_path / "run"), data_dir=None, reporter=Silent())
+    assert said in str(caught.value)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_parameter_that_is_replaced_is_refused_after_the_first_update(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match=r"`layers\.0\.W` was replaced while training"):
+        Trainer(resolved_of("Replaces"), folder, data_dir=None, reporter=Silent()).run()
+    assert folder.read_record().status == "failed"
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_up(tmp_path: Path) -> None:
+    """It has neither attributes, nor generators but torch's, nor the largest norm of a gradient."""
+    resolved = resolved_of("Plain")
+    whole, old = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "old")
+    in_sittings(resolved, whole, None)
+    in_sittings(resolved, old, 10)
+    for path in old.checkpoints():
+        found = checkpoint.load(path)
+        tensors = {k: v for k, v in found.tensors.items() if not k.startswith(("attributes", "generators"))}
+        newer = ("attributes", "best_attributes", "gradient_norm_max")
+        state = {k: v for k, v in found.state.items() if k not in newer}
+        del state["environment"]["irreproducible"]
+        checkpoint.save(path, checkpoint.Checkpoint(tensors, state))
+    stored = old.checkpoints()[0]
+    record = old.read_record()
+    assert verify(resolved, record, old, 10).differences == []
+    assert stored.exists()
+    in_sittings(resolved, old, None)
+    left, right = (checkpoint.load(folder.checkpoints()[0]).part("network") for folder in (whole, old))
+    assert all(torch.equal(tensor, right[name]) for name, tensor in left.items())
+
+
+@pytest.mark.parametrize("family", ["recurrent", "deep"])
+def test_registered_models_have_no_state_beside_parameters_and_buffers(family: str, tmp_path: Path) -> None:
+    """It is what the checkpoints of registered models rest on: they hold these alone."""
+    changed = []
+    for name in registry.model_names(family):
+        task = "copy" if family == "recurrent" else "digits_flat"
+        resolved = tiny(name, task, **{"train.steps": 2, "train.eval_every": 2, "optim.betas": None})
+        trainer = Trainer(resolved, RunFolder(tmp_path / name), data_dir=None, reporter=Silent())
+        keeper = StateKeeper(trainer.network, whole=True)
+        before = keeper.state().copied()
+        trainer.run()
+        after = keeper.state()
+        found = difference(
+            NetworkState({}, before.outside, before.document), NetworkState({}, after.outside, after.document)
+        )
+        changed += [] if found is None else [f"{name}: {found}"]
+    assert not changed
