@@ -51,10 +51,12 @@ def digest(tensors: dict[str, Tensor], state: str) -> str:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically; the folder above its own must be there."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     state = json.dumps(checkpoint.state, allow_nan=False)
-    write_atomically(path, to_bytes(tensors, {"state": state, "sha256": digest(tensors, state)}))
+    write_atomically(
+        path, to_bytes(tensors, {"state": state, "sha256": digest(tensors, state)}), within=path.parent.parent
+    )
 
 
 def load(path: Path) -> Checkpoint:

@@ -36,6 +36,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: RunLock | None = None
+        """While this process has the folder for itself."""
 
     @property
     def record_path(self) -> Path:
@@ -70,7 +72,24 @@ class RunFolder:
         with RunLock(self.path, wait_s, note) as lock:
             remove_temporaries(self.path)
             remove_temporaries(self.path / "checkpoints")
-            yield lock
+            self._lock = lock
+            try:
+                yield lock
+            finally:
+                self._lock = None
+
+    def check(self) -> None:
+        """Check that the folder is still where it was when its lock was taken, and still this process's.
+
+        Raises:
+            FolderLost: It is not; nothing may be written there.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def follow(self, path: Path) -> None:
+        """Write what follows into the same folder under its new name."""
+        self.path, self._lock = path, None
 
     def is_deserted(self) -> bool:
         """Return whether no process has the folder's lock, as far as can be seen from this host."""
@@ -113,8 +132,14 @@ class RunFolder:
         return None
 
     def write_record(self, record: RunRecord) -> None:
-        """Write the record atomically."""
-        write_atomically(self.record_path, record.model_dump_json(indent=1).encode())
+        """Write the record atomically.
+
+        Raises:
+            FolderLost: The folder is no longer where it was.
+            StablebenchError: The disk does not take it.
+        """
+        self.check()
+        write_atomically(self.record_path, record.model_dump_json(indent=1).encode(), within=self.path)
 
     def checkpoints(self) -> list[Path]:
         """Return the numbered checkpoints, newest first."""
@@ -143,6 +168,7 @@ class Curve:
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size if path.exists() else 0
         if size < length:
@@ -175,11 +201,25 @@ class Curve:
         return self._file.seek(0, 2)
 
     def sync(self) -> None:
-        """Have the disk hold what was written."""
+        """Have the disk hold what was written.
+
+        Raises:
+            StablebenchError: The disk does not take it, or the file was removed or replaced since it was opened.
+        """
+        try:
+            kept = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            kept = False
+        if not kept:
+            raise StablebenchError(f"{self._path}: the run's curve was removed or replaced while the run went on.")
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+
+    def follow(self, path: Path) -> None:
+        """Take another name for the same file, whose folder was renamed."""
+        self._path = path
 
     def close(self) -> None:
         """Close the file."""

@@ -13,11 +13,11 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol
 
-from stablebench.errors import unknown_name
+from stablebench.errors import UserError, unknown_name
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.extras import require
@@ -190,7 +190,8 @@ class Tracked:
         """Say where it is, and feed the trackers from time to time."""
         self._reporter.update(progress)
         if time.monotonic() - self._looked >= _EVERY_S:
-            self._feed()
+            with suppress(UserError):  # it is said at the next save
+                self._feed()
             self._looked = time.monotonic()
 
     def note(self, text: str) -> None:
@@ -199,8 +200,12 @@ class Tracked:
 
     def stop(self) -> None:
         """Feed the rest and the result, and close the trackers."""
-        self._feed()
-        record = self._folder.read_record()
+        try:
+            self._feed()
+            record = self._folder.read_record()
+        except UserError:  # removed or renamed while the run went on, as the run itself says
+            self._reporter.stop()
+            return
         result = record.result
         scores = {f"test/{name}": value for name, value in (result.test or {}).items()}
         for name in list(self._open or {}):
@@ -214,15 +219,21 @@ class Tracked:
         """Hand on what was written to the curve since the last look; the trackers open at the first one.
 
         Not before: until it trains, the curve may be longer than what the run goes on from.
+
+        Raises:
+            UserError: The curve or the record cannot be read.
         """
         if self._open is None:
             self._open = {}
             record = self._folder.read_record()
             for name in self._names:
                 self._try(name, lambda _, name=name: self._add(name, record))
-        with self._folder.curve_path.open("rb") as file:
-            file.seek(self._read)
-            content = file.read()
+        try:
+            with self._folder.curve_path.open("rb") as file:
+                file.seek(self._read)
+                content = file.read()
+        except OSError as error:
+            raise UserError(f"{self._folder.curve_path}: cannot be read ({error.strerror}).") from error
         content = content[: content.rfind(b"\n") + 1]
         self._read += len(content)
         for line in content.splitlines():

@@ -26,6 +26,7 @@ from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.goals import Goals
+from stablebench.training.held_folder import FolderLost
 from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.optimisers import Updater
 from stablebench.training.pace import Pace
@@ -147,10 +148,16 @@ class Trainer:
             The record, as it was written.
         """
         with self._interrupt:  # to the end, or the next signal would end the process before its checkpoint is written
-            return self._run()
+            self.curve = Curve(self.folder.curve_path, self._curve_length)
+            try:
+                return self._run()
+            except FolderLost as lost:
+                raise self._kept_of(lost) from None
+            finally:
+                self.curve.close()
+                self.reporter.stop()
 
     def _run(self) -> RunRecord:
-        self.curve = Curve(self.folder.curve_path, self._curve_length)
         self._write_record("running")
         try:
             if self.step == 0:
@@ -176,6 +183,7 @@ class Trainer:
             self._save()
             result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
+            self.curve.sync()
             return self._write_record("finished", result=result)
         except Interrupted:
             if self._saved_at != self.step:
@@ -186,6 +194,8 @@ class Trainer:
             return self._diverged(str(error))
         except KeyboardInterrupt:
             self._write_record("interrupted", error="ended at once, before its checkpoint")
+            raise
+        except FolderLost:
             raise
         except Exception as error:
             if ran_out_of_memory(error):
@@ -209,9 +219,18 @@ class Trainer:
                 return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
             self._fail(str(error) if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}")
             raise
-        finally:
-            self.curve.close()
-            self.reporter.stop()
+
+    def _kept_of(self, lost: FolderLost) -> StablebenchError:
+        """Keep what there is of a run whose folder is gone: all of it where the folder was only renamed."""
+        if lost.now is None:
+            return StablebenchError(f"{lost.path}: {lost.said}; nothing of the run is kept after step {self.step}.")
+        self.folder.follow(lost.now)
+        self.curve.follow(self.folder.curve_path)
+        if self._saved_at != self.step:
+            self._save()
+        self._fail(f"{lost.said} ({lost.path} before)")
+        goes_on = f"`stablebench train --resume {lost.now}` goes on from there"
+        return StablebenchError(f"{lost.path}: {lost.said}. It ends at step {self.step}, with a checkpoint; {goes_on}.")
 
     def _diverged(self, why: str) -> RunRecord:
         self.reporter.note(f"diverged at step {self.step}: {why}")
@@ -371,6 +390,7 @@ class Trainer:
         return {f"{part}.{name}": tensor for part in parts for name, tensor in sources[part].items()}
 
     def _save(self) -> None:
+        self.folder.check()
         self.curve.sync()  # the checkpoint says how long it is
         state = {
             "step": self.step,
@@ -394,6 +414,7 @@ class Trainer:
         self._saved_at = self.step
 
     def _save_best(self) -> None:
+        self.folder.check()
         weights = {f"network.{name}": tensor for name, tensor in self._best_weights.items()}
         checkpoint.save(self.folder.best_path, Checkpoint(weights, {"step": self.best[1] if self.best else self.step}))
 
