@@ -9,20 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.strict import problems
 from stablebench.training.files import remove_temporaries, write_atomically
 from stablebench.training.many_objects import collector_paused
 from stablebench.training.run_lock import RunLock
+from stablebench.training.stored_record import OtherVersion, read_record
 
 _MAX_LINE = 1_000_000
 """Bytes of a line of the curve."""
-_MAX_RECORD = 100_000_000
-"""Bytes of a record: a million evaluations."""
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -100,32 +98,23 @@ class RunFolder:
         """Return the record.
 
         Raises:
+            OtherVersion: It is whole, and another version of stablebench wrote it.
             UserError: There is none, or it is not a whole record.
         """
-        try:
-            with open(self.record_path, "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > _MAX_RECORD:
-                    said = f"at most {_MAX_RECORD:,} bytes are read, the file has {size:,}"
-                    raise UserError(f"{self.record_path}: {said}.")
-                text = str(file.readall(), "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: no run with a readable record.json ({error}).") from None
-        except (OSError, ValueError) as error:  # a name with a zero byte
-            said = getattr(error, "strerror", None) or error
-            raise UserError(f"{self.path}: no run with a readable record.json ({said}).") from None
-        try:
-            return RunRecord.model_validate_json(text)
-        except ValidationError as error:
-            way_out = "The command that began the run sets the record aside and goes on from the run's checkpoints."
-            raise UserError("\n".join([*problems(error, RunRecord, str(self.record_path))[:5], way_out])) from None
+        return read_record(self.record_path)
 
     def set_damaged_record_aside(self) -> str | None:
-        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is."""
+        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
+
+        Raises:
+            OtherVersion: Another version of stablebench wrote it; it stays where it is.
+        """
         if not self.record_path.exists():
             return None
         try:
             self.read_record()
+        except OtherVersion:
+            raise
         except UserError as error:
             os.replace(self.record_path, self.record_path.with_name("record.json.damaged"))
             return str(error).partition("\n")[0]

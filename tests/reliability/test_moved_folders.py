@@ -1,4 +1,4 @@
-"""A run whose folder is renamed or removed while it goes on: it is said, nothing is made up, and what can be is kept."""
+"""A run whose folder is renamed or removed while it goes on: it is said, and what can be kept is kept."""
 
 import json
 import shutil
