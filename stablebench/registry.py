@@ -291,6 +291,29 @@ def _card_at(path: Path, mtime_ns: int, size: int) -> "TaskCard":
     return load(path, TaskCard)
 
 
+def refuse_misfit(entry: ModelEntry, card: "TaskCard") -> None:
+    """Refuse a recurrent model on static inputs, and a deep one on sequences.
+
+    Raises:
+        UserError: They do not fit.
+    """
+    name = entry.name.rsplit(":", 1)[-1]
+    if entry.family == "recurrent" and card.input == "static":
+        raise UserError(
+            f"The task {card.task} has static inputs and {name} is recurrent, which needs sequences. Take a deep model "
+            f"({', '.join(model_names('deep'))})."
+        )
+    if entry.family == "deep" and card.input != "static":
+        raise UserError(
+            f"The task {card.task} has sequences and {name} is a deep model, which takes static inputs. Take a "
+            f"recurrent model, or a task with static inputs ({', '.join(_static_tasks())})."
+        )
+
+
+def _static_tasks() -> list[str]:
+    return [name for name in task_names() if task_card(name).input == "static"]
+
+
 def recipe_names() -> list[str]:
     """Return the names of all recipes, `task/model`."""
     return _paths(recipes_dir())

@@ -103,7 +103,11 @@ def compare(
         typer.echo(f"interrupted: {left} of {len(cells)} cells have not ended; the same command goes on.", err=True)
         raise typer.Exit(code)
     with collector_paused():
-        records, unreadable = readable_records(run_folders(options.runs_dir, (cell.spec for cell in cells)))
+        folders = run_folders(options.runs_dir, [cell.spec for cell in cells])
+        records, unreadable = readable_records(folders)
+        lost = (
+            [] if no_run else _lost(cells, [f.path in records or str(f.path) in unreadable for f in folders], failures)
+        )
         document = leaderboard.document(name, records.values()) | {"unreadable": unreadable}
         document |= leaderboard.reproduction(resolved_suite, document, said.changes())
     if statistics or options.json or output is not None:
@@ -116,7 +120,7 @@ def compare(
         print(leaderboard.render(document, fmt))
         if statistics and fmt != "json":
             print("\n" + leaderboard.render_statistics(document["statistics"], fmt))
-    for line in [*_reasons(failures), *_listed(unreadable)]:
+    for line in [*_reasons(failures + lost), *_listed(unreadable)]:
         typer.echo(line, err=True)
     if baseline is not None:
         regressions = leaderboard.check(document, baseline, margin)
@@ -125,7 +129,17 @@ def compare(
         if regressions:
             raise typer.Exit(5)
         typer.echo(f"no regression against {check} (margin {margin:.0%})", err=True)
-    raise typer.Exit(1 if failures or unreadable else 0)
+    raise typer.Exit(1 if failures or lost or unreadable else 0)
+
+
+def _lost(cells: "list[Resolved]", recorded: list[bool], failures: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the cells that did not fail and yet have no record: their folders went while the others ran."""
+    from stablebench.cli.cell_progress import cell_label
+
+    failed = {name for name, _ in failures}
+    names = [cell_label(cell) for cell, there in zip(cells, recorded, strict=True) if not there]
+    why = "its run folder was removed or renamed while the suite ran; the same command runs it again"
+    return [(name, why) for name in names if name not in failed]
 
 
 def _reasons(failures: list[tuple[str, str]]) -> list[str]:

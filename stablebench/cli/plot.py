@@ -70,23 +70,24 @@ def decision_boundary(
     prepare_process(threads, record.spec.precision)
     import torch
 
-    from stablebench import engines, registry
+    from stablebench import engines
     from stablebench.cli.requests import name_code
     from stablebench.data.task import Task
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.probes.plot import check_figure_path
     from stablebench.report.decision_boundary import plane, save_figure
     from stablebench.training.scoring import trained_network
+    from stablebench.training.spec_limits import checked_card
 
     check_figure_path(output, "--output")
-    card = registry.task_card(record.spec.task.name)
+    name_code(folder, record, own_model)
+    card = checked_card(record)
     task = Task(card, record.spec.task.params, data_dir)
     if card.input != "static" or (task.sizes.inputs, task.sizes.outputs) != (2, 1):
         raise UserError(
             f"{run}: decision-boundary needs a task of two static inputs and one output; {card.task} has "
             f"{task.sizes.inputs} {card.input} inputs and {task.sizes.outputs} outputs."
         )
-    name_code(folder, record, own_model)
     network, found = trained_network(folder, record, given_file)
     assert isinstance(network, DeepNetwork)  # as for every task with static inputs
     network.engine = engines.choose("auto", network, torch.device("cpu")).run

@@ -92,13 +92,14 @@ def _draw_prediction(
     prepare_process(threads, record.spec.precision)
     import torch
 
-    from stablebench import engines, registry
+    from stablebench import engines
     from stablebench.data.task import Task
     from stablebench.models.network import Network
     from stablebench.report.trajectories import predicted, save_prediction, write_prediction
     from stablebench.training.scoring import trained_network
+    from stablebench.training.spec_limits import checked_card
 
-    task = Task(registry.task_card(_TASK), record.spec.task.params, data_dir)
+    task = Task(checked_card(record), record.spec.task.params, data_dir)
     times, *_ = _example(task, which)
     name_code(folder, record, own_model)
     network, found = trained_network(folder, record, given_file)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench import python_random, registry
+from stablebench import python_random
 from stablebench.cli.options import RunOptions
 from stablebench.cli.requests import name_code, named, request_of
 from stablebench.data.batch import Batch
@@ -19,6 +19,7 @@ from stablebench.training.build import build_network, start_embedding
 from stablebench.training.resolve import resolve
 from stablebench.training.run_store import RunFolder
 from stablebench.training.scoring import trained_network
+from stablebench.training.spec_limits import checked_card
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,9 @@ def trained(run: Path, options: RunOptions, count: int) -> Subject:
     given_file = run if run.suffix == ".safetensors" else None
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
-    card = registry.task_card(record.spec.task.name)
-    params = resolve_params(card, T=options.T, settings=record.spec.task.params)
     name_code(folder, record, options.model)
+    card = checked_card(record)
+    params = resolve_params(card, T=options.T, settings=record.spec.task.params)
     network, found = trained_network(folder, record, given_file)
     task = Task(card, params, options.data_dir)
     python_random.seed(record.spec.seed)

@@ -8,6 +8,7 @@ import typer
 
 from stablebench.cli.output import Table, print_json
 from stablebench.errors import UserError, unknown_name
+from stablebench.schema.strict import LARGEST
 from stablebench.tables import folded, render, terminal_width
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _takes(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if kind == "array":
         text = f"list of {_takes(field.get('items', {}), definitions)}"
     signs = (("exclusiveMinimum", ">"), ("minimum", ">="), ("exclusiveMaximum", "<"), ("maximum", "<="))
-    ranges = [f"{sign} {field[key]:g}" for key, sign in signs if key in field]
+    ranges = [f"{sign} {field[key]:g}" for key, sign in signs if key in field and field[key] != LARGEST]
     return " ".join([text, ", ".join(ranges)]).strip()
 
 

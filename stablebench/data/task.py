@@ -109,8 +109,15 @@ def _function(card: TaskCard) -> Any:
 
 
 def sizes_of(card: TaskCard, params: dict[str, Any]) -> Sizes:
-    """Return the sizes that resolved parameters imply."""
+    """Return the sizes that resolved parameters imply.
+
+    Raises:
+        UserError: One that they depend on is missing.
+    """
     function = source_module(card).sizes
+    missing = inspect.signature(function).parameters.keys() - params.keys()
+    if missing:
+        raise UserError(f"task {card.task}: its parameters must have {', '.join(sorted(missing))}.")
     return function(**{name: params[name] for name in inspect.signature(function).parameters})
 
 

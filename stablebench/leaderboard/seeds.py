@@ -6,19 +6,19 @@ The mean exists only where no seed diverged; of a diverged seed there is no scor
 import statistics
 from typing import Any
 
-from stablebench.metrics import higher_is_better
+from stablebench.metrics import METRICS, higher_is_better
 from stablebench.schema.run_record import RunRecord
 
 
 def seed_statistics(records: list[RunRecord]) -> dict[str, dict[str, float | None]]:
-    """Return `mean`, `best`, `worst` and `best_on_validation` of each test metric.
+    """Return `mean`, `best`, `worst` and `best_on_validation` of each test metric that this version knows.
 
     Args:
         records: The runs of a row.
     """
     tested = [r for r in records if r.status == "finished" and r.result.test]
     lost = any(r.status == "diverged" for r in records)
-    names = sorted({name for r in tested for name in r.result.test or {}})
+    names = sorted({name for r in tested for name in r.result.test or {} if name in METRICS})
     return {name: _of_metric(name, tested, lost) for name in names}
 
 

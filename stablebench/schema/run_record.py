@@ -1,11 +1,12 @@
 """The run record, `record.json`: what a run was, where it ran, and what came out. Leaderboards read nothing else."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
+from stablebench.schema.published import MetricName
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.strict import Strict
+from stablebench.schema.strict import NonNegativeInt, Strict, Values
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
 
@@ -19,7 +20,7 @@ class Evaluation(Strict):
         metrics: By metric name.
     """
 
-    step: int
+    step: NonNegativeInt
     train_s: float
     metrics: dict[str, float]
 
@@ -53,8 +54,8 @@ class Environment(Strict):
     device: str
     hardware: str
     engine: str
-    threads: int
-    flags: dict[str, Any]
+    threads: NonNegativeInt
+    flags: Values
     commit: str | None = None
     platform: str = ""
     torch_config: str = ""
@@ -84,15 +85,15 @@ class Result(Strict):
 
     test: dict[str, float] | None = None
     tested: Literal["last", "best"] = "last"
-    tested_step: int | None = None
+    tested_step: NonNegativeInt | None = None
     best: float | None = None
-    best_step: int | None = None
-    steps_to_baseline: int | None = None
+    best_step: NonNegativeInt | None = None
+    steps_to_baseline: NonNegativeInt | None = None
     seconds_to_baseline: float | None = None
-    steps_to_target: int | None = None
+    steps_to_target: NonNegativeInt | None = None
     seconds_to_target: float | None = None
     steps_per_s: float | None = None
-    peak_bytes: int | None = None
+    peak_bytes: NonNegativeInt | None = None
 
 
 class RunRecord(Strict):
@@ -132,24 +133,30 @@ class RunRecord(Strict):
     spec: RunSpec
     spec_hash: str
     status: Status
-    metric: str
+    metric: MetricName
     baseline: float | None
     target: float | None = None
-    target_metric: str | None = None
+    target_metric: MetricName | None = None
     card_sha256: str
     selection: str
-    parameters: int
-    embedding_parameters: int = 0
-    step: int = 0
+    parameters: NonNegativeInt
+    embedding_parameters: NonNegativeInt = 0
+    step: NonNegativeInt = 0
     train_s: float = 0.0
     wall_s: float = 0.0
     started: str
     evaluations: list[Evaluation] = []
     result: Result = Result()
     environment: Environment
-    resumed_at: list[int] = []
+    resumed_at: list[NonNegativeInt] = []
     resumed_elsewhere: list[str] = []
     origin: dict[str, str] = {}
     probe: str | None = None
     error: str | None = None
     uncovered: list[str] = []
+
+    @model_validator(mode="after")
+    def _target_is_whole(self) -> "RunRecord":
+        if self.target is not None and self.target_metric is None:
+            raise ValueError("`target` needs `target_metric`, the metric that it is measured in.")
+        return self

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Literal
 
 from stablebench.schema.optim import OptimSpec
-from stablebench.schema.strict import Count, NonNegativeInt, Strict
+from stablebench.schema.strict import Count, NonNegativeInt, Strict, Values
 
 Engine = Literal["auto", "reference", "scan", "fused"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -18,7 +18,7 @@ class TaskSpec(Strict):
     name: str
     version: Count
     variant: str | None = None
-    params: dict[str, Any]
+    params: Values
 
 
 class ModelSpec(Strict):
@@ -37,7 +37,7 @@ class ModelSpec(Strict):
     source: str | None = None
     hidden: Count
     layers: Count
-    params: dict[str, Any]
+    params: Values
     revision: Count = 1
 
     @property

@@ -1,6 +1,7 @@
 """Strict pydantic models, and all problems of a file in one message: line, what was expected, a suggestion."""
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -8,18 +9,40 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.yaml_file import Document, one_line, read
 from stablebench.seeds import MAX_SEED
 
+LARGEST = 2**63 - 1
+"""The largest whole number that a tensor's size, and a seed, can be."""
+_DEEPEST = 20
+"""Levels of lists and mappings in a free value."""
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return a value of no fixed type, having checked that its numbers are such as can be computed with."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"whole numbers must lie within +-{LARGEST:,}, got one of about {value.bit_length()} bits.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"numbers must be finite, got {value}.")
+    if isinstance(value, dict | list):
+        if depth == _DEEPEST:
+            raise ValueError(f"must have at most {_DEEPEST} levels.")
+        for part in value.values() if isinstance(value, dict) else value:
+            _plain(part, depth + 1)
+    return value
+
+
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Values = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""Values by name whose types are checked elsewhere."""
 
 
 class Strict(BaseModel):

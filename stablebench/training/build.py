@@ -6,7 +6,7 @@ from torch import nn
 from stablebench import python_random, registry
 from stablebench.data.batch import Sizes
 from stablebench.data.task import Task
-from stablebench.errors import UserError
+from stablebench.errors import UserError, ran_out_of_memory
 from stablebench.models.base import RecurrentModel
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
@@ -15,6 +15,9 @@ from stablebench.revisions import check_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.seeds import embedding_seed, layer_seed
+
+_CANNOT = (MemoryError, OverflowError, RuntimeError, ValueError, ArithmeticError)
+"""What torch and numpy raise of sizes that they, or this machine, cannot hold."""
 
 
 def build_network(
@@ -64,6 +67,11 @@ def build_network(
                 embedding=embedding,
                 recompute_every=spec.train.recompute_every,
             )
+        except _CANNOT as error:
+            if not isinstance(error, MemoryError) and not ran_out_of_memory(error) and ":" in spec.model.name:
+                raise  # a user's own model, whose author wants to see where
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{spec.model.label}: cannot be built with these sizes and parameters ({said}).") from error
         finally:
             torch.set_default_dtype(before)
 

@@ -93,7 +93,7 @@ def digest(tensors: dict[str, Tensor], state: str) -> str:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically; the folder above its own must be there."""
     state = json.dumps(checkpoint.state, allow_nan=False)
     stored, same, types = _packed(checkpoint.tensors)
     whole = stored | {name: stored[other] for name, other in same.items()}
@@ -101,7 +101,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {"state": state, "sha256": digest(tensors, state)}
     if same or types:
         metadata["layout"] = json.dumps({"same": same, "types": types})
-    write_atomically(path, to_bytes(stored, metadata))
+    write_atomically(path, to_bytes(stored, metadata), within=path.parent.parent)
 
 
 def _packed(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, list[Any]]]:

@@ -9,10 +9,15 @@ from pathlib import Path
 from stablebench.errors import StablebenchError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, within: Path | None = None) -> None:
     """Write a file through a temporary one beside it: written, synced, renamed, the folder synced.
 
     A new file may be read by whom the umask lets; one that is replaced keeps its permissions.
+
+    Args:
+        path: The file.
+        data: Its content.
+        within: Its folder, or the one above, which must be there; None makes all folders that are missing.
 
     Raises:
         StablebenchError: The disk is full or the folder cannot be written; what was there before is intact.
@@ -20,7 +25,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     replaced = False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent != within:
+            path.parent.mkdir(parents=within is None, exist_ok=True)
         with open(temporary, "xb") as file:
             if path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))

@@ -28,10 +28,10 @@ from stablebench.errors import StablebenchError
 from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
-from stablebench.schema.optim import OptimSpec
 from stablebench.schema.run_spec import RunSpec
 from stablebench.training.build import build_network, resolve_device
 from stablebench.training.resolve import Resolved
+from stablebench.training.spec_limits import kept_per_parameter
 
 _CONTEXT = 768 << 20
 """Bytes of a process's CUDA context, with the kernels and the workspace that its libraries load."""
@@ -118,7 +118,7 @@ def run_bytes(resolved: Resolved) -> int:
     except (StablebenchError, RuntimeError):  # it will say so where it runs
         return _CONTEXT
     tensors = [*network.parameters(), *network.buffers()]
-    copies = 2 + _optimiser_copies(spec.optim) + (card.protocol.select_on == "validation")
+    copies = 2 + kept_per_parameter(spec.optim) + (card.protocol.select_on == "validation")
     batch = spec.train.batch_size
     most = max(_passes(network, fused) * taken(batch), taken(max(batch, _EVALUATED)))
     return _CONTEXT + copies * sum(tensor.nbytes for tensor in tensors) + round(most)
@@ -128,11 +128,6 @@ def _passes(network: Network | DeepNetwork, fused: bool) -> float:
     """Return how many times what a pass takes an update takes."""
     linear = isinstance(network, Network) and all(scan.why_not(layer) is None for layer in network.recurrent_layers)
     return 1.5 if fused else 4.0 if linear else 2.0
-
-
-def _optimiser_copies(optim: OptimSpec) -> int:
-    """Return how many values an optimiser keeps for each parameter."""
-    return {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}[optim.name] + bool(optim.momentum)
 
 
 def _kept_steps(spec: RunSpec, steps: int) -> int:

@@ -20,6 +20,7 @@ from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import load, problems
 from stablebench.seeds import MAX_SEED, WHY
+from stablebench.training.spec_limits import check_spec
 from stablebench.user_code.code import Code
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
@@ -111,7 +112,7 @@ def resolve(request: Request) -> Resolved:
     card = registry.task_card(task_name)
     entry = registry.model_entry(request.model)
     _refuse_unknown_keys(request.settings)
-    _refuse_misfit(entry, card)
+    registry.refuse_misfit(entry, card)
 
     layers = _Layers()
     _lay_card(layers, card)
@@ -162,6 +163,7 @@ def resolve(request: Request) -> Resolved:
     if spec.seed > MAX_SEED:
         raise UserError(f"run spec: seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
     _schedule_fits(spec, card)
+    check_spec(spec, card)
     if entry.family == "deep" and spec.train.recompute_every is not None:
         raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
@@ -237,25 +239,6 @@ def _asked(request: Request, key: str) -> int | None:
     """Return a size that the user gives, if it can be one; what is wrong with it is said when the spec is checked."""
     value = request.options.get(key, request.settings.get(key))
     return value if isinstance(value, int) and value > 0 else None
-
-
-def _refuse_misfit(entry: registry.ModelEntry, card: TaskCard) -> None:
-    """Refuse a recurrent model on static inputs, and a deep one on sequences."""
-    name = entry.name.rsplit(":", 1)[-1]
-    if entry.family == "recurrent" and card.input == "static":
-        raise UserError(
-            f"The task {card.task} has static inputs and {name} is recurrent, which needs sequences. Take a deep model "
-            f"({', '.join(registry.model_names('deep'))})."
-        )
-    if entry.family == "deep" and card.input != "static":
-        raise UserError(
-            f"The task {card.task} has sequences and {name} is a deep model, which takes static inputs. Take a "
-            f"recurrent model, or a task with static inputs ({', '.join(_static_tasks())})."
-        )
-
-
-def _static_tasks() -> list[str]:
-    return [name for name in registry.task_names() if registry.task_card(name).input == "static"]
 
 
 def _when(part: RecipeVariant) -> str:

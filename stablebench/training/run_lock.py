@@ -23,6 +23,7 @@ import psutil
 
 from stablebench.cgroups import memory_kills
 from stablebench.errors import StablebenchError
+from stablebench.training.held_folder import FolderLost, HeldFolder
 from stablebench.training.progress import ExpectedSilence
 
 try:
@@ -71,6 +72,11 @@ class Holder:
         return self.host == socket.gethostname()
 
     @property
+    def is_me(self) -> bool:
+        """Whether it is this process."""
+        return self.is_here and self.pid == os.getpid()
+
+    @property
     def has_died(self) -> bool:
         """Whether it is of this host and does not run any more."""
         return self.is_here and (not psutil.pid_exists(self.pid) or abs(_began(self.pid) - self.began) > 1)
@@ -109,6 +115,8 @@ class RunLock:
     ) -> None:
         self.folder, self._wait_s, self._note = folder, wait_s, note
         self._descriptor: int | None = None
+        self._held: HeldFolder | None = None
+        self._taken_over: FolderLost | None = None
         self._made: list[Path] = []
         """Folders that were made for it, the innermost first."""
 
@@ -135,18 +143,56 @@ class RunLock:
         except BaseException:
             self._close()
             raise
+        self._held = HeldFolder(self.folder)
         return self
+
+    def check(self) -> None:
+        """Check that the folder is still in its place and still this process's; a lock that was removed is taken again.
+
+        Raises:
+            FolderLost: It was renamed or removed, or the lock was, and another process has taken it since.
+        """
+        if self._held is None:
+            return
+        if self._taken_over is None:
+            self._held.check()
+            if self._is_gone(self.folder):
+                self._take_again()
+        if self._taken_over is not None:
+            raise self._taken_over
+
+    def _take_again(self) -> None:
+        """Take a lock whose file was removed, unless another process was faster."""
+        self._close()
+        self._descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        locked, other = _lock(self._descriptor), self.holder()
+        mine = locked is not False and not self._is_gone(self.folder)
+        if other is None:
+            mine = mine and self._write_holder(alone=locked is None, left=None)
+        if not mine or (other is not None and not other.is_me):
+            who = f" ({other})" if other is not None else ""
+            said = f"its lock was removed while the run went on, and another process runs it now{who}"
+            self._taken_over = FolderLost(self.folder, None, said)
+            return
+        self._note(f"{self.folder / _LOCK}: was removed while the run went on; it is taken again")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give it back."""
-        self.holder_path.unlink(missing_ok=True)
+        place = None if self._held is None else self._held.now()
+        # what lies under the old name may be another process's by now
+        mine = place is not None and self._taken_over is None and not self._is_gone(place)
+        if place is not None and mine:
+            (place / self.holder_path.name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another process has put something there
-            if self._made and os.listdir(self.folder) == [_LOCK]:
+            if mine and place == self.folder and self._made and os.listdir(self.folder) == [_LOCK]:
                 (self.folder / _LOCK).unlink()
                 for made in self._made:
                     made.rmdir()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         self._close()
 
     def _open(self) -> None:
@@ -167,11 +213,11 @@ class RunLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _is_gone(self) -> bool:
+    def _is_gone(self, folder: Path) -> bool:
         """Return whether the file that was opened is no longer the one in the folder: its holder has removed it."""
         assert self._descriptor is not None
         try:
-            there = os.stat(self.folder / _LOCK)
+            there = os.stat(folder / _LOCK)
         except FileNotFoundError:
             return True
         return not os.path.samestat(there, os.fstat(self._descriptor))
@@ -188,7 +234,7 @@ class RunLock:
         for _ in range(_TRIES):
             if locked is False:
                 return False
-            if not self._is_gone():
+            if not self._is_gone(self.folder):
                 break
             self._close()
             self._open()

@@ -9,20 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.strict import problems
 from stablebench.training.files import remove_temporaries, write_atomically
 from stablebench.training.many_objects import collector_paused
 from stablebench.training.run_lock import RunLock
+from stablebench.training.stored_record import OtherVersion, read_record
 
 _MAX_LINE = 1_000_000
 """Bytes of a line of the curve."""
-_MAX_RECORD = 100_000_000
-"""Bytes of a record: a million evaluations."""
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -36,6 +34,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: RunLock | None = None
+        """While this process has the folder for itself."""
 
     @property
     def record_path(self) -> Path:
@@ -70,7 +70,24 @@ class RunFolder:
         with RunLock(self.path, wait_s, note) as lock:
             remove_temporaries(self.path)
             remove_temporaries(self.path / "checkpoints")
-            yield lock
+            self._lock = lock
+            try:
+                yield lock
+            finally:
+                self._lock = None
+
+    def check(self) -> None:
+        """Check that the folder is still where it was when its lock was taken, and still this process's.
+
+        Raises:
+            FolderLost: It is not; nothing may be written there.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def follow(self, path: Path) -> None:
+        """Write what follows into the same folder under its new name."""
+        self.path, self._lock = path, None
 
     def is_deserted(self) -> bool:
         """Return whether no process has the folder's lock, as far as can be seen from this host."""
@@ -81,40 +98,37 @@ class RunFolder:
         """Return the record.
 
         Raises:
+            OtherVersion: It is whole, and another version of stablebench wrote it.
             UserError: There is none, or it is not a whole record.
         """
-        try:
-            with open(self.record_path, "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > _MAX_RECORD:
-                    said = f"at most {_MAX_RECORD:,} bytes are read, the file has {size:,}"
-                    raise UserError(f"{self.record_path}: {said}.")
-                text = str(file.readall(), "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: no run with a readable record.json ({error}).") from None
-        except (OSError, ValueError) as error:  # a name with a zero byte
-            said = getattr(error, "strerror", None) or error
-            raise UserError(f"{self.path}: no run with a readable record.json ({said}).") from None
-        try:
-            return RunRecord.model_validate_json(text)
-        except ValidationError as error:
-            way_out = "The command that began the run sets the record aside and goes on from the run's checkpoints."
-            raise UserError("\n".join([*problems(error, RunRecord, str(self.record_path))[:5], way_out])) from None
+        return read_record(self.record_path)
 
     def set_damaged_record_aside(self) -> str | None:
-        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is."""
+        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
+
+        Raises:
+            OtherVersion: Another version of stablebench wrote it; it stays where it is.
+        """
         if not self.record_path.exists():
             return None
         try:
             self.read_record()
+        except OtherVersion:
+            raise
         except UserError as error:
             os.replace(self.record_path, self.record_path.with_name("record.json.damaged"))
             return str(error).partition("\n")[0]
         return None
 
     def write_record(self, record: RunRecord) -> None:
-        """Write the record atomically."""
-        write_atomically(self.record_path, record.model_dump_json(indent=1).encode())
+        """Write the record atomically.
+
+        Raises:
+            FolderLost: The folder is no longer where it was.
+            StablebenchError: The disk does not take it.
+        """
+        self.check()
+        write_atomically(self.record_path, record.model_dump_json(indent=1).encode(), within=self.path)
 
     def checkpoints(self) -> list[Path]:
         """Return the numbered checkpoints, newest first."""
@@ -148,6 +162,7 @@ class Curve:
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size if path.exists() else 0
         if size < length:
@@ -180,11 +195,25 @@ class Curve:
         return self._file.seek(0, 2)
 
     def sync(self) -> None:
-        """Have the disk hold what was written."""
+        """Have the disk hold what was written.
+
+        Raises:
+            StablebenchError: The disk does not take it, or the file was removed or replaced since it was opened.
+        """
+        try:
+            kept = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            kept = False
+        if not kept:
+            raise StablebenchError(f"{self._path}: the run's curve was removed or replaced while the run went on.")
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+
+    def follow(self, path: Path) -> None:
+        """Take another name for the same file, whose folder was renamed."""
+        self._path = path
 
     def close(self) -> None:
         """Close the file."""

@@ -19,6 +19,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.training.build import resolve_device
 from stablebench.training.run_store import RunFolder
 from stablebench.training.scoring import trained_network
+from stablebench.training.spec_limits import checked_card
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def sample(
 
 def _text(record: RunRecord, data_dir: Path | None) -> Text:
     """Return how the tokens of a run's task are written."""
-    card = registry.task_card(record.spec.task.name)
+    card = checked_card(record)
     function = getattr(source_module(card), "text", None)
     if card.data.stream is None or function is None:
         streams = [name for name in registry.task_names() if registry.task_card(name).data.stream]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench import engines, python_random, registry
+from stablebench import engines, python_random
 from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.deep_network import DeepNetwork
@@ -20,6 +20,7 @@ from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.progress import Lines
 from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
+from stablebench.training.spec_limits import checked_card
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def trained_network(
         file: One checkpoint; by default the weights that were tested, else the newest whole ones.
 
     Raises:
-        UserError: There is no whole checkpoint, or the model changed since.
+        UserError: There is no whole checkpoint, the model changed since, or the record's spec cannot be built here.
     """
-    card = registry.task_card(record.spec.task.name)
+    card = checked_card(record)
     sizes = Task(card, record.spec.task.params).sizes
     network = build_network(record.spec, card, sizes, weights_follow=True)
     told = Lines(sys.stderr)
@@ -102,7 +103,7 @@ def score(
     Raises:
         UserError: There is no whole checkpoint, the task has no such length, or its data are missing.
     """
-    card = registry.task_card(record.spec.task.name)
+    card = checked_card(record)
     params = resolve_params(card, T=T, settings=record.spec.task.params)
     task = Task(card, params, data_dir)
     network, found = trained_network(folder, record, file)

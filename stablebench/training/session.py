@@ -14,6 +14,7 @@ from stablebench.training.progress import Reporter
 from stablebench.training.resolve import Resolved
 from stablebench.training.run_code import keep_code
 from stablebench.training.run_store import RunFolder, fresh_run_folder, run_folder
+from stablebench.training.spec_limits import check_spec
 from stablebench.training.trackers import tracked
 
 _ENDED = ("finished", "diverged")
@@ -174,7 +175,7 @@ def resolved_of(record: RunRecord, force: bool = False, option: str = "--force-r
         option: What the user gives to say so.
 
     Raises:
-        UserError: The task's card changed since, and `force` is false.
+        UserError: The task's card changed since, and `force` is false; or the spec cannot be built here.
     """
     card = registry.task_card(record.spec.task.name)
     if card.sha256() != record.card_sha256 and not force:
@@ -182,4 +183,5 @@ def resolved_of(record: RunRecord, force: bool = False, option: str = "--force-r
             f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
             f"{card.version} now); {option} goes on with the present one."
         )
+    check_spec(record.spec, card)
     return Resolved(record.spec, card, record.origin)

@@ -122,7 +122,8 @@ class Tracked:
         """Say where it is, and feed the trackers from time to time."""
         self._reporter.update(progress)
         if time.monotonic() - self._looked >= _EVERY_S:
-            self._feed()
+            with suppress(UserError):  # it is said at the next save
+                self._feed()
             self._looked = time.monotonic()
 
     def note(self, text: str) -> None:

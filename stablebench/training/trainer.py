@@ -36,6 +36,7 @@ from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.goals import Goals
+from stablebench.training.held_folder import FolderLost
 from stablebench.training.interrupt import Interrupt, Interrupted
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.optimisers import Updater
@@ -182,12 +183,22 @@ class Trainer:
             with (
                 self._interrupt
             ):  # to the end, or the next signal would end the process before its checkpoint is written
-                return self._run()
+                return self._run_in_folder()
         finally:
             python_random.set_states(self._random_before)
 
-    def _run(self) -> RunRecord:
+    def _run_in_folder(self) -> RunRecord:
+        """Train; where the run's folder is lost, keep what can be kept."""
         self.curve = Curve(self.folder.curve_path, self._curve_length)
+        try:
+            return self._run()
+        except FolderLost as lost:
+            raise self._kept_of(lost) from None
+        finally:
+            self.curve.close()
+            self.reporter.stop()
+
+    def _run(self) -> RunRecord:
         self._write_record("running")
         try:
             if self.step == 0:
@@ -213,6 +224,7 @@ class Trainer:
             self._save()
             result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
+            self.curve.sync()
             return self._write_record("finished", result=result)
         except Interrupted:
             if self._saved_at != self.step:
@@ -223,6 +235,8 @@ class Trainer:
             return self._diverged(str(error))
         except KeyboardInterrupt:
             self._write_record("interrupted", error="ended at once, before its checkpoint")
+            raise
+        except FolderLost:
             raise
         except Exception as error:
             if ran_out_of_memory(error):
@@ -246,9 +260,18 @@ class Trainer:
                 return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
             self._fail(str(error) if isinstance(error, StablebenchError) else described(error))
             raise
-        finally:
-            self.curve.close()
-            self.reporter.stop()
+
+    def _kept_of(self, lost: FolderLost) -> StablebenchError:
+        """Keep what there is of a run whose folder is gone: all of it where the folder was only renamed."""
+        if lost.now is None:
+            return StablebenchError(f"{lost.path}: {lost.said}; nothing of the run is kept after step {self.step}.")
+        self.folder.follow(lost.now)
+        self.curve.follow(self.folder.curve_path)
+        if self._saved_at != self.step:
+            self._save()
+        self._fail(f"{lost.said} ({lost.path} before)")
+        goes_on = f"`stablebench train --resume {lost.now}` goes on from there"
+        return StablebenchError(f"{lost.path}: {lost.said}. It ends at step {self.step}, with a checkpoint; {goes_on}.")
 
     def _diverged(self, why: str) -> RunRecord:
         self.reporter.note(f"diverged at step {self.step}: {why}")
@@ -436,6 +459,7 @@ class Trainer:
         return {f"{part}.{name}": tensor for part, found in sources.items() for name, tensor in found.items()}
 
     def _save(self) -> None:
+        self.folder.check()
         self.curve.sync()  # the checkpoint says how long it is
         self.keeper.refuse_other_parameters()
         self._say_what_is_not_held()
@@ -464,6 +488,7 @@ class Trainer:
         self._saved_at = self.step
 
     def _save_best(self) -> None:
+        self.folder.check()
         best = self._best_state
         weights = {f"network.{name}": tensor for name, tensor in best.tensors.items()}
         weights |= {f"attributes.{name}": tensor for name, tensor in best.outside.items()}

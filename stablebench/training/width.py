@@ -9,6 +9,7 @@ from stablebench.errors import UserError
 from stablebench.models.base import count_parameters
 from stablebench.training.build import build_network
 from stablebench.training.resolve import Resolved
+from stablebench.training.spec_limits import check_spec
 
 _ROUNDS = 30
 """Of the search; about four are needed, because parameters grow about as a square."""
@@ -29,6 +30,7 @@ def width_for(resolved: Resolved, params: int) -> int:
     def count(hidden: int) -> int:
         spec = resolved.spec
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"hidden": hidden})})
+        check_spec(spec, resolved.card)
         network = build_network(spec, resolved.card, sizes_of(resolved.card, spec.task.params))
         return count_parameters(network.parameters())
 
