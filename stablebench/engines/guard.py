@@ -1,8 +1,8 @@
 """Refuses, while a step is traced, what the trace would not keep.
 
-A trace sees the operations of the forward pass. What a step does beside them - a derivative of its own, gradients that
-are switched off, hooks, values that are read, attributes that are set - would be lost or frozen without a word, so it is
-refused at the line where it happens.
+A trace sees the operations of the forward pass. What a step does beside them (a derivative of its own, gradients that
+are switched off, hooks, values that are read, attributes that are set) would be lost or frozen without a word, so it
+is refused at the line where it happens.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 
 def surroundings() -> dict[str, Any]:
     """Return what a step can switch around its operations, in words."""
-    saved = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
+    saved = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", lambda _: None)
     return {
         "it switches gradients off or on": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "it has hooks on the tensors that are saved for the gradient (checkpointing does)": saved(False),

@@ -123,7 +123,14 @@ def _remote_cell(
         put(_Began(platform.node()))
         if why := _began_elsewhere(folder, resolved):
             put(f"begun anew: {why}")
-        own = Options(folder.path.parents[2], options.data_dir, folder=folder, probe=options.probe, track=options.track)
+        own = Options(
+            folder.path.parents[2],
+            options.data_dir,
+            folder=folder,
+            probe=options.probe,
+            track=options.track,
+            self_check=options.self_check,
+        )
         end = end_of(index, resolved, own, _ToMailbox(put, changed))
         put(changed.look())
         put(end)

@@ -21,6 +21,7 @@ from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, device, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
+from stablebench.training.checked_engine import checked
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
@@ -58,6 +59,7 @@ class Trainer:
         force: Resume although engine, device or versions differ; recorded.
         watch: What is measured along the run, on top of its curve; it changes no number of the run.
         shards: The processes that compute the run together; None for this one alone.
+        self_check: Hold the engine against the reference before the first update.
         stop_after: Updates after which to stop, as a signal would.
 
     Raises:
@@ -75,6 +77,7 @@ class Trainer:
         watch: Watch | None = None,
         stop_after: int | None = None,
         shards: Shards | None = None,
+        self_check: bool = True,
     ) -> None:
         self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
         self.stop_after = stop_after
@@ -137,6 +140,7 @@ class Trainer:
         self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
+        self.self_check = checked(self, self_check)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -279,12 +283,12 @@ class Trainer:
         fast = self.engine.name
         self.reporter.note(f"warning: the {fast} engine failed ({failed}); the reference engine goes on")
         self.resumed_elsewhere.append(f"step {self.step}: engine: {fast} then, reference now ({failed})")
-        self._give_way(failed)
+        self.give_way(failed)
         self.carried = carried
         device.set_random_state(self.device, random)
         return compute()
 
-    def _give_way(self, why: str) -> None:
+    def give_way(self, why: str) -> None:
         """Take the reference engine from now on."""
         self.gave_way = why
         self.engine = engines.choose("reference", self.network, self.device)
@@ -410,7 +414,7 @@ class Trainer:
             self.reporter.note(
                 f"the {self.engine.name} engine failed before ({state['gave_way']}); the reference engine goes on"
             )
-            self._give_way(state["gave_way"])
+            self.give_way(state["gave_way"])
         self.resumed_elsewhere = [
             *state.get("resumed_elsewhere", []),
             *self._refuse_other_environment(state["environment"], found.step, force),
@@ -494,6 +498,7 @@ class Trainer:
             resumed_at=self.resumed_at,
             resumed_elsewhere=self.resumed_elsewhere,
             origin=self.origin,
+            self_check=self.self_check,
             probe=None if self.probe is None else str(self.probe.watch),
             error=error,
         )
