@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.options import RunOptions, SelfCheck, run_options
 from stablebench.cli.output import Format
 from stablebench.cli.suite_words import Budget, Models, Seeds, SuiteOptions, Tasks
 
@@ -60,6 +60,7 @@ def compare(
         typer.Option("--statistics", help="Also intervals, times to a goal, pairwise tests, ranks and profiles."),
     ] = False,
     fmt: Annotated[Format, typer.Option("--format", help="How the tables are printed.")] = "table",
+    self_check: SelfCheck = True,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard.
 
@@ -95,7 +96,7 @@ def compare(
         missing = _missing(cells, options.runs_dir)
         possible = print_estimates(cells, missing, place.workers(workers, missing or cells), options, fmt)
         raise typer.Exit(0 if possible else 1)
-    code, failures = (0, []) if no_run else _run_missing(name, cells, options, workers, place, live)
+    code, failures = (0, []) if no_run else _run_missing(name, cells, options, workers, place, live, self_check)
     if code:
         left = len(_missing(cells, options.runs_dir))
         for line in _reasons(failures):
@@ -160,7 +161,13 @@ def _listed(unreadable: dict[str, str]) -> list[str]:
 
 
 def _run_missing(
-    suite: str, cells: "list[Resolved]", options: RunOptions, workers: int | None, place: "Place", live: bool
+    suite: str,
+    cells: "list[Resolved]",
+    options: RunOptions,
+    workers: int | None,
+    place: "Place",
+    live: bool,
+    self_check: bool,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.cell_progress import progress_of
@@ -175,7 +182,7 @@ def _run_missing(
     with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
-            Options(options.runs_dir, options.data_dir, wait=True, track=place.trackers),
+            Options(options.runs_dir, options.data_dir, wait=True, track=place.trackers, self_check=self_check),
             place.workers(workers, missing),
             Listener(progress.start, progress.update, progress.end),
         )

@@ -59,6 +59,13 @@ DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", callback=_existing, help="Folder of the real data sets."),
 ]
+SelfCheck = Annotated[
+    bool,
+    typer.Option(
+        "--self-check/--no-self-check",
+        help="Before the first update, hold a fast engine against the reference one on a few examples and steps.",
+    ),
+]
 _Count = Annotated[int | None, _Least(1)]
 _Settings = Annotated[
     list[str] | None,

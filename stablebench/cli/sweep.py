@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.options import RunOptions, SelfCheck, run_options
 from stablebench.cli.output import Format
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def sweep(
         typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
     ] = None,
     fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
+    self_check: SelfCheck = True,
 ) -> None:
     """Search for hyper-parameters: each trial is a run of the run store, chosen by validation alone.
 
@@ -83,7 +84,7 @@ def sweep(
     journal = storage or _default_journal(options.runs_dir, plan, request)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, options, wanted, workers, trackers)
+        code = _run(study, request, options, wanted, workers, trackers, self_check)
         found, best = study.trials(), study.best()
     waiting = [trial.number for trial in found if trial.status == "running"]
     recipe = None
@@ -132,7 +133,13 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "Request") -> Path:
 
 
 def _run(
-    study: "Study", request: "Request", options: RunOptions, wanted: int, workers: int, track: tuple[str, ...]
+    study: "Study",
+    request: "Request",
+    options: RunOptions,
+    wanted: int,
+    workers: int,
+    track: tuple[str, ...],
+    self_check: bool,
 ) -> int:
     from stablebench.cli.sweep_progress import SweepProgress
     from stablebench.sweep.trials import run_trials
@@ -147,7 +154,7 @@ def _run(
         return run_trials(
             study,
             request,
-            Options(options.runs_dir, options.data_dir, wait=True, track=track),
+            Options(options.runs_dir, options.data_dir, wait=True, track=track, self_check=self_check),
             trials=wanted,
             workers=workers,
             on_start=progress.start,

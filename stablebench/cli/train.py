@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.options import RunOptions, SelfCheck, run_options
 from stablebench.convergence import RUNNING, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def train(
             "gradients, energy (all of these unless `what` is given), jacobian; what=all. Also batch=N, samples=N.",
         ),
     ] = None,
+    self_check: SelfCheck = True,
 ) -> None:
     """Train one model on one task.
 
@@ -81,7 +82,7 @@ def train(
     how = session.Options(
         options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
     )
-    how = replace(how, track=check_trackers(track), torchrun=True)
+    how = replace(how, track=check_trackers(track), torchrun=True, self_check=self_check)
     outcome = session.train(resolved, how, reporter(options.quiet))
     _print_outcome(outcome, options)
     raise typer.Exit(outcome.exit_code)

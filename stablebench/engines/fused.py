@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench import python_random
-from stablebench.engines import library, reference, triton_backend
+from stablebench.engines import guard, library, reference, triton_backend
 from stablebench.engines.chain import Backend, ChainInputs, Layout, run_chain
 from stablebench.engines.fold import run_folded
 from stablebench.engines.library import CompilerError
@@ -26,9 +25,11 @@ from stablebench.engines.lower import lower
 from stablebench.engines.native import Native
 from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
+from stablebench.engines.restore import restored
 from stablebench.engines.torch_backend import TorchBackend
-from stablebench.engines.trace import Traced, trace
+from stablebench.engines.trace import Traced, place_of, trace
 from stablebench.engines.triton_backend import TritonBackend
+from stablebench.errors import device_failure, ran_out_of_memory
 from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
 
 _log = logging.getLogger(__name__)
@@ -92,9 +93,23 @@ def plan(
         if layered and [new.width for new in traced.states] != [old.shape[1] for old in states]:
             raise NotPlannable("a layer changes the width of a state")
         program = lower(traced.states, drives_wanted, tuple(v.requires_grad for v in vectors), traced.by_step_names)
-    except NotPlannable as reason:
-        return Unsupported(str(reason))
+    except Exception as error:
+        return unsupported(error)
     return Plan(traced, program, drive is not None, tuple(vector.shape[-1] for vector in vectors))
+
+
+def unsupported(error: Exception) -> Unsupported:
+    """Return why a plan could not be made, of whatever was raised meanwhile; it raises what no engine can help.
+
+    Raises:
+        Exception: Memory ran out, or the device failed.
+    """
+    if ran_out_of_memory(error) or device_failure(error) is not None:
+        raise error
+    reason = str(error).partition("\n")[0]
+    if not isinstance(error, NotPlannable):
+        reason = f"planning it failed with {type(error).__name__}: {reason}"
+    return Unsupported(reason if reason.endswith(")") else reason + place_of(error))
 
 
 def _require_one_kind(leaves: list[Any]) -> None:
@@ -130,23 +145,37 @@ def plan_model(
     for wanted in possible:
         if (key, wanted) in plans:
             return plans[key, wanted]
-    found = _new_plan(model, x, state, backend)
-    if _settings(model) != settings:
-        found = Unsupported("`step` changes an attribute of the model")
-    plans[key, x.requires_grad] = found
+    plans[key, x.requires_grad] = found = _without_a_trace(model, lambda: _new_plan(model, x, state, backend))
     return found
 
 
 def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | Unsupported:
-    # With gradients, so that one plan serves training and evaluation; with a random state of its own, so that
-    # planning changes no number of the run.
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), python_random.kept():
-        one_step, transition = x[:, :1], model.transition()
-        if backend == "native":
-            planned = plan(model.step, one_step, state, transition, model.drive)
-            if isinstance(planned, Plan):
-                return planned
-        return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
+    one_step, transition = x[:, :1], model.transition()
+    if backend == "native":
+        planned = plan(model.step, one_step, state, transition, model.drive)
+        if isinstance(planned, Plan):
+            return planned
+    return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
+
+
+def _without_a_trace(model: nn.Module, make: Callable[[], Plan | Unsupported]) -> Plan | Unsupported:
+    """Make a plan with gradients, so that it serves training and evaluation, and leave the model as it was.
+
+    A model that is changed by being called is refused: the changes would be made once, not at every step.
+    """
+    own_graphs = torch.autograd.graph.saved_tensors_hooks(_same, _same)  # checkpointing around it counts what is saved
+    with torch.enable_grad(), own_graphs, restored(model) as changed, guard.assignments_refused(model.modules()):
+        try:
+            found = make()
+        except Exception as error:  # whatever a user's `drive` or `transition` raises
+            found = unsupported(error)
+    if changed and isinstance(found, Plan):
+        return Unsupported(f"it changes the attribute `{changed[0]}` of the model")
+    return found
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _settings(model: nn.Module) -> tuple[Any, ...]:
@@ -255,8 +284,9 @@ def plan_layers(model: DeepModel, stretch: Stretch, state: State) -> Plan | Unsu
     shapes = tuple((t.shape[1:], t.dtype, t.device) for t in (*stretch.layers, *state))
     key = (_settings(model), shapes, tuple(getattr(leaf, "shape", leaf) for leaf in shared), structure)
     if key not in plans:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]), python_random.kept():
-            plans[key] = plan(model.step, stretch.layers, state, stretch.shared, layered=True)
+        plans[key] = _without_a_trace(
+            model, lambda: plan(model.step, stretch.layers, state, stretch.shared, layered=True)
+        )
     return plans[key]
 
 

@@ -4,6 +4,7 @@ What depends on the parameters alone is done once per forward pass and is left t
 (`Traced.evaluate`). What depends on inputs and states becomes `Node`s.
 """
 
+import inspect
 import math
 import operator
 import random
@@ -21,7 +22,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from stablebench.engines import guard
 from stablebench.engines.nodes import Node, NotPlannable, Operand
+from stablebench.engines.rehearsal import example_like, example_of, hold_against
 from stablebench.errors import first_line
 
 _BINARY = {"add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "truediv": "div"}
@@ -33,8 +36,6 @@ _LARGEST_POWER = 8
 _ONCE = {"getattr", "t", "transpose", "matrix_exp", "diag", "unsqueeze", "squeeze", "expand", "expand_as", "reshape"}
 _ONCE |= {"view", "flatten", "stack", "unbind", "cos", "sin", "clamp", "tril", "triu"}
 """Done besides the operations of a step with what depends on the parameters alone. None of them is random."""
-_RANDOM = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_"}
-_RANDOM |= {"multinomial", "normal", "normal_", "uniform_", "exponential_", "poisson", "dropout", "alpha_dropout"}
 _FROM_PARAMETERS, _FROM_INPUTS = 0, 1
 
 
@@ -121,6 +122,9 @@ def trace(
     leaves, structure = pytree.tree_flatten((inputs, states, transition))
     if not all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
         raise NotPlannable("`drive` or `transition` has parts that are no tensors")
+    for leaf in leaves:
+        if leaf is not None:
+            _require_plain(leaf, "a part of `drive`, `transition` or the state")
     root = _Root(step, drive, structure, frozenset(i for i, leaf in enumerate(leaves) if leaf is None))
     n_inputs = len(pytree.tree_leaves(inputs))
     try:
@@ -131,6 +135,7 @@ def trace(
         if not isinstance(error, NotPlannable):
             reason = f"tracing it failed with {type(error).__name__}: {reason}"
         raise NotPlannable(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error
+    _rehearse(root, graph, leaves, range(n_inputs if layered else 0, n_inputs + len(states)))
     return _Sorter(graph, n_inputs, len(states), layered).traced()
 
 
@@ -138,7 +143,8 @@ def _graph_of(root: "_Root") -> fx.Graph:
     """Trace; refuse random numbers: torch's would be drawn on, those of others drawn once for ever."""
     before, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what a step may draw from
     try:
-        graph = _Tracer(root.step).trace(root)
+        with guard.own_derivatives_refused(), guard.ValuesRefused():
+            graph = _Tracer(root.step).trace(root)
         drawn = random.getstate() != before or not _equal(legacy, numpy.random.get_state())  # noqa: NPY002
     finally:
         random.setstate(before)
@@ -146,11 +152,35 @@ def _graph_of(root: "_Root") -> fx.Graph:
     if drawn:
         raise NotPlannable("it draws random numbers that are not torch's")
     for node in graph.nodes:
-        if node.op in ("call_function", "call_method") and _name(node) in _RANDOM:
+        if node.op in ("call_function", "call_method") and _name(node) in guard.RANDOM:
             raise NotPlannable(f"it draws random numbers (`{_name(node)}`)")
         if node.op == "call_method" and _name(node) in ("item", "tolist"):
             raise NotPlannable(f"it needs a value while it is traced (`{_name(node)}`)")
     return graph
+
+
+def _rehearse(root: "_Root", graph: fx.Graph, leaves: list[Tensor | None], rows: range) -> None:
+    """Hold the trace against the step (`stablebench.engines.rehearsal`).
+
+    Args:
+        root: Calls the step.
+        graph: Its trace.
+        leaves: Examples of the leaves.
+        rows: Which of them have a row for each example: the states, and the inputs unless they are parameters.
+    """
+    generator = torch.Generator().manual_seed(0)
+    examples = [example_like(x, generator) if i in rows else example_of(x) for i, x in enumerate(leaves)]
+
+    def traced(of: Any) -> Any:
+        return fx.Interpreter(root, graph=graph).run(of)
+
+    try:
+        hold_against(root, traced, examples, [*root.parameters(), *root.buffers()])
+    except Exception as error:  # whatever a user's step raises
+        reason = str(error).partition("\n")[0]
+        if not isinstance(error, NotPlannable):
+            reason = f"calling it failed with {type(error).__name__}: {reason}"
+        raise NotPlannable(reason + _first_line(root.step)) from error
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -159,8 +189,8 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _one_step(drive: Tensor) -> Tensor:
-    """Return the only time step of (batch, 1, features)."""
-    return drive.select(1, 0)
+    """Return the only time step of (batch, 1, features), as an engine does, which forbids to change it in place."""
+    return drive.unbind(1)[0]
 
 
 class _Root(nn.Module):
@@ -188,6 +218,8 @@ class _Root(nn.Module):
 
     @staticmethod
     def _at_one_step(drive: Any) -> Any:
+        if isinstance(drive, Tensor):
+            return _one_step(drive)
         if not isinstance(drive, fx.Proxy):
             raise NotPlannable("`drive` returns something that does not depend on the inputs")
         return drive.tracer.create_proxy("call_function", _one_step, (drive,), {})
@@ -201,6 +233,7 @@ class _Tracer(fx.Tracer):
     def __init__(self, step: Callable[..., Any]) -> None:
         super().__init__()
         self.step = step
+        self.surroundings = guard.surroundings()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return False
@@ -210,7 +243,12 @@ class _Tracer(fx.Tracer):
             raise NotPlannable("it uses a tensor that is no argument, parameter or buffer (it would be frozen)")
         return super().create_arg(a)
 
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        guard.refuse_hooks(m, self.path_of_module(m).removeprefix("model."))
+        return super().call_module(m, forward, args, kwargs)
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        guard.refuse_changed(self.surroundings)
         node = super().create_node(*args, **kwargs)
         outwards = list(traceback.walk_stack(sys._getframe()))
         node.meta["place"] = _place(self.step, reversed(outwards))
@@ -219,9 +257,23 @@ class _Tracer(fx.Tracer):
 
 def _place(step: Callable[..., Any], lines: Iterable[tuple[types.FrameType, int]]) -> str:
     """Return `" (FILE:LINE)"` for the last of these lines in the file of `step`, or an empty string."""
-    file = getattr(getattr(step, "__code__", None), "co_filename", None)
+    file = getattr(getattr(inspect.unwrap(step), "__code__", None), "co_filename", None)
     there = [line for frame, line in lines if frame.f_code.co_filename == file]
     return f" ({Path(file).name}:{there[-1]})" if file is not None and there else ""
+
+
+def place_of(error: BaseException) -> str:
+    """Return `" (FILE:LINE)"` of where an error was raised, in the innermost file that is no part of a library."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = str(Path(__file__).parent)
+    there = [(f, n) for f, n in lines if "site-packages" not in f and not f.startswith((own, sys.base_prefix))]
+    return f" ({Path(there[-1][0]).name}:{there[-1][1]})" if there else ""
+
+
+def _first_line(step: Callable[..., Any]) -> str:
+    """Return `" (FILE:LINE)"` of where `step` begins, or an empty string."""
+    code = getattr(inspect.unwrap(step), "__code__", None)
+    return "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -234,7 +286,15 @@ class _ShapeRecorder(fx.Interpreter):
         return result
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return super().get_attr(target, args, kwargs).to("meta")
+        value = super().get_attr(target, args, kwargs)
+        _require_plain(value, f"`{str(target).removeprefix('model.')}`")
+        return value.to("meta")
+
+
+def _require_plain(value: Any, name: str) -> None:
+    """Refuse a tensor of a class of its own, which may redefine any operation."""
+    if type(value) not in (Tensor, nn.Parameter):
+        raise NotPlannable(f"{name} is a {type(value).__name__}, not a plain tensor or parameter")
 
 
 def _record_shapes(root: nn.Module, graph: fx.Graph, leaves: list[Tensor]) -> None:

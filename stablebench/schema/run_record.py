@@ -9,6 +9,7 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import NonNegativeInt, Strict, Values
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed"]
+SelfCheck = Literal["passed", "failed", "off"]
 
 
 class Evaluation(Strict):
@@ -122,6 +123,9 @@ class RunRecord(Strict):
         resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` took it
             up all the same, or a GPU's kernel or the compiler failed and the reference engine went on.
         origin: Where values of the spec came from, by dotted key.
+        self_check: Whether the engine was held against the reference at the start of the last sitting: `passed`,
+            `failed` (then the reference ran), `off`; None where there was nothing to hold, and in records that do not
+            say.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
         error: Why it failed or diverged.
         uncovered: Files of the user's that a user's own model imported by names that are known only as it runs, so that
@@ -151,6 +155,7 @@ class RunRecord(Strict):
     resumed_at: list[NonNegativeInt] = []
     resumed_elsewhere: list[str] = []
     origin: dict[str, str] = {}
+    self_check: SelfCheck | None = None
     probe: str | None = None
     error: str | None = None
     uncovered: list[str] = []

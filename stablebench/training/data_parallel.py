@@ -318,7 +318,13 @@ def follow(shards: Shards, resolved: "Resolved", options: "Options") -> NoReturn
             path.write_bytes(content)
         folder = RunFolder(Path(scratch))
         trainer = Trainer(
-            resolved, folder, data_dir=options.data_dir, reporter=Silent(), force=options.force, shards=shards
+            resolved,
+            folder,
+            data_dir=options.data_dir,
+            reporter=Silent(),
+            force=options.force,
+            shards=shards,
+            self_check=options.self_check,
         )
         record = trainer.run()
     raise SystemExit(trainer.exit_code or (3 if record.status == "diverged" else 0))

@@ -126,6 +126,7 @@ def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options,
             probe=options.probe,
             track=options.track,
             anew_elsewhere=True,
+            self_check=options.self_check,
         )
         end = end_of(index, resolved, own, _ToMailbox(put, changed))
         put(changed.look())

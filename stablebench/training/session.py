@@ -34,6 +34,7 @@ class Options:
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
         probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
         track: Trackers that are fed with the run's curve.
+        self_check: Hold the engine against the reference before the first update.
         torchrun: Share the run with the processes that `torchrun` started beside this one.
         anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
             differently: its machine was chosen by a cluster.
@@ -48,6 +49,7 @@ class Options:
     folder: RunFolder | None = None
     probe: str | None = None
     track: tuple[str, ...] = ()
+    self_check: bool = True
     torchrun: bool = False
     anew_elsewhere: bool = False
 
@@ -113,6 +115,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             force=options.force,
             watch=None if asked is None else Watch.parse(asked),
             shards=shards,
+            self_check=options.self_check,
         )
         try:
             trainer = begin()

@@ -177,6 +177,7 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
         grace_s=options.grace_s,
         probe=options.probe,
         track=options.track,
+        self_check=options.self_check,
     )
     try:
         jobs = executor.submit_array([CellJob(index, cell, there) for index, cell in enumerate(cells)])

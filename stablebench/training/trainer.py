@@ -31,6 +31,7 @@ from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, device, numerics, process, reproducibility
 from stablebench.training.build import build_network, resolve_device, start_embedding
+from stablebench.training.checked_engine import checked
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
@@ -71,6 +72,7 @@ class Trainer:
         force: Resume although engine, device or versions differ; recorded.
         watch: What is measured along the run, on top of its curve; it changes no number of the run.
         shards: The processes that compute the run together; None for this one alone.
+        self_check: Hold the engine against the reference before the first update.
         stop_after: Updates after which to stop, as a signal would.
 
     Raises:
@@ -88,6 +90,7 @@ class Trainer:
         watch: Watch | None = None,
         stop_after: int | None = None,
         shards: Shards | None = None,
+        self_check: bool = True,
     ) -> None:
         self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
         self.stop_after = stop_after
@@ -170,6 +173,7 @@ class Trainer:
         if own_code and self.graphed is not None and self.graphed.reason is None:
             self.graphed.reason = reproducibility.what_moves(self.keeper, self.device, self._forward)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
+        self.self_check = checked(self, self_check)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -365,11 +369,11 @@ class Trainer:
         fast = self.engine.name
         self.reporter.note(f"warning: the {fast} engine failed ({failed}); the reference engine goes on")
         self.resumed_elsewhere.append(f"step {self.step}: engine: {fast} then, reference now ({failed})")
-        self._give_way(failed)
+        self.give_way(failed)
         undo()
         return compute()
 
-    def _give_way(self, why: str) -> None:
+    def give_way(self, why: str) -> None:
         """Take the reference engine from now on."""
         self.gave_way = why
         self.engine = engines.choose("reference", self.network, self.device)
@@ -536,7 +540,7 @@ class Trainer:
             self.reporter.note(
                 f"the {self.engine.name} engine failed before ({state['gave_way']}); the reference engine goes on"
             )
-            self._give_way(state["gave_way"])
+            self.give_way(state["gave_way"])
         self.resumed_elsewhere = [
             *state.get("resumed_elsewhere", []),
             *self._refuse_other_environment(state["environment"], found.step, force),
@@ -627,6 +631,7 @@ class Trainer:
             resumed_at=self.resumed_at,
             resumed_elsewhere=self.resumed_elsewhere,
             origin=self.origin,
+            self_check=self.self_check,
             probe=None if self.probe is None else str(self.probe.watch),
             error=error,
             uncovered=[] if self.spec.model.source is None else uncovered(),

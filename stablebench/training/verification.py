@@ -106,7 +106,14 @@ def verify(
         for stop in [*sorted(stored.keys() - {steps}), steps]:
             last = stop == steps
             stop_after = None if last and to_its_end else stop
-            trainer = Trainer(quiet, again, data_dir=data_dir, reporter=reporter or Silent(), stop_after=stop_after)
+            trainer = Trainer(
+                quiet,
+                again,
+                data_dir=data_dir,
+                reporter=reporter or Silent(),
+                stop_after=stop_after,
+                self_check=record.self_check != "off",
+            )
             ended = trainer.run()
             if stop in stored and ended.step == stop:
                 verdict.checkpoints.append(stop)

@@ -237,7 +237,7 @@ class Counting(Stepped):
 
 def test_a_step_with_a_memory_of_its_own_is_refused() -> None:
     planned = fused.plan_model(Counting(), torch.randn(2, 3, 5))
-    assert isinstance(planned, Unsupported) and "changes an attribute" in planned.reason
+    assert isinstance(planned, Unsupported) and "changes the attribute `calls`" in planned.reason
 
 
 class Scaled(Stepped):
@@ -316,8 +316,8 @@ def test_asking_for_fused_where_it_cannot_be_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("update", "reason"),
     [
-        (lambda p, d, h, v: torch.tanh(p) * torch.rand(h.shape), r"draws random numbers \(`rand`\)$"),
-        (lambda p, d, h, v: torch.tanh(p) * (torch.rand_like(h) > 0.1), r"draws random numbers \(`rand_like`\)$"),
+        (lambda p, d, h, v: torch.tanh(p) * torch.rand(h.shape), r"draws random numbers \(`rand`\)"),
+        (lambda p, d, h, v: torch.tanh(p) * (torch.rand_like(h) > 0.1), r"draws random numbers \(`rand_like`\)"),
         (lambda p, d, h, v: torch.tanh(p) * random.choice([0.1, 0.5, 0.9, 0.95]), "that are not torch's$"),
         (lambda p, d, h, v: torch.tanh(p) * float(numpy.random.rand()), "that are not torch's$"),  # noqa: NPY002
         (lambda p, d, h, v: torch.tanh(p) * h.sum().item(), r"needs a value while it is traced \(`item`\)$"),

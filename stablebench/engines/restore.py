@@ -1,0 +1,197 @@
+"""Leaves modules and random generators as they were, whatever is called meanwhile.
+
+Kept are the tensors, their gradients and hooks' place, the attributes of the modules, what lies in their lists, sets,
+dictionaries and plain objects, and the states of all random generators among them and of the global ones.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+_DEEPEST = 6
+"""Attributes of attributes of ... that are followed."""
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, Tensor, nn.Module)
+_Undo = Callable[[], bool]
+"""Puts something back, and returns whether it had changed."""
+
+
+@contextmanager
+def restored(module: nn.Module) -> Iterator[list[str]]:
+    """Context that leaves a module as it was.
+
+    Yields:
+        A list that has, once the context has ended, the names of the attributes that were put back; tensors and random
+        generators are put back without a word.
+    """
+    quietly: list[_Undo] = [*_generators(), *_tensors(module)]
+    seen: set[int] = set()
+    named: list[tuple[str, _Undo]] = []
+    for part in module.modules():
+        for name, undo in _attributes(part, seen, quietly):
+            named.append((name, undo))
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        changed += dict.fromkeys(name for name, undo in named if undo())
+        for undo in quietly:
+            undo()
+
+
+def _generators() -> list[_Undo]:
+    """Return what puts the global generators back."""
+    numbers, legacy, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    undo: list[_Undo] = [
+        lambda: bool(random.setstate(numbers)),  # pyright: ignore[reportArgumentType]
+        lambda: bool(numpy.random.set_state(legacy)),  # noqa: NPY002 # pyright: ignore[reportArgumentType]
+        lambda: bool(torch.set_rng_state(cpu)),  # pyright: ignore[reportArgumentType]
+    ]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        gpu = torch.cuda.get_rng_state()
+        undo.append(lambda: bool(torch.cuda.set_rng_state(gpu)))  # pyright: ignore[reportArgumentType]
+    return undo
+
+
+def _tensors(module: nn.Module) -> Iterator[_Undo]:
+    """Yield what puts values, gradients and the need of them back."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        yield _of_tensor(tensor)
+
+
+def _of_tensor(tensor: Tensor) -> _Undo:
+    version, values = tensor._version, tensor.detach().clone()
+    wanted, gradient = tensor.requires_grad, tensor.grad if tensor.is_leaf else None
+    kept = None if gradient is None else gradient.clone()
+
+    def undo() -> bool:
+        if tensor.is_leaf:
+            if gradient is not None and kept is not None:
+                gradient.copy_(kept)
+            tensor.grad = gradient
+            tensor.requires_grad_(wanted)
+        if tensor._version != version:
+            with torch.no_grad():
+                tensor.copy_(values)
+            return True
+        return False
+
+    return undo
+
+
+def _attributes(part: nn.Module, seen: set[int], quietly: list[_Undo]) -> Iterator[tuple[str, _Undo]]:
+    """Yield the names of a module's attributes with what puts them back."""
+    own = vars(part)
+    for name, value in list(own.items()):
+        yield name, _of_entry(own, name, value)
+        if isinstance(value, dict) and name in ("_parameters", "_buffers", "_modules"):
+            yield from ((key, _of_entry(value, key, kept)) for key, kept in list(value.items()))
+        else:
+            for undo in _inside(value, seen, quietly, _DEEPEST):
+                yield name, undo
+    names = set(own)
+
+    def without_new() -> bool:
+        new = [name for name in own if name not in names]
+        for name in new:
+            del own[name]
+        return bool(new)
+
+    yield "a new one", without_new
+
+
+def _of_entry(held: dict[str, Any], name: str, value: Any) -> _Undo:
+    def undo() -> bool:
+        if name in held and held[name] is value:
+            return False
+        changed = name not in held or not _equal_numbers(held[name], value)
+        held[name] = value
+        return changed
+
+    return undo
+
+
+def _equal_numbers(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, bool | int | float | str | bytes) and a == b
+
+
+def _inside(value: Any, seen: set[int], quietly: list[_Undo], depth: int) -> Iterator[_Undo]:
+    """Yield what puts back what lies in a container, a plain object, a generator or a tensor that is no buffer."""
+    if isinstance(value, Tensor) and id(value) not in seen and not value.is_inference():
+        seen.add(id(value))
+        yield _of_tensor(value)
+    if depth == 0 or isinstance(value, _PLAIN) or id(value) in seen:
+        return
+    seen.add(id(value))
+    found = _of_generator(value)
+    if found is not None:
+        quietly.append(found)
+        return
+    if isinstance(value, list):
+        items = list(value)
+        yield _refill(value, items, lambda: value.__setitem__(slice(None), items))
+        inner = items
+    elif isinstance(value, dict):
+        pairs = dict(value)
+        yield _refill(value, pairs, lambda: (value.clear(), value.update(pairs)))
+        inner = list(pairs.values())
+    elif isinstance(value, set):
+        members = set(value)
+        yield _refill(value, members, lambda: (value.clear(), value.update(members)))
+        inner = []
+    elif isinstance(value, numpy.ndarray):
+        numbers = value.copy()
+        yield _refill(value, numbers, lambda: numpy.copyto(value, numbers))
+        inner = []
+    elif isinstance(value, tuple):
+        inner = list(value)
+    elif type(value).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
+        return
+    else:
+        own = getattr(value, "__dict__", None)
+        inner = [own] if isinstance(own, dict) else []
+    for item in inner:
+        yield from _inside(item, seen, quietly, depth - 1)
+
+
+def _refill(value: Any, kept: Any, refill: Callable[[], Any]) -> _Undo:
+    def undo() -> bool:
+        if _unchanged(value, kept):
+            return False
+        refill()
+        return True
+
+    return undo
+
+
+def _unchanged(value: Any, kept: Any) -> bool:
+    """Return whether a container has the very same things in it."""
+    if isinstance(value, numpy.ndarray):
+        return value.tobytes() == kept.tobytes()
+    if len(value) != len(kept):
+        return False
+    if isinstance(value, dict):
+        return all(a == b and value[a] is kept[b] for a, b in zip(value, kept, strict=True))
+    return value == kept if isinstance(value, set) else all(a is b for a, b in zip(value, kept, strict=True))
+
+
+def _of_generator(value: Any) -> _Undo | None:
+    """Return what puts a random generator back, or None of anything else."""
+    if isinstance(value, torch.Generator):
+        before = value.get_state()
+        return lambda: bool(value.set_state(before) and False)
+    if isinstance(value, random.Random):
+        numbers = value.getstate()
+        return lambda: bool(value.setstate(numbers))  # pyright: ignore[reportArgumentType]
+    if isinstance(value, numpy.random.RandomState):
+        legacy = value.get_state()
+        return lambda: bool(value.set_state(legacy))  # pyright: ignore[reportArgumentType]
+    if isinstance(value, numpy.random.Generator):
+        bits: Any = value.bit_generator
+        state = bits.state
+        return lambda: bool(setattr(bits, "state", state))  # pyright: ignore[reportArgumentType]
+    return None

@@ -1,0 +1,81 @@
+"""Checks, at the start of a sitting, that a run's engine computes what the reference does (`engines.self_check`)."""
+
+from typing import TYPE_CHECKING
+
+from stablebench.engines.self_check import difference
+from stablebench.errors import UserError, device_failure, ran_out_of_memory
+from stablebench.schema.run_record import SelfCheck
+from stablebench.training.evaluation import to_device
+
+if TYPE_CHECKING:
+    from stablebench.training.trainer import Trainer
+
+_WHY = "self-check: "
+
+
+def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
+    """Check a run's engine on its next batch; a wrong one gives way to the reference.
+
+    Args:
+        trainer: The run, before its first update of this sitting.
+        wanted: Whether to.
+
+    Returns:
+        How it came out; None for the reference engine, and where memory or a device failed meanwhile, which the run
+        sees to as in any update.
+
+    Raises:
+        UserError: The engine is wrong, and was asked for by name.
+    """
+    if trainer.engine.name == "reference":
+        return "failed" if (trainer.gave_way or "").startswith(_WHY) else None
+    if not wanted:
+        return "off"
+    try:
+        what = _difference(trainer)
+    except Exception as error:
+        if ran_out_of_memory(error) or device_failure(error) is not None:
+            return None
+        what = f"it fails with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if not _reference_runs(trainer):
+            return None  # the run itself will say it
+    elsewhere = trainer.shards.agreed(None if what is None else 1) is not None
+    if what is None and not elsewhere:
+        return "passed"
+    what = what or "another process found a difference"
+    name = trainer.engine.name
+    if trainer.spec.engine != "auto":
+        raise UserError(
+            f"--engine {trainer.spec.engine}: it does not compute what the reference engine does: {what}. Take "
+            "--engine reference, or auto; --no-self-check leaves this check out."
+        )
+    trainer.reporter.note(
+        f"warning: the {name} engine does not compute what the reference engine does ({what}); the reference engine "
+        "runs this model"
+    )
+    trainer.resumed_elsewhere.append(f"step {trainer.step}: engine: {name} then, reference now ({_WHY}{what})")
+    trainer.give_way(_WHY + what)
+    return "failed"
+
+
+def _difference(trainer: "Trainer") -> str | None:
+    spec, task = trainer.spec, trainer.task
+    batch = trainer.shards.part(task.train_batch(spec.seed, trainer.step, spec.train.batch_size))
+    batch = to_device(batch, trainer.device)
+    begins = task.begins_anew(trainer.step, spec.train.batch_size)
+    return difference(trainer.network, batch.inputs, batch.lengths, None if begins else trainer.carried)
+
+
+def _reference_runs(trainer: "Trainer") -> bool:
+    """Return whether the reference runs where the engine failed."""
+    from stablebench import engines
+
+    fast = trainer.network.engine
+    trainer.network.engine = engines.choose("reference", trainer.network, trainer.device).run
+    try:
+        _difference(trainer)
+    except Exception:
+        return False
+    finally:
+        trainer.network.engine = fast
+    return True
