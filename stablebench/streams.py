@@ -5,9 +5,14 @@ import io
 import os
 import select
 import sys
+from typing import TextIO
 
 _PATIENCE_S = 5.0
 """Seconds that a stream which takes nothing at the moment is waited for."""
+
+
+_results: io.TextIOWrapper | None = None
+"""Where a command's results go, once everything else that is printed goes to stderr."""
 
 
 class LossyFile(io.FileIO):
@@ -54,6 +59,27 @@ def lose_quietly() -> None:
     sys.stderr = _lossy(sys.stderr, 2)
 
 
+def results() -> TextIO:
+    """Return the stream that a command's results are printed to: the standard output that the process began with."""
+    return _results or sys.stdout
+
+
+def keep_stdout_for_results() -> None:
+    """Have whatever prints to stdout print to stderr, but for what is written to `results()`.
+
+    Models print, and libraries below Python do. The file descriptor itself is redirected, so that they, and the
+    processes that are begun from here on, cannot end up in a JSON document.
+    """
+    global _results
+    lose_quietly()
+    own = os.dup(1)  # closed in processes that are begun
+    _results = io.TextIOWrapper(
+        io.BufferedWriter(LossyFile(own)), sys.stdout.encoding, errors="backslashreplace", line_buffering=os.isatty(own)
+    )
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+
 def _lossy(stream: object, descriptor: int) -> io.TextIOWrapper:
     if isinstance(stream, io.TextIOWrapper) and isinstance(getattr(stream.buffer, "raw", None), LossyFile):
         return stream
@@ -80,7 +106,7 @@ def loss_of(stream: object) -> int | None:
     """Return the error number with which a stream first lost something after all was written out; None where it has not.
 
     Args:
-        stream: `sys.stdout` or `sys.stderr`.
+        stream: `results()`, `sys.stdout` or `sys.stderr`.
     """
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if not isinstance(raw, LossyFile):

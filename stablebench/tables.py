@@ -7,11 +7,12 @@ import math
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from stablebench import streams
 
 Format = Literal["table", "github", "latex", "html", "csv", "json"]
 _GAP = 2
@@ -78,9 +79,18 @@ def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = N
 
 def terminal_width() -> int | None:
     """Return the terminal's width, None where stdout is no terminal."""
-    if sys.stdout is None or not sys.stdout.isatty():
+    if not _is_terminal():
         return None
-    return max(shutil.get_terminal_size().columns, _LEAST_WRAPPED)
+    try:
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(streams.results().fileno()).columns
+    except (ValueError, OSError):
+        columns = shutil.get_terminal_size().columns
+    return max(columns, _LEAST_WRAPPED)
+
+
+def _is_terminal() -> bool:
+    stream = streams.results()
+    return stream is not None and stream.isatty()
 
 
 def cell(value: Any) -> str:
@@ -211,7 +221,7 @@ def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | N
 
 
 def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int | None) -> list[str]:
-    styled = width is not None and sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    styled = width is not None and _is_terminal() and not os.environ.get("NO_COLOR")
     rows = [list(table.columns), *texts]
     if not styled and all(c.isascii() and len(c) <= size for row in rows for c, size in zip(row, widths, strict=True)):
         return _unstyled(table, rows, widths)  # without the library, which takes longer to import than this to print

@@ -21,10 +21,12 @@ from stablebench.cli import early_signals
 from stablebench.cli.usage import UsageError, is_help, one_line_of
 from stablebench.cli.whole_numbers import with_whole_numbers
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
-from stablebench.streams import lose_quietly, loss_of, open_closed_descriptors
+from stablebench.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""
+_ANSWERED_BY_THE_PARSER = frozenset({"-h", "--help", "--version", "--show-completion", "--install-completion"})
+"""What is printed on stdout without a command being run."""
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -180,7 +182,10 @@ def main() -> None:
     What stdout does not take is dropped, so that the command still does its work, and makes the exit code 1.
     """
     open_closed_descriptors()
-    lose_quietly()
+    if _ANSWERED_BY_THE_PARSER.isdisjoint(sys.argv) and "_STABLEBENCH_COMPLETE" not in os.environ:
+        keep_stdout_for_results()
+    else:
+        lose_quietly()
     code = None
     try:
         app(prog_name="stablebench")
@@ -188,7 +193,7 @@ def main() -> None:
         code = end.code
     finally:
         early_signals.command_ended()
-    lost = loss_of(sys.stdout)
+    lost = loss_of(results())
     if lost not in (None, errno.EPIPE):  # EPIPE: the reader has seen enough, as with `| head`
         print(f"Error: stdout: {os.strerror(lost)}.", file=sys.stderr)
     sys.exit(code or (0 if lost is None else 1))

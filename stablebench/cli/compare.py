@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import Format
+from stablebench.cli.output import Format, echo
 from stablebench.cli.suite_words import Budget, Models, Seeds, SuiteOptions, Tasks
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def compare(
     if options.json:
         print_json(document)
     else:
-        print(leaderboard.render(document, fmt))
+        echo(leaderboard.render(document, fmt))
         if statistics and fmt != "json":
-            print("\n" + leaderboard.render_statistics(document["statistics"], fmt))
+            echo("\n" + leaderboard.render_statistics(document["statistics"], fmt))
     for line in [*_reasons(failures + lost), *_listed(unreadable)]:
         typer.echo(line, err=True)
     if baseline is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
+from stablebench.cli.output import Format, Table, echo, note, print_json, print_tables, refuse_two_formats
 
 if TYPE_CHECKING:
     from stablebench.data.fetch import Progress
@@ -120,7 +120,7 @@ def verify(
             bare += problem is None and not file.checksum
             wrong += [f"  {file.path}: {problem}"] if problem else []
         if not as_json:
-            typer.echo("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
+            echo("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
     if as_json:
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
@@ -156,7 +156,7 @@ def path(
     if as_json:
         print_json({"name": name, "folder": str(folder)})
     else:
-        typer.echo(str(folder))
+        echo(str(folder))
 
 
 def _folder(source: "DataSource", root: Path) -> Path:

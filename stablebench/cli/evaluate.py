@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stablebench.cli.options import DataDir
+from stablebench.cli.output import echo
 
 if TYPE_CHECKING:
     from stablebench.training.sampling import Sample
@@ -85,12 +86,12 @@ def evaluate(
     if as_json:
         print_json(record.model_dump(mode="json") | {"evaluation": scored.document()})
         return
-    print(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")
+    echo(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")
     for name, value in scored.params.items():
-        print(f"  {name}: {value}")
+        echo(f"  {name}: {value}")
     for name, value in scored.metrics.items():
         baseline = scored.baselines.get(name)
-        print(f"{name} {value:.6g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
+        echo(f"{name} {value:.6g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
 
 
 def _check_options(
@@ -114,4 +115,4 @@ def _print_text(sampled: "Sample") -> None:
 
     if sampled.unknown:
         note(f"read as <unk>, not being in the vocabulary: {' '.join(sampled.unknown)}")
-    print(sampled.text.rstrip("\n"))
+    echo(sampled.text.rstrip("\n"))

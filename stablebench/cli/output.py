@@ -5,22 +5,28 @@ from typing import Any
 
 import typer
 
+from stablebench import streams
 from stablebench.errors import UserError
 from stablebench.tables import Format, Table, json_text, render
 
-__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables", "refuse_two_formats"]
+__all__ = ["Format", "Table", "echo", "json_text", "note", "print_json", "print_tables", "refuse_two_formats"]
+
+
+def echo(text: str = "", *, nl: bool = True) -> None:
+    """Print a line of a command's result on stdout."""
+    typer.echo(text, file=streams.results(), nl=nl)
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; what is not finite is null."""
-    typer.echo(json_text(document), nl=False)
+    echo(json_text(document), nl=False)
 
 
 def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
     """Print tables on stdout."""
     text = render(tables, fmt)
     if text:
-        typer.echo(text)
+        echo(text)
 
 
 def refuse_two_formats(fmt: Format, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.output import echo
 
 if TYPE_CHECKING:
     from stablebench.cli.probe_subjects import Subject
@@ -129,4 +130,4 @@ def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
         print_tables([table, *(table for tables in claims for table in tables)])
     flows = {s.label: r.flow for s, r in zip(subjects, results, strict=True) if r.flow is not None}
     if flows:
-        typer.echo("\n" + text_plot(flows))
+        echo("\n" + text_plot(flows))

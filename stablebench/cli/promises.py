@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.output import echo
+
 
 def promises(
     output: Annotated[
@@ -68,7 +70,7 @@ def promises(
     written = write_page(output, chains, theorems, sizes, provenance)
     data = output / "numbers.json"
     write_atomically(data, numbers(chains).encode())
-    typer.echo("\n".join(str(path) for path in [*written, data]))
+    echo("\n".join(str(path) for path in [*written, data]))
 
 
 def _command(quick: bool, models: str | None, steps: int | None) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.output import echo
+
 
 def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with them.")],
@@ -30,7 +32,7 @@ def validate(
         note(f"{_counted(count, 'problem')} in {len(wrong)} of {_counted(len(found), 'file')}.")
         raise typer.Exit(2)
     if not as_json:
-        typer.echo(f"{_counted(len(found), 'file')}, no problems.")
+        echo(f"{_counted(len(found), 'file')}, no problems.")
 
 
 def _counted(n: int, what: str) -> str:

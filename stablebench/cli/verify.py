@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.options import DataDir
+from stablebench.cli.output import echo
 
 if TYPE_CHECKING:
     from stablebench.training.verification import Verdict
@@ -61,15 +62,15 @@ def _print(verdict: "Verdict") -> None:
         checked.append(f"the checkpoints of step {', '.join(map(str, verdict.checkpoints))}")
     if verdict.result:
         checked.append("the result")
-    print(f"{'equal' if verdict.is_equal else 'not equal'}: {verdict.steps} updates run again; compared bit for bit:")
-    print(f"  {', '.join(checked)}")
+    echo(f"{'equal' if verdict.is_equal else 'not equal'}: {verdict.steps} updates run again; compared bit for bit:")
+    echo(f"  {', '.join(checked)}")
     for line in verdict.differences[:_SHOWN]:
-        print(f"  parts at {line}")
+        echo(f"  parts at {line}")
     if len(verdict.differences) > _SHOWN:
-        print(f"  and in {len(verdict.differences) - _SHOWN} more places; --json has them all")
+        echo(f"  and in {len(verdict.differences) - _SHOWN} more places; --json has them all")
     for line in verdict.environment:
-        print(f"  the environment is not as it was: {line}")
+        echo(f"  the environment is not as it was: {line}")
     if not verdict.is_equal and not verdict.promised:
-        print(f"  equal numbers were not promised: {verdict.cause}")
+        echo(f"  equal numbers were not promised: {verdict.cause}")
     if not verdict.checkpoints and not verdict.result:
-        print("  no checkpoint lies within these updates: more --steps would reach one")
+        echo("  no checkpoint lies within these updates: more --steps would reach one")

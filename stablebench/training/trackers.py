@@ -122,8 +122,7 @@ class Tracked:
         """Say where it is, and feed the trackers from time to time."""
         self._reporter.update(progress)
         if time.monotonic() - self._looked >= _EVERY_S:
-            with suppress(UserError):  # it is said at the next save
-                self._feed()
+            self._feed()
             self._looked = time.monotonic()
 
     def note(self, text: str) -> None:

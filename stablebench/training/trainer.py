@@ -29,7 +29,7 @@ from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
-from stablebench.training import checkpoint, device, numerics, process, reproducibility
+from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checked_engine import checked
 from stablebench.training.checkpoint import Checkpoint
@@ -184,9 +184,7 @@ class Trainer:
             The record, as it was written.
         """
         try:
-            with (
-                self._interrupt
-            ):  # to the end, or the next signal would end the process before its checkpoint is written
+            with self._interrupt:  # to the end, or the next signal would end it before its checkpoint is written
                 return self._run_in_folder()
         finally:
             python_random.set_states(self._random_before)
@@ -229,6 +227,7 @@ class Trainer:
             result = self._result(test=True)
             self.wall_s = time.perf_counter() - sitting
             self.curve.sync()
+            failures.forget_traceback(self.folder.path)
             return self._write_record("finished", result=result)
         except Interrupted:
             if self._saved_at != self.step:
@@ -243,6 +242,7 @@ class Trainer:
         except FolderLost:
             raise
         except Exception as error:
+            kept = None if isinstance(error, StablebenchError) else failures.keep_traceback(self.folder.path, error)
             if ran_out_of_memory(error):
                 why = f"out of memory: {first_line(error)}"
                 self._fail(why)
@@ -262,8 +262,11 @@ class Trainer:
                 raise StablebenchError(f"{self.folder.path}: {what}; leave --deterministic out.") from error
             if not isinstance(error, StablebenchError) and not self._weights_are_finite():
                 return self._diverged(f"the weights are not finite after update {self.step}, {type(error).__name__}")
-            self._fail(str(error) if isinstance(error, StablebenchError) else described(error))
-            raise
+            if isinstance(error, StablebenchError):
+                self._fail(str(error))
+                raise
+            self._fail(described(error))
+            raise failures.unexpected(self.folder.path, self.step, error, kept) from error
 
     def _kept_of(self, lost: FolderLost) -> StablebenchError:
         """Keep what there is of a run whose folder is gone: all of it where the folder was only renamed."""
