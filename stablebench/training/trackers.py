@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
+from stablebench import python_random
 from stablebench.errors import unknown_name
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
@@ -274,8 +275,8 @@ def flat_spec(spec: RunSpec) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the trackers' warnings, and what they log as information, from the user."""
-    with warnings.catch_warnings():
+    """Keep the trackers' warnings, and what they log as information, from the user, and their random numbers apart."""
+    with warnings.catch_warnings(), python_random.kept():
         warnings.simplefilter("ignore")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         yield

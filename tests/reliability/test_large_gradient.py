@@ -25,7 +25,8 @@ def updater_of(gradients: list[Tensor], clip: float | None, name: str = "adam", 
 
 def left(updater: Updater) -> float:
     """Return the norm of what is left of the gradient, in float64."""
-    parts = [torch.view_as_real(p.grad) if p.grad.is_complex() else p.grad for p in updater.parameters]  # type: ignore[union-attr]
+    gradients = [p.grad for p in updater.parameters if p.grad is not None]
+    parts = [torch.view_as_real(g) if g.is_complex() else g for g in gradients]
     return math.sqrt(sum(part.double().square().sum().item() for part in parts))
 
 

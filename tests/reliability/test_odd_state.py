@@ -40,7 +40,7 @@ class Notes(Silent):
         self.said.append(text)
 
 
-def resolved_of(name: str, best: bool = False, **settings: Any) -> Resolved:
+def resolved_of(name: str, best: bool = False, /, **settings: Any) -> Resolved:
     registry.model_entry(named(name))
     return tiny(named(name), "copy", best, **{"train.steps": 16, "train.eval_every": 4, **settings})
 
@@ -112,7 +112,7 @@ def test_a_probe_moves_no_generator(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_that_no_seed_decides_is_not_called_reproducible(name: str, said: str, tmp_path: Path) -> None:
-    resolved = resolved_of(name, **{"train.steps": 2})
+    resolved = resolved_of(name, False, **{"train.steps": 2})
     notes, folder = Notes(), RunFolder(tmp_path / "run")
     Trainer(resolved, folder, data_dir=None, reporter=notes).run()
     record = folder.read_record()
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_up(tmp_path: Path) -> None:
 def test_registered_models_have_no_state_beside_parameters_and_buffers(family: str, tmp_path: Path) -> None:
     """It is what the checkpoints of registered models rest on: they hold these alone."""
     changed = []
-    for name in registry.model_names(family):
+    for name in registry.model_names(family):  # pyright: ignore[reportArgumentType]
         task = "copy" if family == "recurrent" else "digits_flat"
         resolved = tiny(name, task, **{"train.steps": 2, "train.eval_every": 2, "optim.betas": None})
         trainer = Trainer(resolved, RunFolder(tmp_path / name), data_dir=None, reporter=Silent())
