@@ -6,7 +6,7 @@ were.
 
 import random
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy
@@ -46,15 +46,25 @@ def set_states(tensors: Mapping[str, Tensor]) -> None:
         numpy.random.set_state((_MERSENNE, key, words[-1], int(gauss is not None), gauss or 0.0))  # noqa: NPY002
 
 
+def taken() -> Callable[[], None]:
+    """Return what makes both again as they are now."""
+    before, legacy = random.getstate(), numpy.random.get_state(legacy=False)  # noqa: NPY002
+
+    def back() -> None:
+        random.setstate(before)
+        numpy.random.set_state(legacy)  # noqa: NPY002
+
+    return back
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """Context behind which both are as they were before it."""
-    before, legacy = random.getstate(), numpy.random.get_state(legacy=False)  # noqa: NPY002
+    back = taken()
     try:
         yield
     finally:
-        random.setstate(before)
-        numpy.random.set_state(legacy)  # noqa: NPY002
+        back()
 
 
 @contextmanager

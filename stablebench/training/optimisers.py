@@ -130,8 +130,11 @@ class Updater:
         """
         norm = nn.utils.get_total_norm(self._gradients())
         if self._clip_norm is not None:
-            finite = norm.nan_to_num(nan=math.nan, posinf=0.0)  # one of 0 multiplies by 1
-            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, finite)
+            if norm.device.type != "cpu" or norm.item() == math.inf:  # elsewhere asking would wait
+                bound = norm.nan_to_num(nan=math.nan, posinf=0.0)  # one of 0 multiplies by 1
+            else:
+                bound = norm
+            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, bound)
         return norm
 
     def norm_of_large(self) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from stablebench import python_random
 from stablebench.schema.run_spec import RunSpec
 
 
@@ -25,8 +26,8 @@ def flat_spec(spec: RunSpec) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the trackers' warnings, and what they log as information, from the user."""
-    with warnings.catch_warnings():
+    """Keep the trackers' warnings, and what they log as information, from the user, and their random numbers apart."""
+    with warnings.catch_warnings(), python_random.kept():
         warnings.simplefilter("ignore")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         yield

@@ -27,6 +27,8 @@ from stablebench.errors import (
 )
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
@@ -98,16 +100,13 @@ class Trainer:
         self.shards = shards or Shards()
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
-        goes_on = force and bool(folder.checkpoints())
-        network = build_network(self.spec, self.card, self.task.sizes, weights_follow=goes_on)
-        start_embedding(network, self.task)
+        self._goes_on = force and bool(folder.checkpoints())
+        network = self._built()
         own_code = self.spec.model.source is not None
         self.keeper = StateKeeper(network, whole=own_code)
         irreproducible = process.why_not_reproducible(self.device.type, self.spec.deterministic)
         if own_code and irreproducible is None:
-            irreproducible = reproducibility.why_built_differently(
-                self.keeper, lambda: build_network(self.spec, self.card, self.task.sizes)
-            )
+            irreproducible = reproducibility.why_built_differently(self.keeper, self._built)
         self.parameters = count_parameters(network.parameters())
         embedding = getattr(network, "embedding", None)
         self.embedding_parameters = 0 if embedding is None else count_parameters(embedding.parameters())
@@ -164,14 +163,16 @@ class Trainer:
         self._goals = Goals(self.card, self.spec.task.params)
         self._pace = Pace()
         self._interrupt = Interrupt()
-        self._random_before = python_random.states()
+        self._random_back = python_random.taken()
         self._curve_length = self._take_up(force)
         if own_code and self.environment.irreproducible is None:
             self._not_reproducible(
                 reproducibility.why_run_differently(self.keeper, self.device, self._forward), "warning: "
             )
-        if own_code and self.graphed is not None and self.graphed.reason is None:
-            self.graphed.reason = reproducibility.what_moves(self.keeper, self.device, self._forward)
+        self._moves = reproducibility.what_moves(self.keeper, self.device, self._forward) if own_code else None
+        """What a forward pass of a user's model changes beside its outputs, or None."""
+        if self._moves is not None and self.graphed is not None and self.graphed.reason is None:
+            self.graphed.reason = self._moves  # a replay would not change it
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
         self.self_check = checked(self, self_check)
 
@@ -187,7 +188,7 @@ class Trainer:
             with self._interrupt:  # to the end, or the next signal would end it before its checkpoint is written
                 return self._run_in_folder()
         finally:
-            python_random.set_states(self._random_before)
+            self._random_back()
 
     def _run_in_folder(self) -> RunRecord:
         """Train; where the run's folder is lost, keep what can be kept."""
@@ -353,12 +354,13 @@ class Trainer:
         if self.engine.name == "reference" or self.shards.size > 1:
             return compute()
         carried, random = self.carried, device.random_state(self.device)
-        elsewhere = python_random.states()
+        back = python_random.taken() if self._moves is not None else None
 
         def undo() -> None:
             self.carried = carried
             device.set_random_state(self.device, random)
-            python_random.set_states(elsewhere)
+            if back is not None:
+                back()
 
         try:
             return compute()
@@ -452,14 +454,14 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def _tensors(self, state: NetworkState) -> dict[str, torch.Tensor]:
+    def _tensors(self, network: NetworkState) -> dict[str, torch.Tensor]:
         best = self._best_state
-        sources = {"network": state.tensors, "optimiser": self.updater.tensors()}
+        sources = {"network": network.tensors, "optimiser": self.updater.tensors()}
         sources["random"] = {"cpu": torch.get_rng_state()}
         sources["carried"] = {
             f"{layer}.{i}": part for layer, state in enumerate(self.carried or []) for i, part in enumerate(state)
         }
-        sources |= {"best": best.tensors, "attributes": state.outside, "best_attributes": best.outside}
+        sources |= {"best": best.tensors, "attributes": network.outside, "best_attributes": best.outside}
         sources["generators"] = python_random.states()
         if self.device.type == "cuda":
             sources["random"]["cuda"] = torch.cuda.get_rng_state()
@@ -519,6 +521,11 @@ class Trainer:
         self.reporter.note(f"{kind}{why}")
         update = {"reproducible": False, "irreproducible": why if before is None else f"{before}; {why}"}
         self.environment = self.environment.model_copy(update=update)
+
+    def _built(self) -> Network | DeepNetwork:
+        network = build_network(self.spec, self.card, self.task.sizes, weights_follow=self._goes_on)
+        start_embedding(network, self.task)
+        return network
 
     def _forward(self) -> list[Tensor]:
         """Return what the network makes of the batch of the next update."""

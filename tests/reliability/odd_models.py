@@ -51,6 +51,12 @@ class TiedLinear(Plain):
 class TwoNames(Plain):
     """One parameter under two names, and buffers: two views of one tensor, an expanded one, a conjugated one."""
 
+    first: Tensor
+    second: Tensor
+    wide: Tensor
+    F: Tensor
+    negative: Tensor
+
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__(in_features, hidden)
         self.U = self.W
@@ -85,6 +91,10 @@ class Counter(Plain):
 
 class Collected(Plain):
     """Lists, dictionaries, tensors, arrays, an object and a buffer that is not persistent, all changed by an update."""
+
+    passing: Tensor
+    late: Tensor | None
+    growing: Tensor
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__(in_features, hidden)
@@ -147,6 +157,8 @@ class Noise(Plain):
 
 class ExtraState(Plain):
     """Says with `get_extra_state` what it wants to be kept."""
+
+    hidden_number: list[float]
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__(in_features, hidden)
@@ -242,3 +254,10 @@ class Replaces(Plain):
 
     def after_update(self) -> None:
         self.W = nn.Parameter(self.W.detach().clone())
+
+
+class Steep(Plain):
+    """Its gradient is finite, and the square of its gradient is not, in float32."""
+
+    def penalty(self) -> Tensor:
+        return 1e20 * (self.W - self.W.detach()).sum()

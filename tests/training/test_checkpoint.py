@@ -77,3 +77,56 @@ def test_others_may_read_what_the_umask_lets_them_and_a_replaced_file_keeps_its_
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         os.umask(before)
+
+
+def _odd_tensors() -> dict[str, torch.Tensor]:
+    base = torch.arange(6.0)
+    complex_ = torch.complex(torch.randn(3, 3), torch.randn(3, 3))
+    return {
+        "whole": base,
+        "same": base,
+        "view": base[2:4],
+        "rows": base.view(2, 3)[1],
+        "transposed": base.view(2, 3).T,
+        "expanded": torch.ones(1, 3).expand(4, 3),
+        "conjugated": complex_.conj(),
+        "adjoint": complex_.mH,
+        "negative": complex_.conj().imag,
+        "complex128": complex_.to(torch.complex128).conj(),
+        "complex128 again": complex_.to(torch.complex128),
+        "bool": torch.tensor([True, False]),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(0, 4),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "int": torch.tensor([2**62], dtype=torch.int64),
+    }
+
+
+def test_every_dense_tensor_comes_back_with_its_values_type_and_shape(tmp_path: Path) -> None:
+    tensors = _odd_tensors()
+    tensors["complex128 once more"] = tensors["complex128 again"]
+    assert not any(checkpoint.why_not_stored(tensor) for tensor in tensors.values())
+    checkpoint.save(tmp_path / "step-1.safetensors", Checkpoint(tensors, {"step": 1}))
+    loaded = checkpoint.load(tmp_path / "step-1.safetensors").tensors
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape), name
+        assert torch.equal(loaded[name], tensor.resolve_conj().resolve_neg()), name
+
+
+def test_the_digest_is_of_values_not_of_how_they_lie() -> None:
+    lazy = torch.complex(torch.randn(3), torch.randn(3)).conj()
+    assert checkpoint.digest({"a": lazy}, "") == checkpoint.digest({"a": lazy.resolve_conj()}, "")
+    assert checkpoint.digest({"a": lazy}, "") != checkpoint.digest({"a": lazy.conj()}, "")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "why"),
+    [
+        (torch.eye(3).to_sparse(), "sparse_coo"),
+        (torch.empty(3, device="meta"), "meta"),
+        (torch.nn.UninitializedParameter(), "no shape yet"),
+    ],
+)
+def test_what_cannot_be_stored_is_told_with_its_reason(tensor: torch.Tensor, why: str) -> None:
+    assert why in (checkpoint.why_not_stored(tensor) or "")
