@@ -115,7 +115,7 @@ class RecurrentModel(ChainModel):
     the chain that the model is trained on, and stays as it is when evaluated at another length; one named `layer`
     receives the position in the stack, from 0.
 
-    Initialisation may draw from torch's global generator, which the builder seeds for the run. Frozen random parts
+    Initialisation may draw from torch's global generator, which the builder seeds for every layer. Frozen random parts
     draw from `own_generator`, so that an ablation leaves all else as it is.
 
     Args:

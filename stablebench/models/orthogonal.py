@@ -29,8 +29,10 @@ BlockInit = Literal["henaff", "cayley"]
 def random_orthogonal(n: int, rng: torch.Generator) -> Tensor:
     """Return the orthogonal factor of the QR decomposition of a matrix with U(-1, 1) entries, (n, n).
 
-    Signs are left as the decomposition gives them, so the matrix is not Haar distributed (Ceni, section II-C). It is
-    computed in float64 for either precision, so that both get the same matrix.
+    Signs are left as the decomposition gives them, so the matrix is not Haar distributed (Ceni, section II-C): it is a
+    product of n - 1 reflections, so its determinant is (-1)^(n - 1) and it has the eigenvalue 1, for even n also -1;
+    and its first entry is negative for n > 1. It is computed in float64 for either precision, so that both get the same
+    matrix.
 
     Args:
         n: Its size.

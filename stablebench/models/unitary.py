@@ -13,7 +13,7 @@ from torch import Tensor
 from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most, stays_orthogonal
 
 _SMALLEST_MODULUS = 1e-5
-"""Added to |z| in quadrature, so that the derivative is finite at 0; the published code of EUNN adds as much to |z|."""
+"""Added to |z| in quadrature, so that the derivative is finite at 0; published versions of EUNN add as much to |z|."""
 
 
 def as_real(M: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from stablebench.errors import UserError
 from stablebench.models import orthogonal
 from stablebench.models.base import own_generator
+from stablebench.models.deep.roafnn import RoaFNN
 from stablebench.models.orthogonal import (
     BlockInit,
     PackedRotations,
@@ -19,6 +20,7 @@ from stablebench.models.orthogonal import (
     round_robin,
     skew_exponential,
 )
+from stablebench.models.recurrent.roarnn import RoaRNN
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +209,22 @@ def test_compiled_rotations_and_torchs_agree(n: int, rotations: int | None, monk
         found.append((product.detach(), *torch.autograd.grad((product * weights).sum(), [packed.angles])))
         assert torch.autograd.gradcheck(lambda _: packed(), packed.angles)
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 17, 64, 127, 128])
+def test_what_every_seed_gives_the_orthogonal_factor(n: int) -> None:
+    for seed in range(40 if n < 64 else 5):
+        O = random_orthogonal(n, torch.Generator().manual_seed(seed))  # noqa: E741 - the paper's name
+        values = torch.linalg.eigvals(O)
+        assert torch.linalg.det(O).item() == pytest.approx((-1) ** (n - 1), abs=1e-12)
+        assert O[0, 0].item() < 0
+        assert (values - 1).abs().min().item() < 1e-13 * n
+        assert n % 2 or (values + 1).abs().min().item() < 1e-13 * n
+
+
+def test_so_no_layer_of_roarnn_or_roafnn_turns_the_state_at_an_even_width() -> None:
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert torch.linalg.det(RoaRNN(3, 16, horizon=10).O).item() == pytest.approx(-1)
+        filters = list(RoaFNN(2, 2, layers=12).isometries().values())
+        assert filters and all(torch.linalg.det(layer).allclose(-torch.ones(len(layer))) for layer in filters)

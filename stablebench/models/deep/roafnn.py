@@ -1,4 +1,4 @@
-r"""roaFNN: every layer is a convex combination of a plain layer and a fixed random rotation of what it was given.
+r"""roaFNN: every layer is a convex combination of a plain layer and a fixed orthogonal map of what it was given.
 
 Equation (12 of the paper), alpha = rho / (layers - 1):
 
@@ -13,8 +13,9 @@ Parameters: `hidden * (inputs + 1) + (layers - 3) * hidden * (hidden + 1)`.
 Cost per sample: `2 * hidden * (inputs + (layers - 3) * hidden)` multiply-adds. Half of it for O = identity of equal
     widths.
 Init: weights and biases N(0, 1), the output's too (caption of figure 1), or like `mlp`'s. O_l never trained: Q of the
-    QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random semi-permutation (appendix C
-    (I)); or the identity, cut to its shape. One O for all layers of a shape with `shared` (appendix C (II)).
+    QR decomposition of a matrix with U(-1, 1) entries, no sign correction (a square one as in `roarnn`: of determinant
+    -1 at every even width); or a random semi-permutation (appendix C (I)); or the identity, cut to its shape. One O for
+    all layers of a shape with `shared` (appendix C (II)).
 Stability claim (theorem 2.1 before its limit): with phi' in [0, r], s the largest ||W_l||_2, and N layers behind h_1,
     the norm of dh_T/dh_1 is at most (1 + alpha (r s - 1))^N, and for widths that never grow and alpha (1 + r s) < 1 at
     least (1 - alpha (1 + r s))^N. Asserted in tests/models/test_roafnn.py. The upper end is at most

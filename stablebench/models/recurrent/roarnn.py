@@ -1,4 +1,4 @@
-r"""roaRNN: a convex combination of an Elman step and a fixed random rotation of the state.
+r"""roaRNN: a convex combination of an Elman step and a fixed random orthogonal map of the state.
 
 Equation (19 of the paper), alpha = rho / horizon:
 
@@ -10,7 +10,10 @@ Cost per step: `hidden * (2 * hidden + inputs)` multiply-adds.
 Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footnote 4); `recurrent_scale` he then
     multiplies W by sqrt(2 / hidden), which is ours, for `eyernn_isometric`. O orthogonal and never trained:
     Q of the QR decomposition of a matrix with U(-1, 1) entries, no sign correction; or a random permutation
-    (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own.
+    (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own. By this procedure, the paper's, O
+    is neither a rotation at even widths nor Haar distributed: whatever the seed, its determinant is (-1)^(hidden - 1),
+    its first entry negative, and 1 one of its eigenvalues (and -1 at even widths). Asserted in
+    tests/models/test_orthogonal.py.
 Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2 and alpha (1 + r s) <= 1, all singular
     values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
     tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
