@@ -77,7 +77,7 @@ def _descriptor_of(stream: io.TextIOWrapper, otherwise: int) -> int:
 
 
 def loss_of(stream: object) -> int | None:
-    """Return the error number with which a stream first lost something after all was written out; None where it has not.
+    """Write all out, and return the error number with which a stream first lost something; None where it has not.
 
     Args:
         stream: `sys.stdout` or `sys.stderr`.

@@ -20,7 +20,7 @@ from stablebench import __version__
 from stablebench.cli import early_signals
 from stablebench.cli.usage import UsageError, is_help, one_line_of
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
-from stablebench.streams import loss_of, lose_quietly, open_closed_descriptors
+from stablebench.streams import lose_quietly, loss_of, open_closed_descriptors
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""

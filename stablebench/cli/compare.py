@@ -28,7 +28,10 @@ def compare(
     models: Models = None,
     tasks: Tasks = None,
     seeds: Seeds = None,
-    workers: Annotated[int | None, typer.Option(help="Runs at once; by default cores / threads, where a CPU quota counts as cores.", min=1)] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Runs at once; by default cores / threads, where a CPU quota counts as cores.", min=1),
+    ] = None,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS|auto", help="Run the cells on this Ray cluster.")] = None,
     slurm: Annotated[bool, typer.Option("--slurm", help="Run the cells as an array job of Slurm.")] = False,
     partition: Annotated[str | None, typer.Option(metavar="NAME", help="The Slurm partition.")] = None,

@@ -13,6 +13,7 @@ import numpy
 import torch
 
 import stablebench
+from stablebench.training.thread_limit import check_threads
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """malloc.h of glibc."""
@@ -30,7 +31,11 @@ def prepare_process(threads: int, precision: str = "float32", deterministic: boo
         precision: `float32` or `float64`.
         deterministic: Whether torch refuses algorithms that may give other numbers each time. cuBLAS reads its part
             when it starts, so where CUDA was used before in this process, this comes too late for it.
+
+    Raises:
+        LimitReached: The system does not begin so many threads.
     """
+    check_threads(threads)
     _keep_freed_memory()
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
@@ -138,8 +138,8 @@ class Processes:
                 self._running.append(Worker(index, process, mine))
                 return
         raise StablebenchError(
-            f"No process can be begun: the fork server ended {_TRIES} times; it was killed, or is at a limit of the system "
-            "(`ulimit -n`, `ulimit -u`)."
+            f"No process can be begun: the fork server ended {_TRIES} times; it was killed, or is at a limit of the "
+            "system (`ulimit -n`, `ulimit -u`)."
         )
 
     def _launch(self, process: BaseProcess) -> None:
@@ -170,7 +170,9 @@ class Processes:
     def heard(self) -> Iterator[tuple[Worker, Any]]:
         """Yield the next word of each that has one, for a moment; None where it has ended."""
         by_connection = {worker.connection: worker for worker in self._running if not worker.hung_up}
-        ending = [worker.process.sentinel for worker in self._running if worker.hung_up and worker.process.exitcode is None]
+        ending = [
+            worker.process.sentinel for worker in self._running if worker.hung_up and worker.process.exitcode is None
+        ]
         for ready in wait([*by_connection, *ending], timeout=_LOOK_S):
             worker = by_connection.get(ready)  # pyright: ignore[reportArgumentType, reportCallIssue]
             if worker is None:

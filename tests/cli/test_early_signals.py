@@ -40,9 +40,7 @@ def signalled(arguments: list[str], signum: int, delay_s: float) -> tuple[int, s
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.1, 0.4])
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_amid_imports_ends_a_command_quietly(
-    signum: int, code: int, delay_s: float, tmp_path: Path
-) -> None:
+def test_a_signal_amid_imports_ends_a_command_quietly(signum: int, code: int, delay_s: float, tmp_path: Path) -> None:
     found, _, said = signalled(["train", *SMALL, "--quiet", "--runs-dir", str(tmp_path)], signum, delay_s)
     assert found == code and said in ("", "Stopped.\n"), said
 

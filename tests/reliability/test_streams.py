@@ -17,7 +17,9 @@ TRAIN += ["task.S=2", "--batch-size", "4", "--engine", "reference"]
 COMPARE = ["compare", "--models", "rnn", "--tasks", "copy", *TRAIN[5:]]
 
 
-def shell(arguments: list[str], redirected: str, runs_dir: Path, before: str = "") -> "subprocess.CompletedProcess[str]":
+def shell(
+    arguments: list[str], redirected: str, runs_dir: Path, before: str = ""
+) -> "subprocess.CompletedProcess[str]":
     command = " ".join([before, sys.executable, "-m", "stablebench", *arguments, "--runs-dir", str(runs_dir)])
     script = f"{command} {redirected}"
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)

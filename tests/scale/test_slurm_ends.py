@@ -22,7 +22,9 @@ class FailedJobError(UncompletedJobError):
     """As submitit's."""
 
 
-DIED = UncompletedJobError("Job 7 has not produced any output (state: FINISHED)\nError stream produced:\n----\nstep 5/9")
+DIED = UncompletedJobError(
+    "Job 7 has not produced any output (state: FINISHED)\nError stream produced:\n----\nstep 5/9"
+)
 
 
 def sacct(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
