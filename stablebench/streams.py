@@ -103,7 +103,7 @@ def _descriptor_of(stream: io.TextIOWrapper, otherwise: int) -> int:
 
 
 def loss_of(stream: object) -> int | None:
-    """Return the error number with which a stream first lost something after all was written out; None where it has not.
+    """Write all out, and return the error number with which a stream first lost something; None where it has not.
 
     Args:
         stream: `results()`, `sys.stdout` or `sys.stderr`.

@@ -3,7 +3,7 @@
 import signal
 from types import FrameType, TracebackType
 
-_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130}
+_CODES: dict[int, int] = {signal.SIGHUP: 129, signal.SIGINT: 130}
 SIGNAL_CODES = (129, 130, 143)
 """Exit codes of what a signal ended."""
 

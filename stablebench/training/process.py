@@ -13,7 +13,7 @@ import numpy
 import torch
 
 import stablebench
-from stablebench.training.spec_limits import check_threads
+from stablebench.training import spec_limits, thread_limit
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """malloc.h of glibc."""
@@ -34,8 +34,10 @@ def prepare_process(threads: int, precision: str = "float32", deterministic: boo
 
     Raises:
         UserError: There are more threads than any machine would use.
+        LimitReached: The system does not begin so many threads.
     """
-    check_threads(threads)
+    spec_limits.check_threads(threads)
+    thread_limit.check_threads(threads)
     _keep_freed_memory()
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)

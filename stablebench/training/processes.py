@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import psutil
 
-from stablebench.cgroups import memory_kills
+from stablebench.cgroups import MemoryKills, memory_kills
 from stablebench.errors import StablebenchError, UserError, reached_limit
 from stablebench.streams import lose_quietly
 from stablebench.training.interrupt import Interrupt, Interrupted
@@ -137,7 +137,10 @@ class Processes:
                     theirs.close()
                 self._running.append(Worker(index, process, mine))
                 return
-        raise StablebenchError(f"No process can be begun: the fork server was killed {_TRIES} times.")
+        raise StablebenchError(
+            f"No process can be begun: the fork server ended {_TRIES} times; it was killed, or is at a limit of the "
+            "system (`ulimit -n`, `ulimit -u`)."
+        )
 
     def _launch(self, process: BaseProcess) -> None:
         _ensure_server()
@@ -248,7 +251,7 @@ class Processes:
         found, before = memory_kills(), self._memory_kills
         if found is None or before is None or found.group != before.group or found.count <= before.count:
             return False
-        self._memory_kills = type(found)(found.group, before.count + 1)
+        self._memory_kills = MemoryKills(found.group, before.count + 1)
         self._kills_seen = 0.0
         return True
 

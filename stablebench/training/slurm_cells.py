@@ -122,7 +122,8 @@ def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, wo
         told: Told of them.
 
     Returns:
-        0, or 129, 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their checkpoints.
+        0, or 129, 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their
+        checkpoints.
 
     Raises:
         UserError: submitit is not installed, or this machine cannot submit jobs.

@@ -1,4 +1,4 @@
-"""One process that runs something: whether it lives, what it said last and when, how much memory it had, how it ended."""
+"""One process that runs something: whether it lives, what it said last, how much memory it had, how it ended."""
 
 import contextlib
 import multiprocessing.process as processes

@@ -76,6 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         pytest.param((0, signal.SIGTERM, 2), 143, 1, id="to the one that evaluates"),
         pytest.param((1, signal.SIGINT, 2), 130, 1, id="to one that waits"),
+        pytest.param((1, signal.SIGHUP, 2), 129, 1, id="a hangup", marks=pytest.mark.slow),
         pytest.param((1, signal.SIGUSR1, 4), 143, 3, id="in the last evaluation of all", marks=pytest.mark.slow),
     ],
 )

@@ -172,12 +172,27 @@ def test_a_deleted_run_is_said_with_the_way_out_and_one_that_is_gone_is_made_ane
     assert trackers.Mlflow(folder, record).run_id not in (run_id, "0" * 32)
 
 
-@pytest.mark.usefixtures("client")
 def test_a_folder_that_vanishes_costs_the_trackers_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunFolder, "curve_path", property(lambda self: self.path / "gone" / "metrics.jsonl"))
-    folder, notes = RunFolder(tmp_path), Notes()
-    told = trackers.Tracked(notes, folder, ("mlflow",))
+    given_up: list[str] = []
+
+    class Fed:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def metrics(self, *_: Any) -> None:
+            pass
+
+        def give_up(self, why: str) -> None:
+            given_up.append(why)
+
+    monkeypatch.setitem(trackers._TRACKERS, "fed", Fed)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+    (cell,) = cells(0)
+    folder, notes = folder_of(cell, tmp_path), Notes()
+    train(cell, Options(tmp_path), Silent())
+    told = trackers.Tracked(notes, folder, ("fed",))
+    told._feed()
+    folder.curve_path.unlink()
     told.stop()
-    assert all("goes on without it" in note for note in notes.said)
+    assert len(given_up) == len(notes.said) == 1 and "metrics.jsonl" in given_up[0]

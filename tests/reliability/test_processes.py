@@ -1,0 +1,423 @@
+"""Processes that die, hang, or cannot be begun: what runs others ends in time, says so, and keeps what was finished."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import folder_of, tiny
+from typer.testing import CliRunner
+
+from stablebench.cli.app import app
+from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
+from stablebench.training import processes, run_lock, worker
+from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
+from stablebench.training.interrupt import Interrupt
+from stablebench.training.processes import Processes, silence_s
+from stablebench.training.progress import Progress
+from stablebench.training.resolve import Resolved
+from stablebench.training.session import Options
+
+SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
+ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}
+
+
+def cells(count: int, **settings: object) -> list[Resolved]:
+    return [seeded(tiny(**settings), seed) for seed in range(count)]
+
+
+def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, CellEnd]]:
+    ends: dict[int, CellEnd] = {}
+    code = run_cells(
+        asked, Options(runs_dir, wait=True), workers, Listener(on_end=lambda end: ends.update({end.index: end}), **told)
+    )
+    return code, ends
+
+
+def process_of(cell: Resolved, runs_dir: Path) -> int:
+    holder = run_lock.RunLock(folder_of(cell, runs_dir).path).holder()
+    assert holder is not None
+    return holder.pid
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait seconds where it would be minutes."""
+    monkeypatch.setattr(processes, "_END_S", 1.0)
+    monkeypatch.setattr(processes, "_GONE_S", 1.0)
+    monkeypatch.setenv("STABLEBENCH_NO_NEWS_S", "1")
+
+
+# -- a fork server that dies ------------------------------------------------------------------------------------------
+
+
+def server() -> int:
+    return forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("afterwards", ["a signal", "nothing"])
+def test_processes_whose_fork_server_was_killed_are_told_to_end_and_new_ones_begin(
+    afterwards: str, tmp_path: Path
+) -> None:
+    asked = [*cells(1, **ENDLESS), *cells(3)[1:]] if afterwards == "a signal" else cells(3, **{"train.steps": 400})
+    hit: list[float] = []
+
+    def kill(index: int, message: Progress | str) -> None:
+        if index == 0 and not hit:
+            os.kill(server(), signal.SIGKILL)
+            hit.append(time.monotonic())
+            if afterwards == "a signal":
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    if afterwards == "a signal":
+        assert code == 143 and time.monotonic() - hit[0] < 20
+        assert ends[0].status == "interrupted"
+        assert folder_of(asked[0], tmp_path).read_record().status == "interrupted"
+    else:
+        assert code == 0 and {end.status for end in ends.values()} == {"finished"} and len(ends) == 3
+
+
+def test_a_process_that_dies_after_its_fork_server_is_begun_again(tmp_path: Path) -> None:
+    asked = cells(1, **{"train.steps": 1500, "train.checkpoint_every": 10})
+    notes: list[str] = []
+
+    def kill(index: int, message: Progress | str) -> None:
+        if isinstance(message, str):
+            notes.append(message)
+        elif not notes:
+            notes.append("killed")
+            os.kill(server(), signal.SIGKILL)
+            time.sleep(0.2)
+            os.kill(process_of(asked[0], tmp_path), signal.SIGKILL)
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    assert code == 0 and ends[0].status == "finished"
+    assert any("the fork server that would say was killed" in note and "begun once more" in note for note in notes)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_fork_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    asked = cells(2)
+
+    def stop(index: int) -> None:
+        os.kill(server(), signal.SIGSTOP)
+
+    began = time.monotonic()
+    code, ends = run_all(asked, tmp_path, workers=1, on_start=stop)  # the second begins when that one was replaced
+    assert code == 0 and ends[1].status == "finished" and time.monotonic() - began < 60
+
+
+# -- a process that hangs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_stopped_process_is_said_and_goes_on_where_it_is_let(tmp_path: Path) -> None:
+    asked = cells(1, **{"train.steps": 300})
+    notes: list[str] = []
+    stopped: list[int] = []
+
+    def stop(index: int, message: Progress | str) -> None:
+        if not isinstance(message, str) and not stopped:
+            stopped.append(process_of(asked[0], tmp_path))
+            os.kill(stopped[0], signal.SIGSTOP)
+        elif isinstance(message, str) and stopped:
+            notes.append(message)
+            if len(notes) == 2:
+                os.kill(stopped[0], signal.SIGCONT)
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=stop)
+    assert code == 0 and ends[0].status == "finished"
+    times = [float(note.removeprefix("no news for ").partition(" s: ")[0]) for note in notes]
+    assert times[0] >= 1 and times[1] >= 2 * times[0] - 1  # rarer and rarer
+    assert f"process {stopped[0]} was stopped by a signal; `kill -CONT {stopped[0]}`" in notes[0]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_stopped_process_that_is_asked_to_end_writes_its_checkpoint(tmp_path: Path) -> None:
+    asked = cells(1, **ENDLESS)
+
+    def stop(index: int, message: Progress | str) -> None:
+        if not isinstance(message, str):
+            os.kill(process_of(asked[0], tmp_path), signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=stop)
+    assert code == 143 and ends[0].status == "interrupted"
+    assert folder_of(asked[0], tmp_path).read_record().status == "interrupted"
+
+
+def _deaf(connection: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection.send("deaf")
+    time.sleep(600)
+
+
+def _talks_and_stays(connection: Any) -> None:
+    connection.send("last word")
+    connection.close()
+    time.sleep(600)
+
+
+def _leaves_a_child(connection: Any) -> None:
+    """End with a child that has the connection open as well."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    connection.send(child)
+    os._exit(3)
+
+
+def heard_of(target: Callable[..., None], asks: bool) -> list[Any]:
+    """Return all that is heard of a process until it has ended."""
+    found: list[Any] = []
+    with Interrupt() as interrupt, Processes(interrupt, lambda index, text: None) as running:
+        running.start(0, target)
+        while running:
+            for one, word in running.heard():
+                found.append(one.death() if word is None else word)
+            if asks and found:
+                running.end_all()
+    return found
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_process_that_does_not_end_when_asked_is_killed() -> None:
+    began = time.monotonic()
+    said = "its process did not end within 1 s of being asked to, and was killed"
+    assert heard_of(_deaf, asks=True) == ["deaf", said]
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_process_that_has_nothing_more_to_say_and_stays_is_killed() -> None:
+    assert heard_of(_talks_and_stays, asks=False)[0] == "last word"
+
+
+def test_a_process_is_missed_though_its_child_holds_the_connection() -> None:
+    child, death = heard_of(_leaves_a_child, asks=False)
+    os.kill(child, signal.SIGKILL)
+    assert death == "its process ended with code 3"
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_error_in_the_parent_ends_what_runs(tmp_path: Path) -> None:
+    asked = cells(1, **ENDLESS)
+
+    def fail(index: int, message: Progress | str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_all(asked, tmp_path, workers=1, on_update=fail)
+    assert folder_of(asked[0], tmp_path).read_record().status == "interrupted"
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan"])
+def test_a_wrong_time_without_news_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STABLEBENCH_NO_NEWS_S", text)
+    with pytest.raises(UserError, match=f"STABLEBENCH_NO_NEWS_S must be seconds > 0 .* got '{text}'"):
+        silence_s()
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "fs.file-max"),
+    ],
+)
+def test_a_limit_of_the_system_is_one_message_with_the_way_out(error: Exception, said: str) -> None:
+    limit = reached_limit(error)
+    assert limit is not None and said in str(limit) and "--workers" in str(limit) and limit.exit_code == 1
+    assert reached_limit(OSError(errno.ENOENT, "no")) is None and reached_limit(RuntimeError("no")) is None
+
+
+@contextlib.contextmanager
+def refusing(after: int) -> Iterator[None]:
+    """Have no more than `after` processes begin."""
+    launch, begun = Processes._launch, [0]
+
+    def refuse(self: Processes, process: Any) -> None:
+        begun[0] += 1
+        if begun[0] > after:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        launch(self, process)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "_launch", refuse)
+        yield
+
+
+def test_fewer_run_at_once_where_no_more_can_be_begun(tmp_path: Path) -> None:
+    notes: list[str] = []
+    launch, begun = Processes._launch, [0]
+
+    def refuse_the_second(self: Processes, process: Any) -> None:
+        begun[0] += 1
+        if begun[0] == 2:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        launch(self, process)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "_launch", refuse_the_second)
+        code, ends = run_all(
+            cells(3),
+            tmp_path,
+            workers=2,
+            on_update=lambda _, said: notes.append(said) if isinstance(said, str) else None,
+        )
+    assert code == 0 and {end.status for end in ends.values()} == {"finished"} and len(ends) == 3
+    assert [note for note in notes if "with 1 at once from here on: The limit on processes and threads" in note]
+
+
+def test_where_no_process_begins_there_is_one_message_and_what_was_finished_stays(tmp_path: Path) -> None:
+    command = ["compare", "--models", "rnn", "--tasks", "copy", "--seeds", "2", "--workers", "1", "--steps", "12"]
+    with refusing(after=1):
+        result = CliRunner().invoke(app, [*command, *SMALL, "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 1 and result.stderr.splitlines()[-1].startswith("Error: The limit on processes")
+    assert "Traceback" not in result.output
+    again = CliRunner().invoke(app, [*command, *SMALL, "--runs-dir", str(tmp_path)])
+    assert again.exit_code == 0 and "1 of 2 cells to run" in again.stderr
+
+
+def test_a_fork_server_that_may_fork_no_more_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+import os, errno
+def no(): raise BlockingIOError(errno.EAGAIN, "no")
+os.fork = no
+from stablebench.training import fork_server
+assert os.fork() == -errno.EAGAIN
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, count = [*cells(1, **ENDLESS), *cells(2)[1:]], [5]
+    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
+
+    def kill(index: int, message: Progress | str) -> None:
+        if index == 0 and not isinstance(message, str):
+            count[0] += 1
+            os.kill(process_of(asked[0], tmp_path), signal.SIGKILL)
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    assert code == 0 and ends[1].status == "finished"
+    assert ends[0].status == "failed" and ends[0].message.startswith("out of memory: the kernel killed its process")
+    record = folder_of(asked[0], tmp_path).read_record()
+    assert record.status == "failed" and record.error == ends[0].message
+    assert record.result.peak_bytes is not None and record.result.peak_bytes > 1e6
+
+
+def test_a_process_that_another_one_killed_is_not_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the kernel has killed one of somebody else's before."""
+    asked, count, began = cells(1, **ENDLESS), [5], time.monotonic()
+    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
+    monkeypatch.setattr(processes, "_KILL_SEEN_S", 0.1)
+
+    def kill(index: int, message: Progress | str) -> None:
+        if not isinstance(message, str):
+            count[0] = 6
+            if time.monotonic() - began > 3:
+                os.kill(process_of(asked[0], tmp_path), signal.SIGKILL)
+
+    _, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    assert ends[0].message == "its process was killed by SIGKILL"
+
+
+def test_the_next_start_of_a_run_says_that_its_group_lost_a_process_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    kills = [run_lock.memory_kills.__globals__["MemoryKills"](7, 1)]
+    monkeypatch.setattr(run_lock, "memory_kills", lambda: kills[0])
+    lock = run_lock.RunLock(tmp_path)
+    with lock:
+        left = lock.holder_path.read_text()
+    died = left.replace(f'"pid": {os.getpid()}', '"pid": 4194303')
+    for group, count, said in ((7, 2, True), (7, 1, False), (8, 9, False)):
+        lock.holder_path.write_text(died)
+        kills[0] = type(kills[0])(group, count)
+        notes.clear()
+        with run_lock.RunLock(tmp_path, note=notes.append):
+            pass
+        assert any("the kernel has killed 1 process of its control group" in note for note in notes) is said, notes
+
+
+def test_an_older_holder_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".holder").write_text('{"pid": 1, "host": "elsewhere", "began": 0.0, "since": "2026-01-01"}')
+    holder = run_lock.RunLock(tmp_path).holder()
+    assert holder is not None and holder.killed_since == 0
+
+
+# -- runs that another process has ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theirs", ["finishes", "dies"])
+def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Path) -> None:
+    asked = cells(3, **{"train.steps": 100, "train.eval_every": 100})
+    notes: list[str] = []
+    lock = run_lock.RunLock(folder_of(asked[0], tmp_path).path)
+    lock.__enter__()
+    order: list[int] = []
+
+    def end(told: CellEnd) -> None:
+        ends.append(told)
+        order.append(told.index)
+
+    def heard(index: int, message: Progress | str) -> None:
+        if isinstance(message, str) and message.startswith("waiting for process"):
+            notes.append(message)
+            lock.__exit__(None, None, None)
+            if theirs == "finishes":
+                from stablebench.training.progress import Silent
+                from stablebench.training.session import train
+
+                train(asked[0], Options(tmp_path), Silent())
+
+    ends: list[CellEnd] = []
+    code = run_cells(asked, Options(tmp_path, wait=True), 1, Listener(on_update=heard, on_end=end))
+    assert code == 0 and {told.status for told in ends} == {"finished"} and len(ends) == 3
+    assert order == [1, 2, 0] and len(notes) == 1  # it comes last, and is said once
+
+
+def test_two_overlapping_compares_both_end_well(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stablebench", "compare", "--models", "rnn", "--tasks", "copy", "--seeds", "3"]
+    command += [*SMALL, "--steps", "1500", "--workers", "1", "--runs-dir", str(tmp_path)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, said = process.communicate(timeout=180)
+        assert process.returncode == 0, said
+        assert "failed" not in said and "--wait" not in said and "rnn" in out
+
+
+def test_death_of_a_worker_that_was_never_seen() -> None:
+    from types import SimpleNamespace
+    from typing import cast
+
+    gone = worker.Worker(0, cast(Any, SimpleNamespace(exitcode=255)), cast(Any, None))
+    assert not gone.is_alive() and not gone.is_stopped() and gone.code is None
+    assert issubclass(LimitReached, StablebenchError)
