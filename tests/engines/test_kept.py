@@ -160,9 +160,7 @@ def test_what_is_not_ones_own_or_not_whole_is_compiled_again_and_said_once(
     assert path.is_file() and not path.is_symlink() and kept.read(path) is not None
 
 
-def test_what_is_loaded_is_what_was_checked(
-    folder: Path, marker: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_loaded_is_what_was_checked(folder: Path, marker: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is replaced, with its digest, between the check and the load."""
     assert answer() == 42
     path, read = next(folder.glob("*.so")), kept.read
@@ -231,7 +229,9 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 def test_a_folder_that_is_full_or_runs_nothing_or_is_read_only(
     what: str, options: str, mounted: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    cache, temporary = (mounted(options) if what in (name, "both") else tmp_path / name for name in ("cache", "temporary"))
+    cache, temporary = (
+        mounted(options) if what in (name, "both") else tmp_path / name for name in ("cache", "temporary")
+    )
     temporary.mkdir(exist_ok=True)
     monkeypatch.setenv("STABLEBENCH_CACHE", str(cache))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -249,9 +249,7 @@ def test_a_folder_that_is_full_or_runs_nothing_or_is_read_only(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG])
-def test_what_cannot_be_kept_is_used_all_the_same(
-    number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_kept_is_used_all_the_same(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
