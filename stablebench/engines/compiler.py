@@ -39,8 +39,8 @@ class CompilerError(StablebenchError):
     """There is no compiled code: no C compiler, or it refused, did not end, or wrote what cannot be loaded."""
 
 
-class CompilationInterrupted(Exception):
-    """A signal came while a program was compiled, and the process goes on to end in its own way."""
+class CompilationInterrupted(KeyboardInterrupt):
+    """A signal came while a program was compiled, and its handler has the process end in its own way."""
 
 
 class _NoRoom(CompilerError):

@@ -2,8 +2,8 @@
 
 A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
 (`adjoint`), and run as compiled C (`native`), on CUDA as Triton kernels (`triton_backend`), or, where neither is to be
-had and the caller allows it, as torch calls (`torch_backend`). What depends on the parameters or the inputs alone stays with torch. The
-reference engine defines the result; what cannot be traced is left to it.
+had and the caller allows it, as torch calls (`torch_backend`). What depends on the parameters or the inputs alone stays
+with torch. The reference engine defines the result; what cannot be traced is left to it.
 """
 
 import logging

@@ -16,8 +16,8 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     """Return the engine that runs the layers of `network` on `device`; see `stablebench.engines.choose`.
 
     Args:
-        name: `reference`, `fused`, or `auto` for fused on a CPU with a C compiler that works, where it can run every layer, else
-            reference.
+        name: `reference`, `fused`, or `auto` for fused on a CPU with a C compiler that works, where it can run every
+            layer, else reference.
         network: Its model, already on `device`.
         device: Where it runs.
 

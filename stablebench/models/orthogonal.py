@@ -233,7 +233,7 @@ def _native_rotations(dtype: torch.dtype) -> _NativeRotations | None:
 
 
 def compiled_rotations(dtype: torch.dtype) -> bool:
-    """Return whether rotations of a type are computed by compiled code on a CPU; what rounds differently is recorded."""
+    """Return whether compiled code computes rotations of a type on a CPU: it rounds differently, which is recorded."""
     return _native_rotations(dtype) is not None
 
 

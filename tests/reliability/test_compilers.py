@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_a_signal_amid_a_compilation_in_mid_run_ends_it_with_a_checkpoint(
     resolved = tiny(engine="fused")
     whole = run(resolved, tmp_path / "whole").read_record()
 
-    def told_to_end() -> Exception:
+    def told_to_end() -> BaseException:
         os.kill(os.getpid(), signal.SIGTERM)
         return CompilationInterrupted()
 
@@ -174,7 +175,9 @@ def test_a_signal_amid_a_compilation_in_mid_run_ends_it_with_a_checkpoint(
     assert again.result.test == whole.result.test and again.resumed_at == [4]
 
 
-def failing_from(monkeypatch: pytest.MonkeyPatch, update: int, error: Any) -> None:
+def failing_from(
+    monkeypatch: pytest.MonkeyPatch, update: int, error: BaseException | Callable[[], BaseException]
+) -> None:
     """Let the step of a training update be one that is compiled anew, which fails."""
     backend, calls = fused._backend, [0]
 
@@ -182,7 +185,7 @@ def failing_from(monkeypatch: pytest.MonkeyPatch, update: int, error: Any) -> No
         calls[0] += planned.traced is not None and _in_an_update()
         if calls[0] == update:
             calls[0] += 1
-            raise error() if callable(error) else error
+            raise error if isinstance(error, BaseException) else error()
         return backend(planned, layout, dtype, *more)
 
     monkeypatch.setattr(fused, "_backend", new)
