@@ -103,6 +103,7 @@ def test_a_process_that_begins_after_a_change_runs_the_code_as_it_was(tmp_path: 
     write(tmp_path, {"cell.py": cell("from helper import act, GAIN"), "helper.py": helper(0.9)})
     expected, _ = train()
     settings = {"model.hidden": 6, "train.steps": 6, "train.batch_size": 4, "train.eval_every": 6, "optim.lr": 0.01}
+    settings |= {"engine": "reference"}
     asked = resolve(Request("cell.py:Leaky", "copy", T=5, settings=settings))
     assert asked.spec.spec_hash() == expected["spec_hash"]
     write(tmp_path, {"helper.py": helper(0.1)})
@@ -132,7 +133,7 @@ def test_a_record_says_which_files_its_digest_cannot_cover(tmp_path: Path, monke
     lazy = "import importlib; m = importlib.import_module('plug' + 'in_of_test'); act, GAIN = m.act, m.GAIN"
     write(tmp_path, {"cell.py": cell(lazy=lazy), "lib/plugin_of_test.py": helper(0.9)})
     monkeypatch.syspath_prepend(str(tmp_path / "lib"))
-    result = cli("train", "--model", "cell.py:Leaky", *SMALL, "--runs-dir", "runs", "--engine", "reference")
+    result = cli("train", "--model", "cell.py:Leaky", *SMALL, "--runs-dir", "runs")
     assert result.exit_code == 0 and "plugin_of_test.py ran too" in result.stderr, result.output
     (folder,) = all_runs(Path("runs"))
     assert folder.read_record().uncovered == [str(tmp_path / "lib" / "plugin_of_test.py")]
