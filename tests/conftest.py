@@ -1,9 +1,16 @@
 """What every test runs under."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the tests name with --model is not kept for the user that runs them."""
+    os.environ["STABLEBENCH_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(autouse=True)

@@ -153,6 +153,8 @@ def _names_are_free(code: Code) -> bool:
 class _Finder:
     """Finds users' modules, before any other finder looks for their names."""
 
+    of_users_models = True
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return how a module of a namespace is loaded; None for all others."""
         namespace = _by_head.get(name.partition(".")[0])

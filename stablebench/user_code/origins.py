@@ -1,7 +1,6 @@
 """Whose code a module is: the standard library's, an installed package's, stablebench's, or the user's own."""
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import site
@@ -52,15 +51,10 @@ def installed_folder(top: str) -> Path | None:
 
 def edited_folder(top: str) -> Path | None:
     """Return the user's folder that a hook of a package installed for editing leads to; None where there is none."""
-    if top in sys.modules:
-        origin = getattr(sys.modules[top], "__file__", None)
-        is_package = hasattr(sys.modules[top], "__path__")
-    else:
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None
-        origin, is_package = (None, False) if spec is None else (spec.origin, bool(spec.submodule_search_locations))
+    finders = [finder for finder in sys.meta_path if not getattr(finder, "of_users_models", False)]
+    specs = (finder.find_spec(top, None) for finder in finders if hasattr(finder, "find_spec"))
+    spec = next((spec for spec in specs if spec is not None), None)
+    origin, is_package = (None, False) if spec is None else (spec.origin, bool(spec.submodule_search_locations))
     if origin is None or not os.path.isfile(origin) or is_library(origin):
         return None
     return Path(origin).parents[1 if is_package else 0]

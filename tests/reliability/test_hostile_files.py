@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import random
 import struct
@@ -23,6 +24,8 @@ from stablebench.training import checkpoint
 from stablebench.training.progress import Silent
 from stablebench.training.resuming import newest_good
 from stablebench.training.run_store import RunFolder
+from stablebench.user_code import known, loading
+from stablebench.user_code.code import Module
 
 OWN_MODEL = '''
 from pathlib import Path
@@ -153,7 +156,13 @@ def test_no_part_of_the_suite_unpickles() -> None:
 # -- code -------------------------------------------------------------------------------------------------------------
 
 
-def test_no_code_runs_because_a_record_names_it(tmp_path: Path) -> None:
+def as_in_a_new_process() -> None:
+    registry._named_code.clear()
+    loading._loaded.clear()
+
+
+def test_no_code_runs_because_a_record_names_or_carries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run folder of someone else, whose code this user has never named."""
     marker, file = tmp_path / "ran", tmp_path / "mine.py"
     file.write_text(OWN_MODEL.format(marker=str(marker)))
     reference = f"{file}:Mine"
@@ -164,8 +173,10 @@ def test_no_code_runs_because_a_record_names_it(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "runs the code of" in done.stderr and "sha256" in done.stderr
     folder = next((tmp_path / "runs").glob("*/*/*"))
+    assert (folder / "code" / "mine.py").read_bytes() == file.read_bytes()
     marker.unlink()
-    registry._named_code.clear()  # as in a new process
+    as_in_a_new_process()
+    monkeypatch.setenv("STABLEBENCH_STATE", str(tmp_path / "state of another user"))
     for command in (
         ["evaluate", str(folder)],
         ["verify", str(folder)],
@@ -183,12 +194,101 @@ def test_no_code_runs_because_a_record_names_it(tmp_path: Path) -> None:
         assert not marker.exists(), command
         if command[0] in ("evaluate", "verify", "probe-gradients", "train") or command[1] == "structure":
             assert result.exit_code == 2 and "only run when it is named: add --model" in result.stderr, command
+            assert f"{folder / 'code' / 'mine.py'}:Mine" in result.stderr
     named = CliRunner().invoke(app, ["evaluate", str(folder), "--model", reference])
     assert named.exit_code == 0 and marker.exists(), named.output
     file.write_text(file.read_text() + "# changed\n")
-    registry._named_code.clear()
+    as_in_a_new_process()
     changed = CliRunner().invoke(app, ["evaluate", str(folder), "--model", reference])
     assert changed.exit_code == 2 and "the file changed since this run began" in changed.stderr
+
+
+@pytest.fixture
+def carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, Path]:
+    """Return a run of a model whose code the user has named here, and the file that the code writes when it runs."""
+    marker, file = tmp_path / "ran", tmp_path / "mine.py"
+    monkeypatch.setenv("STABLEBENCH_STATE", str(tmp_path / "state"))
+    file.write_text(OWN_MODEL.format(marker=str(marker)))
+    folder = run(tiny(f"{file}:Mine"), tmp_path / "runs")
+    file.unlink()
+    marker.unlink()
+    as_in_a_new_process()
+    return folder, marker
+
+
+def refused(folder: RunFolder, marker: Path) -> str:
+    result = CliRunner().invoke(app, ["evaluate", str(folder.path)])
+    assert result.exit_code == 2 and "Traceback" not in result.output and not marker.exists(), result.output
+    return result.stderr
+
+
+def test_code_that_the_user_named_here_runs_from_the_runs_own_copy(carried: tuple[RunFolder, Path]) -> None:
+    folder, marker = carried
+    result = CliRunner().invoke(app, ["evaluate", str(folder.path)])
+    assert result.exit_code == 0 and marker.exists(), result.output
+
+
+@pytest.mark.parametrize("place", ["code/mine.py", "code/manifest.json"])
+def test_a_copy_that_was_changed_does_not_run(place: str, carried: tuple[RunFolder, Path]) -> None:
+    folder, marker = carried
+    path = folder.path / place
+    path.write_text(path.read_text().replace("Mine", "Mime").replace("mine", "mime") + " ")
+    assert "code" in refused(folder, marker)
+
+
+def test_code_that_is_known_does_not_run_for_a_record_that_names_other_code(carried: tuple[RunFolder, Path]) -> None:
+    folder, marker = carried
+    text = folder.record_path.read_text()
+    source = folder.read_record().spec.model.source
+    assert source is not None
+    folder.record_path.write_text(text.replace(source, "0" * 64))
+    assert "it is not the code of this run" in refused(folder, marker)
+
+
+@pytest.mark.parametrize("module", ["..", "../../evil", "a..b", "/etc/evil", "", "C:evil", "a.\x00"])
+def test_no_file_of_a_copy_leads_out_of_it(module: str, carried: tuple[RunFolder, Path]) -> None:
+    folder, marker = carried
+    path = folder.path / "code" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    place = Module(module, "x.py", b"").place
+    manifest["files"] = {place: manifest["files"]["mine.py"] | {"module": module}}
+    path.write_text(json.dumps(manifest | {"entry": module}))
+    assert "copy of its model's code is damaged" in refused(folder, marker)
+
+
+def test_what_others_may_write_says_nothing_of_what_the_user_named(
+    carried: tuple[RunFolder, Path], tmp_path: Path
+) -> None:
+    folder, marker = carried
+    kept = tmp_path / "state" / "named_code"
+    (file,) = kept.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600 and kept.stat().st_mode & 0o777 == 0o700
+    kept.chmod(0o777)
+    assert "was not named on this machine before" in refused(folder, marker)
+    kept.chmod(0o700)
+    file.chmod(0o666)
+    assert "was not named on this machine before" in refused(folder, marker)
+    file.chmod(0o600)
+    link = tmp_path / "elsewhere"
+    file.rename(link)
+    file.symlink_to(link)
+    assert "was not named on this machine before" in refused(folder, marker)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs root, to give a file away")
+def test_another_users_file_says_nothing_of_what_this_one_named(
+    carried: tuple[RunFolder, Path], tmp_path: Path
+) -> None:
+    folder, marker = carried
+    (file,) = (tmp_path / "state" / "named_code").iterdir()
+    os.chown(file, 12345, 12345)
+    assert "was not named on this machine before" in refused(folder, marker)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "../" + "0" * 61, "A" * 64, "0" * 65])
+def test_only_digests_are_kept(digest: str) -> None:
+    known.remember(digest)
+    assert not known.is_known(digest)
 
 
 def test_validating_a_recipe_runs_no_code(tmp_path: Path) -> None:
