@@ -27,10 +27,10 @@ from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.restore import restored
 from stablebench.engines.torch_backend import TorchBackend
-from stablebench.engines.trace import Traced, place_of, trace
+from stablebench.engines.trace import Traced, first_line, place_of, trace
 from stablebench.engines.triton_backend import TritonBackend
 from stablebench.errors import device_failure, ran_out_of_memory
-from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
+from stablebench.models.base import DeepModel, Folded, RecurrentModel, State, Stretch
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendNa
     return plan(model.step, reference.drives_by_step(model.drive(one_step))[0], state, transition)
 
 
-def _without_a_trace(model: nn.Module, make: Callable[[], Plan | Unsupported]) -> Plan | Unsupported:
+def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan | Unsupported]) -> Plan | Unsupported:
     """Make a plan with gradients, so that it serves training and evaluation, and leave the model as it was.
 
     A model that is changed by being called is refused: the changes would be made once, not at every step.
@@ -170,7 +170,7 @@ def _without_a_trace(model: nn.Module, make: Callable[[], Plan | Unsupported]) -
         except Exception as error:  # whatever a user's `drive` or `transition` raises
             found = unsupported(error)
     if changed and isinstance(found, Plan):
-        return Unsupported(f"it changes the attribute `{changed[0]}` of the model")
+        return Unsupported(f"it changes the attribute `{changed[0]}` of the model{first_line(model.step)}")
     return found
 
 
@@ -221,7 +221,7 @@ def run(
     """
     state = model.initial_state(len(x)) if state is None else state
     backend = backend or fastest(x.device)
-    folded = model.folded()
+    folded = _folded(model)
     if folded is not None:
         transition = model.transition() if transition is None else transition
         return run_folded(partial(run, backend=backend, torch_calls=torch_calls), folded, x, state, outputs, transition)
@@ -234,6 +234,14 @@ def run(
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
     runs = _backend(planned, layout, x.dtype, backend, torch_calls)
     return run_chain(runs, layout, ChainInputs(x.shape[1], state, drives, matrices, vectors), outputs)
+
+
+def _folded(model: RecurrentModel) -> Folded | None:
+    """Return the cell that a dilated model repeats; None also where a subclass has replaced what repeats it."""
+    classes = [c for c in type(model).__mro__ if "folded" in vars(c)]
+    beyond = type(model).__mro__[: type(model).__mro__.index(classes[0])]
+    replaced = {"step", "drive", "transition"} & set().union(vars(model), *(vars(c) for c in beyond))
+    return None if replaced else model.folded()
 
 
 def run_layers(
@@ -298,12 +306,15 @@ def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient
         device: Where it runs.
         inputs_need_gradient: As for every layer but the first. The plan that is made here is then the one that is used.
     """
-    folded = model.folded()
-    if folded is not None:
-        return why_not(folded.cell, device, inputs_need_gradient=inputs_need_gradient)
-    dtype = model.initial_state(1)[0].dtype
-    x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
-    planned = plan_model(model, x, backend=fastest(device))
+    try:
+        folded = _folded(model)
+        if folded is not None:
+            return why_not(folded.cell, device, inputs_need_gradient=inputs_need_gradient)
+        dtype = model.initial_state(1)[0].dtype
+        x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
+        planned = plan_model(model, x, backend=fastest(device))
+    except Exception as error:  # whatever a user's model raises
+        planned = unsupported(error)
     return planned.reason if isinstance(planned, Unsupported) else None
 
 

@@ -55,7 +55,8 @@ def run(
 def why_not(model: RecurrentModel) -> str | None:
     """Return why a model cannot be scanned, or None if it can."""
     if isinstance(model, LinearRecurrence):
-        return None
+        own = "step" in vars(model) or type(model).step is not LinearRecurrence.step
+        return "it has a `step` of its own, which a scan of its `terms` would not run" if own else None
     return "its recurrence is not declared linear in the state (stablebench.models.linear.LinearRecurrence)"
 
 

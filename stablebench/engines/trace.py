@@ -142,6 +142,7 @@ def trace(
 def _graph_of(root: "_Root") -> fx.Graph:
     """Trace; refuse random numbers: torch's would be drawn on, those of others drawn once for ever."""
     before, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what a step may draw from
+    grad = torch.is_grad_enabled()
     try:
         with guard.own_derivatives_refused(), guard.ValuesRefused():
             graph = _Tracer(root.step).trace(root)
@@ -149,6 +150,7 @@ def _graph_of(root: "_Root") -> fx.Graph:
     finally:
         random.setstate(before)
         numpy.random.set_state(legacy)  # noqa: NPY002
+        torch.set_grad_enabled(grad)  # a step that was refused had no time to
     if drawn:
         raise NotPlannable("it draws random numbers that are not torch's")
     for node in graph.nodes:
@@ -180,7 +182,7 @@ def _rehearse(root: "_Root", graph: fx.Graph, leaves: list[Tensor | None], rows:
         reason = str(error).partition("\n")[0]
         if not isinstance(error, NotPlannable):
             reason = f"calling it failed with {type(error).__name__}: {reason}"
-        raise NotPlannable(reason + _first_line(root.step)) from error
+        raise NotPlannable(reason + first_line(root.step)) from error
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -270,7 +272,7 @@ def place_of(error: BaseException) -> str:
     return f" ({Path(there[-1][0]).name}:{there[-1][1]})" if there else ""
 
 
-def _first_line(step: Callable[..., Any]) -> str:
+def first_line(step: Callable[..., Any]) -> str:
     """Return `" (FILE:LINE)"` of where `step` begins, or an empty string."""
     code = getattr(inspect.unwrap(step), "__code__", None)
     return "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
