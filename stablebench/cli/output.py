@@ -7,8 +7,9 @@ import typer
 
 from stablebench.errors import UserError
 from stablebench.tables import Format, Table, json_text, render
+from stablebench.visible import visible_lines
 
-__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables", "refuse_two_formats"]
+__all__ = ["Format", "Table", "json_text", "note", "print_json", "print_tables", "refuse_two_formats", "say"]
 
 
 def print_json(document: Any) -> None:
@@ -33,6 +34,11 @@ def refuse_two_formats(fmt: Format, as_json: bool) -> None:
         raise UserError(f"--format {fmt} and --json: give one of the two.")
 
 
+def say(text: str) -> None:
+    """Print lines on stdout; what a terminal would obey is seen as its code."""
+    typer.echo(visible_lines(text))
+
+
 def note(text: str) -> None:
-    """Print a line on stderr."""
-    typer.echo(text, err=True)
+    """Print lines on stderr likewise."""
+    typer.echo(visible_lines(text), err=True)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.output import note, say
+
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
 
@@ -29,8 +31,8 @@ def probe(
     save_figure(output, found)
     found.write(output.with_suffix(".csv"))
     for folder in found.bare:
-        typer.echo(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).", err=True)
-    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+        note(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).")
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def structure(
@@ -83,7 +85,7 @@ def structure(
     drawn = schur_structure(layer)
     save_figure(output, drawn, title)
     drawn.write(output.with_suffix(".csv"))
-    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def oscillators(
@@ -105,8 +107,8 @@ def oscillators(
     save_figure(output, drawn)
     drawn.write(output.with_suffix(".csv"))
     for sentence in drawn.broken_off():
-        typer.echo(sentence)
-    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+        say(sentence)
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def fisher_memory(
@@ -128,4 +130,4 @@ def fisher_memory(
     write(output.with_suffix(".csv"), found)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
     typer.echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
-    typer.echo(f"{output}\n{output.with_suffix('.csv')}")
+    say(f"{output}\n{output.with_suffix('.csv')}")

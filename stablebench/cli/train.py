@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stablebench.cli.options import RunOptions, run_options
+from stablebench.cli.output import say
 from stablebench.convergence import RUNNING, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
         return
     for key, value in _leaves(document):
         origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
-        print(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
-    print(f"{'spec hash':28} {resolved.spec.spec_hash()}")
+        say(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
+    say(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 
 
 def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -114,14 +115,14 @@ def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
     if options.quiet:
         return
     if not outcome.ran:
-        print(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
+        say(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
     for line in summary_lines(record):
-        print(line)
+        say(line)
     if record.environment.reproducible is False:
-        print("  on CUDA without --deterministic: the same spec may give other numbers each time")
+        say("  on CUDA without --deterministic: the same spec may give other numbers each time")
     if outcome.exit_code in (130, 143):
-        print(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
-    print(f"run folder {outcome.folder.path}")
+        say(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
+    say(f"run folder {outcome.folder.path}")
 
 
 def summary_lines(record: Any) -> Iterator[str]:

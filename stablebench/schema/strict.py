@@ -86,7 +86,7 @@ def problems(error: ValidationError, model: type[BaseModel], name: str, document
         if len(lines) == MAX_PROBLEMS:
             lines[f"{name}: and {len(items) - i} more."] = None
             break
-        location = _without_union_branches(item["loc"], document)
+        location = _without_union_branches(item["loc"], document, unknown=item["type"] == "extra_forbidden")
         where = f"{name}:{document.line(location)}" if document else name
         key = ".".join(one_line(str(part), 60) for part in location)
         text = f"{key + ': ' if key else ''}{_explain(dict(item), location, model)}"
@@ -94,14 +94,19 @@ def problems(error: ValidationError, model: type[BaseModel], name: str, document
     return list(lines)
 
 
-def _without_union_branches(location: tuple[str | int, ...], document: Document | None) -> tuple[str | int, ...]:
-    """Return the keys of a pydantic location, without the branches of unions that it names among them."""
+def _without_union_branches(
+    location: tuple[str | int, ...], document: Document | None, *, unknown: bool
+) -> tuple[str | int, ...]:
+    """Return the keys of a pydantic location, without the branches of unions that it names among them.
+
+    Where the last is an `unknown` key, it stays whatever it looks like.
+    """
     kept: tuple[str | int, ...] = ()
-    for part in location:
+    for part in location[:-1] if unknown else location:
         is_key = document is not None and (*kept, part) in document.lines
         if is_key or not _is_union_branch(part):
             kept = (*kept, part)
-    return kept
+    return (*kept, location[-1]) if unknown else kept
 
 
 def _is_union_branch(part: str | int) -> bool:

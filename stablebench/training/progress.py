@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from stablebench.visible import visible_lines
+
 _DUMB = ("dumb", "unknown")
 """What terminals that cannot move the cursor call themselves."""
 _BY_WEIGHT = ("left", "step", "value", "loss", "speed", "baseline")
@@ -130,7 +132,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Write a line."""
-        print(text, file=self._stream, flush=True)
+        print(visible_lines(text), file=self._stream, flush=True)
 
     def stop(self) -> None:
         """Write the last state if it has not been written."""
@@ -172,7 +174,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(visible_lines(text), markup=False, highlight=False)
 
     def stop(self) -> None:
         """Leave the bar as it is and give the terminal back."""
