@@ -4,6 +4,8 @@ import difflib
 import errno
 from collections.abc import Iterable
 
+from stablebench.visible import visible
+
 
 class StablebenchError(Exception):
     """Something failed that the user can read and act on. The command exits with `exit_code`."""
@@ -110,4 +112,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     said = ", ".join(names[:_LISTED])
     if len(names) > _LISTED:
         said += f" and {len(names) - _LISTED} more, which `stablebench list {kind}s` shows"
-    return UserError(f"No {kind} named '{name}'.{did_you_mean(name, names)} Known {kind}s: {said}.")
+    return UserError(f"No {kind} named '{visible(name)}'.{did_you_mean(name, names)} Known {kind}s: {said}.")

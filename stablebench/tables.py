@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stablebench import streams
+from stablebench.visible import visible, visible_json
 
 Format = Literal["table", "github", "latex", "html", "csv", "json"]
 _GAP = 2
@@ -45,7 +46,7 @@ class Table:
 
 def json_text(document: Any) -> str:
     """Return JSON; what is not finite is null."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return visible_json(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -70,11 +71,25 @@ def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = N
     if fmt == "json":
         objects = [{"title": t.title, "rows": [dict(zip(t.columns, r, strict=True)) for r in t.rows]} for t in tables]
         return json_text(objects).rstrip("\n")
+    tables = [_with_visible_headings(table) for table in tables]
     if fmt == "csv":
         return _csv(tables)
     if fmt == "table":
         return "\n\n".join(_plain(t, width or terminal_width()) for t in tables)
     return "\n\n".join(_marked_up(t, fmt) for t in tables)
+
+
+def _with_visible_headings(table: Table) -> Table:
+    """Return a table whose headings, which may be names out of records, can be printed."""
+    if all(name.isprintable() for name in table.columns):
+        return table
+    named = {name: visible(name) for name in table.columns}
+    return replace(
+        table,
+        columns=list(named.values()),
+        wrap=frozenset(named.get(name, name) for name in table.wrap),
+        minor=[named.get(name, name) for name in table.minor],
+    )
 
 
 def terminal_width() -> int | None:
@@ -104,17 +119,6 @@ def cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(v) for v in value)
     return visible(" ".join(str(value).split()))
-
-
-def visible(text: str) -> str:
-    r"""Return a text in which what a terminal or a browser would obey or hide is seen: `\x1b`, `\u202e`.
-
-    Names come from records that anybody may have written: control characters, marks that turn the direction of
-    writing, characters of no width.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _csv(tables: Sequence[Table]) -> str:

@@ -22,6 +22,7 @@ from stablebench.cli.usage import UsageError, is_help, one_line_of
 from stablebench.cli.whole_numbers import with_whole_numbers
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
 from stablebench.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
+from stablebench.visible import visible_lines
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 """What `--help` shows first; the rest follows in alphabetical order."""
@@ -111,7 +112,7 @@ class _Group(TyperGroup):
         except UsageError as error:
             _say_usage(error)
         except StablebenchError as error:
-            typer.echo(f"Error: {error}", err=True)
+            _say_error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             early_signals.command_ended()
@@ -119,12 +120,12 @@ class _Group(TyperGroup):
             raise typer.Exit(130) from None
         except (MemoryError, RuntimeError) as error:
             if (failed := device_failure(error)) is not None:
-                typer.echo(f"Error: the device failed ({failed}).", err=True)
+                _say_error(f"the device failed ({failed}).")
                 raise typer.Exit(1) from None
             _say_limit(error)
             if not ran_out_of_memory(error):
                 raise
-            typer.echo("Error: out of memory; take a smaller size, batch or --recompute-every.", err=True)
+            _say_error("out of memory; take a smaller size, batch or --recompute-every.")
             raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough: `| head`
             _discard_stdout()
@@ -133,21 +134,26 @@ class _Group(TyperGroup):
             _say_limit(error)
             if error.strerror is None or error.filename is None:
                 raise
-            typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
+            _say_error(f"{error.filename}: {error.strerror}.")
             raise typer.Exit(1) from None
 
 
 def _say_usage(error: Exception) -> NoReturn:
     if is_help(error):
         raise error
-    typer.echo(f"Error: {one_line_of(error)}", err=True)
+    _say_error(one_line_of(error))
     raise typer.Exit(2) from None
+
+
+def _say_error(text: str) -> None:
+    """Print the message of an error; what a terminal would obey in it is seen as its code."""
+    typer.echo(f"Error: {visible_lines(text)}", err=True)
 
 
 def _say_limit(error: Exception) -> None:
     """End with one message where an error says that a limit of the system is reached."""
     if (limit := reached_limit(error)) is not None:
-        typer.echo(f"Error: {limit}", err=True)
+        _say_error(str(limit))
         raise typer.Exit(limit.exit_code) from None
 
 

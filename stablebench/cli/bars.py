@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from stablebench.training.progress import bar_width, takes_live_view
+from stablebench.visible import visible_lines
 
 _LINE_EVERY_S = 10.0
 
@@ -94,9 +95,9 @@ class Bars:
     def say(self, text: str) -> None:
         """Print a line, above the bars where there are any."""
         if self.live:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.print(visible_lines(text), markup=False, highlight=False)
         elif not self._quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(visible_lines(text), file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
         if self.live and self._redraw:

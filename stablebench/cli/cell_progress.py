@@ -1,13 +1,14 @@
 """What `compare` says while its cells run: a live bar for each on a terminal, plain lines elsewhere."""
 
-import sys
 from typing import TYPE_CHECKING
 
 from stablebench.cli.bars import Bars
+from stablebench.cli.output import note
 from stablebench.errors import first_line
 from stablebench.training.cells import CellEnd
 from stablebench.training.progress import Progress, takes_live_view
 from stablebench.training.resolve import Resolved
+from stablebench.visible import visible
 
 if TYPE_CHECKING:
     from stablebench.cli.live_view import LiveView
@@ -28,7 +29,7 @@ def progress_of(suite: str, cells: list[Resolved], total: int, quiet: bool, live
 
         return LiveView(cells, total)
     if live and not quiet:
-        print("--live needs a terminal on stderr, and no `CI`; plain lines instead.", file=sys.stderr, flush=True)
+        note("--live needs a terminal on stderr, and no `CI`; plain lines instead.")
     return CellProgress(suite, cells, total, quiet)
 
 
@@ -80,4 +81,5 @@ class CellProgress(Bars):
 def cell_label(cell: Resolved) -> str:
     """Return what a cell is called: model, task and seed."""
     task = cell.spec.task
-    return f"{cell.spec.model.label} on {task.name}{'/' + task.variant if task.variant else ''} seed {cell.spec.seed}"
+    variant = f"/{task.variant}" if task.variant else ""
+    return visible(f"{cell.spec.model.label} on {task.name}{variant} seed {cell.spec.seed}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import Format, echo
+from stablebench.cli.output import Format, echo, note
 from stablebench.cli.suite_words import Budget, Models, Seeds, SuiteOptions, Tasks
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def compare(
     if code:
         left = len(_missing(cells, options.runs_dir))
         for line in _reasons(failures):
-            typer.echo(line, err=True)
-        typer.echo(f"interrupted: {left} of {len(cells)} cells have not ended; the same command goes on.", err=True)
+            note(line)
+        note(f"interrupted: {left} of {len(cells)} cells have not ended; the same command goes on.")
         raise typer.Exit(code)
     with collector_paused():
         folders = run_folders(options.runs_dir, [cell.spec for cell in cells])
@@ -122,14 +122,14 @@ def compare(
         if statistics and fmt != "json":
             echo("\n" + leaderboard.render_statistics(document["statistics"], fmt))
     for line in [*_reasons(failures + lost), *_listed(unreadable)]:
-        typer.echo(line, err=True)
+        note(line)
     if baseline is not None:
         regressions = leaderboard.check(document, baseline, margin)
         for line in regressions:
-            typer.echo(f"regression: {line}", err=True)
+            note(f"regression: {line}")
         if regressions:
             raise typer.Exit(5)
-        typer.echo(f"no regression against {check} (margin {margin:.0%})", err=True)
+        note(f"no regression against {check} (margin {margin:.0%})")
     raise typer.Exit(1 if failures or lost or unreadable else 0)
 
 

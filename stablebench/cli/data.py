@@ -1,6 +1,5 @@
 """List, fetch and verify the real data sets, or print where they lie."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, echo, note, print_json, print_tables, refuse_two_formats
+from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats, say
 
 if TYPE_CHECKING:
     from stablebench.data.fetch import Progress
@@ -120,7 +119,7 @@ def verify(
             bare += problem is None and not file.checksum
             wrong += [f"  {file.path}: {problem}"] if problem else []
         if not as_json:
-            echo("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
+            say("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
     if as_json:
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
@@ -156,7 +155,7 @@ def path(
     if as_json:
         print_json({"name": name, "folder": str(folder)})
     else:
-        echo(str(folder))
+        say(str(folder))
 
 
 def _folder(source: "DataSource", root: Path) -> Path:
@@ -223,7 +222,7 @@ class _Lines:
         now = time.monotonic()
         if path != self._path or now - self._last >= _LINE_EVERY_S or done == total:
             self._path, self._last = path, now
-            print(f"{path}: {_size(done)} of {_size(total)}", file=sys.stderr, flush=True)
+            note(f"{path}: {_size(done)} of {_size(total)}")
 
 
 @contextmanager

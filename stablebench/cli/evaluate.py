@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stablebench.cli.options import DataDir
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 
 if TYPE_CHECKING:
     from stablebench.training.sampling import Sample
@@ -86,12 +86,12 @@ def evaluate(
     if as_json:
         print_json(record.model_dump(mode="json") | {"evaluation": scored.document()})
         return
-    echo(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")
+    say(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")
     for name, value in scored.params.items():
-        echo(f"  {name}: {value}")
+        say(f"  {name}: {value}")
     for name, value in scored.metrics.items():
         baseline = scored.baselines.get(name)
-        echo(f"{name} {value:.6g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
+        say(f"{name} {value:.6g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
 
 
 def _check_options(
@@ -111,8 +111,6 @@ def _check_options(
 
 
 def _print_text(sampled: "Sample") -> None:
-    from stablebench.cli.output import note
-
     if sampled.unknown:
         note(f"read as <unk>, not being in the vocabulary: {' '.join(sampled.unknown)}")
-    echo(sampled.text.rstrip("\n"))
+    say(sampled.text.rstrip("\n"))

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
 from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
+
+if TYPE_CHECKING:
+    from stablebench.training.run_store import RunFolder
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
 
@@ -133,28 +136,29 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: `runs_dir` is no folder.
     """
+    from stablebench.training.many_objects import collector_paused
     from stablebench.training.run_store import all_runs
 
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"--runs-dir {runs_dir}: must be a folder; there is a file of this name.")
-    found = []
-    for folder in all_runs(runs_dir):
-        name = folder.path.relative_to(runs_dir).as_posix()
-        try:
-            record = folder.read_record()
-        except StablebenchError as error:
-            found.append({"name": name, "status": "broken", "problem": first_line(error)})
-            continue
-        found.append(
-            {
-                "name": name,
-                "status": "killed" if record.status == "running" and folder.is_deserted() else record.status,
-                "step": record.step,
-                "steps": record.spec.train.steps,
-                "metric": record.metric,
-                "test": (record.result.test or {}).get(record.metric),
-                "baseline": record.baseline,
-                "train_s": round(record.train_s, 1),
-            }
-        )
-    return found
+    with collector_paused():
+        return [_listed(folder, runs_dir) for folder in all_runs(runs_dir)]
+
+
+def _listed(folder: "RunFolder", runs_dir: Path) -> dict[str, Any]:
+    """Return a run's line."""
+    name = "/".join(folder.path.parts[-3:])  # as a run store has them
+    try:
+        record = folder.read_record()
+    except StablebenchError as error:
+        return {"name": name, "status": "broken", "problem": first_line(error)}
+    return {
+        "name": name,
+        "status": "killed" if record.status == "running" and folder.is_deserted() else record.status,
+        "step": record.step,
+        "steps": record.spec.train.steps,
+        "metric": record.metric,
+        "test": (record.result.test or {}).get(record.metric),
+        "baseline": record.baseline,
+        "train_s": round(record.train_s, 1),
+    }

@@ -12,6 +12,7 @@ from stablebench.cli.cell_progress import cell_label
 from stablebench.training.cells import CellEnd
 from stablebench.training.progress import Progress, bar_width, clock
 from stablebench.training.resolve import Resolved
+from stablebench.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
@@ -96,7 +97,7 @@ class LiveView:
             self.failures.append((self._labels[end.index], end.message))
 
     def _note(self, index: int, text: str) -> None:
-        self._notes = [*self._notes, f"{self._labels[index]}: {text}"][-_NOTES:]
+        self._notes = [*self._notes, visible(f"{self._labels[index]}: {text}")][-_NOTES:]
 
     def seconds_left(self) -> float:
         """Return an estimate of the seconds until all cells have ended; infinite before the first has been timed.
@@ -161,7 +162,9 @@ class LiveView:
             "done": Text(f"{100 * done // self._steps[i]}%"),
             "loss": Text("" if seen is None or end else f"{seen.loss:.4g}"),
             "value": Text(value),
-            "metric": Text(end.message if end and finished else f"{seen.metric} {value}" if seen and value else ""),
+            "metric": Text(
+                visible(end.message) if end and finished else f"{seen.metric} {value}" if seen and value else ""
+            ),
             "left": Text(self._left(i), style=colour if end else ""),
         }
 

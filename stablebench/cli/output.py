@@ -8,13 +8,9 @@ import typer
 from stablebench import streams
 from stablebench.errors import UserError
 from stablebench.tables import Format, Table, json_text, render
+from stablebench.visible import visible_lines
 
-__all__ = ["Format", "Table", "echo", "json_text", "note", "print_json", "print_tables", "refuse_two_formats"]
-
-
-def echo(text: str = "", *, nl: bool = True) -> None:
-    """Print a line of a command's result on stdout."""
-    typer.echo(text, file=streams.results(), nl=nl)
+__all__ = ["Format", "Table", "echo", "json_text", "note", "print_json", "print_tables", "refuse_two_formats", "say"]
 
 
 def print_json(document: Any) -> None:
@@ -39,6 +35,16 @@ def refuse_two_formats(fmt: Format, as_json: bool) -> None:
         raise UserError(f"--format {fmt} and --json: give one of the two.")
 
 
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print on stdout what has been rendered: it may have a terminal's styles in it."""
+    typer.echo(text, file=streams.results(), nl=nl)
+
+
+def say(text: str) -> None:
+    """Print lines on stdout; what a terminal would obey is seen as its code."""
+    echo(visible_lines(text))
+
+
 def note(text: str) -> None:
-    """Print a line on stderr."""
-    typer.echo(text, err=True)
+    """Print lines on stderr likewise."""
+    typer.echo(visible_lines(text), err=True)

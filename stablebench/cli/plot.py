@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.options import DataDir
-from stablebench.cli.output import echo
+from stablebench.cli.output import say
 from stablebench.cli.plot_boards import curves, profiles, time_to_target
 from stablebench.cli.plot_measures import fisher_memory, oscillators, probe, structure
 from stablebench.cli.plot_trajectories import trajectories
@@ -99,4 +99,4 @@ def decision_boundary(
     save_figure(output, drawn, examples.inputs, examples.targets, title)
     numbers = output.with_suffix(".csv")
     drawn.write(numbers)
-    echo(f"{output}\n{numbers}")
+    say(f"{output}\n{numbers}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 from stablebench.cli.suite_words import SuiteOptions, suite_options
 
 if TYPE_CHECKING:
@@ -84,6 +84,6 @@ def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> Non
     save(output, plots)
     numbers = output.with_suffix(".csv")
     write_atomically(numbers, as_csv(plots).encode())
-    echo(f"{output}\n{numbers}")
+    say(f"{output}\n{numbers}")
     for problem in unreadable.values():
-        typer.echo(f"not in the figure: {problem}", err=True)
+        note(f"not in the figure: {problem}")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import echo
-from stablebench.seeds import MAX_SEED
+from stablebench.cli.output import note, say
 
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
@@ -32,8 +31,8 @@ def probe(
     save_figure(output, found)
     found.write(output.with_suffix(".csv"))
     for folder in found.bare:
-        typer.echo(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).", err=True)
-    echo(f"{output}\n{output.with_suffix('.csv')}")
+        note(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).")
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def structure(
@@ -86,7 +85,7 @@ def structure(
     drawn = schur_structure(layer)
     save_figure(output, drawn, title)
     drawn.write(output.with_suffix(".csv"))
-    echo(f"{output}\n{output.with_suffix('.csv')}")
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def oscillators(
@@ -108,8 +107,8 @@ def oscillators(
     save_figure(output, drawn)
     drawn.write(output.with_suffix(".csv"))
     for sentence in drawn.broken_off():
-        echo(sentence)
-    echo(f"{output}\n{output.with_suffix('.csv')}")
+        say(sentence)
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def fisher_memory(
@@ -130,5 +129,5 @@ def fisher_memory(
     save_figure(output, found)
     write(output.with_suffix(".csv"), found)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
-    echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
-    echo(f"{output}\n{output.with_suffix('.csv')}")
+    typer.echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
+    say(f"{output}\n{output.with_suffix('.csv')}")

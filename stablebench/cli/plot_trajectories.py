@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.options import DataDir
-from stablebench.cli.output import echo
+from stablebench.cli.output import say
 
 if TYPE_CHECKING:
     from stablebench.data.task import Task
@@ -52,7 +52,7 @@ def trajectories(
     else:
         assert task is not None
         _draw_data(task, output, which, plane, data_dir)
-    echo(f"{output}\n{output.with_suffix('.csv')}")
+    say(f"{output}\n{output.with_suffix('.csv')}")
 
 
 def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stablebench.cli.options import RunOptions, run_options
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 
 if TYPE_CHECKING:
     from stablebench.cli.probe_subjects import Subject
@@ -45,7 +45,7 @@ def probe_gradients(
     parameters' gradient comes from, all singular values of dh_T/dh_1, Lyapunov exponents, eigenvalues, Fisher memory,
     and a verdict on each claim of the model's paper. --model takes several names with commas between.
     """
-    from stablebench.cli.output import note, print_json
+    from stablebench.cli.output import print_json
     from stablebench.errors import UserError
     from stablebench.training.process import prepare_process
 
@@ -130,4 +130,4 @@ def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
         print_tables([table, *(table for tables in claims for table in tables)])
     flows = {s.label: r.flow for s, r in zip(subjects, results, strict=True) if r.flow is not None}
     if flows:
-        echo("\n" + text_plot(flows))
+        say("\n" + text_plot(flows))

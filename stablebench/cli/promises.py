@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 
 
 def promises(
@@ -37,7 +37,6 @@ def promises(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from stablebench.cli.output import note
     from stablebench.errors import UserError, unknown_name
     from stablebench.training.process import prepare_process
 
@@ -70,7 +69,7 @@ def promises(
     written = write_page(output, chains, theorems, sizes, provenance)
     data = output / "numbers.json"
     write_atomically(data, numbers(chains).encode())
-    echo("\n".join(str(path) for path in [*written, data]))
+    say("\n".join(str(path) for path in [*written, data]))
 
 
 def _command(quick: bool, models: str | None, steps: int | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 from stablebench.cli.suite_words import SuiteOptions, suite_options
 
 
@@ -45,7 +45,7 @@ def report(
         asked=found.options.changes(),
     )
     write_atomically(output, text.encode())
-    echo(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")
+    say(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")
     for problem in list(found.unreadable.values())[:20]:
-        typer.echo(f"not in the report: {problem}", err=True)
+        note(f"not in the report: {problem}")
     raise typer.Exit(1 if found.unreadable else 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Table, echo, print_json
+from stablebench.cli.output import Table, echo, print_json, say
 from stablebench.errors import UserError, unknown_name
 from stablebench.schema.strict import LARGEST
 from stablebench.tables import folded, render, terminal_width
@@ -48,7 +48,7 @@ def show(
     width = terminal_width() or _WIDTH
     if kind != "model":  # equations stay as they are
         text = "\n".join(line for long in text.split("\n") for line in folded(long, width, "  "))
-    echo(text)
+    say(text)
     for table in tables:
         if table.rows:
             echo("\n" + render([table], width=width))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.output import Format, Table, echo, print_json, print_tables, refuse_two_formats
+from stablebench.cli.output import Format, Table, print_json, print_tables, refuse_two_formats, say
 from stablebench.errors import UserError
 from stablebench.seeds import MAX_SEED, WHY
 
@@ -126,7 +126,7 @@ def speed(
         tables.append(table)
         if direct:
             print_tables([table])
-            echo()
+            say("")
 
     with SpeedProgress(quiet) as progress:
         if single:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import echo
+from stablebench.cli.output import say
 from stablebench.convergence import RUNNING, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
         return
     for key, value in _leaves(document):
         origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
-        echo(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
-    echo(f"{'spec hash':28} {resolved.spec.spec_hash()}")
+        say(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
+    say(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 
 
 def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -121,15 +121,15 @@ def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
     if options.quiet:
         return
     if not outcome.ran:
-        echo(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
+        say(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
     for line in summary_lines(record):
-        echo(line)
+        say(line)
     if record.environment.reproducible is False:
         why = record.environment.irreproducible or "on CUDA without --deterministic"  # older records do not say
-        echo(f"  {why}: the same spec may give other numbers each time")
+        say(f"  {why}: the same spec may give other numbers each time")
     if outcome.exit_code in SIGNAL_CODES:
-        echo(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
-    echo(f"run folder {outcome.folder.path}")
+        say(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
+    say(f"run folder {outcome.folder.path}")
 
 
 def summary_lines(record: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import echo
+from stablebench.cli.output import note, say
 
 
 def validate(
@@ -18,7 +18,7 @@ def validate(
     value is missing or of a wrong type, names are looked up all the same, and the rest is checked once that is mended.
     """
     from stablebench.checks import check_file, files_in
-    from stablebench.cli.output import note, print_json
+    from stablebench.cli.output import print_json
 
     found = {path: check_file(path) for path in files_in(paths)}
     wrong = {path: problems for path, problems in found.items() if problems}
@@ -32,7 +32,7 @@ def validate(
         note(f"{_counted(count, 'problem')} in {len(wrong)} of {_counted(len(found), 'file')}.")
         raise typer.Exit(2)
     if not as_json:
-        echo(f"{_counted(len(found), 'file')}, no problems.")
+        say(f"{_counted(len(found), 'file')}, no problems.")
 
 
 def _counted(n: int, what: str) -> str:

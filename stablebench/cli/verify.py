@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.options import DataDir
-from stablebench.cli.output import echo
+from stablebench.cli.output import say
+from stablebench.visible import visible
 
 if TYPE_CHECKING:
     from stablebench.training.verification import Verdict
@@ -62,15 +63,15 @@ def _print(verdict: "Verdict") -> None:
         checked.append(f"the checkpoints of step {', '.join(map(str, verdict.checkpoints))}")
     if verdict.result:
         checked.append("the result")
-    echo(f"{'equal' if verdict.is_equal else 'not equal'}: {verdict.steps} updates run again; compared bit for bit:")
-    echo(f"  {', '.join(checked)}")
+    say(f"{'equal' if verdict.is_equal else 'not equal'}: {verdict.steps} updates run again; compared bit for bit:")
+    say(f"  {', '.join(checked)}")
     for line in verdict.differences[:_SHOWN]:
-        echo(f"  parts at {line}")
+        say(f"  parts at {visible(line)}")
     if len(verdict.differences) > _SHOWN:
-        echo(f"  and in {len(verdict.differences) - _SHOWN} more places; --json has them all")
+        say(f"  and in {len(verdict.differences) - _SHOWN} more places; --json has them all")
     for line in verdict.environment:
-        echo(f"  the environment is not as it was: {line}")
+        say(f"  the environment is not as it was: {visible(line)}")
     if not verdict.is_equal and not verdict.promised:
-        echo(f"  equal numbers were not promised: {verdict.cause}")
+        say(f"  equal numbers were not promised: {verdict.cause}")
     if not verdict.checkpoints and not verdict.result:
-        echo("  no checkpoint lies within these updates: more --steps would reach one")
+        say("  no checkpoint lies within these updates: more --steps would reach one")

@@ -23,6 +23,7 @@ from stablebench import __version__
 from stablebench.data import archives, sources
 from stablebench.data.sources import DataSource, Download, SourceFile
 from stablebench.errors import StablebenchError
+from stablebench.visible import visible
 
 Progress = Callable[[str, int, int | None], None]
 """Told how many bytes of a file there are, and of how many."""
@@ -64,7 +65,7 @@ def fetch(source: DataSource, root: Path, progress: Progress | None = None) -> b
             needed = [d for d in source.downloads if not _is_there(source, d, root)]
             for download in needed:
                 if progress is None:
-                    print(f"{source.name}: fetching {download.described()} to {folder}", file=sys.stderr)
+                    print(visible(f"{source.name}: fetching {download.described()} to {folder}"), file=sys.stderr)
                 _fetch(source, download, folder, progress or (lambda *_: None))
     except OSError as error:
         raise StablebenchError(

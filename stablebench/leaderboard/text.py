@@ -7,6 +7,7 @@ from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
 from stablebench.tables import Format, Table, json_text
 from stablebench.tables import render as render_tables
+from stablebench.visible import visible
 
 _PUBLISHED_COLUMNS = (
     *("model", "metric", "statistic", "published", "ours", "units", "protocol", "differs", "source", "where"),
@@ -21,7 +22,7 @@ def render(board: dict[str, Any], fmt: Format = "table") -> str:
         return json_text(board).rstrip("\n")
     if not board["tables"]:
         said = "no run that can be read" if board.get("unreadable") else "no runs yet"
-        return f"{board['suite']}: {said}." if fmt != "csv" else ""
+        return visible(f"{board['suite']}: {said}.") if fmt != "csv" else ""
     if fmt == "csv":
         return render_tables([_flat_table(board)], "csv")
     tables = []

@@ -9,6 +9,9 @@ from statistics import median
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.run_store import read_curve
 
+_MOST_KEPT = 4096
+"""Points of a measured curve that are held: many times as many as are drawn."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -86,9 +89,9 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
         path: `metrics.jsonl`.
 
     Returns:
-        By name, finite values by step; empty where there is no such file.
+        By name, finite values by step, of long curves evenly thinned; empty where there is no such file.
     """
-    found: dict[str, dict[float, float]] = {}
+    found: dict[str, ThinnedCurve] = {}
     for line in read_curve(path):
         step, split = line.get("step"), line.get("split")
         if not isinstance(step, (int, float)) or split not in ("train", "probe"):
@@ -96,5 +99,34 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
         for name, value in line.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             if number and name not in ("step", "wall_s") and (split == "probe" or name == "gradient_norm"):
-                found.setdefault(name, {})[float(step)] = float(value)
-    return found
+                found.setdefault(name, ThinnedCurve()).add(float(step), float(value))
+    return {name: curve.values() for name, curve in found.items()}
+
+
+class ThinnedCurve:
+    """Values over steps of which, as they come, at most a fixed number is kept: every one, every second, fourth, ...
+
+    The first and the last are always among them.
+
+    Args:
+        most: How many may be kept, even.
+    """
+
+    def __init__(self, most: int = _MOST_KEPT) -> None:
+        self._most, self._every, self._seen = most, 1, 0
+        self._kept: dict[float, float] = {}
+        self._last: tuple[float, float] | None = None
+
+    def add(self, step: float, value: float) -> None:
+        """Take the next value; one of a step that is there takes its place."""
+        if step in self._kept or self._seen % self._every == 0:
+            self._kept[step] = value
+            if len(self._kept) > self._most:
+                self._every *= 2
+                self._kept = dict(list(self._kept.items())[::2])
+        self._last = (step, value)
+        self._seen += 1
+
+    def values(self) -> dict[float, float]:
+        """Return what is kept, by step."""
+        return self._kept | (dict([self._last]) if self._last is not None else {})

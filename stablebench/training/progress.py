@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from stablebench.visible import visible_lines
+
 _DUMB = ("dumb", "unknown")
 """What terminals that cannot move the cursor call themselves."""
 _BY_WEIGHT = ("left", "step", "value", "loss", "speed", "baseline")
@@ -138,7 +140,7 @@ class Lines:
     def note(self, text: str) -> None:
         """Write a line, if the stream takes it."""
         with contextlib.suppress(OSError, ValueError):  # its reader is gone, its disk is full, or it was closed
-            print(text, file=self._stream, flush=True)
+            print(visible_lines(text), file=self._stream, flush=True)
 
     def stop(self) -> None:
         """Write the last state if it has not been written."""
@@ -180,7 +182,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(visible_lines(text), markup=False, highlight=False)
 
     def stop(self) -> None:
         """Leave the bar as it is and give the terminal back."""

@@ -17,6 +17,7 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.training.files import remove_temporaries, write_atomically
 from stablebench.training.many_objects import collector_paused
 from stablebench.training.run_lock import RunLock
+from stablebench.training.shared_parts import SharedParts
 from stablebench.training.stored_record import OtherVersion, read_record
 
 _MAX_LINE = 1_000_000
@@ -306,10 +307,11 @@ def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
 def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord], dict[str, str]]:
     """Return by folder the records that there are, and what is wrong with those that cannot be read."""
     records, problems_of = {}, {}
+    shared = SharedParts()
     with collector_paused():
         for folder in folders:
             try:
-                records[folder.path] = folder.read_record()
+                records[folder.path] = shared.of(folder.read_record())
             except UserError as error:
                 if folder.record_path.exists():
                     problems_of[str(folder.path)] = str(error).partition("\n")[0]
@@ -318,5 +320,17 @@ def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord
 
 def all_runs(runs_dir: Path) -> Iterator[RunFolder]:
     """Yield every folder with a record, in the order of their paths."""
-    for path in sorted(runs_dir.glob("*/*/*/record.json")):
-        yield RunFolder(path.parent)
+    for task in _folders_in(runs_dir):
+        for model in _folders_in(task):
+            for path in _folders_in(model):
+                if os.path.lexists(f"{path}/record.json"):
+                    yield RunFolder(Path(path))
+
+
+def _folders_in(folder: Path | str) -> list[str]:
+    """Return the folders in a folder, sorted; none where it cannot be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []

@@ -30,8 +30,8 @@ _MOST_THREADS = 1024
 """CPU threads where the machine has fewer cores; each takes memory and a place in the system's table."""
 _LARGEST_SEED = 2**63 - 1 - 2**53
 """The generators of layers are seeded with numbers beyond it."""
-_MODULE_BYTES = 1_000
-"""Of a layer beside its parameters, at least."""
+_MOST_STACKED = 10_000
+"""Layers of a recurrent stack, each of which is a module of its own; a deep model's are not."""
 
 
 def check_threads(threads: int) -> None:
@@ -70,6 +70,8 @@ def check_spec(spec: RunSpec, card: TaskCard) -> None:
     entry = registry.model_of_spec(spec.model.name, spec.model.source)
     entry.resolve(spec.model.params)
     registry.refuse_misfit(entry, card)
+    if entry.family == "recurrent" and spec.model.layers > _MOST_STACKED:
+        raise UserError(f"layers: must be at most {_MOST_STACKED:,} recurrent ones, got {spec.model.layers:,}.")
     sizes = sizes_of(card, spec.task.params)
     steps = spec.model.layers if entry.family == "deep" else sizes.steps
     for name, said, implied in (("horizon", spec.horizon, steps), ("readout", spec.readout, card.readout)):
@@ -106,7 +108,7 @@ def least_bytes(spec: RunSpec, card: TaskCard, sizes: Sizes, deep: bool) -> tupl
     tokens = card.input == "tokens"
     example = sizes.steps * (8 if tokens else item * sizes.inputs)
     parts = {
-        "the parameters": parameters * item * (2 + kept_per_parameter(spec.optim)) + spec.model.layers * _MODULE_BYTES,
+        "the parameters": parameters * item * (2 + kept_per_parameter(spec.optim)),
         "a batch of examples": batch * (example + sizes.steps * width * item),
     }
     if card.data.generator is not None:

@@ -38,11 +38,17 @@ def read_record(path: Path) -> RunRecord:
 
 def _text(path: Path) -> str:
     try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            size = os.fstat(descriptor).st_size
             if size > _MAX_BYTES:
                 raise UserError(f"{path}: at most {_MAX_BYTES:,} bytes are read, the file has {size:,}.")
-            return str(file.readall(), "utf-8")
+            parts = []
+            while part := os.read(descriptor, size + 1):
+                parts.append(part)
+        finally:
+            os.close(descriptor)
+        return str(b"".join(parts), "utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path.parent}: no run with a readable record.json ({error}).") from None
     except (OSError, ValueError) as error:  # a name with a zero byte
