@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import note, say
+from stablebench.cli.output import echo, note, say
+from stablebench.seeds import MAX_SEED
 
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
@@ -129,5 +130,5 @@ def fisher_memory(
     save_figure(output, found)
     write(output.with_suffix(".csv"), found)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
-    typer.echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
+    echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
     say(f"{output}\n{output.with_suffix('.csv')}")

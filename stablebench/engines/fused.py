@@ -27,7 +27,7 @@ from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
 from stablebench.engines.restore import restored
 from stablebench.engines.torch_backend import TorchBackend
-from stablebench.engines.trace import Traced, first_line, place_of, trace
+from stablebench.engines.trace import Traced, definition_of, place_of, trace
 from stablebench.engines.triton_backend import TritonBackend
 from stablebench.errors import device_failure, ran_out_of_memory
 from stablebench.models.base import DeepModel, Folded, RecurrentModel, State, Stretch
@@ -170,7 +170,7 @@ def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan 
         except Exception as error:  # whatever a user's `drive` or `transition` raises
             found = unsupported(error)
     if changed and isinstance(found, Plan):
-        return Unsupported(f"it changes the attribute `{changed[0]}` of the model{first_line(model.step)}")
+        return Unsupported(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
     return found
 
 

@@ -182,7 +182,7 @@ def _rehearse(root: "_Root", graph: fx.Graph, leaves: list[Tensor | None], rows:
         reason = str(error).partition("\n")[0]
         if not isinstance(error, NotPlannable):
             reason = f"calling it failed with {type(error).__name__}: {reason}"
-        raise NotPlannable(reason + first_line(root.step)) from error
+        raise NotPlannable(reason + definition_of(root.step)) from error
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -272,7 +272,7 @@ def place_of(error: BaseException) -> str:
     return f" ({Path(there[-1][0]).name}:{there[-1][1]})" if there else ""
 
 
-def first_line(step: Callable[..., Any]) -> str:
+def definition_of(step: Callable[..., Any]) -> str:
     """Return `" (FILE:LINE)"` of where `step` begins, or an empty string."""
     code = getattr(inspect.unwrap(step), "__code__", None)
     return "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
