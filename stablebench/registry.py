@@ -81,7 +81,8 @@ class ModelEntry:
         """
         known = {"horizon": horizon, "layer": layer}
         wanted = inspect.signature(self.cls).parameters
-        return self.cls(in_features, hidden, **{k: v for k, v in known.items() if k in wanted}, **params)
+        told = {k: v for k, v in known.items() if k in wanted}
+        return self.cls(in_features=in_features, hidden=hidden, **told, **params)
 
     def build_deep(self, in_features: int, hidden: int, params: dict[str, Any], *, layers: int) -> "DeepModel":
         """Return a new deep model, drawn from torch's global generator.
@@ -93,7 +94,7 @@ class ModelEntry:
             layers: The depth, input and output counted, told to models that take it.
         """
         own = {"layers": layers} if "layers" in inspect.signature(self.cls).parameters else {}
-        return self.cls(in_features, hidden, **own, **params)
+        return self.cls(in_features=in_features, hidden=hidden, **own, **params)
 
     def arguments(self) -> "type[BaseModel]":
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""
@@ -246,6 +247,7 @@ def name_code(name: str, code: "Code") -> ModelEntry:
 def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     """Return a user's class, if it is one of a model."""
     from stablebench.models.base import DeepModel, RecurrentModel
+    from stablebench.user_code.classes import check_class
 
     where = reference.rpartition(":")[0]
     cls = getattr(module, class_name, None)
@@ -260,6 +262,7 @@ def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))
         raise UserError(f"--model {reference}: {class_name} must define `{missing}`.")
+    check_class(cls, reference)
     return cls
 
 
