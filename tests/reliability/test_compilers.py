@@ -241,13 +241,21 @@ def test_a_deadline_that_is_none_is_refused(value: str, tmp_path: Path, monkeypa
             library.load("int nothing;")
 
 
+HEEDING_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, as this may be, ignores it
+from stablebench.cli.app import main
+main()
+"""
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_process_whose_compiler_hangs(signum: int, code: int, tmp_path: Path) -> None:
     children = tmp_path / "children"
     mock = script(tmp_path / "mock", f"sleep 600 & echo $$ $! > {children}; wait")
     asked = ["--model", "rnn", "--task", "copy", "--T", "5", "--steps", "5", "--runs-dir", str(tmp_path / "runs")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "stablebench", "train", *asked],
+        [sys.executable, "-c", HEEDING_CTRL_C, "train", *asked],
         env=os.environ | {"CC": str(mock), "STABLEBENCH_CACHE": str(tmp_path / "cache")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
