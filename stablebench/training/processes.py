@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+_SAFE_PATH = "PYTHONSAFEPATH"
 _LOOK_S = 0.5
 """Seconds after which it is looked whether a signal came."""
 
@@ -62,7 +63,7 @@ class Processes:
 
     def __enter__(self) -> Self:
         """Start the fork server."""
-        with _deaf_to_ctrl_c():
+        with _deaf_to_ctrl_c(), without_current_folder():
             forkserver.ensure_running()
         return self
 
@@ -113,6 +114,23 @@ class Processes:
                 if worker.process.pid is not None and worker.process.is_alive():
                     os.kill(worker.process.pid, signal.SIGTERM)
         self._asked_to_end = True
+
+
+@contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Context in which Python starts without the current folder in its path.
+
+    Else a user's `random.py` there would be taken for the standard library's. Processes of runs get this one's path.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextlib.contextmanager
