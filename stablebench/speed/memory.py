@@ -20,6 +20,7 @@ from stablebench.engines.nodes import Unsupported
 from stablebench.speed.contenders import Contender, sequence_contender
 from stablebench.speed.workload import Workload
 from stablebench.training.process import prepare_process
+from stablebench.training.processes import without_current_folder
 
 _PRELOADED = ["stablebench.speed.memory", "stablebench.schema.strict", "psutil"]
 _PRELOADED += ["torch.fx.experimental.symbolic_shapes", "torch._dynamo"]
@@ -53,7 +54,8 @@ def peak_bytes_on_cpu(work: Workload, name: str, threads: int, precision: str) -
         context.set_forkserver_preload(_PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sender, work, name, threads, precision), daemon=True)
-    process.start()
+    with without_current_folder():
+        process.start()
     sender.close()
     try:
         return receiver.recv()

@@ -30,6 +30,7 @@ from stablebench.training.worker import Worker
 
 __all__ = ["Processes", "Worker"]
 
+_SAFE_PATH = "PYTHONSAFEPATH"
 _LOOK_S = 0.5
 """Seconds after which it is looked whether a signal came."""
 _END_S = 60.0
@@ -290,13 +291,30 @@ def _ensure_server() -> None:
     except ValueError:  # not the main thread
         pass
     try:
-        forkserver.ensure_running()
+        with without_current_folder():
+            forkserver.ensure_running()
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Context in which Python starts without the current folder in its path.
+
+    Else a user's `random.py` there would be taken for the standard library's. Processes of runs get this one's path.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
 def _as_one_message() -> Iterator[None]:
     """Raise a limit of the system that is reached as what can be read and acted on."""
     try:

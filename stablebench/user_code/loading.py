@@ -76,6 +76,8 @@ def load_module(name: str, reference: str) -> Loaded:
         UserError: There is no such module, or importing it fails.
     """
     top = name.partition(".")[0]
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"--model {reference}: must be `path/to/file.py:Class` or `package.module:Class`.")
     if origins.is_standard(top) or top == "stablebench":
         return _of_library(name, reference)
     root = _folder_on_path(top) or Path.cwd()
@@ -83,10 +85,11 @@ def load_module(name: str, reference: str) -> Loaded:
     try:
         return _run(code_of(search, name), search, reference)
     except FileNotFoundError:
+        missing = name if (root / top).exists() or file_in(root, top) else top
         raise UserError(
-            f"--model {reference}: No module named '{name}' on sys.path or in {Path.cwd()}. Give "
-            "`path/to/file.py:Class`, "
-            "or `package.module:Class`, whose package lies in the current folder, on PYTHONPATH, or is installed."
+            f"--model {reference}: No module named '{missing}' on sys.path or in {Path.cwd()}. Give "
+            "`path/to/file.py:Class` "
+            "or `package.module:Class`, whose package is installed, on PYTHONPATH or in the current folder."
         ) from None
     except BeyondRoot:
         raise UserError(f"--model {reference}: a relative import leads above the package {top}.") from None
@@ -140,8 +143,9 @@ def _run(code: Code, search: Search | None, reference: str) -> Loaded:
     except UserError as error:
         raise type(error)(f"--model {reference}: {error}") from error
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}".replace(namespace.prefix or "\0", "") + _hidden(error, search)
-        raise UserError(f"--model {reference}: importing it failed at {_place(error, code)}with {said}") from error
+        said = f"{type(error).__name__}: {error}".replace(namespace.prefix or "\0", "")
+        where = f"{_place(error, code)}{_hidden(error, search)}"
+        raise UserError(f"--model {reference}: importing it failed with {said} ({where})") from error
     _loaded[key] = namespace, module
     return Loaded(module, namespace.code)
 
@@ -151,13 +155,13 @@ def _hidden(error: BaseException, search: Search | None) -> str:
     name = error.name if isinstance(error, ImportError) else None
     if search is None or name is None or not origins.is_standard(name) or (own := file_in(search.root, name)) is None:
         return ""
-    return f". `{name}` is the standard library's: rename {own}, or write `from .{name} import`"
+    return f"; `{name}` is the standard library's: rename {own}, or write `from .{name} import`"
 
 
 def _place(error: BaseException, code: Code) -> str:
-    """Return the file and line of the user's that an error comes from, followed by a space."""
+    """Return the file and line of the user's that an error comes from."""
     paths = {module.path for module in code.modules}
     if isinstance(error, SyntaxError) and error.filename in paths:
-        return f"{error.filename}:{error.lineno} "
-    lines = [f"{f.filename}:{f.lineno} " for f in traceback.extract_tb(error.__traceback__) if f.filename in paths]
-    return lines[-1] if lines else f"{next(m.path for m in code.modules if m.name == code.entry)} "
+        return f"{error.filename}:{error.lineno}"
+    lines = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename in paths]
+    return lines[-1] if lines else next(m.path for m in code.modules if m.name == code.entry)

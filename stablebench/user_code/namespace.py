@@ -23,8 +23,10 @@ from stablebench.user_code.imports import Search, leads_to_root
 
 _by_head: dict[str, "Namespace"] = {}
 """Namespaces by the first part of their modules' names in `sys.modules`."""
-_before: frozenset[str] | None = None
-"""What was loaded before the first model of a user."""
+_looked_at: set[str] | None = None
+"""What was loaded before the first model of a user, and what `uncovered` has looked at since."""
+_uncovered: set[str] = set()
+"""What it found."""
 
 
 class NotCovered(UserError, ImportError):
@@ -56,9 +58,9 @@ class Namespace:
         Returns:
             The entry's module.
         """
-        global _before
-        if _before is None:
-            _before = frozenset(sys.modules)
+        global _looked_at
+        if _looked_at is None:
+            _looked_at = set(sys.modules)
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         heads = [self.prefix.rstrip(".")] if self.prefix else sorted(self.code.tops)
@@ -202,15 +204,15 @@ def uncovered() -> list[str]:
 
     They were imported by a name that is only known as the code runs, from a folder of `sys.path`.
     """
-    if _before is None:
+    if _looked_at is None:
         return []
-    folders = [os.path.realpath(folder) for folder in origins.own_folders()]
-    found = []
-    for name in sys.modules.keys() - _before:
+    new = sys.modules.keys() - _looked_at
+    folders = [os.path.realpath(folder) for folder in origins.own_folders()] if new else []
+    for name in new:
+        _looked_at.add(name)
         if name.partition(".")[0] in _by_head or name.partition(".")[0] == "stablebench":
             continue
-        path = getattr(sys.modules[name], "__file__", None)
-        stem = os.path.join(*name.split("."))
+        path, stem = getattr(sys.modules.get(name), "__file__", None), os.path.join(*name.split("."))
         if path and any(os.path.realpath(path).startswith(os.path.join(folder, stem)) for folder in folders):
-            found.append(path)
-    return sorted(found)
+            _uncovered.add(path)
+    return sorted(_uncovered)

@@ -1,7 +1,9 @@
 """A model of several files: what is found, by which name, and whose file it is."""
 
 import importlib
+import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from own_models import as_in_a_new_process, cell, cli, digest, helper, write
 
 from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.training import processes
 
 LAYOUTS = {
     "beside": ({"cell.py": cell("from helper import act, GAIN"), "helper.py": helper()}, "cell.py"),
@@ -126,7 +129,7 @@ def test_a_mistake_in_a_file_is_one_message_with_its_line(text: str, command: st
 
 def test_what_is_not_there_is_said_with_where_it_was_looked_for(tmp_path: Path) -> None:
     result = cli("train", "--model", "mynet.cells:Leaky", "--task", "copy")
-    assert result.exit_code == 2 and "No module named 'mynet.cells'" in result.stderr
+    assert result.exit_code == 2 and "No module named 'mynet' on sys.path" in result.stderr
     assert str(tmp_path) in result.stderr and "PYTHONPATH" in result.stderr
 
 
@@ -151,3 +154,28 @@ def test_a_model_of_an_installed_package_is_read_file_by_file(tmp_path: Path, mo
     before = digest("mynet.cells.leaky:Leaky")
     (root / "mynet/common.py").write_text(helper(0.1))
     assert digest("mynet.cells.leaky:Leaky") != before
+
+
+def test_the_fork_server_starts_without_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(processes.forkserver, "ensure_running", lambda: seen.append(os.environ.get("PYTHONSAFEPATH")))
+    with processes.Processes():
+        assert seen == ["1"] and "PYTHONSAFEPATH" not in os.environ
+
+
+@pytest.mark.slow
+def test_a_file_in_the_current_folder_does_not_stop_processes(tmp_path: Path) -> None:
+    """Python, started anew, would take a `random.py` of the current folder for its own."""
+    script = (
+        "from stablebench.training.processes import Processes\n"
+        "if __name__ == '__main__':\n"
+        "    with Processes() as running:\n"
+        "        running.start(0, print)\n"
+        "        while len(running):\n"
+        "            list(running.heard())\n"
+    )
+    write(tmp_path, {"random.py": "1 / 0", "tempfile.py": "1 / 0", "elsewhere/script.py": script})
+    command = [sys.executable, str(tmp_path / "elsewhere" / "script.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "ZeroDivisionError" not in done.stderr, done.stderr
