@@ -315,6 +315,7 @@ def without_current_folder() -> Iterator[None]:
             os.environ[_SAFE_PATH] = before
 
 
+@contextlib.contextmanager
 def _as_one_message() -> Iterator[None]:
     """Raise a limit of the system that is reached as what can be read and acted on."""
     try:
