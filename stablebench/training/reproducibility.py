@@ -5,6 +5,7 @@ and what comes out must be equal bit for bit.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,8 +55,21 @@ def why_built_differently(keeper: StateKeeper, build: Callable[[], AnyNetwork]) 
     return None if name is None else f"the model's `__init__` {_ELSEWHERE}: built twice, `{name}` differs"
 
 
-def why_run_differently(keeper: StateKeeper, where: torch.device, forward: Callable[[], list[Tensor]]) -> str | None:
-    """Return why a user's model gives other numbers each time it is run from one state, or None if it does not.
+@dataclass(frozen=True)
+class Passes:
+    """What two forward passes of a user's model from one state came to.
+
+    Args:
+        differ: Why they gave other numbers; None if they gave the same.
+        moves: What one changes beside its outputs, which a replay of its kernels would not; None if nothing.
+    """
+
+    differ: str | None = None
+    moves: str | None = None
+
+
+def two_passes(keeper: StateKeeper, where: torch.device, forward: Callable[[], list[Tensor]]) -> Passes:
+    """Run a user's model twice from one state.
 
     The network and the generators of random numbers are as before afterwards.
 
@@ -64,37 +78,25 @@ def why_run_differently(keeper: StateKeeper, where: torch.device, forward: Calla
         where: Its device.
         forward: Runs the network and returns what came out.
     """
+    before, generators = keeper.state().copied(), python_random.states()
     found: list[tuple[list[Tensor], NetworkState]] = []
+    drawn = False
     for _ in range(2):
         with keeper.undisturbed(where):
             try:
                 outputs = [output.detach() for output in forward()]
             except Exception:  # the update that follows fails in the same way, and its error is said
-                return None
+                return Passes()
             found.append((outputs, keeper.state().copied()))
+            drawn |= any(not torch.equal(now, generators[name]) for name, now in python_random.states().items())
     (one, after), (other, after_again) = found
-    if all(map(equal, one, other)):
-        name = difference(after, after_again)
-        return None if name is None else f"the model {_ELSEWHERE}: run twice from one state, `{name}` differs"
-    return f"the model {_ELSEWHERE}: run twice from one state, its outputs differ"
-
-
-def what_moves(keeper: StateKeeper, where: torch.device, forward: Callable[[], list[Tensor]]) -> str | None:
-    """Return what a forward pass moves beside its outputs, and a replay of its kernels would not; None if nothing.
-
-    Args:
-        keeper: Of the network.
-        where: Its device.
-        forward: Runs the network and returns what came out.
-    """
-    before, generators = keeper.state().copied(), python_random.states()
-    with keeper.undisturbed(where):
-        try:
-            forward()
-        except Exception:  # as in `why_run_differently`
-            return None
-        name = difference(before, keeper.state())
-        drawn = any(not torch.equal(now, generators[key]) for key, now in python_random.states().items())
-    if drawn:
-        return "the model draws random numbers that are not torch's"
-    return None if name is None else f"a forward pass changes `{name}`"
+    name = difference(before, after)
+    moves = "the model draws random numbers that are not torch's" if drawn else None
+    if moves is None and name is not None:
+        moves = f"a forward pass changes `{name}`"
+    if len(one) != len(other) or not all(map(equal, one, other)):
+        return Passes(f"the model {_ELSEWHERE}: run twice from one state, its outputs differ", moves)
+    name = difference(after, after_again)
+    return Passes(
+        None if name is None else f"the model {_ELSEWHERE}: run twice from one state, `{name}` differs", moves
+    )

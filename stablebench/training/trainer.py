@@ -165,14 +165,15 @@ class Trainer:
         self._interrupt = Interrupt()
         self._random_back = python_random.taken()
         self._curve_length = self._take_up(force)
-        if own_code and self.environment.irreproducible is None:
-            self._not_reproducible(
-                reproducibility.why_run_differently(self.keeper, self.device, self._forward), "warning: "
-            )
-        self._moves = reproducibility.what_moves(self.keeper, self.device, self._forward) if own_code else None
-        """What a forward pass of a user's model changes beside its outputs, or None."""
-        if self._moves is not None and self.graphed is not None and self.graphed.reason is None:
-            self.graphed.reason = self._moves  # a replay would not change it
+        passes = reproducibility.Passes()
+        if own_code:
+            passes = reproducibility.two_passes(self.keeper, self.device, self._forward)
+        if self.environment.irreproducible is None:
+            self._not_reproducible(passes.differ, "warning: ")
+        self._draws = passes.moves is not None
+        """Whether a user's model may draw from more generators than torch's."""
+        if self._draws and self.graphed is not None and self.graphed.reason is None:
+            self.graphed.reason = passes.moves  # a replay would not change it
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
         self.self_check = checked(self, self_check)
 
@@ -354,7 +355,7 @@ class Trainer:
         if self.engine.name == "reference" or self.shards.size > 1:
             return compute()
         carried, random = self.carried, device.random_state(self.device)
-        back = python_random.taken() if self._moves is not None else None
+        back = python_random.taken() if self._draws else None
 
         def undo() -> None:
             self.carried = carried

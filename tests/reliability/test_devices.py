@@ -235,11 +235,11 @@ import torch
 from stablebench.models.recurrent.rnn import Rnn
 
 class {name}(Rnn):
-    """An RNN that fails at its tenth pass while a file is there."""
+    """An RNN that fails at the pass of its tenth update while a file is there; two passes come before the first."""
     passes = 0
     def transition(self):
         {name}.passes += 1
-        if {name}.passes == 10 and Path(__file__).with_suffix(".fails").exists():
+        if {name}.passes == 12 and Path(__file__).with_suffix(".fails").exists():
             raise {error}
         return super().transition()
 '''

@@ -70,7 +70,7 @@ def test_a_run_in_three_sittings_is_the_unbroken_one_bit_for_bit(name: str, best
 @pytest.mark.parametrize("name", ["TwoNames", "Counter", "Collected", "ExtraState"])
 def test_a_trained_run_scores_what_its_record_says(name: str, tmp_path: Path) -> None:
     """What is put back for `evaluate` is all that the test of the run had."""
-    folder = run(resolved_of(name, best=True), tmp_path)
+    folder = run(resolved_of(name, True), tmp_path)
     record = folder.read_record()
     assert score(folder, record, device="cpu", engine="reference").metrics == record.result.test
 
