@@ -4,6 +4,7 @@ An error that is raised amid an import may be swallowed there, come out as anoth
 begun by then, so there is nothing to clean up. This module imports nothing that takes time.
 """
 
+import _thread
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import NoReturn
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _IMPORTING = "<frozen importlib._bootstrap>"
 _SHOW_CURSOR = b"\x1b[?25h"
+_NO_THREADS = b"Error: The limit on processes and threads is reached; raise it (`ulimit -u`, the pids.max of its control group).\n"
 _began = False
 
 
@@ -49,6 +51,9 @@ def command_ended() -> None:
 
 def _end(signum: int, frame: FrameType | None) -> None:
     if not _began or _imports(frame):
+        if signum == signal.SIGINT and not _can_begin_threads():  # OpenBLAS sends it where its own do not begin
+            os.write(2, _NO_THREADS)
+            _leave(1)
         _leave(_CODES[signal.Signals(signum)])
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
@@ -62,6 +67,14 @@ def _imports(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _can_begin_threads() -> bool:
+    try:
+        _thread.start_new_thread(int, ())
+    except RuntimeError:
+        return False
+    return True
 
 
 def _leave(code: int) -> NoReturn:

@@ -119,7 +119,7 @@ class Worker:
         if self.killed_for is not None:
             return self.killed_for
         if self.out_of_memory:
-            return f"out of memory: the kernel killed its process, which had up to {self.peak_bytes:,} bytes"
+            return f"out of memory: the kernel killed its process, whose peak was at least {self.peak_bytes:,} bytes"
         if code is None:
             return "its process ended, and how is not known: the fork server that would say was killed"
         if code < 0:

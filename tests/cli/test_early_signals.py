@@ -90,6 +90,19 @@ def test_amid_an_import_the_process_is_left_and_elsewhere_an_error_is_raised(
         handler(signal.SIGTERM, sys._getframe())
 
 
+def test_an_interrupt_that_a_library_sends_for_want_of_threads_is_said_as_that(
+    handler: Callable[[int, Any], Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(early_signals, "_began", False)
+    monkeypatch.setattr(early_signals._thread, "start_new_thread", refuse)
+    with pytest.raises(InterruptedError, match="1"):
+        handler(signal.SIGINT, sys._getframe())
+    assert capfd.readouterr().err.startswith("Error: The limit on processes and threads is reached")
+
+
 @pytest.mark.parametrize(
     ("started", "is_it"),
     [

@@ -64,7 +64,7 @@ def server() -> int:
     return forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.mark.parametrize("afterwards", ["a signal", "nothing"])
+@pytest.mark.parametrize("afterwards", ["a signal", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_processes_whose_fork_server_was_killed_are_told_to_end_and_new_ones_begin(
     afterwards: str, tmp_path: Path
 ) -> None:
@@ -87,6 +87,7 @@ def test_processes_whose_fork_server_was_killed_are_told_to_end_and_new_ones_beg
         assert code == 0 and {end.status for end in ends.values()} == {"finished"} and len(ends) == 3
 
 
+@pytest.mark.slow  # a fork server loads torch anew
 def test_a_process_that_dies_after_its_fork_server_is_begun_again(tmp_path: Path) -> None:
     asked = cells(1, **{"train.steps": 1500, "train.checkpoint_every": 10})
     notes: list[str] = []
@@ -106,6 +107,7 @@ def test_a_process_that_dies_after_its_fork_server_is_begun_again(tmp_path: Path
 
 
 @pytest.mark.usefixtures("fast")
+@pytest.mark.slow  # a fork server loads torch anew
 def test_a_fork_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
     asked = cells(2)
 

@@ -29,11 +29,11 @@ def shell(
     ("redirected", "code"),
     [
         pytest.param("2>&-", 0, id="no stderr"),
-        pytest.param(">&-", 0, id="no stdout"),
+        pytest.param(">&-", 0, id="no stdout", marks=pytest.mark.slow),
         pytest.param("<&- >&- 2>&-", 0, id="none"),
-        pytest.param("2>/dev/full", 0, id="stderr on a full disk"),
+        pytest.param("2>/dev/full", 0, id="stderr on a full disk", marks=pytest.mark.slow),
         pytest.param(">/dev/full", 1, id="stdout on a full disk"),
-        pytest.param("2> >(exec true)", 0, id="nobody reads stderr"),
+        pytest.param("2> >(exec true)", 0, id="nobody reads stderr", marks=pytest.mark.slow),
         pytest.param("> >(exec true)", 1, id="nobody reads stdout"),
     ],
 )
@@ -52,8 +52,8 @@ def test_a_run_ends_whatever_becomes_of_its_streams(redirected: str, code: int, 
 
 def test_compare_ends_though_nobody_reads_what_it_or_a_model_says(tmp_path: Path) -> None:
     (tmp_path / "talker.py").write_text(
-        "from stablebench.models.recurrent.rnn import RNN\n\n\n"
-        "class Talker(RNN):\n"
+        "from stablebench.models.recurrent.rnn import Rnn\n\n\n"
+        "class Talker(Rnn):\n"
         "    def transition(self):\n"
         "        print('x' * 5000, flush=True)\n"
         "        return super().transition()\n"
