@@ -9,7 +9,6 @@ from statistics import median
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.run_store import read_curve
 
-
 _MOST_KEPT = 4096
 """Points of a measured curve that are held: many times as many as are drawn."""
 

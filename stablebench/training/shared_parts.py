@@ -49,7 +49,11 @@ class PackedEvaluations(Sequence[Evaluation]):
 
     def __eq__(self, other: object) -> bool:
         """Return whether another sequence has the same evaluations."""
-        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+        return (
+            isinstance(other, Sequence)
+            and len(self) == len(other)
+            and all(a == b for a, b in zip(self, other, strict=True))
+        )
 
 
 def packed(evaluations: Sequence[Evaluation]) -> Sequence[Evaluation]:
