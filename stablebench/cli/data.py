@@ -22,6 +22,8 @@ data = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _LINE_EVERY_S = 5.0
+_SHOWN = 8
+"""Files taken from elsewhere that are listed."""
 _DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the data sets; else the cache folder's."),
@@ -112,14 +114,18 @@ def verify(
     document = []
     for source in chosen:
         held, bare, wrong = 0, 0, []
+        elsewhere = []
         for file, path, problem in sources.verified(source, data_dir):
+            if path is not None and not _is_named(source, file.path, path, data_dir):
+                elsewhere.append(f"  {file.path}: taken from {path}")
             where = None if path is None else str(path)
             document.append({"name": source.name, "file": file.path, "path": where, "problem": problem})
             held += problem is None
             bare += problem is None and not file.checksum
             wrong += [f"  {file.path}: {problem}"] if problem else []
+        more = [f"  and {len(elsewhere) - _SHOWN} more"] if len(elsewhere) > _SHOWN else []
         if not as_json:
-            say("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong]))
+            say("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong, *elsewhere[:_SHOWN], *more]))
     if as_json:
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
@@ -164,7 +170,17 @@ def _folder(source: "DataSource", root: Path) -> Path:
     places = [place for f in source.files if (place := sources.find(source, f, root)) is not None]
     if not places:
         return root / source.name
-    return next(folder for folder in source.folders_in(root) if folder in places[0].path.parents)
+    parents = places[0].path.parents
+    return next((folder for folder in source.folders_in(root) if folder in parents), parents[0])
+
+
+def _is_named(source: "DataSource", file: str, path: Path, data_dir: Path | None) -> bool:
+    """Return whether a file lies where its publisher has it: by itself, perhaps packed, or in a publisher's archive."""
+    from stablebench.data import archives, sources
+
+    names = [f"{file}{ending}" for ending in ("", *archives.packed_endings())]
+    names += [archive.path for archive in source.all_archives()]
+    return any(path == folder / name for folder in source.folders_in(sources.data_root(data_dir)) for name in names)
 
 
 def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
@@ -172,11 +188,13 @@ def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
 
     root = sources.data_root(data_dir)
     required = [file for file in source.files if file.required]
+    places = [place for file in required if (place := sources.find(source, file, root)) is not None]
     sizes = [download.n_bytes for download in source.downloads]
     return {
         "name": source.name,
         "title": source.title,
-        "present": sum(sources.find(source, file, root) is not None for file in required),
+        "present": len(places),
+        "renamed": sum(place.renamed for place in places),
         "files": len(required),
         "folder": str(_folder(source, root)),
         "download": None if None in sizes else sum(size for size in sizes if size is not None),
@@ -187,7 +205,7 @@ def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
 
 def _present(item: dict[str, Any]) -> str:
     if item["present"] == item["files"]:
-        return "yes"
+        return "yes, under other names" if item["renamed"] else "yes"
     return f"{item['present']} of {item['files']} files" if item["present"] else "no"
 
 

@@ -118,6 +118,25 @@ def _or_inner(
         yield from _zip_members(io.BytesIO(content), wanted, limit, depth + 1)
 
 
+def unpacked(name: str, content: bytes, limit: int = MEMBER_LIMIT) -> bytes:
+    """Return the plain content of an archive's file that is packed by itself, as its name says.
+
+    Raises:
+        ArchiveError: It is damaged, or unpacks to more than `limit` bytes.
+    """
+    unpack = _PACKED.get(posixpath.splitext(name.lower())[1])
+    if unpack is None:
+        return content
+    try:
+        with unpack(io.BytesIO(content), "rb") as opened:
+            plain = opened.read(limit + 1)
+    except (*BROKEN, OSError) as error:
+        raise ArchiveError(f"{name} is damaged or cut off ({error or type(error).__name__})") from None
+    if len(plain) > limit:
+        raise ArchiveError(f"{name} unpacks to more than the {limit:,} bytes that were expected")
+    return plain
+
+
 def _content(file: IO[bytes], name: str, size: int, limit: int) -> bytes:
     if size > limit:
         raise ArchiveError(f"{name} has {size:,} bytes, at most {limit:,} were expected")

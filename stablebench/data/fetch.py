@@ -107,7 +107,9 @@ def _fetch(source: DataSource, download: Download, folder: Path, progress: Progr
         raise sources.cannot_fetch(source, f"it cannot be fetched ({'; '.join(reasons)})", folder)
     if download.kind == "file":
         before = sources.find(source, _brought(source, download), folder.parent)
-        if before is not None and folder in before.path.parents:  # damaged: it would be read before what has come
+        if (
+            before is not None and not before.renamed and folder in before.path.parents
+        ):  # damaged: it would be read before what has come
             os.replace(before.path, before.path.with_name(f"{before.path.name}.damaged"))
     os.replace(part, target)
     if download.kind == "archive":

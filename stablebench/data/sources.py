@@ -3,7 +3,8 @@
 A data set is a module of this package with a constant `SOURCE`. Its files lie, in the publisher's layout, in a folder
 of its name inside the folder that `--data-dir` or STABLEBENCH_DATA names; without either, inside `data` of the cache
 folder, where they are fetched to when they are first needed. A file may lie there plain, packed by itself (.gz, .xz) or
-inside one of the data set's archives; what is checked is always its plain content. The folder is only read.
+inside one of the data set's archives; what is checked is always its plain content. Where it does not lie under its own
+name, a file of a name like it is taken, or one in any archive that lists it. The folder is only read.
 """
 
 import ast
@@ -15,9 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal
 
-from stablebench.data import archives
+from stablebench.data import archives, other_names
 from stablebench.data.archives import ArchiveError
 from stablebench.data.folders import cache_dir, named_data_dir
+from stablebench.data.other_names import likeness
 from stablebench.errors import StablebenchError, UserError, unknown_name
 
 _LISTED = 8
@@ -122,11 +124,13 @@ class Found:
         file: The file: the one asked for, or one that serves instead of it.
         path: The file on the disk.
         archive: The archive that `path` is, which must hold the file; None where `path` is the file, perhaps packed.
+        renamed: Whether the file or the archive has another name, or lies elsewhere, than its publisher says.
     """
 
     file: SourceFile
     path: Path
     archive: SourceFile | None = None
+    renamed: bool = False
 
 
 def data_root(data_dir: Path | None = None) -> Path:
@@ -160,9 +164,10 @@ def source(name: str) -> DataSource:
 
 
 def find(source: DataSource, file: SourceFile, data_dir: Path | None = None) -> Found | None:
-    """Return where a file is, or None; nothing is read yet.
+    """Return where a file is, or None; nothing is read yet but the names in archives of names that are not known.
 
-    An archive is taken to hold every file of the data set.
+    The publisher's names come first, then names like them (`stablebench.data.other_names`). A publisher's archive is
+    taken to hold every file of the data set.
     """
     folders = source.folders_in(data_root(data_dir))
     wanted = (file, *file.instead)
@@ -176,6 +181,15 @@ def find(source: DataSource, file: SourceFile, data_dir: Path | None = None) -> 
         for folder in folders:
             if (folder / archive.path).is_file():
                 return Found(file, folder / archive.path, archive)
+    there = other_names.present(folders)
+    for candidate in wanted:
+        path = other_names.like(candidate.path, there, candidate.n_bytes)
+        if path is not None:
+            return Found(candidate, path, renamed=True)
+    for candidate in wanted:
+        path = other_names.archive_with(candidate.path, there)
+        if path is not None:
+            return Found(candidate, path, SourceFile(path.name), renamed=True)
     return None
 
 
@@ -372,11 +386,13 @@ def _read_archive(source: DataSource, places: list[Found]) -> Iterator[tuple[Sou
             _hold(source, path, archive, size, digest)
         by_path = {file.path: (file, place) for place in places for file in (place.file, *place.file.instead)}
         left = {id(place): place for place in places}
+        renamed = {end: chosen for end, chosen in by_path.items() if chosen[1].renamed}
+        by_likeness = {likeness(end): chosen for end, chosen in renamed.items()}
 
         def of_entry(name: str) -> tuple[SourceFile, Found] | None:
             parts = name.split("/")
             ends = ("/".join(parts[i:]) for i in range(len(parts)))
-            chosen = next((by_path[end] for end in ends if end in by_path), None)
+            chosen = next((by_path[end] for end in ends if end in by_path), by_likeness.get(likeness(name)))
             return chosen if chosen is not None and id(chosen[1]) in left else None
 
         limit = archives.limit_of(file.n_bytes for file, _ in by_path.values())
@@ -384,6 +400,8 @@ def _read_archive(source: DataSource, places: list[Found]) -> Iterator[tuple[Sou
             chosen = of_entry(name)
             assert chosen is not None
             file, place = chosen
+            if place.renamed:
+                content = archives.unpacked(name, content, limit)
             check(source, path / name, file, content)
             del left[id(place)]
             yield file, content

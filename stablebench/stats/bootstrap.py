@@ -22,6 +22,10 @@ _BLOCK = 2**18
 """Scores of resamples that are worked on at once: 2 MB, which stay in a processor's cache."""
 
 
+_MOST_HELD = 2**20
+"""Indices of resamples that are kept for the next row or pair of as many scores: 4 MB each."""
+
+
 def bootstrap_interval(
     scores: Sequence[float], statistic: Statistic = "iqm", confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
@@ -80,7 +84,6 @@ def blocks(size: int) -> Iterator[slice]:
         yield slice(first, min(first + rows, RESAMPLES))
 
 
-@lru_cache(maxsize=16)
 def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
     """Return for each stratum the indices of all resamples, (resamples, size).
 
@@ -90,6 +93,16 @@ def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
         sizes: Of the strata.
         seed: Of the generator, which is used for nothing else.
     """
+    few = RESAMPLES * sum(sizes) <= _MOST_HELD
+    return _held_draws(sizes, seed) if few else _draws(sizes, seed)
+
+
+@lru_cache(maxsize=16)
+def _held_draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+    return _draws(sizes, seed)
+
+
+def _draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
     import numpy as np
 
     rng = np.random.default_rng(seed)

@@ -42,7 +42,10 @@ def rank_intervals(
     total = np.zeros((RESAMPLES, len(scores)))
     for k in range(len(scores[0])):
         drawn = draws(tuple(len(row[k]) for row in scores), seed + k)
-        columns = [np.asarray(row[k], dtype=float)[index] for row, index in zip(scores, drawn, strict=True)]
-        total += stats.rankdata(np.stack([medians_with_infinity(column) for column in columns], axis=1), axis=1)
+        medians = [
+            medians_with_infinity(np.asarray(row[k], dtype=float)[index])
+            for row, index in zip(scores, drawn, strict=True)
+        ]
+        total += stats.rankdata(np.stack(medians, axis=1), axis=1)
     ends = np.quantile(total / len(scores[0]), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return [(float(low), float(high)) for low, high in ends.T]
