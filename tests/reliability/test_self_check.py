@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,3 +155,24 @@ def test_a_reference_that_fails_too_is_the_runs_own_error(tmp_path: Path) -> Non
 
 def _fail(*_: object) -> None:
     raise UserError("of the model itself")
+
+
+@pytest.fixture
+def wrong_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the fused engine outputs that are off by a thousandth, and no C compiler to wait for."""
+    monkeypatch.setattr(fused, "_new_backend", _torch_backend)
+    right = OPERATIONS["tanh"]
+    monkeypatch.setitem(OPERATIONS, "tanh", dataclasses.replace(right, torch=lambda x: 0.999 * torch.tanh(x)))
+
+
+@pytest.mark.parametrize(("model", "task"), [("rnn", "copy"), ("roafnn", "digits_flat")])
+def test_an_evaluation_holds_the_outputs_first(model: str, task: str, tmp_path: Path, request: Any) -> None:
+    folder = run(tiny(model, task), tmp_path)
+    expected = folder.read_record().result.test
+    request.getfixturevalue("wrong_values")
+    evaluate = ["evaluate", str(folder.path), "--json"]
+    result = CliRunner().invoke(app, evaluate)
+    assert result.exit_code == 0 and "warning: the fused engine does not compute" in result.stderr
+    assert json.loads(result.stdout)["evaluation"]["metrics"] == pytest.approx(expected, rel=1e-6)
+    result = CliRunner().invoke(app, [*evaluate, "--engine", "fused"])
+    assert result.exit_code == 2 and "it does not compute what the reference engine does: the " in result.stderr
