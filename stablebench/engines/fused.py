@@ -25,6 +25,7 @@ from stablebench.engines.lower import lower
 from stablebench.engines.native import Native
 from stablebench.engines.nodes import NotPlannable, Unsupported
 from stablebench.engines.program import Program, Slice
+from stablebench.engines.read_values import read_values
 from stablebench.engines.restore import restored
 from stablebench.engines.torch_backend import TorchBackend
 from stablebench.engines.trace import Traced, definition_of, place_of, trace
@@ -179,15 +180,10 @@ def _same(tensor: Tensor) -> Tensor:
 
 
 def _settings(model: nn.Module) -> tuple[Any, ...]:
-    """Return all that a step may read as a number, and what there is to differentiate for."""
-    numbers = tuple(
-        (name, value)
-        for module in model.modules()
-        for name, value in vars(module).items()
-        if isinstance(value, bool | int | float | str)
-    )
+    """Return all that a step may read as a plain value, its hooks, and what there is to differentiate for."""
+    values = read_values(model), guard.hooks_of(model)
     tensors = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in (*model.parameters(), *model.buffers()))
-    return numbers, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+    return values, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 
 def run(

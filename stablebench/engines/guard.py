@@ -62,6 +62,12 @@ def refuse_hooks(module: nn.Module, name: str) -> None:
         raise NotPlannable("there are hooks for all modules")
 
 
+def hooks_of(model: nn.Module) -> tuple[int, ...]:
+    """Return how many hooks there are on each part of a model, and for all modules."""
+    everywhere = sum(len(getattr(torch_modules, hooks, ())) for hooks in _GLOBAL_HOOKS)
+    return (everywhere, *(sum(len(getattr(part, hooks, ())) for hooks in _HOOKS) for part in model.modules()))
+
+
 @contextmanager
 def own_derivatives_refused() -> Iterator[None]:
     """Context in which `torch.autograd.Function.apply` raises `NotPlannable`: only its forward pass would be traced."""

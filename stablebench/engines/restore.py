@@ -64,7 +64,7 @@ def _tensors(module: nn.Module) -> Iterator[_Undo]:
 
 
 def _of_tensor(tensor: Tensor) -> _Undo:
-    version, values = tensor._version, tensor.detach().clone()
+    values = tensor.detach().clone()
     wanted, gradient = tensor.requires_grad, tensor.grad if tensor.is_leaf else None
     kept = None if gradient is None else gradient.clone()
 
@@ -74,11 +74,11 @@ def _of_tensor(tensor: Tensor) -> _Undo:
                 gradient.copy_(kept)
             tensor.grad = gradient
             tensor.requires_grad_(wanted)
-        if tensor._version != version:
-            with torch.no_grad():
-                tensor.copy_(values)
-            return True
-        return False
+        if torch.equal(tensor, values):  # versions do not tell: batch normalisation moves its statistics without
+            return False
+        with torch.no_grad():
+            tensor.copy_(values)
+        return True
 
     return undo
 

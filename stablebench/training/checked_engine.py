@@ -1,13 +1,20 @@
 """Checks, at the start of a sitting, that a run's engine computes what the reference does (`engines.self_check`)."""
 
+import sys
 from typing import TYPE_CHECKING
 
-from stablebench.engines.self_check import difference
+import torch
+from torch import Tensor
+
+from stablebench import engines
+from stablebench.engines.self_check import ROWS, difference
 from stablebench.errors import UserError, device_failure, ran_out_of_memory
 from stablebench.schema.run_record import SelfCheck
 from stablebench.training.evaluation import to_device
+from stablebench.training.progress import Lines
 
 if TYPE_CHECKING:
+    from stablebench.models.network import AnyNetwork
     from stablebench.training.trainer import Trainer
 
 _WHY = "self-check: "
@@ -45,14 +52,8 @@ def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
     what = what or "another process found a difference"
     name = trainer.engine.name
     if trainer.spec.engine != "auto":
-        raise UserError(
-            f"--engine {trainer.spec.engine}: it does not compute what the reference engine does: {what}. Take "
-            "--engine reference, or auto; --no-self-check leaves this check out."
-        )
-    trainer.reporter.note(
-        f"warning: the {name} engine does not compute what the reference engine does ({what}); the reference engine "
-        "runs this model"
-    )
+        raise UserError(f"{_refusal(trainer.spec.engine, what)}; --no-self-check leaves this check out.")
+    trainer.reporter.note(_warning(name, what))
     trainer.resumed_elsewhere.append(f"step {trainer.step}: engine: {name} then, reference now ({_WHY}{what})")
     trainer.give_way(_WHY + what)
     return "failed"
@@ -68,8 +69,6 @@ def _difference(trainer: "Trainer") -> str | None:
 
 def _reference_runs(trainer: "Trainer") -> bool:
     """Return whether the reference runs where the engine failed."""
-    from stablebench import engines
-
     fast = trainer.network.engine
     trainer.network.engine = engines.choose("reference", trainer.network, trainer.device).run
     try:
@@ -79,3 +78,51 @@ def _reference_runs(trainer: "Trainer") -> bool:
     finally:
         trainer.network.engine = fast
     return True
+
+
+def engine_for_evaluation(
+    asked: str, network: "AnyNetwork", where: torch.device, inputs: Tensor, lengths: Tensor | None = None
+) -> None:
+    """Give a trained network an engine whose outputs are those of the reference on a few examples.
+
+    Args:
+        asked: `auto`, `reference`, `scan` or `fused`.
+        network: The network, on `where`; its mode (train, eval) is left as it was.
+        where: The device.
+        inputs: Of the examples that it will be evaluated on.
+        lengths: Of them.
+
+    Raises:
+        UserError: The engine cannot run the model, or is wrong, and was asked for by name.
+    """
+    chosen = engines.choose(asked, network, where)  # pyright: ignore[reportArgumentType]
+    network.engine = chosen.run
+    if chosen.name == "reference":
+        return
+    few = None if lengths is None else lengths[:ROWS].to(where)
+    training = network.training
+    network.eval()
+    try:
+        what = difference(network, inputs[:ROWS].to(where), few, gradients=False)
+    finally:
+        network.train(training)
+    if what is None:
+        return
+    if asked != "auto":
+        raise UserError(f"{_refusal(asked, what)}.")
+    Lines(sys.stderr).note(_warning(chosen.name, what))
+    network.engine = engines.choose("reference", network, where).run  # pyright: ignore[reportArgumentType]
+
+
+def _refusal(asked: str, what: str) -> str:
+    return (
+        f"--engine {asked}: it does not compute what the reference engine does: {what}. Take --engine reference, or "
+        "auto"
+    )
+
+
+def _warning(name: str, what: str) -> str:
+    return (
+        f"warning: the {name} engine does not compute what the reference engine does ({what}); the reference engine "
+        "runs this model"
+    )

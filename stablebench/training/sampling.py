@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench import engines, registry
+from stablebench import registry
 from stablebench.data.ptb_text import Text
 from stablebench.data.task import generator_for, source_module
 from stablebench.errors import UserError
@@ -17,6 +17,7 @@ from stablebench.models.base import State
 from stablebench.models.network import Network
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.build import resolve_device
+from stablebench.training.checked_engine import engine_for_evaluation
 from stablebench.training.run_store import RunFolder
 from stablebench.training.scoring import trained_network
 from stablebench.training.spec_limits import checked_card
@@ -151,7 +152,7 @@ def sample(
     assert isinstance(network, Network)  # as for every task of tokens
     where = resolve_device(device)
     network = network.to(where)
-    network.engine = engines.choose(engine, network, where).run
+    engine_for_evaluation(engine, network, where, torch.tensor([[text.end, *begun]]))
     written = continued(network, [text.end, *begun], n, temperature=temperature, seed=seed)
     tokens = [text.vocabulary[number] for number in written]
     whole = text.write([*begun, *written])

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench import engines, python_random
+from stablebench import python_random
 from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.deep_network import DeepNetwork
@@ -14,6 +14,7 @@ from stablebench.revisions import other_revision
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checkpoint
 from stablebench.training.build import build_network, resolve_device
+from stablebench.training.checked_engine import engine_for_evaluation
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.evaluation import evaluate
 from stablebench.training.network_state import NetworkState, StateKeeper
@@ -109,7 +110,8 @@ def score(
     network, found = trained_network(folder, record, file)
     where = resolve_device(device)
     network = network.to(where)
-    network.engine = engines.choose(engine, network, where).run
+    first = next(iter(task.pieces(split)))
+    engine_for_evaluation(engine, network, where, first.inputs, first.lengths)
     names = list(dict.fromkeys(["loss", card.metric, *card.also]))
     with python_random.seeded(record.spec.seed):  # what a user's model may draw from
         metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)

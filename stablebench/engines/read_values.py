@@ -1,0 +1,161 @@
+"""What a step reads besides tensors: a trace keeps such values for ever, so a plan holds only as long as they do.
+
+The attributes of the model's modules are found by name in the code that `step` and `drive` can reach, as are numbers of
+classes, of the files that the code stands in, and of the functions around it.
+"""
+
+import enum
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy
+from torch import Tensor, nn
+
+_LIBRARIES = ("torch", "numpy", "math", "builtins", "typing", "stablebench")
+"""Packages whose code is not followed: it keeps nothing that changes but numbers in attributes."""
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_MOST = 256
+"""Items of a container that are looked at; of a longer one its length."""
+_DEEPEST = 4
+
+Look = Callable[[], Any]
+
+
+@dataclass
+class _Reading:
+    """What code can read.
+
+    Args:
+        names: Of attributes.
+        looks: Return the values of all else.
+    """
+
+    names: set[str] = field(default_factory=set)
+    looks: list[Look] = field(default_factory=list)
+
+
+_readings: WeakKeyDictionary[nn.Module, _Reading] = WeakKeyDictionary()
+
+
+def read_values(model: nn.Module) -> tuple[Any, ...]:
+    """Return, hashable, what the step of a model may read as plain values.
+
+    Args:
+        model: The model; its `step` and `drive` are followed.
+    """
+    reading = _readings.get(model)
+    if reading is None:
+        reading = _readings[model] = _reading(model)
+    own = [
+        (name, value if isinstance(value, _PLAIN) else frozen(value))
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if (isinstance(value, _PLAIN) and value is not None) or name in reading.names
+    ]
+    return tuple(own), tuple(frozen(look()) for look in reading.looks)
+
+
+def frozen(value: Any, depth: int = _DEEPEST) -> Any:
+    """Return something hashable that differs where a value does: of tensors the shape, of functions which they are."""
+    if isinstance(value, enum.Enum) or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.dtype
+    if isinstance(value, numpy.ndarray | numpy.generic):
+        return value.dtype.str, value.tobytes() if value.size <= _MOST else value.shape
+    if depth == 0:
+        return type(value).__qualname__
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        if len(value) > _MOST:
+            return type(value).__qualname__, len(value)
+        if isinstance(value, dict):
+            return tuple((frozen(k, depth - 1), frozen(v, depth - 1)) for k, v in value.items())
+        items = [frozen(item, depth - 1) for item in value]
+        return frozenset(items) if isinstance(value, set | frozenset) else tuple(items)
+    if isinstance(value, types.FunctionType | types.MethodType | type | types.ModuleType):
+        return id(value)
+    inner = getattr(value, "__dict__", None)
+    if isinstance(value, nn.Module) or not isinstance(inner, dict) or _of_library(type(value).__module__):
+        return type(value).__qualname__
+    return type(value).__qualname__, frozen(inner, depth - 1)
+
+
+def _of_library(module: str | None) -> bool:
+    return (module or "builtins").partition(".")[0] in _LIBRARIES
+
+
+def _reading(model: nn.Module) -> _Reading:
+    """Follow the code of a model's step and drive, and of its parts' forward."""
+    reading, seen = _Reading(), set[int]()
+    parts = list(model.modules())
+    waiting: list[Any] = [getattr(model, name, None) for name in ("step", "drive", "terms")]
+    waiting += [part.forward for part in parts if part is not model]
+    while waiting:
+        function = _function(waiting.pop())
+        if function is None or id(function) in seen or _of_library(function.__module__):
+            continue
+        seen.add(id(function))
+        names = set(_names(function.__code__))
+        reading.names |= names
+        around = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        for _, cell in around:
+            _meet(lambda cell=cell: _content(cell), names, reading, waiting)
+        for name in names & function.__globals__.keys():
+            _meet(lambda held=function.__globals__, name=name: held.get(name), names, reading, waiting)
+        for part in parts:
+            for held in (vars(part), *(vars(c) for c in type(part).__mro__ if not _of_library(c.__module__))):
+                for name in names & held.keys():
+                    if held is vars(part):  # its plain values are looked at anyway
+                        waiting.append(held[name])
+                    else:
+                        _meet(lambda held=held, name=name: held.get(name), names, reading, waiting)
+    return reading
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty yet
+        return None
+
+
+def _meet(look: Look, names: set[str], reading: _Reading, waiting: list[Any]) -> None:
+    """Take up a value that code can reach: code is followed, of a module what is named, of all else the value."""
+    value = look()
+    if isinstance(value, types.ModuleType):
+        held: Mapping[str, Any] = vars(value)
+        for name in names & held.keys() if not _of_library(value.__name__) else ():
+            if not isinstance(held[name], types.ModuleType):
+                _meet(lambda name=name: held.get(name), names, reading, waiting)
+    elif isinstance(value, type):
+        if not _of_library(value.__module__) and not issubclass(value, nn.Module):
+            waiting += vars(value).values()
+    elif _function(value) is not None:
+        waiting.append(value)
+    elif not isinstance(value, Tensor | nn.Module):
+        reading.looks.append(look)
+
+
+def _function(value: Any) -> types.FunctionType | None:
+    """Return the plain function behind a method, a property or a decorator, or None of anything else."""
+    if isinstance(value, property):
+        value = value.fget
+    value = getattr(value, "__func__", value)
+    if callable(value) and hasattr(value, "__wrapped__"):
+        value = inspect.unwrap(value)
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that code, and the functions within it, mention, those in strings included."""
+    yield from code.co_names
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, types.CodeType):
+            yield from _names(constant)
