@@ -6,10 +6,10 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from stablebench.engines import reference
 from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.recompute import recomputed
 
 
 class EngineRun(Protocol):
@@ -105,6 +105,8 @@ class Network(AnyNetwork):
         self.embedding = embedding
         self.engine: EngineRun = engine
         self.recompute_every = recompute_every
+        self.keeps_all = False
+        """Whether stretches of time are run one by one and kept all the same, to compare with."""
         self.head: nn.Linear = nn.Linear(layers[-1].out_features, outputs)
         layers[-1].initialise_readout(self.head)
 
@@ -177,12 +179,17 @@ class Network(AnyNetwork):
     def _in_stretches(
         self, inputs: Tensor, states: list[State], steps: int, own_ends: bool
     ) -> tuple[Tensor, list[State]]:
-        """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too."""
+        """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too.
+
+        For a drive or an `emit` that looks from one time step at another that would be another function
+        (`stablebench.models.recompute_check`).
+        """
         transitions = [layer.transition() for layer in self.recurrent_layers]  # once for all
         outputs: list[Tensor] = []
         for part in inputs.split(steps, dim=1):
-            output, states = checkpoint(
-                self._stretch, part, states, transitions, own_ends, use_reentrant=False, preserve_rng_state=False
+            arguments = (part, states, transitions, own_ends)
+            output, states = (
+                self._stretch(*arguments) if self.keeps_all else recomputed(self, self._stretch, *arguments)
             )
             outputs.append(output)
         return (torch.cat(outputs, dim=1) if self.readout == "every" or own_ends else outputs[-1]), states

@@ -29,6 +29,7 @@ from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.models.recompute_check import check_recomputing
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
 from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
@@ -113,6 +114,8 @@ class Trainer:
         self.network = network.to(self.device)
         self.engine = engines.choose(self.spec.engine, self.network, self.device)
         self.network.engine = self.engine.run
+        if isinstance(self.network, Network) and self.network.recompute_every is not None:
+            check_recomputing(self.network)
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.graphed: GraphedStep | None = None
