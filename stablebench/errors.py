@@ -49,6 +49,10 @@ class OtherEnvironment(UserError):
         self.differences = differences
 
 
+class ContractError(UserError):
+    """A user's own model is not what a model must be. In `compare` it costs that model's cells alone."""
+
+
 def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out; torch says so of a CPU in a RuntimeError like any other."""
     text = str(error)

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from stablebench.errors import UserError, unknown_name
+from stablebench.errors import ContractError, UserError, unknown_name
 from stablebench.resources import recipes_dir, suites_dir, sweeps_dir, tasks_dir
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class ModelEntry:
         """
         known = {"horizon": horizon, "layer": layer}
         wanted = inspect.signature(self.cls).parameters
-        told = {k: v for k, v in known.items() if k in wanted}
-        return self.cls(in_features=in_features, hidden=hidden, **told, **params)
+        own = {k: v for k, v in known.items() if k in wanted}
+        return self._built(in_features=in_features, hidden=hidden, **own, **params)
 
     def build_deep(self, in_features: int, hidden: int, params: dict[str, Any], *, layers: int) -> "DeepModel":
         """Return a new deep model, drawn from torch's global generator.
@@ -94,7 +94,14 @@ class ModelEntry:
             layers: The depth, input and output counted, told to models that take it.
         """
         own = {"layers": layers} if "layers" in inspect.signature(self.cls).parameters else {}
-        return self.cls(in_features=in_features, hidden=hidden, **own, **params)
+        return self._built(in_features=in_features, hidden=hidden, **own, **params)
+
+    def _built(self, **arguments: Any) -> Any:
+        if self.source is None:
+            return self.cls(**arguments)
+        from stablebench.models.contract import built_by
+
+        return built_by(self.cls, self.name, **arguments)
 
     def arguments(self) -> "type[BaseModel]":
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""
@@ -247,7 +254,7 @@ def name_code(name: str, code: "Code") -> ModelEntry:
 def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     """Return a user's class, if it is one of a model."""
     from stablebench.models.base import DeepModel, RecurrentModel
-    from stablebench.user_code.classes import check_class
+    from stablebench.models.contract import check_class
 
     where = reference.rpartition(":")[0]
     cls = getattr(module, class_name, None)
@@ -261,8 +268,8 @@ def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
         )
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))
-        raise UserError(f"--model {reference}: {class_name} must define `{missing}`.")
-    check_class(cls, reference)
+        raise ContractError(f"--model {reference}: {class_name} must define `{missing}`.")
+    check_class(cls, reference, _BUILT)
     return cls
 
 

@@ -9,7 +9,7 @@ import stablebench
 
 ROOT = Path(stablebench.__file__).parent
 LAYERS = [
-    ["errors", "resources", "seeds"],
+    ["errors", "resources", "seeds", "streams", "visible", "cgroups"],
     ["schema", "registry", "revisions", "user_code"],
     ["models", "engines", "data", "metrics", "convergence", "python_random"],
     ["probes", "training", "checks", "speed", "sweep"],

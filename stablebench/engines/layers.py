@@ -1,6 +1,5 @@
 """Which engine runs a deep model's chain of layers: the loop over `step`, or the fused engine's compiled one."""
 
-import itertools
 from functools import partial
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from stablebench.engines import Choice, fused, reference, trial
 from stablebench.engines.nodes import Unsupported
 from stablebench.errors import UserError
-from stablebench.models.base import DeepModel
+from stablebench.models.base import DeepModel, real_like
 from stablebench.models.deep_network import DeepNetwork
 
 
@@ -48,8 +47,7 @@ def why_not_fused(model: DeepModel, device: torch.device) -> str | None:
         model: The model, on `device`.
         device: Where it runs.
     """
-    like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
-    state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
+    state = model.enter(torch.zeros(2, model.in_features, dtype=real_like(model).dtype, device=device))
     for stretch in model.stretches():
         if len(stretch) == 1:
             _, state = reference.run_layers(model, stretch, state)

@@ -174,8 +174,8 @@ class RecurrentModel(ChainModel):
         return None
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first step: zeros, in the parameters' dtype and on their device."""
-        like = next(itertools.chain(self.parameters(), self.buffers()))
+        """Return the state before the first step: zeros, in the real parameters' dtype and on their device."""
+        like = real_like(self)
         return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
 
     def initialise_readout(self, readout: nn.Linear) -> None:
@@ -276,6 +276,16 @@ class DeepModel(ChainModel):
         for stretch in self.stretches():
             _, state = reference.run_layers(self, stretch, state)
         return state[self.output_state]
+
+
+def real_like(module: nn.Module) -> Tensor:
+    """Return the first parameter, else buffer, of real floating numbers: what values of a model are like.
+
+    A complex parameter or a count tells neither; a module without real ones gives an empty tensor of torch's default.
+    """
+    tensors = list(itertools.chain(module.parameters(), module.buffers()))
+    device = tensors[0].device if tensors else None
+    return next((t for t in tensors if t.is_floating_point()), torch.empty(0, device=device))
 
 
 def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.engines import reference
-from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped, real_like
 from stablebench.models.recompute import recomputed
 
 
@@ -48,8 +48,8 @@ class AnyNetwork(nn.Module, abc.ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of its parameters."""
-        return next(self.parameters()).dtype
+        """The type of its real parameters."""
+        return real_like(self).dtype
 
     def penalty(self) -> Tensor | None:
         """Return the sum of the models' penalties, or None where none has one."""

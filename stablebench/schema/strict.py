@@ -184,31 +184,60 @@ def _unwrap(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def argument_type(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return the type of an argument: its annotation, or that of its default where it has none that can be read.
+
+    Args:
+        function: Whose argument it is; names in its annotations are looked up where it was written.
+        parameter: The argument.
+
+    Raises:
+        TypeError: There is neither an annotation that can be read nor a default that is a number, text, true or false.
+    """
+    plain = isinstance(parameter.default, bool | int | float | str)
+    why = "needs a type annotation"
+    if parameter.annotation is not parameter.empty:
+        own = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+        try:
+            return typing.get_type_hints(own, names, names, include_extras=True)[parameter.name]
+        except Exception as error:
+            why = f"has an annotation that cannot be read ({error}; a name must be imported at run time)"
+    if plain:
+        return type(parameter.default)
+    raise TypeError(why)
+
+
 @cache
 def signature_model(function: Callable[..., Any], without: tuple[str, ...] = ()) -> type[BaseModel]:
     """Return the strict model of a function's keyword-only arguments: types, ranges (`Annotated`) and defaults.
 
+    Of a class, which is built by name, those with a default that may also be given by position count too.
+
     Args:
-        function: A class or function whose keyword-only arguments are annotated.
+        function: A class or function whose arguments are annotated, or have plain defaults.
         without: Arguments that the caller fills in.
 
     Raises:
-        TypeError: An argument has no annotation, or the function swallows unknown ones with `**`.
+        TypeError: The type of an argument is not known, or the function swallows unknown ones with `**`.
     """
     initialiser = function.__init__ if inspect.isclass(function) else function
-    hints = typing.get_type_hints(initialiser, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             raise TypeError(
                 f"{function.__qualname__} must name its arguments, `**{parameter.name}` hides typing errors."
             )
-        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in without:
+        optional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty
+        own = parameter.kind is parameter.KEYWORD_ONLY or (inspect.isclass(function) and optional)
+        if not own or parameter.name in without:
             continue
-        if parameter.name not in hints:
-            raise TypeError(f"{function.__qualname__}: the argument `{parameter.name}` needs a type annotation.")
+        try:
+            kind = argument_type(initialiser, parameter)
+        except TypeError as error:
+            raise TypeError(f"{function.__qualname__}: the argument `{parameter.name}` {error}.") from None
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints[parameter.name], default)
+        fields[parameter.name] = (kind, default)
     return create_model(function.__name__, __base__=Strict, **fields)
 
 

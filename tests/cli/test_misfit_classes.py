@@ -105,12 +105,15 @@ def refused(result: Result, *said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("BothWays", "`forward` is overridden in BothWays (cells.py:25); engines call drive, transition, step, emit"),
-        ("Inherited", "`forward` is overridden in BothWays (cells.py:25)"),
-        ("Called", "`__call__` is overridden in Called"),
-        ("Wrapped", "`forward` is overridden in Wrapped"),
+        (
+            "BothWays",
+            "`forward` is overridden; engines call drive, transition, step, emit: write the model in these (cells.py:25)",
+        ),
+        ("Inherited", "`forward` is overridden; engines"),
+        ("Called", "`__call__` is overridden"),
+        ("Wrapped", "`forward` is overridden"),
         ("Deep", "engines call enter, stretches, step"),
-        ("Named", "must take `in_features` and `hidden` by these names; it takes inputs, width (cells.py"),
+        ("Named", "must take `in_features` and `hidden` by these names"),
     ],
 )
 def test_a_class_that_would_not_run_as_written_is_refused(cells: Path, tmp_path: Path, name: str, said: str) -> None:

@@ -112,9 +112,19 @@ def test_arguments_are_completed_and_checked_against_the_signature() -> None:
 def test_a_signature_that_hides_typing_errors_is_refused() -> None:
     def swallows(**anything: int) -> None: ...
 
-    def untyped(*, rate=1.0) -> None: ...
+    def untyped(*, rate) -> None: ...
 
     with pytest.raises(TypeError, match="must name its arguments"):
         signature_model(swallows)
     with pytest.raises(TypeError, match="`rate` needs a type annotation"):
         signature_model(untyped)
+
+
+def test_an_argument_without_an_annotation_has_the_type_of_its_default() -> None:
+    def untyped(*, rate=1.0, name="a", count=2, on=True, unread: "NotThere" = 0.5) -> None: ...  # noqa: F821 # pyright: ignore
+
+    defaults = {"rate": 1.0, "name": "a", "count": 2, "on": True, "unread": 0.5}
+    assert check_arguments(untyped, {}, "untyped") == defaults
+    for wrong in ({"rate": "x"}, {"name": 1}, {"count": 1.5}, {"on": 1}, {"unread": "x"}):
+        with pytest.raises(UserError, match=f"untyped: {next(iter(wrong))}: "):
+            check_arguments(untyped, wrong, "untyped")

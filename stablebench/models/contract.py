@@ -1,0 +1,153 @@
+"""What the class of a model must be, seen before anything is built: which methods it may override, and its arguments.
+
+Whether its equations keep to the contract, only a model that is run can tell (`stablebench.contract`).
+"""
+
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stablebench.errors import ContractError, StablebenchError, ran_out_of_memory
+from stablebench.models.base import DeepModel, RecurrentModel
+
+SIZES = ("in_features", "hidden")
+"""Arguments that every constructor takes, by name."""
+_PLAIN = (bool, int, float, str)
+
+
+def check_class(cls: type[Any], reference: str, built: tuple[str, ...]) -> None:
+    """Refuse a class that would not be run as it is written.
+
+    Args:
+        cls: A subclass of `RecurrentModel` or `DeepModel`.
+        reference: What the user calls it.
+        built: Constructor arguments that are filled in.
+
+    Raises:
+        ContractError: A method that no engine calls is overridden, or the constructor cannot be called by name.
+    """
+    for why, where in (*_overridden(cls), *_arguments(cls, built)):
+        raise ContractError(f"--model {reference}: {why} ({place_of(where)}).")
+
+
+def place_of(thing: Any) -> str:
+    """Return the file and line of a class or function, as `name.py:12`."""
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    try:
+        path = Path(inspect.getsourcefile(thing) or "?")
+        return f"{path.name}:{max(1, inspect.getsourcelines(thing)[1])}"
+    except (OSError, TypeError):
+        return getattr(thing, "__qualname__", str(thing))
+
+
+def where_in(cls: type[Any], error: BaseException) -> str:
+    """Return the line of the user's code that an error came from, as `name.py:12`, else that of the class."""
+    own = {
+        inspect.getsourcefile(c)
+        for c in cls.__mro__
+        if not c.__module__.startswith(("stablebench.", "torch.", "builtins"))
+    }
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else place_of(cls)
+
+
+def built_by(cls: type[Any], reference: str, **arguments: Any) -> Any:
+    """Return what a user's class builds.
+
+    Args:
+        cls: The class.
+        reference: What the user calls it.
+        **arguments: Of its constructor.
+
+    Raises:
+        ContractError: Its constructor fails, and not for want of memory.
+    """
+    try:
+        return cls(**arguments)
+    except StablebenchError:
+        raise
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise ContractError(f"--model {reference}: it cannot be built: {said} ({where_in(cls, error)}).") from error
+
+
+def _overridden(cls: type[Any]) -> list[tuple[str, Any]]:
+    """Return what overrides methods that no engine calls, and where."""
+    deep = issubclass(cls, DeepModel)
+    base = DeepModel if deep else RecurrentModel
+    called = "enter, stretches, step" if deep else "drive, transition, step, emit"
+    found = []
+    for name, own in (("forward", base.forward), ("__call__", nn.Module.__call__)):
+        given = getattr(cls, name)
+        if given is not own:
+            found.append((f"`{name}` is overridden; engines call {called}: write the model in these", given))
+    return found
+
+
+def _arguments(cls: type[Any], built: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """Return what is wrong with the constructor's arguments, and where."""
+    initialiser = cls.__init__
+    parameters = inspect.signature(cls).parameters
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [name for name, parameter in parameters.items() if parameter.kind in by_name]
+    if any(size not in named for size in SIZES):
+        said = ", ".join(str(parameter) for parameter in parameters.values()) or "nothing"
+        return [
+            (
+                "its constructor must take `in_features` and `hidden` by these names, then keyword arguments of its "
+                f"own; it takes {said}",
+                initialiser,
+            )
+        ]
+    for parameter in parameters.values():
+        if parameter.kind not in by_name:
+            star = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+            hides = f"{star}{parameter.name}" if parameter.kind is not parameter.POSITIONAL_ONLY else parameter.name
+            return [(f"its constructor must name its arguments; `{hides}` cannot be set by name", initialiser)]
+        if parameter.name not in built:
+            if parameter.kind is not parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                return [(f"the argument `{parameter.name}` needs a default, or a place behind `*`", initialiser)]
+            why = _argument(initialiser, parameter)
+            if why is not None:
+                return [(f"the argument `{parameter.name}` {why}", initialiser)]
+    return []
+
+
+def _argument(initialiser: Callable[..., Any], parameter: inspect.Parameter) -> str | None:
+    """Return what is wrong with an argument of the constructor's own, or None."""
+    from pydantic import TypeAdapter
+
+    from stablebench.schema.strict import argument_type
+
+    try:
+        kind = argument_type(initialiser, parameter)
+    except TypeError as error:
+        return str(error)
+    try:
+        TypeAdapter(kind)
+    except Exception:
+        return f"has the type {_name(kind)}, which cannot be given in a file or with --set; take numbers, text or lists"
+    if parameter.default is not parameter.empty and not _is_plain(parameter.default):
+        return (
+            f"has the default {parameter.default!r}; it becomes part of the run's spec, and must be a number, text, "
+            "true or false, None, or lists of these"
+        )
+    return None
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, _PLAIN)
