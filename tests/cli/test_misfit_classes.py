@@ -107,7 +107,7 @@ def refused(result: Result, *said: str) -> None:
     [
         (
             "BothWays",
-            "`forward` is overridden; engines call drive, transition, step, emit: write the model in these (cells.py:25)",
+            "`forward` is overridden; engines call drive, transition, step, emit",
         ),
         ("Inherited", "`forward` is overridden; engines"),
         ("Called", "`__call__` is overridden"),
