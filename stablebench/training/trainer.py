@@ -18,7 +18,7 @@ from stablebench.errors import StablebenchError, UserError, device_failure, not_
 from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
 from stablebench.probes.while_training import TrainingProbe, Watch
-from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
+from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, SelfCheck, Status
 from stablebench.training import checkpoint, device, process
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checked_engine import checked
@@ -140,7 +140,7 @@ class Trainer:
         self._interrupt = Interrupt()
         self._curve_length = self._take_up(force)
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
-        self.self_check = checked(self, self_check)
+        self.self_check: SelfCheck | None = checked(self, self_check)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
