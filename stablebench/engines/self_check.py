@@ -218,5 +218,6 @@ def _prepared(network: AnyNetwork, engine: Engine, layers: int) -> Iterator[None
         return engine(model, part, state)
 
     with restored(network):
-        network.engine = first_layers if isinstance(network, DeepNetwork) else engine
+        chosen: Any = first_layers if isinstance(network, DeepNetwork) else engine
+        network.engine = chosen
         yield

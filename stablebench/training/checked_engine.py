@@ -1,7 +1,7 @@
 """Checks, at the start of a sitting, that a run's engine computes what the reference does (`engines.self_check`)."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def _difference(trainer: "Trainer") -> str | None:
 
 def _reference_runs(trainer: "Trainer") -> bool:
     """Return whether the reference runs where the engine failed."""
-    fast = trainer.network.engine
+    fast: Any = trainer.network.engine
     trainer.network.engine = engines.choose("reference", trainer.network, trainer.device).run
     try:
         _difference(trainer)

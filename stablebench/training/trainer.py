@@ -31,7 +31,7 @@ from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 from stablebench.models.recompute_check import check_recomputing
 from stablebench.probes.while_training import TrainingProbe, Watch
-from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, Status
+from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, SelfCheck, Status
 from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
 from stablebench.training.build import build_network, resolve_device, start_embedding
 from stablebench.training.checked_engine import checked
@@ -178,7 +178,7 @@ class Trainer:
         if self._draws and self.graphed is not None and self.graphed.reason is None:
             self.graphed.reason = passes.moves  # a replay would not change it
         self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
-        self.self_check = checked(self, self_check)
+        self.self_check: SelfCheck | None = checked(self, self_check)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 

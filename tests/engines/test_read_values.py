@@ -106,8 +106,9 @@ def test_a_value_that_changed_between_two_calls_is_read_again(name: str) -> None
 def test_what_no_step_reads_makes_no_new_plan() -> None:
     torch.set_default_dtype(torch.float32)
     model, x = Plain(), torch.randn(2, 3, 4)
-    model.history = []
+    history: list[float] = []
+    vars(model)["history"] = history
     first = fused.plan_model(model, x)
-    model.history.append(1.0)
-    model.kept = torch.zeros(3)
+    history.append(1.0)
+    vars(model)["kept"] = torch.zeros(3)
     assert fused.plan_model(model, x) is first
