@@ -14,10 +14,7 @@ from typing import NoReturn
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _IMPORTING = "<frozen importlib._bootstrap>"
 _SHOW_CURSOR = b"\x1b[?25h"
-_NO_THREADS = (
-    b"Error: The limit on processes and threads is reached; "
-    b"raise it (`ulimit -u`, the pids.max of its control group).\n"
-)
+_NO_THREADS = b"Error: The limit on processes and threads is reached; raise it (`ulimit -u`, its group's pids.max).\n"
 _began = False
 
 

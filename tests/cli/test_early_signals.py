@@ -48,7 +48,7 @@ def test_a_signal_amid_imports_ends_a_command_quietly(signum: int, code: int, de
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("command", ["train", "evaluate", "compare", "report", "show", "sweep"])
-def test_thirty_moments_of_the_first_second(command: str, signum: int, code: int, tmp_path: Path) -> None:
+def test_moments_of_the_first_second(command: str, signum: int, code: int, tmp_path: Path) -> None:
     arguments: dict[str, list[str]] = {
         "train": [*SMALL, "--quiet", "--runs-dir", str(tmp_path)],
         "evaluate": [str(tmp_path)],
@@ -60,7 +60,8 @@ def test_thirty_moments_of_the_first_second(command: str, signum: int, code: int
     for tenth in range(5):
         found, _, said = signalled([command, *arguments[command]], signum, tenth / 5)
         ended = found in (0, 1, 2)  # by itself, before the signal came
-        assert ended or found == code, (found, said)
+        closing = found == -signal.SIGTERM  # the command was done, and Python has put the system's own handling back
+        assert ended or closing or found == code, (found, said)
         assert "Traceback" not in said and "Exception ignored" not in said, said
 
 

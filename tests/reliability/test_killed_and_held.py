@@ -1,0 +1,139 @@
+"""Runs that the kernel kills for memory say so; runs that another process has are waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import folder_of, tiny
+
+from stablebench.training import processes, run_lock
+from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
+from stablebench.training.progress import Progress, Silent
+from stablebench.training.resolve import Resolved
+from stablebench.training.session import Options, train
+
+SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
+ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}
+
+
+def cells(count: int, **settings: object) -> list[Resolved]:
+    return [seeded(tiny(**settings), seed) for seed in range(count)]
+
+
+def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, CellEnd]]:
+    ends: dict[int, CellEnd] = {}
+    code = run_cells(
+        asked, Options(runs_dir, wait=True), workers, Listener(on_end=lambda end: ends.update({end.index: end}), **told)
+    )
+    return code, ends
+
+
+def process_of(cell: Resolved, runs_dir: Path) -> int:
+    holder = run_lock.RunLock(folder_of(cell, runs_dir).path).holder()
+    assert holder is not None
+    return holder.pid
+
+
+def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, count = [*cells(1, **ENDLESS), *cells(2)[1:]], [5]
+    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
+
+    def kill(index: int, message: Progress | str) -> None:
+        if index == 0 and not isinstance(message, str):
+            count[0] += 1
+            os.kill(process_of(asked[0], tmp_path), signal.SIGKILL)
+
+    code, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    assert code == 0 and ends[1].status == "finished"
+    assert ends[0].status == "failed" and ends[0].message.startswith("out of memory: the kernel killed its process")
+    record = folder_of(asked[0], tmp_path).read_record()
+    assert record.status == "failed" and record.error == ends[0].message
+    assert record.result.peak_bytes is not None and record.result.peak_bytes > 1e6
+
+
+def test_a_process_that_another_one_killed_is_not_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the kernel has killed one of somebody else's before."""
+    asked, count, began = cells(1, **ENDLESS), [5], time.monotonic()
+    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
+    monkeypatch.setattr(processes, "_KILL_SEEN_S", 0.1)
+
+    def kill(index: int, message: Progress | str) -> None:
+        if not isinstance(message, str):
+            count[0] = 6
+            if time.monotonic() - began > 3:
+                os.kill(process_of(asked[0], tmp_path), signal.SIGKILL)
+
+    _, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
+    assert ends[0].message == "its process was killed by SIGKILL"
+
+
+def test_the_next_start_of_a_run_says_that_its_group_lost_a_process_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    kills = [run_lock.memory_kills.__globals__["MemoryKills"](7, 1)]
+    monkeypatch.setattr(run_lock, "memory_kills", lambda: kills[0])
+    lock = run_lock.RunLock(tmp_path)
+    with lock:
+        left = lock.holder_path.read_text()
+    died = left.replace(f'"pid": {os.getpid()}', '"pid": 4194303')
+    for group, count, said in ((7, 2, True), (7, 1, False), (8, 9, False)):
+        lock.holder_path.write_text(died)
+        kills[0] = type(kills[0])(group, count)
+        notes.clear()
+        with run_lock.RunLock(tmp_path, note=notes.append):
+            pass
+        assert any("the kernel has killed 1 process of its control group" in note for note in notes) is said, notes
+
+
+def test_an_older_holder_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".holder").write_text('{"pid": 1, "host": "elsewhere", "began": 0.0, "since": "2026-01-01"}')
+    holder = run_lock.RunLock(tmp_path).holder()
+    assert holder is not None and holder.killed_since == 0
+
+
+@pytest.mark.parametrize("theirs", ["finishes", "dies"])
+def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Path) -> None:
+    asked = cells(3, **{"train.steps": 100, "train.eval_every": 100})
+    notes: list[str] = []
+    lock = run_lock.RunLock(folder_of(asked[0], tmp_path).path)
+    lock.__enter__()
+    order: list[int] = []
+
+    def end(told: CellEnd) -> None:
+        ends.append(told)
+        order.append(told.index)
+
+    def heard(index: int, message: Progress | str) -> None:
+        if isinstance(message, str) and message.startswith("waiting for process"):
+            notes.append(message)
+            lock.__exit__(None, None, None)
+            if theirs == "finishes":
+                train(asked[0], Options(tmp_path), Silent())
+
+    ends: list[CellEnd] = []
+    code = run_cells(asked, Options(tmp_path, wait=True), 1, Listener(on_update=heard, on_end=end))
+    assert code == 0 and {told.status for told in ends} == {"finished"} and len(ends) == 3
+    assert order == [1, 2, 0] and len(notes) == 1  # it comes last, and is said once
+
+
+def test_two_overlapping_compares_both_end_well(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stablebench", "compare", "--models", "rnn", "--tasks", "copy", "--seeds", "3"]
+    command += [*SMALL, "--steps", "400", "--workers", "1", "--runs-dir", str(tmp_path)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, said = process.communicate(timeout=180)
+        assert process.returncode == 0, said
+        assert "failed" not in said and "--wait" not in said and "rnn" in out
