@@ -42,7 +42,7 @@ def report(
         how=command,
         unreadable=found.unreadable,
         suite=found.suite,
-        asked=found.options.changes(),
+        **({} if found.suite is None else {"asked": found.options.changes()}),
     )
     write_atomically(output, text.encode())
     say(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")
