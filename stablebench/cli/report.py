@@ -30,6 +30,7 @@ def report(
     """
     from stablebench.cli.output_file import refuse_existing
     from stablebench.cli.selection import selected_runs
+    from stablebench.leaderboard import Asked
     from stablebench.report.page import Run, page
     from stablebench.training.files import write_atomically
 
@@ -42,7 +43,7 @@ def report(
         how=command,
         unreadable=found.unreadable,
         suite=found.suite,
-        asked=found.options.changes(),
+        asked=Asked() if found.suite is None else found.options.changes(),
     )
     write_atomically(output, text.encode())
     say(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")

@@ -7,8 +7,12 @@ and recipes that are there now; otherwise the full one.
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,27 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.yaml_file import parse
 
 _SAID = ("option", "--set")
+
+
+def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = False) -> list[tuple[str, bool]]:
+    """Return what `command_of` does of each row: one of its runs, and the seeds of all.
+
+    Resolving a spec loads torch. A page that has its memory full of runs and curves leaves that to another process.
+
+    Args:
+        rows: The rows.
+        apart: Whether to take another process, unless torch is loaded anyway.
+    """
+    if apart and "torch" not in sys.modules:
+        short = [(record.model_copy(update={"evaluations": []}), seeds) for record, seeds in rows]
+        with suppress(OSError, BrokenExecutor):  # no process to be had: here then
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
+                return elsewhere.submit(_commands_of, short).result()
+    return _commands_of(rows)
+
+
+def _commands_of(rows: Sequence[tuple[RunRecord, list[int]]]) -> list[tuple[str, bool]]:
+    return [command_of(record, seeds) for record, seeds in rows]
 
 
 def command_of(record: RunRecord, seeds: Sequence[int]) -> tuple[str, bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import __version__, leaderboard
-from stablebench.report.command import command_of
+from stablebench.report.command import commands_of
 from stablebench.report.sections import (
     environments_of,
     figures_of_task,
@@ -27,6 +27,9 @@ _FOLDER = Path(__file__).resolve().parent
 _POINTS_IN_ALL = 20_000
 """Points of all learning curves together; each has between `_FEWEST` and `_MOST`."""
 _FEWEST, _MOST = 16, 80
+_MANY_RUNS = 5000
+_LONG_CURVES = 2**26
+"""Bytes of all curves together."""
 _AS_IT_IS = leaderboard.Asked()
 
 
@@ -78,6 +81,8 @@ def page(
     points = max(_FEWEST, min(_MOST, _POINTS_IN_ALL // max(rows, 1)))
     styles = styles_of(row["name"] for table in board["tables"] for row in table["rows"])
     environments, environment_of = environments_of([run.record for run in runs])
+    firsts = [(held[0].record, [run.record.spec.seed for run in held]) for held in by_row.values()]
+    commands = dict(zip(by_row, commands_of(firsts, apart=_is_large(runs)), strict=True))
     tasks = []
     for number, (table, found) in enumerate(zip(board["tables"], statistics["tables"], strict=True), 1):
         runs_of = {row["name"]: by_row[row["spec_hash"], row["engine"], row["device"]] for row in table["rows"]}
@@ -89,7 +94,7 @@ def page(
                 "table": table,
                 "statistics": found,
                 "columns": ranked_columns(table, found, {n: environment_of(r) for n, r in records.items()}),
-                "commands": {n: command_of(r[0], [x.spec.seed for x in r]) for n, r in records.items()},
+                "commands": {name: commands[_key(held[0])] for name, held in records.items()},
                 "figures": figures_of_task(f"task-{number}", table, found, records, paths, points),
             }
         )
@@ -120,6 +125,18 @@ def page(
         css=_text("page.css"),
         script=_text("page.js"),
     )
+
+
+def _is_large(runs: Sequence[Run]) -> bool:
+    """Return whether records or curves take so much memory that no library should be loaded beside them."""
+    return len(runs) >= _MANY_RUNS or sum(map(_curve_bytes, runs)) > _LONG_CURVES
+
+
+def _curve_bytes(run: Run) -> int:
+    try:
+        return (run.path / "metrics.jsonl").stat().st_size
+    except OSError:
+        return 0
 
 
 def _key(record: RunRecord) -> tuple[str, str, str]:

@@ -84,6 +84,14 @@ def blocks(size: int) -> Iterator[slice]:
         yield slice(first, min(first + rows, RESAMPLES))
 
 
+def each_draw(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
+    """Yield what `draws` returns; of many scores, one stratum's is in memory at a time."""
+    if RESAMPLES * sum(sizes) <= _MOST_HELD:
+        yield from _held_draws(sizes, seed)
+    else:
+        yield from _drawn(sizes, seed)
+
+
 def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
     """Return for each stratum the indices of all resamples, (resamples, size).
 
@@ -94,19 +102,20 @@ def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
         seed: Of the generator, which is used for nothing else.
     """
     few = RESAMPLES * sum(sizes) <= _MOST_HELD
-    return _held_draws(sizes, seed) if few else _draws(sizes, seed)
+    return _held_draws(sizes, seed) if few else tuple(_drawn(sizes, seed))
 
 
 @lru_cache(maxsize=16)
 def _held_draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
-    return _draws(sizes, seed)
+    return tuple(_drawn(sizes, seed))
 
 
-def _draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+def _drawn(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    return tuple(rng.integers(n, size=(RESAMPLES, n), dtype=np.int32) for n in sizes)
+    for n in sizes:
+        yield rng.integers(n, size=(RESAMPLES, n), dtype=np.int32)
 
 
 def shares(sizes: tuple[int, ...], seed: int) -> "Iterator[tuple[np.ndarray, ...]]":

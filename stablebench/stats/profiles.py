@@ -13,7 +13,7 @@ References: Dolan, More. Benchmarking optimization software with performance pro
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stablebench.stats.bootstrap import RESAMPLES, draws
+from stablebench.stats.bootstrap import RESAMPLES, each_draw
 from stablebench.stats.summary import medians_with_infinity
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def score_intervals(
         return [None] * len(times)
     resampled = np.empty((RESAMPLES, len(times), len(times[0])))
     for k in range(len(times[0])):
-        drawn = draws(tuple(len(row[k]) for row in times), seed + k)
+        drawn = each_draw(tuple(len(row[k]) for row in times), seed + k)
         for s, (row, index) in enumerate(zip(times, drawn, strict=True)):
             resampled[:, s, k] = medians_with_infinity(np.asarray(row[k], dtype=float)[index])
     ends = np.quantile(integrated_scores(resampled, r_max), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)

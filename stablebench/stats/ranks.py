@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stablebench.stats.bootstrap import RESAMPLES, draws
+from stablebench.stats.bootstrap import RESAMPLES, each_draw
 from stablebench.stats.summary import medians_with_infinity
 
 
@@ -41,7 +41,7 @@ def rank_intervals(
         return [None] * len(scores)
     total = np.zeros((RESAMPLES, len(scores)))
     for k in range(len(scores[0])):
-        drawn = draws(tuple(len(row[k]) for row in scores), seed + k)
+        drawn = each_draw(tuple(len(row[k]) for row in scores), seed + k)
         medians = [
             medians_with_infinity(np.asarray(row[k], dtype=float)[index])
             for row, index in zip(scores, drawn, strict=True)

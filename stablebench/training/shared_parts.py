@@ -82,7 +82,11 @@ class SharedParts:
         shared["evaluations"] = packed(record.evaluations)
         for name in ("selection", "card_sha256", "spec_hash", "metric"):
             shared[name] = self._shared(name, getattr(record, name))
-        return record.model_copy(update=shared)
+        found = record.model_copy(update=shared)
+        for part in (found, found.spec, found.result):
+            fields = self._shared("fields", part.__pydantic_fields_set__)
+            object.__setattr__(part, "__pydantic_fields_set__", fields)  # two kB, the same in all of them
+        return found
 
     def _shared(self, name: str, value: Any) -> Any:
         held = self._held.setdefault(name, OrderedDict())
@@ -101,4 +105,4 @@ def _key(value: Any) -> str:
     """Return what tells most values of a part apart, without writing all of it."""
     if isinstance(value, BaseModel):
         return "|".join(str(part)[:40] for part in value.__dict__.values() if not isinstance(part, list))
-    return str(value)[:200]
+    return str(sorted(value) if isinstance(value, set) else value)[:200]
