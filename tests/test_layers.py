@@ -9,7 +9,7 @@ import stablebench
 
 ROOT = Path(stablebench.__file__).parent
 LAYERS = [
-    ["errors", "resources"],
+    ["errors", "resources", "visible"],
     ["schema", "registry"],
     ["models", "engines", "data", "metrics", "convergence"],
     ["probes", "training", "checks", "speed", "sweep"],
