@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 
 from stablebench import leaderboard
 from stablebench.cli.app import app
+from stablebench.training import cells
 from stablebench.training.cells import seeded
+from stablebench.training.progress import Silent
 from stablebench.training.run_store import RunFolder
+from stablebench.training.session import Options
 
 NEWER: dict[str, tuple[str, Any]] = {
     "a metric": ("metric", "f1"),
@@ -90,8 +93,16 @@ def test_it_is_not_in_the_leaderboard_and_the_rest_is_ranked(name: str, whole: R
     assert folder.record_path.read_bytes() == before
 
 
-def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path) -> None:
+def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the command that began the run nor by its suite."""
+
+    def run_here(runs: Any, options: Options, workers: int, told: cells.Listener) -> int:
+        for index, resolved in enumerate(runs):
+            told.on_start(index)
+            told.on_end(cells.end_of(index, resolved, options, Silent()))
+        return 0
+
+    monkeypatch.setattr(cells, "run_cells", run_here)
     folder = store(whole, tmp_path, "metric", "f1", "9.0.0")
     before = folder.record_path.read_bytes()
     result = invoke("compare", *SUITE, "--quiet", "--runs-dir", str(tmp_path))
