@@ -99,9 +99,12 @@ class ModelEntry:
     def _built(self, **arguments: Any) -> Any:
         if self.source is None:
             return self.cls(**arguments)
+        from stablebench.contract.structure import refuse_malformed
         from stablebench.models.contract import built_by
 
-        return built_by(self.cls, self.name, **arguments)
+        model = built_by(self.cls, self.name, **arguments)
+        refuse_malformed(model, self.name)
+        return model
 
     def arguments(self) -> "type[BaseModel]":
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""

@@ -89,14 +89,18 @@ def compare(
     asked = said.asked()
     name, resolved_suite = suite_of(suite, asked)
     with collector_paused():
-        cells = cells_of(resolved_suite, asked)
+        refused: dict[str, str] = {}
+        cells = cells_of(resolved_suite, asked, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
     if estimate:
         missing = _missing(cells, options.runs_dir)
         possible = print_estimates(cells, missing, place.workers(workers, missing or cells), options, fmt)
-        raise typer.Exit(0 if possible else 1)
+        for line in _reasons(list(refused.items())):
+            note(line)
+        raise typer.Exit(0 if possible and not refused else 1)
     code, failures = (0, []) if no_run else _run_missing(name, cells, options, workers, place, live, self_check)
+    failures = [*refused.items(), *failures]
     if code:
         left = len(_missing(cells, options.runs_dir))
         for line in _reasons(failures):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stablebench import registry
-from stablebench.errors import UserError
+from stablebench.errors import ContractError, UserError
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.training.cells import seeded
 from stablebench.training.resolve import Request, Resolved, resolve
@@ -81,8 +81,14 @@ def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
     return found
 
 
-def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
+def cells_of(suite: Suite, asked: OnTheSpot, refused: dict[str, str] | None = None) -> list[Resolved]:
     """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
+
+    Args:
+        suite: The suite.
+        asked: What the command line says on top of it.
+        refused: Takes why a user's model is none, by the names of its cells, which are left out; by default that is an
+            error, as it is where no other cell is left.
 
     Raises:
         UserError: A cell cannot be resolved, or the suite has no short budget and it is asked for.
@@ -90,15 +96,26 @@ def cells_of(suite: Suite, asked: OnTheSpot) -> list[Resolved]:
     if asked.short and not suite.short:
         raise UserError("--budget short: this suite has no `short` values; leave it out, or give --set train.steps=N.")
     cells: dict[tuple[str, int], Resolved] = {}
+    last: ContractError | None = None
     for task in suite.tasks:
         for model in task.models or suite.models:
             settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
             request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
-            if task.params is not None and "model.hidden" not in asked.settings | asked.options:
-                settings["model.hidden"] = width_for(resolve(request), task.params)
-            resolved = resolve(request)
+            try:
+                if task.params is not None and "model.hidden" not in asked.settings | asked.options:
+                    settings["model.hidden"] = width_for(resolve(request), task.params)
+                resolved = resolve(request)
+            except ContractError as error:
+                if refused is None:
+                    raise
+                last = error
+                label = model.rpartition(":")[2]
+                refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
+                continue
             spec_hash = resolved.spec.spec_hash()
             cells |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
+    if last is not None and not cells:
+        raise last
     return list(cells.values())
 
 

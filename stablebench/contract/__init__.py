@@ -1,0 +1,1 @@
+"""Whether a model that is run keeps to the contract of `stablebench.models.base`."""
