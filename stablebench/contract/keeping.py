@@ -100,7 +100,7 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, bool | int | float | str) or isinstance(b, bool | int | float | str):
-        return type(a) is type(b) and a == b
+        return type(a) is type(b) and bool(a == b)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b)
     return (a is None) == (b is None)

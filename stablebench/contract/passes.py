@@ -12,7 +12,7 @@ from stablebench.contract.subject import Subject, close, run_from
 from stablebench.engines import reference
 from stablebench.engines.restore import restored
 from stablebench.errors import ContractError
-from stablebench.models.base import RecurrentModel, as_tuple
+from stablebench.models.base import DeepModel, RecurrentModel, as_tuple
 from stablebench.models.contract import where_in
 from stablebench.models.recompute_check import steps_apart
 
@@ -33,7 +33,7 @@ def structure(subject: Subject) -> Finding:
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
         return Finding(name, "broken", f"a pass fails with {said}", where_in(subject.entry.cls, error))
-    kinds = ", ".join(f"{tuple(part.shape[1:])[0]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
+    kinds = ", ".join(f"{part.shape[1]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
     return Finding(name, found=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
 
 
@@ -48,15 +48,17 @@ def in_place(subject: Subject) -> Finding:
             drive = reference.drives_by_step(model.drive(subject.inputs(model)))[0]
             given = {"drive": drive, "state": model.initial_state(subject.batch), "transition": model.transition()}
         else:
-            stretches: Any = model.stretches()  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(model, DeepModel)
+            stretches = model.stretches()
             if not stretches:
                 return Finding(name, "not applicable", "there are no layers")
             layer = tuple(t[0] for t in stretches[0].layers)
-            entered: Any = model.enter(subject.inputs(model))  # pyright: ignore[reportAttributeAccessIssue]
+            entered = model.enter(subject.inputs(model))
             given = {"layer": layer, "state": entered, "shared": stretches[0].shared}
         before = {key: [t.clone() for t in _tensors(value)] for key, value in given.items()}
         versions = {key: [t._version for t in _tensors(value)] for key, value in given.items()}
-        model.step(*given.values())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        step: Any = model.step  # pyright: ignore[reportAttributeAccessIssue]
+        step(*given.values())
         changed = [
             key
             for key, value in given.items()

@@ -1,4 +1,4 @@
-"""A model whose methods return what no engine can run is named with its line by every command; it costs itself alone."""
+"""A model whose methods return what no engine can run is named with its line; in compare it costs itself alone."""
 
 import json
 from pathlib import Path
