@@ -150,6 +150,7 @@ def _run(
     if done == len(before) and done >= wanted:
         return 0
     if ":" in request.model:
+        from stablebench.cli.output import note
         from stablebench.contract.before_run import check_before_run
         from stablebench.sweep.space import with_values
         from stablebench.training.resolve import resolve

@@ -12,12 +12,14 @@ from stablebench.contract.subject import Subject, close, run_from
 from stablebench.engines import reference
 from stablebench.engines.restore import restored
 from stablebench.errors import ContractError
-from stablebench.models.base import DeepModel, RecurrentModel, as_tuple
+from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
 from stablebench.models.contract import where_in
 from stablebench.models.recompute_check import steps_apart
 
 _DRAWS = 3
 """Random inputs, each with a model of its own, in none of which a gradient was anything but zero."""
+
+_DIFFERS = "two passes from one state differ already"
 
 
 def structure(subject: Subject) -> Finding:
@@ -109,6 +111,8 @@ def batch_independence(subject: Subject) -> Finding:
     if getattr(model, "batch_dependent", False):
         return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
     x = subject.inputs(model)
+    if not _repeats(model, x):
+        return Finding(name, "not applicable", _DIFFERS)
     other = x.clone()
     other[-1] += 1
     for training in (True, False):
@@ -129,6 +133,8 @@ def look_ahead(subject: Subject) -> Finding:
         return Finding(name, "not applicable", "a deep model has no time")
     model = subject.build()
     x = subject.inputs(model)
+    if not _repeats(model, x):
+        return Finding(name, "not applicable", _DIFFERS)
     whole = run_from(model, x, training=False).outputs
     for last in range(subject.steps - 1):
         other = x.clone()
@@ -171,6 +177,14 @@ def types(subject: Subject) -> Finding:
             if real.is_floating_point and real != dtype:
                 return Finding(name, "broken", f"in {called}, {what} is of {str(real).removeprefix('torch.')}")
     return Finding(name)
+
+
+def _repeats(model: ChainModel, x: Tensor) -> bool:
+    """Return whether two passes from one state are equal, without which nothing can be told from a third."""
+    return all(
+        close(run_from(model, x, training=mode).outputs, run_from(model, x, training=mode).outputs)
+        for mode in (True, False)
+    )
 
 
 def _drive_looks_ahead(model: RecurrentModel, x: Tensor, last: int) -> bool:

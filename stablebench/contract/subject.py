@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench import python_random
+from stablebench.contract.structure import surroundings
 from stablebench.engines import reference
 from stablebench.engines.restore import restored
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
@@ -113,7 +114,7 @@ def run_from(model: ChainModel, x: Tensor, seed: int = 0, *, training: bool = Tr
         gradients: Whether to return gradients, too.
     """
     modes: dict[nn.Module, bool] = {part: part.training for part in model.modules()}
-    with restored(model):
+    with restored(model), restored(surroundings(type(model))):
         torch.manual_seed(seed)
         python_random.seed(seed)
         model.train(training)
