@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Family = Literal["recurrent", "deep"]
 """What a model's chain runs over: time steps or layers."""
 _FAMILIES: tuple[Family, ...] = ("recurrent", "deep")
-_BUILT = ("in_features", "hidden", "horizon", "layer", "layers")
+BUILT = ("in_features", "hidden", "horizon", "layer", "layers")
 """Constructor arguments that the builder fills in."""
 
 
@@ -110,7 +110,7 @@ class ModelEntry:
         """Return the strict model of the constructor's own arguments, without the preset's defaults."""
         from stablebench.schema.strict import signature_model
 
-        return signature_model(self.cls, _BUILT)
+        return signature_model(self.cls, BUILT)
 
     def resolve(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return all arguments: the class's defaults, the preset's, then `params`.
@@ -120,7 +120,7 @@ class ModelEntry:
         """
         from stablebench.schema.strict import check_arguments
 
-        return check_arguments(self.cls, self.preset | params, f"model {self.name}", _BUILT)
+        return check_arguments(self.cls, self.preset | params, f"model {self.name}", BUILT)
 
 
 _registered: dict[str, ModelEntry] = {}
@@ -272,7 +272,7 @@ def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))
         raise ContractError(f"--model {reference}: {class_name} must define `{missing}`.")
-    check_class(cls, reference, _BUILT)
+    check_class(cls, reference, BUILT)
     return cls
 
 

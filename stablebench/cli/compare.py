@@ -179,8 +179,9 @@ def _run_missing(
     from stablebench.training.session import Options
 
     missing = _missing(cells, options.runs_dir)
+    missing, broken = _without_broken(missing)
     if not missing:
-        return 0, []
+        return 0, broken
     threads = max(cell.spec.threads for cell in missing)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
     with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
@@ -190,7 +191,20 @@ def _run_missing(
             place.workers(workers, missing),
             Listener(progress.start, progress.update, progress.end),
         )
-    return code, progress.failures
+    return code, [*broken, *progress.failures]
+
+
+def _without_broken(cells: "list[Resolved]") -> "tuple[list[Resolved], list[tuple[str, str]]]":
+    """Return the cells whose models keep to the contract, and the names of the others with why they do not."""
+    if all(cell.spec.model.source is None for cell in cells):
+        return cells, []
+    from stablebench.cli.cell_progress import cell_label
+    from stablebench.contract.before_run import check_cells
+
+    reasons = check_cells(cells, note)
+    judged = list(zip(cells, reasons, strict=True))
+    kept = [cell for cell, why in judged if why is None]
+    return kept, [(cell_label(cell), why) for cell, why in judged if why is not None]
 
 
 def _missing(cells: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":

@@ -149,6 +149,13 @@ def _run(
     done = sum(trial.status != "running" for trial in before)
     if done == len(before) and done >= wanted:
         return 0
+    if ":" in request.model:
+        from stablebench.cli.output import note
+        from stablebench.contract.before_run import check_before_run
+        from stablebench.sweep.space import with_values
+        from stablebench.training.resolve import resolve
+
+        check_before_run(resolve(with_values(request, study.plan.space, {})).spec, note)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads or 1))  # read when torch starts, in the trials
     with SweepProgress(wanted, done, study.plan.metric, study.best(), options.quiet) as progress:
         return run_trials(

@@ -83,7 +83,7 @@ def train(
     how = session.Options(
         options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
     )
-    how = replace(how, track=check_trackers(track), torchrun=True, self_check=self_check)
+    how = replace(how, track=check_trackers(track), torchrun=True, self_check=self_check, check_model=True)
     outcome = session.train(resolved, how, reporter(options.quiet))
     _print_outcome(outcome, options)
     raise typer.Exit(outcome.exit_code)

@@ -72,6 +72,8 @@ class ChainModel(nn.Module, abc.ABC):
     """Which of the states is the output (coRNN's y, LSTM's h)."""
     revision: ClassVar[int] = 1
     """Counts what a registered model starts from or computes at the same arguments: a change of either adds 1."""
+    batch_dependent: ClassVar[bool] = False
+    """Whether an example's outputs depend on the others of its batch, and that is meant."""
     surrogate: str = ""
     """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
 

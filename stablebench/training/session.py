@@ -35,6 +35,7 @@ class Options:
         probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
         track: Trackers that are fed with the run's curve.
         self_check: Hold the engine against the reference before the first update.
+        check_model: Check a user's model against the contract, on a small instance, before the first update.
         torchrun: Share the run with the processes that `torchrun` started beside this one.
         anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
             differently: its machine was chosen by a cluster.
@@ -50,6 +51,7 @@ class Options:
     probe: str | None = None
     track: tuple[str, ...] = ()
     self_check: bool = True
+    check_model: bool = False
     torchrun: bool = False
     anew_elsewhere: bool = False
 
@@ -94,6 +96,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
     if (ended := _whole_ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision, spec.deterministic)
+    from stablebench.contract.before_run import check_before_run
     from stablebench.probes.while_training import Watch
     from stablebench.training.trainer import Trainer
 
@@ -117,6 +120,8 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             shards=shards,
             self_check=options.self_check,
         )
+        if options.check_model:
+            check_before_run(spec, reporter.note)
         try:
             trainer = begin()
         except OtherEnvironment as error:

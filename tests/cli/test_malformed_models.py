@@ -1,4 +1,4 @@
-"""A model whose methods return what no engine can run is named with its line by every command; it costs itself alone."""
+"""A model whose methods return what no engine can run is named with its line; in compare it costs itself alone."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,10 @@ STEPS = {
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
     path = tmp_path / "cells.py"
-    more = [f"class S_{n}(Plain):\n    def step(self, drive, state, transition):\n        return {b}" for n, b in STEPS.items()]
+    more = [
+        f"class S_{n}(Plain):\n    def step(self, drive, state, transition):\n        return {b}"
+        for n, b in STEPS.items()
+    ]
     path.write_text(CELLS + "\n\n" + "\n\n\n".join(more) + "\n")
     return path
 
@@ -147,7 +150,9 @@ def test_train_names_the_method_and_its_line(cells: Path, tmp_path: Path, name: 
     deep = name in ("Deep", "NoStretch", "Entered")
     words = ["--task", "double_moon" if deep else "copy", "--hidden", "8", "--steps", "2", "--runs-dir", str(tmp_path)]
     line = line_of(cells, name, method)
-    refused(cli("train", "--model", f"{cells}:{name}", *words), f"`{method}` must", "; it returned", f"(cells.py:{line})")
+    refused(
+        cli("train", "--model", f"{cells}:{name}", *words), f"`{method}` must", "; it returned", f"(cells.py:{line})"
+    )
 
 
 def test_sizes_that_are_no_tuple_are_named(cells: Path, tmp_path: Path) -> None:
@@ -165,7 +170,20 @@ def test_probes_and_speed_name_it_too(cells: Path) -> None:
     ("name", "said"), [("Bad", "the argument `leak` needs a type annotation"), ("S_a_tensor", "`step` must return")]
 )
 def test_in_compare_it_costs_itself_alone(cells: Path, tmp_path: Path, name: str, said: str) -> None:
-    words = ["--tasks", "copy", "--T", "5", "--seeds", "1", "--hidden", "4", "--steps", "2", "--runs-dir", str(tmp_path / "r")]
+    words = [
+        "--tasks",
+        "copy",
+        "--T",
+        "5",
+        "--seeds",
+        "1",
+        "--hidden",
+        "4",
+        "--steps",
+        "2",
+        "--runs-dir",
+        str(tmp_path / "r"),
+    ]
     result = cli("compare", "--models", f"{cells}:{name},{cells}:Plain", *words, "--json")
     assert result.exit_code == 1, result.output
     assert f"failed: {name} on copy seed 0" in result.stderr and said in result.stderr

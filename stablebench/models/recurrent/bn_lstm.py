@@ -59,6 +59,7 @@ class BNLSTM(RecurrentModel):
         noise: Standard deviation of h_0 in training.
     """
 
+    batch_dependent = True
     population: Tensor
     found: Tensor
     updates: Tensor

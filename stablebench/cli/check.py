@@ -1,0 +1,39 @@
+"""Check whether a model keeps to the contract that engines and results rely on."""
+
+from typing import Annotated
+
+import typer
+
+from stablebench.cli.output import Table, note, print_json, print_tables
+
+
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="FILE.py:CLASS, package.module:CLASS, or a name.")],
+    hidden: Annotated[int, typer.Option(metavar="N", help="Width.", min=1, max=4096)] = 8,
+    T: Annotated[int, typer.Option("--T", metavar="N", help="Time steps, or layers.", min=2, max=1000)] = 6,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's own: rho=0.5.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check whether a model keeps to the contract that engines and results rely on.
+
+    The model is run at a small size on random inputs. Exit code 2 where the contract is broken, 0 also with warnings.
+    """
+    from stablebench import registry
+    from stablebench.cli.options import parse_settings
+    from stablebench.contract.run import findings
+    from stablebench.contract.subject import Subject
+
+    given = {key.removeprefix("model."): value for key, value in parse_settings(settings or []).items()}
+    entry = registry.model_entry(model)
+    found = findings(Subject(entry, hidden, T, entry.resolve(given)))
+    if as_json:
+        print_json([finding.document() for finding in found])
+    else:
+        rows = [[finding.check, finding.verdict, finding.found, finding.place] for finding in found]
+        print_tables([Table(["check", "verdict", "found", "place"], rows, wrap=frozenset({"found"}))])
+    broken = [finding for finding in found if finding.verdict == "broken"]
+    if broken:
+        note(f"{entry.name.rpartition(':')[2]} breaks the contract: {', '.join(f.check for f in broken)}")
+        raise typer.Exit(2)

@@ -1,0 +1,77 @@
+"""The fast checks of a user's model before runs of it begin. They change no number of a run."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from stablebench import registry
+from stablebench.contract.run import findings
+from stablebench.contract.structure import surroundings
+from stablebench.contract.subject import Subject, run_from
+from stablebench.engines.restore import restored
+from stablebench.errors import ContractError
+from stablebench.schema.run_spec import RunSpec
+from stablebench.training.resolve import Resolved
+
+_HIDDEN, _STEPS = 8, 6
+"""Largest width, and steps or layers, of the instance that is checked, where the model can be built with them."""
+
+
+def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
+    """Check a user's model on a small instance; a registered one is held by tests.
+
+    Args:
+        spec: Of a run of it.
+        note: Takes a line per warning.
+
+    Raises:
+        ContractError: It breaks the contract.
+    """
+    if spec.model.source is None:
+        return
+    entry = registry.model_of_spec(spec.model.name, spec.model.source)
+    precision = getattr(torch, spec.precision)
+    for hidden in dict.fromkeys((min(_HIDDEN, spec.model.hidden), spec.model.hidden)):
+        subject = Subject(entry, hidden, _STEPS, spec.model.params, dtype=precision)
+        if _builds(subject):
+            break
+    else:
+        return  # it needs other sizes: what its methods return is checked when it is built with its own
+    with restored(surroundings(entry.cls)):
+        found = findings(subject, fast=True)
+    label = entry.name
+    if broken := [finding.line() for finding in found if finding.verdict == "broken"]:
+        raise ContractError(f"--model {label}: {'; '.join(broken)}. `stablebench check {label}` has all of it.")
+    for finding in found:
+        if finding.verdict == "warning":
+            note(f"warning: {label}: {finding.line()}")
+
+
+def check_cells(cells: Sequence[Resolved], note: Callable[[str], None]) -> list[str | None]:
+    """Check the users' models of cells, each once, and return why a cell cannot be run, or None, of every cell.
+
+    Args:
+        cells: The runs.
+        note: Takes a line per warning.
+    """
+    verdicts: dict[tuple[str, str | None], str | None] = {}
+    for cell in cells:
+        model = cell.spec.model.name, cell.spec.model.source
+        if model not in verdicts:
+            verdicts[model] = None
+            try:
+                check_before_run(cell.spec, note)
+            except ContractError as error:
+                verdicts[model] = str(error)
+    return [verdicts[cell.spec.model.name, cell.spec.model.source] for cell in cells]
+
+
+def _builds(subject: Subject) -> bool:
+    """Return whether the model can be built and run at the subject's sizes."""
+    with restored(surroundings(subject.entry.cls)):
+        try:
+            model = subject.build()
+            run_from(model, subject.inputs(model))
+        except Exception:
+            return False
+    return True

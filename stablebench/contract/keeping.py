@@ -1,0 +1,185 @@
+"""Checks of what a model keeps: what is registered, what a pass leaves behind, what can be copied and put back."""
+
+import copy
+import inspect
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stablebench import python_random
+from stablebench.contract.finding import Finding
+from stablebench.contract.subject import Subject, run, run_from
+from stablebench.engines.restore import restored
+from stablebench.models.contract import check_class, place_of
+from stablebench.models.recompute import Memory
+
+_DEEPEST = 4
+
+
+def constructor(subject: Subject) -> Finding:
+    """Check the constructor's names and annotations, and that no method is overridden which nobody calls."""
+    from stablebench.errors import ContractError
+    from stablebench.registry import BUILT
+
+    cls = subject.entry.cls
+    try:
+        check_class(cls, subject.entry.name, BUILT)
+    except ContractError as error:
+        return Finding("constructor and forward", "broken", str(error))
+    bare = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.annotation is parameter.empty and name not in BUILT
+    ]
+    if bare:
+        said = f"{', '.join(f'`{name}`' for name in bare)} without annotation: of the type of the default"
+        return Finding("constructor and forward", found=said, place=place_of(cls.__init__))
+    return Finding("constructor and forward")
+
+
+def registered(subject: Subject) -> Finding:
+    """Look for parameters and modules in plain lists, dictionaries and tuples, which are neither trained nor saved."""
+    name = "registered parts"
+    model = subject.build()
+    known = {id(thing) for thing in (*model.modules(), *model.parameters(), *model.buffers())}
+    lost = [
+        f"`{attribute}`"
+        for part in model.modules()
+        for attribute, value in vars(part).items()
+        if attribute not in _OF_TORCH and any(id(thing) not in known for thing in _trainable(value, _DEEPEST))
+    ]
+    if lost:
+        said = f"{', '.join(dict.fromkeys(lost))}: parameters that are not registered are neither trained nor saved"
+        way = "; take nn.ModuleList, nn.ParameterList or nn.ParameterDict"
+        return Finding(name, "broken", said + way, place_of(subject.entry.cls.__init__))
+    return Finding(name)
+
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+
+
+def _trainable(value: Any, depth: int) -> Iterator[Any]:
+    """Yield the parameters, and the modules that have some, in a value."""
+    if isinstance(value, nn.Module):
+        if any(True for _ in value.parameters()):
+            yield value
+    elif isinstance(value, Tensor):
+        if value.requires_grad:
+            yield value
+    elif depth and isinstance(value, list | tuple | set | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _trainable(part, depth - 1)
+
+
+def left_behind(subject: Subject) -> Finding:
+    """See which buffers and attributes a pass changes."""
+    name = "changes by a pass"
+    model = subject.build()
+    changed: dict[str, list[str]] = {}
+    for mode in ("training", "evaluation"):
+        with restored(model), torch.no_grad():
+            model.train(mode == "training")
+            before = Memory.of(model).found()
+            run(model, subject.inputs(model))
+            after = Memory.of(model).found()
+            keys = dict.fromkeys([*before, *after])
+            changed[mode] = [key.split(" ", 1)[-1] for key in keys if not _same(before.get(key), after.get(key))]
+    model.train()
+    said = "; ".join(f"in {mode}: {', '.join(dict.fromkeys(keys))}" for mode, keys in changed.items() if keys)
+    if not said:
+        return Finding(name)
+    buffers = {key.rpartition(".")[2] for key, _ in model.named_buffers()}
+    meant = not changed["evaluation"] and set(changed["training"]) <= buffers
+    return Finding(name, "ok" if meant else "warning", said, "" if meant else subject.place("step"))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, bool | int | float | str) or isinstance(b, bool | int | float | str):
+        return type(a) is type(b) and bool(a == b)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b)
+    return (a is None) == (b is None)
+
+
+def same_numbers(subject: Subject) -> Finding:
+    """Build and run the model twice from one seed."""
+    name = "same seed, same numbers"
+    first, second = subject.build(), subject.build()
+    ours, theirs = first.state_dict(), second.state_dict()
+    for key, value in ours.items():
+        if not torch.equal(value, theirs[key]):
+            said = f"built twice from one seed, `{key}` differs"
+            return Finding(name, "warning", said, place_of(subject.entry.cls.__init__))
+    one, other = (run_from(model, subject.inputs(model)) for model in (first, second))
+    if torch.equal(one.outputs.nan_to_num(), other.outputs.nan_to_num()):
+        return Finding(name)
+    return Finding(name, "warning", "run twice from one seed, its outputs differ", subject.place("step"))
+
+
+def draws(subject: Subject) -> Finding:
+    """See whether random numbers are drawn that are not torch's."""
+    name = "random numbers"
+    with python_random.kept():
+        before = python_random.states()
+        model = _built_here(subject)
+        with restored(model), torch.no_grad():
+            start = python_random.states()
+            run(model, subject.inputs(model))
+            after = python_random.states()
+    drawn = {key for a, b in ((before, start), (start, after)) for key in a if not torch.equal(a[key], b[key])}
+    if drawn:
+        said = f"drawn from {' and '.join(sorted(drawn))}: the fused engine cannot, and on a GPU they cost a transfer"
+        return Finding(name, "warning", said, subject.place("step"))
+    return Finding(name)
+
+
+def _built_here(subject: Subject) -> Any:
+    """Return the model, built with the generators of Python and numpy as they are."""
+    with torch.random.fork_rng(devices=[]):
+        if subject.deep:
+            return subject.entry.build_deep(
+                subject.in_features, subject.hidden, subject.params, layers=max(3, subject.steps)
+            )
+        return subject.entry.build(subject.in_features, subject.hidden, subject.params, horizon=subject.steps)
+
+
+def copies(subject: Subject) -> Finding:
+    """Copy the model, pickle it, and put its state_dict into another one."""
+    name = "copies"
+    model = subject.build()
+    x = subject.inputs(model)
+    expected = run_from(model, x, training=False).outputs
+    other = subject.build(1)
+    try:
+        other.load_state_dict(model.state_dict())
+    except Exception as error:
+        return Finding(name, "broken", f"load_state_dict fails with {type(error).__name__}: {str(error)[:200]}")
+    again = run_from(other, x, training=False).outputs
+    if not torch.allclose(again, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
+        said = "with the state_dict of another one, outputs differ: something random is no parameter and no buffer"
+        return Finding(name, "warning", said, place_of(subject.entry.cls.__init__))
+    for what, copied in (("copy.deepcopy", copy.deepcopy), ("pickle", lambda m: pickle.loads(pickle.dumps(m)))):
+        try:
+            found = run_from(copied(model), x, training=False).outputs
+        except Exception as error:
+            return Finding(name, "warning", f"{what} fails with {type(error).__name__}: {str(error)[:200]}")
+        if not torch.equal(found, expected):
+            return Finding(name, "warning", f"after {what} its outputs differ")
+    return Finding(name)
+
+
+def engine(subject: Subject) -> Finding:
+    """Say which engine `auto` takes on a CPU, and why it is no faster one."""
+    from stablebench import engines
+    from stablebench.models.deep_network import DeepNetwork
+    from stablebench.models.network import Network
+
+    model: Any = subject.build()
+    network = DeepNetwork(model, 2) if subject.deep else Network([model], 2, readout="last", input="values")
+    choice = engines.choose("auto", network, torch.device("cpu"))
+    return Finding("engine", found=f"{choice.name}{f': {choice.note}' if choice.note else ''}")

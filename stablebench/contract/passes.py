@@ -1,0 +1,212 @@
+"""Checks of what a pass computes: in place, of whom, of when, in which type, and with what gradient."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stablebench.contract.finding import Finding
+from stablebench.contract.structure import check_structure
+from stablebench.contract.subject import Subject, close, run_from
+from stablebench.engines import reference
+from stablebench.engines.restore import restored
+from stablebench.errors import ContractError
+from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
+from stablebench.models.contract import where_in
+from stablebench.models.recompute_check import steps_apart
+
+_DRAWS = 3
+"""Random inputs, each with a model of its own, in none of which a gradient was anything but zero."""
+
+_DIFFERS = "two passes from one state differ already"
+
+
+def structure(subject: Subject) -> Finding:
+    """Hold what every method returns against the contract."""
+    name = "structure"
+    try:
+        model = subject.build()
+        with restored(model):
+            check_structure(model)
+            states = run_from(model, subject.inputs(model)).states
+    except ContractError as error:
+        return Finding(name, "broken", str(error))
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        return Finding(name, "broken", f"a pass fails with {said}", where_in(subject.entry.cls, error))
+    kinds = ", ".join(f"{part.shape[1]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
+    return Finding(name, found=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
+
+
+@torch.no_grad()
+def in_place(subject: Subject) -> Finding:
+    """Run one step, and see whether what it was given is as it was."""
+    name = "in-place operations"
+    model = subject.build()
+    with restored(model):
+        given: dict[str, Any]
+        if isinstance(model, RecurrentModel):
+            drive = reference.drives_by_step(model.drive(subject.inputs(model)))[0]
+            given = {"drive": drive, "state": model.initial_state(subject.batch), "transition": model.transition()}
+        else:
+            assert isinstance(model, DeepModel)
+            stretches = model.stretches()
+            if not stretches:
+                return Finding(name, "not applicable", "there are no layers")
+            layer = tuple(t[0] for t in stretches[0].layers)
+            entered = model.enter(subject.inputs(model))
+            given = {"layer": layer, "state": entered, "shared": stretches[0].shared}
+        before = {key: [t.clone() for t in _tensors(value)] for key, value in given.items()}
+        versions = {key: [t._version for t in _tensors(value)] for key, value in given.items()}
+        step: Any = model.step  # pyright: ignore[reportAttributeAccessIssue]
+        step(*given.values())
+        changed = [
+            key
+            for key, value in given.items()
+            if [t._version for t in _tensors(value)] != versions[key]
+            or any(not torch.equal(a, b) for a, b in zip(_tensors(value), before[key], strict=True))
+        ]
+    if changed:
+        said = f"`step` changes its {' and '.join(f'`{key}`' for key in changed)} in place; outputs share that memory"
+        return Finding(name, "broken", said, subject.place("step"))
+    return Finding(name)
+
+
+def gradients(subject: Subject) -> Finding:
+    """Look for parameters without a gradient, or with none but zero on several random inputs."""
+    name = "gradients"
+    silent: set[str] | None = None
+    absent: set[str] = set()
+    infinite: set[str] = set()
+    for draw in range(_DRAWS):
+        model = subject.build(draw)
+        found = run_from(model, subject.inputs(model, draw + 1), draw, gradients=True).gradients
+        absent = {key for key, gradient in found.items() if gradient is None}
+        infinite |= {key for key, g in found.items() if g is not None and not bool(g.isfinite().all())}
+        zero = {key for key, g in found.items() if g is not None and not bool(g.count_nonzero())}
+        silent = zero if silent is None else silent & zero
+    if infinite:
+        return Finding(name, "warning", f"not finite on random inputs: {_listed(infinite)}")
+    if absent:
+        return Finding(name, "warning", f"no gradient reaches {_listed(absent)}: they are never trained")
+    if silent:
+        return Finding(name, "warning", f"zero on {_DRAWS} random inputs: {_listed(silent)}")
+    return Finding(name)
+
+
+def finite(subject: Subject) -> Finding:
+    """Look for values that are not finite."""
+    model = subject.build()
+    found = run_from(model, subject.inputs(model))
+    wrong = [part for part in (found.outputs, *found.states) if not bool(part.isfinite().all())]
+    said = "outputs or states are not finite on random inputs"
+    return Finding("finite values", "warning", said, subject.place("step")) if wrong else Finding("finite values")
+
+
+def batch_independence(subject: Subject) -> Finding:
+    """Change one example, and compare the outputs and gradients of the others."""
+    name = "batch independence"
+    model = subject.build()
+    if getattr(model, "batch_dependent", False):
+        return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
+    x = subject.inputs(model)
+    if not _repeats(model, x):
+        return Finding(name, "not applicable", _DIFFERS)
+    other = x.clone()
+    other[-1] += 1
+    for training in (True, False):
+        mode = "in training" if training else "in evaluation"
+        a = run_from(model, x, training=training, gradients=True)
+        b = run_from(model, other, training=training, gradients=True)
+        reached = a.of_inputs is not None and bool(a.of_inputs[1:].count_nonzero())
+        if reached or not close(a.outputs[:-1], b.outputs[:-1]):
+            said = f"{mode}, an example's output depends on the others; `batch_dependent = True` declares it"
+            return Finding(name, "warning", said, subject.place("step"))
+    return Finding(name)
+
+
+def look_ahead(subject: Subject) -> Finding:
+    """Change the inputs after a time step, and compare the outputs up to it."""
+    name = "look-ahead"
+    if subject.deep:
+        return Finding(name, "not applicable", "a deep model has no time")
+    model = subject.build()
+    x = subject.inputs(model)
+    if not _repeats(model, x):
+        return Finding(name, "not applicable", _DIFFERS)
+    whole = run_from(model, x, training=False).outputs
+    for last in range(subject.steps - 1):
+        other = x.clone()
+        other[:, last + 1 :] += 1
+        if not close(whole[:, : last + 1], run_from(model, other, training=False).outputs[:, : last + 1]):
+            assert isinstance(model, RecurrentModel)
+            said = f"the output of time step {last + 1} depends on later inputs"
+            method = "drive" if _drive_looks_ahead(model, x, last) else "emit"
+            return Finding(name, "broken", said, subject.place(method))
+    return Finding(name)
+
+
+def emits_alone(subject: Subject) -> Finding:
+    """Check that `emit` makes its output of one time step alone."""
+    name = "emit"
+    model = subject.build()
+    if not isinstance(model, RecurrentModel) or type(model).emit is RecurrentModel.emit:
+        return Finding(name, "not applicable", "the model has no `emit` of its own")
+    if getattr(model, "batch_dependent", False):
+        return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
+    why = steps_apart(model, "emit")
+    return Finding(name) if why is None else Finding(name, "broken", f"`emit` {why}", subject.place("emit"))
+
+
+def types(subject: Subject) -> Finding:
+    """Build and run the model in float32 and in float64, and look for values of another type."""
+    name = "types"
+    for dtype in (torch.float32, torch.float64):
+        called = str(dtype).removeprefix("torch.")
+        try:
+            model = subject.build(dtype=dtype)
+            found = run_from(model, subject.inputs(model), gradients=True)
+        except Exception as error:
+            where = where_in(subject.entry.cls, error)
+            return Finding(name, "broken", f"fails in {called} with {type(error).__name__}: {error}", where)
+        parts = {f"parameter {n}": p for n, p in model.named_parameters()} | {"the output": found.outputs}
+        parts |= {f"state {i}": part for i, part in enumerate(found.states)}
+        for what, part in parts.items():
+            real = part.dtype.to_real() if part.is_complex() else part.dtype
+            if real.is_floating_point and real != dtype:
+                return Finding(name, "broken", f"in {called}, {what} is of {str(real).removeprefix('torch.')}")
+    return Finding(name)
+
+
+def _repeats(model: ChainModel, x: Tensor) -> bool:
+    """Return whether two passes from one state are equal, without which nothing can be told from a third."""
+    return all(
+        close(run_from(model, x, training=mode).outputs, run_from(model, x, training=mode).outputs)
+        for mode in (True, False)
+    )
+
+
+def _drive_looks_ahead(model: RecurrentModel, x: Tensor, last: int) -> bool:
+    other = x.clone()
+    other[:, last + 1 :] += 1
+    with torch.no_grad(), restored(model):
+        modes = {part: part.training for part in model.modules()}
+        model.eval()
+        pairs = zip(as_tuple(model.drive(x)), as_tuple(model.drive(other)), strict=True)
+        differs = any(not close(a[:, : last + 1], b[:, : last + 1]) for a, b in pairs)
+        for part, mode in modes.items():
+            part.training = mode
+    return differs
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    return [t for part in value for t in _tensors(part)] if isinstance(value, Iterable) else []
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

@@ -1,0 +1,158 @@
+"""The small model that checks run: how it is built, and what a pass of it gives."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stablebench import python_random
+from stablebench.contract.structure import surroundings
+from stablebench.engines import reference
+from stablebench.engines.restore import restored
+from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
+from stablebench.models.contract import place_of
+from stablebench.registry import ModelEntry
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass gave.
+
+    Args:
+        outputs: (batch, time, out), of a deep model (batch, out).
+        states: Those after the last step or layer.
+        gradients: Of `loss`, by parameter; None where one has none. Empty unless they were asked for.
+        of_inputs: Of the outputs of one example alone, by the inputs; None unless it was asked for.
+    """
+
+    outputs: Tensor
+    states: tuple[Tensor, ...]
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
+    of_inputs: Tensor | None = None
+
+    def loss(self) -> Tensor:
+        """Return a scalar in which every output and state has a weight of its own."""
+        total = _weighed(self.outputs)
+        for part in self.states:
+            total = total + _weighed(part)
+        return total
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, at the sizes that it is checked at.
+
+    Args:
+        entry: The model.
+        hidden: Width.
+        steps: Time steps, or layers of a deep model.
+        params: Arguments of its constructor, defaults filled in.
+        in_features: Width of the input.
+        batch: Examples.
+        dtype: Of what it is built in.
+    """
+
+    entry: ModelEntry
+    hidden: int = 8
+    steps: int = 6
+    params: dict[str, Any] = field(default_factory=dict)
+    in_features: int = 3
+    batch: int = 4
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def deep(self) -> bool:
+        """Whether its chain runs over layers."""
+        return self.entry.family == "deep"
+
+    def build(self, seed: int = 0, dtype: torch.dtype | None = None) -> ChainModel:
+        """Return the model built from a seed; random states and torch's default type are as before afterwards."""
+        before = torch.get_default_dtype()
+        with torch.random.fork_rng(devices=[]), python_random.seeded(seed):
+            torch.manual_seed(seed)
+            torch.set_default_dtype(dtype or self.dtype)
+            try:
+                if self.deep:
+                    depth = max(3, self.steps)
+                    return self.entry.build_deep(self.in_features, self.hidden, self.params, layers=depth)
+                return self.entry.build(self.in_features, self.hidden, self.params, horizon=self.steps)
+            finally:
+                torch.set_default_dtype(before)
+
+    def inputs(self, model: ChainModel, seed: int = 1) -> Tensor:
+        """Return random inputs (batch, time, in), of a deep model (batch, in)."""
+        shape = (self.batch, self.in_features) if self.deep else (self.batch, self.steps, self.in_features)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(real_like(model))
+
+    def place(self, method: str) -> str:
+        """Return where the class has a method of its own from, as `name.py:12`."""
+        return place_of(getattr(self.entry.cls, method))
+
+
+def run(model: ChainModel, x: Tensor) -> Pass:
+    """Run a pass as the reference engine does."""
+    if isinstance(model, RecurrentModel):
+        outputs, states = reference.run(model, x)
+        return Pass(model.emit(outputs, x), tuple(states))
+    assert isinstance(model, DeepModel)
+    states = model.enter(x)
+    for stretch in model.stretches():
+        _, states = reference.run_layers(model, stretch, states)
+    return Pass(states[model.output_state], tuple(states))
+
+
+def run_from(model: ChainModel, x: Tensor, seed: int = 0, *, training: bool = True, gradients: bool = False) -> Pass:
+    """Run a pass from random states of a seed, which leaves the model and the random states as they were.
+
+    Args:
+        model: The model.
+        x: Inputs.
+        seed: Of torch's, Python's and numpy's generators.
+        training: The model's mode.
+        gradients: Whether to return gradients, too.
+    """
+    modes: dict[nn.Module, bool] = {part: part.training for part in model.modules()}
+    with restored(model), restored(surroundings(type(model))):
+        torch.manual_seed(seed)
+        python_random.seed(seed)
+        model.train(training)
+        with torch.set_grad_enabled(gradients):
+            found = _with_gradients(model, x) if gradients else run(model, x)
+    for part, mode in modes.items():
+        part.training = mode
+    return found
+
+
+def _with_gradients(model: ChainModel, x: Tensor) -> Pass:
+    x = x.clone().requires_grad_()
+    found = run(model, x)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    first = _weighed(found.outputs[0])
+    loss = found.loss()
+    of_inputs, of_parameters = None, [None] * len(named)
+    if first.requires_grad:
+        of_inputs = torch.autograd.grad(first, x, retain_graph=True, allow_unused=True)[0]
+    if loss.requires_grad and named:
+        of_parameters = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    gradients = dict(zip(named, of_parameters, strict=True))
+    return Pass(found.outputs.detach(), tuple(part.detach() for part in found.states), gradients, of_inputs)
+
+
+def _weighed(values: Tensor) -> Tensor:
+    values = torch.view_as_real(values) if values.is_complex() else values
+    generator = torch.Generator().manual_seed(2)
+    weights = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
+    return (values * weights).sum()
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
+    """Return whether two tensors are equal but for rounding, relative to their largest entry."""
+    if a.shape != b.shape:
+        return False
+    if not a.numel():
+        return True
+    a, b = a.detach(), b.detach()
+    largest = max(float(t.abs().nan_to_num(0, 0, 0).max()) for t in (a, b))
+    return torch.allclose(a, b, rtol=0, atol=tolerance * largest + 1e-30, equal_nan=True)

@@ -1,0 +1,99 @@
+"""`check` says what holds of a model, and its exit code is that of the contract; runs begin with the fast part."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench.cli.app import app
+from stablebench.training.run_store import all_runs
+
+CELLS = """
+import torch
+from torch import nn
+from stablebench.models.base import RecurrentModel
+
+
+class Plain(RecurrentModel):
+    def __init__(self, in_features: int, hidden: int, *, leak=0.5) -> None:
+        super().__init__(in_features, hidden)
+        self.V, self.W = nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)
+
+    def drive(self, x):
+        return self.V(x)
+
+    def step(self, drive, state, transition):
+        return (torch.tanh(drive + self.W(state[0])),)
+
+
+class Ahead(Plain):
+    def drive(self, x):
+        return self.V(x) + x.mean()
+
+
+class Coupled(Plain):
+    def step(self, drive, state, transition):
+        return (torch.tanh(drive - drive.mean(0) + self.W(state[0])),)
+
+
+class Tensor(Plain):
+    def step(self, drive, state, transition):
+        return torch.tanh(drive + self.W(state[0]))
+"""
+WORDS = ("--hidden", "4", "--steps", "2", "--T", "5")
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    (tmp_path / "cells.py").write_text(CELLS)
+    return tmp_path / "cells.py"
+
+
+def cli(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("Plain", 0, "`leak` without annotation"),
+        ("Coupled", 0, "an example's output depends on the others"),
+        ("Ahead", 2, "the output of time step 1 depends on later inputs"),
+        ("Tensor", 2, "`step` must return the next states as a tuple"),
+    ],
+)
+def test_its_table_and_exit_code(cells: Path, name: str, code: int, said: str) -> None:
+    result = cli("check", f"{cells}:{name}", "--hidden", "6", "--T", "5", "--set", "leak=0.1", "--json")
+    assert result.exit_code == code and "Traceback" not in result.output, result.output
+    found = json.loads(result.stdout)
+    assert all(list(item) == ["check", "verdict", "found", "place"] for item in found)
+    assert any(said in item["found"] and "cells.py:" in item["place"] + item["found"] for item in found)
+    assert any(item["verdict"] == "broken" for item in found) == (code == 2)
+
+
+def test_it_takes_registered_names_and_refuses_others() -> None:
+    result = cli("check", "rnn")
+    assert result.exit_code == 0 and "look-ahead" in result.stdout, result.output
+    assert cli("check", "rnnn").exit_code == 2
+    result = cli("check", "rnn", "--set", "nothing=1")
+    assert result.exit_code == 2 and "nothing: unknown key" in result.stderr
+
+
+def test_train_begins_with_it(cells: Path, tmp_path: Path) -> None:
+    words = ["--task", "copy", *WORDS, "-q", "--runs-dir", str(tmp_path / "r")]
+    result = cli("train", "--model", f"{cells}:Ahead", *words)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "depends on later inputs" in result.stderr
+    assert not any(run.record_path.exists() for run in all_runs(tmp_path / "r"))
+    result = cli("train", "--model", f"{cells}:Coupled", *words)
+    assert result.exit_code == 0, result.output
+
+
+def test_in_compare_a_model_that_breaks_it_costs_itself_and_warnings_come_once(cells: Path, tmp_path: Path) -> None:
+    models = ",".join(f"{cells}:{name}" for name in ("Ahead", "Coupled"))
+    words = ["--tasks", "copy", *WORDS, "--seeds", "2", "-q", "--runs-dir", str(tmp_path / "r")]
+    result = cli("compare", "--models", models, *words)
+    assert result.exit_code == 1, result.output
+    assert "failed: Ahead on copy seed 0, Ahead on copy seed 1:" in result.stderr
+    assert result.stderr.count("batch independence") == 1
+    assert {run.read_record().spec.model.label for run in all_runs(tmp_path / "r")} == {"Coupled"}
