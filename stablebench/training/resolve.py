@@ -148,7 +148,7 @@ def resolve(request: Request) -> Resolved:
             "source": entry.source,
             "hidden": model.pop("hidden"),
             "layers": depth,
-            "params": entry.resolve(model),
+            "params": entry.cls.spec_arguments(entry.resolve(model)),
             "revision": model_revision(entry, depth),
         },
         "horizon": depth if entry.family == "deep" else sizes_of(card, params).steps,

@@ -57,6 +57,8 @@ class DTriv(RecurrentModel):
     """
 
     B: Tensor
+    added_arguments = {"readout_init": "default"}
+
     updates: Tensor
 
     def __init__(

@@ -55,6 +55,8 @@ class IndRNN(RecurrentModel):
         readout_init: How the readout starts; kaiming in the authors' scripts.
     """
 
+    added_arguments = {"readout_init": "default"}
+
     def __init__(
         self,
         in_features: int,

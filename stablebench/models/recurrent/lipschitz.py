@@ -29,7 +29,7 @@ Differs from the paper: W and A have one beta and one gamma each, `beta_w` and `
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,10 @@ from stablebench.models.base import RecurrentModel, State
 from stablebench.models.claims import Claim, Evidence, Outcome, at_most, largest_singular_value_at_most
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative, Positive, Probability
+
+
+_SIGMA = {"xavier": 6.0, "code": 0.1}
+"""sigma of each start."""
 
 
 @register_model
@@ -57,6 +61,8 @@ class Lipschitz(RecurrentModel):
         solver: How the ODE is discretised.
         gated: Whether a gate scales f, unit by unit.
     """
+
+    added_arguments = {"init": "xavier"}
 
     def __init__(
         self,
@@ -81,8 +87,7 @@ class Lipschitz(RecurrentModel):
         self.solver = solver
         self.gated = gated
         maps = 2 if gated else 1
-        if sigma is None:
-            sigma = 6.0 if init == "xavier" else 0.1
+        sigma = _SIGMA[init] if sigma is None else sigma
         self.M_A = nn.Parameter(torch.randn(hidden, hidden) * (sigma / hidden))
         self.M_W = nn.Parameter(torch.randn(hidden, hidden) * (sigma / hidden))
         if init == "xavier":
@@ -92,6 +97,12 @@ class Lipschitz(RecurrentModel):
             bound = 1 / math.sqrt(in_features)
             self.U = nn.Parameter(torch.empty(maps * hidden, in_features).uniform_(-bound, bound))
             self.b = nn.Parameter(torch.empty(maps * hidden).uniform_(-bound, bound))
+
+    @classmethod
+    def spec_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return them with the number that sigma stands for."""
+        sigma = arguments["sigma"]
+        return super().spec_arguments(arguments | {"sigma": _SIGMA[arguments["init"]] if sigma is None else sigma})
 
     def A_and_W(self) -> tuple[Tensor, Tensor]:
         """Return A and W, (hidden, hidden) each."""

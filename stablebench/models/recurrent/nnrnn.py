@@ -60,6 +60,8 @@ class NnRNN(RecurrentModel):
         readout_init: Whether the readout's weights start Xavier normal; its bias stays as torch draws it.
     """
 
+    added_arguments = {"input_init": "xavier", "readout_init": "default"}
+
     gamma: Tensor
     below: Tensor
 
