@@ -4,7 +4,9 @@ The attributes of the model's modules are found by name in the code that `step` 
 classes, of the files that the code stands in, and of the functions around it.
 """
 
+import collections
 import enum
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +20,9 @@ from torch import Tensor, nn
 _LIBRARIES = ("torch", "numpy", "math", "builtins", "typing", "stablebench")
 """Packages whose code is not followed: it keeps nothing that changes but numbers in attributes."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_MOST = 256
+_MOST = 4096
 """Items of a container that are looked at; of a longer one its length."""
+_SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _DEEPEST = 4
 
 Look = Callable[[], Any]
@@ -69,19 +72,37 @@ def frozen(value: Any, depth: int = _DEEPEST) -> Any:
         return value.dtype.str, value.tobytes() if value.size <= _MOST else value.shape
     if depth == 0:
         return type(value).__qualname__
-    if isinstance(value, list | tuple | set | frozenset | dict):
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, (*_SEQUENCES, dict, types.MappingProxyType)):
         if len(value) > _MOST:
             return type(value).__qualname__, len(value)
-        if isinstance(value, dict):
+        if isinstance(value, dict | types.MappingProxyType):
             return tuple((frozen(k, depth - 1), frozen(v, depth - 1)) for k, v in value.items())
         items = [frozen(item, depth - 1) for item in value]
         return frozenset(items) if isinstance(value, set | frozenset) else tuple(items)
-    if isinstance(value, types.FunctionType | types.MethodType | type | types.ModuleType):
-        return id(value)
-    inner = getattr(value, "__dict__", None)
-    if isinstance(value, nn.Module) or not isinstance(inner, dict) or _of_library(type(value).__module__):
+    if isinstance(value, functools.partial):
+        return frozen(value.func), frozen(value.args, depth - 1), frozen(value.keywords, depth - 1)
+    if isinstance(value, types.FunctionType):
+        return value, frozen(vars(value), depth - 1), frozen(value.__defaults__, depth - 1)  # it, which keeps its id
+    if isinstance(value, type) and not _of_library(value.__module__) and not issubclass(value, nn.Module):
+        plain = {k: v for k, v in vars(value).items() if not k.startswith("__") and _function(v) is None}
+        return value, frozen(plain, depth - 1)
+    if isinstance(value, types.MethodType | type | types.ModuleType):
+        return value
+    if isinstance(value, nn.Module) or _of_library(type(value).__module__):
         return type(value).__qualname__
+    inner = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        inner |= {n: getattr(value, n, None) for n in ((slots,) if isinstance(slots, str) else slots)}
+    if not inner:  # an object whose parts cannot be seen, such as a fraction: what it says of itself
+        return type(value).__qualname__, repr(value) if _says_itself(value) else id(value)
     return type(value).__qualname__, frozen(inner, depth - 1)
+
+
+def _says_itself(value: Any) -> bool:
+    return type(value).__repr__ is not object.__repr__
 
 
 def _of_library(module: str | None) -> bool:
@@ -134,6 +155,7 @@ def _meet(look: Look, names: set[str], reading: _Reading, waiting: list[Any]) ->
     elif isinstance(value, type):
         if not _of_library(value.__module__) and not issubclass(value, nn.Module):
             waiting += vars(value).values()
+            reading.looks.append(look)
     elif _function(value) is not None:
         waiting.append(value)
     elif not isinstance(value, Tensor | nn.Module):

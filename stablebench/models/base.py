@@ -14,7 +14,7 @@ model.
 import abc
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -72,7 +72,7 @@ class ChainModel(nn.Module, abc.ABC):
     """Which of the states is the output (coRNN's y, LSTM's h)."""
     revision: ClassVar[int] = 1
     """Counts what a registered model starts from or computes at the same arguments: a change of either adds 1."""
-    added_arguments: ClassVar[Mapping[str, Any]] = {}
+    added_arguments: ClassVar[tuple[tuple[str, Any], ...]] = ()
     """Arguments that earlier versions did not have, each with the value that does what those did."""
     batch_dependent: ClassVar[bool] = False
     """Whether an example's outputs depend on the others of its batch, and that is meant."""
@@ -90,7 +90,7 @@ class ChainModel(nn.Module, abc.ABC):
 
         Arguments that were added later are left out at the value that changes nothing.
         """
-        added = cls.added_arguments
+        added = dict(cls.added_arguments)
         return {name: value for name, value in arguments.items() if name not in added or value != added[name]}
 
     def penalty(self) -> Tensor | None:

@@ -29,6 +29,12 @@ _MOST_BYTES = 2**24
 """Bytes that are looked at to notice a change of what cannot be held."""
 _HEAP_TYPE = 1 << 9
 """Flag of classes written in Python (Py_TPFLAGS_HEAPTYPE)."""
+
+
+class _Plain:
+    """As large as an object can be that has nothing but attributes."""
+
+
 _DICTS: dict[str, type[dict[Any, Any]]] = {
     "dict": dict,
     "ordered": collections.OrderedDict,
@@ -135,9 +141,13 @@ def _own(module: Any, registered: bool) -> dict[str, Any]:
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Return whether an object is of a class written in Python whose attributes are all that it has."""
-    classes = type(value).__mro__[:-1]
-    plain = all(c.__flags__ & _HEAP_TYPE and "__slots__" not in vars(c) for c in classes)
+    """Return whether an object is of a class written in Python whose attributes are all that it has.
+
+    Classes written in C may look alike (functools.partial does), but are larger, or say how they are to be copied.
+    """
+    kind = type(value)
+    plain = all(c.__flags__ & _HEAP_TYPE and "__slots__" not in vars(c) for c in kind.__mro__[:-1])
+    plain = plain and kind.__basicsize__ <= _Plain.__basicsize__ and kind.__reduce__ is object.__reduce__
     return plain and hasattr(value, "__dict__") and not callable(getattr(value, "__next__", None))
 
 

@@ -39,7 +39,7 @@ def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
     if not wanted:
         return "off"
     try:
-        what = _difference(trainer)
+        what = engine_differs(trainer)
     except Exception as error:
         if ran_out_of_memory(error) or device_failure(error) is not None:
             return None
@@ -59,7 +59,8 @@ def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
     return "failed"
 
 
-def _difference(trainer: "Trainer") -> str | None:
+def engine_differs(trainer: "Trainer") -> str | None:
+    """Return in one line what a run's engine computes otherwise than the reference, on the next batch, or None."""
     spec, task = trainer.spec, trainer.task
     batch = trainer.shards.part(task.train_batch(spec.seed, trainer.step, spec.train.batch_size))
     batch = to_device(batch, trainer.device)
@@ -72,7 +73,7 @@ def _reference_runs(trainer: "Trainer") -> bool:
     fast: Any = trainer.network.engine
     trainer.network.engine = engines.choose("reference", trainer.network, trainer.device).run
     try:
-        _difference(trainer)
+        engine_differs(trainer)
     except Exception:
         return False
     finally:

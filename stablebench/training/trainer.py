@@ -34,7 +34,7 @@ from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, SelfCheck, Status
 from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
 from stablebench.training.build import build_network, resolve_device, start_embedding
-from stablebench.training.checked_engine import checked
+from stablebench.training.checked_engine import checked, engine_differs
 from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
@@ -407,7 +407,25 @@ class Trainer:
         at = self.step and (self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps)
         return bool(at) and (not self.evaluations or self.evaluations[-1].step != self.step)
 
+    def _check_engine_again(self) -> None:
+        """Refuse to go on with an engine that a user's model has got out of step with.
+
+        What a step reads besides tensors may change while it trains, in ways that no look at it finds.
+
+        Raises:
+            StablebenchError: The engine does not compute what the reference does any more.
+        """
+        if self.spec.model.source is not None and self.self_check == "passed":
+            what = self.shards.of_first(lambda: engine_differs(self), self._interrupt)
+            if what is not None:
+                raise StablebenchError(
+                    f"{self.folder.path}: after update {self.step} the {self.engine.name} engine does not compute what "
+                    f"the reference engine does ({what}): the model's step reads something that changes while it "
+                    "trains. Its numbers since the last check may be wrong; run it with --engine reference."
+                )
+
     def _evaluate(self) -> None:
+        self._check_engine_again()
         metrics = self._metrics(self.validation)
         if not all(math.isfinite(v) for v in metrics.values()):
             raise Diverged(f"the validation loss is {metrics['loss']} after update {self.step}")

@@ -57,7 +57,7 @@ class DTriv(RecurrentModel):
     """
 
     B: Tensor
-    added_arguments = {"readout_init": "default"}
+    added_arguments = (("readout_init", "default"),)
 
     updates: Tensor
 

@@ -62,7 +62,10 @@ class EUNN(UnitaryRNN):
         input_init: What V is drawn from.
     """
 
-    added_arguments = {"order": "paper", "input_init": "glorot"}
+    added_arguments = (
+        ("order", "paper"),
+        ("input_init", "glorot"),
+    )
 
     first: Tensor
     second: Tensor

@@ -47,7 +47,7 @@ class ExpRNN(RecurrentModel):
         readout_init: How the readout starts; kaiming in the authors' copying script, default in their pixel one.
     """
 
-    added_arguments = {"readout_init": "default"}
+    added_arguments = (("readout_init", "default"),)
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class FullCapacityURNN(UnitaryRNN):
         init: Whose start it has where the paper's and the code's differ.
     """
 
-    added_arguments = {"init": "paper"}
+    added_arguments = (("init", "paper"),)
 
     def __init__(self, in_features: int, hidden: int, *, init: UnitaryInit = "paper") -> None:
         super().__init__(in_features, hidden)

@@ -55,7 +55,7 @@ class IndRNN(RecurrentModel):
         readout_init: How the readout starts; kaiming in the authors' scripts.
     """
 
-    added_arguments = {"readout_init": "default"}
+    added_arguments = (("readout_init", "default"),)
 
     def __init__(
         self,

@@ -39,7 +39,6 @@ from stablebench.models.claims import Claim, Evidence, Outcome, at_most, largest
 from stablebench.registry import register_model
 from stablebench.schema.strict import NonNegative, Positive, Probability
 
-
 _SIGMA = {"xavier": 6.0, "code": 0.1}
 """sigma of each start."""
 
@@ -62,7 +61,7 @@ class Lipschitz(RecurrentModel):
         gated: Whether a gate scales f, unit by unit.
     """
 
-    added_arguments = {"init": "xavier"}
+    added_arguments = (("init", "xavier"),)
 
     def __init__(
         self,

@@ -60,7 +60,10 @@ class NnRNN(RecurrentModel):
         readout_init: Whether the readout's weights start Xavier normal; its bias stays as torch draws it.
     """
 
-    added_arguments = {"input_init": "xavier", "readout_init": "default"}
+    added_arguments = (
+        ("input_init", "xavier"),
+        ("readout_init", "default"),
+    )
 
     gamma: Tensor
     below: Tensor

@@ -56,7 +56,7 @@ class NRU(RecurrentModel):
         readout_init: How the readout starts; xavier in the authors' code.
     """
 
-    added_arguments = {"readout_init": "default"}
+    added_arguments = (("readout_init", "default"),)
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class SkipRNN(RecurrentModel):
         straight_through: Whose equations of u, d and p are differentiated: the values are the same.
     """
 
-    added_arguments = {"straight_through": "paper"}
+    added_arguments = (("straight_through", "paper"),)
 
     surrogate = "whether a step updates is rounded to 0 or 1, and the derivative of rounding is replaced by 1"
 

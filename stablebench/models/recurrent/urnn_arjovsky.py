@@ -52,7 +52,7 @@ class ArjovskyURNN(UnitaryRNN):
 
     Pi: Tensor
 
-    added_arguments = {"init": "paper"}
+    added_arguments = (("init", "paper"),)
 
     def __init__(self, in_features: int, hidden: int, *, init: UnitaryInit = "paper") -> None:
         super().__init__(in_features, hidden)
