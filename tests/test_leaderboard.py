@@ -49,7 +49,7 @@ def record(
         spec=spec,
         spec_hash=spec.spec_hash(),
         status=status,
-        metric=metric,
+        metric=metric,  # pyright: ignore[reportArgumentType]
         baseline=0.5,
         target=0.99,
         target_metric="accuracy",

@@ -71,10 +71,11 @@ def train(
             )
         folder = RunFolder(resume)
         record = folder.read_record()
-        resolved = session.resolved_of(record, force_resume)
-        if options.model or rerun or not session.has_ended(folder):  # else no code is run
+        runs = bool(options.model) or rerun or not session.has_ended(folder)
+        if runs:  # else no code is run
             for line in run_code.name_code(folder, record.spec, options.model, same_packages=not force_resume):
                 note(f"resumed with other packages than it began with: {line}")
+        resolved = session.resolved_of(record, force_resume, check=runs)
     else:
         resolved = resolve(request_of(options))
     if dry_run:

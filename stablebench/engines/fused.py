@@ -165,11 +165,15 @@ def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan 
     A model that is changed by being called is refused: the changes would be made once, not at every step.
     """
     own_graphs = torch.autograd.graph.saved_tensors_hooks(_same, _same)  # checkpointing around it counts what is saved
+    before = read_values(model)
     with torch.enable_grad(), own_graphs, restored(model) as changed, guard.assignments_refused(model.modules()):
         try:
             found = make()
         except Exception as error:  # whatever a user's `drive` or `transition` raises
             found = unsupported(error)
+        moved = read_values(model) != before
+    if moved and isinstance(found, Plan):
+        return Unsupported(f"it changes a value that it reads{definition_of(model.step)}")
     if changed and isinstance(found, Plan):
         return Unsupported(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
     return found

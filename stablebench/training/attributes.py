@@ -140,6 +140,13 @@ def _own(module: Any, registered: bool) -> dict[str, Any]:
     return own
 
 
+def _is_numbers(value: Any) -> bool:
+    """Return whether a value is numpy's and numbers alone; a subclass, such as a masked array, has more."""
+    if not isinstance(value, numpy.generic) and type(value) is not numpy.ndarray:
+        return False
+    return not value.dtype.hasobject and value.dtype.names is None
+
+
 def _is_plain_object(value: Any) -> bool:
     """Return whether an object is of a class written in Python whose attributes are all that it has.
 
@@ -195,7 +202,7 @@ class _Writer:
         if isinstance(value, Tensor) and why_not_stored(value) is None:
             self.tensors[path] = value
             return {"tensor": path, "device": value.device.type, "gradient": value.requires_grad}
-        if isinstance(value, numpy.generic | numpy.ndarray) and not value.dtype.hasobject and value.dtype.names is None:
+        if _is_numbers(value):
             self.tensors[path] = torch.tensor(list(value.tobytes()), dtype=torch.uint8)
             kind = "array" if isinstance(value, numpy.ndarray) else "scalar"
             return {kind: path, "dtype": value.dtype.str, "shape": list(value.shape)}

@@ -53,7 +53,7 @@ class Updater:
             rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", *_MULTIPLICATIVE)
         }
         if by_rule["optimiser"]:
-            options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) not in (None, False)}
+            options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
             if "betas" in options:
                 options["betas"] = tuple(options["betas"])
             described = [self._describe(group, spec) for group in by_rule["optimiser"]]
@@ -77,7 +77,7 @@ class Updater:
                 )
         every = {"betas", "eps", "alpha", "momentum", "nesterov"}
         for option in sorted(every - _TAKES[spec.name]):
-            if getattr(spec, option):
+            if getattr(spec, option) not in (None, False) or (option == "alpha" and spec.alpha is not None):
                 raise UserError(
                     f"optim.{option}: {spec.name} has no such option; it takes {', '.join(sorted(_TAKES[spec.name]))}."
                 )

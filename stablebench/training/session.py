@@ -174,13 +174,16 @@ def ended_record(folder: RunFolder) -> RunRecord | None:
     return record if record.status in _ENDED else None
 
 
-def resolved_of(record: RunRecord, force: bool = False, option: str = "--force-resume") -> Resolved:
+def resolved_of(
+    record: RunRecord, force: bool = False, option: str = "--force-resume", *, check: bool = True
+) -> Resolved:
     """Return what a record's run was resolved to.
 
     Args:
         record: The record.
         force: Whether the task's card may have changed since.
         option: What the user gives to say so.
+        check: Whether something will be built: then its model has been named, and the spec is checked.
 
     Raises:
         UserError: The task's card changed since, and `force` is false; or the spec cannot be built here.
@@ -191,5 +194,6 @@ def resolved_of(record: RunRecord, force: bool = False, option: str = "--force-r
             f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
             f"{card.version} now); {option} goes on with the present one."
         )
-    check_spec(record.spec, card)
+    if check:
+        check_spec(record.spec, card)
     return Resolved(record.spec, card, record.origin)

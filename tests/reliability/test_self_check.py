@@ -116,8 +116,8 @@ def test_a_resumed_run_is_checked_too_and_is_the_same(tmp_path: Path, monkeypatc
         patch.setattr(Trainer, "_report", _stop_at(11))
         train(resolved, Options(tmp_path / "parts"), Silent())
     steps: list[int] = []
-    right = checked_engine._difference
-    monkeypatch.setattr(checked_engine, "_difference", lambda t: (steps.append(t.step), right(t))[1])
+    right = checked_engine.engine_differs
+    monkeypatch.setattr(checked_engine, "engine_differs", lambda t: (steps.append(t.step), right(t))[1])
     folder = run(resolved, tmp_path / "parts")
     assert steps == [11]
     assert without_times(folder.read_record().result.model_dump()) == without_times(

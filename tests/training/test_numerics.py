@@ -170,7 +170,7 @@ def test_cells_on_a_cluster_begin_anew_elsewhere(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray_cells, "end_of", end_of)
     before = os.getcwd()
     try:
-        ray_cells._remote_cell(0, 1, small(), Options(tmp_path), {}, {}, mailbox)
+        ray_cells._remote_cell(0, 1, small(), Options(tmp_path), {}, mailbox)
     finally:
         os.chdir(before)
     assert [options.anew_elsewhere for options in asked] == [True] and isinstance(sent[-1][2], CellEnd)

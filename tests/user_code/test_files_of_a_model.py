@@ -160,17 +160,18 @@ def test_the_fork_server_starts_without_the_current_folder(monkeypatch: pytest.M
     seen: list[str | None] = []
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setattr(processes.forkserver, "ensure_running", lambda: seen.append(os.environ.get("PYTHONSAFEPATH")))
-    with processes.Processes():
-        assert seen == ["1"] and "PYTHONSAFEPATH" not in os.environ
+    processes._ensure_server()
+    assert seen == ["1"] and "PYTHONSAFEPATH" not in os.environ
 
 
 @pytest.mark.slow
 def test_a_file_in_the_current_folder_does_not_stop_processes(tmp_path: Path) -> None:
     """Python, started anew, would take a `random.py` of the current folder for its own."""
     script = (
+        "from stablebench.training.interrupt import Interrupt\n"
         "from stablebench.training.processes import Processes\n"
         "if __name__ == '__main__':\n"
-        "    with Processes() as running:\n"
+        "    with Processes(Interrupt(), print) as running:\n"
         "        running.start(0, print)\n"
         "        while len(running):\n"
         "            list(running.heard())\n"
