@@ -199,7 +199,7 @@ def _without_broken(cells: "list[Resolved]") -> "tuple[list[Resolved], list[tupl
     if all(cell.spec.model.source is None for cell in cells):
         return cells, []
     from stablebench.cli.cell_progress import cell_label
-    from stablebench.contract.before_run import check_cells
+    from stablebench.training.model_check import check_cells
 
     reasons = check_cells(cells, note)
     judged = list(zip(cells, reasons, strict=True))

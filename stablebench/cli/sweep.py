@@ -151,8 +151,8 @@ def _run(
         return 0
     if ":" in request.model:
         from stablebench.cli.output import note
-        from stablebench.contract.before_run import check_before_run
         from stablebench.sweep.space import with_values
+        from stablebench.training.model_check import check_before_run
         from stablebench.training.resolve import resolve
 
         check_before_run(resolve(with_values(request, study.plan.space, {})).spec, note)

@@ -96,8 +96,8 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
     if (ended := _whole_ended_record(folder)) is not None:
         return Outcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision, spec.deterministic)
-    from stablebench.contract.before_run import check_before_run
     from stablebench.probes.while_training import Watch
+    from stablebench.training.model_check import check_before_run
     from stablebench.training.trainer import Trainer
 
     with folder.lock(None if options.wait else options.grace_s, reporter.note):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.contract.before_run import check_before_run
 from stablebench.contract.finding import Finding
 from stablebench.contract.run import findings
 from stablebench.contract.subject import Subject
 from stablebench.errors import ContractError
+from stablebench.training.model_check import check_before_run
 from stablebench.training.resolve import Request, resolve
 
 HEAD = """
