@@ -75,7 +75,7 @@ def train(
         if runs:  # else no code is run
             for line in run_code.name_code(folder, record.spec, options.model, same_packages=not force_resume):
                 note(f"resumed with other packages than it began with: {line}")
-        resolved = session.resolved_of(record, force_resume, check=runs)
+        resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
     else:
         resolved = resolve(request_of(options))
     if dry_run:

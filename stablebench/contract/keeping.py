@@ -163,13 +163,15 @@ def copies(subject: Subject) -> Finding:
     if not torch.allclose(again, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
         said = "with the state_dict of another one, outputs differ: something random is no parameter and no buffer"
         return Finding(name, "warning", said, place_of(subject.entry.cls.__init__))
-    for what, copied in (("copy.deepcopy", copy.deepcopy), ("pickle", lambda m: pickle.loads(pickle.dumps(m)))):
-        try:
-            found = run_from(copied(model), x, training=False).outputs
-        except Exception as error:
-            return Finding(name, "warning", f"{what} fails with {type(error).__name__}: {str(error)[:200]}")
-        if not torch.equal(found, expected):
-            return Finding(name, "warning", f"after {what} its outputs differ")
+    what = "copy.deepcopy"
+    try:
+        found = run_from(copy.deepcopy(model), x, training=False).outputs
+        what = "pickle.dumps"
+        pickle.dumps(model)
+    except Exception as error:
+        return Finding(name, "warning", f"{what} fails with {type(error).__name__}: {str(error)[:200]}")
+    if not torch.equal(found, expected):
+        return Finding(name, "warning", "after copy.deepcopy its outputs differ")
     return Finding(name)
 
 

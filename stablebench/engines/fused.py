@@ -172,10 +172,10 @@ def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan 
         except Exception as error:  # whatever a user's `drive` or `transition` raises
             found = unsupported(error)
         moved = read_values(model) != before
-    if moved and isinstance(found, Plan):
-        return Unsupported(f"it changes a value that it reads{definition_of(model.step)}")
     if changed and isinstance(found, Plan):
         return Unsupported(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
+    if moved and isinstance(found, Plan):
+        return Unsupported(f"it changes a value that it reads{definition_of(model.step)}")
     return found
 
 

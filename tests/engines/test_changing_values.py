@@ -34,7 +34,6 @@ class Own(RecurrentModel):
         self.V = nn.Linear(in_features, hidden)
         self.W = nn.Parameter(torch.eye(hidden))
         self.b = nn.Parameter(torch.zeros(hidden))
-        self.updates = 0
         START
 
     def drive(self, x):
@@ -49,14 +48,13 @@ class Own(RecurrentModel):
         return (torch.tanh(drive + GAIN * (h @ W) + b),)
 
     def after_update(self):
-        self.updates += 1
         MOVE
 """
 READ = {
     "deque": (
         "self.r = collections.deque([1.0, 1.0], maxlen=2)",
         "sum(self.r) / 2",
-        "self.r.append(0.9**self.updates)",
+        "self.r.append(0.9 * self.r[0])",
     ),
     "class": ("Config.gain = 1.0", "Config.gain", "Config.gain *= 0.9"),
     "slots": ("self.s = Slotted()", "self.s.gain", "self.s.gain *= 0.9"),
@@ -64,9 +62,9 @@ READ = {
     "partial": (
         "self.p = functools.partial(max, 1.0)",
         "self.p(0.0)",
-        "self.p = functools.partial(max, 0.9**self.updates)",
+        "self.p = functools.partial(max, 0.9 * self.p(0.0))",
     ),
-    "closure": ("self.f = (lambda g: lambda: g)(1.0)", "self.f()", "self.f = (lambda g: lambda: g)(0.9**self.updates)"),
+    "closure": ("self.f = (lambda g: lambda: g)(1.0)", "self.f()", "self.f = (lambda g: lambda: g)(0.9 * self.f())"),
 }
 
 

@@ -19,6 +19,7 @@ from stablebench.cli.app import app
 from stablebench.engines import Choice, reference
 from stablebench.errors import StablebenchError, device_failure
 from stablebench.training import device, process, trainer
+from stablebench.training.failures import RunFailed
 from stablebench.training.progress import Silent
 from stablebench.training.resolve import Request, resolve
 from stablebench.training.run_store import RunFolder
@@ -183,7 +184,7 @@ def test_a_run_whose_engine_gave_way_is_resumed_with_the_reference(
 
 def test_an_error_that_is_no_devices_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast_engine(monkeypatch, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+    with pytest.raises(RunFailed, match="mat1 and mat2"):
         run(tiny("rnn", "copy", engine="auto"), tmp_path)
     record = folder_of(tiny("rnn", "copy", engine="auto"), tmp_path).read_record()
     assert record.status == "failed" and "mat1 and mat2" in (record.error or "")
@@ -236,11 +237,11 @@ import torch
 from stablebench.models.recurrent.rnn import Rnn
 
 class {name}(Rnn):
-    """An RNN that fails at the pass of its tenth update while a file is there; two passes come before the first."""
+    """An RNN that fails at the pass of its tenth update while a file is there; four passes come before the first."""
     passes = 0
     def transition(self):
         {name}.passes += 1
-        if {name}.passes == 12 and Path(__file__).with_suffix(".fails").exists():
+        if {name}.passes == 14 and Path(__file__).with_suffix(".fails").exists():
             raise {error}
         return super().transition()
 '''

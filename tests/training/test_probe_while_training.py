@@ -11,6 +11,7 @@ import torch
 
 from stablebench.probes.while_training import TrainingProbe, Watch
 from stablebench.training import checkpoint
+from stablebench.training.failures import RunFailed
 from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import RunFolder, read_curve
@@ -89,7 +90,7 @@ def test_a_killed_run_cuts_what_was_measured_after_its_checkpoint(tmp_path: Path
                 raise RuntimeError("killed")
 
     whole = train(small(), Options(tmp_path / "whole", probe=PROBE), Silent())
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(RunFailed, match="killed"):
         train(small(), Options(tmp_path / "cut", probe=PROBE), KillAt())
     (path,) = tmp_path.glob("cut/*/*/*/metrics.jsonl")
     assert [line["step"] for line in read_curve(path) if line["split"] == "probe"][-1] == 16

@@ -14,6 +14,7 @@ import torch
 from stablebench.engines import library
 from stablebench.errors import UserError
 from stablebench.training import checkpoint
+from stablebench.training.failures import RunFailed
 from stablebench.training.progress import Progress, Silent
 from stablebench.training.resolve import Request, Resolved, resolve
 from stablebench.training.run_store import RunFolder, read_curve
@@ -107,7 +108,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_cuts_the_curve(tmp_path: P
                 raise RuntimeError("killed")
 
     whole = train(small(), Options(tmp_path / "whole"), Silent())
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(RunFailed, match="killed"):
         train(small(), Options(tmp_path / "cut"), KillAt())
     resumed = train(small(), Options(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == [30]
