@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy
 import torch
@@ -140,7 +140,7 @@ def _own(module: Any, registered: bool) -> dict[str, Any]:
     return own
 
 
-def _is_numbers(value: Any) -> bool:
+def _is_numbers(value: Any) -> TypeGuard[numpy.generic | numpy.ndarray]:
     """Return whether a value is numpy's and numbers alone; a subclass, such as a masked array, has more."""
     if not isinstance(value, numpy.generic) and type(value) is not numpy.ndarray:
         return False
