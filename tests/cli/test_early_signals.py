@@ -26,7 +26,11 @@ def catches(pid: int, signum: int) -> bool:
 def signalled(arguments: list[str], signum: int, delay_s: float) -> tuple[int, str, str]:
     """Send a command a signal some time after its first module was loaded; return exit code, stdout and stderr."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "stablebench", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "stablebench", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
     while not catches(process.pid, signal.SIGTERM):
         assert process.poll() is None
