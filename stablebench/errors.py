@@ -2,7 +2,10 @@
 
 import difflib
 import errno
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from stablebench.visible import visible
 
@@ -69,6 +72,18 @@ def first_line(error: BaseException | str) -> str:
 def described(error: BaseException) -> str:
     """Return an error's type and what it says, which may be nothing."""
     return f"{type(error).__name__}: {str(error).strip()}".removesuffix(": ")
+
+
+def users_line(error: BaseException) -> str:
+    """Return `" (FILE:LINE)"` of the innermost code that is neither stablebench's nor a library's, or nothing."""
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    others = (*(str(Path(folder).resolve()) for folder in installed), str(Path(__file__).resolve().parent), "<")
+    lines = [
+        f" ({Path(frame.f_code.co_filename).name}:{line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith(others) and "site-packages" not in frame.f_code.co_filename
+    ]
+    return lines[-1] if lines else ""
 
 
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS", "Triton Error")

@@ -28,9 +28,9 @@ from stablebench.engines.program import Program, Slice
 from stablebench.engines.read_values import read_values
 from stablebench.engines.restore import restored
 from stablebench.engines.torch_backend import TorchBackend
-from stablebench.engines.trace import Traced, definition_of, place_of, trace
+from stablebench.engines.trace import Traced, definition_of, trace
 from stablebench.engines.triton_backend import TritonBackend
-from stablebench.errors import device_failure, ran_out_of_memory
+from stablebench.errors import device_failure, first_line, ran_out_of_memory, users_line
 from stablebench.models.base import DeepModel, Folded, RecurrentModel, State, Stretch
 
 _log = logging.getLogger(__name__)
@@ -107,10 +107,10 @@ def unsupported(error: Exception) -> Unsupported:
     """
     if ran_out_of_memory(error) or device_failure(error) is not None:
         raise error
-    reason = str(error).partition("\n")[0]
+    reason = first_line(error)
     if not isinstance(error, NotPlannable):
         reason = f"planning it failed with {type(error).__name__}: {reason}"
-    return Unsupported(reason if reason.endswith(")") else reason + place_of(error))
+    return Unsupported(reason if reason.endswith(")") else reason + users_line(error))
 
 
 def _require_one_kind(leaves: list[Any]) -> None:

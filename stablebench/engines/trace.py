@@ -179,7 +179,7 @@ def _rehearse(root: "_Root", graph: fx.Graph, leaves: list[Tensor | None], rows:
     try:
         hold_against(root, traced, examples, [*root.parameters(), *root.buffers()])
     except Exception as error:  # whatever a user's step raises
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         if not isinstance(error, NotPlannable):
             reason = f"calling it failed with {type(error).__name__}: {reason}"
         raise NotPlannable(reason + definition_of(root.step)) from error
@@ -262,14 +262,6 @@ def _place(step: Callable[..., Any], lines: Iterable[tuple[types.FrameType, int]
     file = getattr(getattr(inspect.unwrap(step), "__code__", None), "co_filename", None)
     there = [line for frame, line in lines if frame.f_code.co_filename == file]
     return f" ({Path(file).name}:{there[-1]})" if file is not None and there else ""
-
-
-def place_of(error: BaseException) -> str:
-    """Return `" (FILE:LINE)"` of where an error was raised, in the innermost file that is no part of a library."""
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = str(Path(__file__).parent)
-    there = [(f, n) for f, n in lines if "site-packages" not in f and not f.startswith((own, sys.base_prefix))]
-    return f" ({Path(there[-1][0]).name}:{there[-1][1]})" if there else ""
 
 
 def definition_of(step: Callable[..., Any]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stablebench import engines
 from stablebench.engines.self_check import ROWS, difference
-from stablebench.errors import UserError, device_failure, ran_out_of_memory
+from stablebench.errors import UserError, device_failure, first_line, ran_out_of_memory
 from stablebench.schema.run_record import SelfCheck
 from stablebench.training.evaluation import to_device
 from stablebench.training.progress import Lines
@@ -43,7 +43,7 @@ def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
     except Exception as error:
         if ran_out_of_memory(error) or device_failure(error) is not None:
             return None
-        what = f"it fails with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        what = f"it fails with {type(error).__name__}: {first_line(error)}"
         if not _reference_runs(trainer):
             return None  # the run itself will say it
     elsewhere = trainer.shards.agreed(None if what is None else 1) is not None

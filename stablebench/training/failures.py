@@ -1,19 +1,13 @@
 """Unexpected errors of a run: the traceback is kept in its folder, and the message says where it is."""
 
 import contextlib
-import sysconfig
 import traceback
 from pathlib import Path
 
-import stablebench
-from stablebench.errors import StablebenchError, first_line
+from stablebench.errors import StablebenchError, first_line, users_line
 from stablebench.training.files import write_atomically
 
 _FILE = "traceback.txt"
-_NOT_A_USERS = tuple(
-    str(Path(folder).resolve())
-    for folder in (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), *stablebench.__path__)
-)
 
 
 class RunFailed(StablebenchError):
@@ -52,13 +46,3 @@ def unexpected(folder: Path, step: int, error: Exception, kept: Path | None) -> 
     said = f"{type(error).__name__}: {first_line(error)}{users_line(error)}"
     where = "" if kept is None else f" The traceback is in {kept}."
     return RunFailed(f"{folder}: the run failed at step {step} with {said.rstrip('.')}.{where}")
-
-
-def users_line(error: BaseException) -> str:
-    """Return `" (FILE:LINE)"` of the innermost code that is neither stablebench's nor a library's, or nothing."""
-    lines = [
-        f" ({Path(frame.f_code.co_filename).name}:{line})"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith((*_NOT_A_USERS, "<"))
-    ]
-    return lines[-1] if lines else ""
