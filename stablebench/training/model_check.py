@@ -31,12 +31,16 @@ def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
         return
     entry = registry.model_of_spec(spec.model.name, spec.model.source)
     precision = getattr(torch, spec.precision)
+    problem: Exception | None = None
     for hidden in dict.fromkeys((min(_HIDDEN, spec.model.hidden), spec.model.hidden)):
         subject = Subject(entry, hidden, _STEPS, spec.model.params, dtype=precision)
-        if _builds(subject):
+        problem = _why_not_built(subject)
+        if problem is None:
             break
     else:
-        return  # it needs other sizes: what its methods return is checked when it is built with its own
+        if isinstance(problem, ContractError):
+            raise problem
+        return  # the run itself says what fails
     try:
         with restored(surroundings(entry.cls)):
             found = [finding for finding in findings(subject, fast=True) if not finding.found.startswith("fails with")]
@@ -69,12 +73,12 @@ def check_cells(cells: Sequence[Resolved], note: Callable[[str], None]) -> list[
     return [verdicts[cell.spec.model.name, cell.spec.model.source] for cell in cells]
 
 
-def _builds(subject: Subject) -> bool:
-    """Return whether the model can be built and run at the subject's sizes."""
+def _why_not_built(subject: Subject) -> Exception | None:
+    """Return why the model cannot be built and run at the subject's sizes, or None if it can."""
     try:
         with restored(surroundings(subject.entry.cls)):
             model = subject.build()
             run_from(model, subject.inputs(model))
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        return error
+    return None

@@ -202,3 +202,16 @@ def test_a_name_that_no_model_has_stops_all_of_it(cells: Path, tmp_path: Path) -
     words = ["--tasks", "copy", "--T", "5", "--seeds", "1", "--steps", "2", "--runs-dir", str(tmp_path / "r")]
     refused(cli("compare", "--models", f"{cells}:Bad,rnnn,{cells}:Plain", *words), "No model named 'rnnn'")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("Plain", 0), ("S_a_tensor", 2)])
+def test_a_sweep_checks_its_model_before_the_first_trial(cells: Path, tmp_path: Path, name: str, code: int) -> None:
+    pytest.importorskip("optuna")
+    space = tmp_path / "space.yaml"
+    model = f"{cells}:{name}"
+    values = "{low: 1.0e-3, high: 1.0e-1, log: true}"
+    space.write_text(f"summary: rates\nsource: ours\nmodel: {model}\ntask: copy\nspace:\n  optim.lr: {values}\n")
+    words = ["--space", str(space), "--model", model, "--task", "copy", "--T", "5", "--hidden", "4", "--steps", "2"]
+    result = cli("sweep", *words, "--trials", "1", "--sampler", "random", "-q", "--runs-dir", str(tmp_path / "runs"))
+    assert result.exit_code == code, result.output
+    assert code == 0 or "`step` must" in result.stderr
