@@ -62,6 +62,7 @@ def test_the_rate_warms_up_linearly() -> None:
     [
         ("adam", {"betas": [0.5, 0.9]}, torch.optim.Adam),
         ("rmsprop", {"alpha": 0.9, "momentum": 0.1}, torch.optim.RMSprop),
+        ("rmsprop", {"alpha": 0.0}, torch.optim.RMSprop),
         ("adagrad", {"eps": 1e-8}, torch.optim.Adagrad),
         ("sgd", {"momentum": 0.9, "nesterov": True}, torch.optim.SGD),
     ],
