@@ -77,7 +77,8 @@ class Updater:
                 )
         every = {"betas", "eps", "alpha", "momentum", "nesterov"}
         for option in sorted(every - _TAKES[spec.name]):
-            if getattr(spec, option) not in (None, False) or (option == "alpha" and spec.alpha is not None):
+            value = getattr(spec, option)
+            if value is not None and value is not False:  # 0 is a value, too
                 raise UserError(
                     f"optim.{option}: {spec.name} has no such option; it takes {', '.join(sorted(_TAKES[spec.name]))}."
                 )
