@@ -6,37 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tiny_runs import folder_of, tiny
+from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
+from tiny_runs import folder_of
 
 from stablebench.training import processes, run_lock
-from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
+from stablebench.training.cells import CellEnd, Listener, run_cells
 from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Resolved
 from stablebench.training.session import Options, train
-
-SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
-ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}
-
-
-def cells(count: int, **settings: object) -> list[Resolved]:
-    return [seeded(tiny(**settings), seed) for seed in range(count)]
-
-
-def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, CellEnd]]:
-    ends: dict[int, CellEnd] = {}
-    code = run_cells(
-        asked, Options(runs_dir, wait=True), workers, Listener(on_end=lambda end: ends.update({end.index: end}), **told)
-    )
-    return code, ends
-
-
-def process_of(cell: Resolved, runs_dir: Path) -> int:
-    holder = run_lock.RunLock(folder_of(cell, runs_dir).path).holder()
-    assert holder is not None
-    return holder.pid
 
 
 def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(
@@ -118,7 +96,7 @@ def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Pat
             notes.append(message)
             lock.__exit__(None, None, None)
             if theirs == "finishes":
-                train(asked[0], Options(tmp_path), Silent())
+                train(asked[0], Options(tmp_path, wait=True), Silent())  # the waiting one may be faster
 
     ends: list[CellEnd] = []
     code = run_cells(asked, Options(tmp_path, wait=True), 1, Listener(on_update=heard, on_end=end))

@@ -14,39 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import folder_of, tiny
+from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
+from tiny_runs import folder_of
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
-from stablebench.training import processes, run_lock, worker
-from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
+from stablebench.training import processes, worker
 from stablebench.training.interrupt import Interrupt
 from stablebench.training.processes import Processes, silence_s
 from stablebench.training.progress import Progress
-from stablebench.training.resolve import Resolved
-from stablebench.training.session import Options
-
-SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
-ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}
-
-
-def cells(count: int, **settings: object) -> list[Resolved]:
-    return [seeded(tiny(**settings), seed) for seed in range(count)]
-
-
-def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, CellEnd]]:
-    ends: dict[int, CellEnd] = {}
-    code = run_cells(
-        asked, Options(runs_dir, wait=True), workers, Listener(on_end=lambda end: ends.update({end.index: end}), **told)
-    )
-    return code, ends
-
-
-def process_of(cell: Resolved, runs_dir: Path) -> int:
-    holder = run_lock.RunLock(folder_of(cell, runs_dir).path).holder()
-    assert holder is not None
-    return holder.pid
 
 
 @pytest.fixture
