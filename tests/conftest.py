@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+_THREADS = "OMP_NUM_THREADS"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -19,6 +21,11 @@ def _torch_as_it_comes() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     torch.set_flush_denormal(False)
+    threads = os.environ.get(_THREADS)
     yield
     torch.set_default_dtype(torch.float32)
     torch.set_flush_denormal(False)
+    if threads is None:  # a command sets it for the processes that it begins, and a record has it
+        os.environ.pop(_THREADS, None)
+    else:
+        os.environ[_THREADS] = threads

@@ -144,7 +144,8 @@ def assert_same(a: RunFolder, b: RunFolder) -> None:
         assert torch.equal(*(t.reshape(-1).view(torch.uint8) for t in (tensor, right[name]))), name
     assert curve(a) == curve(b)
     records = [without_times(folder.read_record().model_dump(mode="json")) for folder in (a, b)]
-    assert records[0] == records[1]
+    differ = {key: (value, records[1].get(key)) for key, value in records[0].items() if value != records[1].get(key)}
+    assert not differ and records[0].keys() == records[1].keys(), differ
     assert not list(b.path.rglob("*.tmp")) and not list(b.path.rglob(".*.tmp"))
 
 
