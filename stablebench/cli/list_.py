@@ -1,16 +1,14 @@
 """List models, tasks, recipes, suites, sweeps or runs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
 from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
-
-if TYPE_CHECKING:
-    from stablebench.training.run_store import RunFolder
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
 
@@ -137,28 +135,29 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
         UserError: `runs_dir` is no folder.
     """
     from stablebench.training.many_objects import collector_paused
-    from stablebench.training.run_store import all_runs
+    from stablebench.training.run_store import RunFolder, run_paths
+    from stablebench.training.stored_record import read_record
 
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"--runs-dir {runs_dir}: must be a folder; there is a file of this name.")
+
+    def listed(path: str) -> dict[str, Any]:
+        name = "/".join(path.split(os.sep)[-3:])  # as a run store has them
+        try:
+            record = read_record(f"{path}/record.json")
+        except StablebenchError as error:
+            return {"name": name, "status": "broken", "problem": first_line(error)}
+        deserted = record.status == "running" and RunFolder(Path(path)).is_deserted()
+        return {
+            "name": name,
+            "status": "killed" if deserted else record.status,
+            "step": record.step,
+            "steps": record.spec.train.steps,
+            "metric": record.metric,
+            "test": (record.result.test or {}).get(record.metric),
+            "baseline": record.baseline,
+            "train_s": round(record.train_s, 1),
+        }
+
     with collector_paused():
-        return [_listed(folder, runs_dir) for folder in all_runs(runs_dir)]
-
-
-def _listed(folder: "RunFolder", runs_dir: Path) -> dict[str, Any]:
-    """Return a run's line."""
-    name = "/".join(folder.path.parts[-3:])  # as a run store has them
-    try:
-        record = folder.read_record()
-    except StablebenchError as error:
-        return {"name": name, "status": "broken", "problem": first_line(error)}
-    return {
-        "name": name,
-        "status": "killed" if record.status == "running" and folder.is_deserted() else record.status,
-        "step": record.step,
-        "steps": record.spec.train.steps,
-        "metric": record.metric,
-        "test": (record.result.test or {}).get(record.metric),
-        "baseline": record.baseline,
-        "train_s": round(record.train_s, 1),
-    }
+        return [listed(path) for path in run_paths(runs_dir)]

@@ -22,7 +22,7 @@ class OtherVersion(UserError):
     """A record that is whole, and says what this version of stablebench does not know."""
 
 
-def read_record(path: Path) -> RunRecord:
+def read_record(path: Path | str) -> RunRecord:
     """Return the record of a file.
 
     Raises:
@@ -33,10 +33,10 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(text)
     except ValidationError as error:
-        raise _explained(path, text, error) from None
+        raise _explained(Path(path), text, error) from None
 
 
-def _text(path: Path) -> str:
+def _text(path: Path | str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
@@ -50,10 +50,10 @@ def _text(path: Path) -> str:
             os.close(descriptor)
         return str(b"".join(parts), "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.parent}: no run with a readable record.json ({error}).") from None
+        raise UserError(f"{os.path.dirname(path)}: no run with a readable record.json ({error}).") from None
     except (OSError, ValueError) as error:  # a name with a zero byte
         said = getattr(error, "strerror", None) or error
-        raise UserError(f"{path.parent}: no run with a readable record.json ({said}).") from None
+        raise UserError(f"{os.path.dirname(path)}: no run with a readable record.json ({said}).") from None
 
 
 def _explained(path: Path, text: str, error: ValidationError) -> UserError:
