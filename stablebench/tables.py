@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from stablebench import streams
+from stablebench.process import streams
 from stablebench.visible import visible, visible_json
 
 Format = Literal["table", "github", "latex", "html", "csv", "json"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.data import ptb
-from stablebench.data.sources import SourceFile
+from stablebench.data.files import ptb
+from stablebench.data.files.sources import SourceFile
 
 SENTENCE = "no it was n't <unk> but N"
 TOKENS = [*SENTENCE.split(), "<eos>"]

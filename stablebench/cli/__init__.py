@@ -1,5 +1,5 @@
 """The command line: a command is a file of this folder that defines a function or a Typer of its own name."""
 
-from stablebench.cli import early_signals
+from stablebench.cli.shared import early_signals
 
 early_signals.watch_if_command()

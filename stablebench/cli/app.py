@@ -17,11 +17,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
-from stablebench.cli import early_signals
-from stablebench.cli.usage import UsageError, is_help, one_line_of
-from stablebench.cli.whole_numbers import with_whole_numbers
+from stablebench.cli.shared import early_signals
+from stablebench.cli.shared.usage_errors import UsageError, is_help, one_line_of
+from stablebench.cli.shared.whole_numbers import with_whole_numbers
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
-from stablebench.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
+from stablebench.process.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
 from stablebench.visible import visible_lines
 
 _FIRST = ("train", "evaluate", "probe-gradients", "compare")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import Table, note, print_json, print_tables
+from stablebench.cli.ui.output import Table, note, print_json, print_tables
 
 
 def check(
@@ -20,13 +20,13 @@ def check(
 
     The model is run at a small size on random inputs. Exit code 2 where the contract is broken, 0 also with warnings.
     """
-    from stablebench import registry
-    from stablebench.cli.options import parse_settings
+    from stablebench.cli.shared.options import parse_settings
     from stablebench.contract.run import findings
     from stablebench.contract.subject import Subject
+    from stablebench.models import registry as model_registry
 
     given = {key.removeprefix("model."): value for key, value in parse_settings(settings or []).items()}
-    entry = registry.model_entry(model)
+    entry = model_registry.model_entry(model)
     found = findings(Subject(entry, hidden, T, entry.resolve(given)))
     if as_json:
         print_json([finding.document() for finding in found])

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import Format, echo, note
-from stablebench.cli.suite_words import Budget, Models, Seeds, SuiteOptions, Tasks
+from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
+from stablebench.cli.shared.suite_options import Budget, Models, Seeds, SuiteOptions, Tasks
+from stablebench.cli.ui.output import Format, echo, note
 
 if TYPE_CHECKING:
-    from stablebench.cli.runners import Place
-    from stablebench.training.resolve import Resolved
+    from stablebench.cli.shared.executors import Place
+    from stablebench.specs.resolve import Resolved
 
 
 _SHOWN = 20
@@ -66,18 +66,18 @@ def compare(
 
     Cells that the run store has are not run again. Exit code 0 when every cell finished or diverged, 1 when one failed.
     """
-    from stablebench.training.many_objects import collector_paused
+    from stablebench.process.garbage_collection import collector_paused
 
     with collector_paused():
         from stablebench import leaderboard
-        from stablebench.cli.estimates import print_estimates
-        from stablebench.cli.output import json_text, print_json, refuse_two_formats
-        from stablebench.cli.output_file import refuse_existing
-        from stablebench.cli.runners import Place
+        from stablebench.cli.shared.estimates import print_estimates
+        from stablebench.cli.shared.executors import Place
+        from stablebench.cli.shared.output_file import refuse_existing
+        from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
         from stablebench.errors import UserError
-        from stablebench.training.files import write_atomically
-        from stablebench.training.run_store import readable_records, run_folders
-        from stablebench.training.suites import cells_of, suite_of
+        from stablebench.execution.suites import cells_of, suite_of
+        from stablebench.runs.atomic import write_atomically
+        from stablebench.runs.store import readable_records, run_folders
 
     if options.model or options.task or options.seed is not None or options.recipe:
         raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
@@ -139,10 +139,8 @@ def compare(
 
 def _lost(cells: "list[Resolved]", recorded: list[bool], failures: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the cells that did not fail and yet have no record: their folders went while the others ran."""
-    from stablebench.cli.cell_progress import cell_label
-
     failed = {name for name, _ in failures}
-    names = [cell_label(cell) for cell, there in zip(cells, recorded, strict=True) if not there]
+    names = [cell.label for cell, there in zip(cells, recorded, strict=True) if not there]
     why = "its run folder was removed or renamed while the suite ran; the same command runs it again"
     return [(name, why) for name in names if name not in failed]
 
@@ -174,9 +172,9 @@ def _run_missing(
     self_check: bool,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
-    from stablebench.cli.cell_progress import progress_of
-    from stablebench.training.cells import Listener
-    from stablebench.training.session import Options
+    from stablebench.cli.ui.cells import progress_of
+    from stablebench.execution.local import Listener
+    from stablebench.training.run import Options
 
     missing = _missing(cells, options.runs_dir)
     missing, broken = _without_broken(missing)
@@ -198,19 +196,18 @@ def _without_broken(cells: "list[Resolved]") -> "tuple[list[Resolved], list[tupl
     """Return the cells whose models keep to the contract, and the names of the others with why they do not."""
     if all(cell.spec.model.source is None for cell in cells):
         return cells, []
-    from stablebench.cli.cell_progress import cell_label
     from stablebench.training.model_check import check_cells
 
     reasons = check_cells(cells, note)
     judged = list(zip(cells, reasons, strict=True))
     kept = [cell for cell, why in judged if why is None]
-    return kept, [(cell_label(cell), why) for cell, why in judged if why is not None]
+    return kept, [(cell.label, why) for cell, why in judged if why is not None]
 
 
 def _missing(cells: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":
     """Return the cells that have not ended."""
-    from stablebench.training.run_store import run_folders
-    from stablebench.training.session import has_ended
+    from stablebench.runs.store import run_folders
+    from stablebench.training.run import has_ended
 
     folders = run_folders(runs_dir, (cell.spec for cell in cells))
     return [cell for cell, folder in zip(cells, folders, strict=True) if not has_ended(folder)]

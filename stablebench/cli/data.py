@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats, say
+from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables, refuse_two_formats, say
 
 if TYPE_CHECKING:
-    from stablebench.data.fetch import Progress
-    from stablebench.data.sources import DataSource
+    from stablebench.data.files.fetch import Progress
+    from stablebench.data.files.sources import DataSource
 
 data = typer.Typer(
     help="List, fetch and verify the real data sets, or print where they lie.",
@@ -38,7 +38,7 @@ def list_(
     as_json: _Json = False,
 ) -> None:
     """List the data sets: whether they are there and where, what a download takes, terms and source."""
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     refuse_two_formats(fmt, as_json)
     found = [_described(sources.source(name), data_dir) for name in sources.source_names()]
@@ -67,8 +67,8 @@ def fetch(
     What is there and whole is not fetched again, a download that was cut off is gone on with, and checksums are
     verified before a file comes to its place. Exit code 1 if a data set cannot be fetched.
     """
-    from stablebench.data import fetch as fetching
-    from stablebench.data import sources
+    from stablebench.data.files import fetch as fetching
+    from stablebench.data.files import sources
     from stablebench.errors import StablebenchError, UserError
 
     if everything == bool(names):
@@ -106,7 +106,7 @@ def verify(
 
     Exit code 1 if a file is damaged or missing, or if there is none to check.
     """
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     chosen = [sources.source(name) for name in names or sources.source_names()]
     if not names:
@@ -139,7 +139,7 @@ def verify(
 
 def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: Path | None) -> str:
     """Return a data set's line: how many of its files hold, and where they lie."""
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     files = f"{held + wrong} file{'' if held + wrong == 1 else 's'}"
     said = f"{wrong} of {files} damaged or missing" if wrong else f"{files} hold{'s' if held == 1 else ''}"
@@ -154,7 +154,7 @@ def path(
     as_json: _Json = False,
 ) -> None:
     """Print the folder of all data sets, or the one that a data set is in or belongs into."""
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     root = sources.data_root(data_dir)
     folder = root if name is None else _folder(sources.source(name), root)
@@ -165,7 +165,7 @@ def path(
 
 
 def _folder(source: "DataSource", root: Path) -> Path:
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     places = [place for f in source.files if (place := sources.find(source, f, root)) is not None]
     if not places:
@@ -176,7 +176,7 @@ def _folder(source: "DataSource", root: Path) -> Path:
 
 def _is_named(source: "DataSource", file: str, path: Path, data_dir: Path | None) -> bool:
     """Return whether a file lies where its publisher has it: by itself, perhaps packed, or in a publisher's archive."""
-    from stablebench.data import archives, sources
+    from stablebench.data.files import archives, sources
 
     names = [f"{file}{ending}" for ending in ("", *archives.packed_endings())]
     names += [archive.path for archive in source.all_archives()]
@@ -184,7 +184,7 @@ def _is_named(source: "DataSource", file: str, path: Path, data_dir: Path | None
 
 
 def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
-    from stablebench.data import sources
+    from stablebench.data.files import sources
 
     root = sources.data_root(data_dir)
     required = [file for file in source.files if file.required]
@@ -218,7 +218,7 @@ def _size(n_bytes: int | None) -> str:
 @contextmanager
 def _progress(quiet: bool) -> "Iterator[Progress]":
     """Show downloads on stderr: a live bar on a terminal, lines elsewhere or with `CI` set."""
-    from stablebench.training.progress import takes_live_view
+    from stablebench.runs.progress import takes_live_view
 
     if quiet:
         yield lambda *_: None

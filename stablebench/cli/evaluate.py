@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.options import DataDir
-from stablebench.cli.output import note, say
+from stablebench.cli.shared.options import DataDir
+from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
-    from stablebench.training.sampling import Sample
+    from stablebench.training.sample import Sample
 
 
 def evaluate(
@@ -49,10 +49,10 @@ def evaluate(
     Text needs a run on a stream of text. It begins a sentence, each token is drawn from the softmax of the scores and
     fed back, and the same seed draws the same text. Words of --prompt that are not in the vocabulary are read as <unk>.
     """
-    from stablebench.cli.output import print_json
-    from stablebench.cli.requests import name_code
-    from stablebench.training.process import prepare_process
-    from stablebench.training.run_store import RunFolder
+    from stablebench.cli.shared.requests import name_code
+    from stablebench.cli.ui.output import print_json
+    from stablebench.process.settings import prepare_process
+    from stablebench.runs.store import RunFolder
 
     _check_options(n_tokens, T, prompt, temperature, seed)
     given_file = run if run.suffix == ".safetensors" else None
@@ -61,7 +61,7 @@ def evaluate(
     prepare_process(threads, record.spec.precision, record.spec.deterministic)
     name_code(folder, record, model)
     if n_tokens is not None:
-        from stablebench.training.sampling import sample
+        from stablebench.training.sample import sample
 
         sampled = sample(
             folder,
@@ -80,7 +80,7 @@ def evaluate(
         else:
             _print_text(sampled)
         return
-    from stablebench.training.scoring import score
+    from stablebench.training.score import score
 
     scored = score(folder, record, T=T, split=split, data_dir=data_dir, device=device, engine=engine, file=given_file)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Format, Table, note, print_json, print_tables, refuse_two_formats
+from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables, refuse_two_formats
 from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
 
 _WORDS = frozenset({"summary", "variants", "source", "problem"})
@@ -48,15 +48,15 @@ def list_(
 
 def models() -> list[dict[str, Any]]:
     """Return every registered model's name, family and summary, without importing it."""
-    from stablebench import registry
+    from stablebench.models import registry as model_registry
 
     return [
         {
             "name": name,
-            "family": registry.model_family(name),
-            "summary": _sentence(registry.model_docstring(name)),
+            "family": model_registry.model_family(name),
+            "summary": _sentence(model_registry.model_docstring(name)),
         }
-        for name in registry.model_names()
+        for name in model_registry.model_names()
     ]
 
 
@@ -134,9 +134,9 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: `runs_dir` is no folder.
     """
-    from stablebench.training.many_objects import collector_paused
-    from stablebench.training.run_store import RunFolder, run_paths
-    from stablebench.training.stored_record import read_record
+    from stablebench.process.garbage_collection import collector_paused
+    from stablebench.runs.store import RunFolder, run_paths
+    from stablebench.runs.stored_record import read_record
 
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"--runs-dir {runs_dir}: must be a folder; there is a file of this name.")

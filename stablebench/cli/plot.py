@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.options import DataDir
-from stablebench.cli.output import say
 from stablebench.cli.plot_boards import curves, profiles, time_to_target
 from stablebench.cli.plot_measures import fisher_memory, oscillators, probe, structure
 from stablebench.cli.plot_trajectories import trajectories
+from stablebench.cli.shared.options import DataDir
+from stablebench.cli.ui.output import say
 
 plot = typer.Typer(
     help="Draw figures of runs.",
@@ -58,9 +58,9 @@ def decision_boundary(
 
     The plane is that of figure 1 of roaFNN's paper unless --x1 and --x2 say otherwise.
     """
-    from stablebench.cli.plot_runs import run_folder
+    from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.errors import UserError
-    from stablebench.training.process import prepare_process
+    from stablebench.process.settings import prepare_process
 
     for name, (low, high) in (("--x1", x1), ("--x2", x2)):
         if not low < high:
@@ -72,13 +72,13 @@ def decision_boundary(
     import torch
 
     from stablebench import engines
-    from stablebench.cli.requests import name_code
+    from stablebench.cli.shared.requests import name_code
     from stablebench.data.task import Task
     from stablebench.models.deep_network import DeepNetwork
-    from stablebench.probes.plot import check_figure_path
-    from stablebench.report.decision_boundary import plane, save_figure
-    from stablebench.training.scoring import trained_network
-    from stablebench.training.spec_limits import checked_card
+    from stablebench.report.figures.decision_boundary import plane, save_figure
+    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.specs.limits import checked_card
+    from stablebench.training.score import trained_network
 
     check_figure_path(output, "--output")
     name_code(folder, record, own_model)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.output import note, say
-from stablebench.cli.suite_words import SuiteOptions, suite_options
+from stablebench.cli.shared.suite_options import SuiteOptions, suite_options
+from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
-    from stablebench.report.paper_figures import Plot
+    from stablebench.report.figures.style import Plot
 
 _What = Annotated[
     list[str] | None,
@@ -31,10 +31,10 @@ def curves(
     log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
 ) -> None:
     """Draw learning curves on validation examples: median over seeds, and a band from the lowest to the highest."""
-    from stablebench.cli.selection import selected_runs
+    from stablebench.cli.shared.selection import selected_runs
+    from stablebench.data.metrics import METRICS
     from stablebench.errors import unknown_name
-    from stablebench.metrics import METRICS
-    from stablebench.report.board_plots import curve_plots
+    from stablebench.report.figures.leaderboard import curve_plots
 
     _check(output)
     if metric is not None and metric not in METRICS:
@@ -52,8 +52,8 @@ def time_to_target(
     unit: Annotated[Literal["steps", "seconds"], typer.Option(help="In what.")] = "steps",
 ) -> None:
     """Draw the share of runs that has arrived, by Kaplan and Meier; runs that never arrive are censored."""
-    from stablebench.cli.selection import selected_runs
-    from stablebench.report.board_plots import arrival_plots
+    from stablebench.cli.shared.selection import selected_runs
+    from stablebench.report.figures.leaderboard import arrival_plots
 
     _check(output)
     found = selected_runs(what or [], options)
@@ -63,8 +63,8 @@ def time_to_target(
 @suite_options
 def profiles(options: SuiteOptions, what: _What = None, output: _Output = Path("profiles.png")) -> None:
     """Draw performance profiles over tasks, in steps, samples and, within one class of hardware, seconds."""
-    from stablebench.cli.selection import selected_runs
-    from stablebench.report.board_plots import profile_plots
+    from stablebench.cli.shared.selection import selected_runs
+    from stablebench.report.figures.leaderboard import profile_plots
 
     _check(output)
     found = selected_runs(what or [], options)
@@ -72,14 +72,14 @@ def profiles(options: SuiteOptions, what: _What = None, output: _Output = Path("
 
 
 def _check(output: Path) -> None:
-    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.figures.gradient_norms import check_figure_path
 
     check_figure_path(output, "--output")
 
 
 def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> None:
-    from stablebench.report.paper_figures import as_csv, save
-    from stablebench.training.files import write_atomically
+    from stablebench.report.figures.style import as_csv, save
+    from stablebench.runs.atomic import write_atomically
 
     save(output, plots)
     numbers = output.with_suffix(".csv")

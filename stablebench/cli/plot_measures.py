@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import echo, note, say
-from stablebench.seeds import MAX_SEED
+from stablebench.cli.ui.output import echo, note, say
+from stablebench.schema.seeds import MAX_SEED
 
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
@@ -23,9 +23,9 @@ def probe(
 
     Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
     """
-    from stablebench.cli.plot_runs import run_folder
-    from stablebench.probes.plot import check_figure_path
-    from stablebench.report.probe_curves import probed_runs, save_figure
+    from stablebench.cli.shared.plot_runs import run_folder
+    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.monitor import probed_runs, save_figure
 
     check_figure_path(output, "--output")
     found = probed_runs([run_folder(run) for run in runs], show or [])
@@ -52,9 +52,9 @@ def structure(
 
     As figure 3 of its paper, for the first layer of a trained RUN or for a model as it starts (--model).
     """
-    from stablebench.cli.plot_runs import run_folder
+    from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.errors import UserError
-    from stablebench.training.process import prepare_process
+    from stablebench.process.settings import prepare_process
 
     own_code = model is not None and ":" in model
     if (run is None) == (model is None) and not own_code:
@@ -62,11 +62,11 @@ def structure(
     prepare_process(1, "float64")
     import torch
 
-    from stablebench import registry
-    from stablebench.cli.requests import name_code
-    from stablebench.probes.plot import check_figure_path
-    from stablebench.report.schur_structure import save_figure, schur_structure
-    from stablebench.training.scoring import trained_network
+    from stablebench.cli.shared.requests import name_code
+    from stablebench.models import registry as model_registry
+    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.schur import save_figure, schur_structure
+    from stablebench.training.score import trained_network
 
     check_figure_path(output, "--output")
     if run is not None:
@@ -79,7 +79,7 @@ def structure(
         title = f"{record.spec.model.label} on {record.spec.task.name}, after {found.step:,} updates"
     else:
         assert model is not None  # one of the two is given
-        entry = registry.model_entry(model)
+        entry = model_registry.model_entry(model)
         torch.manual_seed(seed)
         layer = entry.build(1, hidden, entry.resolve({}), horizon=1)
         title = f"{model}, width {hidden}, as it starts"
@@ -97,11 +97,11 @@ def oscillators(
     """Draw what one and two neurons of coRNN do under an oscillating and a stepping signal (figure 6 of its paper).
 
     The weights are the paper's. The starts and the steps, which it does not print, stand in
-    stablebench/probes/oscillators.py. A trajectory that grows without bound is broken off, and named.
+    stablebench/report/figures/oscillator_trajectories.py. A trajectory that grows without bound is cut off, and named.
     """
-    from stablebench.probes.plot import check_figure_path
-    from stablebench.report.oscillators import oscillators as trajectories
-    from stablebench.report.oscillators import save_figure
+    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.oscillators import oscillators as trajectories
+    from stablebench.report.figures.oscillators import save_figure
 
     check_figure_path(output, "--output")
     drawn = trajectories(dt, time)
@@ -121,8 +121,8 @@ def fisher_memory(
 
     Prints the areas under the Fisher memory curves, the table J_tot of its supplement.
     """
-    from stablebench.probes.plot import check_figure_path
-    from stablebench.report.feedforward_memory import forms, save_figure, write
+    from stablebench.report.figures.fisher_memory import forms, save_figure, write
+    from stablebench.report.figures.gradient_norms import check_figure_path
     from stablebench.tables import Table, render
 
     check_figure_path(output, "--output")

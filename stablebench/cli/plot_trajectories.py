@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.options import DataDir
-from stablebench.cli.output import say
+from stablebench.cli.shared.options import DataDir
+from stablebench.cli.ui.output import say
 
 if TYPE_CHECKING:
     from stablebench.data.task import Task
@@ -39,7 +39,7 @@ def trajectories(
     `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
     """
     from stablebench.errors import UserError
-    from stablebench.probes.plot import check_figure_path
+    from stablebench.report.figures.gradient_norms import check_figure_path
 
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
@@ -58,7 +58,7 @@ def trajectories(
 def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> None:
     from stablebench import registry
     from stablebench.data.task import Task, resolve_params
-    from stablebench.report.trajectories import Trajectory, save_trajectories, write_trajectories
+    from stablebench.report.figures.lorenz96 import Trajectory, save_trajectories, write_trajectories
 
     name, _, variant = asked.partition("/")
     card = registry.task_card(name)
@@ -82,9 +82,9 @@ def _draw_prediction(
     data_dir: Path | None,
     threads: int,
 ) -> None:
-    from stablebench.cli.plot_runs import run_folder
-    from stablebench.cli.requests import name_code
-    from stablebench.training.process import prepare_process
+    from stablebench.cli.shared.plot_runs import run_folder
+    from stablebench.cli.shared.requests import name_code
+    from stablebench.process.settings import prepare_process
 
     given_file = run if run.suffix == ".safetensors" else None
     folder = run_folder(run.parent.parent if given_file else run)
@@ -96,9 +96,9 @@ def _draw_prediction(
     from stablebench import engines
     from stablebench.data.task import Task
     from stablebench.models.network import Network
-    from stablebench.report.trajectories import predicted, save_prediction, write_prediction
-    from stablebench.training.scoring import trained_network
-    from stablebench.training.spec_limits import checked_card
+    from stablebench.report.figures.lorenz96 import predicted, save_prediction, write_prediction
+    from stablebench.specs.limits import checked_card
+    from stablebench.training.score import trained_network
 
     task = Task(checked_card(record), record.spec.task.params, data_dir)
     times, *_ = _example(task, which)
@@ -132,7 +132,7 @@ def _example(task: "Task", which: int):
     """Return the times of all points of a trajectory, and the states and targets of one example."""
     import torch
 
-    from stablebench.data.lorenz96 import DT
+    from stablebench.data.tasks.lorenz96 import DT
     from stablebench.errors import UserError
 
     test = task.split("test")

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.options import RunOptions, run_options
-from stablebench.cli.output import note, say
+from stablebench.cli.shared.options import RunOptions, run_options
+from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
-    from stablebench.cli.probe_subjects import Subject
+    from stablebench.cli.shared.probe_subjects import Subject
     from stablebench.probes.probe import Measure, ProbeResult
 
 
@@ -45,20 +45,20 @@ def probe_gradients(
     parameters' gradient comes from, all singular values of dh_T/dh_1, Lyapunov exponents, eigenvalues, Fisher memory,
     and a verdict on each claim of the model's paper. --model takes several names with commas between.
     """
-    from stablebench.cli.output import print_json
+    from stablebench.cli.ui.output import print_json
     from stablebench.errors import UserError
-    from stablebench.training.process import prepare_process
+    from stablebench.process.settings import prepare_process
 
     if samples is not None and samples > batch:
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
     if options.device == "cuda":
         raise UserError("--device cuda: probe-gradients computes on the CPU; leave --device out.")
     prepare_process(options.threads or 1, "float64")
-    from stablebench.cli.probe_subjects import trained, untrained
-    from stablebench.cli.probe_tables import LOSS
-    from stablebench.probes.figures import check_folder, pictures, save
-    from stablebench.probes.plot import check_figure_path, save_figure
+    from stablebench.cli.shared.probe_subjects import trained, untrained
+    from stablebench.cli.shared.probe_tables import LOSS
     from stablebench.probes.probe import check_differentiable, probe
+    from stablebench.report.figures.gradient_norms import check_figure_path, save_figure
+    from stablebench.report.figures.probe import check_folder, pictures, save
 
     measures = _measures(what)
     if png is not None:
@@ -117,9 +117,9 @@ def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:
 
 
 def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
-    from stablebench.cli.output import print_tables
-    from stablebench.cli.probe_tables import claims_table, side_by_side, tables_of
-    from stablebench.probes.plot import text_plot
+    from stablebench.cli.shared.probe_tables import claims_table, side_by_side, tables_of
+    from stablebench.cli.ui.output import print_tables
+    from stablebench.report.figures.gradient_norms import text_plot
 
     if len(subjects) == 1:
         print_tables(tables_of(results[0], subjects[0].title, subjects[0].card.readout))

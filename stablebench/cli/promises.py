@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import note, say
+from stablebench.cli.ui.output import note, say
 
 
 def promises(
@@ -38,16 +38,16 @@ def promises(
     from datetime import UTC, datetime
 
     from stablebench.errors import UserError, unknown_name
-    from stablebench.training.process import prepare_process
+    from stablebench.process.settings import prepare_process
 
     if output.suffix:
         raise UserError(f"--output {output}: must have no suffix; OUTPUT.md and the folder OUTPUT are written.")
     prepare_process(threads, "float64")
-    from stablebench.probes.findings import findings
-    from stablebench.report.promises import FULL, MODELS, QUICK, measure_all, numbers
-    from stablebench.report.promises_page import Provenance, write_page
-    from stablebench.training import process
-    from stablebench.training.files import write_atomically
+    from stablebench.process import settings as process
+    from stablebench.report.claims import FULL, MODELS, QUICK, measure_all, numbers
+    from stablebench.report.claims_page import Provenance, write_page
+    from stablebench.report.paper_checks import findings
+    from stablebench.runs.atomic import write_atomically
 
     wanted = MODELS if models is None else [name.strip() for name in models.split(",") if name.strip()]
     for name in wanted:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import note, say
-from stablebench.cli.suite_words import SuiteOptions, suite_options
+from stablebench.cli.shared.suite_options import SuiteOptions, suite_options
+from stablebench.cli.ui.output import note, say
 
 
 @suite_options
@@ -28,11 +28,11 @@ def report(
     A suite's runs are named by the words that `compare` ran them with: --models, --tasks, --seeds, --budget, --set.
     Records that cannot be read are listed on the page, and make the exit code 1.
     """
-    from stablebench.cli.output_file import refuse_existing
-    from stablebench.cli.selection import selected_runs
+    from stablebench.cli.shared.output_file import refuse_existing
+    from stablebench.cli.shared.selection import selected_runs
     from stablebench.leaderboard import Asked
     from stablebench.report.page import Run, page
-    from stablebench.training.files import write_atomically
+    from stablebench.runs.atomic import write_atomically
 
     refuse_existing(output, force)
     found = selected_runs(what or [], options)

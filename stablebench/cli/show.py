@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.output import Table, echo, print_json, say
+from stablebench.cli.ui.output import Table, echo, print_json, say
 from stablebench.errors import UserError, unknown_name
 from stablebench.schema.strict import LARGEST
 from stablebench.tables import folded, render, terminal_width
@@ -58,11 +58,11 @@ def model(name: str) -> Shown:
     """Show a model's equation, claim and reference, and its hyper-parameters."""
     import inspect
 
-    from stablebench import registry
+    from stablebench.models import registry as model_registry
 
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     if entry.source is None:
-        text = registry.model_docstring(name)
+        text = model_registry.model_docstring(name)
     else:
         text = inspect.getdoc(inspect.getmodule(entry.cls)) or inspect.getdoc(entry.cls) or ""
     schema: dict[str, Any] = entry.arguments().model_json_schema()
@@ -80,7 +80,7 @@ def model(name: str) -> Shown:
                 "what": meanings.get(key, ""),
             }
         )
-    formulas = registry.model_formulas(text)
+    formulas = model_registry.model_formulas(text)
     document = {"name": name, "docstring": text, "takes_horizon": entry.takes_horizon, "formulas": formulas}
     document |= {"arguments": arguments}
     if formulas:
@@ -366,7 +366,7 @@ def run(name: str, runs_dir: Path) -> Shown:
     The installed packages are in the document alone.
     """
     from stablebench.cli.train import summary_lines
-    from stablebench.training.run_store import RunFolder
+    from stablebench.runs.store import RunFolder
 
     folder = RunFolder(_run_path(name, runs_dir))
     record = folder.read_record()

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.output import Format, Table, print_json, print_tables, refuse_two_formats, say
+from stablebench.cli.ui.output import Format, Table, print_json, print_tables, refuse_two_formats, say
 from stablebench.errors import UserError
-from stablebench.seeds import MAX_SEED, WHY
+from stablebench.schema.seeds import MAX_SEED, WHY
 
 if TYPE_CHECKING:
     from stablebench.speed.experiments import Comparison, Conditions, Series
@@ -101,11 +101,11 @@ def speed(
     if size and scaling and len(size) > 1:
         raise UserError(f"`--size` must be given once with --scaling, got {len(size)} of them.")
 
-    from stablebench.cli.speed_progress import SpeedProgress
+    from stablebench.cli.ui.speed import SpeedProgress
+    from stablebench.models.build import resolve_device
+    from stablebench.process.settings import prepare_process
     from stablebench.speed.experiments import Conditions
     from stablebench.speed.workload import Workload
-    from stablebench.training.build import resolve_device
-    from stablebench.training.process import prepare_process
 
     single = scaling or parametrisation
     sizes = [_size(text) for text in dict.fromkeys(size or ((BASE,) if single else SIZES))]
@@ -218,8 +218,8 @@ def _series(
 def _environment(device: str, conditions: "Conditions") -> dict[str, Any]:
     import torch
 
-    from stablebench.engines.fused import why_torch_calls
-    from stablebench.training.process import commit, flags, hardware, versions
+    from stablebench.engines.fused.engine import why_torch_calls
+    from stablebench.process.settings import commit, flags, hardware, versions
 
     return {
         "device": device,

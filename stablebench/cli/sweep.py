@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import Format
+from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
+from stablebench.cli.ui.output import Format
 
 if TYPE_CHECKING:
+    from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
     from stablebench.schema.sweep import Sampler, SweepSpace
-    from stablebench.sweep.study import Plan, Pruner, Study, Trial
+    from stablebench.specs.resolve import Request
     from stablebench.tables import Table
-    from stablebench.training.resolve import Request
 
 
 @run_options
@@ -63,12 +63,12 @@ def sweep(
     The same command goes on where it was interrupted. With one worker the trials depend on --seed alone. Exit code 1
     when a trial failed or none finished, 129, 130 or 143 after a signal.
     """
-    from stablebench.cli.output import note, print_json, print_tables, refuse_two_formats
-    from stablebench.cli.output_file import refuse_existing
-    from stablebench.cli.requests import request_of
+    from stablebench.cli.shared.output_file import refuse_existing
+    from stablebench.cli.shared.requests import request_of
+    from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
-    from stablebench.sweep.space import check_space, find_space
-    from stablebench.sweep.study import Study
+    from stablebench.execution.tuning.study import Study
+    from stablebench.specs.search_space import check_space, find_space
     from stablebench.training.trackers import check_trackers
 
     refuse_two_formats(fmt, options.json)
@@ -108,9 +108,9 @@ def sweep(
 
 
 def _plan(request: "Request", space: "SweepSpace", sampler: "Sampler", pruner: "Pruner", startup: int | None) -> "Plan":
-    from stablebench.sweep.space import with_values
-    from stablebench.sweep.study import Plan
-    from stablebench.training.resolve import resolve
+    from stablebench.execution.tuning.study import Plan
+    from stablebench.specs.resolve import resolve
+    from stablebench.specs.search_space import with_values
 
     base = resolve(with_values(request, space, {}))
     return Plan(
@@ -141,19 +141,19 @@ def _run(
     track: tuple[str, ...],
     self_check: bool,
 ) -> int:
-    from stablebench.cli.sweep_progress import SweepProgress
-    from stablebench.sweep.trials import run_trials
-    from stablebench.training.session import Options
+    from stablebench.cli.ui.sweep import SweepProgress
+    from stablebench.execution.tuning.trials import run_trials
+    from stablebench.training.run import Options
 
     before = study.trials()
     done = sum(trial.status != "running" for trial in before)
     if done == len(before) and done >= wanted:
         return 0
     if ":" in request.model:
-        from stablebench.cli.output import note
-        from stablebench.sweep.space import with_values
+        from stablebench.cli.ui.output import note
+        from stablebench.specs.resolve import resolve
+        from stablebench.specs.search_space import with_values
         from stablebench.training.model_check import check_before_run
-        from stablebench.training.resolve import resolve
 
         check_before_run(resolve(with_values(request, study.plan.space, {})).spec, note)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads or 1))  # read when torch starts, in the trials
@@ -174,12 +174,12 @@ def _write_best(
     path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "Request", runs_dir: Path, *, force: bool
 ) -> None:
     """Write the best trial's recipe, unless the file has it already."""
-    from stablebench.cli.output_file import refuse_existing
-    from stablebench.sweep.best import recipe_document, recipe_text
-    from stablebench.sweep.space import with_values
-    from stablebench.training.files import write_atomically
-    from stablebench.training.resolve import resolve
-    from stablebench.training.run_store import RunFolder
+    from stablebench.cli.shared.output_file import refuse_existing
+    from stablebench.execution.tuning.best import recipe_document, recipe_text
+    from stablebench.runs.atomic import write_atomically
+    from stablebench.runs.store import RunFolder
+    from stablebench.specs.resolve import resolve
+    from stablebench.specs.search_space import with_values
 
     resolved = resolve(with_values(request, plan.space, dict(best.values)))
     record = RunFolder(runs_dir / best.facts["run"]).read_record()

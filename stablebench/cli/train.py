@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.output import say
-from stablebench.convergence import RUNNING, beats_baseline, reaches_target
+from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
+from stablebench.cli.ui.output import say
+from stablebench.training.convergence import RUNNING, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
-    from stablebench.training.resolve import Resolved
-    from stablebench.training.session import Outcome
+    from stablebench.specs.resolve import Resolved
+    from stablebench.training.run import Outcome
 
 
 @run_options
@@ -47,17 +47,18 @@ def train(
     --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
     Exit code 3 means that the run diverged, 129, 130 or 143 that a signal ended it after its checkpoint was written.
     """
-    from stablebench.cli.output import note
-    from stablebench.cli.requests import named, request_of
+    from stablebench.cli.shared.requests import named, request_of
+    from stablebench.cli.ui.output import note
     from stablebench.errors import UserError
-    from stablebench.training import run_code, session
-    from stablebench.training.progress import reporter
-    from stablebench.training.resolve import resolve
-    from stablebench.training.run_store import RunFolder
+    from stablebench.runs.progress import reporter
+    from stablebench.runs.store import RunFolder
+    from stablebench.specs.resolve import resolve
+    from stablebench.training import run as session
+    from stablebench.training import run_code
     from stablebench.training.trackers import check_trackers
 
     if probe is not None:
-        from stablebench.probes.while_training import Watch
+        from stablebench.training.monitor import Watch
 
         Watch.parse(probe)  # so that a mistake in it is said before anything else is done
     folder = None
@@ -91,7 +92,7 @@ def train(
 
 
 def _print_spec(resolved: "Resolved", as_json: bool) -> None:
-    from stablebench.cli.output import print_json
+    from stablebench.cli.ui.output import print_json
 
     document = resolved.spec.model_dump(mode="json")
     if as_json:
@@ -112,8 +113,8 @@ def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
-    from stablebench.cli.output import print_json
-    from stablebench.training.interrupt import SIGNAL_CODES
+    from stablebench.cli.ui.output import print_json
+    from stablebench.process.signals import SIGNAL_CODES
 
     record = outcome.record
     if options.json:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.output import note, say
+from stablebench.cli.ui.output import note, say
 
 
 def validate(
@@ -17,8 +17,8 @@ def validate(
     Each problem is one line: file, line, key, what must hold, what arrived. Exit code 2 if there is one. Where a
     value is missing or of a wrong type, names are looked up all the same, and the rest is checked once that is mended.
     """
-    from stablebench.checks import check_file, files_in
-    from stablebench.cli.output import print_json
+    from stablebench.cli.ui.output import print_json
+    from stablebench.execution.validate import check_file, files_in
 
     found = {path: check_file(path) for path in files_in(paths)}
     wrong = {path: problems for path, problems in found.items() if problems}

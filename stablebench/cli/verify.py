@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.options import DataDir
-from stablebench.cli.output import say
+from stablebench.cli.shared.options import DataDir
+from stablebench.cli.ui.output import say
 from stablebench.visible import visible
 
 if TYPE_CHECKING:
-    from stablebench.training.verification import Verdict
+    from stablebench.training.verify import Verdict
 
 _SHOWN = 5
 """Differences that are listed."""
@@ -34,19 +34,19 @@ def verify(
     Compared bit for bit are the losses and evaluations of its curve, the tensors of its checkpoints up to there, and,
     if the run had ended by then, its result. The run is not changed. Exit code 0 if all is equal, 1 if not.
     """
-    from stablebench.cli.output import print_json
-    from stablebench.cli.requests import name_code
-    from stablebench.training import session
-    from stablebench.training.process import prepare_process
-    from stablebench.training.progress import reporter
-    from stablebench.training.run_store import RunFolder
+    from stablebench.cli.shared.requests import name_code
+    from stablebench.cli.ui.output import print_json
+    from stablebench.process.settings import prepare_process
+    from stablebench.runs.progress import reporter
+    from stablebench.runs.store import RunFolder
+    from stablebench.training import run as session
 
     folder = RunFolder(run)
     record = folder.read_record()
     name_code(folder, record, model)
     resolved = session.resolved_of(record, force, "--force")
     prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)
-    from stablebench.training import verification
+    from stablebench.training import verify as verification
 
     told = reporter(quiet)
     verdict = verification.verify(resolved, record, folder, steps, data_dir=data_dir, reporter=told)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablebench import python_random
 from stablebench.contract.finding import Finding
 from stablebench.contract.subject import Subject, run, run_from
-from stablebench.engines.restore import restored
 from stablebench.models.contract import check_class, place_of
 from stablebench.models.recompute import Memory
+from stablebench.models.restore import restored
+from stablebench.process import python_random
 
 _DEEPEST = 4
 
@@ -22,7 +22,7 @@ _DEEPEST = 4
 def constructor(subject: Subject) -> Finding:
     """Check the constructor's names and annotations, and that no method is overridden which nobody calls."""
     from stablebench.errors import ContractError
-    from stablebench.registry import BUILT
+    from stablebench.models.registry import BUILT
 
     cls = subject.entry.cls
     try:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from stablebench.contract.finding import Finding
-from stablebench.contract.structure import check_structure
 from stablebench.contract.subject import Subject, close, run_from
-from stablebench.engines import reference
-from stablebench.engines.restore import restored
 from stablebench.errors import ContractError
+from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
 from stablebench.models.contract import where_in
 from stablebench.models.recompute_check import steps_apart
+from stablebench.models.restore import restored
+from stablebench.models.structure import check_structure
 
 _DRAWS = 3
 """Random inputs, each with a model of its own, in none of which a gradient was anything but zero."""
@@ -47,7 +47,7 @@ def in_place(subject: Subject) -> Finding:
     with restored(model):
         given: dict[str, Any]
         if isinstance(model, RecurrentModel):
-            drive = reference.drives_by_step(model.drive(subject.inputs(model)))[0]
+            drive = recurrent_model.drives_by_step(model.drive(subject.inputs(model)))[0]
             given = {"drive": drive, "state": model.initial_state(subject.batch), "transition": model.transition()}
         else:
             assert isinstance(model, DeepModel)

@@ -5,9 +5,9 @@ from torch import nn
 from stablebench.contract import keeping, passes
 from stablebench.contract.finding import Check, Finding
 from stablebench.contract.subject import Subject
-from stablebench.engines.restore import restored
 from stablebench.errors import StablebenchError
 from stablebench.models.contract import where_in
+from stablebench.models.restore import restored
 
 _FIRST: tuple[Check, ...] = (keeping.constructor, passes.structure)
 """The others need that these hold."""

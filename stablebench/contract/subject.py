@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablebench import python_random
-from stablebench.contract.structure import surroundings
-from stablebench.engines import reference
-from stablebench.engines.restore import restored
+from stablebench.models import deep_model, recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
 from stablebench.models.contract import place_of
-from stablebench.registry import ModelEntry
+from stablebench.models.registry import ModelEntry
+from stablebench.models.restore import restored
+from stablebench.models.structure import surroundings
+from stablebench.process import python_random
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Subject:
 def run(model: ChainModel, x: Tensor) -> Pass:
     """Run a pass as the reference engine does."""
     if isinstance(model, RecurrentModel):
-        outputs, states = reference.run(model, x)
+        outputs, states = recurrent_model.run_steps(model, x)
         return Pass(model.emit(outputs, x), tuple(states))
     assert isinstance(model, DeepModel)
     states = model.enter(x)
     for stretch in model.stretches():
-        _, states = reference.run_layers(model, stretch, states)
+        _, states = deep_model.run_layers(model, stretch, states)
     return Pass(states[model.output_state], tuple(states))
 
 

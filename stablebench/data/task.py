@@ -50,13 +50,15 @@ def source_module(card: TaskCard) -> ModuleType:
         UserError: There is no such module, or it is no such source.
     """
     try:
-        module = importlib.import_module(f"stablebench.data.{card.data.module}")
+        module = importlib.import_module(f"stablebench.data.tasks.{card.data.module}")
     except ModuleNotFoundError as error:
         raise UserError(f"task {card.task}: `data` must name a module of stablebench.data ({error}).") from None
     needed = (card.data.function, "sizes")
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
-        raise UserError(f"task {card.task}: stablebench.data.{card.data.module} must have `{'`, `'.join(missing)}`.")
+        raise UserError(
+            f"task {card.task}: stablebench.data.tasks.{card.data.module} must have `{'`, `'.join(missing)}`."
+        )
     return module
 
 

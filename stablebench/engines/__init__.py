@@ -1,12 +1,12 @@
 """Engines run a model's chain over time or layers. `reference` defines the model, the others compute the same."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from stablebench.engines import reference
+from stablebench.engines.choice import Choice
 from stablebench.errors import UserError, unknown_name
+from stablebench.models import recurrent_model
 from stablebench.schema.run_spec import Engine
 
 if TYPE_CHECKING:
@@ -14,25 +14,7 @@ if TYPE_CHECKING:
 
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.models.network import Network
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An engine.
-
-    Args:
-        run: Runs a layer's chain (`EngineRun`), or a deep model's layers (`EngineRunLayers`).
-        name: What the record calls it: `reference`, `scan`, `fused`, or `fused-torch` for the fused engine in torch
-            calls.
-        note: Why it is not a faster one, or None.
-        backend: What computes, as the record says it: `native C`, `Triton`, `torch calls`; None for the
-            engine's name.
-    """
-
-    run: Callable[..., Any]
-    name: str
-    note: str | None = None
-    backend: str | None = None
+__all__ = ["Choice", "choose"]
 
 
 def choose(name: str, network: "Network | DeepNetwork", device: "torch.device") -> Choice:
@@ -57,7 +39,7 @@ def choose(name: str, network: "Network | DeepNetwork", device: "torch.device") 
 
         return choose_for_layers(name, network, device)
     if name == "reference":
-        return Choice(reference.run, "reference")
+        return Choice(recurrent_model.run_steps, "reference")
     if name == "scan":
         return _scan(network)
     if name == "fused":
@@ -75,7 +57,7 @@ def _scan(network: "Network") -> Choice:
 
 
 def _fused(network: "Network", device: "torch.device") -> Choice:
-    from stablebench.engines import fused
+    from stablebench.engines.fused import engine as fused
 
     reason = _why_not_fused(network, device)
     if reason is not None:
@@ -103,7 +85,8 @@ def _torch_calls(run: Callable[..., Any], reason: str) -> Choice:
 
 
 def _fastest(network: "Network", device: "torch.device") -> Choice:
-    from stablebench.engines import fused, scan
+    from stablebench.engines import scan
+    from stablebench.engines.fused import engine as fused
 
     linear = _why_not_scan(network) is None
     if linear and device.type == "cuda":  # a dozen calls for a sequence, where the loop makes several for a step
@@ -117,7 +100,7 @@ def _fastest(network: "Network", device: "torch.device") -> Choice:
         return _compiled(fused.run, device)
     if linear:
         return Choice(scan.run, "scan", f"the scan engine runs this model: {reason}")
-    return Choice(reference.run, "reference", f"the reference engine runs this model: {reason}")
+    return Choice(recurrent_model.run_steps, "reference", f"the reference engine runs this model: {reason}")
 
 
 def _why_not_scan(network: "Network") -> str | None:
@@ -131,7 +114,7 @@ def _why_not_scan(network: "Network") -> str | None:
 
 
 def _why_not_fused(network: "Network", device: "torch.device") -> str | None:
-    from stablebench.engines.fused import why_not
+    from stablebench.engines.fused.engine import why_not
 
     for i, layer in enumerate(network.recurrent_layers):
         reason = why_not(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))

@@ -4,9 +4,12 @@ from functools import partial
 
 import torch
 
-from stablebench.engines import Choice, fused, reference, trial
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines import trial
+from stablebench.engines.choice import Choice
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.errors import UserError
+from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, real_like
 from stablebench.models.deep_network import DeepNetwork
 
@@ -26,7 +29,7 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     if name == "scan":
         raise UserError("--engine scan is for linear recurrences over time. Take --engine fused, reference, or auto.")
     if name == "reference":
-        return Choice(reference.run_layers, "reference")
+        return Choice(deep_model.run_layers, "reference")
     reason = why_not_fused(network.model, device)
     if reason is not None and name == "fused":
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
@@ -36,7 +39,7 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     if name == "fused":
         run = partial(fused.run_layers, torch_calls="always")
         return Choice(run, "fused-torch", f"the fused engine makes torch calls: {reason}", "torch calls")
-    return Choice(reference.run_layers, "reference", f"the reference engine runs this model: {reason}")
+    return Choice(deep_model.run_layers, "reference", f"the reference engine runs this model: {reason}")
 
 
 @torch.no_grad()
@@ -50,7 +53,7 @@ def why_not_fused(model: DeepModel, device: torch.device) -> str | None:
     state = model.enter(torch.zeros(2, model.in_features, dtype=real_like(model).dtype, device=device))
     for stretch in model.stretches():
         if len(stretch) == 1:
-            _, state = reference.run_layers(model, stretch, state)
+            _, state = deep_model.run_layers(model, stretch, state)
             continue
         planned = fused.plan_layers(model, stretch, state)
         if isinstance(planned, Unsupported):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.linear import LinearRecurrence
+from stablebench.models.blocks.linear import LinearRecurrence
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     outputs: Literal["every", "last"] = "every",
     transition: Any = None,
 ) -> tuple[Tensor, State]:
-    """Run the chain; see `reference.run`.
+    """Run the chain; see `recurrent_model.run_steps`.
 
     Args:
         model: A `LinearRecurrence`.
@@ -57,7 +57,7 @@ def why_not(model: RecurrentModel) -> str | None:
     if isinstance(model, LinearRecurrence):
         own = "step" in vars(model) or type(model).step is not LinearRecurrence.step
         return "it has a `step` of its own, which a scan of its `terms` would not run" if own else None
-    return "its recurrence is not declared linear in the state (stablebench.models.linear.LinearRecurrence)"
+    return "its recurrence is not declared linear in the state (stablebench.models.blocks.linear.LinearRecurrence)"
 
 
 def states(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:

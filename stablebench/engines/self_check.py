@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import reference
-from stablebench.engines.restore import restored
+from stablebench.models import deep_model, recurrent_model
 from stablebench.models.base import DeepModel, State, Stretch
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
+from stablebench.models.restore import restored
 
 ROWS = 4
 """Examples."""
@@ -136,7 +136,7 @@ def _norm(values: Tensor) -> float:
 
 
 def _reference(network: AnyNetwork) -> Engine:
-    return reference.run_layers if isinstance(network, DeepNetwork) else reference.run
+    return deep_model.run_layers if isinstance(network, DeepNetwork) else recurrent_model.run_steps
 
 
 def _quantities(trial: _Trial, engine: Engine, rounding: int | None = None) -> Quantities:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from stablebench.engines import fused, reference, triton_backend
-from stablebench.engines.compiler import CompilerError
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.triton import backend as triton_backend
+from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, RecurrentModel
+from stablebench.process.c_compiler import CompilerError
 
 
 def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
@@ -49,7 +51,7 @@ def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | Non
         with _leaving_no_trace():
             state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
             for stretch in model.stretches():
-                run = reference.run_layers if len(stretch) == 1 else fused.run_layers
+                run = deep_model.run_layers if len(stretch) == 1 else fused.run_layers
                 _, state = run(model, stretch, state)
             _differentiate(state[model.output_state], list(model.parameters()))
     except CompilerError as error:

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.errors import UserError
-from stablebench.metrics import METRICS, higher_is_better
 
 
 def read_baseline(path: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from stablebench import registry
+from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
 from stablebench.leaderboard.code import code_notes
 from stablebench.leaderboard.names import settings_of, tell_apart
 from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.row import ENDED, row_of
-from stablebench.metrics import higher_is_better
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_record import RunRecord
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stablebench.metrics import higher_is_better
+from stablebench.data.metrics import higher_is_better
 
 _LEAST_SEEDS = 3
 """Seeds without which nothing is called best: the interval of two is that from the lower to the higher."""

@@ -27,9 +27,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.leaderboard.board import Cards, registered_card
 from stablebench.leaderboard.published import beside, has_number, is_measured, said_published
-from stablebench.metrics import METRICS, higher_is_better
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
 from stablebench.schema.suite import Expectation, Suite

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.seeds import ran, seed_statistics
-from stablebench.metrics import higher_is_better
 from stablebench.schema.run_record import RunRecord
 from stablebench.stats import bootstrap_interval, iqm
 

@@ -6,7 +6,7 @@ The mean exists only where no seed diverged; of a diverged seed there is no scor
 import statistics
 from typing import Any
 
-from stablebench.metrics import METRICS, higher_is_better
+from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.schema.run_record import RunRecord
 
 

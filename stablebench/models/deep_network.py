@@ -4,13 +4,13 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from stablebench.engines import reference
+from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, State, Stretch
 from stablebench.models.network import AnyNetwork
 
 
 class EngineRunLayers(Protocol):
-    """An engine's `run_layers`; see `stablebench.engines.reference.run_layers`."""
+    """An engine's `run_layers`; see `stablebench.models.base.run_layers`."""
 
     def __call__(self, model: DeepModel, stretch: Stretch, state: State, /) -> tuple[Tensor, State]:
         """Run a stretch of layers."""
@@ -26,7 +26,7 @@ class DeepNetwork(AnyNetwork):
         engine: Runs a stretch of layers.
     """
 
-    def __init__(self, model: DeepModel, outputs: int, *, engine: EngineRunLayers = reference.run_layers) -> None:
+    def __init__(self, model: DeepModel, outputs: int, *, engine: EngineRunLayers = deep_model.run_layers) -> None:
         super().__init__()
         self.model = model
         self.readout = "last"

@@ -7,13 +7,13 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from stablebench.engines import reference
+from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped, real_like
 from stablebench.models.recompute import recomputed
 
 
 class EngineRun(Protocol):
-    """An engine's `run`; see `stablebench.engines.reference.run`."""
+    """An engine's `run`; see `stablebench.models.base.run_steps`."""
 
     def __call__(
         self,
@@ -95,7 +95,7 @@ class Network(AnyNetwork):
         readout: Literal["last", "every"],
         input: Literal["tokens", "values"],
         embedding: nn.Embedding | None = None,
-        engine: EngineRun = reference.run,
+        engine: EngineRun = recurrent_model.run_steps,
         recompute_every: int | None = None,
     ) -> None:
         super().__init__()

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stablebench.engines.reference import drives_by_step
 from stablebench.errors import StablebenchError
-from stablebench.models.base import DeepModel, RecurrentModel, State
+from stablebench.models.base import DeepModel, RecurrentModel, State, drives_by_step
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 

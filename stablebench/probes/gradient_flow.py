@@ -21,9 +21,9 @@ from scipy import stats
 from torch import Tensor
 
 from stablebench.data.batch import Batch
+from stablebench.data.metrics import LOSS_SUMS
 from stablebench.data.task import take
 from stablebench.errors import StablebenchError
-from stablebench.metrics import LOSS_SUMS
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
@@ -163,7 +163,7 @@ def gradient_flow(
         chain: The chain on the batch's inputs.
         states: `chain.states()`.
         batch: The samples.
-        loss: The task's loss, of `stablebench.metrics`.
+        loss: The task's loss, of `stablebench.data.metrics`.
         which: `task`: the task's own loss; `last`: that of the last scored step alone.
     """
     found = list(adjoints(network, chain, states, batch, loss=loss, which=which))
@@ -288,7 +288,7 @@ def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> T
         network: Says which steps are read.
         scores: What its readout gives, (batch, outputs) or (batch, time, outputs).
         batch: The samples.
-        loss: The task's loss, of `stablebench.metrics`.
+        loss: The task's loss, of `stablebench.data.metrics`.
     """
     return sum_of_losses(scores, _last_scored(batch) if network.readout == "every" else batch, loss)
 

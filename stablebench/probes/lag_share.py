@@ -78,7 +78,7 @@ def lag_share(
         chain: The chain on the batch's inputs.
         states: `chain.states()`.
         batch: The samples.
-        loss: The task's loss, of `stablebench.metrics`.
+        loss: The task's loss, of `stablebench.data.metrics`.
         which: `task`: the task's own loss; `last`: that of the last scored step alone.
     """
     found, trained = [], False

@@ -2,7 +2,7 @@ r"""How long a network remembers as the linear network that it is near its own s
 
 At steps t spread evenly over the chain, the first sample's state there: Theta = ds_t/ds_{t-1}, and v an orthonormal
 basis of the directions in which x_t moves s_t (the left singular vectors of ds_t/dx_t, the strongest at most eight;
-where nothing comes in, all directions of the state). Then `stablebench.probes.memory`: the Fisher memory curve J(k),
+where nothing comes in, all directions of the state). Then `fisher_memory`: the Fisher memory curve J(k),
 averaged over the columns of v, with unit noise on every unit; its area, at most the network's size; and the linear
 memory capacity of a signal along the first column.
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stablebench.errors import StablebenchError
 from stablebench.probes.chain import StateChain
-from stablebench.probes.memory import fisher_memory, linear_memory_capacity
+from stablebench.probes.fisher_memory import fisher_memory, linear_memory_capacity
 from stablebench.probes.spectra import sampled_steps, step_jacobian
 
 _DIRECTIONS = 8

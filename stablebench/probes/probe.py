@@ -10,12 +10,12 @@ from stablebench.data.task import first
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
-from stablebench.probes.evidence import Finding, Measurements, findings_of
 from stablebench.probes.gradient_flow import GradientFlow, Loss
 from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare, lag_share
 from stablebench.probes.linear_memory import LinearMemory, linear_memory
 from stablebench.probes.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from stablebench.probes.measurements import Finding, Measurements, findings_of
 from stablebench.probes.spectra import Spectra, spectra
 
 Measure = Literal["flow", "jacobian", "lyapunov", "spectra", "memory"]
@@ -92,7 +92,7 @@ def probe(
     Args:
         network: The network.
         batch: The samples of the gradient flow.
-        loss: The task's loss, of `stablebench.metrics`.
+        loss: The task's loss, of `stablebench.data.metrics`.
         which: `task`: gradients of the task's own loss; `last`: of the loss at the last scored step alone.
         samples: How many of them the Jacobian is computed for.
         what: What is measured; claims are checked whatever it is.

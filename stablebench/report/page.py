@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import __version__, leaderboard
-from stablebench.report.command import commands_of
 from stablebench.report.sections import (
     environments_of,
     figures_of_task,
@@ -21,6 +20,7 @@ from stablebench.report.sections import (
 )
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.suite import Suite
+from stablebench.specs.repeat_command import commands_of
 from stablebench.tables import visible
 
 _FOLDER = Path(__file__).resolve().parent

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.leaderboard import protocol_in_words, reproduction_title, said_published, span
-from stablebench.report.curves import band_of, learning_curve, measured
-from stablebench.report.figure import Figure, Series, panels_of
+from stablebench.report.figures.curves import band_of, learning_curve, measured
+from stablebench.report.svg import Figure, Series, panels_of
 from stablebench.schema.run_record import RunRecord
 
 _COLOURS, _DASHES, _WIDTHS = 8, 4, 2

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from stablebench.errors import UserError, did_you_mean
+from stablebench.schema.seeds import MAX_SEED
 from stablebench.schema.yaml_file import Document, one_line, read
-from stablebench.seeds import MAX_SEED
 
 LARGEST = 2**63 - 1
 """The largest whole number that a tensor's size, and a seed, can be."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import fused, scan
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines import scan
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
 from stablebench.speed.workload import Sequences

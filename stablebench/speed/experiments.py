@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import torch
 
-from stablebench.engines import fused
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.speed.contenders import (
     Contender,
     contender_names,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused import Plan
+from stablebench.engines.fused.engine import Plan
 
 
 @dataclass(frozen=True)

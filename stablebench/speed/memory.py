@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.execution.workers import without_current_folder
+from stablebench.process.settings import prepare_process
 from stablebench.speed.contenders import Contender, sequence_contender
 from stablebench.speed.workload import Workload
-from stablebench.training.process import prepare_process
-from stablebench.training.processes import without_current_folder
 
 _PRELOADED = ["stablebench.speed.memory", "stablebench.schema.strict", "psutil"]
 _PRELOADED += ["torch.fx.experimental.symbolic_shapes", "torch._dynamo"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stablebench import registry
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
 
 
@@ -70,7 +70,7 @@ class Workload:
         Raises:
             UserError: There is no such model, or it refuses the size.
         """
-        entry = registry.model_entry(self.model)
+        entry = model_registry.model_entry(self.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = entry.build(self.inputs, self.size.hidden, entry.resolve({}), horizon=self.size.steps)

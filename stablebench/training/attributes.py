@@ -21,7 +21,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from stablebench.training.checkpoint import why_not_stored
+from stablebench.runs.checkpoint import why_not_stored
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """What torch keeps in a module: parameters, buffers and parts, hooks, and its mode."""

@@ -9,9 +9,9 @@ from torch import Tensor
 from stablebench import engines
 from stablebench.engines.self_check import ROWS, difference
 from stablebench.errors import UserError, device_failure, first_line, ran_out_of_memory
+from stablebench.runs.progress import Lines
 from stablebench.schema.run_record import SelfCheck
 from stablebench.training.evaluation import to_device
-from stablebench.training.progress import Lines
 
 if TYPE_CHECKING:
     from stablebench.models.network import AnyNetwork

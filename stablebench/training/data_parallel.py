@@ -20,19 +20,19 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from stablebench import python_random
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
+from stablebench.process import python_random
+from stablebench.process.settings import prepare_process
+from stablebench.process.signals import Interrupt, Interrupted
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
 from stablebench.schema.run_spec import RunSpec
-from stablebench.training.interrupt import Interrupt, Interrupted
-from stablebench.training.process import prepare_process
-from stablebench.training.progress import Silent
-from stablebench.training.run_store import RunFolder
 
 if TYPE_CHECKING:
     from stablebench.models.network import AnyNetwork
-    from stablebench.training.resolve import Resolved
-    from stablebench.training.session import Options
+    from stablebench.specs.resolve import Resolved
+    from stablebench.training.run import Options
 
 _WAIT = timedelta(hours=6)
 """How long a process waits for the others: the first may be evaluating."""

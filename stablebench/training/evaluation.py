@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from stablebench.data.batch import Batch
+from stablebench.data.metrics import LOSS_SUMS, Mean
 from stablebench.data.task import Split, Task
-from stablebench.metrics import LOSS_SUMS, Mean
 from stablebench.models.network import AnyNetwork
 
 _KEPT_BYTES = 2**28
@@ -56,7 +56,7 @@ def evaluate(
         network: The network; its mode (train, eval) is left as it was.
         pieces: The split, in pieces.
         loss: What the metric `loss` is.
-        metrics: Names of `stablebench.metrics`.
+        metrics: Names of `stablebench.data.metrics`.
         chunk: Examples that go through the network at once.
         carried: Whether a piece goes on, in time, where the one before it ended: the states are carried on.
         between: Called before each piece goes through; what it raises ends the evaluation.

@@ -5,7 +5,7 @@ import traceback
 from pathlib import Path
 
 from stablebench.errors import StablebenchError, first_line, users_line
-from stablebench.training.files import write_atomically
+from stablebench.runs.atomic import write_atomically
 
 _FILE = "traceback.txt"
 

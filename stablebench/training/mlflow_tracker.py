@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from stablebench.errors import StablebenchError
+from stablebench.runs.atomic import write_atomically
+from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.files import write_atomically
-from stablebench.training.run_store import RunFolder
 from stablebench.training.tracker_names import mlflow_name
 from stablebench.training.tracker_tools import flat_spec, quiet
 

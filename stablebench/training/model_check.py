@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from stablebench import registry
 from stablebench.contract.run import findings
-from stablebench.contract.structure import surroundings
 from stablebench.contract.subject import Subject, run_from
-from stablebench.engines.restore import restored
 from stablebench.errors import ContractError
+from stablebench.models import registry as model_registry
+from stablebench.models.restore import restored
+from stablebench.models.structure import surroundings
 from stablebench.schema.run_spec import RunSpec
-from stablebench.training.resolve import Resolved
+from stablebench.specs.resolve import Resolved
 
 _HIDDEN, _STEPS = 8, 6
 """Largest width, and steps or layers, of the instance that is checked, where the model can be built with them."""
@@ -29,7 +29,7 @@ def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
     """
     if spec.model.source is None:
         return
-    entry = registry.model_of_spec(spec.model.name, spec.model.source)
+    entry = model_registry.model_of_spec(spec.model.name, spec.model.source)
     precision = getattr(torch, spec.precision)
     problem: Exception | None = None
     for hidden in dict.fromkeys((min(_HIDDEN, spec.model.hidden), spec.model.hidden)):

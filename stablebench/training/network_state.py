@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablebench import python_random
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
-from stablebench.training import attributes, device
+from stablebench.process import device, python_random
+from stablebench.runs.checkpoint import Checkpoint, why_not_stored
+from stablebench.training import attributes
 from stablebench.training.attributes import Held
-from stablebench.training.checkpoint import Checkpoint, why_not_stored
 
 _EXTRA = "extra state"
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stablebench import python_random
 from stablebench.models.network import AnyNetwork
-from stablebench.training.checkpoint import as_bytes, as_stored
+from stablebench.process import python_random
+from stablebench.runs.checkpoint import as_bytes, as_stored
 from stablebench.training.network_state import NetworkState, StateKeeper
 
 _ELSEWHERE = (

@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
+from stablebench.models.user_code import known
+from stablebench.models.user_code.code import Code, Module
+from stablebench.runs.atomic import remove_temporaries, write_atomically
+from stablebench.runs.store import RunFolder
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import Strict
-from stablebench.training.files import remove_temporaries, write_atomically
-from stablebench.training.resolve import Resolved
-from stablebench.training.run_store import RunFolder
-from stablebench.user_code import known
-from stablebench.user_code.code import Code, Module
+from stablebench.specs.resolve import Resolved
 
 _MANIFEST = "manifest.json"
 _MAX_BYTES = 100_000_000
@@ -62,11 +62,11 @@ def take_code(resolved: Resolved, note: Callable[[str], None]) -> None:
     """
     code, name = resolved.code, resolved.spec.model.name
     if code is None:
-        registry.model_entry(name)
+        model_registry.model_entry(name)
         return
     if others := code.other_versions():
         raise UserError(f"{name}: its run was asked for with other packages than there are here: {', '.join(others)}.")
-    registry.name_code(name, code)
+    model_registry.name_code(name, code)
     if any(Path(module.path).exists() for module in code.modules) and (changed := code.changed_files()):
         note(f"{', '.join(changed)} changed since the run was asked for; it runs the code as it was")
 
@@ -79,7 +79,7 @@ def keep_code(folder: RunFolder, spec: RunSpec) -> None:
     Raises:
         StablebenchError: The disk does not take it.
     """
-    code = registry.model_of_spec(spec.model.name, spec.model.source).code
+    code = model_registry.model_of_spec(spec.model.name, spec.model.source).code
     if code is None or _is_kept(folder, code):
         return
     root = code_dir(folder)
@@ -118,12 +118,12 @@ def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, sam
         raise UserError(f"--model {model}: a run has its own model; --model names the code of one, file.py:Class.")
     if spec.model.source is None or ":" not in spec.model.name:
         if model is not None:
-            registry.model_entry(model)
+            model_registry.model_entry(model)
         return []
     carried = None if model is not None and not _is_copy(folder, model) else carried_code(folder)
     if carried is None:
         if model is not None:
-            _hold_named(folder, spec, registry.model_entry(model))
+            _hold_named(folder, spec, model_registry.model_entry(model))
         return []
     if carried.digest != spec.model.source:
         raise UserError(f"{code_dir(folder)}: it is not the code of this run, whose digest is {spec.model.source}.")
@@ -139,12 +139,12 @@ def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, sam
             f"{folder.path}: going on would not give the same numbers ({', '.join(others)}). `train --resume RUN "
             "--force-resume` goes on all the same."
         )
-    registry.name_code(spec.model.name, carried)
+    model_registry.name_code(spec.model.name, carried)
     known.remember(carried.digest)
     return others
 
 
-def _hold_named(folder: RunFolder, spec: RunSpec, entry: registry.ModelEntry) -> None:
+def _hold_named(folder: RunFolder, spec: RunSpec, entry: model_registry.ModelEntry) -> None:
     """Refuse code that is not the run's, and say what differs where the run carries its own."""
     if entry.source == spec.model.source or entry.code is None or entry.name.rpartition(":")[2] != spec.model.label:
         return  # another class is said where the run is built

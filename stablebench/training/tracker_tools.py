@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stablebench import python_random
+from stablebench.process import python_random
 from stablebench.schema.run_spec import RunSpec
 
 

@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from stablebench.errors import StablebenchError, unknown_name
+from stablebench.process.extras import require
+from stablebench.runs.progress import Progress, Reporter
+from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.extras import require
 from stablebench.training.mlflow_tracker import Mlflow
-from stablebench.training.progress import Progress, Reporter
-from stablebench.training.run_store import RunFolder
 from stablebench.training.tracker_names import tensorboard_name
 from stablebench.training.tracker_tools import flat_spec, quiet
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from stablebench import engines, python_random
+from stablebench import engines
 from stablebench.data.batch import Batch
+from stablebench.data.metrics import is_better, stalls
 from stablebench.data.task import Task
-from stablebench.engines.compiler import CompilationInterrupted, CompilerError
-from stablebench.engines.library import compiling_s
+from stablebench.engines import numerics
 from stablebench.errors import (
     OtherEnvironment,
     StablebenchError,
@@ -25,31 +25,35 @@ from stablebench.errors import (
     not_deterministic,
     ran_out_of_memory,
 )
-from stablebench.metrics import is_better, stalls
 from stablebench.models.base import State, count_parameters
+from stablebench.models.build import build_network, resolve_device, start_embedding
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 from stablebench.models.recompute_check import check_recomputing
-from stablebench.probes.while_training import TrainingProbe, Watch
+from stablebench.models.user_code.namespace import uncovered
+from stablebench.process import device, python_random
+from stablebench.process import settings as process
+from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
+from stablebench.process.c_library import compiling_s
+from stablebench.process.signals import Interrupt, Interrupted
+from stablebench.runs import checkpoint
+from stablebench.runs.checkpoint import Checkpoint
+from stablebench.runs.held_folder import FolderLost
+from stablebench.runs.progress import Progress, Reporter
+from stablebench.runs.store import Curve, RunFolder
 from stablebench.schema.run_record import Environment, Evaluation, Result, RunRecord, SelfCheck, Status
-from stablebench.training import checkpoint, device, failures, numerics, process, reproducibility
-from stablebench.training.build import build_network, resolve_device, start_embedding
+from stablebench.specs.resolve import Resolved
+from stablebench.training import failures, reproducibility
 from stablebench.training.checked_engine import checked, engine_differs
-from stablebench.training.checkpoint import Checkpoint
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
-from stablebench.training.goals import Goals
-from stablebench.training.held_folder import FolderLost
-from stablebench.training.interrupt import Interrupt, Interrupted
+from stablebench.training.monitor import TrainingProbe, Watch
 from stablebench.training.network_state import NetworkState, StateKeeper
-from stablebench.training.optimisers import Updater
-from stablebench.training.pace import Pace
-from stablebench.training.progress import Progress, Reporter
-from stablebench.training.resolve import Resolved
-from stablebench.training.resuming import newest_good, own_copy, states_of
-from stablebench.training.run_store import Curve, RunFolder
-from stablebench.user_code.namespace import uncovered
+from stablebench.training.resume import newest_good, own_copy, states_of
+from stablebench.training.targets import Goals
+from stablebench.training.throughput import Pace
+from stablebench.training.updates.optimiser import Updater
 
 _CURVE_EVERY = 10
 """Updates between two training lines of the curve."""

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from stablebench.cli import app as app_module
 from stablebench.cli.app import app, command_files
-from stablebench.cli.options import RunOptions, parse_settings, run_options
+from stablebench.cli.shared.options import RunOptions, parse_settings, run_options
 from stablebench.errors import StablebenchError, UserError
 
 STABLEBENCH = [sys.executable, "-m", "stablebench"]

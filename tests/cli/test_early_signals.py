@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from stablebench.cli import early_signals
+from stablebench.cli.shared import early_signals
 
 SMALL = ["--model", "rnn", "--task", "copy", "--T", "5", "--steps", "100000", "--set", "task.S=2"]
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from stablebench import registry
 from stablebench.cli import list_
 from stablebench.cli.app import app
+from stablebench.models import registry as model_registry
+from stablebench.runs.lock import RunLock
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.run_lock import RunLock
 
 KINDS = ["models", "tasks", "recipes", "suites", "sweeps"]
 
@@ -24,7 +25,7 @@ def listed(*arguments: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_json_is_an_array_of_everything_registered(kind: str) -> None:
-    names = getattr(registry, f"{kind[:-1]}_names")()
+    names = getattr(model_registry if kind == "models" else registry, f"{kind[:-1]}_names")()
     assert [item["name"] for item in listed(kind)] == names
     assert all(not str(item.get("summary", "")).startswith("broken") for item in listed(kind))
 
@@ -36,7 +37,7 @@ def test_a_model_has_family_and_the_first_line_of_its_docstring() -> None:
 
 def test_a_deep_model_is_said_to_be_one() -> None:
     families = {item["name"]: item["family"] for item in listed("models")}
-    assert {name for name, family in families.items() if family == "deep"} == set(registry.model_names("deep"))
+    assert {name for name, family in families.items() if family == "deep"} == set(model_registry.model_names("deep"))
     assert families["roafnn"] == "deep"
 
 
@@ -50,7 +51,9 @@ def test_a_task_has_metric_and_variants() -> None:
 def test_every_format_names_every_model(fmt: str) -> None:
     result = CliRunner().invoke(app, ["list", "models", "--format", fmt])
     assert result.exit_code == 0
-    assert all(name.replace("_", "\\_" if fmt == "latex" else "_") in result.stdout for name in registry.model_names())
+    assert all(
+        name.replace("_", "\\_" if fmt == "latex" else "_") in result.stdout for name in model_registry.model_names()
+    )
 
 
 def test_an_unknown_kind_gets_a_suggestion() -> None:

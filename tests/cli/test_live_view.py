@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stablebench.cli import live_view
-from stablebench.cli.bars import shortened
-from stablebench.cli.live_view import LiveView
-from stablebench.training.cells import CellEnd
-from stablebench.training.progress import Progress
+from stablebench.cli.ui import live_table as live_view
+from stablebench.cli.ui.bars import shortened
+from stablebench.cli.ui.live_table import LiveView
+from stablebench.execution.local import CellEnd
+from stablebench.runs.progress import Progress
 
 
 def view(

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.training.run_store import all_runs
+from stablebench.runs.store import all_runs
 
 CELLS = """
 import torch

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stablebench import tables
-from stablebench.cli.output import Table, json_text, print_json, print_tables
+from stablebench.cli.ui.output import Table, json_text, print_json, print_tables
 from stablebench.tables import render
 
 TABLE = Table(

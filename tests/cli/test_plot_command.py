@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.models.base import DeepModel, State, Stretch
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.report.decision_boundary import plane
+from stablebench.report.figures.decision_boundary import plane
 
 
 def invoke(*arguments: str) -> tuple[int, str]:

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.models.recurrent.nnrnn import NnRNN
-from stablebench.report.probe_curves import probed_runs
-from stablebench.report.schur_structure import schur_structure
-from stablebench.training.run_store import RunFolder
+from stablebench.report.figures.monitor import probed_runs
+from stablebench.report.figures.schur import schur_structure
+from stablebench.runs.store import RunFolder
 
 
 def invoke(*arguments: str) -> tuple[int, str]:

@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.data import lorenz96
 from stablebench.data.batch import Batch
+from stablebench.data.tasks import lorenz96
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.report.trajectories import predicted
+from stablebench.report.figures.lorenz96 import predicted
 
 
 def invoke(*arguments: str) -> tuple[int, str]:

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.probes.evidence import Finding
-from stablebench.probes.findings import PaperFinding
-from stablebench.report.promises import FULL, MODELS, PAPERS, QUICK, Measured
-from stablebench.report.promises_page import Provenance, write_page
+from stablebench.probes.measurements import Finding
+from stablebench.report.claims import FULL, MODELS, PAPERS, QUICK, Measured
+from stablebench.report.claims_page import Provenance, write_page
+from stablebench.report.paper_checks.check import PaperFinding
 
 PROVENANCE = Provenance("stablebench promises", "abc", "2000-01-01", {"torch": "2"}, "a processor", 60.0)
 

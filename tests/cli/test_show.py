@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
+from stablebench.models import registry as model_registry
 from stablebench.schema.run_record import RunRecord
 
 
@@ -23,9 +24,9 @@ def document(*arguments: str) -> dict[str, Any]:
     return json.loads(shown(*arguments, "--json"))
 
 
-@pytest.mark.parametrize("name", registry.model_names())
+@pytest.mark.parametrize("name", model_registry.model_names())
 def test_every_model_shows_its_equation_and_arguments(name: str) -> None:
-    assert registry.model_docstring(name) in shown("model", name)
+    assert model_registry.model_docstring(name) in shown("model", name)
     found = document("model", name)
     assert found["name"] == name
     assert all(argument["takes"] != "anything" for argument in found["arguments"])

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.cli.speed_progress import SpeedProgress
+from stablebench.cli.ui.speed import SpeedProgress
 
 SMALL = ["--size", "2,4,5", "--repeats", "3", "--no-memory", "--device", "cpu"]
 SORTED = """

@@ -99,7 +99,7 @@ def test_missing_data_are_named_with_where_they_come_from(tmp_path: Path) -> Non
 
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
     """The real thing: a process, Ctrl-C, a second process."""
-    from stablebench.training.checkpoint import load
+    from stablebench.runs.checkpoint import load
 
     def command(folder: Path, *more: str) -> list[str]:
         spec = ["--T", "10", "--hidden", "16", "--steps", "400", "--batch-size", "8"]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from stablebench.checks import check_file, files_in, kind_of
 from stablebench.cli.app import app
 from stablebench.errors import UserError
+from stablebench.execution.validate import check_file, files_in, kind_of
 from stablebench.resources import data_root, tasks_dir
 
 RECIPE = """\

@@ -6,20 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench import registry
-from stablebench.engines import fused, native, reference
-from stablebench.engines.fused import BackendName, Plan
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.c import backend as native
+from stablebench.engines.fused.engine import BackendName, Plan
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
 
 IN = 3
-MODELS = registry.model_names(family="recurrent")
+MODELS = model_registry.model_names(family="recurrent")
 SIZES = [(1, 6, 7), (4, 13, 1), (5, 33, 50)]
 """Batch, hidden, steps: rows and units that fill no vector, a single sequence, a single step."""
 Outputs = Literal["every", "last"]
 
 
 def build(name: str, hidden: int, steps: int, dtype: torch.dtype) -> RecurrentModel:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(3)
     return entry.build(IN, hidden, entry.resolve({}), horizon=steps).to(dtype)
@@ -50,7 +52,7 @@ def everything(
 def test_every_model_can_be_fused_or_says_why_not(name: str) -> None:
     model = build(name, 6, 4, torch.float64)
     fusible = isinstance(fused.plan_model(model, torch.zeros(2, 4, IN)), Plan)
-    assert fusible != ("\nEngine: reference" in registry.model_docstring(name))
+    assert fusible != ("\nEngine: reference" in model_registry.model_docstring(name))
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])
@@ -64,7 +66,7 @@ def test_values_and_gradients_agree_in_float64(
         return fused.run(*args, backend=backend)  # pyright: ignore[reportArgumentType]
 
     model = build(name, size[1], size[2], torch.float64)
-    expected = everything(reference.run, model, size, outputs, torch.float64)
+    expected = everything(recurrent_model.run_steps, model, size, outputs, torch.float64)
     found = everything(run, model, size, outputs, torch.float64)
     for a, b in zip(found, expected, strict=True):
         scale = 1 + b.abs().max()  # roaRNN's gradients grow to 1e4 over 50 random steps
@@ -77,8 +79,8 @@ def test_float32_is_as_exact_as_the_reference(name: str, outputs: Outputs) -> No
     size = (5, 33, 50)
     model = build(name, size[1], size[2], torch.float32)
     ours = everything(fused.run, model, size, outputs, torch.float32)
-    theirs = everything(reference.run, model, size, outputs, torch.float32)
-    exact = everything(reference.run, model.double(), size, outputs, torch.float64)
+    theirs = everything(recurrent_model.run_steps, model, size, outputs, torch.float32)
+    exact = everything(recurrent_model.run_steps, model.double(), size, outputs, torch.float64)
     for a, b, truth in zip(ours, theirs, exact, strict=True):
         scale = 1 + truth.abs().max()
         assert (a - truth).abs().max() / scale <= 3 * (b - truth).abs().max() / scale + 1e-6

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from stablebench import registry
-from stablebench.engines import fused, native, reference
-from stablebench.engines.fused import BackendName
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.c import backend as native
+from stablebench.engines.fused.engine import BackendName
 from stablebench.engines.layers import why_not_fused
+from stablebench.models import deep_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import DeepModel, count_parameters
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.chain import chain_of, frozen
@@ -20,7 +22,7 @@ from stablebench.schema.expression import evaluate
 
 IN, HIDDEN, BATCH, LAYERS = 3, 6, 4, 9
 HEADINGS = ("Equation", "Shapes:", "Parameters: `", "Cost per sample: `", "Init:", "Stability claim", "Reference:")
-MODELS = registry.model_names(family="deep")
+MODELS = model_registry.model_names(family="deep")
 
 
 def build(
@@ -29,7 +31,7 @@ def build(
     dtype: torch.dtype = torch.float64,
     sizes: tuple[int, int, int] = (IN, HIDDEN, LAYERS),
 ) -> DeepModel:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     torch.set_default_dtype(dtype)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -53,14 +55,14 @@ def everything(network: DeepNetwork, x: Tensor) -> list[Tensor]:
 
 def test_the_four_of_the_paper_and_its_rivals_are_there() -> None:
     assert {"mlp", "roafnn", "resnet_mlp", "highway"} <= set(MODELS)
-    assert set(MODELS).isdisjoint(registry.model_names(family="recurrent"))
-    assert {registry.model_entry(name).family for name in MODELS} == {"deep"}
-    assert registry.model_entry("rnn").family == registry.model_family("rnn") == "recurrent"
+    assert set(MODELS).isdisjoint(model_registry.model_names(family="recurrent"))
+    assert {model_registry.model_entry(name).family for name in MODELS} == {"deep"}
+    assert model_registry.model_entry("rnn").family == model_registry.model_family("rnn") == "recurrent"
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_docstring_has_every_heading(name: str) -> None:
-    docstring = registry.model_docstring(name)
+    docstring = model_registry.model_docstring(name)
     assert not [heading for heading in HEADINGS if heading not in docstring]
 
 
@@ -70,8 +72,8 @@ def test_its_formulas_give_its_parameters_and_its_multiply_adds(
     name: str, inputs: int, hidden: int, layers: int
 ) -> None:
     model = build(name, sizes=(inputs, hidden, layers))
-    formulas = registry.model_formulas(registry.model_docstring(name))
-    names = registry.model_entry(name).resolve({}) | {"inputs": inputs, "hidden": hidden, "layers": layers}
+    formulas = model_registry.model_formulas(model_registry.model_docstring(name))
+    names = model_registry.model_entry(name).resolve({}) | {"inputs": inputs, "hidden": hidden, "layers": layers}
     assert evaluate(formulas["parameters"], names) == count_parameters(model.parameters())
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, inputs))
@@ -89,14 +91,14 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_class_describes_every_argument(name: str) -> None:
-    cls = registry.model_entry(name).cls
+    cls = model_registry.model_entry(name).cls
     described = set(re.findall(r"^    (\w+): ", inspect.getdoc(cls) or "", flags=re.MULTILINE))
     assert described == set(inspect.signature(cls).parameters)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_argument_is_typed_and_the_defaults_are_valid(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     assert set(entry.resolve({})) == set(entry.arguments().model_fields)
     assert "layers" in inspect.signature(entry.cls).parameters
 
@@ -110,7 +112,7 @@ def test_a_sample_ignores_the_others_of_its_batch(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_seed_decides_everything_and_the_readout_is_drawn_from_it_too(name: str) -> None:
     def network(seed: int) -> DeepNetwork:
-        entry = registry.model_entry(name)
+        entry = model_registry.model_entry(name)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return DeepNetwork(entry.build_deep(IN, HIDDEN, entry.resolve({}), layers=LAYERS), 2)
@@ -170,7 +172,7 @@ def test_a_thousand_layers_are_a_few_tensors(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_fused_or_says_why_not(name: str) -> None:
     fusible = why_not_fused(build(name), torch.device("cpu")) is None
-    assert fusible != ("\nEngine: reference" in registry.model_docstring(name))
+    assert fusible != ("\nEngine: reference" in model_registry.model_docstring(name))
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])
@@ -195,7 +197,7 @@ def test_float32_is_as_exact_as_the_reference(name: str) -> None:
     theirs = everything(network, x)
     network.engine = fused.run_layers
     ours = everything(network, x)
-    network.engine = reference.run_layers
+    network.engine = deep_model.run_layers
     exact = everything(network.double(), x.double())
     for a, b, truth in zip(ours, theirs, exact, strict=True):
         scale = 1 + truth.abs().max()

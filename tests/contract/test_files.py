@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from stablebench import registry
-from stablebench.checks import check_file
+from stablebench.execution.validate import check_file
+from stablebench.models import registry as model_registry
 from stablebench.resources import data_root, recipes_dir, suites_dir, tasks_dir
 
 FILES = sorted(p for root in (tasks_dir(), recipes_dir(), suites_dir()) for p in root.rglob("*.yaml"))
@@ -24,17 +25,17 @@ def test_there_are_files_of_each_kind() -> None:
 
 def test_the_suite_of_all_models_has_all_models() -> None:
     suite = registry.suite("all_models")
-    assert suite.models == registry.model_names("recurrent")
-    assert {name for task in suite.tasks for name in task.models or []} == set(registry.model_names("deep"))
+    assert suite.models == model_registry.model_names("recurrent")
+    assert {name for task in suite.tasks for name in task.models or []} == set(model_registry.model_names("deep"))
 
 
-@pytest.mark.parametrize("name", registry.model_names("recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names("recurrent"))
 @pytest.mark.parametrize("task", ["copy", "adding", "digits"])
 def test_a_recurrent_model_has_its_recipes(task: str, name: str) -> None:
     assert registry.recipe(task, name) is not None
 
 
-@pytest.mark.parametrize("name", registry.model_names("deep"))
+@pytest.mark.parametrize("name", model_registry.model_names("deep"))
 @pytest.mark.parametrize("task", ["double_moon", "digits_flat"])
 def test_a_deep_model_has_its_recipes(task: str, name: str) -> None:
     assert registry.recipe(task, name) is not None

@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from stablebench import registry
-from stablebench.engines.reference import drives_by_step
-from stablebench.models.base import RecurrentModel, count_parameters
+from stablebench.models import registry as model_registry
+from stablebench.models.base import RecurrentModel, count_parameters, drives_by_step
 from stablebench.models.network import Network
 from stablebench.schema.expression import evaluate
 
 IN, HIDDEN, BATCH, TIME = 3, 6, 4, 7
 HEADINGS = ("Equation", "Shapes:", "Parameters: `", "Cost per step: `", "Init:", "Stability claim", "Reference:")
-MODELS = registry.model_names(family="recurrent")
+MODELS = model_registry.model_names(family="recurrent")
 
 
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, in_features: int = IN) -> RecurrentModel:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     torch.set_default_dtype(dtype)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -34,17 +33,17 @@ def inputs(batch: int = BATCH, time: int = TIME) -> Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_docstring_has_every_heading(name: str) -> None:
-    docstring = registry.model_docstring(name)
+    docstring = model_registry.model_docstring(name)
     assert not [heading for heading in HEADINGS if heading not in docstring]
 
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(3, 6), (5, 16)])
 @pytest.mark.parametrize("name", MODELS)
 def test_its_formulas_give_its_parameters_and_its_multiply_adds(name: str, inputs: int, hidden: int) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     params = entry.resolve({})
     model = entry.build(inputs, hidden, params, horizon=TIME)
-    formulas = registry.model_formulas(registry.model_docstring(name))
+    formulas = model_registry.model_formulas(model_registry.model_docstring(name))
     names = params | {"inputs": inputs, "hidden": hidden, "horizon": TIME}
     assert evaluate(formulas["parameters"], names) == count_parameters(model.parameters())
     x, transition = torch.zeros(1, 1, inputs), model.transition()
@@ -71,7 +70,7 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_class_describes_every_argument(name: str) -> None:
-    cls = registry.model_entry(name).cls
+    cls = model_registry.model_entry(name).cls
     described = set(re.findall(r"^    (\w+): ", inspect.getdoc(cls) or "", flags=re.MULTILINE))
     assert described == set(inspect.signature(cls).parameters)
 
@@ -183,5 +182,5 @@ def test_layers_stack_under_one_readout(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_argument_is_typed_and_the_defaults_are_valid(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     assert set(entry.resolve({})) == set(entry.arguments().model_fields)

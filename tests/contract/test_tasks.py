@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import digits
 from stablebench.data.batch import Batch
+from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.data.task import Task, resolve_params, sizes_of, source_module
-from stablebench.metrics import METRICS, higher_is_better
+from stablebench.data.tasks import digits
 from stablebench.resources import tasks_dir
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import RUN_FIELDS

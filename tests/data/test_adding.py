@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from stablebench.data import adding
+from stablebench.data.tasks import adding
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -13,12 +13,13 @@ import torch
 from tiny_source import tar_bytes, write
 
 from stablebench import registry
-from stablebench.data import cifar10, noisy_cifar10, scifar10
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import SourceFile
+from stablebench.data.files import cifar10
+from stablebench.data.files.sources import SourceFile
+from stablebench.data.files.vision import torchvision_datasets
 from stablebench.data.task import Task, generator_for, resolve_params
-from stablebench.data.vision import torchvision_datasets
+from stablebench.data.tasks import noisy_cifar10, scifar10
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 PER_BATCH = 4
 NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]

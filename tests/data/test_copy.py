@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from stablebench.data import copy, copy_masked
 from stablebench.data.batch import Batch
+from stablebench.data.tasks import copy, copy_masked
 from stablebench.errors import UserError
 
 

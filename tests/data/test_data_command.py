@@ -12,8 +12,8 @@ from tiny_source import CONTENTS, source_file, write
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.data import fetch, sources
-from stablebench.data.sources import DataSource, Download
+from stablebench.data.files import fetch, sources
+from stablebench.data.files.sources import DataSource, Download
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import denoise
-from stablebench.data.scattered import scattered
 from stablebench.data.task import resolve_params
+from stablebench.data.tasks import denoise
+from stablebench.data.tasks.scattered import scattered
 from stablebench.errors import UserError
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from stablebench.data import digits
+from stablebench.data.tasks import digits
 
 
 def test_the_two_parts_hold_every_image_once():

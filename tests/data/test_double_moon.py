@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from stablebench import registry
-from stablebench.data import digits, digits_flat, double_moon
+from stablebench.data.metrics import correct_sum, squared_error_sum
 from stablebench.data.task import Task, resolve_params
-from stablebench.metrics import correct_sum, squared_error_sum
+from stablebench.data.tasks import digits, digits_flat, double_moon
 
 DISTANCES = [1.0, 0.0, -4.0, -5.0]
 

@@ -12,10 +12,10 @@ import pytest
 from local_server import Server, serving
 from tiny_source import CONTENTS, REQUIRED, SOURCE, source_file, tar_bytes, write, zip_bytes
 
-from stablebench.data import fetch as fetch_module
-from stablebench.data import sources
-from stablebench.data.fetch import fetch
-from stablebench.data.sources import DataSource, Download
+from stablebench.data.files import fetch as fetch_module
+from stablebench.data.files import sources
+from stablebench.data.files.fetch import fetch
+from stablebench.data.files.sources import DataSource, Download
 from stablebench.errors import StablebenchError, UserError
 
 BIG = os.urandom(1_000_000)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from stablebench.data import first_recall
+from stablebench.data.tasks import first_recall
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.data.folders import cache_dir, named_data_dir
+from stablebench.process.folders import cache_dir, named_data_dir
 
 
 def test_the_argument_comes_before_the_environment(monkeypatch, tmp_path):

@@ -10,10 +10,10 @@ import torch
 from local_server import serving
 from tiny_source import write, zip_bytes
 
-from stablebench.data import glove
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import Download, SourceFile
+from stablebench.data.files import glove
+from stablebench.data.files.sources import Download, SourceFile
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 WORDS = ["the", ",", "n't", "naïve", "3.5"]
 

@@ -12,11 +12,12 @@ import torch
 from tiny_source import tar_bytes, write, zip_bytes
 
 from stablebench import registry
-from stablebench.data import hapt, har, sources, uci_har_v1
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import SourceFile
+from stablebench.data.files import hapt, sources, uci_har_v1
+from stablebench.data.files.sources import SourceFile
 from stablebench.data.task import Task, resolve_params
+from stablebench.data.tasks import har
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 RECORDINGS = ((1, 700), (2, 500), (27, 900))
 INTERVALS = [  # experiment, person, activity, first and last sample from 1

@@ -11,11 +11,12 @@ from local_server import serving
 from tiny_source import tar_bytes, write
 
 from stablebench import registry
-from stablebench.data import glove, imdb, imdb_sentiment
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import Download, SourceFile
+from stablebench.data.files import glove, imdb
+from stablebench.data.files.sources import Download, SourceFile
 from stablebench.data.task import Task, resolve_params
+from stablebench.data.tasks import imdb_sentiment
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 TEXTS = {  # in the order of their numbers; by letters 10 would come before 2
     "train/pos/0_9.txt": "It's good.<br /><br />GOOD!",

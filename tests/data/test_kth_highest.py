@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from stablebench.data import kth_highest
+from stablebench.data.tasks import kth_highest
 from stablebench.errors import UserError
 from stablebench.schema.expression import kth_highest_mode
 

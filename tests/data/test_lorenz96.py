@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import lorenz96
 from stablebench.data.task import Task, resolve_params
+from stablebench.data.tasks import lorenz96
 from stablebench.errors import UserError
 
 

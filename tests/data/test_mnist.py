@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import mnist, psmnist, smnist
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import SourceFile
+from stablebench.data.files import mnist
+from stablebench.data.files.sources import SourceFile
 from stablebench.data.task import Task, resolve_params
+from stablebench.data.tasks import psmnist, smnist
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 COUNTS = {"train": 6, "t10k": 3}
 PERMUTATIONS: list[psmnist.Permutation] = ["lmu", "exprnn", "nnrnn", "cornn", "unicornn", "bit_reversal"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import mqar
 from stablebench.data.batch import Batch
 from stablebench.data.task import resolve_params
+from stablebench.data.tasks import mqar
 from stablebench.errors import UserError
 
 

@@ -11,9 +11,9 @@ from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, tar_bytes, write, zi
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.data import mnist, sources
-from stablebench.data.other_names import likeness
-from stablebench.data.sources import DataSource, SourceFile
+from stablebench.data.files import mnist, sources
+from stablebench.data.files.other_names import likeness
+from stablebench.data.files.sources import DataSource, SourceFile
 from stablebench.errors import UserError
 
 TINY_MNIST = {

@@ -11,11 +11,12 @@ import torch
 from tiny_source import tar_bytes, write
 
 from stablebench import registry
-from stablebench.data import ptb, ptb_stream
-from stablebench.data.folders import named_data_dir
-from stablebench.data.sources import SourceFile
+from stablebench.data.files import ptb
+from stablebench.data.files.sources import SourceFile
 from stablebench.data.task import Task, resolve_params
+from stablebench.data.tasks import ptb_stream
 from stablebench.errors import UserError
+from stablebench.process.folders import named_data_dir
 
 WORDS = {
     "train": " no it was n't <unk> \n but it 's N <unk> \n",

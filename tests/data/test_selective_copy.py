@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data import selective_copy
 from stablebench.data.task import resolve_params
+from stablebench.data.tasks import selective_copy
 
 
 def rng(seed: int = 0) -> torch.Generator:

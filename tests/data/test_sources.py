@@ -15,9 +15,9 @@ import pytest
 from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, source_file, tar_bytes, write, zip_bytes
 
 import stablebench.data
-from stablebench.data import archives, sources
-from stablebench.data.archives import ArchiveError, members
-from stablebench.data.sources import DataSource, SourceFile
+from stablebench.data.files import archives, sources
+from stablebench.data.files.archives import ArchiveError, members
+from stablebench.data.files.sources import DataSource, SourceFile
 from stablebench.errors import UserError
 
 

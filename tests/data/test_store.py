@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stablebench.data import store
-from stablebench.data.store import prepared
+from stablebench.data.files import store
+from stablebench.data.files.store import prepared
 from stablebench.errors import UserError
 
 KEY = {"version": 1, "files": ["md5:00"]}

@@ -77,7 +77,7 @@ def test_digits_trains_on_every_image_that_is_not_held_out():
     assert [len(batch.targets) for batch in trained] == [50] * 21 + [47]
     parts = [*trained, source.split("validation")]
     images = Counter(map(tuple, torch.cat([batch.inputs for batch in parts]).squeeze(2).tolist()))
-    from stablebench.data import digits
+    from stablebench.data.tasks import digits
 
     assert images == Counter(map(tuple, digits.load("train").inputs.squeeze(2).tolist()))
 

@@ -29,8 +29,9 @@ from triton_agreement import (
     kernels,
 )
 
-from stablebench import registry
-from stablebench.engines import reference, triton_source
+from stablebench.engines.fused.triton import codegen as triton_source
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run this with TRITON_INTERPRET=1"
 
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
     ("size", "where", "outputs"),
     [((17, 33, 7), "torch", "every"), ((2, 13, 7), "native", "last"), ((2, 13, 1), "native", "every")],
 )
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_values_and_gradients_agree(name: str, size: tuple[int, int, int], where: Where, outputs: Outputs) -> None:
     assert_as_exact_as_the_reference(name, size, outputs, where)
 
@@ -51,7 +52,7 @@ def test_values_and_gradients_agree(name: str, size: tuple[int, int, int], where
 @pytest.mark.parametrize("where", ["torch", "native"])
 @pytest.mark.parametrize("outputs", ["every", "last"])
 @pytest.mark.parametrize("size", [(1, 13, 7), (33, 33, 1), (3, 150, 5)])
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_more_sizes_agree(name: str, size: tuple[int, int, int], where: Where, outputs: Outputs) -> None:
     assert_as_exact_as_the_reference(name, size, outputs, where)
 
@@ -102,7 +103,7 @@ def _bf16_products(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_bf16_rounds_operands_alone(name: str) -> None:
     model = build(name, 13, 5)
-    exact = everything(reference.run, model, (4, 13, 5), "every", torch.float64)
+    exact = everything(recurrent_model.run_steps, model, (4, 13, 5), "every", torch.float64)
     ours = everything(kernels("torch", "bf16"), model, (4, 13, 5), "every", torch.float32)
     errors = [float((a - truth).abs().max() / (1 + truth.abs().max())) for a, truth in zip(ours, exact, strict=True)]
     assert 1e-5 < max(errors) < 3e-2  # a bf16 number has 8 bits
@@ -115,7 +116,7 @@ def test_parameters_that_need_no_gradient_get_none() -> None:
     x = torch.randn(2, 3, IN, dtype=torch.float32, requires_grad=True)
     outputs, _ = kernels("native")(model, x, model.initial_state(2), "every")
     outputs.sum().backward()
-    expected = torch.autograd.grad(reference.run(model, x)[0].sum(), x)[0]
+    expected = torch.autograd.grad(recurrent_model.run_steps(model, x)[0].sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)
 
 

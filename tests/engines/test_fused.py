@@ -18,13 +18,16 @@ from stepped import Stepped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stablebench.engines import choose, fused, library, reference
-from stablebench.engines.fused import BackendName
-from stablebench.engines.nodes import Unsupported
-from stablebench.engines.operations import OPERATIONS
+from stablebench.engines import choose
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import BackendName
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.errors import UserError
+from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.network import Network
+from stablebench.process import c_library as library
 
 BACKENDS: list[BackendName] = ["native", "torch"]
 
@@ -78,7 +81,7 @@ def test_derivatives_pass_gradcheck(name: str, backend: BackendName) -> None:
         outputs, state = fused.run(model, x, (h,), backend=backend)
         return (outputs, *state)
 
-    expected, _ = reference.run(model, x, (h,))
+    expected, _ = recurrent_model.run_steps(model, x, (h,))
     torch.testing.assert_close(chain(x, h)[0], expected)
     assert torch.autograd.gradcheck(chain, (x, h, *model.parameters()))
 
@@ -121,7 +124,7 @@ def test_two_products_in_a_row_pass_gradcheck(backend: BackendName) -> None:
         outputs, state = fused.run(model, x, backend=backend)
         return (outputs, *state)
 
-    torch.testing.assert_close(chain(x)[0], reference.run(model, x)[0])
+    torch.testing.assert_close(chain(x)[0], recurrent_model.run_steps(model, x)[0])
     assert torch.autograd.gradcheck(chain, (x, *model.parameters()))
 
 
@@ -134,7 +137,7 @@ def test_inputs_need_not_be_contiguous(layout: str, backend: BackendName) -> Non
         "every second": torch.randn(3, 7, 10)[:, :, ::2],
         "expanded": torch.randn(1, 7, 5).expand(3, -1, -1),
     }[layout]
-    torch.testing.assert_close(fused.run(model, x, backend=backend)[0], reference.run(model, x)[0])
+    torch.testing.assert_close(fused.run(model, x, backend=backend)[0], recurrent_model.run_steps(model, x)[0])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -151,7 +154,7 @@ def test_the_state_carries_on(backend: BackendName) -> None:
 def test_nan_and_infinity_are_as_in_the_reference(update: str, value: float) -> None:
     model, x = Stepped(UPDATES[update]), torch.zeros(2, 3, 5)
     x[0, 1, 2] = value
-    expected, found = reference.run(model, x)[0], fused.run(model, x)[0]
+    expected, found = recurrent_model.run_steps(model, x)[0], fused.run(model, x)[0]
     assert not expected[0].isfinite().all() or update in ("tanh", "sigmoid", "exp", "leak")
     torch.testing.assert_close(found, expected, equal_nan=True)
 
@@ -204,7 +207,7 @@ def test_what_cannot_be_fused_says_why_and_runs_all_the_same(update: Callable[..
     if "2 states" in reason:
         return  # there is nothing to run
     torch.manual_seed(0)
-    expected = reference.run(model, x)[0]
+    expected = recurrent_model.run_steps(model, x)[0]
     torch.manual_seed(0)
     assert torch.equal(fused.run(model, x)[0], expected)
 
@@ -250,7 +253,7 @@ def test_a_changed_setting_makes_a_new_plan() -> None:
     model, x = Scaled(), torch.randn(2, 3, 5)
     before = fused.run(model, x)[0]
     model.scale = 0.5
-    torch.testing.assert_close(fused.run(model, x)[0], reference.run(model, x)[0])
+    torch.testing.assert_close(fused.run(model, x)[0], recurrent_model.run_steps(model, x)[0])
     assert not torch.equal(fused.run(model, x)[0], before)
 
 
@@ -282,7 +285,7 @@ def test_without_a_compiler_torch_does_it_and_says_so_once(caplog: pytest.LogCap
     for _ in range(2):
         model = Stepped(UPDATES["tanh"])
         found = fused.run(model, x, torch_calls="if needed")[0]
-        torch.testing.assert_close(found, reference.run(model, x)[0])
+        torch.testing.assert_close(found, recurrent_model.run_steps(model, x)[0])
     assert [r.message.count("no C compiler") for r in caplog.records if r.levelno >= logging.WARNING] == [1]
 
 
@@ -293,7 +296,7 @@ def network(model: RecurrentModel) -> Network:
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_auto_takes_the_reference() -> None:
     chosen = choose("auto", network(Stepped(UPDATES["tanh"])), torch.device("cpu"))
-    assert chosen.run is reference.run and chosen.name == "reference"
+    assert chosen.run is recurrent_model.run_steps and chosen.name == "reference"
     assert chosen.note is not None and "there is no C compiler" in chosen.note
     asked = choose("fused", network(Stepped(UPDATES["tanh"])), torch.device("cpu"))
     assert (asked.name, asked.backend) == ("fused-torch", "torch calls")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.engines import kept, library
-from stablebench.engines.compiler import CompilerError
+from stablebench.process import c_library as library
+from stablebench.process import compile_cache as kept
+from stablebench.process.c_compiler import CompilerError
 
 ANSWER = "int answer(void) { return 42; }"
 MARKER = "int answer(void) { return 666; }"

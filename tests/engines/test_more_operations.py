@@ -11,11 +11,13 @@ from stepped import Stepped
 from torch import Tensor
 from torch.nn import functional
 
-from stablebench.engines import fused, library, reference
-from stablebench.engines.fused import BackendName
-from stablebench.engines.nodes import Unsupported
-from stablebench.engines.operations import OPERATIONS
-from stablebench.engines.source import kernels
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.c.codegen import kernels
+from stablebench.engines.fused.engine import BackendName
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.models import recurrent_model
+from stablebench.process import c_library as library
 
 BACKENDS: list[BackendName] = ["native", "torch"]
 ONE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -63,7 +65,7 @@ def assert_same(update: Callable[..., Tensor], backend: BackendName, tolerance: 
         assert isinstance(fused.plan_model(*args, backend=backend), fused.Plan)  # pyright: ignore
         return fused.run(*args, backend=backend)  # pyright: ignore
 
-    ours, theirs = gradients(run, update, *rows), gradients(reference.run, update, *rows)
+    ours, theirs = gradients(run, update, *rows), gradients(recurrent_model.run_steps, update, *rows)
     for found, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench.engines import fused, native, reference
-from stablebench.engines.fused import BackendName, Plan
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.c import backend as native
+from stablebench.engines.fused.engine import BackendName, Plan
+from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, State, Stretch
-from stablebench.models.orthogonal import random_orthogonal
+from stablebench.models.blocks.orthogonal import random_orthogonal
 
 
 class Filtered(DeepModel):
@@ -73,7 +75,7 @@ def test_values_and_gradients_agree(
     model = Filtered(layers, width, shared=shared)
     assert isinstance(fused.plan_layers(model, model.stretches()[0], (torch.zeros(2, width),)), Plan)
     torch.set_num_threads(threads)
-    expected = everything(reference.run_layers, model, outputs)
+    expected = everything(deep_model.run_layers, model, outputs)
     found = everything(fused.run_layers, model, outputs, backend)
     torch.set_num_threads(1)
     assert len(found) == len(expected) == 3 + 4

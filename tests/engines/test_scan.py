@@ -10,18 +10,22 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.engines import choose, fused, reference, scan
+from stablebench.engines import choose, scan
+from stablebench.engines.fused import engine as fused
 from stablebench.errors import UserError
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
-from stablebench.models.linear import LinearRecurrence
+from stablebench.models.blocks.linear import LinearRecurrence
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
 
 IN = 3
 LENGTHS = [1, 2, 3, 7, 64, 100]
-LINEAR = [name for name in registry.model_names() if issubclass(registry.model_entry(name).cls, LinearRecurrence)]
+LINEAR = [
+    name for name in model_registry.model_names() if issubclass(model_registry.model_entry(name).cls, LinearRecurrence)
+]
 Outputs = Literal["every", "last"]
 
 
@@ -83,8 +87,8 @@ def assert_the_same(found: list[Tensor], expected: list[Tensor]) -> None:
 def assert_as_exact(run: Any, model: RecurrentModel, steps: int) -> None:
     """Hold the error in float32 against that of the reference engine."""
     ours = everything(run, model.float(), steps, "every", torch.float32)
-    theirs = everything(reference.run, model, steps, "every", torch.float32)
-    exact = everything(reference.run, model.double(), steps, "every", torch.float64)
+    theirs = everything(recurrent_model.run_steps, model, steps, "every", torch.float32)
+    exact = everything(recurrent_model.run_steps, model.double(), steps, "every", torch.float64)
     for a, b, truth in zip(ours, theirs, exact, strict=True):
         scale = 1 + truth.abs().max()
         assert (a - truth).abs().max() / scale <= 3 * (b - truth).abs().max() / scale + 1e-6
@@ -97,7 +101,7 @@ def assert_as_exact(run: Any, model: RecurrentModel, steps: int) -> None:
 def test_it_is_the_loop_at_every_length(complex_state: bool, constant: bool, steps: int, outputs: Outputs) -> None:
     model = Plain(complex_state=complex_state, constant=constant)
     found = everything(scan.run, model, steps, outputs, torch.float64)
-    assert_the_same(found, everything(reference.run, model, steps, outputs, torch.float64))
+    assert_the_same(found, everything(recurrent_model.run_steps, model, steps, outputs, torch.float64))
 
 
 @pytest.mark.parametrize("steps", LENGTHS)
@@ -180,9 +184,9 @@ def test_the_number_of_operations_grows_with_the_logarithm_of_the_steps() -> Non
 @pytest.mark.parametrize("steps", [1, 2, 50])
 @pytest.mark.parametrize("name", LINEAR)
 def test_every_linear_recurrence_agrees_in_all_engines(name: str, steps: int, outputs: Outputs) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     model = entry.build(IN, 12, entry.resolve({}), horizon=steps)
-    expected = everything(reference.run, model, steps, outputs, torch.float64)
+    expected = everything(recurrent_model.run_steps, model, steps, outputs, torch.float64)
     assert isinstance(fused.plan_model(model, torch.zeros(4, steps, IN)), fused.Plan)
     for engine in (scan, fused):
         assert_the_same(everything(engine.run, model, steps, outputs, torch.float64), expected)
@@ -190,7 +194,7 @@ def test_every_linear_recurrence_agrees_in_all_engines(name: str, steps: int, ou
 
 @pytest.mark.parametrize("name", LINEAR)
 def test_every_linear_recurrence_is_as_exact_in_float32(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     assert_as_exact(scan.run, entry.build(IN, 12, entry.resolve({}), horizon=50), 50)
 
 
@@ -237,7 +241,7 @@ def test_what_is_not_linear_is_refused_in_one_message(tmp_path: Path) -> None:
 def test_a_users_linear_recurrence_trains_and_is_timed_with_the_scan(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "import torch\nfrom torch import nn\nfrom stablebench.models.linear import LinearRecurrence\n"
+        "import torch\nfrom torch import nn\nfrom stablebench.models.blocks.linear import LinearRecurrence\n"
         "class Mine(LinearRecurrence):\n    def __init__(self, in_features: int, hidden: int) -> None:\n"
         "        super().__init__(in_features, hidden)\n        self.U = nn.Linear(in_features, hidden)\n"
         "    def drive(self, x):\n        return self.U(x)\n"

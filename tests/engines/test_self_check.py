@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from user_steps import REFUSED, Plain, model_of
 
-from stablebench import registry
-from stablebench.engines import fused, guard, rehearsal, scan, self_check, trace
-from stablebench.engines.operations import OPERATIONS
+from stablebench.engines import scan, self_check
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused import guard, rehearsal, trace
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.models import registry as model_registry
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 
@@ -27,7 +29,7 @@ def network(name: str, dtype: torch.dtype, layers: int = 1, **options: Any) -> N
     """Return a network of a registered model with the fused engine in torch calls."""
     torch.set_default_dtype(dtype)
     torch.manual_seed(0)
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     built = []
     for i in range(layers):
         width = built[-1].out_features if built else 6
@@ -122,7 +124,7 @@ def test_a_wrong_scan_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def deep(dtype: torch.dtype = torch.float32) -> DeepNetwork:
     torch.set_default_dtype(dtype)
     torch.manual_seed(0)
-    entry = registry.model_entry("roafnn")
+    entry = model_registry.model_entry("roafnn")
     found = DeepNetwork(entry.build_deep(6, 8, entry.resolve({}), layers=40), 3)
     found.engine = partial(fused.run_layers, backend="torch")
     return found

@@ -12,13 +12,13 @@ import pytest
 import torch
 from triton_agreement import Odd, Shifted, Stages, assert_as_exact_as_the_reference, build
 
-from stablebench import registry
-from stablebench.engines import fused
-from stablebench.engines.fused import Plan
-from stablebench.engines.operations import OPERATIONS
-from stablebench.engines.program import Program, Slice
-from stablebench.engines.triton_backend import TritonBackend, unsupported
-from stablebench.engines.triton_source import TEXTS, Precision, source
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.program import Program, Slice
+from stablebench.engines.fused.triton.backend import TritonBackend, unsupported
+from stablebench.engines.fused.triton.codegen import TEXTS, Precision, source
+from stablebench.models import registry as model_registry
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -145,7 +145,7 @@ def test_a_gpu_compiler_takes_the_kernels(precision: Precision) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 @pytest.mark.parametrize("hidden", [64, 128, 256])
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_every_kernel_fits_the_shared_memory(name: str, hidden: int, precision: Precision) -> None:
     for compiled in compile_for(90, name, hidden, precision):
         assert compiled.metadata.shared <= 99 << 10  # what a program may have at compute capability 8.6, the least
@@ -156,6 +156,6 @@ def test_every_kernel_fits_the_shared_memory(name: str, hidden: int, precision: 
 @pytest.mark.gpu
 @pytest.mark.parametrize("outputs", ["every", "last"])
 @pytest.mark.parametrize("size", [(17, 33, 7), (33, 128, 50), (40, 300, 20), (1, 13, 1)])
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_values_and_gradients_agree_on_a_gpu(name: str, size: tuple[int, int, int], outputs: Any) -> None:
     assert_as_exact_as_the_reference(name, size, outputs, "torch", device="cuda")

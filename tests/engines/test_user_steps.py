@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from user_steps import KEPT, REFUSED, HalfTanh, Plain, all_close, everything, model_of
 
-from stablebench.engines import choose, fused, reference
-from stablebench.engines.fused import Plan
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines import choose
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.errors import UserError
+from stablebench.models import recurrent_model
 from stablebench.models.base import DeepModel, State, Stretch
 from stablebench.models.network import Network
 
@@ -44,14 +46,14 @@ NOT_OURS = ("global",)  # planning calls the step, and what lies outside the mod
 @pytest.mark.parametrize("name", [name for name in REFUSED if name not in (*NO_REFERENCE, *NOT_OURS)])
 def test_a_refused_step_gives_what_the_reference_gives_and_planning_leaves_no_trace(name: str) -> None:
     methods, _ = REFUSED[name]
-    assert all_close(iter(found_by(fused.run, methods)), iter(found_by(reference.run, methods)))
+    assert all_close(iter(found_by(fused.run, methods)), iter(found_by(recurrent_model.run_steps, methods)))
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_kept_is_kept(name: str) -> None:
     model = model_of(KEPT[name])
     assert isinstance(fused.plan_model(model, torch.zeros(2, 1, 4)), Plan)
-    assert all_close(everything(fused.run, model), everything(reference.run, model_of(KEPT[name])))
+    assert all_close(everything(fused.run, model), everything(recurrent_model.run_steps, model_of(KEPT[name])))
 
 
 def network(model: Plain) -> Network:
@@ -61,7 +63,7 @@ def network(model: Plain) -> Network:
 def test_auto_takes_the_reference_and_says_where_and_fused_is_refused() -> None:
     methods, _ = REFUSED["straight through"]
     chosen = choose("auto", network(model_of(methods)), CPU)
-    assert chosen.run is reference.run and chosen.note is not None
+    assert chosen.run is recurrent_model.run_steps and chosen.note is not None
     assert re.search(r"layer 1 \(Users\): it has a derivative of its own .*\(user_steps\.py:\d+\)", chosen.note)
     with pytest.raises(UserError, match=r"--engine fused cannot run .*derivative of its own"):
         choose("fused", network(model_of(methods)), CPU)

@@ -7,12 +7,13 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from stablebench import registry
-from stablebench.engines import fused, reference
-from stablebench.engines.chain import Layout
-from stablebench.engines.program import Program, Slice
-from stablebench.engines.triton_backend import TritonBackend
-from stablebench.engines.triton_source import Precision
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.autograd_function import Layout
+from stablebench.engines.fused.program import Program, Slice
+from stablebench.engines.fused.triton.backend import TritonBackend
+from stablebench.engines.fused.triton.codegen import Precision
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
 
 IN = 3
@@ -26,7 +27,7 @@ def build(name: "str | type[Odd]", hidden: int, steps: int) -> RecurrentModel:
     torch.manual_seed(3)
     if not isinstance(name, str):
         return name(IN, hidden)
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     return entry.build(IN, hidden, entry.resolve({}), horizon=steps)
 
 
@@ -75,8 +76,8 @@ def assert_as_exact_as_the_reference(
     name: "str | type[Odd]", size: tuple[int, int, int], outputs: Outputs, where: Where, device: str = "cpu"
 ) -> None:
     model = build(name, size[1], size[2])
-    exact = everything(reference.run, model, size, outputs, torch.float64, device)
-    theirs = everything(reference.run, model, size, outputs, torch.float32, device)
+    exact = everything(recurrent_model.run_steps, model, size, outputs, torch.float64, device)
+    theirs = everything(recurrent_model.run_steps, model, size, outputs, torch.float32, device)
     ours = everything(kernels(where), model, size, outputs, torch.float32, device)
     for a, b, truth in zip(ours, theirs, exact, strict=True):
         scale = 1 + truth.abs().max()

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from stablebench import leaderboard
+from stablebench.runs.progress import Silent
 from stablebench.schema.run_record import RunRecord
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.session import Options, train
+from stablebench.specs.resolve import Request, resolve
+from stablebench.training.run import Options, train
 
 GCC = {"name": "gcc-12", "version": "(Debian) 12.2.0", "flags": "-O3 -march=native", "instructions": "AVX-512"}
 CLANG = GCC | {"name": "clang-14", "version": "Debian clang version 14.0.6"}

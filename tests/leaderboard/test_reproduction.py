@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from stablebench import registry
+from stablebench.execution.suites import OnTheSpot, cells_of
 from stablebench.leaderboard import Asked, reproduction
 from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
 from stablebench.schema.suite import Suite
-from stablebench.training.suites import OnTheSpot, cells_of
 
 
 def row(model: str, score: float | None, interval: list[float] | None = None, hidden: int = 128, **more: Any) -> dict:

@@ -6,13 +6,13 @@ import numpy
 import pytest
 import torch
 
-from stablebench import registry
 from stablebench.contract.finding import Finding
 from stablebench.contract.run import findings
 from stablebench.contract.subject import Subject
 from stablebench.errors import ContractError
+from stablebench.models import registry as model_registry
+from stablebench.specs.resolve import Request, resolve
 from stablebench.training.model_check import check_before_run
-from stablebench.training.resolve import Request, resolve
 
 HEAD = """
 import random
@@ -127,7 +127,7 @@ SAMPLE = ("rnn", "lstm", "roarnn", "cornn", "resnet_mlp", "bn_lstm", "skip_gru")
 def checked(folder: Path, body: str, base: str = "Plain") -> dict[str, Finding]:
     path = folder / "own.py"
     path.write_text(f"{HEAD}class Own({base}):\n{body}\n")
-    return {finding.check: finding for finding in findings(Subject(registry.model_entry(f"{path}:Own")))}
+    return {finding.check: finding for finding in findings(Subject(model_registry.model_entry(f"{path}:Own")))}
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -163,7 +163,7 @@ def test_a_model_may_declare_that_it_depends_on_its_batch(tmp_path: Path) -> Non
 
 
 def assert_sound(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     found = findings(Subject(entry, params=entry.resolve({})))
     assert not [finding.line() for finding in found if finding.verdict in ("warning", "broken")]
 
@@ -174,7 +174,7 @@ def test_registered_models_pass(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(registry.model_names()) - set(SAMPLE)))
+@pytest.mark.parametrize("name", sorted(set(model_registry.model_names()) - set(SAMPLE)))
 def test_all_other_registered_models_pass(name: str) -> None:
     assert_sound(name)
 
@@ -184,7 +184,7 @@ def test_checks_leave_random_states_and_a_files_globals_as_they_were(tmp_path: P
     body = f"RNG = numpy.random.default_rng(0)\nCALLS = []\n\n\nclass Own(Plain):\n{STEP}CALLS.append(1)\n        "
     path.write_text(f"{HEAD}{body}return ({H} + RNG.normal(),)\n")
     model = f"{path}:Own"
-    entry = registry.model_entry(model)
+    entry = model_registry.model_entry(model)
     spec = resolve(Request(model, "copy", T=5, options={"model.hidden": 4})).spec
     names = entry.cls.step.__globals__
     before = torch.get_rng_state(), numpy.random.get_state()[1].tolist(), names["RNG"].bit_generator.state  # noqa: NPY002 # pyright: ignore

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench import engines, registry
-from stablebench.engines import fused, reference
-from stablebench.engines.fused import Plan
+from stablebench import engines
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import Plan
 from stablebench.errors import UserError
+from stablebench.models import deep_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import DeepModel, ParameterGroup, State, Stretch, grouped
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep.roafnn import RoaFNN
@@ -90,7 +92,7 @@ def test_several_states_and_stretches_agree_under_the_fused_engine() -> None:
     x = torch.randn(5, 2)
     assert all(isinstance(fused.plan_layers(model, s, model.enter(x)), Plan) for s in model.stretches())
     found = []
-    for run in (reference.run_layers, fused.run_layers):
+    for run in (deep_model.run_layers, fused.run_layers):
         network = DeepNetwork(model, 1, engine=run)
         network.head = nn.Identity()
         model.zero_grad()
@@ -113,7 +115,7 @@ def test_auto_and_fused_take_the_compiled_chain_where_layers_are_of_one_width(wi
     for name in ("auto", "fused"):
         choice = engines.choose(name, network, CPU)
         assert (choice.run, choice.name, choice.note) == (fused.run_layers, "fused", None)
-    assert engines.choose("reference", network, CPU).run is reference.run_layers
+    assert engines.choose("reference", network, CPU).run is deep_model.run_layers
 
 
 class Sorting(Oscillators):
@@ -127,7 +129,7 @@ class Sorting(Oscillators):
 def test_what_cannot_be_fused_runs_in_the_loop_or_is_refused() -> None:
     network = DeepNetwork(Sorting(2, 3), 1)
     choice = engines.choose("auto", network, CPU)
-    assert choice.run is reference.run_layers and choice.name == "reference" and "`sort`" in str(choice.note)
+    assert choice.run is deep_model.run_layers and choice.name == "reference" and "`sort`" in str(choice.note)
     with pytest.raises(UserError, match="--engine fused cannot run this model: .*sort"):
         engines.choose("fused", network, CPU)
     x = torch.randn(3, 2)
@@ -188,7 +190,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_a_users_file_may_hold_a_deep_model(mine: Path) -> None:
-    entry = registry.model_entry(f"{mine}:Mine")
+    entry = model_registry.model_entry(f"{mine}:Mine")
     assert entry.family == "deep" and entry.resolve({"keep": 0.25}) == {"keep": 0.25} and entry.source is not None
     model: Any = entry.build_deep(2, 3, {"keep": 0.25}, layers=7)
     assert model.b.shape == (5, 3) and model.keep == 0.25
@@ -198,6 +200,6 @@ def test_a_users_file_may_hold_a_deep_model(mine: Path) -> None:
 
 def test_a_users_file_without_a_whole_model_is_refused(mine: Path) -> None:
     with pytest.raises(UserError, match="Half must define `stretches`"):
-        registry.model_entry(f"{mine}:Half")
+        model_registry.model_entry(f"{mine}:Half")
     with pytest.raises(UserError, match=r"extends RecurrentModel or DeepModel .*it has Half, Mine\."):
-        registry.model_entry(f"{mine}:Other")
+        model_registry.model_entry(f"{mine}:Other")

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench.engines import choose, fused, reference
-from stablebench.engines.fused import BackendName
+from stablebench.engines import choose
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import BackendName
+from stablebench.models import recurrent_model
 from stablebench.models.base import Folded, RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.dilated_rnn import DilatedRNN
@@ -79,7 +81,7 @@ def test_folded_it_has_the_values_and_gradients_of_the_queue(
 
     model, x = DilatedRNN(2, 4, cell=cell, start=d), torch.randn(3, steps, 2)
     state = tuple(torch.randn(3, size) for size in model.state_sizes)
-    expected = everything(reference.run, model, x, state, outputs)
+    expected = everything(recurrent_model.run_steps, model, x, state, outputs)
     for found, value in zip(everything(run, model, x, state, outputs), expected, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-11, atol=1e-12)
 
@@ -88,7 +90,7 @@ def test_folded_it_has_the_values_and_gradients_of_the_queue(
 @pytest.mark.parametrize("cell", CELLS)
 def test_folded_runs_can_be_carried_on_at_any_step(cell: Cell, pieces: list[int]) -> None:
     model, x = DilatedRNN(2, 4, cell=cell, start=4), torch.randn(3, 13, 2)
-    whole, end = reference.run(model, x)
+    whole, end = recurrent_model.run_steps(model, x)
     state, found = None, []
     for piece in x.split(pieces, dim=1):
         output, state = fused.run(model, piece, state)
@@ -105,7 +107,7 @@ def test_a_stack_of_dilations_trains_alike_under_both_engines(
     readout: Literal["last", "every"], recompute_every: int | None
 ) -> None:
     gradients = []
-    for engine in (reference.run, fused.run):
+    for engine in (recurrent_model.run_steps, fused.run):
         torch.manual_seed(1)
         layers: list[RecurrentModel] = [DilatedRNN(2 if i == 0 else 4, 4, layer=i, cell="gru") for i in range(4)]
         assert [layer.dilation for layer in layers if isinstance(layer, DilatedRNN)] == [1, 2, 4, 8]
@@ -132,7 +134,7 @@ def test_the_fused_engine_is_chosen_for_what_its_cell_allows() -> None:
     chosen = choose("auto", network, torch.device("cpu"))
     assert chosen.name == "reference" and "softmax" in (chosen.note or "")
     x = torch.randn(3, 8, 2)
-    torch.testing.assert_close(fused.run(model, x)[0], reference.run(model, x)[0], rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(fused.run(model, x)[0], recurrent_model.run_steps(model, x)[0], rtol=1e-13, atol=1e-14)
 
 
 def test_within_a_layer_only_steps_of_the_same_phase_reach_each_other() -> None:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stablebench.errors import UserError
-from stablebench.models.orthogonal import round_robin
+from stablebench.models.blocks.orthogonal import round_robin
 from stablebench.models.recurrent.dizzy import DizzyRNN
-from stablebench.registry import model_entry
+from stablebench.models.registry import model_entry
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from stablebench.models.recurrent.dtriv import DTriv
 from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.urnn import URNN
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.optimiser import Updater
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import count_parameters
+from stablebench.models.blocks.unitary import as_real
 from stablebench.models.recurrent.eunn import EUNN
 from stablebench.models.recurrent.urnn_arjovsky import ArjovskyURNN
-from stablebench.models.unitary import as_real
 
 Layout = Literal["tunable", "fft"]
 

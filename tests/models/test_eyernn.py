@@ -1,7 +1,7 @@
 import torch
 
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.registry import model_entry
+from stablebench.models.registry import model_entry
 
 
 def test_eyernn_is_roarnn_with_the_identity():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.registry import model_entry
+from stablebench.models.registry import model_entry
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import UserError
-from stablebench.models.activations import Activation
 from stablebench.models.base import count_parameters
+from stablebench.models.blocks.activations import Activation
 from stablebench.models.network import Network
 from stablebench.models.recurrent.fastrnn import FastRNN
 from stablebench.models.recurrent.roarnn import RoaRNN

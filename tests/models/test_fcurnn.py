@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from stablebench.models.base import count_parameters
+from stablebench.models.blocks.unitary import as_real, random_unitary
 from stablebench.models.recurrent.fcurnn import FullCapacityURNN
 from stablebench.models.recurrent.urnn_arjovsky import ArjovskyURNN
-from stablebench.models.unitary import as_real, random_unitary
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.cayley_update import as_complex, updated
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.cayley import as_complex, updated
+from stablebench.training.updates.optimiser import Updater
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stablebench.errors import UserError
-from stablebench.models.layered import Init, hidden_widths, new_biases, new_weights, plain_readout, runs
+from stablebench.models.blocks.layered import Init, hidden_widths, new_biases, new_weights, plain_readout, runs
 
 
 def test_layers_of_one_shape_are_counted_together() -> None:

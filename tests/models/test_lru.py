@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import UserError
-from stablebench.models.linear import moduli
+from stablebench.models.blocks.linear import moduli
 from stablebench.models.network import Network
 from stablebench.models.recurrent.lru import LRU
 

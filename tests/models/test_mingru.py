@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench.models.activations import positive
+from stablebench.models.blocks.activations import positive
 from stablebench.models.recurrent.mingru import MinGRU
 from stablebench.models.recurrent.roarnn import RoaRNN
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stablebench import registry
 from stablebench.cli.app import app
 from stablebench.errors import ContractError
+from stablebench.models import registry as model_registry
 from stablebench.models.base import DeepModel, RecurrentModel
 
 HEAD = """
@@ -37,10 +37,10 @@ class Plain(RecurrentModel):
 """
 
 
-def entry_of(folder: Path, text: str, name: str = "Own") -> registry.ModelEntry:
+def entry_of(folder: Path, text: str, name: str = "Own") -> model_registry.ModelEntry:
     path = folder / "own.py"
     path.write_text(HEAD + text)
-    return registry.model_entry(f"{path}:{name}")
+    return model_registry.model_entry(f"{path}:{name}")
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_the_line_of_a_constructor_that_fails_is_named(tmp_path: Path) -> None:
         entry.build(3, 5, {}, horizon=4)
 
 
-@pytest.mark.parametrize("name", registry.model_names())
+@pytest.mark.parametrize("name", model_registry.model_names())
 def test_registered_models_are_such_classes(name: str) -> None:
     from stablebench.models.contract import check_class
 
-    check_class(registry.model_entry(name).cls, name, ("in_features", "hidden", "horizon", "layer", "layers"))
+    check_class(model_registry.model_entry(name).cls, name, ("in_features", "hidden", "horizon", "layer", "layers"))
 
 
 @pytest.mark.parametrize("first", ["torch.exp(1j * torch.rand(4))", "torch.arange(4)"])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench import registry
-from stablebench.engines import fused, reference
+from stablebench.engines.fused import engine as fused
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
 from stablebench.models.network import EngineRun, Network
 from stablebench.models.recurrent.lstm import LSTM
@@ -103,7 +104,7 @@ def test_the_engine_is_asked_for_every_output_only_where_one_is_needed() -> None
         transition: object = None,
     ) -> tuple[Tensor, State]:
         asked.append((type(model), outputs))
-        return reference.run(model, x, state, outputs)
+        return recurrent_model.run_steps(model, x, state, outputs)
 
     for readout in ("last", "every"):
         Network([LSTM(2, 3), Rnn(3, 4)], 2, readout=readout, input="values", engine=engine)(torch.randn(1, 2, 2))
@@ -155,13 +156,16 @@ def _gradients(network: Network, inputs: Tensor) -> list[Tensor]:
     return [outputs.detach(), *(p.grad.clone() for p in network.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("engine", [reference.run, fused.run])
+@pytest.mark.parametrize("engine", [recurrent_model.run_steps, fused.run])
 @pytest.mark.parametrize("readout", ["last", "every"])
 @pytest.mark.parametrize("every", [1, 3, 7, 50])
 def test_recomputing_changes_nothing_but_memory(every: int, readout: Readout, engine: EngineRun) -> None:
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
-    layers: list[RecurrentModel] = [registry.model_entry("exprnn").cls(4, 6), registry.model_entry("lstm").cls(6, 5)]
+    layers: list[RecurrentModel] = [
+        model_registry.model_entry("exprnn").cls(4, 6),
+        model_registry.model_entry("lstm").cls(6, 5),
+    ]
     network = Network(layers, 3, readout=readout, input="tokens", engine=engine)
     inputs = torch.randint(4, (2, 7))
     expected = _gradients(network, inputs)
@@ -175,7 +179,7 @@ def test_recomputing_changes_nothing_but_memory(every: int, readout: Readout, en
 
 
 def test_recomputing_builds_each_transition_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = registry.model_entry("exprnn").cls(4, 6)
+    layer = model_registry.model_entry("exprnn").cls(4, 6)
     network = Network([layer], 3, readout="last", input="tokens", recompute_every=2)
     calls: list[int] = []
     monkeypatch.setattr(layer, "transition", lambda build=layer.transition: (calls.append(1), build())[1])
@@ -184,7 +188,7 @@ def test_recomputing_builds_each_transition_once(monkeypatch: pytest.MonkeyPatch
 
 
 def test_recomputing_keeps_few_states() -> None:
-    layer = registry.model_entry("rnn").cls(4, 16)
+    layer = model_registry.model_entry("rnn").cls(4, 16)
     network = Network([layer], 3, readout="every", input="tokens", engine=fused.run)
     kept: list[int] = []
 
@@ -205,7 +209,7 @@ def test_recomputing_keeps_few_states() -> None:
 
 
 @pytest.mark.parametrize("recompute_every", [None, 2])
-@pytest.mark.parametrize("engine", [reference.run, fused.run])
+@pytest.mark.parametrize("engine", [recurrent_model.run_steps, fused.run])
 def test_of_padded_sequences_the_last_real_step_is_read(engine: EngineRun, recompute_every: int | None) -> None:
     network = Network([Rnn(3, 4), LSTM(4, 5)], 2, readout="last", input="values", recompute_every=recompute_every)
     network.engine = engine

@@ -8,10 +8,9 @@ import scipy.stats
 import torch
 
 from stablebench.errors import UserError
-from stablebench.models import orthogonal
 from stablebench.models.base import own_generator
-from stablebench.models.deep.roafnn import RoaFNN
-from stablebench.models.orthogonal import (
+from stablebench.models.blocks import orthogonal
+from stablebench.models.blocks.orthogonal import (
     BlockInit,
     PackedRotations,
     SkewExponential,
@@ -20,6 +19,7 @@ from stablebench.models.orthogonal import (
     round_robin,
     skew_exponential,
 )
+from stablebench.models.deep.roafnn import RoaFNN
 from stablebench.models.recurrent.roarnn import RoaRNN
 
 
@@ -76,7 +76,7 @@ def test_packed_rotations_are_the_product_of_givens_rotations(n, rotations):
 def test_packed_rotations_have_the_right_gradient(n, rotations):
     rotation = PackedRotations(n, rotations)
     inputs = (rotation.first, rotation.second, rotation.partner)
-    from stablebench.models.orthogonal import _RotationProduct
+    from stablebench.models.blocks.orthogonal import _RotationProduct
 
     assert torch.autograd.gradcheck(
         lambda a: _RotationProduct.apply(a, *inputs), rotation.angles.detach().requires_grad_()

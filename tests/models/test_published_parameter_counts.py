@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from stablebench import registry
+from stablebench.models import registry as model_registry
 from stablebench.models.base import count_parameters
 from stablebench.models.network import Network
 
@@ -104,7 +104,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.hidden}-{row.printed}")
 def test_the_number_of_parameters_is_the_published_one_or_a_footnote_says_why_not(row: Row) -> None:
-    entry = registry.model_entry(row.model)
+    entry = model_registry.model_entry(row.model)
     layer = entry.build(row.sizes[0], row.hidden, entry.resolve({}), horizon=784)
     found = count_parameters(Network([layer], row.sizes[1], readout="last", input="values").parameters())
     assert (row.ours is None) == (not row.footnote)
@@ -118,7 +118,7 @@ def test_the_number_of_parameters_is_the_published_one_or_a_footnote_says_why_no
 def test_models_with_a_memory_of_the_size_that_psmnist_papers_give_them(
     model: str, params: dict[str, int], printed: int
 ) -> None:
-    entry = registry.model_entry(model)
+    entry = model_registry.model_entry(model)
     layer = entry.build(1, 212, entry.resolve(params), horizon=784)
     found = count_parameters(Network([layer], 10, readout="last", input="values").parameters())
     assert found == pytest.approx(printed, rel=K)

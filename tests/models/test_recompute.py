@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.models.recompute_check import check_recomputing
 
-RECURRENT = registry.model_names("recurrent")
+RECURRENT = model_registry.model_names("recurrent")
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,7 @@ def test_buffers_and_lists_stay_the_objects_that_they_were() -> None:
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_every_registered_model_may_be_computed_again(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     bottom = entry.build(3, 6, entry.resolve({}), horizon=7)
     top = entry.build(bottom.out_features, 6, entry.resolve({}), horizon=7, layer=1)
     network = Network([bottom, top], 4, readout="every", input="tokens", recompute_every=3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.registry import model_entry
+from stablebench.models.registry import model_entry
 
 
 def preset(name: str, in_features: int = 3, hidden: int = 64) -> Rnn:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stablebench.engines import scan
 from stablebench.errors import UserError
-from stablebench.models.linear import moduli
+from stablebench.models.blocks.linear import moduli
 from stablebench.models.recurrent.s4d import S4D, DiagonalInit, frequencies_of
 
 Discretisation = Literal["zoh", "bilinear"]

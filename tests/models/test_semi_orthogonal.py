@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench.models.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
+from stablebench.models.blocks.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
 
 SHAPES = [(1, 1), (2, 2), (7, 7), (9, 4), (4, 9), (1, 5), (5, 1)]
 

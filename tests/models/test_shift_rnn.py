@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import UserError
-from stablebench.models.activations import Activation
+from stablebench.models.blocks.activations import Activation
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.shift_rnn import ShiftRNN
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench import registry
-from stablebench.engines import fused, reference
-from stablebench.engines.fused import Plan
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.engine import Plan
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.models.network import Network
 from stablebench.models.recurrent.skip_lstm import SkipRNN
 
@@ -53,7 +54,7 @@ def by_the_paper(model: SkipRNN, x: Tensor) -> tuple[list[Tensor], list[int]]:
     return outputs, updates
 
 
-@pytest.mark.parametrize("run", [reference.run, fused.run], ids=["reference", "fused"])
+@pytest.mark.parametrize("run", [recurrent_model.run_steps, fused.run], ids=["reference", "fused"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_is_the_equation_sequence_by_sequence(cell: Cell, run: Any) -> None:
     model = skipping(cell)
@@ -122,7 +123,7 @@ def test_the_probability_learns_through_the_rounding(cell: Cell) -> None:
 
 @pytest.mark.parametrize("readout", ["last", "every"])
 @pytest.mark.parametrize("recompute_every", [None, 7])
-@pytest.mark.parametrize("run", [reference.run, fused.run], ids=["reference", "fused"])
+@pytest.mark.parametrize("run", [recurrent_model.run_steps, fused.run], ids=["reference", "fused"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_penalty_is_the_cost_of_the_mean_number_of_updates(
     cell: Cell, run: Any, recompute_every: int | None, readout: Literal["last", "every"]
@@ -159,7 +160,7 @@ def test_evaluation_leaves_no_penalty_behind() -> None:
 
 
 def test_skip_gru_is_the_same_class_with_another_cell() -> None:
-    entry = registry.model_entry("skip_gru")
+    entry = model_registry.model_entry("skip_gru")
     assert entry.cls is SkipRNN and entry.resolve({})["cell"] == "gru"
 
 
@@ -226,7 +227,7 @@ def test_the_codes_form_is_fused_too() -> None:
     model = skipping("lstm", cost=0.1, straight_through="code")
     x = torch.randn(3, 20, 2)
     assert isinstance(fused.plan_model(model, x), Plan)
-    ours, theirs = gradients(model, fused.run(model, x)[0]), gradients(model, reference.run(model, x)[0])
+    ours, theirs = gradients(model, fused.run(model, x)[0]), gradients(model, recurrent_model.run_steps(model, x)[0])
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-11)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench.engines import fused
+from stablebench.engines.fused import engine as fused
 from stablebench.errors import UserError
 from stablebench.models.recurrent.slstm import SLSTM
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench import registry
+from stablebench.models import registry as model_registry
+from stablebench.models.blocks.unitary import as_real
 from stablebench.models.network import Network
 from stablebench.models.recurrent.eunn import EUNN
 from stablebench.models.recurrent.lipschitz import Lipschitz
 from stablebench.models.recurrent.nnrnn import NnRNN
 from stablebench.models.recurrent.urnn_arjovsky import composed
-from stablebench.models.unitary import as_real
-from stablebench.training.resolve import Request, resolve
+from stablebench.specs.resolve import Request, resolve
 
 UNIFORM = 1 / math.sqrt(3)
 """Standard deviation of U(-1, 1)."""
@@ -27,7 +27,7 @@ def _double() -> None:
 
 
 def model_of(name: str, in_features: int, hidden: int, **params: Any) -> Any:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     return entry.build(in_features, hidden, entry.resolve(params), horizon=784)
 
 
@@ -202,6 +202,6 @@ TAKEN = [
 
 @pytest.mark.parametrize(("task", "model", "starts"), TAKEN)
 def test_recipes_of_published_experiments_take_their_starts(task: str, model: str, starts: dict[str, Any]) -> None:
-    added = dict(registry.model_entry(model).cls.added_arguments)  # what a spec leaves out
+    added = dict(model_registry.model_entry(model).cls.added_arguments)  # what a spec leaves out
     params = added | resolve(Request(model, task)).spec.model.params
     assert {key: params[key] for key in starts} == starts

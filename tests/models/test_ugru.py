@@ -8,8 +8,8 @@ from stablebench.models.base import count_parameters
 from stablebench.models.recurrent.gru import GRU
 from stablebench.models.recurrent.ugru import UGRU
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.exponential_update import updated
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.exponential import updated
+from stablebench.training.updates.optimiser import Updater
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablebench.models.activations import Activation
 from stablebench.models.base import State
+from stablebench.models.blocks.activations import Activation
 from stablebench.models.recurrent.urnn import URNN
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.optimiser import Updater
 
 
 @pytest.fixture(autouse=True)

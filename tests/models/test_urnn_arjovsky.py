@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stablebench.models.base import count_parameters
+from stablebench.models.blocks.unitary import as_real
 from stablebench.models.recurrent.urnn_arjovsky import ArjovskyURNN
-from stablebench.models.unitary import as_real
 
 
 @pytest.fixture(autouse=True)

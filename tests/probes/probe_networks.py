@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from stablebench import registry
 from stablebench.data.batch import Batch
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
@@ -58,7 +58,7 @@ def emitting_stack(layers: int) -> Network:
 
 def stack(name: str, layers: int, steps: int, readout: str = "every") -> Network:
     """Stacked layers of a registered model, width 4, tokens 0 ... 4 in and 3 classes out."""
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     built = []
     for i in range(layers):
         width = built[-1].out_features if built else 5

@@ -2,11 +2,11 @@ import pytest
 import torch
 from probe_networks import emitting_stack, linear_network, stack, still_batch
 
-from stablebench import registry
 from stablebench.errors import StablebenchError
+from stablebench.models import registry as model_registry
 from stablebench.probes.chain import Chain, frozen
 
-MODELS = registry.model_names(family="recurrent")
+MODELS = model_registry.model_names(family="recurrent")
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from probe_networks import stack
 
-from stablebench import registry
 from stablebench.data.batch import Batch
+from stablebench.models import registry as model_registry
 from stablebench.models.base import State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.dizzy import DizzyRNN
@@ -16,7 +16,7 @@ from stablebench.models.recurrent.nnrnn import NnRNN
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.evidence import Finding, Measurements
+from stablebench.probes.measurements import Finding, Measurements
 from stablebench.probes.probe import probe
 from stablebench.tables import json_text
 
@@ -35,7 +35,7 @@ def verdicts(*layers: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
     network = stack(name, layers, 8)
     if network.models[0].surrogate:
@@ -43,7 +43,9 @@ def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, la
     batch = Batch(torch.randint(5, (3, 8)), torch.randint(3, (3, 8)))
     document = probe(network, batch, loss="cross_entropy", samples=3).document()
     broken = [c for c in document["claims"] if c["verdict"] == "violated"]
-    if issubclass(registry.model_entry(name).cls, Rnn):  # the poster's, of another model, and false as it is printed
+    if issubclass(
+        model_registry.model_entry(name).cls, Rnn
+    ):  # the poster's, of another model, and false as it is printed
         broken = [c for c in broken if "as printed" not in c["claim"]]
     assert broken == []
     assert all(set(c) == {"claim", "verdict", "measured", "bound", "hypothesis"} for c in document["claims"])

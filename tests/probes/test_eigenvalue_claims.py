@@ -9,11 +9,11 @@ from probe_networks import linear_network, still_batch
 from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.models.eigenvalue_bounds import Spectrum, table
+from stablebench.models.claims.eigenvalue_bounds import Spectrum, table
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.evidence import Finding
+from stablebench.probes.measurements import Finding
 from stablebench.probes.probe import probe
 
 SHEARED = torch.tensor([[0.9, 10.0], [0.0, 0.8]], dtype=torch.float64)

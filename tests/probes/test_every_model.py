@@ -7,9 +7,9 @@ import pytest
 import torch
 from probe_networks import stack
 
-from stablebench import registry
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.probe import check_differentiable, probe
 from stablebench.tables import json_text
@@ -18,7 +18,7 @@ SKIPPING = {"skip_gru", "skip_lstm"}
 UNTRAINED = {"leaky_esn"}
 
 
-@pytest.mark.parametrize("name", registry.model_names("recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names("recurrent"))
 def test_every_recurrent_model_is_measured_or_refused_with_a_reason(name: str) -> None:
     network = stack(name, 1, 5)
     batch = Batch(torch.randint(5, (2, 5)), torch.randint(3, (2, 5)))
@@ -50,9 +50,9 @@ def test_stacked_layers_are_one_chain(name: str) -> None:
         assert [s.of for s in result.spectra.recurrent] == ["recurrent matrix, layer 1", "recurrent matrix, layer 2"]
 
 
-@pytest.mark.parametrize("name", registry.model_names("deep"))
+@pytest.mark.parametrize("name", model_registry.model_names("deep"))
 def test_every_deep_model_is_measured(name: str) -> None:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     network = DeepNetwork(entry.build_deep(2, 2, entry.resolve({}), layers=6), 2).double()
     result = probe(network, Batch(torch.randn(3, 2), torch.randint(2, (3,))), loss="cross_entropy", samples=1)
     assert result.flow is not None and result.flow.log_input_norms is None

@@ -21,7 +21,7 @@ from stablebench.models.recurrent.relu_gru import ReluGRU
 from stablebench.models.recurrent.skip_lstm import SkipRNN
 from stablebench.models.recurrent.slstm import SLSTM
 from stablebench.models.recurrent.ugru import UGRU
-from stablebench.probes.evidence import Finding, Measurements, findings_of
+from stablebench.probes.measurements import Finding, Measurements, findings_of
 
 STEPS = 25
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stablebench.cli.plot import plot
-from stablebench.report.feedforward_memory import Form, forms
+from stablebench.report.figures.fisher_memory import Form, forms
 
 PRINTED = {  # supplement, table of J_tot: (alpha, beta, d) -> area, N 100
     (0.95, 0.0, 0.0): 3.03,

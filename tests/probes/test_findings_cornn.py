@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablebench.probes import findings_cornn as found
+from stablebench.report.paper_checks import cornn as found
 
 
 def test_no_experiment_ends_before_time_1() -> None:

@@ -7,8 +7,8 @@ import torch
 
 from stablebench.data.batch import Batch
 from stablebench.models.network import Network
-from stablebench.probes import findings_roarnn as found
-from stablebench.probes.evidence import Measurements
+from stablebench.probes.measurements import Measurements
+from stablebench.report.paper_checks import roarnn as found
 
 
 def test_the_printed_lower_bound_is_false_at_11_states() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stablebench.probes import findings_spectra as found
-from stablebench.probes.findings import sources
+from stablebench.report.paper_checks import sources
+from stablebench.report.paper_checks import spectra as found
 
 
 def test_a_sheared_matrix_exceeds_the_posters_upper_bound() -> None:

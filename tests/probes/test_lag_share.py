@@ -10,8 +10,8 @@ import torch
 from probe_networks import emitting_stack, linear_network, stack, still_batch
 from torch import Tensor
 
-from stablebench import registry
 from stablebench.data.batch import Batch
+from stablebench.models import registry as model_registry
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
@@ -102,7 +102,7 @@ def test_each_samples_contribution_is_that_of_the_sample_alone() -> None:
 
 
 def test_fixed_parts_do_not_count() -> None:
-    entry = registry.model_entry("leaky_esn")
+    entry = model_registry.model_entry("leaky_esn")
     reservoir = Network(
         [entry.build(5, 4, entry.resolve({}), horizon=6, layer=0)], 3, readout="every", input="tokens"
     ).double()  # pyright: ignore

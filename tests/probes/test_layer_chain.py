@@ -13,9 +13,9 @@ from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep.roafnn import RoaFNN
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.chain import chain_of, frozen
-from stablebench.probes.evidence import Finding
 from stablebench.probes.gradient_flow import gradient_flow
 from stablebench.probes.jacobian import jacobian_singular_values
+from stablebench.probes.measurements import Finding
 from stablebench.probes.probe import probe
 
 

@@ -9,8 +9,8 @@ from probe_networks import linear_network, stack, still_batch
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.chain import Chain, LayerChain, chain_of, frozen
+from stablebench.probes.fisher_memory import feedforward_matrix, fisher_memory, noise_covariance
 from stablebench.probes.linear_memory import LinearMemory, input_directions, linear_memory
-from stablebench.probes.memory import feedforward_matrix, fisher_memory, noise_covariance
 
 
 def memory_of(W: torch.Tensor, v: torch.Tensor, steps: int) -> LinearMemory:

@@ -4,7 +4,7 @@ import torch
 from scipy.linalg import solve_discrete_lyapunov
 
 from stablebench.errors import StablebenchError
-from stablebench.probes.memory import (
+from stablebench.probes.fisher_memory import (
     delay_line_bound,
     feedforward_matrix,
     fisher_memory,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from stablebench.data.batch import Batch
+from stablebench.models.claims.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
 from stablebench.models.network import Network
-from stablebench.models.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
 from stablebench.models.recurrent.nnrnn import NnRNN
-from stablebench.probes.evidence import Finding
+from stablebench.probes.measurements import Finding
 from stablebench.probes.probe import probe
 
 MODULI, POWER, DEGREE, MEMORY = range(4)

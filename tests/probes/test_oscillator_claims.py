@@ -10,16 +10,16 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.models.base import State
-from stablebench.models.network import Network
-from stablebench.models.oscillator_claims import (
+from stablebench.models.claims.oscillator import (
     Oscillators,
     largest_gradient_entry,
     largest_one_step_norm,
     log10_product_norm,
     oscillator_claims,
 )
+from stablebench.models.network import Network
 from stablebench.models.recurrent.cornn import CoRNN
-from stablebench.probes.evidence import Finding, Measurements, findings_of
+from stablebench.probes.measurements import Finding, Measurements, findings_of
 
 ENERGY, PRINTED, FOR_EVER, APART, ONE_STEP, PRODUCT, APPROXIMATED, GRADIENT, LONG_TERM = range(9)
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from stablebench.probes.oscillators import PAIRS, SIGNALS, SINGLE, cosine, right_hand_side, stairs, trajectory
+from stablebench.report.figures.oscillator_trajectories import (
+    PAIRS,
+    SIGNALS,
+    SINGLE,
+    cosine,
+    right_hand_side,
+    stairs,
+    trajectory,
+)
 
 SYSTEMS = {system.name: system for system in (*SINGLE, *PAIRS)}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from probe_networks import linear_network, still_batch
 
-from stablebench import registry
+from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
 from stablebench.models.network import Network
 from stablebench.probes.chain import Chain, frozen
@@ -16,7 +16,7 @@ from stablebench.probes.spectra import sampled_steps, spectra, spectrum, step_ja
 
 
 def model(name: str, hidden: int = 6, horizon: int = 20, **params: Any) -> RecurrentModel:
-    entry = registry.model_entry(name)
+    entry = model_registry.model_entry(name)
     built = entry.build(1, hidden, entry.resolve(params), horizon=horizon, layer=0)
     assert isinstance(built, RecurrentModel)
     return built.double()

@@ -8,9 +8,9 @@ import torch
 
 from stablebench.data.task import Task
 from stablebench.errors import UserError
-from stablebench.probes.while_training import MEASURES, TrainingProbe, Watch, deviation
-from stablebench.training.build import build_network
-from stablebench.training.resolve import Request, resolve
+from stablebench.models.build import build_network
+from stablebench.specs.resolve import Request, resolve
+from stablebench.training.monitor import MEASURES, TrainingProbe, Watch, deviation
 
 EVERYTHING = Watch.parse("every=1,what=all,batch=4,samples=1")
 

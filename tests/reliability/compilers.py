@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.engines import fused, library
-from stablebench.models import orthogonal
+from stablebench.engines.fused import engine as fused
+from stablebench.models.blocks import orthogonal
+from stablebench.process import c_library as library
 
 FAILING = {
     "refuses without the word": "echo 'no licence' >&2; exit 1",

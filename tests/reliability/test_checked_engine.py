@@ -11,15 +11,16 @@ from tiny_runs import assert_same, run, tensors, tiny, without_times
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.engines import fused, self_check
-from stablebench.engines.operations import OPERATIONS
-from stablebench.engines.torch_backend import TorchBackend
+from stablebench.engines import self_check
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.torch_backend import TorchBackend
 from stablebench.errors import UserError
+from stablebench.process.signals import Interrupted
+from stablebench.runs.progress import Silent
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checked_engine
-from stablebench.training.interrupt import Interrupted
-from stablebench.training.progress import Silent
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 

@@ -14,12 +14,13 @@ import pytest
 from compilers import FAILING, script, taken
 from tiny_runs import run, tiny
 
-from stablebench.engines import fused, library
-from stablebench.engines.compiler import CompilationInterrupted, CompilerError
+from stablebench.engines.fused import engine as fused
 from stablebench.errors import UserError
-from stablebench.training import verification
-from stablebench.training.progress import Silent
-from stablebench.training.session import Options, train
+from stablebench.process import c_library as library
+from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
+from stablebench.runs.progress import Silent
+from stablebench.training import verify as verification
+from stablebench.training.run import Options, train
 
 
 class Notes(Silent):
@@ -88,8 +89,8 @@ def test_fused_without_a_working_compiler_is_named_as_torch_calls_and_not_gone_o
 
 def _begin(resolved: Any, runs_dir: Path, steps: int = 6) -> Any:
     """Run the first updates, up to a checkpoint."""
-    from stablebench.training.process import prepare_process
-    from stablebench.training.run_store import run_folder
+    from stablebench.process.settings import prepare_process
+    from stablebench.runs.store import run_folder
     from stablebench.training.trainer import Trainer
 
     prepare_process(resolved.spec.threads, resolved.spec.precision)
@@ -286,8 +287,8 @@ def _is_running(pid: int) -> bool:
 
 
 def test_a_record_without_the_fields_loads_and_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stablebench.training import checkpoint
-    from stablebench.training.checkpoint import Checkpoint
+    from stablebench.runs import checkpoint
+    from stablebench.runs.checkpoint import Checkpoint
 
     resolved = tiny(engine="reference")
     begun = _begin(resolved, tmp_path / "runs")

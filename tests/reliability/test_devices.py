@@ -16,14 +16,17 @@ from typer.testing import CliRunner
 
 from stablebench import engines
 from stablebench.cli.app import app
-from stablebench.engines import Choice, reference
+from stablebench.engines import Choice
 from stablebench.errors import StablebenchError, device_failure
-from stablebench.training import device, process, trainer
+from stablebench.models import recurrent_model
+from stablebench.process import device
+from stablebench.process import settings as process
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.specs.resolve import Request, resolve
+from stablebench.training import trainer
 from stablebench.training.failures import RunFailed
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.run_store import RunFolder
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 
 
 class OutOfResources(Exception):
@@ -82,7 +85,7 @@ def fast_engine(
         fails = error is not None and calls[0] == at and model.training == training
         if fails and error is not None and not backward:
             raise error
-        outputs, state = reference.run(model, x, *more)
+        outputs, state = recurrent_model.run_steps(model, x, *more)
         return (_FailsBackward.apply(outputs, error), state) if fails else (outputs, state)
 
     def choose(name: str, *where: Any) -> Choice:

@@ -18,12 +18,14 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
-from stablebench.training import checkpoint, resolve, trainer
-from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Resolved
-from stablebench.training.run_store import Curve, RunFolder
-from stablebench.training.session import Options, has_ended, train
+from stablebench.execution.local import CellEnd, Listener, run_cells, seeded
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import Curve, RunFolder
+from stablebench.specs import resolve
+from stablebench.specs.resolve import Resolved
+from stablebench.training import trainer
+from stablebench.training.run import Options, has_ended, train
 
 SMALL = ["--T", "5", "--hidden", "6", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
 

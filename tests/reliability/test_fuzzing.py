@@ -19,12 +19,12 @@ from tiny_runs import run, tiny
 
 from stablebench.errors import UserError
 from stablebench.resources import recipes_dir, suites_dir, tasks_dir
+from stablebench.runs import checkpoint
+from stablebench.runs.store import RunFolder, read_curve
 from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite
-from stablebench.training import checkpoint
-from stablebench.training.run_store import RunFolder, read_curve
 
 Read = Callable[[Path], Any]
 READERS: dict[str, Read] = {
@@ -163,7 +163,7 @@ def test_a_file_made_to_exhaust_its_reader_does_not(name: str, what: str, tmp_pa
 ATHERIS = """
 import sys
 import atheris
-with atheris.instrument_imports(include=["stablebench.schema", "stablebench.training.run_store", "yaml"]):
+with atheris.instrument_imports(include=["stablebench.schema", "stablebench.runs.store", "yaml"]):
     from test_fuzzing import READERS, check
 from pathlib import Path
 name, folder, seed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError, UserError
-from stablebench.training import checkpoint, run_lock
-from stablebench.training.progress import Silent
-from stablebench.training.run_lock import RunLock
-from stablebench.training.run_store import RunFolder
-from stablebench.training.session import Options, train
+from stablebench.runs import checkpoint
+from stablebench.runs import lock as run_lock
+from stablebench.runs.lock import RunLock
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.training.run import Options, train
 
 
 class Notes(Silent):
@@ -114,7 +115,7 @@ def test_lost_lines_of_the_curve_are_said_and_never_made_up(tmp_path: Path) -> N
 def test_the_second_process_says_who_has_the_run_and_exits_1(tmp_path: Path) -> None:
     folder = folder_of(tiny(), tmp_path)
     script = (
-        "import sys, time; from pathlib import Path; from stablebench.training.run_lock import RunLock\n"
+        "import sys, time; from pathlib import Path; from stablebench.runs.lock import RunLock\n"
         f"with RunLock(Path({str(folder.path)!r})): print('taken', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

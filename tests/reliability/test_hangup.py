@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_runs import assert_same, folder_of, run, tiny
 
-from stablebench.training.cells import CellEnd, Listener, run_cells
-from stablebench.training.interrupt import Interrupt
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.session import Options, train
+from stablebench.execution.local import CellEnd, Listener, run_cells
+from stablebench.process.signals import Interrupt
+from stablebench.runs.progress import Progress, Silent
+from stablebench.training.run import Options, train
 
 
 class HangsUpAt(Silent):

@@ -10,12 +10,11 @@ from test_mutated_records import copied, mutated
 from tiny_runs import run, tiny
 from typer.testing import CliRunner
 
-from stablebench.cli import cell_progress
 from stablebench.cli.app import app
-from stablebench.cli.bars import Bars
+from stablebench.cli.ui.bars import Bars
+from stablebench.runs.progress import Lines, Progress
+from stablebench.runs.store import RunFolder
 from stablebench.tables import Table, render
-from stablebench.training.progress import Lines, Progress
-from stablebench.training.run_store import RunFolder
 from stablebench.visible import visible_json, visible_lines
 
 EVIL = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\u202e\u200b\r"
@@ -110,7 +109,7 @@ def test_progress_and_notes_do_not(capsys: pytest.CaptureFixture[str], monkeypat
     lines.start(EVIL)
     lines.update(Progress(1, 2, 0.5, EVIL, 0.5, None, 1.0))
     Bars(quiet=False).say(EVIL)
-    label = cell_progress.cell_label(tiny())
+    label = tiny().label
     assert label == "rnn on copy seed 0"
     assert not OBEYED.search(capsys.readouterr().err)
 
@@ -127,7 +126,7 @@ def test_line_breaks_of_a_message_stay() -> None:
 
 
 def test_commands_print_through_one_function() -> None:
-    """`say` and `note` of stablebench.cli.output; tables see to their cells themselves."""
+    """`say` and `note` of stablebench.cli.ui.output; tables see to their cells themselves."""
     import stablebench.cli
 
     bare = re.compile(r"^\s+(?:print|typer\.echo)\((?!.*render)", re.MULTILINE)

@@ -13,13 +13,13 @@ from tiny_runs import RunFolder, curve, run, tiny
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
+from stablebench.data.metrics import METRICS, Mean
 from stablebench.errors import StablebenchError, UserError
-from stablebench.metrics import METRICS, Mean
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.training import checkpoint
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.session import Options, train
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Silent
+from stablebench.specs.resolve import Request, resolve
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 EXPLODING = {"optim.name": "sgd", "optim.lr": 1e30, "model.activation": "identity", "train.steps": 50}
@@ -127,7 +127,7 @@ DIFFERENT = [
 
 
 def hashed(*items: str) -> str:
-    from stablebench.cli.options import parse_settings
+    from stablebench.cli.shared.options import parse_settings
 
     return resolve(Request("rnn", "copy", settings=parse_settings(list(items)))).spec.spec_hash()
 

@@ -18,14 +18,15 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.data.archives import ArchiveError, members
+from stablebench.data.files.archives import ArchiveError, members
 from stablebench.errors import UserError
-from stablebench.training import checkpoint
-from stablebench.training.progress import Silent
-from stablebench.training.resuming import newest_good
-from stablebench.training.run_store import RunFolder
-from stablebench.user_code import known, loading
-from stablebench.user_code.code import Module
+from stablebench.models import registry as model_registry
+from stablebench.models.user_code import known, loading
+from stablebench.models.user_code.code import Module
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.training.resume import newest_good
 
 OWN_MODEL = '''
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_no_part_of_the_suite_unpickles() -> None:
 
 
 def as_in_a_new_process() -> None:
-    registry._named_code.clear()
+    model_registry._named_code.clear()
     loading._loaded.clear()
 
 

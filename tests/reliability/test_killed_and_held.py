@@ -11,10 +11,11 @@ import pytest
 from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
 from tiny_runs import folder_of
 
-from stablebench.training import processes, run_lock
-from stablebench.training.cells import CellEnd, Listener, run_cells
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.session import Options, train
+from stablebench.execution import workers as processes
+from stablebench.execution.local import CellEnd, Listener, run_cells
+from stablebench.runs import lock as run_lock
+from stablebench.runs.progress import Progress, Silent
+from stablebench.training.run import Options, train
 
 
 def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(

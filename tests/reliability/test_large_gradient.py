@@ -9,10 +9,10 @@ import torch
 from tiny_runs import curve, run, tiny
 from torch import Tensor, nn
 
-from stablebench import registry
+from stablebench.models import registry as model_registry
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.optimiser import Updater
 
 
 def updater_of(gradients: list[Tensor], clip: float | None, name: str = "adam", rule: str = "optimiser") -> Updater:
@@ -87,7 +87,7 @@ def test_a_run_with_a_large_gradient_goes_on_where_it_is_clipped_and_else_says_w
     clip: float | None, tmp_path: Path
 ) -> None:
     name = odd_models.named("Steep")
-    registry.model_entry(name)
+    model_registry.model_entry(name)
     folder = run(tiny(name, "copy", **{"optim.clip_norm": clip, "train.steps": 10}), tmp_path)
     record = folder.read_record()
     if clip is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.streams import LossyFile
-from stablebench.training.progress import Lines
-from stablebench.training.run_store import all_runs
+from stablebench.process.streams import LossyFile
+from stablebench.runs.progress import Lines
+from stablebench.runs.store import all_runs
 
 TRAIN = ["train", "--model", "rnn", "--task", "copy", "--T", "5", "--hidden", "6", "--steps", "300", "--set"]
 TRAIN += ["task.S=2", "--batch-size", "4", "--engine", "reference"]
@@ -76,7 +76,7 @@ def test_what_a_stream_does_not_take_is_dropped_and_remembered() -> None:
 
 
 def test_a_stream_that_does_not_wait_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stablebench.streams._PATIENCE_S", 0.01)
+    monkeypatch.setattr("stablebench.process.streams._PATIENCE_S", 0.01)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     stream = LossyFile(writer)

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
-from stablebench.training import cells
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.run_lock import RunLock
-from stablebench.training.run_store import RunFolder, read_curve
-from stablebench.training.session import Options, train
+from stablebench.execution import local as cells
+from stablebench.runs.lock import RunLock
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import RunFolder, read_curve
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 

@@ -11,8 +11,8 @@ from tiny_runs import run, tiny
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.training import spec_limits
-from stablebench.training.run_store import RunFolder
+from stablebench.runs.store import RunFolder
+from stablebench.specs import limits as spec_limits
 
 HUGE = 10**30
 SPEC: dict[str, tuple[str, Any]] = {
@@ -165,7 +165,7 @@ def test_what_a_machine_holds_is_not_refused(monkeypatch: pytest.MonkeyPatch) ->
     """The bound is one from below: a run never takes less than it says."""
     resolved = tiny("lstm", **{"model.hidden": 64, "train.batch_size": 16})
     from stablebench.data.task import sizes_of
-    from stablebench.training.build import build_network
+    from stablebench.models.build import build_network
 
     sizes = sizes_of(resolved.card, resolved.spec.task.params)
     network = build_network(resolved.spec, resolved.card, sizes)

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from stablebench import leaderboard
 from stablebench.cli.app import app
-from stablebench.training import cells
-from stablebench.training.cells import seeded
-from stablebench.training.progress import Silent
-from stablebench.training.run_store import RunFolder
-from stablebench.training.session import Options
+from stablebench.execution import local as cells
+from stablebench.execution.local import seeded
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.training.run import Options
 
 NEWER: dict[str, tuple[str, Any]] = {
     "a metric": ("metric", "f1"),

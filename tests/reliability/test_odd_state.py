@@ -12,18 +12,18 @@ from safetensors import safe_open
 from tiny_runs import assert_same, run, tiny
 from typer.testing import CliRunner
 
-from stablebench import registry
 from stablebench.cli.app import app
 from stablebench.errors import UserError
-from stablebench.training import checkpoint
+from stablebench.models import registry as model_registry
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.specs.resolve import Resolved
 from stablebench.training.network_state import NetworkState, StateKeeper
-from stablebench.training.progress import Silent
 from stablebench.training.reproducibility import difference
-from stablebench.training.resolve import Resolved
-from stablebench.training.run_store import RunFolder
-from stablebench.training.scoring import score
+from stablebench.training.score import score
 from stablebench.training.trainer import Trainer
-from stablebench.training.verification import verify
+from stablebench.training.verify import verify
 
 _OF_ONE_UPDATE = {"bn_lstm: layers.0.found"}
 """Written by a forward pass for the `after_update` that follows it, so that no checkpoint need hold it."""
@@ -41,7 +41,7 @@ class Notes(Silent):
 
 
 def resolved_of(name: str, best: bool = False, /, **settings: Any) -> Resolved:
-    registry.model_entry(named(name))
+    model_registry.model_entry(named(name))
     return tiny(named(name), "copy", best, **{"train.steps": 16, "train.eval_every": 4, **settings})
 
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_up(tmp_path: Path) -> None:
 def test_registered_models_have_no_state_beside_parameters_and_buffers(family: str, tmp_path: Path) -> None:
     """It is what the checkpoints of registered models rest on: they hold these alone."""
     changed = []
-    for name in registry.model_names(family):  # pyright: ignore[reportArgumentType]
+    for name in model_registry.model_names(family):  # pyright: ignore[reportArgumentType]
         task = "copy" if family == "recurrent" else "digits_flat"
         resolved = tiny(name, task, **{"train.steps": 2, "train.eval_every": 2, "optim.betas": None})
         trainer = Trainer(resolved, RunFolder(tmp_path / name), data_dir=None, reporter=Silent())

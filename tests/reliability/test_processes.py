@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
-from stablebench.training import processes, worker
-from stablebench.training.interrupt import Interrupt
-from stablebench.training.processes import Processes, silence_s
-from stablebench.training.progress import Progress
+from stablebench.execution import worker_main as worker
+from stablebench.execution import workers as processes
+from stablebench.execution.workers import Processes, silence_s
+from stablebench.process.signals import Interrupt
+from stablebench.runs.progress import Progress
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from tiny_runs import RunFolder, assert_same, folder_of, in_a_process, run, tens
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.training import checkpoint
-from stablebench.training.cells import Listener, run_cells, seeded
-from stablebench.training.resolve import Resolved
-from stablebench.training.session import Options
+from stablebench.execution.local import Listener, run_cells, seeded
+from stablebench.runs import checkpoint
+from stablebench.specs.resolve import Resolved
+from stablebench.training.run import Options
 
 MODELS = ["roarnn", "exprnn", "rnn", "lstm"]
 MORE_MODELS = (

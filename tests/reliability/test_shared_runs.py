@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tiny_runs import PROCESSES, assert_same, folder_of, tiny
 
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import all_runs
 from stablebench.training import trainer
-from stablebench.training.progress import Silent
-from stablebench.training.run_store import all_runs
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 
 ALONE = {"device": "cpu", "precision": "float64"}
 

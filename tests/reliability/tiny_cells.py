@@ -5,10 +5,10 @@ from typing import Any
 
 from tiny_runs import folder_of, tiny
 
-from stablebench.training import run_lock
-from stablebench.training.cells import CellEnd, Listener, run_cells, seeded
-from stablebench.training.resolve import Resolved
-from stablebench.training.session import Options
+from stablebench.execution.local import CellEnd, Listener, run_cells, seeded
+from stablebench.runs import lock as run_lock
+from stablebench.specs.resolve import Resolved
+from stablebench.training.run import Options
 
 SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
 ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}

@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
-from stablebench.training import checkpoint, files, trainer
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder, read_curve, run_folder
-from stablebench.training.session import Options, train
+from stablebench.runs import atomic as files
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder, read_curve, run_folder
+from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.training import trainer
+from stablebench.training.run import Options, train
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["stablebench.training.preload", "sklearn.datasets"])
+PROCESSES.set_forkserver_preload(["stablebench.execution.preload", "sklearn.datasets"])
 TIMES = {"train_s", "wall_s", "started", "resumed_at", "steps_per_s", "peak_bytes", "seconds_to_baseline"}
 TIMES |= {"seconds_to_target", "commit"}
 """What two runs of one spec may differ in: times, memory, when they were taken up, and the state of the checkout."""

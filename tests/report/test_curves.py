@@ -7,11 +7,11 @@ import pytest
 from run_maker import made_record
 
 from stablebench.errors import UserError
-from stablebench.report.board_plots import arrival_plots, curve_plots, profile_plots
-from stablebench.report.curves import band_of, measured, thinned
-from stablebench.report.figure import Series, panels_of
-from stablebench.report.paper_figures import as_csv, save
+from stablebench.report.figures.curves import band_of, measured, thinned
+from stablebench.report.figures.leaderboard import arrival_plots, curve_plots, profile_plots
+from stablebench.report.figures.style import as_csv, save
 from stablebench.report.scale import scale_of
+from stablebench.report.svg import Series, panels_of
 
 
 def test_a_band_is_the_median_between_the_lowest_and_the_highest_seed() -> None:

@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
-from stablebench.report.curves import ThinnedCurve, measured
+from stablebench.report.figures.curves import ThinnedCurve, measured
 
 
 def write(path: Path, count: int) -> None:

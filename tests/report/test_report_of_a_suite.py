@@ -9,7 +9,7 @@ from run_maker import made_record, store
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+from stablebench.execution.suites import OnTheSpot, cells_of, suite_of
 
 SPOT = "--models rnn,roarnn --tasks copy --seeds 2 --T 5 --hidden 6 --steps 12 --batch-size 4 --set task.S=2"
 SUITE = "roarnn/fig2_copy --models roarnn,rnn_orth --tasks copy --T 5 --hidden 6 --steps 12 --batch-size 4 --seeds 1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_maker import made_record, store
 
-from stablebench.training.suites import OnTheSpot, cells_of, suite_of
+from stablebench.execution.suites import OnTheSpot, cells_of, suite_of
 
 MODELS = (
     "rnn,lstm,gru,roarnn,rnn_orth,irnn,cornn,exprnn,dtriv,antisymmetric,"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stablebench.training.cells import CellEnd, Listener, seeded
-from stablebench.training.progress import Progress
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder, run_folder
+from stablebench.execution.local import CellEnd, Listener, seeded
+from stablebench.runs.progress import Progress
+from stablebench.runs.store import RunFolder, run_folder
+from stablebench.specs.resolve import Request, Resolved, resolve
 
 
 def cells(*seeds: int, steps: int = 20, model: str = "rnn", **settings: object) -> list[Resolved]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.training.cell_files import ChangedFiles, all_files, write_files
-from stablebench.training.run_store import RunFolder
+from stablebench.execution.run_files import ChangedFiles, all_files, write_files
+from stablebench.runs.store import RunFolder
 
 
 def folder(path: Path, **files: str) -> RunFolder:

@@ -13,10 +13,10 @@ from small_cells import cells, folder_of
 
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder, all_runs
 from stablebench.training.data_parallel import Shards, joined
-from stablebench.training.progress import Silent
-from stablebench.training.run_store import RunFolder, all_runs
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 
 SMALL = ["--task", "copy", "--T", "5", "--set", "task.S=2", "--hidden", "4", "--engine", "reference"]
 SMALL += ["--precision", "float64", "--batch-size", "7", "--set", "train.eval_every=10"]

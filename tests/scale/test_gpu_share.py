@@ -9,12 +9,12 @@ import torch
 from small_cells import Heard, cells
 
 from stablebench.data.task import sizes_of
-from stablebench.training import gpu_share
-from stablebench.training.build import build_network
-from stablebench.training.cells import run_cells
-from stablebench.training.gpu_share import Room, run_bytes
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.session import Options
+from stablebench.execution import gpu_memory as gpu_share
+from stablebench.execution.gpu_memory import Room, run_bytes
+from stablebench.execution.local import run_cells
+from stablebench.models.build import build_network
+from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.training.run import Options
 
 GIB = 2**30
 

@@ -13,8 +13,8 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.training.ray_cells import run_cells_on_ray
-from stablebench.training.session import Options
+from stablebench.execution.ray import run_cells_on_ray
+from stablebench.training.run import Options
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray starts servers: tens of seconds

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cells import cells, folder_of
 
+from stablebench.execution.local import mark_failed
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import Curve, RunFolder
 from stablebench.training import trackers
-from stablebench.training.cells import mark_failed
-from stablebench.training.progress import Silent
-from stablebench.training.run_store import Curve, RunFolder
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 from stablebench.training.tracker_names import mlflow_name, tensorboard_name
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the trackers' own packages warn of

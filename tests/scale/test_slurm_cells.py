@@ -9,8 +9,8 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.training.session import Options
-from stablebench.training.slurm_cells import Queue, minutes_of, run_cells_on_slurm
+from stablebench.execution.slurm import Queue, minutes_of, run_cells_on_slurm
+from stablebench.training.run import Options
 
 
 @pytest.mark.parametrize(

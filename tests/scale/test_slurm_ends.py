@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_cells import Heard, cells, folder_of
 
-from stablebench.training.session import Options
-from stablebench.training.slurm_cells import Queue, run_cells_on_slurm
-from stablebench.training.slurm_ends import why_it_failed
+from stablebench.execution.slurm import Queue, run_cells_on_slurm
+from stablebench.execution.slurm_ends import why_it_failed
+from stablebench.training.run import Options
 
 
 class UncompletedJobError(RuntimeError):

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from stablebench.checks import check_file
 from stablebench.cli.app import app
+from stablebench.execution.tuning.study import Plan, Study
+from stablebench.execution.validate import check_file
+from stablebench.runs.store import RunFolder
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.sweep import Dimension, SweepSpace
-from stablebench.sweep.study import Plan, Study
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.run_store import RunFolder
+from stablebench.specs.resolve import Request, resolve
 
 SPACE = """
 summary: rate and batch of a small network

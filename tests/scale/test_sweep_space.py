@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from stablebench import registry
-from stablebench.checks import check_file
 from stablebench.errors import UserError
+from stablebench.execution.validate import check_file
 from stablebench.resources import sweeps_dir
 from stablebench.schema.strict import validate
 from stablebench.schema.sweep import Dimension, SweepSpace
 from stablebench.schema.yaml_file import parse
-from stablebench.sweep.space import check_space, describe, find_space, grid, rounded
-from stablebench.training.resolve import Request
+from stablebench.specs.resolve import Request
+from stablebench.specs.search_space import check_space, describe, find_space, grid, rounded
 
 
 def space(text: str, more: str = "") -> SweepSpace:

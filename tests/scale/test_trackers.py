@@ -13,9 +13,9 @@ from small_cells import cells, folder_of
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.run_store import RunFolder, read_curve
-from stablebench.training.session import Options, train
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import RunFolder, read_curve
+from stablebench.training.run import Options, train
 from stablebench.training.trackers import flat_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the trackers' own packages warn of

@@ -10,7 +10,7 @@ from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
-from stablebench.training.resolve import Request, resolve
+from stablebench.specs.resolve import Request, resolve
 
 CARD: dict[str, Any] = {
     "task": "toy",

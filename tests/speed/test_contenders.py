@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench import registry
 from stablebench.cli.speed import MODELS
-from stablebench.engines import reference
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.models import recurrent_model
+from stablebench.models import registry as model_registry
 from stablebench.speed.contenders import (
     SEQUENCE_CONTENDERS,
     Contender,
@@ -38,10 +38,10 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
 
 
 def test_the_default_models_are_registered() -> None:
-    assert set(MODELS) <= set(registry.model_names(family="recurrent"))
+    assert set(MODELS) <= set(model_registry.model_names(family="recurrent"))
 
 
-@pytest.mark.parametrize("name", registry.model_names(family="recurrent"))
+@pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_the_literal_loop_computes_what_the_reference_engine_does(name: str) -> None:
     work = built(name)
     expected, _ = work.model(work.x)
@@ -66,7 +66,7 @@ def test_the_literal_loop_asks_for_one_step_at_a_time_and_one_transition(monkeyp
 @pytest.mark.parametrize("name", ["cornn", "gru"])
 def test_the_passes_of_a_model_leave_the_same_gradients(name: str) -> None:
     work = built(name)
-    outputs, _ = reference.run(work.model, work.x)
+    outputs, _ = recurrent_model.run_steps(work.model, work.x)
     (outputs * work.d_outputs).sum().backward()
     expected = gradients(work.model)
     assert set(expected) == {name for name, _ in work.model.named_parameters()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stablebench.engines.nodes import Unsupported
+from stablebench.engines.fused.step_graph import Unsupported
 from stablebench.speed.contenders import Contender, floor_products, sequence_contender
 from stablebench.speed.workload import Sequences, Size, Workload
 

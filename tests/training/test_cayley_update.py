@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
-from stablebench.training import exponential_update
-from stablebench.training.cayley_update import CayleyUpdate, as_complex, updated
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates import exponential as exponential_update
+from stablebench.training.updates.cayley import CayleyUpdate, as_complex, updated
+from stablebench.training.updates.optimiser import Updater
 
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.complex128) -> Tensor:

@@ -11,19 +11,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stablebench import registry
 from stablebench.cli.app import app
 from stablebench.data.task import sizes_of
 from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
+from stablebench.models.build import build_network
 from stablebench.models.deep.roafnn import RoaFNN
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.training import checkpoint
-from stablebench.training.build import build_network
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder
-from stablebench.training.scoring import score
-from stablebench.training.session import Options, train
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import RunFolder
+from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.training.run import Options, train
+from stablebench.training.score import score
 
 STEPS = 40
 
@@ -50,7 +50,7 @@ def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("engine", ["reference", "fused"])
-@pytest.mark.parametrize("model", registry.model_names("deep"))
+@pytest.mark.parametrize("model", model_registry.model_names("deep"))
 def test_an_interrupted_run_goes_on_bit_for_bit_and_can_be_scored(tmp_path: Path, model: str, engine: str) -> None:
     resolved = small(model, engine=engine)
     whole = train(resolved, Options(tmp_path / "whole"), Silent())
@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit_and_can_be_scored(tmp_path: Path
     assert score(whole.folder, whole.record).metrics == pytest.approx(whole.record.result.test, rel=1e-6)
 
 
-@pytest.mark.parametrize("model", registry.model_names("deep"))
+@pytest.mark.parametrize("model", model_registry.model_names("deep"))
 def test_the_engines_train_alike(tmp_path: Path, model: str) -> None:
     ends = []
     for engine in ("reference", "fused"):

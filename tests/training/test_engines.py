@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
+from stablebench.execution.suites import OnTheSpot, cells_of
+from stablebench.models.build import build_network
 from stablebench.models.network import AnyNetwork
+from stablebench.runs.progress import Progress, Silent
+from stablebench.specs.resolve import Resolved
 from stablebench.training import trainer
-from stablebench.training.build import build_network
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Resolved
-from stablebench.training.session import Options, train
-from stablebench.training.suites import OnTheSpot, cells_of
+from stablebench.training.run import Options, train
 
 COMPARED = 20
 """Updates whose losses must agree; later on rounding grows as training itself does."""

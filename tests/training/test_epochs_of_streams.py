@@ -5,7 +5,7 @@ import pytest
 from stablebench import registry
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
-from stablebench.training.resolve import Request, resolve
+from stablebench.specs.resolve import Request, resolve
 
 
 @pytest.mark.parametrize(

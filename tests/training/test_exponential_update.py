@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.training.exponential_update import ExponentialUpdate, updated
+from stablebench.training.updates.exponential import ExponentialUpdate, updated
 
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -9,15 +9,15 @@ import tiny_ptb
 import torch
 from torch.nn import functional as F
 
-from stablebench.data import ptb
 from stablebench.data.batch import Batch
+from stablebench.data.files import ptb
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.specs.resolve import Request, resolve
 from stablebench.training.evaluation import evaluate
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.run_store import RunFolder
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 STREAMS, BPTT = 6, 5

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench.training.cayley_update import CayleyUpdate
-from stablebench.training.exponential_update import ExponentialUpdate
-from stablebench.training.multiplicative_update import MultiplicativeUpdate
+from stablebench.training.updates.cayley import CayleyUpdate
+from stablebench.training.updates.exponential import ExponentialUpdate
+from stablebench.training.updates.group import MultiplicativeUpdate
 
 
 def matrix(rule: type[MultiplicativeUpdate], seed: int = 0) -> nn.Parameter:

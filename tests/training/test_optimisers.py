@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from stablebench.data.metrics import stalls
 from stablebench.errors import UserError
-from stablebench.metrics import stalls
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
-from stablebench.training.optimisers import Updater
+from stablebench.training.updates.optimiser import Updater
 
 
 def groups(*names: str) -> list[ParameterGroup]:

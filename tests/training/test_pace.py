@@ -4,8 +4,8 @@ import pytest
 
 from stablebench import registry
 from stablebench.schema.run_record import Evaluation
-from stablebench.training.goals import Goals
-from stablebench.training.pace import Pace
+from stablebench.training.targets import Goals
+from stablebench.training.throughput import Pace
 
 
 def test_the_first_update_counts_only_while_there_is_no_other() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from stablebench.probes.while_training import TrainingProbe, Watch
-from stablebench.training import checkpoint
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import RunFolder, read_curve
+from stablebench.specs.resolve import Request, Resolved, resolve
 from stablebench.training.failures import RunFailed
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder, read_curve
-from stablebench.training.session import Options, train
+from stablebench.training.monitor import TrainingProbe, Watch
+from stablebench.training.run import Options, train
 
 PROBE = "every=4,what=all,batch=2,samples=1"
 

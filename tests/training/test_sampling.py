@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stablebench import engines
-from stablebench.data.ptb_text import Text
 from stablebench.data.task import generator_for
+from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
 from stablebench.models.network import Network
 from stablebench.models.recurrent.bn_lstm import BNLSTM
@@ -13,7 +13,7 @@ from stablebench.models.recurrent.dilated_rnn import DilatedRNN
 from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.training.sampling import Reader, continued, drawn
+from stablebench.training.sample import Reader, continued, drawn
 
 ALPHABET = 7
 

@@ -10,11 +10,11 @@ import torch
 from test_trainer import InterruptAt, curve_without_times, final_tensors
 
 from stablebench.data.task import Task
-from stablebench.training import checkpoint
-from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder
-from stablebench.training.session import Options, train
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 STEPS = 24

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from stablebench.engines import library
 from stablebench.errors import UserError
-from stablebench.training import checkpoint
+from stablebench.process import c_library as library
+from stablebench.runs import checkpoint
+from stablebench.runs.progress import Progress, Silent
+from stablebench.runs.store import RunFolder, read_curve
+from stablebench.specs.resolve import Request, Resolved, resolve
 from stablebench.training.failures import RunFailed
-from stablebench.training.progress import Progress, Silent
-from stablebench.training.resolve import Request, Resolved, resolve
-from stablebench.training.run_store import RunFolder, read_curve
-from stablebench.training.session import Options, train
+from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
 STEPS = 40

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.user_code import loading
+from stablebench.models import registry as model_registry
+from stablebench.models.user_code import loading
 
 CELL = '''
 import torch
@@ -59,12 +59,12 @@ def cli(*words: str) -> Result:
 def digest(reference: str) -> str:
     """Return the digest of a model's code as a new process reads it."""
     as_in_a_new_process()
-    code = registry.model_entry(reference).code
+    code = model_registry.model_entry(reference).code
     assert code is not None
     return code.digest
 
 
 def as_in_a_new_process() -> None:
     """Forget what was loaded."""
-    registry._named_code.clear()
+    model_registry._named_code.clear()
     loading._loaded.clear()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from own_models import SMALL, as_in_a_new_process, cell, cli, digest, helper, write
 
-from stablebench import registry
-from stablebench.training.cells import Listener, run_cells
-from stablebench.training.resolve import Request, resolve
-from stablebench.training.run_store import RunFolder, all_runs, run_folder
-from stablebench.training.session import Options
-from stablebench.user_code import origins
+from stablebench.execution.local import Listener, run_cells
+from stablebench.models import registry as model_registry
+from stablebench.models.user_code import origins
+from stablebench.runs.store import RunFolder, all_runs, run_folder
+from stablebench.specs.resolve import Request, resolve
+from stablebench.training.run import Options
 
-ALONE = cell("GAIN = 0.9\nact = torch.tanh\nimport numpy, math, pydantic, stablebench.metrics")
+ALONE = cell("GAIN = 0.9\nact = torch.tanh\nimport numpy, math, pydantic, stablebench.data.metrics")
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_the_version_of_an_installed_package_that_is_imported_counts(
     monkeypatch.syspath_prepend(str(site))
     origins._providers.cache_clear()
     first = digest("cell.py:Leaky")
-    entry = registry.model_entry("cell.py:Leaky")
+    entry = model_registry.model_entry("cell.py:Leaky")
     assert entry.code is not None and entry.code.packages == ("einops-like==1.0",) and first != alone
     write(site, {"einops_like-1.0.dist-info/METADATA": "Name: einops-like\nVersion: 1.1\n"})
     origins._providers.cache_clear()

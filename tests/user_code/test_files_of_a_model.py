@@ -11,9 +11,9 @@ import pytest
 import torch
 from own_models import as_in_a_new_process, cell, cli, digest, helper, write
 
-from stablebench import registry
 from stablebench.errors import UserError
-from stablebench.training import processes
+from stablebench.execution import workers as processes
+from stablebench.models import registry as model_registry
 
 LAYOUTS = {
     "beside": ({"cell.py": cell("from helper import act, GAIN"), "helper.py": helper()}, "cell.py"),
@@ -66,7 +66,7 @@ def test_a_model_of_several_files_loads_and_each_of_them_counts(layout: str, tmp
     files, where = LAYOUTS[layout]
     write(tmp_path, files)
     reference = f"{where}:Leaky"
-    model = registry.model_entry(reference).build(3, 4, {}, horizon=5)
+    model = model_registry.model_entry(reference).build(3, 4, {}, horizon=5)
     assert model(torch.zeros(2, 5, 3))[0].shape == (2, 5, 4)
     before = digest(reference)
     for name, text in files.items():
@@ -93,7 +93,7 @@ def test_two_models_each_have_their_own_helper(tmp_path: Path) -> None:
     found = {}
     for name in ("a", "b", "a"):
         torch.manual_seed(0)
-        model = registry.model_entry(f"{name}/cell.py:Leaky").build(3, 4, {}, horizon=2)
+        model = model_registry.model_entry(f"{name}/cell.py:Leaky").build(3, 4, {}, horizon=2)
         assert found.setdefault(name, model(x)[0]).equal(model(x)[0])
     assert not found["a"].equal(found["b"])
     assert "helper" not in sys.modules
@@ -102,20 +102,20 @@ def test_two_models_each_have_their_own_helper(tmp_path: Path) -> None:
 def test_a_file_hides_no_module_of_python_or_of_a_package(tmp_path: Path) -> None:
     text = cell("import random\nfrom helper import act, GAIN\nassert random.Random")
     write(tmp_path, {"cell.py": text, "helper.py": helper(), "random.py": "1 / 0", "typing.py": "1 / 0"})
-    registry.model_entry("cell.py:Leaky")
+    model_registry.model_entry("cell.py:Leaky")
     (tmp_path / "torchvision.py").write_text("")
     (tmp_path / "cell.py").write_text(text + "import torchvision\n")
     as_in_a_new_process()
     with pytest.raises(UserError, match=r"cell.py:\d+: `import torchvision` may mean .*torchvision.py or what is inst"):
-        registry.model_entry("cell.py:Leaky")
+        model_registry.model_entry("cell.py:Leaky")
 
 
 def test_a_file_with_the_name_of_a_standard_module_is_pointed_to(tmp_path: Path) -> None:
     write(tmp_path, {"cell.py": cell("from random import act, GAIN"), "random.py": helper()})
     with pytest.raises(UserError, match=r"rename .*random.py, or write `from .random import`"):
-        registry.model_entry("cell.py:Leaky")
+        model_registry.model_entry("cell.py:Leaky")
     (tmp_path / "cell.py").write_text(cell("from .random import act, GAIN"))
-    registry.model_entry("cell.py:Leaky")
+    model_registry.model_entry("cell.py:Leaky")
 
 
 @pytest.mark.parametrize("text", ["x = 1\nraise KeyError('there')", "x = 1\nif x\n", "x = 1\nimport no_such_module"])
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_said_with_where_it_was_looked_for(tmp_path: Path) 
 
 def test_classes_can_be_pickled(tmp_path: Path) -> None:
     write(tmp_path, {"cell.py": cell("from helper import act, GAIN"), "helper.py": helper()})
-    model = registry.model_entry("cell.py:Leaky").build(3, 4, {}, horizon=5)
+    model = model_registry.model_entry("cell.py:Leaky").build(3, 4, {}, horizon=5)
     assert type(pickle.loads(pickle.dumps(model))) is type(model)
 
 
@@ -143,7 +143,7 @@ def test_a_module_under_its_own_name_stays_what_it_is_for_others(tmp_path: Path)
     """A package that asks for its own name, as for its version, has it where no other has."""
     files = {name.replace("mynet", "named_net"): text for name, text in LAYOUTS["a package"][0].items()}
     write(tmp_path, files | {"named_net/__init__.py": "assert __name__ == 'named_net'"})
-    cls = registry.model_entry("named_net.cells.leaky:Leaky").cls
+    cls = model_registry.model_entry("named_net.cells.leaky:Leaky").cls
     assert importlib.import_module("named_net.cells").Leaky is cls and cls.__module__ == "named_net.cells.leaky"
 
 
@@ -168,8 +168,8 @@ def test_the_fork_server_starts_without_the_current_folder(monkeypatch: pytest.M
 def test_a_file_in_the_current_folder_does_not_stop_processes(tmp_path: Path) -> None:
     """Python, started anew, would take a `random.py` of the current folder for its own."""
     script = (
-        "from stablebench.training.interrupt import Interrupt\n"
-        "from stablebench.training.processes import Processes\n"
+        "from stablebench.process.signals import Interrupt\n"
+        "from stablebench.execution.workers import Processes\n"
         "if __name__ == '__main__':\n"
         "    with Processes(Interrupt(), print) as running:\n"
         "        running.start(0, print)\n"

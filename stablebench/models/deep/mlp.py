@@ -22,10 +22,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from stablebench.models.activations import activation
 from stablebench.models.base import DeepModel, State, Stretch
-from stablebench.models.layered import Init, Output, hidden_widths, new_biases, new_weights, plain_readout, runs
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import activation
+from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, plain_readout, runs
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 

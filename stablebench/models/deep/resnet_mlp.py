@@ -31,11 +31,11 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import activation
 from stablebench.models.base import DeepModel, State, Stretch
-from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
-from stablebench.models.layered import Init, Output, new_biases, new_weights, plain_readout
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import activation
+from stablebench.models.blocks.layered import Init, Output, new_biases, new_weights, plain_readout
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
 

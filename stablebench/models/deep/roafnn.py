@@ -37,18 +37,18 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import activation
 from stablebench.models.base import DeepModel, State, Stretch, own_generator
-from stablebench.models.claims import (
+from stablebench.models.blocks.activations import activation
+from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, runs, start_readout
+from stablebench.models.blocks.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
+from stablebench.models.claims.claim import (
     Claim,
     Evidence,
     Outcome,
     largest_singular_value_at_least,
     largest_singular_value_at_most,
 )
-from stablebench.models.layered import Init, Output, hidden_widths, new_biases, new_weights, runs, start_readout
-from stablebench.models.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
-from stablebench.registry import register_model
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
 Filter = Literal["dense", "permutation", "identity"]

@@ -20,6 +20,6 @@ Differs from the paper: as `antisymmetric`. That shared M keeps the ODE's spectr
 """
 
 from stablebench.models.recurrent.antisymmetric import Antisymmetric
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(Antisymmetric, gated=True)

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.registry import register_model
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, Positive, Probability
 
 _EPSILON = 1e-5  # as the authors' code

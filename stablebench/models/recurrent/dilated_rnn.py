@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from stablebench.models.base import Folded, RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome
+from stablebench.models.claims.claim import Claim, Evidence, Outcome
 from stablebench.models.recurrent.gru import GRU
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.registry import register_model
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt
 
 

@@ -34,12 +34,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import Activation, activation, modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
-from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles
-from stablebench.models.readouts import ReadoutInit, initialise
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation, modrelu
+from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles
+from stablebench.models.blocks.readouts import ReadoutInit, initialise
+from stablebench.models.claims.claim import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
 

@@ -44,8 +44,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, grouped
-from stablebench.models.unitary_rnn import UnitaryRNN
-from stablebench.registry import register_model
+from stablebench.models.blocks.unitary_rnn import UnitaryRNN
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 

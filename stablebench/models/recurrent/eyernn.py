@@ -19,6 +19,6 @@ Differs from the paper: as roaRNN. Beware when comparing the two: with W ~ N(0, 
 """
 
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(RoaRNN, orthogonal="identity")

@@ -29,6 +29,6 @@ Differs from the paper: the start is ours. The paper's ablation, `eyernn`, takes
 """
 
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(RoaRNN, orthogonal="identity", recurrent_scale="he")

@@ -25,11 +25,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
-from stablebench.models.low_rank import Factored, applied
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.blocks.low_rank import Factored, applied
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 Transition = tuple[tuple[Tensor, ...], Tensor, Tensor]

@@ -33,10 +33,10 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, State, grouped
+from stablebench.models.blocks.unitary import random_unitary
+from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
 from stablebench.models.recurrent.urnn_arjovsky import composed
-from stablebench.models.unitary import random_unitary
-from stablebench.models.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
-from stablebench.registry import register_model
+from stablebench.models.registry import register_model
 
 
 @register_model

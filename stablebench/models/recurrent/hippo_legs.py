@@ -46,8 +46,8 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome, at_most
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 

@@ -27,10 +27,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome, singular_values_within
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
 

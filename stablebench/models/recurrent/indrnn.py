@@ -31,11 +31,11 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most
-from stablebench.models.readouts import ReadoutInit, initialise
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.blocks.readouts import ReadoutInit, initialise
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt, Positive
 
 

@@ -15,6 +15,6 @@ Reference: Le, Jaitly, Hinton. A Simple Way to Initialize Recurrent Networks of 
 """
 
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(Rnn, activation="relu", recurrent_init="identity")

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State, own_generator
-from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, Positive
 
 

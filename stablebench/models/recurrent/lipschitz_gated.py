@@ -17,6 +17,6 @@ Differs from the paper: as `lipschitz`; the paper has no equation for it.
 """
 
 from stablebench.models.recurrent.lipschitz import Lipschitz
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(Lipschitz, gated=True)

@@ -34,8 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, Evidence, Outcome
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
 

@@ -30,10 +30,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import positive
-from stablebench.models.claims import Claim, largest_singular_value_at_most
-from stablebench.models.linear import LinearRecurrence
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import positive
+from stablebench.models.blocks.linear import LinearRecurrence
+from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
+from stablebench.models.registry import register_model
 
 
 @register_model

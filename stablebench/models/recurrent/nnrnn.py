@@ -36,12 +36,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, Evidence, Outcome, at_most
-from stablebench.models.orthogonal import BlockInit, SkewExponential, block_angles, filled
-from stablebench.models.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import modrelu
+from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles, filled
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
+from stablebench.models.claims.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative
 
 

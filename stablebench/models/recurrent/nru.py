@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.readouts import ReadoutInit, initialise
-from stablebench.registry import register_model
+from stablebench.models.blocks.readouts import ReadoutInit, initialise
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 

@@ -31,15 +31,15 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped, own_generator
-from stablebench.models.claims import (
+from stablebench.models.blocks.orthogonal import filled
+from stablebench.models.blocks.unitary import glorot_bound, householder_product
+from stablebench.models.claims.claim import (
     Claim,
     largest_singular_value_at_most,
     smallest_singular_value_at_least,
     stays_orthogonal,
 )
-from stablebench.models.orthogonal import filled
-from stablebench.models.unitary import glorot_bound, householder_product
-from stablebench.registry import register_model
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 _SLOPE = 0.1

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, at_most
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, at_most
+from stablebench.models.registry import register_model
 
 
 @register_model

@@ -12,7 +12,7 @@ Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.RNN, b the sum of two s
     and b = 0 (Le et al.).
 Stability claim: none of its own; the gradient dL/dh_t carries a product of T - t matrices diag(phi') W. The poster of
     `urnn` bounds its norm by the eigenvalues of W and the range of |phi'|; the upper bound is false for a W that is not
-    normal, which the one drawn here is not. See `stablebench.models.eigenvalue_bounds`. Asserted in
+    normal, which the one drawn here is not. See `stablebench.models.claims.eigenvalue_bounds`. Asserted in
     tests/probes/test_eigenvalue_claims.py.
 Reference: Elman. Finding Structure in Time. Cognitive Science 14, 1990. Identity start: Le, Jaitly, Hinton. A Simple
     Way to Initialize Recurrent Networks of Rectified Linear Units. https://arxiv.org/abs/1504.00941
@@ -25,11 +25,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim
-from stablebench.models.eigenvalue_bounds import Spectrum, eigenvalue_claims
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.eigenvalue_bounds import Spectrum, eigenvalue_claims
+from stablebench.models.registry import register_model
 
 
 @register_model

@@ -14,6 +14,6 @@ Differs from the paper: its two biases are one, initialised as their sum.
 """
 
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(Rnn, activation="relu", recurrent_init="orthogonal")

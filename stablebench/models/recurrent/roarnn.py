@@ -35,11 +35,11 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import activation
 from stablebench.models.base import RecurrentModel, State, own_generator
-from stablebench.models.claims import Claim, Evidence, Outcome, at_most, singular_values_within
-from stablebench.models.orthogonal import random_orthogonal
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import activation
+from stablebench.models.blocks.orthogonal import random_orthogonal
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, singular_values_within
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
 

@@ -40,10 +40,10 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, grouped
-from stablebench.models.block import Block, Mix, Norm
-from stablebench.models.claims import Claim, Evidence, Outcome, largest_singular_value_at_most
-from stablebench.models.linear import LinearRecurrence, moduli
-from stablebench.registry import register_model
+from stablebench.models.blocks.block import Block, Mix, Norm
+from stablebench.models.blocks.linear import LinearRecurrence, moduli
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt, Positive
 
 DiagonalInit = Literal["lin", "inv", "legs"]

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import modrelu
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, largest_singular_value_at_most, stays_orthogonal
-from stablebench.models.orthogonal import SkewExponential, block_angles
-from stablebench.models.unitary import cayley, glorot_bound
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import modrelu
+from stablebench.models.blocks.orthogonal import SkewExponential, block_angles
+from stablebench.models.blocks.unitary import cayley, glorot_bound
+from stablebench.models.claims.claim import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, largest_singular_value_at_most
-from stablebench.registry import register_model
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
+from stablebench.models.registry import register_model
 
 
 @register_model

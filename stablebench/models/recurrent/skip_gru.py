@@ -27,6 +27,6 @@ Differs from the paper: as `skip_lstm`.
 """
 
 from stablebench.models.recurrent.skip_lstm import SkipRNN
-from stablebench.registry import register_preset
+from stablebench.models.registry import register_preset
 
 register_preset(SkipRNN, cell="gru")

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.claims import Claim, Evidence, Outcome, states_grow_at_most
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, states_grow_at_most
+from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
 _NO_WEIGHT = -1e4

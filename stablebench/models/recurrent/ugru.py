@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import Claim, states_grow_at_most, stays_orthogonal
-from stablebench.registry import register_model
+from stablebench.models.claims.claim import Claim, states_grow_at_most, stays_orthogonal
+from stablebench.models.registry import register_model
 
 
 @register_model

@@ -23,9 +23,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.activations import Activation, activation
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
-from stablebench.models.claims import (
+from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.claims.claim import (
     Claim,
     Evidence,
     Outcome,
@@ -33,8 +33,8 @@ from stablebench.models.claims import (
     smallest_singular_value_at_least,
     stays_orthogonal,
 )
-from stablebench.models.eigenvalue_bounds import SLOPES, Spectrum, table_claim
-from stablebench.registry import register_model
+from stablebench.models.claims.eigenvalue_bounds import SLOPES, Spectrum, table_claim
+from stablebench.models.registry import register_model
 
 
 @register_model

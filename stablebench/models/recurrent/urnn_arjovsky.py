@@ -35,9 +35,9 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, State, grouped, own_generator
-from stablebench.models.unitary import glorot_bound
-from stablebench.models.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
-from stablebench.registry import register_model
+from stablebench.models.blocks.unitary import glorot_bound
+from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
+from stablebench.models.registry import register_model
 
 
 @register_model

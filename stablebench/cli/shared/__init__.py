@@ -1,0 +1,1 @@
+"""Options, look-ups and checks that several commands share."""

@@ -1,0 +1,96 @@
+"""Where the cells of `compare` run: in processes of this machine, on a Ray cluster or as Slurm jobs."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from stablebench.errors import UserError
+from stablebench.process.cgroups import cpu_quota
+
+if TYPE_CHECKING:
+    from stablebench.execution.local import Runner
+    from stablebench.specs.resolve import Resolved
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the user says about where cells run; nothing means here.
+
+    Args:
+        ray: A Ray cluster's address, or `auto`.
+        slurm: Whether they run as Slurm jobs.
+        partition: The Slurm partition.
+        time: The Slurm time limit of a cell.
+        track: Trackers, with commas between.
+
+    Raises:
+        UserError: Two places are named, an option belongs to another place, or an extra is not installed.
+    """
+
+    ray: str | None = None
+    slurm: bool = False
+    partition: str | None = None
+    time: str | None = None
+    track: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is run."""
+        from stablebench.execution.slurm import minutes_of
+        from stablebench.process.extras import require
+        from stablebench.training.trackers import check_trackers
+
+        if self.ray is not None and self.slurm:
+            raise UserError("--ray and --slurm: give one of the two.")
+        if not self.slurm and (self.partition is not None or self.time is not None):
+            raise UserError("--partition and --time are Slurm's: give --slurm as well.")
+        if self.ray is not None:
+            require("ray", "ray", "--ray")
+        if self.slurm:
+            require("submitit", "slurm", "--slurm")
+        if self.time is not None:
+            minutes_of(self.time)
+        if (
+            "mlflow" in check_trackers(self.track)
+            and self.ray is not None
+            and not os.environ.get("MLFLOW_TRACKING_URI")
+        ):
+            raise UserError("--track mlflow with --ray: set MLFLOW_TRACKING_URI to a server that all machines reach.")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers by name."""
+        from stablebench.training.trackers import check_trackers
+
+        return check_trackers(self.track)
+
+    def runner(self) -> "Runner":
+        """Return what runs the cells there."""
+        if self.ray is not None:
+            from stablebench.execution.ray import run_cells_on_ray
+
+            return partial(run_cells_on_ray, self.ray)
+        if self.slurm:
+            from stablebench.execution.slurm import Queue, minutes_of, run_cells_on_slurm
+
+            queue = Queue(self.partition) if self.time is None else Queue(self.partition, minutes_of(self.time))
+            return partial(run_cells_on_slurm, queue)
+        from stablebench.execution.local import run_cells
+
+        return run_cells
+
+    def workers(self, asked: int | None, cells: "list[Resolved]") -> int:
+        """Return how many cells run at once: as asked, else all of them on a cluster, else as many as fit here."""
+        if asked is not None:
+            return asked
+        if self.ray is not None or self.slurm:
+            return len(cells)
+        return max(1, cores() // max(cell.spec.threads for cell in cells))
+
+
+def cores() -> int:
+    """Return how many cores this process may use: those it was given, and as many as its group has the time of."""
+    # Linux: a job may have been given some of them
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return given if quota is None else max(1, min(given, int(quota)))

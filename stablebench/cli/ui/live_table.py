@@ -1,0 +1,192 @@
+"""`compare --live`: all cells of a suite at once, with how far each is, its metric, and the time left for all."""
+
+import sys
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from stablebench.cli.ui.bars import shortened
+from stablebench.execution.local import CellEnd
+from stablebench.runs.progress import Progress, bar_width, clock
+from stablebench.specs.resolve import Resolved
+from stablebench.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group, RenderableType
+    from rich.table import Table
+
+_REFRESH = 2
+"""Drawings a second."""
+_NOTES = 3
+"""Notes of cells that are kept in sight."""
+_COLUMNS = (
+    (100, ("cell", "bar", "step", "loss", "metric", "left")),
+    (70, ("cell", "bar", "step", "value", "left")),
+    (0, ("cell", "done", "value", "left")),
+)
+"""What is shown of a cell on a terminal of at least so many characters."""
+_COLOURS = {"failed": "red", "diverged": "yellow", "finished": "green"}
+
+
+class LiveView:
+    """Context that shows every cell of a suite in one table while they run.
+
+    Args:
+        cells: The cells to run.
+        total: Cells of the whole suite; those not in `cells` were there before.
+        console: Where it is drawn; stderr unless said.
+    """
+
+    def __init__(self, cells: list[Resolved], total: int, console: "Console | None" = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._labels = [cell.label for cell in cells]
+        self._steps = [cell.spec.train.steps for cell in cells]
+        self._total = total
+        self._at_once = 1
+        self._began: dict[int, float] = {}
+        self._seen: dict[int, Progress] = {}
+        self._ended: dict[int, CellEnd] = {}
+        self._took: dict[int, float] = {}
+        self._notes: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        """Cells that failed, and why."""
+        self._console = console or Console(file=sys.stderr)
+        self._lock = threading.RLock()
+        """Held where the cells are changed, and where another thread draws them."""
+        self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=_REFRESH)
+
+    def __enter__(self) -> "LiveView":
+        """Show the table."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the table as it is at the end."""
+        self._live.stop()
+
+    def start(self, index: int) -> None:
+        """Note that a cell begins."""
+        with self._lock:
+            self._began[index] = time.monotonic()
+            self._ended.pop(index, None)
+            self._at_once = max(self._at_once, len(self._running()))
+
+    def update(self, index: int, message: Progress | str) -> None:
+        """Note where a cell is, or something out of the ordinary."""
+        with self._lock:
+            if isinstance(message, str):
+                self._note(index, message)
+            else:
+                self._seen[index] = message
+
+    def end(self, end: CellEnd) -> None:
+        """Note how a cell ended."""
+        with self._lock:
+            self._ended[end.index] = end
+            self._took[end.index] = time.monotonic() - self._began.get(end.index, time.monotonic())
+            if end.status in ("failed", "diverged"):
+                self._note(end.index, f"{end.status}, {end.message}")
+        if end.status == "failed":
+            self.failures.append((self._labels[end.index], end.message))
+
+    def _note(self, index: int, text: str) -> None:
+        self._notes = [*self._notes, visible(f"{self._labels[index]}: {text}")][-_NOTES:]
+
+    def seconds_left(self) -> float:
+        """Return an estimate of the seconds until all cells have ended; infinite before the first has been timed.
+
+        What runs is taken at its present speed, what waits at the mean time of a cell so far, and as many cells at a
+        time as have run at once.
+        """
+        running = {i: self._seen[i].seconds_left for i in self._running() if i in self._seen}
+        whole = [*self._took.values()]
+        whole += [time.monotonic() - self._began[i] + left for i, left in running.items() if left != float("inf")]
+        waiting = len(self._labels) - len(self._began)
+        if not self._running() and not waiting:
+            return 0.0
+        if not whole:
+            return float("inf")
+        mean = sum(whole) / len(whole)
+        left = sum(running.values()) + mean * (waiting + len(self._running()) - len(running))
+        return max(left / self._at_once, *running.values(), 0.0)
+
+    def _running(self) -> list[int]:
+        return [i for i in self._began if i not in self._ended]
+
+    def view(self) -> "Group":
+        """Return what is shown: the cells as they stand, and what was last said of them."""
+        from rich.console import Group
+        from rich.text import Text
+
+        with self._lock:
+            in_sight = self._in_sight()
+            hidden = len(self._labels) - len(in_sight)
+            below = [*([f"and {hidden} more"] if hidden else []), *self._notes]
+            lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in below]
+            return Group(Text(self._standing(), style="bold"), self._table(in_sight), *lines)
+
+    def _table(self, in_sight: list[int]) -> "Table":
+        from rich.table import Table
+
+        columns = next(columns for least, columns in _COLUMNS if self._console.width >= least)
+        grid = Table(box=None, pad_edge=False)
+        for name in columns:
+            right = name not in ("cell", "bar")
+            grid.add_column("" if name == "bar" else name, justify="right" if right else "left", no_wrap=True)
+        for i in in_sight:
+            row = self._row(i)
+            grid.add_row(*(row[name] for name in columns))
+        return grid
+
+    def _row(self, i: int) -> "dict[str, RenderableType]":
+        """Return what the columns have of a cell."""
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        seen, end, width = self._seen.get(i), self._ended.get(i), self._console.width
+        finished = end is not None and end.status == "finished"
+        done = self._steps[i] if finished else seen.step if seen else 0
+        colour = _COLOURS.get(end.status, "cyan") if end else "cyan"
+        value = "" if seen is None or seen.value is None else f"{seen.value:.4g}"
+        return {
+            "cell": Text(shortened(self._labels[i], width * 2 // 5)),
+            "bar": ProgressBar(total=self._steps[i], completed=done, width=bar_width(width), complete_style=colour),
+            "step": Text(f"{done}/{self._steps[i]}"),
+            "done": Text(f"{100 * done // self._steps[i]}%"),
+            "loss": Text("" if seen is None or end else f"{seen.loss:.4g}"),
+            "value": Text(value),
+            "metric": Text(
+                visible(end.message) if end and finished else f"{seen.metric} {value}" if seen and value else ""
+            ),
+            "left": Text(self._left(i), style=colour if end else ""),
+        }
+
+    def _left(self, i: int) -> str:
+        """Return the time left of a cell that runs, in a word what else it does."""
+        if (end := self._ended.get(i)) is not None:
+            return end.status
+        if i not in self._began:
+            return "waiting"
+        return clock(self._seen[i].seconds_left) if i in self._seen else "starting"
+
+    def _standing(self) -> str:
+        """Return the line above the table: how many cells are where, and the time left for all."""
+        counts = Counter(end.status for end in self._ended.values())
+        before = self._total - len(self._labels)
+        said = [f"{before + len(self._ended)} of {self._total} cells done"]
+        said += [f"{count} {status}" for status, count in sorted(counts.items()) if status != "finished"]
+        said += [f"{len(self._running())} running", f"{clock(self.seconds_left())} left"]
+        return ", ".join(said)
+
+    def _in_sight(self) -> list[int]:
+        """Return the cells that fit on the terminal: running ones, then the last that ended, then those that wait."""
+        room = max(self._console.size.height - 4 - len(self._notes), len(self._running()), 1)
+        ended = sorted(self._ended, reverse=True, key=lambda i: self._began.get(i, 0.0) + self._took.get(i, 0.0))
+        waiting = [i for i in range(len(self._labels)) if i not in self._began]
+        return [*self._running(), *ended, *waiting][:room]

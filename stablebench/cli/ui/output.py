@@ -1,0 +1,50 @@
+"""What a command prints: tables or one JSON document on stdout, everything else on stderr."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from stablebench.errors import UserError
+from stablebench.process import streams
+from stablebench.tables import Format, Table, json_text, render
+from stablebench.visible import visible_lines
+
+__all__ = ["Format", "Table", "echo", "json_text", "note", "print_json", "print_tables", "refuse_two_formats", "say"]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; what is not finite is null."""
+    echo(json_text(document), nl=False)
+
+
+def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
+    """Print tables on stdout."""
+    text = render(tables, fmt)
+    if text:
+        echo(text)
+
+
+def refuse_two_formats(fmt: Format, as_json: bool) -> None:
+    """Refuse `--json` beside a `--format` that is another.
+
+    Raises:
+        UserError: They contradict each other.
+    """
+    if as_json and fmt not in ("table", "json"):
+        raise UserError(f"--format {fmt} and --json: give one of the two.")
+
+
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print on stdout what has been rendered: it may have a terminal's styles in it."""
+    typer.echo(text, file=streams.results(), nl=nl)
+
+
+def say(text: str) -> None:
+    """Print lines on stdout; what a terminal would obey is seen as its code."""
+    echo(visible_lines(text))
+
+
+def note(text: str) -> None:
+    """Print lines on stderr likewise."""
+    typer.echo(visible_lines(text), err=True)

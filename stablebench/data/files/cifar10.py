@@ -1,0 +1,90 @@
+"""The CIFAR-10 images (Krizhevsky 2009), parsed by torchvision and kept as bytes in the cache folder.
+
+The publisher's batches are pickles: they are opened only after their published checksums hold. They lie in
+`cifar10/cifar-10-batches-py/` of the data folder or, as torchvision has them, in `cifar-10-batches-py/`.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from stablebench.data.files import sources
+from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files.store import prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SIDE = 32
+COLOURS = 3
+CLASSES = 10
+
+
+def _batch(name: str, n_bytes: int, md5: str) -> SourceFile:
+    return SourceFile(f"cifar-10-batches-py/{name}", n_bytes, f"md5:{md5}")
+
+
+SOURCE = DataSource(
+    name="cifar10",
+    title="CIFAR-10 colour images of 32 x 32 pixels (Krizhevsky)",
+    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    terms="none stated; the authors ask to cite the report",
+    files=(
+        _batch("data_batch_1", 31_035_704, "c99cafc152244af753f735de768cd75f"),
+        _batch("data_batch_2", 31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        _batch("data_batch_3", 31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
+        _batch("data_batch_4", 31_035_696, "634d18415352ddfa80567beed471001a"),
+        _batch("data_batch_5", 31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        _batch("test_batch", 31_035_526, "40351d587109b95175f43aff81a1287e"),
+        _batch("batches.meta", 158, "5ff9c542aee3614f3951f8cda6e48888"),
+    ),
+    downloads=(
+        Download(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "cifar-10-python.tar.gz",
+            170_498_071,
+            "md5:c58f30108f718f92721af3b95e74349a",
+            kind="archive",
+        ),
+    ),
+    folders=("",),
+)
+
+
+class Images(NamedTuple):
+    """Images (n, 32, 32, 3) uint8: rows from the top, pixels from the left, red, green, blue; classes (n,) int64."""
+
+    pixels: "Tensor"
+    classes: "Tensor"
+
+
+def images(name: Literal["train", "test"], data_dir: Path | None = None) -> Images:
+    """Return 50,000 images of `train` or 10,000 of `test`.
+
+    Args:
+        name: The part.
+        data_dir: Folder of the data sets; None for STABLEBENCH_DATA or the cache folder.
+
+    Raises:
+        UserError: The data are missing or damaged, or the cache folder cannot be used.
+    """
+    key = {"version": 1, "files": [file.checksum for file in SOURCE.files]}
+    parts = prepared("cifar10", key, lambda: _parsed(data_dir))
+    return Images(parts[f"{name}_pixels"], parts[f"{name}_classes"])
+
+
+def _parsed(data_dir: Path | None) -> "dict[str, Tensor]":
+    import torch
+
+    from stablebench.data.files.vision import torchvision_datasets
+
+    made = {}
+    with tempfile.TemporaryDirectory() as root:
+        for file, content in sources.read_all(SOURCE, data_dir=data_dir):
+            path = Path(root, file.path)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        for name in ("train", "test"):
+            part = torchvision_datasets().CIFAR10(root, train=name == "train", download=False)
+            made |= {f"{name}_pixels": torch.from_numpy(part.data), f"{name}_classes": torch.tensor(part.targets)}
+    return made

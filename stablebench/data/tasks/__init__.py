@@ -1,0 +1,1 @@
+"""One file a task: it generates or loads the examples."""

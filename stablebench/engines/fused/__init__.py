@@ -1,0 +1,1 @@
+"""The fused engine: a model's step, traced once and run as one program over all steps."""

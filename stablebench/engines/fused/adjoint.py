@@ -1,0 +1,74 @@
+"""Reverse-mode derivative of a loop's expressions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.program import Expressions, Store
+
+
+@dataclass(frozen=True)
+class Reverse:
+    """The derivative of a loop, in the loop's own expressions.
+
+    Args:
+        stores: Gradients of what the loop loads.
+        needed: Values of the loop that they are computed from.
+    """
+
+    stores: list[Store]
+    needed: list[int]
+
+
+def differentiate(expressions: Expressions, stores: list[Store], wanted: Callable[[str], bool]) -> Reverse:
+    """Append the derivative to `expressions`.
+
+    Args:
+        expressions: The loop's.
+        stores: What the loop computes; the adjoints are loaded from the gradient buffers of the targets.
+        wanted: Whether what is loaded from a buffer needs a gradient.
+    """
+    n_values = len(expressions.instructions)
+    forward = expressions.instructions[:n_values]
+    varies: list[bool] = []
+    for instruction in forward:
+        source = instruction.source
+        varies.append(wanted(source.buffer) if source is not None else any(varies[arg] for arg in instruction.args))
+    adjoints: dict[int, int] = {}
+
+    def receive(value: int, adjoint: int) -> None:
+        before = adjoints.get(value)
+        adjoints[value] = adjoint if before is None else expressions.apply("add", before, adjoint)
+
+    for store in stores:
+        receive(store.value, expressions.load(store.target.gradient))
+    gradients = []
+    for value in reversed(range(n_values)):
+        if value not in adjoints or not varies[value]:
+            continue
+        instruction = forward[value]
+        if instruction.source is not None:
+            gradients.append(Store(adjoints[value], instruction.source.gradient))
+            continue
+        derivative = OPERATIONS[instruction.op].derivative
+        assert derivative is not None  # only reverse loops have operations without one
+        parts = derivative(expressions, adjoints[value], value, instruction.args, instruction.number)
+        for arg, part in zip(instruction.args, parts, strict=True):
+            if part is not None and varies[arg]:
+                receive(arg, part)
+    return Reverse(gradients, _needed(expressions, n_values, [store.value for store in gradients]))
+
+
+def _needed(expressions: Expressions, n_values: int, roots: list[int]) -> list[int]:
+    """Return the values below `n_values` that expressions from there on use directly, in ascending order."""
+    needed, seen, waiting = set(), set(), list(roots)
+    while waiting:
+        position = waiting.pop()
+        if position in seen:
+            continue
+        seen.add(position)
+        if position < n_values:
+            needed.add(position)
+        else:
+            waiting.extend(expressions.instructions[position].args)
+    return sorted(needed)

@@ -1,0 +1,229 @@
+"""The chain of a planned step as one autograd function: a loop over time, and the loop of its reverse."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from stablebench.engines.fused.program import Program
+from stablebench.process.huge_pages import empty
+
+_CHUNK = 64
+"""Steps whose states are kept at once where no gradient is wanted and only the last output is used."""
+
+
+class Backend(Protocol):
+    """Runs a program's loops; see `stablebench.engines.fused.c.backend.Native`."""
+
+    program: Program
+
+    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+        """Run all steps."""
+        ...
+
+    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
+        """Run all steps in reverse and return the matrices' gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the states lie side by side, which of them is the output, and what else a chain takes.
+
+    Args:
+        widths: Of the states.
+        output: The output's index.
+        drives: How many drives there are.
+        matrices: How many matrices there are.
+        vectors: The vectors' widths.
+    """
+
+    widths: tuple[int, ...]
+    output: int
+    drives: int
+    matrices: int
+    vectors: tuple[int, ...]
+
+    def part(self, states: Tensor, index: int) -> Tensor:
+        """Return one state of (..., all states)."""
+        return states.narrow(-1, sum(self.widths[:index]), self.widths[index])
+
+
+def run_chain(
+    backend: Backend,
+    layout: Layout,
+    inputs: "ChainInputs",
+    outputs: Literal["every", "last"],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the outputs, (batch, time, out) or (batch, out), and the last states.
+
+    Args:
+        backend: Runs the loops.
+        layout: Of the program.
+        inputs: What the chain depends on.
+        outputs: `every` or `last`.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs.flat):
+        results = _Chain.apply(backend, layout, outputs, inputs.steps, *inputs.flat)
+        assert isinstance(results, tuple)
+    elif outputs == "every":
+        results = _with_every_output(layout, _forward(backend, layout, inputs, saving=False)["new"])
+    else:
+        results = _last_states(backend, layout, inputs)
+    if outputs == "every":
+        return results[0], results[1:]
+    return results[layout.output], results
+
+
+@dataclass(frozen=True)
+class ChainInputs:
+    """Everything that a chain depends on.
+
+    Args:
+        steps: Steps of the chain.
+        states: Before the first step, each (batch, size).
+        drives: Each (batch, time, any).
+        matrices: Each (inner, columns), or (time, inner, columns) where it differs from step to step.
+        vectors: Each (any,) or (time, any).
+    """
+
+    steps: int
+    states: tuple[Tensor, ...]
+    drives: tuple[Tensor, ...]
+    matrices: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...]
+
+    @property
+    def flat(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return (*self.states, *self.drives, *self.matrices, *self.vectors)
+
+    @classmethod
+    def from_flat(cls, layout: Layout, steps: int, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
+        """Return them in their places."""
+        found = iter(tensors)
+        counts = (len(layout.widths), layout.drives, layout.matrices, len(layout.vectors))
+        return cls(steps, *(tuple(next(found) for _ in range(count)) for count in counts))
+
+    def stretches(self, steps: int, by_step: frozenset[str]) -> "Iterator[ChainInputs]":
+        """Yield stretches of time, each with the states before the first step of all.
+
+        Args:
+            steps: Of a stretch.
+            by_step: `Program.by_step`.
+        """
+        for start in range(0, self.steps, steps):
+            here = slice(start, min(start + steps, self.steps))
+            drives = tuple(drive[:, here] for drive in self.drives)
+            matrices = tuple(m[here] if f"matrix{k}" in by_step else m for k, m in enumerate(self.matrices))
+            vectors = tuple(v[here] if f"vector{k}" in by_step else v for k, v in enumerate(self.vectors))
+            yield ChainInputs(here.stop - start, self.states, drives, matrices, vectors)
+
+
+def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[str, Tensor]:
+    """Run all steps and return the buffers, each (time, batch, features), vectors as they are."""
+    widths, like = backend.program.widths, inputs.states[0]
+    batch, steps = len(like), inputs.steps
+    history = empty(steps + 1, batch, widths["new"], like=like)
+    for i, state in enumerate(inputs.states):
+        layout.part(history[0], i).copy_(state)
+    buffers = {"old": history[:-1], "new": history[1:]}
+    for i, drive in enumerate(inputs.drives):
+        buffers[f"drive{i}"] = _dense(drive).transpose(0, 1)
+    for i, vector in enumerate(inputs.vectors):
+        buffers[f"vector{i}"] = vector.contiguous()
+    if "left" in widths:
+        buffers["left"] = empty(steps if saving else 1, batch, widths["left"], like=like).expand(steps, -1, -1)
+    if "saved" in widths and saving:
+        buffers["saved"] = empty(steps, batch, widths["saved"], like=like)
+    backend.forward(buffers, list(inputs.matrices), saving=saving)
+    return buffers
+
+
+def _with_every_output(layout: Layout, new: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs, (batch, time, out), and the last states, of (time, batch, all states)."""
+    last = tuple(layout.part(new[-1], i).clone() for i in range(len(layout.widths)))
+    return (layout.part(new, layout.output).transpose(0, 1), *last)
+
+
+def _last_states(backend: Backend, layout: Layout, inputs: ChainInputs) -> tuple[Tensor, ...]:
+    """Return the last states, with the memory of `_CHUNK` steps."""
+    states = inputs.states
+    for stretch in inputs.stretches(_CHUNK, backend.program.by_step):
+        buffers = _forward(backend, layout, replace(stretch, states=states), saving=False)
+        states = _with_every_output(layout, buffers["new"])[1:]
+    return states
+
+
+class _Chain(torch.autograd.Function):
+    """(states, drives, matrices, vectors) -> (every output if asked for, last states)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, backend: Backend, layout: Layout, outputs: Literal["every", "last"], steps: int, *flat: Tensor
+    ) -> tuple[Tensor, ...]:
+        inputs = ChainInputs.from_flat(layout, steps, flat)
+        buffers = _forward(backend, layout, inputs, saving=True)
+        kept = {name: buffer for name, buffer in buffers.items() if name in backend.program.kept}
+        ctx.save_for_backward(*inputs.matrices, *kept.values())
+        ctx.set_materialize_grads(False)
+        ctx.call = backend, layout, outputs, steps, list(kept)
+        results = _with_every_output(layout, buffers["new"])
+        return results if outputs == "every" else results[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # create_graph=True: what is returned would pass for constant
+            raise RuntimeError("The fused engine has first derivatives only; second ones need the reference engine.")
+        backend, layout, outputs, steps, names = ctx.call
+        saved = ctx.saved_tensors  # read once: reading may compute them again
+        matrices = list(saved[: layout.matrices])
+        buffers = dict(zip(names, saved[layout.matrices :], strict=True))
+        buffers |= _gradient_buffers(backend.program, buffers["new"])
+        carry = buffers["d_new"]
+        if outputs == "every":
+            d_outputs, *d_last = gradients
+            if d_outputs is not None:
+                buffers["d_output"] = _dense(d_outputs).transpose(0, 1)
+        else:
+            d_last = gradients
+        for i, d_state in enumerate(d_last):
+            if d_state is not None:
+                layout.part(carry[steps % 2], i).copy_(d_state)
+        wanted = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
+        d_matrices = backend.reverse(buffers, matrices, list(wanted.matrices))
+        d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(wanted.states)]
+        d_drives = [_batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.drives)]
+        d_vectors = [buffers.get(f"d_vector{k}") if need else None for k, need in enumerate(wanted.vectors)]
+        d_vectors = [
+            d if d is None or width > 1 else d.sum(-1, keepdim=True)
+            for d, width in zip(d_vectors, layout.vectors, strict=True)
+        ]
+        d_vectors = [None if d is None else d.to(carry.dtype) for d in d_vectors]
+        return (None, None, None, None, *d_states, *d_drives, *d_matrices, *d_vectors)
+
+
+def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
+    """Return the gradient buffers that a reverse pass starts from; the adjoints of the last states are zero."""
+    steps, batch, _ = new.shape
+    carry = new.new_zeros(2, batch, program.widths["new"])
+    buffers = {"d_new": carry, "d_old": carry}
+    for name, width in program.widths.items():
+        if name.startswith("d_drive"):
+            buffers[name] = empty(batch, steps, width, like=new).transpose(0, 1)
+        elif name.startswith("d_vector"):
+            shape = (steps, width) if name.removeprefix("d_") in program.by_step else (width,)
+            buffers[name] = torch.zeros(shape, dtype=torch.float64, device=new.device)  # sums of many terms
+        elif name == "d_left":
+            buffers[name] = empty(1, batch, width, like=new).expand(steps, -1, -1)
+    return buffers
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _batch_first(buffer: Tensor | None) -> Tensor | None:
+    return None if buffer is None else buffer.transpose(0, 1)

@@ -1,0 +1,206 @@
+"""Runs a program as compiled C on the CPU: one call per sequence and direction, products included.
+
+With more than one thread the rows of the batch are shared out; sequences do not depend on each other, so the threads
+never wait for one another.
+"""
+
+import ctypes
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stablebench.engines.fused.c.codegen import forward_buffers, reverse_buffers, source
+from stablebench.engines.fused.program import Program, Slice
+from stablebench.process import c_library as library
+
+_FUNCTIONS = ("forward", "reverse", "pack", "packed_size")
+"""Of a program's library."""
+_SUMMED_ROWS = 128
+"""Rows of a product with a transposed matrix that are summed before the sum is added to memory."""
+_SLACK = 64
+"""Elements that may be read behind the last row of `d_product`: a whole panel of the widest vectors."""
+_LEAST_ROWS = 8
+"""Rows of a thread at least, as many as a tile has."""
+_LEAST_OPERATIONS = 2e8
+"""Multiplications and additions of a thread at least, some 5 ms: less is sooner done than shared out."""
+
+
+class Native:
+    """A program in C.
+
+    Args:
+        program: The program.
+        output: Which features of `new` are the output.
+        dtype: float32 or float64.
+
+    Raises:
+        library.CompilerError: There is no compiler, it refused, or what it made cannot be loaded.
+    """
+
+    def __init__(self, program: Program, output: Slice, dtype: torch.dtype) -> None:
+        self.program = program
+        self.dtype = dtype
+        self._library = library.load(source(program, output, double=dtype == torch.float64), *_FUNCTIONS)
+        self._library.packed_size.restype = ctypes.c_int64
+
+    @cached_property
+    def _forward_buffers(self) -> list[str]:
+        return forward_buffers(self.program)
+
+    @cached_property
+    def _reverse_buffers(self) -> list[str]:
+        return reverse_buffers(self.program)
+
+    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+        """Run all steps.
+
+        Args:
+            buffers: `old`, `new`, drives, `left` and `saved`, each (time, batch, features) with a dense last axis, and
+                vectors, (features) or (time, features).
+            matrices: The matrices, each (inner, columns) or (time, inner, columns).
+            saving: Whether to fill `saved`.
+        """
+        steps, batch, _ = buffers["new"].shape
+        arrays = dict(buffers)
+        if "product" in self.program.widths:
+            arrays["product"] = self._scratch(1, batch, "product")[0].expand(steps, -1, -1)
+        packed = {f"matrix{p.matrix}": self._operand(p.matrix, matrices, "matrix") for p in self.program.products}
+        rows = self._shares(batch, steps)
+
+        def run(first: int, last: int) -> None:
+            single = packed | self._room(matrices)
+            call = _Arguments(self._forward_buffers, arrays, single, first)
+            self._library.forward(_long(last - first), _long(steps), _long(saving), *call.arrays)
+
+        _in_threads(run, rows)
+
+    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
+        """Run all steps in reverse.
+
+        Args:
+            buffers: As in `forward`, and the gradients: `d_new` and `d_old` both the same (2, batch, states), whose
+                part time % 2 holds the adjoint of the last states; `d_output` if every output has a gradient;
+                `d_left`; drives; vectors, in float64, zeros. What is in no need of a start is overwritten.
+            matrices: The matrices.
+            wanted: Which of them need a gradient.
+
+        Returns:
+            The matrices' gradients.
+        """
+        steps, batch, _ = buffers["new"].shape
+        rows = self._shares(batch, steps)
+        chunk = max(1, _SUMMED_ROWS // batch) if len(rows) == 1 and not self.program.by_step else 1
+        arrays = dict(buffers)
+        if "d_product" in self.program.widths:
+            arrays["d_product"] = self._scratch(min(chunk, steps), batch, "d_product")
+        packed = {
+            f"transposed{p.matrix}": self._operand(p.matrix, matrices, "transposed") for p in self.program.products
+        }
+        sums = [
+            [torch.zeros(m.shape, dtype=m.dtype) if w else None for m, w in zip(matrices, wanted, strict=True)]
+            for _ in rows
+        ]
+        vectors = [{name: buffers[name].clone() for name in buffers if name.startswith("d_vector")} for _ in rows]
+
+        def run(first: int, last: int) -> None:
+            own = rows.index((first, last))
+            single = packed | vectors[own] | self._room(matrices)
+            single |= {f"d_matrix{k}": s for k, s in enumerate(sums[own]) if s is not None}
+            call = _Arguments(self._reverse_buffers, arrays, single, first)
+            self._library.reverse(_long(last - first), _long(steps), _long(chunk), *call.arrays)
+
+        _in_threads(run, rows)
+        for name in vectors[0]:
+            buffers[name].add_(sum(v[name] for v in vectors))
+        return [_sum([s[k] for s in sums]) for k in range(len(matrices))]
+
+    def _shares(self, batch: int, steps: int) -> list[tuple[int, int]]:
+        """Return the rows of each thread, (first, behind the last)."""
+        operations = 2.0 * batch * steps * sum(p.left.width * p.out.width for p in self.program.products)
+        threads = min(torch.get_num_threads(), batch // _LEAST_ROWS, int(operations / _LEAST_OPERATIONS))
+        threads = max(1, threads)
+        return [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
+
+    def _scratch(self, steps: int, batch: int, buffer: str) -> Tensor:
+        width = self.program.widths[buffer]
+        return torch.empty(steps * batch * width + _SLACK, dtype=self.dtype)[:-_SLACK].view(steps, batch, width)
+
+    def _operand(self, index: int, matrices: list[Tensor], role: Literal["matrix", "transposed"]) -> Tensor:
+        """Return a matrix as the library takes it: packed, or as it is where it differs from step to step."""
+        matrix = matrices[index]
+        if f"matrix{index}" in self.program.by_step:
+            return matrix.contiguous()
+        return self._packed(matrix if role == "matrix" else matrix.T)
+
+    def _room(self, matrices: list[Tensor]) -> dict[str, Tensor]:
+        """Return room for one packed matrix, or its transpose, of each that differs from step to step."""
+        return {
+            f"packed{k}": torch.empty(max(self._packed_size(i, c), self._packed_size(c, i)), dtype=self.dtype)
+            for k, (i, c) in enumerate(tuple(matrix.shape[-2:]) for matrix in matrices)
+            if f"matrix{k}" in self.program.by_step
+        }
+
+    def _packed_size(self, inner: int, columns: int) -> int:
+        return self._library.packed_size(_long(inner), _long(columns))
+
+    def _packed(self, matrix: Tensor) -> Tensor:
+        inner, columns = matrix.shape
+        packed = torch.empty(self._packed_size(inner, columns), dtype=self.dtype)
+        row, column = (_long(n) for n in matrix.stride())
+        self._library.pack(_long(inner), _long(columns), _pointer(matrix), row, column, _pointer(packed))
+        return packed
+
+
+class _Arguments:
+    """Pointers to and distances within the buffers, from row `first` of the batch on; it does not keep them alive.
+
+    Args:
+        names: The buffers in the order of the C function; one that is missing is null.
+        batched: Buffers (time, batch, features), and vectors.
+        single: Buffers that all rows share: vectors and matrices, (features) or (rows, columns), or with the time in
+            front; and packed ones.
+        first: The row.
+    """
+
+    def __init__(self, names: list[str], batched: dict[str, Tensor], single: dict[str, Tensor], first: int) -> None:
+        n = len(names)
+        self.arrays = (ctypes.c_void_p * n)(), (ctypes.c_int64 * n)(), (ctypes.c_int64 * n)()
+        at, time, row = self.arrays
+        for i, name in enumerate(names):
+            buffer = single[name] if name in single else batched.get(name)
+            if buffer is None:
+                continue
+            at[i], time[i] = buffer.data_ptr(), buffer.stride(0)
+            if buffer.dim() > 1:
+                row[i] = buffer.stride(-2)
+            if name not in single and "vector" not in name:
+                at[i] += first * row[i] * buffer.element_size()
+
+
+def _long(n: int) -> ctypes.c_int64:
+    return ctypes.c_int64(n)
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _sum(parts: list[Tensor | None]) -> Tensor | None:
+    first, *others = parts
+    for part in others:
+        if first is not None and part is not None:
+            first += part
+    return first
+
+
+def _in_threads(run: Callable[[int, int], None], rows: list[tuple[int, int]]) -> None:
+    threads = [threading.Thread(target=run, args=share) for share in rows[1:]]
+    for thread in threads:
+        thread.start()
+    run(*rows[0])
+    for thread in threads:
+        thread.join()

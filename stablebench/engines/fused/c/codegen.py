@@ -1,0 +1,203 @@
+"""Writes a program as C: one function for all steps of a sequence, one for all steps in reverse.
+
+Both take the rows of one slice of the batch, so slices can run side by side. For every buffer of `forward_buffers` or
+`reverse_buffers`, in this order, they get a pointer and the distances between steps and between rows, in elements.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+
+from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.program import Instruction, Loop, Product, Program, Slice
+
+_SIGNATURE = "(int64_t rows, int64_t steps, int64_t {last}, void *const *at, const int64_t *time, const int64_t *row)"
+
+
+def forward_buffers(program: Program) -> list[str]:
+    """Return the buffers that `forward` takes: those of the program, and the packed matrices."""
+    return [*sorted(_plain(program)), *(f"matrix{k}" for k in _matrices(program)), *_packed(program)]
+
+
+def reverse_buffers(program: Program) -> list[str]:
+    """Return the buffers that `reverse` takes.
+
+    `transposed<k>` are the packed transposed matrices, `d_matrix<k>` their gradients (null where none is wanted),
+    `d_output` the gradients of the outputs (null if only the last one is used). `d_product` holds `chunk` steps.
+    Matrices that differ from step to step come as they are, (steps, inner, columns), and `packed<k>` is room for one.
+    """
+    gradients = [buffer for buffer in program.widths if buffer.startswith("d_")]
+    matrices = [name.format(k) for k in _matrices(program) for name in ("transposed{}", "d_matrix{}")]
+    return [*sorted(_plain(program)), *sorted(gradients), "d_output", *matrices, *_packed(program)]
+
+
+def _plain(program: Program) -> list[str]:
+    return [buffer for buffer in program.widths if not buffer.startswith("d_")]
+
+
+def _packed(program: Program) -> list[str]:
+    return [f"packed{k}" for k in _matrices(program) if f"matrix{k}" in program.by_step]
+
+
+def _matrices(program: Program) -> list[int]:
+    return sorted({product.matrix for product in program.products})
+
+
+@cache
+def kernels() -> str:
+    """Return the C text that does not depend on the program."""
+    return (Path(__file__).parent / "kernels.c").read_text(encoding="utf-8")
+
+
+def source(program: Program, output: Slice, double: bool) -> str:
+    """Return the C text of a program.
+
+    Args:
+        program: The program.
+        output: Which features of `new` are the output.
+        double: Whether it is for float64.
+    """
+    return "\n".join(
+        [
+            "#define DOUBLE" if double else "",
+            kernels(),
+            *_forward(program),
+            *_reverse(program, output),
+            "",
+        ]
+    )
+
+
+def _forward(program: Program) -> list[str]:
+    lines = [f"INLINE void all_steps{_SIGNATURE.format(last='saving')}", "{", *_unpack(forward_buffers(program))]
+    lines.append("    for (int64_t t = 0; t < steps; t++) {")
+    for stage in program.stages:
+        for p in stage.products:
+            lines += _product(program, p.matrix, p.left, p.out, p.accumulate)
+        for loop in stage.forward:
+            lines += _loop(program, loop)
+    lines += ["    }", "}", "", f"void forward{_SIGNATURE.format(last='saving')}", "{"]
+    lines += ["    if (saving) all_steps(rows, steps, 1, at, time, row);"]
+    lines += ["    else all_steps(rows, steps, 0, at, time, row);", "}", ""]
+    return lines
+
+
+def _reverse(program: Program, output: Slice) -> list[str]:
+    d_new, d_output = Slice("d_new", output.offset, output.width), Slice("d_output", 0, output.width)
+    lines = [f"void reverse{_SIGNATURE.format(last='chunk')}", "{", *_unpack(reverse_buffers(program))]
+    vectors = [buffer for buffer in sorted(program.widths) if buffer.startswith("d_vector")]
+    lines += [f"    real {buffer}_step[{program.widths[buffer]}] = {{0}};" for buffer in vectors]
+    lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {", "        if (d_output)"]
+    lines += _each_row(program, [d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
+    for buffer in sorted(program.zeroed):
+        whole = Slice(buffer, 0, program.widths[buffer])
+        lines += _each_row(program, [whole], whole.width, [f"{_at(whole)} = 0;"])
+    for stage in reversed(program.stages):
+        for loop in stage.reverse:
+            lines += _loop(program, loop)
+        for p in (p for p in stage.products if p.has_gradient):
+            lines += _product(
+                program, p.matrix, p.out.gradient, p.left.gradient, p.accumulate_gradient, transposed=True
+            )
+    for buffer in vectors:  # a step's rows are summed first, and the sums of all steps in double precision
+        total = f"{buffer}[{f't * {buffer}_time + ' if buffer[2:] in program.by_step else ''}j]"
+        lines.append(f"        for (int64_t j = 0; j < {program.widths[buffer]}; j++)")
+        lines.append(f"            {total} += {buffer}_step[j], {buffer}_step[j] = 0;")
+    lines += ["        if (t % chunk == 0) {", "            const int64_t n = steps - t < chunk ? steps - t : chunk;"]
+    lines += [_matrix_gradient(program, p) for p in program.products]
+    return [*lines, "        }", "    }", "}"]
+
+
+def _unpack(buffers: list[str]) -> list[str]:
+    """Return the declarations of pointers and distances."""
+    lines = []
+    for i, buffer in enumerate(buffers):
+        kind = "double" if buffer.startswith("d_vector") else "real"
+        lines.append(f"    {kind} *const {buffer} = at[{i}];")
+        lines.append(f"    const int64_t {buffer}_time = time[{i}], {buffer}_row = row[{i}];")
+        lines.append(f"    (void){buffer}, (void){buffer}_time, (void){buffer}_row;")
+    return lines
+
+
+def _step(program: Program, buffer: str) -> str:
+    """Return the start of a buffer at step t. Adjoints of states alternate between two places."""
+    if buffer.startswith("vector") and buffer not in program.by_step:
+        return buffer
+    if buffer.startswith("d_vector"):
+        return f"{buffer}_step"
+    step = {"d_new": "(t + 1) % 2", "d_old": "t % 2", "d_product": "t % chunk"}.get(buffer, "t")
+    return f"{buffer} + ({step}) * {buffer}_time"
+
+
+def _each_row(program: Program, parts: list[Slice], width: int, body: list[str]) -> list[str]:
+    """Return the loops over rows b and units j around `body`, in which `<buffer>_b` is row b of a buffer."""
+    lines = ["        for (int64_t b = 0; b < rows; b++) {"]
+    for buffer in sorted({part.buffer for part in parts}):
+        row = "" if "vector" in buffer else f" + b * {buffer}_row"
+        lines.append(f"            real *const {buffer}_b = {_step(program, buffer)}{row};")
+    lines += ["#pragma omp simd", f"            for (int64_t j = 0; j < {width}; j++) {{"]
+    return [*lines, *(f"                {line}" for line in body), "            }", "        }"]
+
+
+def _at(part: Slice) -> str:
+    """Return an element of row b: feature j of a slice, or the one that all units share."""
+    shared = part.width == 1 and part.buffer.startswith("vector")
+    return f"{part.buffer}_b[{part.offset}{'' if shared else ' + j'}]"
+
+
+def _loop(program: Program, loop: Loop) -> list[str]:
+    body = [f"const real v{i} = {_expression(instruction)};" for i, instruction in enumerate(loop.instructions)]
+    for store in loop.stores:
+        condition = "if (saving) " if store.target.buffer == "saved" else ""
+        body.append(f"{condition}{_at(store.target)} {'+=' if store.accumulate else '='} v{store.value};")
+    loaded = [instruction.source for instruction in loop.instructions if instruction.source is not None]
+    return _each_row(program, [*loaded, *(store.target for store in loop.stores)], loop.width, body)
+
+
+def _expression(instruction: Instruction) -> str:
+    if instruction.op == "load":
+        assert instruction.source is not None  # every load has one
+        return _at(instruction.source)
+    if instruction.op == "constant":
+        return _number(instruction.number)
+    args = [f"v{arg}" for arg in instruction.args]
+    return OPERATIONS[instruction.op].c.format(*args, number=_number(instruction.number))
+
+
+def _number(number: float) -> str:
+    assert math.isfinite(number)  # the trace refuses others
+    return f"(real){number.hex()}"
+
+
+def _product(
+    program: Program, matrix: int, left: Slice, out: Slice, accumulate: bool, *, transposed: bool = False
+) -> list[str]:
+    """Return the lines for out (+)= left @ matrix, or its transpose."""
+    packed, lines = f"{'transposed' if transposed else 'matrix'}{matrix}", []
+    if f"matrix{matrix}" in program.by_step:
+        row, column = f"{packed}_row", "1"
+        if transposed:
+            row, column = column, row
+        at = f"{packed} + t * {packed}_time"
+        packed = f"packed{matrix}"
+        lines = [f"        pack({left.width}, {out.width}, {at}, {row}, {column}, {packed});"]
+    return [
+        *lines,
+        f"        multiply(rows, {left.width}, {out.width}, {_at_step(program, left)}, {left.buffer}_row, {packed}, "
+        f"{_at_step(program, out)}, {out.buffer}_row, {int(accumulate)});",
+    ]
+
+
+def _matrix_gradient(program: Program, product: Product) -> str:
+    left, d_out = product.left, product.out.gradient
+    gradient = f"d_matrix{product.matrix}"
+    target = f"{gradient} + t * {gradient}_time" if f"matrix{product.matrix}" in program.by_step else gradient
+    return (
+        f"            if ({gradient}) multiply_transposed(n, rows, {left.width}, {d_out.width}, "
+        f"{_at_step(program, left)}, {left.buffer}_time, {left.buffer}_row, d_product + {d_out.offset}, "
+        f"d_product_time, d_product_row, {target}, {gradient}_row);"
+    )
+
+
+def _at_step(program: Program, part: Slice) -> str:
+    return f"{_step(program, part.buffer)} + {part.offset}"

@@ -1,0 +1,129 @@
+"""Refuses, while a step is traced, what the trace would not keep.
+
+A trace sees the operations of the forward pass. What a step does beside them (a derivative of its own, gradients that
+are switched off, hooks, values that are read, attributes that are set) would be lost or frozen without a word, so it
+is refused at the line where it happens.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+from torch import fx, nn
+from torch.nn.modules import module as torch_modules
+from torch.overrides import TorchFunctionMode
+
+from stablebench.engines.fused.step_graph import NotPlannable
+
+RANDOM = frozenset(
+    {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_"}
+    | {"multinomial", "normal", "normal_", "uniform_", "exponential_", "poisson", "dropout", "alpha_dropout"}
+    | {"random_", "geometric_", "cauchy_", "log_normal_", "rrelu", "rrelu_", "native_dropout", "feature_dropout"}
+)
+"""torch's operations that draw random numbers."""
+_VALUES = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__bool__", "__index__"})
+"""What turns a tensor into numbers that a trace would keep for ever."""
+_OF_GRADIENTS = frozenset({"register_hook", "register_post_accumulate_grad_hook", "retain_grad"})
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what a step can switch around its operations, in words."""
+    saved = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", lambda _: None)
+    return {
+        "it switches gradients off or on": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "it has hooks on the tensors that are saved for the gradient (checkpointing does)": saved(False),
+        "it switches autocast": tuple(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")),
+    }
+
+
+def refuse_changed(before: dict[str, Any]) -> None:
+    """Refuse an operation whose surroundings are not those that the step began with.
+
+    Raises:
+        NotPlannable: They are not.
+    """
+    for what, value in surroundings().items():
+        if value != before[what]:
+            raise NotPlannable(what)
+
+
+def refuse_hooks(module: nn.Module, name: str) -> None:
+    """Refuse a part of a model whose call runs hooks: those of the backward pass would not be run, others once.
+
+    Raises:
+        NotPlannable: It has hooks, or there are some for all modules.
+    """
+    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+        raise NotPlannable(f"its part `{name}` has hooks")
+    if any(getattr(torch_modules, hooks, None) for hooks in _GLOBAL_HOOKS):
+        raise NotPlannable("there are hooks for all modules")
+
+
+def hooks_of(model: nn.Module) -> tuple[int, ...]:
+    """Return how many hooks there are on each part of a model, and for all modules."""
+    everywhere = sum(len(getattr(torch_modules, hooks, ())) for hooks in _GLOBAL_HOOKS)
+    return (everywhere, *(sum(len(getattr(part, hooks, ())) for hooks in _HOOKS) for part in model.modules()))
+
+
+@contextmanager
+def own_derivatives_refused() -> Iterator[None]:
+    """Context in which `torch.autograd.Function.apply` raises `NotPlannable`: only its forward pass would be traced."""
+    base: Any = torch.autograd.Function.__mro__[1]  # so that an `apply` taken from a class beforehand is met, too
+    had = vars(base).get("apply")
+
+    def apply(cls: type, *_: Any, **__: Any) -> NoReturn:
+        raise NotPlannable(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
+
+    base.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        if had is None:
+            del base.apply
+        else:
+            base.apply = had
+
+
+@contextmanager
+def assignments_refused(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Context in which setting an attribute of one of the modules raises `NotPlannable`: it would be set once only."""
+    watched = {id(module) for module in modules}
+    before = nn.Module.__setattr__
+
+    def refuse(self: nn.Module, name: str, value: Any) -> None:
+        if id(self) in watched:
+            raise NotPlannable(f"it changes the attribute `{name}` of the model")
+        before(self, name, value)
+
+    nn.Module.__setattr__ = refuse
+    try:
+        yield
+    finally:
+        nn.Module.__setattr__ = before
+
+
+class ValuesRefused(TorchFunctionMode):
+    """Mode in which tensors that are no part of the trace give no numbers, and none are drawn."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func` unless it is refused."""
+        name = getattr(func, "__name__", "")
+        if name in RANDOM:
+            raise NotPlannable(f"it draws random numbers (`{name}`)")
+        if name in _VALUES and not any(isinstance(arg, fx.Proxy) for arg in args):
+            raise NotPlannable(f"it needs a value while it is traced (`{name}`)")
+        return func(*args, **(kwargs or {}))
+
+
+class HooksRefused(TorchFunctionMode):
+    """Mode in which no hook is laid on a gradient."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func` unless it is refused."""
+        name = getattr(func, "__name__", "")
+        if name in _OF_GRADIENTS:
+            raise NotPlannable(f"it lays a hook on a gradient (`{name}`)")
+        return func(*args, **(kwargs or {}))

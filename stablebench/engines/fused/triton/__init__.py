@@ -1,0 +1,1 @@
+"""The fused engine's programs as Triton kernels."""

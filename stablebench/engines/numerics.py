@@ -1,0 +1,75 @@
+"""What decides how a run's numbers are rounded, beyond versions and hardware: for the record, and held at resuming."""
+
+import os
+from typing import Any
+
+import torch
+
+from stablebench.engines import Choice
+from stablebench.models.blocks.orthogonal import PackedRotations, compiled_rotations
+from stablebench.models.network import AnyNetwork
+from stablebench.process import c_library as library
+
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE"),
+    *("ONEDNN_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE"),
+    *("DNNL_MAX_CPU_ISA", "DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE"),
+    *("OPENBLAS_CORETYPE", "BLIS_ARCH_TYPE", "NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE"),
+)
+"""Environment variables that choose the code of torch, MKL, oneDNN, numpy and CUDA's libraries, and so its rounding."""
+_LIBC = "GLIBC_TUNABLES"
+"""Of the C library, which chooses its elementary functions by the processor's features."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Recorded where they ask for another number than torch has, which is set after them and decides."""
+
+
+def settings() -> dict[str, str]:
+    """Return the instruction set that torch takes, `cpu_capability`, and the environment variables that are set."""
+    found = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    found |= {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    if "glibc.cpu" in os.environ.get(_LIBC, ""):
+        found[_LIBC] = os.environ[_LIBC]
+    threads = str(torch.get_num_threads())
+    return found | {name: os.environ[name] for name in _THREADS if os.environ.get(name, threads) not in ("", threads)}
+
+
+def computed_by(engine: Choice, network: AnyNetwork) -> dict[str, Any]:
+    """Return the fields `backend` and `compiler` of the record of a run.
+
+    Args:
+        engine: What runs the network.
+        network: The network, on its device; some models compile a part of theirs under every engine.
+    """
+    backend = engine.backend or engine.name
+    compiled = backend == "native C"
+    rotations = [m for m in network.modules() if isinstance(m, PackedRotations) and m.angles.device.type == "cpu"]
+    if rotations:
+        native = all(compiled_rotations(m.angles.dtype) for m in rotations)
+        backend += f", rotations in {'native C' if native else 'torch calls'}"
+        compiled |= native
+    return {"backend": backend, "compiler": library.described() if compiled else None}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return in words what rounds differently in two environments, as a record's `environment` has them.
+
+    What the first does not say, since it is of a version that did not record it, is no difference.
+    """
+    found = []
+    if before.get("backend") is not None and before["engine"] == now["engine"]:  # that one is said by itself
+        found += _differ({"backend": before["backend"]}, {"backend": now["backend"]})
+        if before.get("compiler") and now.get("compiler"):
+            found += [f"compiler {line}" for line in _differ(before["compiler"], now["compiler"])]
+    if before.get("rounding"):
+        found += _differ(before["rounding"], now["rounding"], ignored=_THREADS)
+    return found
+
+
+def _differ(before: dict[str, str], now: dict[str, str], ignored: tuple[str, ...] = ()) -> list[str]:
+    names = [name for name in dict.fromkeys([*before, *now]) if name not in ignored]
+    return [
+        f"{name}: {before.get(name, 'not set')} then, {now.get(name, 'not set')} now"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]

@@ -1,0 +1,1 @@
+"""Suites: their runs, and where these are executed."""

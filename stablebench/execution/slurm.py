@@ -1,0 +1,245 @@
+"""Run cells as an array job of a Slurm cluster, through submitit; the run store lies on a file system they share.
+
+A job that Slurm takes back for another one, or whose time is over, writes its checkpoint and is queued again.
+"""
+# pyright: reportMissingImports=false
+# submitit is an extra
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stablebench.errors import StablebenchError, UserError
+from stablebench.execution.local import CellEnd, Listener, end_of, mark_failed
+from stablebench.execution.slurm_ends import why_it_failed
+from stablebench.process.extras import require
+from stablebench.process.signals import Interrupt
+from stablebench.runs.progress import Lines, Progress
+from stablebench.runs.store import RunFolder, run_folder
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.resolve import Resolved
+from stablebench.training.run import Options
+
+_LOOK_S = 1.0
+"""Seconds between two looks at the run store."""
+_LOG_S = 60.0
+"""Seconds between two lines in a job's log."""
+_TAIL_BYTES = 4096
+"""How much of a curve is read for its last line."""
+_QUEUED_AGAIN = 1000
+"""How often a job is queued again whose time is over; submitit's own limit would end a long run."""
+_END_S = 60.0
+"""Seconds that cancelled jobs get to write their checkpoints."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What Slurm is asked for.
+
+    Args:
+        partition: The partition; None for the cluster's default.
+        minutes: Time limit of a cell; it is queued again where it needs more.
+        cluster: `slurm`; `local` runs the jobs as processes of this machine.
+    """
+
+    partition: str | None = None
+    minutes: int = 24 * 60
+    cluster: Literal["slurm", "local"] = "slurm"
+
+
+class CellJob:
+    """What a job runs: one cell, which goes on from its checkpoint where the job was queued again.
+
+    Args:
+        index: Which cell.
+        resolved: The run.
+        options: How it is run.
+    """
+
+    def __init__(self, index: int, resolved: Resolved, options: Options) -> None:
+        self._index, self._resolved, self._options = index, resolved, options
+
+    def __call__(self) -> CellEnd:
+        """Run the cell and return how it ended."""
+        end = end_of(self._index, self._resolved, self._options, Lines(sys.stderr, _LOG_S))
+        if end.status == "interrupted" and signal.SIGUSR1.name in end.message:
+            signal.raise_signal(signal.SIGUSR1)  # the checkpoint is written: submitit queues the job again
+        return end
+
+    def checkpoint(self) -> Any:
+        """Return what submitit queues again."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def minutes_of(text: str) -> int:
+    """Return the minutes of a time as Slurm reads it: `90`, `30:00` (minutes), `2:00:00` (hours), `1-12` (days, hours).
+
+    Raises:
+        UserError: It is no such time.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if match is None:
+        raise UserError(f"--time {text}: must be minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS.")
+    days, *parts = (int(part) if part is not None else None for part in match.groups())
+    given = [part for part in parts if part is not None]
+    if days is None:  # the last of three is seconds, of two as well, one alone is minutes
+        hours, minutes, seconds = {1: (0, given[0], 0), 2: (0, *given[-2:]), 3: tuple(given)}[len(given)]
+    else:
+        hours, minutes, seconds = [*given, 0, 0][:3]
+    total = ((days or 0) * 24 + hours) * 60 + minutes + (seconds > 0)
+    if total < 1:
+        raise UserError(f"--time {text}: must be at least a minute.")
+    return total
+
+
+@dataclass
+class _Job:
+    """A job and what was last seen of its run."""
+
+    job: Any
+    folder: RunFolder
+    track: tuple[str, ...] = ()
+    began: bool = False
+    seen: int = 0
+
+
+def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
+    """Run cells as one array job, at most `workers` at a time.
+
+    Args:
+        queue: What Slurm is asked for; each cell gets as many cores as it has threads.
+        cells: The runs.
+        options: How they are run; `runs_dir` and `data_dir` must be the same folders on every machine.
+        workers: Cells at once.
+        told: Told of them.
+
+    Returns:
+        0, or 129, 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their
+        checkpoints.
+
+    Raises:
+        UserError: submitit is not installed, or this machine cannot submit jobs.
+    """
+    jobs = _submitted(queue, cells, options, workers)
+    ended_by = None
+    with Interrupt() as interrupt:
+        waiting = dict(enumerate(jobs))
+        while waiting:
+            time.sleep(_LOOK_S)
+            for index in list(waiting):
+                one = waiting[index]
+                _look(one, index, told)
+                if one.job.done():
+                    told.on_end(_end(one, index))
+                    del waiting[index]
+            if interrupt.signum is not None and ended_by is None:
+                ended_by = time.monotonic() + _END_S
+                for one in waiting.values():
+                    one.job.cancel(check=False)
+            if ended_by is not None and time.monotonic() > ended_by:
+                break
+    return interrupt.exit_code
+
+
+def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: int) -> list[_Job]:
+    require("submitit", "slurm", "--slurm")
+    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a training run waits for
+    import submitit
+    from submitit.core.utils import FailedJobError
+
+    logs = (options.runs_dir / "slurm").resolve()
+    try:
+        executor = submitit.AutoExecutor(folder=logs / "%j", cluster=queue.cluster, slurm_max_num_timeout=_QUEUED_AGAIN)
+    except RuntimeError as error:
+        raise UserError(f"--slurm: this machine cannot submit jobs ({error}).") from None
+    slurm: dict[str, Any] = {"slurm_array_parallelism": min(workers, len(cells))}
+    if any(cell.spec.device == "cuda" for cell in cells):  # clusters without GPUs may know no such option
+        slurm["gpus_per_node"] = 1
+    if queue.partition is not None:
+        slurm["slurm_partition"] = queue.partition
+    executor.update_parameters(
+        name="stablebench",
+        timeout_min=queue.minutes,
+        cpus_per_task=max(cell.spec.threads for cell in cells),
+        **slurm,
+    )
+    there = Options(
+        options.runs_dir.resolve(),
+        options.data_dir.resolve() if options.data_dir is not None else None,
+        wait=options.wait,
+        grace_s=options.grace_s,
+        probe=options.probe,
+        track=options.track,
+        self_check=options.self_check,
+    )
+    try:
+        jobs = executor.submit_array([CellJob(index, cell, there) for index, cell in enumerate(cells)])
+    except FailedJobError as error:
+        raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
+    folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
+    return [_Job(job, folder, options.track) for job, folder in zip(jobs, folders, strict=True)]
+
+
+def _look(one: _Job, index: int, told: Listener) -> None:
+    """Say that a cell began, and how far its record says it is."""
+    if not one.began and one.job.paths.stderr.exists():
+        one.began = True
+        told.on_start(index)
+        told.on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
+    try:
+        changed = one.folder.record_path.stat().st_mtime_ns
+        if not one.began or changed == one.seen:
+            return
+        one.seen = changed
+        told.on_update(index, _progress(one.folder.read_record(), one.folder))
+    except (OSError, StablebenchError):  # not there yet
+        return
+
+
+def _progress(record: RunRecord, folder: RunFolder) -> Progress:
+    last = record.evaluations[-1] if record.evaluations else None
+    step = last.step if last is not None else record.step
+    speed = step / last.train_s if last is not None and last.train_s > 0 else 0.0
+    value = last.metrics.get(record.metric) if last is not None else None
+    loss = _last_loss(folder.curve_path)
+    return Progress(step, record.spec.train.steps, loss, record.metric, value, record.baseline, speed)
+
+
+def _last_loss(curve: Path) -> float:
+    """Return the last loss of a curve; NaN where it has none."""
+    with curve.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        lines = file.read().split(b"\n")
+    for line in reversed(lines[0 if size <= _TAIL_BYTES else 1 : -1]):
+        values = json.loads(line)
+        if values.get("split") == "train":
+            return values["loss"]
+    return float("nan")
+
+
+def _end(one: _Job, index: int) -> CellEnd:
+    """Return how a job ended: as it says, else as its record says, else how it died."""
+    try:
+        error = one.job.exception()
+        if error is None:
+            return one.job.result()
+        why = why_it_failed(one.job, error)
+    except Exception as unknown:  # submitit's own, where a job left nothing behind
+        why = f"{type(unknown).__name__}: {unknown}"
+    try:
+        record = one.folder.read_record()
+        if record.status == "interrupted":
+            return CellEnd(index, "interrupted", record.error or "")
+    except StablebenchError:
+        pass
+    mark_failed(one.folder, why, track=one.track)
+    return CellEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")

@@ -1,0 +1,141 @@
+"""From a suite to its cells: tasks x models x seeds, each resolved as `train` would resolve it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import ContractError, UserError
+from stablebench.execution.equal_parameters import width_for
+from stablebench.execution.local import seeded
+from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.specs.resolve import Request, Resolved, resolve
+
+_HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class OnTheSpot:
+    """What the command line says in place of a suite, or on top of one.
+
+    Args:
+        models: Models; None for the suite's.
+        tasks: Tasks, `task` or `task/variant`; None for the suite's.
+        seeds: Number of seeds, 0 ... n - 1; None for the suite's.
+        T: Length of every task.
+        options: Named options, by key of the run spec.
+        settings: `--set` values.
+        short: Whether the suite's short budget is asked for.
+    """
+
+    models: list[str] | None = None
+    tasks: list[str] | None = None
+    seeds: int | None = None
+    T: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    short: bool = False
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """What is asked for in place of the suite's own, by key; how it is computed is left out."""
+        asked = ({} if self.T is None else {"T": self.T}) | self.options | self.settings
+        return {key: value for key, value in asked.items() if key not in _HOW}
+
+
+def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
+    """Return the suite to run and its name: a registered one, or one made on the spot from models and tasks.
+
+    Raises:
+        UserError: There is no such suite, or tasks are named without models.
+    """
+    if name is None and asked.models is not None and asked.tasks is not None:
+        made = Suite(
+            summary="made on the spot",
+            tasks=[SuiteTask(task=task) for task in asked.tasks],
+            models=asked.models,
+            seeds=list(range(asked.seeds or 1)),
+        )
+        return "on the spot", made
+    if name is None and asked.tasks is not None:
+        raise UserError("--tasks: name the models as well, with --models a,b.")
+    suite = registry.suite(name or "quick")
+    changed: dict[str, Any] = {}
+    if asked.models is not None:
+        changed |= {"models": asked.models, "sets": {m: s for m, s in suite.sets.items() if m in asked.models}}
+        changed["tasks"] = _narrowed(suite, asked.models)
+    if asked.tasks is not None:
+        changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
+    if asked.seeds is not None:
+        changed["seeds"] = list(range(asked.seeds))
+    return name or "quick", suite.model_copy(update=changed)
+
+
+def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
+    """Return the tasks with these models alone: each of the suite's own where it runs, any other on every task."""
+    own = {*suite.models, *(model for task in suite.tasks for model in task.models or [])}
+    found = []
+    for task in suite.tasks:
+        here = [model for model in models if model not in own or model in (task.models or suite.models)]
+        if here:
+            found.append(task.model_copy(update={"models": here}))
+    return found
+
+
+def cells_of(suite: Suite, asked: OnTheSpot, refused: dict[str, str] | None = None) -> list[Resolved]:
+    """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
+
+    Args:
+        suite: The suite.
+        asked: What the command line says on top of it.
+        refused: Takes why a user's model is none, by the names of its cells, which are left out; by default that is an
+            error, as it is where no other cell is left.
+
+    Raises:
+        UserError: A cell cannot be resolved, or the suite has no short budget and it is asked for.
+    """
+    if asked.short and not suite.short:
+        raise UserError("--budget short: this suite has no `short` values; leave it out, or give --set train.steps=N.")
+    cells: dict[tuple[str, int], Resolved] = {}
+    last: ContractError | None = None
+    for task in suite.tasks:
+        for model in task.models or suite.models:
+            settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
+            request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
+            try:
+                if task.params is not None and "model.hidden" not in asked.settings | asked.options:
+                    settings["model.hidden"] = width_for(resolve(request), task.params)
+                resolved = resolve(request)
+            except ContractError as error:
+                if refused is None:
+                    raise
+                last = error
+                label = model.rpartition(":")[2]
+                refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
+                continue
+            spec_hash = resolved.spec.spec_hash()
+            cells |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
+    if last is not None and not cells:
+        raise last
+    return list(cells.values())
+
+
+def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) -> dict[str, Any]:
+    """Return what a suite sets for a model on one of its tasks, by key of the run spec.
+
+    Args:
+        suite: The suite.
+        task: The task.
+        model: The model.
+        short: Whether its short budget is meant.
+    """
+    settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
+    return _with_budget(settings, suite.short if short else {})
+
+
+def _with_budget(
+    settings: dict[str, Any], more: dict[str, Any], options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return settings with more laid over them; a budget in steps takes the place of one in epochs, and the reverse."""
+    said = more | (options or {})
+    gone = {"train.epochs"} if "train.steps" in said else {"train.steps"} if "train.epochs" in said else set()
+    return {key: value for key, value in settings.items() if key not in gone} | more

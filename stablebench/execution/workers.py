@@ -1,0 +1,326 @@
+"""Processes that run one thing each, tell what happens, and end together, whatever becomes of them.
+
+No wait here is without an end. A process of which nothing is heard is said, and left alone: it may be slow. One that
+was asked to end and does not is killed after a while. What is known of a process is seen at the process itself, as the
+fork server it comes from may die before it.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from stablebench.errors import StablebenchError, UserError, reached_limit
+from stablebench.execution.worker_main import Worker
+from stablebench.process.cgroups import MemoryKills, memory_kills
+from stablebench.process.signals import Interrupt, Interrupted
+from stablebench.process.streams import lose_quietly
+from stablebench.runs.progress import ExpectedSilence
+
+__all__ = ["Processes", "Worker"]
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+_LOOK_S = 0.5
+"""Seconds after which it is looked whether a signal came."""
+_END_S = 60.0
+"""Seconds that a process gets to end that was asked to, and two of its updates, before it is killed."""
+_GONE_S = 10.0
+"""Seconds after which one that was killed is given up: the system itself may hold it."""
+_SILENCE_S = 120.0
+"""Seconds after which is said that nothing is heard of a process, unless `STABLEBENCH_NO_NEWS_S` says otherwise."""
+_KILL_SEEN_S = 10.0
+"""Seconds between the kernel's count of a process that it kills for memory and that process's end, at most."""
+_TRIES = 3
+"""Times that a process is begun whose fork server dies."""
+
+
+def silence_s() -> float:
+    """Return after how many seconds is said that nothing is heard of a process.
+
+    Raises:
+        UserError: `STABLEBENCH_NO_NEWS_S` is no such number.
+    """
+    text = os.environ.get("STABLEBENCH_NO_NEWS_S")
+    if not text:
+        return _SILENCE_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise UserError(f"STABLEBENCH_NO_NEWS_S must be seconds > 0 (inf: never), got '{text}'.")
+    return seconds
+
+
+class Processes:
+    """Context of the processes that run; a second Ctrl-C, which leaves it as KeyboardInterrupt, kills them.
+
+    They come from a fork server that has torch loaded, so that one begins in tenths of a second.
+
+    Args:
+        interrupt: The signals of this process, which is waiting for them.
+        on_silence: Called with what a process runs and a line where nothing has been heard of it for long.
+    """
+
+    def __init__(self, interrupt: Interrupt, on_silence: Callable[[int, str], None]) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["stablebench.execution.fork_server"])
+        self._running: list[Worker] = []
+        self._interrupt, self._on_silence = interrupt, on_silence
+        self._silence_s = silence_s()
+        self._asked_at: float | None = None
+        self._looked = self._counted = time.monotonic()
+        self._memory_kills = memory_kills()
+        self._kills_seen = 0.0
+        """When the kernel was last seen to have killed one for memory that nobody here has missed yet."""
+
+    def __enter__(self) -> Self:
+        """Start the fork server."""
+        with _as_one_message():
+            _ensure_server()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what runs, where an error leaves it: at once after a second Ctrl-C, else after their checkpoints."""
+        try:
+            if error is not None and not isinstance(error, KeyboardInterrupt):
+                self.end_all()
+                while self._running:
+                    for _ in self.heard():
+                        pass
+        finally:
+            for worker in self._running:
+                worker.kill()
+
+    def __len__(self) -> int:
+        """Return how many run."""
+        return len(self._running)
+
+    @property
+    def indices(self) -> list[int]:
+        """What runs."""
+        return [worker.index for worker in self._running]
+
+    def start(self, index: int, target: Callable[..., None], *arguments: Any) -> None:
+        """Begin a process that calls `target` with the arguments and its end of a connection.
+
+        Raises:
+            Interrupted: A signal came before it could begin.
+            LimitReached: The system begins no more processes.
+            StablebenchError: The fork server does not begin it.
+        """
+        with _as_one_message():
+            for _ in range(_TRIES):
+                mine, theirs = self._context.Pipe()
+                process = self._context.Process(target=_begin, args=(target, *arguments, theirs))
+                try:
+                    self._launch(process)
+                except (EOFError, ConnectionError):  # the server was killed; the next try starts another
+                    mine.close()
+                    if self._interrupt.signum is not None:
+                        raise Interrupted from None
+                    time.sleep(_LOOK_S)
+                    continue
+                finally:
+                    theirs.close()
+                self._running.append(Worker(index, process, mine))
+                return
+        raise StablebenchError(
+            f"No process can be begun: the fork server ended {_TRIES} times; it was killed, or is at a limit of the "
+            "system (`ulimit -n`, `ulimit -u`)."
+        )
+
+    def _launch(self, process: BaseProcess) -> None:
+        _ensure_server()
+        begun = threading.Event()
+        threading.Thread(target=self._watch_server, args=(begun,), daemon=True).start()
+        try:
+            process.start()
+        finally:
+            begun.set()
+        if process.pid is not None and process.pid < 0:  # the server's word for an error number
+            number = -process.pid
+            process._popen.returncode = number  # pyright: ignore[reportAttributeAccessIssue]
+            process.close()
+            raise OSError(number, os.strerror(number))
+
+    def _watch_server(self, begun: threading.Event) -> None:
+        """Kill the fork server where it is stopped, or a signal came, and a process still does not begin."""
+        server, waited = _server(), 0.0
+        while server is not None and not begun.wait(_LOOK_S):
+            with contextlib.suppress(psutil.Error):
+                if self._interrupt.signum is not None or server.status() == psutil.STATUS_STOPPED:
+                    waited += _LOOK_S
+                if waited >= _END_S:
+                    server.kill()
+                    return
+
+    def heard(self) -> Iterator[tuple[Worker, Any]]:
+        """Yield the next word of each that has one, for a moment; None where it has ended."""
+        by_connection = {worker.connection: worker for worker in self._running if not worker.hung_up}
+        ending = [
+            worker.process.sentinel for worker in self._running if worker.hung_up and worker.process.exitcode is None
+        ]
+        for ready in wait([*by_connection, *ending], timeout=_LOOK_S):
+            worker = by_connection.get(ready)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if worker is None:
+                continue
+            try:
+                worker.hear(worker.connection.recv())
+            except (EOFError, OSError):  # the end, or one in the middle of a word
+                worker.hung_up = True
+            else:
+                yield worker, worker.last
+        yield from self._ended()
+
+    def _ended(self) -> Iterator[tuple[Worker, None]]:
+        """Yield those that have ended, having seen to those that should."""
+        now = time.monotonic()
+        if now - self._looked > 10 * _LOOK_S:  # this process was stopped itself, or busy
+            for worker in self._running:
+                worker.heard_at += now - self._looked
+        self._looked = now
+        self._count_memory_kills(now)
+        for worker in list(self._running):
+            alive = worker.is_alive()
+            if alive:
+                worker.look_at_memory()
+                alive = not self._is_given_up(worker, now)
+            if alive or (not worker.hung_up and worker.connection.poll()):
+                continue
+            self._running.remove(worker)
+            worker.let_go(_LOOK_S)
+            worker.out_of_memory = self._was_killed_for_memory(worker)
+            yield worker, None
+
+    def _is_given_up(self, worker: Worker, now: float) -> bool:
+        """Say, kill or give up a process that lives and is silent; return whether it is given up."""
+        asked_at = self._asked_at if self._asked_at is not None else worker.heard_at if worker.hung_up else None
+        if asked_at is None:
+            self._say_silence(worker, now - worker.heard_at)
+            return False
+        patience = _END_S + 2 * worker.update_s
+        if now - asked_at >= patience and worker.killed_for is None:
+            worker.kill(f"its process did not end within {patience:.0f} s of being asked to, and was killed")
+        if now - asked_at < patience + _GONE_S:
+            return False
+        worker.killed_for = f"its process {worker.process.pid} does not end, though it was killed"
+        return True
+
+    def _say_silence(self, worker: Worker, silent_s: float) -> None:
+        """Say that nothing is heard of a process: after a while, after twice as long, and so on."""
+        if silent_s < self._silence_s * 2**worker.silences or isinstance(worker.last, ExpectedSilence):
+            return
+        worker.silences += 1
+        pid = worker.process.pid
+        if worker.is_stopped():
+            why = f"process {pid} was stopped by a signal; `kill -CONT {pid}` has it go on"
+        else:
+            why = f"process {pid} runs, and may be slow; `kill -KILL {pid}` has it begun again from its checkpoint"
+        self._on_silence(worker.index, f"no news for {silent_s:.0f} s: {why}")
+
+    def _count_memory_kills(self, now: float) -> None:
+        if now - self._counted < _LOOK_S:
+            return
+        self._counted = now
+        found = memory_kills()
+        if found is None or self._memory_kills is None or found.group != self._memory_kills.group:
+            self._memory_kills = found
+        elif found.count > self._memory_kills.count:
+            if not self._kills_seen:
+                self._kills_seen = now
+            elif now - self._kills_seen > _KILL_SEEN_S:  # none of ours
+                self._memory_kills, self._kills_seen = found, 0.0
+
+    def _was_killed_for_memory(self, worker: Worker) -> bool:
+        """Return whether the kernel counts a process that it killed for memory, and this one is the first to end so."""
+        if worker.code != -signal.SIGKILL or worker.killed_for is not None:
+            return False
+        found, before = memory_kills(), self._memory_kills
+        if found is None or before is None or found.group != before.group or found.count <= before.count:
+            return False
+        self._memory_kills = MemoryKills(found.group, before.count + 1)
+        self._kills_seen = 0.0
+        return True
+
+    def end_all(self) -> None:
+        """Ask all that run to end, once; they write their checkpoints first, also those that a signal has stopped."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            for worker in self._running:
+                worker.send(signal.SIGTERM, signal.SIGCONT)
+
+
+def _begin(target: Callable[..., None], *arguments: Any) -> None:
+    """Call `target` in this process, whose stdout and stderr may lead nowhere by now."""
+    lose_quietly()
+    target(*arguments)
+
+
+def _server() -> psutil.Process | None:
+    """Return the fork server."""
+    pid = forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return psutil.Process(pid) if pid is not None else None
+    except psutil.Error:
+        return None
+
+
+def _ensure_server() -> None:
+    """Start the fork server where it is not running, deaf to Ctrl-C and to the end of the terminal, as its children.
+
+    A terminal sends them to all of its processes. The server would end while it loads torch; the children are told by
+    us.
+    """
+    before = {}
+    try:
+        before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGHUP)}
+    except ValueError:  # not the main thread
+        pass
+    try:
+        with without_current_folder():
+            forkserver.ensure_running()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Context in which Python starts without the current folder in its path.
+
+    Else a user's `random.py` there would be taken for the standard library's. Processes of runs get this one's path.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
+@contextlib.contextmanager
+def _as_one_message() -> Iterator[None]:
+    """Raise a limit of the system that is reached as what can be read and acted on."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if (limit := reached_limit(error)) is None:
+            raise
+        raise limit from None

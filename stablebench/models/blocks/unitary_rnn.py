@@ -1,0 +1,91 @@
+r"""What the complex models share: a unitary matrix between complex modReLU units; each model parametrises the matrix.
+
+    h_t = modReLU(W h_{t-1} + V x_t, b)
+
+The state is one real tensor of width 2 hidden: real parts, then imaginary parts. See `unitary`.
+"""
+
+import abc
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.base import RecurrentModel, State
+from stablebench.models.blocks.unitary import as_real, complex_modrelu, glorot_bound, unitary_claims
+from stablebench.models.claims.claim import Claim
+
+UnitaryInit = Literal["paper", "code"]
+"""Where uRNN's paper and its authors' code differ: V's bound with fan-out n or 2 n, b = 0 or U(+-0.01), readout."""
+
+
+class UnitaryRNN(RecurrentModel):
+    """A recurrent model with a unitary matrix.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Complex units of h_t; the output is twice as wide.
+    """
+
+    V: nn.Parameter
+    b: nn.Parameter
+
+    def add_input_map(self, init: UnitaryInit = "paper") -> None:
+        """Draw V (2 hidden, in) with Glorot's bound, and b (hidden).
+
+        Args:
+            init: `paper` counts complex units as V's outputs, and b is 0; `code` counts real and imaginary parts, so
+                that V is up to sqrt(2) times smaller, and b is within 0.01.
+        """
+        bound = glorot_bound(self.in_features, self.hidden if init == "paper" else 2 * self.hidden)
+        self.V = nn.Parameter(torch.empty(2 * self.hidden, self.in_features).uniform_(-bound, bound))
+        b = torch.zeros(self.hidden)
+        self.b = nn.Parameter(b if init == "paper" else b.uniform_(-0.01, 0.01))
+
+    @abc.abstractmethod
+    def unitary(self) -> Tensor:
+        """Return W, (hidden, hidden), complex."""
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of h_t, real and imaginary parts."""
+        return (2 * self.hidden,)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """Return V x_t, (batch, time, 2 hidden)."""
+        return nn.functional.linear(x, self.V)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """Return W in its real form, transposed for states in rows, and b."""
+        return as_real(self.unitary()).T, self.b
+
+    def recurrent_matrix(self) -> Tensor:
+        """Return W, complex."""
+        return self.unitary()
+
+    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+        """Return h_t."""
+        (h,) = state
+        W, b = transition
+        return (complex_modrelu(drive + h @ W, b),)
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return W, complex."""
+        return {"W": self.unitary()}
+
+    def claims(self) -> list[Claim]:
+        """Return that W is unitary, and that the Jacobian does not explode for it."""
+        return unitary_claims(lambda: as_real(self.unitary()), self.b)
+
+
+def glorot_readout(readout: nn.Linear) -> None:
+    """Draw the weights with Glorot's bound and set the bias to 0, as uRNN's authors do."""
+    nn.init.xavier_uniform_(readout.weight)
+    nn.init.zeros_(readout.bias)
+
+
+def drawn_start(hidden: int) -> nn.Parameter:
+    """Return h_0 (2 hidden), trained, of mean square norm 1: uniform in +-sqrt(3 / (2 hidden))."""
+    bound = math.sqrt(3 / (2 * hidden))
+    return nn.Parameter(torch.empty(2 * hidden).uniform_(-bound, bound))

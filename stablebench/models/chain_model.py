@@ -1,0 +1,134 @@
+"""What models over time and over layers share: parameter groups, what their papers claim, how they start."""
+
+import abc
+import itertools
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.claims.claim import Claim
+
+State = tuple[Tensor, ...]
+"""The states of one time step, or behind one layer, each (batch, size)."""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate and an update rule.
+
+    Args:
+        name: What recipes call the group: `optim.groups.<name>`. Every model has `main`.
+        parameters: The parameters.
+        rule: `optimiser` for the optimiser of the run, `exponential` for the multiplicative exponential update on
+            the orthogonal group (`stablebench.training.updates.exponential`), `cayley` for the one by Cayley transforms
+            on the unitary group, of real and imaginary parts (2, n, n) (`stablebench.training.updates.cayley`).
+    """
+
+    name: str
+    parameters: list[nn.Parameter]
+    rule: Literal["optimiser", "exponential", "cayley"] = "optimiser"
+
+
+class ChainModel(nn.Module, abc.ABC):
+    """What models over time and over layers share.
+
+    Args:
+        in_features: Width of the input.
+        hidden: Width of the hidden state.
+    """
+
+    output_state: int = 0
+    """Which of the states is the output (coRNN's y, LSTM's h)."""
+    revision: ClassVar[int] = 1
+    """Counts what a registered model starts from or computes at the same arguments: a change of either adds 1."""
+    added_arguments: ClassVar[tuple[tuple[str, Any], ...]] = ()
+    """Arguments that earlier versions did not have, each with the value that does what those did."""
+    batch_dependent: ClassVar[bool] = False
+    """Whether an example's outputs depend on the others of its batch, and that is meant."""
+    surrogate: str = ""
+    """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.hidden = hidden
+
+    @classmethod
+    def spec_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments as a run spec has them, so that runs of earlier versions keep their hash.
+
+        Arguments that were added later are left out at the value that changes nothing.
+        """
+        added = dict(cls.added_arguments)
+        return {name: value for name, value in arguments.items() if name not in added or value != added[name]}
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar that is added to the loss, or None."""
+        return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
+        return grouped(self)
+
+    def after_update(self) -> None:
+        """Do what must follow every optimiser step (clamping, a change of base point)."""
+
+    def claims(self) -> list[Claim]:
+        """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
+        return []
+
+    def watched(self) -> dict[str, float | Tensor]:
+        """Return numbers that the model's paper speaks of, by name, to be followed while it is trained."""
+        return {}
+
+    def isometries(self) -> dict[str, Tensor]:
+        """Return the matrices that the model keeps orthogonal or unitary, by name, (..., rows, columns) each.
+
+        A rectangular one has orthonormal rows or columns, whichever are fewer.
+        """
+        return {}
+
+
+def real_like(module: nn.Module) -> Tensor:
+    """Return the first parameter, else buffer, of real floating numbers: what values of a model are like.
+
+    A complex parameter or a count tells neither; a module without real ones gives an empty tensor of torch's default.
+    """
+    tensors = list(itertools.chain(module.parameters(), module.buffers()))
+    device = tensors[0].device if tensors else None
+    return next((t for t in tensors if t.is_floating_point()), torch.empty(0, device=device))
+
+
+def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
+    """Return `named` groups preceded by `main`, which takes every parameter that they leave."""
+    taken = {id(p) for group in named for p in group.parameters}
+    main = [p for p in model.parameters() if id(p) not in taken]
+    return [ParameterGroup("main", main), *named]
+
+
+def own_generator(stream: str) -> torch.Generator:
+    """Return a CPU generator that depends on the seed of the layer and `stream` and takes nothing from the global one.
+
+    In the 32 bits that the generator uses, different seeds below 2**32 give different ones, since 0x9E3779B1 is odd.
+
+    Args:
+        stream: What is drawn, for example "O": models that draw the same stream under one seed get the same numbers.
+    """
+    seed = torch.initial_seed() * 0x9E3779B1 + zlib.crc32(stream.encode())
+    return torch.Generator().manual_seed(seed % 2**32)
+
+
+def as_tuple(value: Tensor | tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    """Return `value` as a tuple of tensors."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
+    """Return the number of trainable scalars."""
+    return sum(p.numel() for p in parameters if p.requires_grad)

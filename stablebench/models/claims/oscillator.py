@@ -1,0 +1,348 @@
+r"""What the coRNN paper proves of its chain: bounds on energies, on Jacobians and on the gradient of a loss.
+
+    z_t = kept z_{t-1} + delta dt (phi(A_{t-1}) - gamma y_{t-1})     A_{t-1} = W y_{t-1} + W2 z_{t-1} + V u_t + b
+    y_t = y_{t-1} + dt z_t
+
+with delta = kept = 1 / (1 + epsilon dt) for implicit damping, delta = 1 and kept = 1 - epsilon dt for explicit; m is
+the number of units, t_n = n dt. What is assumed, with the number that the paper gives it:
+
+    (52), (49)  2 epsilon - gamma dt >= 1, or 2 epsilon - (gamma + epsilon^2) dt >= 1 (explicit)
+    (8), (53)   eta = delta dt max(gamma + ||W||, ||W2||) <= dt^r for an r in [1/2, 1], in the infinity norm
+
+(8) is (53) for gamma = epsilon = 1, implicit damping and the constant 1, which stands here for (53)'s unnamed C: so the
+condition is eta <= dt^(1/2), and dt^r is max(eta, dt). The statements about all entries of a parameter are measured
+with the loss (6) and targets of size 1 away from the states, the worst there are of their size.
+
+Propositions D.1 to D.3 are about the differential equation, not about this chain; D.1 and D.2 are what 3.1 (F.1) and
+E.1 say of it for dt -> 0. See `stablebench.report.paper_checks.check` for D.3.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
+
+_DECADE = math.log(10)
+_VACUOUS = 10.0
+"""Decades of growth from which on a bound on it says nothing."""
+_CONSTANTS = 2.0
+"""Decades, up and down, that stand for the unnamed constants of an order."""
+_SAMPLES = 4
+"""Sequences that the gradient of the loss is taken of."""
+
+
+@dataclass(frozen=True)
+class Oscillators:
+    """The constants of a chain and its weights.
+
+    Args:
+        W: Coupling of the states (m, m).
+        W2: Coupling of the velocities (m, m).
+        dt: Time step.
+        gamma: Frequency, squared.
+        epsilon: Damping.
+        damping: Which velocity the damping takes.
+        activation: phi.
+        drive: Maps inputs (samples, T, in) to V u_t + b.
+        outputs: Maps inputs to all y_t (samples, T, m), with a gradient in its parameters.
+        parameters: By name; one of them is V.
+    """
+
+    W: Tensor
+    W2: Tensor
+    dt: float
+    gamma: float
+    epsilon: float
+    damping: Literal["explicit", "implicit"]
+    activation: Literal["tanh", "identity", "cubic"]
+    drive: Callable[[Tensor], Tensor]
+    outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor]
+    parameters: Mapping[str, Tensor]
+
+    @property
+    def units(self) -> int:
+        """The number of oscillators, m."""
+        return len(self.W)
+
+    @property
+    def delta(self) -> float:
+        """What the force is multiplied by, beside dt."""
+        return 1 / (1 + self.epsilon * self.dt) if self.damping == "implicit" else 1.0
+
+    @property
+    def kept(self) -> float:
+        """What is left of the velocity."""
+        return self.delta if self.damping == "implicit" else 1 - self.epsilon * self.dt
+
+    @property
+    def surplus(self) -> float:
+        """D of the energy bound; the conditions (49) and (52) are D >= 1."""
+        explicit = self.epsilon**2 if self.damping == "explicit" else 0.0
+        return 2 * self.epsilon - (self.gamma + explicit) * self.dt
+
+    @cached_property
+    def eta(self) -> float:
+        """The left side of (8) and (53)."""
+        W, W2 = (torch.linalg.matrix_norm(matrix, torch.inf).item() for matrix in (self.W, self.W2))
+        return self.delta * self.dt * max(self.gamma + W, W2)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether |phi| <= 1."""
+        return self.activation == "tanh"
+
+    @property
+    def of_proposition_3(self) -> bool:
+        """Whether it is the form (4), with gamma = epsilon = 1."""
+        return self.damping == "implicit" and self.gamma == self.epsilon == 1
+
+    @property
+    def small_weights(self) -> bool:
+        """Whether (8), or (53) with the constant 1, is met."""
+        return self.dt < 1 and self.eta <= math.sqrt(self.dt) and abs(self.kept) <= 1 and self.activation != "cubic"
+
+    @property
+    def step_power(self) -> float:
+        """dt^r with the largest r <= 1 that (8) leaves."""
+        return max(self.eta, self.dt)
+
+    def weights_remark(self, evidence: Evidence) -> str:
+        """Return the numbers that (8) and t_N <= 1 are about."""
+        time = (evidence.steps + 1) * self.dt
+        return f"eta = {self.eta:.3g}, dt^(1/2) = {math.sqrt(self.dt):.3g}, N dt = {time:.3g}"
+
+    def in_unit_time(self, evidence: Evidence) -> bool:
+        """Return whether t_N = N dt <= 1, up to rounding."""
+        return (evidence.steps + 1) * self.dt <= 1 + 1e-9
+
+    def slopes(self, evidence: Evidence, samples: int | None = None) -> Tensor:
+        """Return phi'(A_{t-1}) of the steps t = 1 ... T, (T, samples, m)."""
+        y, z = self.split(evidence.states[:-1, :samples])
+        drive = self.drive(evidence.inputs[:samples]).transpose(0, 1)
+        A = drive + y @ self.W.T + z @ self.W2.T
+        if self.activation == "tanh":
+            return 1 - torch.tanh(A).square()
+        return torch.ones_like(A) if self.activation == "identity" else 1 - A.square()
+
+    def split(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y and z of states of the whole chain."""
+        return states[..., : self.units], states[..., self.units : 2 * self.units]
+
+
+def oscillator_claims(c: Oscillators) -> list[Claim]:
+    """Return the paper's propositions as claims."""
+    return [*_energy_claims(c), *_jacobian_claims(c), _gradient_claim(c), _long_term_claim(c)]
+
+
+def _energy_claims(c: Oscillators) -> list[Claim]:
+    def energies(y: Tensor, z: Tensor) -> Tensor:
+        """Return the largest gamma y'y + z'z of the samples at t = 1 ... T, over m t_n."""
+        energy = (c.gamma * y.square() + z.square()).sum(2).amax(1)[1:]
+        return energy / (c.units * c.dt * torch.arange(1, len(energy) + 1, dtype=energy.dtype))
+
+    def share(e: Evidence) -> Tensor:
+        return energies(*c.split(e.states))
+
+    def sharper(e: Evidence) -> Outcome:
+        return at_most((share(e) * c.surplus).max().item(), 1.0).given(c.surplus > 0 and c.bounded)
+
+    def printed(e: Evidence) -> Outcome:
+        return at_most(share(e).max().item(), 1.0).given(c.surplus >= 1 and c.bounded)
+
+    def for_ever(e: Evidence) -> Outcome:
+        y, z = c.split(e.states)
+        energy = (c.gamma * y.square() + z.square()).sum(2).max().item() / c.units
+        outcome = at_most(energy, 1.0).given(c.surplus >= 1 and c.bounded and c.in_unit_time(e))
+        return _remarked(outcome, f"N dt = {(e.steps + 1) * c.dt:.3g}")
+
+    def apart(e: Evidence) -> Outcome:
+        differences = e.states - e.states.roll(1, dims=1)
+        found = (energies(*c.split(differences)) / 4).max().item()
+        return at_most(found, 1.0).given(c.surplus >= 1 and c.bounded and e.states.shape[1] > 1)
+
+    condition = f"|phi| <= 1; (49), (52): D >= 1 (D = {c.surplus:.3g})"
+    return [
+        Claim(
+            "energy gamma y'y + z'z over its bound hidden t dt / D, largest of all t (propositions 3.1 and F.1)",
+            f"|phi| <= 1, as for tanh; D > 0 (D = {c.surplus:.3g})",
+            sharper,
+        ),
+        Claim(
+            "energy gamma y'y + z'z over hidden t dt, largest of all t (3.1, equation 5; F.1, equation 50)",
+            condition,
+            printed,
+        ),
+        Claim(
+            "energy gamma y'y + z'z over hidden, largest of all t (3.1, the last step of equation 5)",
+            f"{condition}; N dt <= 1",
+            for_ever,
+        ),
+        Claim(
+            "the same energy of the difference of two sequences over 4 hidden t dt, largest of all t (E.1)",
+            f"{condition}; two sequences",
+            apart,
+        ),
+    ]
+
+
+def _jacobian_claims(c: Oscillators) -> list[Claim]:
+    def one_step(e: Evidence) -> Outcome:
+        found = largest_one_step_norm(c, c.slopes(e)[1:]) if e.steps else 1.0
+        return _remarked(at_most(found, 1 + 3 * c.step_power).given(c.small_weights), c.weights_remark(e))
+
+    def product(e: Evidence) -> Outcome:
+        high = e.steps * math.log10(1 + 3 * c.step_power)
+        return _remarked(within(e, high).given(c.small_weights), c.weights_remark(e))
+
+    def approximated(e: Evidence) -> Outcome:
+        outcome = within(e, math.log10(1 + 3 * e.steps * c.step_power))
+        return _remarked(outcome.given(c.small_weights and c.in_unit_time(e)), c.weights_remark(e))
+
+    @cache
+    def norm(e: Evidence) -> float:
+        return log10_product_norm(c, c.slopes(e, 1)[1:, 0])
+
+    def within(e: Evidence, high: float) -> Outcome:
+        found = norm(e)
+        return Outcome(found, high, found <= high + 1e-9, vacuous=high > _VACUOUS)
+
+    hypothesis = "(8), or (53) with the constant 1: eta <= dt^(1/2); |phi'| <= 1"
+    return [
+        Claim("largest infinity norm of a one-step Jacobian <= 1 + 3 dt^r (equation 13)", hypothesis, one_step),
+        Claim(
+            "log10 of the infinity norm of dX_T/dX_1 of the first sequence <= N log10(1 + 3 dt^r) (equation 14)",
+            hypothesis,
+            product,
+        ),
+        Claim(
+            "the same norm <= log10(1 + 3 N dt^r) (equation 14 as it is approximated, terms in dt^2r left out)",
+            f"{hypothesis}; N dt <= 1",
+            approximated,
+        ),
+    ]
+
+
+def largest_one_step_norm(c: Oscillators, slopes: Tensor) -> float:
+    """Return the largest infinity norm of dX_t/dX_{t-1}, X = (y, z), over steps and samples.
+
+    Args:
+        c: The chain.
+        slopes: phi' at the steps, (..., m).
+    """
+    dt, force = c.dt, c.delta * c.dt
+    own, own2 = c.W.diagonal(), c.W2.diagonal()
+    others, others2 = c.W.abs().sum(1) - own.abs(), c.W2.abs().sum(1) - own2.abs()
+    size = slopes.abs()
+    of_z = force * size * others2 + (kept := (force * slopes * own2 + c.kept).abs())
+    velocity = force * (size * others + (slopes * own - c.gamma).abs()) + of_z
+    state = (1 + dt * force * (slopes * own - c.gamma)).abs() + dt * (
+        force * size * others + force * size * others2 + kept
+    )
+    return torch.maximum(velocity, state).max().item()
+
+
+def log10_product_norm(c: Oscillators, slopes: Tensor) -> float:
+    """Return log10 of the infinity norm of the product of the one-step Jacobians, in any range of sizes.
+
+    About half a second for 128 units and 1000 steps: one product of (m, 2m) by (2m, 2m) a step.
+
+    Args:
+        c: The chain.
+        slopes: phi' at the steps of one sequence, (steps, m).
+    """
+    m = c.units
+    both = torch.cat([c.W, c.W2], dim=1)
+    X, log = torch.eye(2 * m, dtype=both.dtype), 0.0
+    for slope in slopes:
+        z = c.kept * X[m:] + c.delta * c.dt * (slope[:, None] * (both @ X) - c.gamma * X[:m])
+        X = torch.cat([X[:m] + c.dt * z, z])
+        size = X.abs().max().item()
+        if not 1e-100 < size < 1e100 and size:
+            X, log = X / size, log + math.log10(size)
+    norm = X.abs().sum(1).max().item()
+    return log + math.log10(norm) if norm else -math.inf
+
+
+def _gradient_claim(c: Oscillators) -> Claim:
+    m = c.units
+
+    def check(e: Evidence) -> Outcome:
+        found = largest_gradient_entry(c, e.inputs[:_SAMPLES])
+        factor = 1.0 if c.of_proposition_3 else c.eta / math.sqrt(c.dt) / c.gamma
+        outcome = at_most(found, 1.5 * factor * (m + math.sqrt(m)))
+        version = c.small_weights if c.of_proposition_3 else c.damping == "explicit" and c.surplus >= 1
+        return _remarked(outcome.given(version and c.bounded and c.in_unit_time(e)), c.weights_remark(e))
+
+    return Claim(
+        "largest entry of dE/dtheta of the loss (6), targets -sign(y), V's entries over max(1, |u|) <= "
+        "3/2 (hidden + hidden^(1/2)) (3.2), or 3 C (hidden + hidden^(1/2)) / (2 gamma), C = eta / dt^(1/2) (F.2)",
+        "(8) for gamma = epsilon = 1 and implicit damping, (49) and (53) for explicit; N dt <= 1",
+        check,
+    )
+
+
+def largest_gradient_entry(c: Oscillators, inputs: Tensor) -> float:
+    """Return the largest entry of the gradient of the mean over n and samples of 1/2 ||y_n - target||^2.
+
+    The targets are 1 for y_n < 0 and -1 for others.
+
+    The entries of V are divided by the largest |u|, where that is above 1: a bound cannot hold for inputs of any size.
+    """
+    with torch.enable_grad():
+        parameters = {name: p.detach().clone().requires_grad_() for name, p in c.parameters.items()}
+        y = c.outputs(parameters, inputs)
+        targets = torch.where(y.detach() < 0, 1.0, -1.0).to(y)
+        loss = (y - targets).square().sum(2).mean() / 2
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    largest = {n: g.abs().max().item() for n, g in zip(parameters, gradients, strict=True) if g is not None}
+    largest["V"] /= max(1.0, inputs.abs().max().item())
+    return max(largest.values())
+
+
+def _long_term_claim(c: Oscillators) -> Claim:
+    def check(e: Evidence) -> Outcome:
+        n = e.steps + 1
+        low, high = long_term_share(c, e)
+        outcome = Outcome((low, high), (-_CONSTANTS, _CONSTANTS), -_CONSTANTS <= low and high <= _CONSTANTS)
+        met = n >= 20 and c.eta <= c.dt * (1 + 1e-9) and c.bounded and c.in_unit_time(e)
+        return _remarked(outcome.given(met), c.weights_remark(e))
+
+    return Claim(
+        "log10 of the largest entry of dE_n^(k)/dW over sech^2(t_k^(1/2) (1 + dt)) delta dt t_n |y_n| |y_k|, least and "
+        "largest of n/20 <= k <= n/10, zero targets: a constant (3.3, F.3; none is named, here 1/100 ... 100)",
+        "(8) with r = 1: eta <= dt; N dt <= 1, n >= 20; with the sizes that y has, for the printed y_n = O(t_n^(1/2)) "
+        "is excluded by the zero inputs and b = 0 that are assumed with it",
+        check,
+    )
+
+
+def long_term_share(c: Oscillators, evidence: Evidence) -> tuple[float, float]:
+    """Return log10 of the contributions of long ago to dE_n/dW against the order of proposition 3.3, their ends.
+
+    E_n = 1/2 ||y_n||^2 with n = T, for the first sequence. That of step k is an outer product with y_{k-1}, whose size
+    cancels.
+    """
+    slopes = c.slopes(evidence, 1)[:, 0]
+    ys, n = c.split(evidence.states[:, 0])[0], len(slopes)
+    g_y, g_z = ys[-1], torch.zeros_like(ys[-1])
+    found = []
+    for k in range(n, 0, -1):
+        velocity = g_z + c.dt * g_y
+        through = c.delta * c.dt * slopes[k - 1] * velocity
+        if n / 20 <= k <= n / 10 and ys[-1].any():
+            order = c.delta * c.dt * n * c.dt * math.cosh(math.sqrt(k * c.dt) * (1 + c.dt)) ** -2
+            size = through.abs().max().item() / (order * ys[-1].abs().max().item())
+            found.append(math.log10(size) if size else -math.inf)
+        g_y = g_y + through @ c.W - c.delta * c.dt * c.gamma * velocity
+        g_z = c.kept * velocity + through @ c.W2
+    return (min(found), max(found)) if found else (-math.inf, math.inf)
+
+
+def _remarked(outcome: Outcome, remark: str) -> Outcome:
+    return Outcome(outcome.measured, outcome.bound, outcome.holds, outcome.vacuous, outcome.applies, remark)

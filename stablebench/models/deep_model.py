@@ -1,0 +1,115 @@
+"""Deep models: what one is, and the loop over `step` under autograd that defines what it computes.
+
+The chain is the layers; those of one shape have their parameters in one tensor (`Stretch`), and `step` is one layer's
+equation.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.chain_model import ChainModel, State
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers of one shape that follow each other.
+
+    Args:
+        layers: What differs from layer to layer, (layers, ...) each.
+        shared: What they share: a tensor, a tuple, or None.
+    """
+
+    layers: tuple[Tensor, ...]
+    shared: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.layers[0])
+
+
+class DeepModel(ChainModel):
+    """A chain of states h_0 ... h_N over layers: maps (batch, in) to (batch, out).
+
+    Subclasses write `step` and `stretches`, and `enter` where the first state is not the input itself. A constructor
+    takes `in_features` and `hidden`, then keyword arguments of its own; one named `layers` receives the depth, in which
+    the input and the output count: of `layers` the model has `layers - 2`, the rest are the data and the readout.
+
+    Parameters of layers of one shape lie in one tensor, so that a chain of many thousand layers costs a few tensors.
+
+    Initialisation draws as that of a `RecurrentModel`.
+
+    Args:
+        in_features: Width of the input.
+        hidden: Width of the last state.
+    """
+
+    @property
+    def out_features(self) -> int:
+        """The width of what the model gives out."""
+        return self.hidden
+
+    def enter(self, x: Tensor) -> State:
+        """Return the states before the first stretch, each (batch, size), of inputs (batch, in); by default (x,)."""
+        return (x,)
+
+    @abc.abstractmethod
+    def stretches(self) -> list[Stretch]:
+        """Return the layers in their order. Only a stretch of one layer may change the width of a state."""
+
+    @abc.abstractmethod
+    def step(self, layer: tuple[Tensor, ...], state: State, shared: Any) -> State:
+        """Return the states behind a layer.
+
+        Args:
+            layer: `Stretch.layers` at one layer.
+            state: The states before it, each (batch, size).
+            shared: `Stretch.shared`.
+        """
+
+    def readout(self, outputs: int) -> nn.Module:
+        """Return what maps the last output (batch, out) to (batch, outputs): by default linear, as torch starts it.
+
+        Args:
+            outputs: Classes, or width of the target values.
+        """
+        return nn.Linear(self.out_features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the chain with the reference engine.
+
+        Args:
+            x: Inputs (batch, in).
+
+        Returns:
+            The output behind the last layer, (batch, out).
+        """
+        state = self.enter(x)
+        for stretch in self.stretches():
+            _, state = run_layers(self, stretch, state)
+        return state[self.output_state]
+
+
+def run_layers(
+    model: DeepModel, stretch: Stretch, state: State, outputs: Literal["every", "last"] = "last"
+) -> tuple[Tensor, State]:
+    """Run a stretch of layers.
+
+    Args:
+        model: The chain.
+        stretch: One of its `stretches()`.
+        state: What enters the first layer, each (batch, size).
+        outputs: `every` layer's output, or the `last` one's alone.
+
+    Returns:
+        The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
+    """
+    collected = []
+    for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True):
+        state = model.step(layer, state, stretch.shared)
+        if outputs == "every":
+            collected.append(state[model.output_state])
+    return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state

@@ -1,0 +1,160 @@
+"""Recurrent models: what one is, and the loop over `step` under autograd that defines what it computes.
+
+A recurrence is written in three pieces, so that everything that can be done once is done once:
+
+    drive(x)       once per sequence      the part that depends on the input alone, U x_t + b for all t
+    transition()   once per forward pass  the recurrent matrices, built from their parametrisation
+    step(...)      once per time step     the paper's equation
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.models.chain_model import ChainModel, State, real_like
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A recurrence with dilation, h_t = f(x_t, h_{t-d}), as what it repeats.
+
+    The states of the model are, for each state of the cell, the newest one and, where d > 1, the d - 1 before it side
+    by side, the oldest first. Its transition is the cell's.
+
+    Args:
+        cell: f, a part of the model.
+        dilation: d.
+    """
+
+    cell: "RecurrentModel"
+    dilation: int
+
+
+class RecurrentModel(ChainModel):
+    """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).
+
+    Subclasses write `step`, and `drive` and `transition` where something can be done once. A constructor takes
+    `in_features` and `hidden`, then keyword arguments of its own; one named `horizon` receives the number of steps of
+    the chain that the model is trained on, and stays as it is when evaluated at another length; one named `layer`
+    receives the position in the stack, from 0.
+
+    Initialisation may draw from torch's global generator, which the builder seeds for every layer. Frozen random parts
+    draw from `own_generator`, so that an ablation leaves all else as it is.
+
+    Args:
+        in_features: Width of x_t.
+        hidden: Width of the hidden state.
+    """
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The widths of the states."""
+        return (self.hidden,)
+
+    @property
+    def out_features(self) -> int:
+        """The width of what the layer gives out: that of the output state, unless `emit` changes it."""
+        return self.state_sizes[self.output_state]
+
+    def drive(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what depends on the input alone, (batch, time, any): one tensor or several, by default x itself."""
+        return x
+
+    def transition(self) -> Any:
+        """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None."""
+        return None
+
+    def recurrent_matrix(self) -> Tensor | None:
+        """Return what takes h_{t-1} to h_t at inputs of 0 where the activation has slope 1, or None.
+
+        Real or complex, (n, n), for states in columns. The gradient probe draws its eigenvalues.
+        """
+        return None
+
+    @abc.abstractmethod
+    def step(self, drive: Any, state: State, transition: Any) -> State:
+        """Return the next state.
+
+        Args:
+            drive: `drive(x)` at one time step, (batch, any); a tuple where `drive` returned one.
+            state: The states before the step, each (batch, size).
+            transition: What `transition()` returned.
+        """
+
+    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return what the layer gives out, from one time step alone: by default the output state as it is.
+
+        What does not act back on the chain belongs here, not into `step`: it is computed once for all time steps.
+
+        Args:
+            output: The output state, (..., size).
+            x: The layer's input of the same time steps, (..., in).
+        """
+        return output
+
+    def folded(self) -> Folded | None:
+        """Return the cell that a dilated model repeats, so that an engine may fold time into the batch, or None."""
+        return None
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first step: zeros, in the real parameters' dtype and on their device."""
+        like = real_like(self)
+        return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Initialise the linear readout where the model's paper says how; torch's default is in place."""
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run the chain with the reference engine.
+
+        Args:
+            x: Inputs (batch, time, in).
+            state: The states before the first step; by default `initial_state`.
+
+        Returns:
+            The outputs (batch, time, out) and the states after the last step.
+        """
+        outputs, state = run_steps(self, x, state)
+        return self.emit(outputs, x), state
+
+
+def run_steps(
+    model: RecurrentModel,
+    x: Tensor,
+    state: State | None = None,
+    outputs: Literal["every", "last"] = "every",
+    transition: Any = None,
+) -> tuple[Tensor, State]:
+    """Run the chain.
+
+    Args:
+        model: The recurrence.
+        x: Inputs (batch, time, in), time >= 1.
+        state: The states before the first step, each (batch, size); by default the model's own.
+        outputs: `every` step's output, or the `last` one's alone.
+        transition: What `model.transition()` returned; by default it is called.
+
+    Returns:
+        The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
+    """
+    state = model.initial_state(len(x)) if state is None else state
+    transition = model.transition() if transition is None else transition
+    collected = []
+    for drive in drives_by_step(model.drive(x)):
+        state = model.step(drive, state, transition)
+        if outputs == "every":
+            collected.append(state[model.output_state])
+    return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state
+
+
+def drives_by_step(drive: Tensor | tuple[Tensor, ...]) -> list[Tensor] | list[tuple[Tensor, ...]]:
+    """Return the drive of each time step from drives (batch, time, any).
+
+    `unbind`, because indexing a tensor that needs a gradient once a step makes the backward pass quadratic in time.
+    """
+    if isinstance(drive, Tensor):
+        return list(drive.unbind(1))
+    return list(zip(*(d.unbind(1) for d in drive), strict=True))

@@ -1,0 +1,191 @@
+"""What the methods of a model must return: tuples, shapes and types of one small pass, without a gradient."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.errors import ContractError
+from stablebench.models import recurrent_model
+from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, Stretch, real_like
+from stablebench.models.contract import place_of
+from stablebench.models.restore import restored
+
+BATCH, STEPS = 3, 4
+"""Examples and time steps of the small pass."""
+
+
+class Malformed(ContractError):
+    """A method returns what no engine can run.
+
+    Args:
+        method: Which.
+        must: What it must return.
+        got: What it returned, in words.
+        place: Where it is written, as `name.py:12`.
+    """
+
+    def __init__(self, method: str, must: str, got: str, place: str) -> None:
+        super().__init__(f"`{method}` must {must}; it returned {got} ({place}).")
+
+
+def refuse_malformed(model: ChainModel, reference_name: str) -> None:
+    """Refuse a user's model whose methods return what no engine can run. It and the random states are left as they are.
+
+    Errors that its methods raise are left to the run, which keeps their traceback.
+
+    Args:
+        model: As it was built.
+        reference_name: What the user calls it.
+
+    Raises:
+        ContractError: With the method, what it must return, what it returned, and its file and line.
+    """
+    problem: Malformed | None = None
+    try:
+        with restored(surroundings(type(model))):
+            check_structure(copy.deepcopy(model))
+    except Malformed as found:
+        problem = found
+    except Exception:  # the pass that follows fails in the same way, or the model cannot be copied: the run says it
+        return
+    if problem is not None:
+        raise ContractError(f"--model {reference_name}: {problem}")
+
+
+def surroundings(cls: type[Any]) -> nn.Module:
+    """Return a module that has what a class may draw from or count in, its file's globals, as an attribute."""
+    holder = nn.Module()
+    for i, part in enumerate(c for c in cls.__mro__ if not c.__module__.startswith(("stablebench.", "torch."))):
+        functions = [value for value in vars(part).values() if inspect.isfunction(value)]
+        setattr(holder, f"globals_{i}", functions[0].__globals__ if functions else None)
+        setattr(holder, f"class_{i}", dict(vars(part)))
+    return holder
+
+
+@torch.no_grad()
+def check_structure(model: ChainModel) -> None:
+    """Run a small pass, and hold what every method returns against the contract.
+
+    Raises:
+        Malformed: One returns something else.
+    """
+    if isinstance(model, RecurrentModel):
+        _recurrent(model)
+    elif isinstance(model, DeepModel):
+        _deep(model)
+
+
+def _recurrent(model: RecurrentModel) -> None:
+    sizes: Any = model.state_sizes
+    whole = isinstance(sizes, tuple) and sizes and all(type(size) is int and size > 0 for size in sizes)
+    if not whole:
+        raise _malformed(model, "state_sizes", "be a tuple of whole numbers, the widths of the states", repr(sizes))
+    if not -len(sizes) <= model.output_state < len(sizes):
+        raise ContractError(f"`output_state` is {model.output_state} and there are {len(sizes)} states.")
+    state = model.initial_state(BATCH)
+    if (got := _misfit(state, [(BATCH, size) for size in sizes])) is not None:
+        raise _malformed(model, "initial_state", f"return a tuple of states {_shapes(sizes)}", got)
+    x = _inputs(model, BATCH, STEPS, model.in_features)
+    drive = model.drive(x)
+    parts = drive if isinstance(drive, tuple) else (drive,)
+    for part in parts:
+        if not isinstance(part, Tensor) or part.shape[:2] != (BATCH, STEPS) or part.ndim < 2:
+            must = f"return a tensor (batch, time, any) or a tuple of such, here ({BATCH}, {STEPS}, any)"
+            raise _malformed(model, "drive", must, said(drive))
+    transition = model.transition()
+    outputs = []
+    for at_step in recurrent_model.drives_by_step(drive):
+        following = model.step(at_step, state, transition)
+        if (got := _misfit(following, [(BATCH, size) for size in sizes], state)) is not None:
+            must = f"return the next states as a tuple {_shapes(sizes)}, of the type of those before it"
+            raise _malformed(model, "step", must, got)
+        state = following
+        outputs.append(state[model.output_state])
+    emitted: Any = model.emit(torch.stack(outputs, dim=1), x)
+    shape = (BATCH, STEPS, model.out_features)
+    if not isinstance(emitted, Tensor) or emitted.shape != shape:
+        raise _malformed(model, "emit", f"return a tensor (batch, time, out_features), here {shape}", said(emitted))
+
+
+def _deep(model: DeepModel) -> None:
+    state: Any = model.enter(_inputs(model, BATCH, model.in_features))
+    if (got := _misfit(state, None)) is not None:
+        raise _malformed(model, "enter", "return a tuple of states (batch, size)", got)
+    stretches: Any = model.stretches()
+    if not isinstance(stretches, list | tuple) or not all(isinstance(part, Stretch) for part in stretches):
+        raise _malformed(model, "stretches", "return a list of Stretch", said(stretches))
+    for stretch in stretches:
+        layers: Any = stretch.layers
+        if (
+            not isinstance(layers, tuple)
+            or not layers
+            or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(layers[0]) for t in layers)
+        ):
+            must = "give `Stretch.layers` as a tuple of tensors (layers, ...) of one first size"
+            raise _malformed(model, "stretches", must, said(layers))
+        for layer in _layers(stretch):
+            following: Any = model.step(layer, state, stretch.shared)
+            shapes = [tuple(part.shape) for part in state] if len(stretch) > 1 else None
+            if (got := _misfit(following, shapes, state)) is not None:
+                must = f"return the next states as a tuple of {len(state)}, each (batch, size), of the type before it"
+                raise _malformed(model, "step", must, got)
+            state = following
+    output = state[model.output_state]
+    if output.shape != (BATCH, model.out_features):
+        must = f"end with a state (batch, out_features), here ({BATCH}, {model.out_features})"
+        raise _malformed(model, "step", must, said(output))
+
+
+def _layers(stretch: Stretch) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True)
+
+
+def _inputs(model: ChainModel, *shape: int) -> Tensor:
+    """Return random inputs of a generator of their own, in the model's type."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(real_like(model))
+
+
+def _misfit(states: Any, shapes: list[tuple[int, ...]] | None, like: tuple[Tensor, ...] | None = None) -> str | None:
+    """Return in words what states are that do not fit, or None of those that do.
+
+    Args:
+        states: What a method returned.
+        shapes: Their shapes; None where only the batch is known.
+        like: As many states, of the same types.
+    """
+    if not isinstance(states, tuple) or not states or not all(isinstance(part, Tensor) for part in states):
+        return said(states)
+    count = len(states if like is None else like) if shapes is None else len(shapes)
+    if len(states) != count:
+        return f"{len(states)} states, {said(states)}"
+    for part in states:
+        if part.ndim != 2 or len(part) != BATCH:
+            return said(states)
+    if shapes is not None and any(tuple(part.shape) != shape for part, shape in zip(states, shapes, strict=True)):
+        return said(states)
+    if like is not None and any(a.dtype != b.dtype for a, b in zip(states, like, strict=True)):
+        return f"{said(states)} after {said(like)}"
+    return None
+
+
+def said(value: Any) -> str:
+    """Return in words what a method returned."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of ({', '.join(said(part) for part in value)})"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _shapes(sizes: tuple[int, ...]) -> str:
+    return f"({', '.join(f'({BATCH}, {size})' for size in sizes)},)"
+
+
+def _malformed(model: ChainModel, method: str, must: str, got: str) -> Malformed:
+    found: Any = getattr(type(model), method)
+    return Malformed(method, must, got, place_of(found.fget if isinstance(found, property) else found))

@@ -1,0 +1,202 @@
+"""Compiles C text into a library, once per text, compiler and processor, and loads it.
+
+Libraries lie in the folder `engines` of the cache folder, named by a hash of all that decides what is in them, with a
+digest beside each (`kept`). Processes that compile the same text at once do not disturb each other.
+"""
+
+import atexit
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import stat
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from stablebench.process import compile_cache as kept
+from stablebench.process.c_compiler import CompilerError, compile_library, compiler, flags
+from stablebench.process.folders import cache_dir
+
+__all__ = [
+    "CompilerError",
+    "cache_folder",
+    "compiler",
+    "compiling_s",
+    "described",
+    "flags",
+    "instructions",
+    "load",
+    "private_folder",
+]
+
+_log = logging.getLogger(__name__)
+
+_compiling_s = 0.0
+
+_INSTRUCTION_SET = """
+const char *instruction_set(void)
+{
+#if defined __AVX512F__
+    return "AVX-512";
+#elif defined __AVX2__ && defined __FMA__
+    return "AVX2, FMA";
+#elif defined __AVX2__
+    return "AVX2";
+#elif defined __AVX__
+    return "AVX";
+#elif defined __SSE2__
+    return "SSE2";
+#elif defined __ARM_FEATURE_SVE
+    return "SVE";
+#elif defined __ARM_NEON
+    return "NEON";
+#else
+    return "no vectors";
+#endif
+}
+"""
+
+
+def compiling_s() -> float:
+    """Return the seconds that this process has spent on compiling."""
+    return _compiling_s
+
+
+def load(text: str, *functions: str) -> ctypes.CDLL:
+    """Return the library compiled from C text.
+
+    Args:
+        text: The text.
+        functions: What it defines.
+
+    Raises:
+        CompilerError: It could not be compiled or loaded; asked for again, it is not tried again.
+        CompilationInterrupted: A signal came while it was compiled.
+    """
+    key = hashlib.sha256("\0".join([text, *compiler(), *flags(), _processor()]).encode()).hexdigest()[:32]
+    found = _load(text, key, cache_folder(), functions)
+    if isinstance(found, CompilerError):
+        raise CompilerError(str(found))
+    return found
+
+
+@cache
+def _load(text: str, key: str, folder: Path, functions: tuple[str, ...]) -> ctypes.CDLL | CompilerError:
+    path = folder / f"{key}.so"
+    library = kept.read(path)
+    is_new = library is None
+    try:
+        if library is None:
+            library = _compile(text, folder)
+        found = kept.open_library(library)
+    except CompilerError as error:
+        return error
+    except OSError as error:
+        return CompilerError(f"what {compiler()[0]} made cannot be loaded: {error}")
+    missing = [name for name in functions if not hasattr(found, name)]
+    if missing:
+        return CompilerError(f"what {compiler()[0]} made has no function {', '.join(missing)}")
+    if is_new:
+        try:
+            kept.keep(path, library)
+        except OSError as error:
+            _log.info("A compiled step is not kept: %s", error)
+    return found
+
+
+def _compile(text: str, folder: Path) -> bytes:
+    global _compiling_s
+    began = time.perf_counter()
+    try:
+        return compile_library(text, (*_temporary(), folder))
+    finally:
+        _compiling_s += time.perf_counter() - began
+
+
+def _temporary() -> tuple[str, ...]:
+    try:
+        return (tempfile.gettempdir(),)
+    except OSError:  # nothing can be written in any
+        return ()
+
+
+def instructions() -> str:
+    """Return the vector instructions that the compiler takes on this processor: the smallest library there is says so.
+
+    Raises:
+        CompilerError: Nothing can be compiled and loaded here.
+    """
+    function = load(_INSTRUCTION_SET, "instruction_set").instruction_set
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def described() -> dict[str, str]:
+    """Return what decides how compiled code rounds: `name` and `version` of the compiler, `flags`, `instructions`.
+
+    Raises:
+        CompilerError: Nothing can be compiled and loaded here.
+    """
+    path, version = compiler()
+    first = next(iter(version.splitlines()), "").removeprefix(Path(path).name).strip()
+    name = Path(path).resolve().name  # cc and gcc are one compiler
+    return {"name": name, "version": first, "flags": " ".join(flags()), "instructions": instructions()}
+
+
+@cache
+def _processor() -> str:
+    """Return what `-march=native` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+    found = {name: line for line in lines if (name := line.partition(":")[0].strip()) in wanted}
+    return "\n".join([platform.machine(), platform.processor(), *(found[name] for name in sorted(found))])
+
+
+@cache
+def cache_folder() -> Path:
+    """Return a folder for compiled code that nobody else can write to.
+
+    It is `engines` in the user's cache folder; `engines-UID` beside it where the first is another user's; and one for
+    this process alone where neither can be written to.
+
+    Raises:
+        CompilerError: No folder can be written to.
+    """
+    problems = []
+    for name in ("engines", f"engines-{os.geteuid()}"):
+        folder = cache_dir() / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.stat()
+            reason = None if stat.S_ISDIR(found.st_mode) else "it is no folder"
+            reason = reason or kept.why_not_trusted(found)
+            if reason is None:
+                with tempfile.TemporaryFile(dir=folder):
+                    return folder
+            _log.warning("No compiled step is loaded from %s or kept there: %s.", folder, reason)
+        except OSError as error:
+            problems.append(f"{folder}: {error.strerror or error}")
+    _log.info("Compiled steps are not kept: %s", "; ".join(problems))
+    return private_folder()
+
+
+@cache
+def private_folder() -> Path:
+    """Return a folder of this process, which goes when the process ends.
+
+    Raises:
+        CompilerError: None can be made.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix="stablebench-"))
+    except OSError as error:
+        raise CompilerError(f"no folder for compiled code can be written to: {error.strerror or error}") from None
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary

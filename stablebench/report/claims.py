@@ -1,0 +1,284 @@
+"""What the papers promise of their models, and what we measure: every claim, as models start and after some training.
+
+A chain is a model on a task's inputs. Some have the settings of the model's paper and are measured as they start; on
+copy and adding every model is measured as it starts and after a short training with its recipe there.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stablebench.data.task import Task
+from stablebench.errors import StablebenchError
+from stablebench.models import registry as model_registry
+from stablebench.models.base import RecurrentModel
+from stablebench.models.build import build_network, start_embedding
+from stablebench.models.network import AnyNetwork
+from stablebench.probes.measurements import Finding, Measurements, findings_of
+from stablebench.probes.spectra import spectrum
+from stablebench.runs.progress import Silent
+from stablebench.schema.run_spec import RunSpec
+from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.training import run as session
+from stablebench.training.monitor import undisturbed, validation_examples
+from stablebench.training.score import trained_network
+
+MODELS = (
+    "roarnn",
+    "eyernn",
+    "eyernn_isometric",
+    "roafnn",
+    "dizzy",
+    "nnrnn",
+    "urnn",
+    "ugru",
+    "cornn",
+    "exprnn",
+    "lstm",
+    "rnn",
+)
+"""The papers' models, and two without a promise for contrast."""
+_DECADE = math.log(10)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Args:
+        copy: Blanks of the copying task that models are trained on.
+        adding: Steps of the adding task that they are trained on.
+        steps: Updates of the training.
+        batch: Validation examples for gradients.
+        samples: How many of them for the Jacobian.
+        hidden: Replaces every width, if given.
+        longest: Replaces every longer length, if given.
+        layers: Replaces the depth of the deep model, if given.
+        batch_size: Replaces the recipes' batch, if given.
+    """
+
+    copy: int = 100
+    adding: int = 200
+    steps: int = 200
+    batch: int = 8
+    samples: int = 2
+    hidden: int | None = None
+    longest: int | None = None
+    layers: int | None = None
+    batch_size: int | None = None
+
+
+FULL = Sizes()
+QUICK = Sizes(8, 10, 5, 4, 1, hidden=12, longest=16, layers=8, batch_size=4)
+"""For a first look and for tests: the sizes are not the papers'."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model with a paper's settings.
+
+    Args:
+        model: Its name.
+        task: The task whose inputs it gets; its recipe there gives what is not said here.
+        T: The task's length; None where it has only one.
+        says: What the settings are.
+        values: Values of the run spec by dotted key.
+    """
+
+    model: str
+    task: str
+    T: int | None
+    says: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+PAPERS = (
+    Setting("roarnn", "copy", 400, "its paper's copying memory, L 400"),
+    Setting("roarnn", "adding", 1000, "its paper's adding problem, T 1000"),
+    Setting(
+        "roarnn", "adding", 784, "its paper's psMNIST settings, on inputs of adding", {"hidden": 256, "model.rho": 0.5}
+    ),
+    Setting("roafnn", "double_moon", None, "its paper's 50 layers of width 2"),
+    Setting("dizzy", "copy_masked", None, "its paper's copy task, our start"),
+    Setting("nnrnn", "copy", 200, "its paper's copy task"),
+    Setting("urnn", "first_recall", None, "its poster's first-term recall"),
+    Setting(
+        "cornn",
+        "adding",
+        500,
+        "its paper's adding problem, the constants of T 5000",
+        {"model.dt": 0.016, "model.gamma": 94.5, "model.epsilon": 9.5},
+    ),
+    Setting(
+        "cornn",
+        "adding",
+        784,
+        "its paper's psMNIST constants at 128 units, on inputs of adding",
+        {"model.dt": 0.083, "model.gamma": 0.13, "model.epsilon": 4.1},
+    ),
+    Setting("exprnn", "copy", 400, "190 units, as its paper has them on longer copies"),
+    Setting("lstm", "copy", 400, "as roaRNN's paper has it"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one chain.
+
+    Args:
+        model: The model's name.
+        where: The task, its length and the width.
+        says: Where the settings come from.
+        updates: Of the weights; 0 as they start.
+        claims: Verdicts.
+        log10_gradient: Median over samples of log10 ||dL/dh_t||, t = 0 ... E, L at the last scored step; NaN for 0.
+        log10_singular: log10 of the singular values of dh_T/dh_1 of the first sample, the largest first; NaN for 0.
+        eigenvalues: Of the recurrent matrix, (real, imaginary); empty where the model has none.
+        test: What a trained one reached on its task: metric and value.
+        problem: Why nothing was measured, or None.
+    """
+
+    model: str
+    where: str
+    says: str
+    updates: int
+    claims: list[Finding] = field(default_factory=list)
+    log10_gradient: list[float] = field(default_factory=list)
+    log10_singular: list[float] = field(default_factory=list)
+    eigenvalues: list[tuple[float, float]] = field(default_factory=list)
+    test: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def state(self) -> str:
+        """As it starts, or after how many updates."""
+        return f"after {self.updates:,} updates" if self.updates else "as it starts"
+
+
+def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Callable[[str], None]) -> Iterator[Measured]:
+    """Yield every chain, model by model; runs that have ended are not run again.
+
+    Args:
+        models: Of `MODELS`.
+        sizes: How large.
+        runs_dir: Where the trained ones are kept.
+        note: Told what is being measured.
+    """
+    for model in models:
+        for setting in PAPERS:
+            if setting.model == model:
+                note(f"{model}: {setting.says}")
+                yield _as_it_starts(setting, sizes)
+        if not isinstance_recurrent(model):
+            note(f"{model}: trained on double_moon")
+            yield _trained(Setting(model, "double_moon", None, "its recipe"), sizes, runs_dir)
+            continue
+        for task, length in (("copy", sizes.copy), ("adding", sizes.adding)):
+            setting = Setting(model, task, length, "its recipe")
+            note(f"{model}: {task} {length}, before and after training")
+            yield _as_it_starts(setting, sizes)
+            yield _trained(setting, sizes, runs_dir)
+
+
+def isinstance_recurrent(model: str) -> bool:
+    """Whether a model's chain runs over time."""
+    return model in model_registry.model_names(family="recurrent")
+
+
+def _resolved(setting: Setting, sizes: Sizes, extra: dict[str, Any]) -> Resolved:
+    T = setting.T if setting.T is None or sizes.longest is None else min(setting.T, sizes.longest)
+    values = dict(setting.values)
+    options: dict[str, Any] = {"device": "cpu"} | extra
+    hidden = values.pop("hidden", None)
+    deep = not isinstance_recurrent(setting.model)
+    if sizes.hidden is not None and not deep:
+        hidden = sizes.hidden
+    if hidden is not None:
+        options["model.hidden"] = hidden
+    if deep:
+        options["model.layers"] = 50 if sizes.layers is None else sizes.layers
+    return resolve(Request(setting.model, setting.task, T=T, options=options, settings=values))
+
+
+def _where(spec: RunSpec, T: int | None) -> str:
+    length = "" if T is None else f" {T}"
+    depth = f", {spec.model.layers} layers" if spec.model.layers > 1 else ""
+    return f"{spec.task.name}{length}, width {spec.model.hidden}{depth}"
+
+
+def _length(resolved: Resolved) -> int | None:
+    name = resolved.card.length
+    return None if name is None else resolved.spec.task.params[name]
+
+
+def _as_it_starts(setting: Setting, sizes: Sizes) -> Measured:
+    resolved = _resolved(setting, sizes, {"precision": "float64"})
+    task = Task(resolved.card, resolved.spec.task.params)
+    network = build_network(resolved.spec, resolved.card, task.sizes)
+    start_embedding(network, task)
+    empty = Measured(setting.model, _where(resolved.spec, _length(resolved)), setting.says, 0)
+    return _measured(empty, network, task, sizes)
+
+
+def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
+    extra: dict[str, Any] = {"train.steps": sizes.steps, "train.eval_every": sizes.steps}
+    if sizes.batch_size is not None:
+        extra["train.batch_size"] = sizes.batch_size
+    resolved = _resolved(setting, sizes, extra)
+    where = _where(resolved.spec, _length(resolved))
+    try:
+        outcome = session.train(resolved, session.Options(runs_dir), Silent())
+        record = outcome.record
+        network, found = trained_network(outcome.folder, record)
+    except StablebenchError as error:
+        return Measured(setting.model, where, setting.says, sizes.steps, problem=str(error))
+    if record.status != "finished":
+        problem = f"{record.status}: {record.error}"
+        return Measured(setting.model, where, setting.says, record.step, problem=problem)
+    test = {record.metric: (record.result.test or {}).get(record.metric, math.nan)}
+    if record.baseline is not None:
+        test["trivial baseline"] = record.baseline
+    empty = Measured(setting.model, where, setting.says, found.step, test=test)
+    return _measured(empty, network, Task(resolved.card, resolved.spec.task.params), sizes)
+
+
+def _measured(empty: Measured, network: AnyNetwork, task: Task, sizes: Sizes) -> Measured:
+    with undisturbed():
+        try:
+            evidence = Measurements(network, validation_examples(task, sizes.batch), task.card.loss, sizes.samples)
+            with torch.no_grad():
+                claims = findings_of(evidence)
+                flow = evidence.flow("last").quantiles()["median"]
+                singular = (evidence.jacobian.logs[0] / _DECADE).tolist()
+        except StablebenchError as error:
+            return replace(empty, problem=str(error))
+        layer = evidence.network.models[0]
+        matrix = layer.recurrent_matrix() if isinstance(layer, RecurrentModel) else None
+        eigenvalues = [] if matrix is None else torch.view_as_real(spectrum(matrix, "W").eigenvalues).tolist()
+    return replace(
+        empty,
+        claims=claims,
+        log10_gradient=[math.nan if v is None else v for v in flow],
+        log10_singular=[v if math.isfinite(v) else math.nan for v in singular],
+        eigenvalues=[(re, im) for re, im in eigenvalues],
+    )
+
+
+def numbers(chains: Sequence[Measured]) -> str:
+    """Return everything as JSON; NaN is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.6g}") if math.isfinite(value) else None
+        if isinstance(value, dict):
+            return {key: plain(v) for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return value
+
+    return json.dumps([plain(asdict(chain)) for chain in chains], separators=(",", ":")) + "\n"

@@ -1,0 +1,1 @@
+"""Figures, all by matplotlib in one style."""

@@ -1,0 +1,132 @@
+"""Curves of several seeds as one: the median, and a band from the lowest to the highest, thinned to a few points."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from stablebench.runs.store import read_curve
+from stablebench.schema.run_record import RunRecord
+
+_MOST_KEPT = 4096
+"""Points of a measured curve that are held: many times as many as are drawn."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Seeds over an axis.
+
+    Args:
+        x: Where, increasing.
+        middle: Median over the seeds that have a value there.
+        low: Their lowest value.
+        high: Their highest.
+        seeds: How many there are.
+    """
+
+    x: list[float]
+    middle: list[float]
+    low: list[float]
+    high: list[float]
+    seeds: int
+
+
+def band_of(seeds: Sequence[Mapping[float, float]], points: int, ended: Sequence[bool] | None = None) -> Band | None:
+    """Return the band of several seeds.
+
+    Args:
+        seeds: Finite values by x, one mapping a seed.
+        points: How many points it may have, >= 2; evenly spaced ones stay, both ends among them.
+        ended: Which seeds stopped because they were done: they keep their last value from there on. The others
+            (diverged, broken off) are left out of the median from where they end.
+
+    Returns:
+        None where there is no value at all.
+    """
+    held = [dict(sorted(seed.items())) for seed in seeds]
+    x = thinned(sorted({x for seed in held for x in seed}), points)
+    done = ended or [False] * len(held)
+    rows: list[list[float]] = []
+    for at in x:
+        values = [_value(seed, at, stays) for seed, stays in zip(held, done, strict=True)]
+        rows.append([v for v in values if v is not None])
+    kept = [(at, row) for at, row in zip(x, rows, strict=True) if row]
+    if not kept:
+        return None
+    return Band(
+        [at for at, _ in kept],
+        [median(row) for _, row in kept],
+        [min(row) for _, row in kept],
+        [max(row) for _, row in kept],
+        sum(bool(seed) for seed in held),
+    )
+
+
+def _value(seed: dict[float, float], at: float, stays: bool) -> float | None:
+    if at in seed or not seed:
+        return seed.get(at)
+    last = next(reversed(seed))
+    return seed[last] if stays and at > last else None
+
+
+def thinned(values: Sequence[float], points: int) -> list[float]:
+    """Return at most `points` of the values, evenly spaced in their order, the first and the last among them."""
+    if len(values) <= points:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (points - 1))] for i in range(points)]
+
+
+def learning_curve(record: RunRecord, metric: str) -> dict[float, float]:
+    """Return a run's values of a metric on validation examples, by step."""
+    return {float(e.step): e.metrics[metric] for e in record.evaluations if metric in e.metrics}
+
+
+def measured(path: Path) -> dict[str, dict[float, float]]:
+    """Return what a run's curve file holds beside its losses: gradient norms, and what probes measured.
+
+    Args:
+        path: `metrics.jsonl`.
+
+    Returns:
+        By name, finite values by step, of long curves evenly thinned; empty where there is no such file.
+    """
+    found: dict[str, ThinnedCurve] = {}
+    for line in read_curve(path):
+        step, split = line.get("step"), line.get("split")
+        if not isinstance(step, (int, float)) or split not in ("train", "probe"):
+            continue
+        for name, value in line.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if number and name not in ("step", "wall_s") and (split == "probe" or name == "gradient_norm"):
+                found.setdefault(name, ThinnedCurve()).add(float(step), float(value))
+    return {name: curve.values() for name, curve in found.items()}
+
+
+class ThinnedCurve:
+    """Values over steps of which, as they come, at most a fixed number is kept: every one, every second, fourth, ...
+
+    The first and the last are always among them.
+
+    Args:
+        most: How many may be kept, even.
+    """
+
+    def __init__(self, most: int = _MOST_KEPT) -> None:
+        self._most, self._every, self._seen = most, 1, 0
+        self._kept: dict[float, float] = {}
+        self._last: tuple[float, float] | None = None
+
+    def add(self, step: float, value: float) -> None:
+        """Take the next value; one of a step that is there takes its place."""
+        if step in self._kept or self._seen % self._every == 0:
+            self._kept[step] = value
+            if len(self._kept) > self._most:
+                self._every *= 2
+                self._kept = dict(list(self._kept.items())[::2])
+        self._last = (step, value)
+        self._seen += 1
+
+    def values(self) -> dict[float, float]:
+        """Return what is kept, by step."""
+        return self._kept | (dict([self._last]) if self._last is not None else {})

@@ -1,0 +1,101 @@
+"""What the figures for papers show: learning curves, times to the target, performance profiles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stablebench import leaderboard
+from stablebench.errors import UserError
+from stablebench.report.figures.curves import band_of, learning_curve
+from stablebench.report.figures.style import Line, Plot
+from stablebench.schema.run_record import RunRecord
+
+_POINTS = 500
+
+
+def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: bool = False) -> list[Plot]:
+    """Return one panel a task: median over seeds and the band from the lowest to the highest, on validation examples.
+
+    Args:
+        records: The runs.
+        metric: What to draw; None for each task's own.
+        log_y: Whether the vertical axis is logarithmic.
+
+    Raises:
+        UserError: No run has the metric.
+    """
+    counting = leaderboard.latest(records)
+    by_row: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record in counting:
+        key = (record.spec_hash, record.environment.engine, record.environment.device)
+        by_row.setdefault(key, []).append(record)
+    plots = []
+    for table in leaderboard.document("", counting, lambda name: None)["tables"]:
+        drawn = metric or table["metric"]
+        lines = []
+        for row in table["rows"]:
+            runs = by_row[row["spec_hash"], row["engine"], row["device"]]
+            ended = [run.status == "finished" for run in runs]
+            band = band_of([learning_curve(run, drawn) for run in runs], _POINTS, ended)
+            if band is not None:
+                several = band.seeds > 1
+                lines.append(
+                    Line(row["name"], band.x, band.middle, band.low if several else (), band.high if several else ())
+                )
+        if lines:
+            level = table["baseline"] if drawn == table["metric"] else None
+            plots.append(Plot(table["task"], "updates", f"validation {drawn}", lines, log_y=log_y, level=level))
+    if not plots:
+        raise UserError(f"No run has values of {metric or 'its metric'} on validation examples.")
+    return plots
+
+
+def arrival_plots(records: Sequence[RunRecord], goal: str, unit: str) -> list[Plot]:
+    """Return one panel a task: the share of runs that has arrived, by Kaplan and Meier.
+
+    Args:
+        records: The runs.
+        goal: `baseline` or `target`.
+        unit: `steps` or `seconds`.
+
+    Raises:
+        UserError: No run arrived.
+    """
+    board = leaderboard.document("", records, lambda name: None)
+    plots = []
+    for table in leaderboard.statistics(board)["tables"]:
+        found = [(row["name"], row["arrivals"].get(goal, {}).get(unit)) for row in table["rows"]]
+        lines = [_arrived(name, arrivals) for name, arrivals in found if arrivals and arrivals["horizon"]]
+        if any(max(line.y) > 0 for line in lines):
+            label = "updates" if unit == "steps" else "seconds of training"
+            plots.append(Plot(f"{table['task']}: {goal}", label, "share of runs that arrived", lines, steps=True))
+    if not plots:
+        raise UserError(f"No run got to its {goal}, so there is no time to draw.")
+    return plots
+
+
+def _arrived(name: str, arrivals: dict[str, Any]) -> Line:
+    corners = [(time, 1 - share) for time, share in arrivals["curve"]]
+    corners.append((max(arrivals["horizon"], corners[-1][0]), corners[-1][1]))
+    return Line(name, *zip(*corners, strict=True))
+
+
+def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
+    """Return one panel a unit: the share of tasks solved within tau times the fastest model's time.
+
+    Args:
+        records: The runs.
+
+    Raises:
+        UserError: No target was reached by models that can be compared.
+    """
+    found = leaderboard.statistics(leaderboard.document("", records, lambda name: None))["overall"]
+    plots = []
+    for profile in found["profiles"]:
+        lines = [Line(row["name"], *zip(*row["curve"], strict=True)) for row in profile["rows"]]
+        if any(row["solved"] for row in profile["rows"]):
+            where = f" ({profile['hardware']})" if profile["hardware"] else ""
+            title = f"{profile['unit']} to the target{where}, {profile['tasks']} tasks"
+            plots.append(Plot(title, r"tau", "share of tasks", lines, steps=True))
+    if not plots:
+        raise UserError("No task's target was reached by two models that ran the same tasks: there is no profile.")
+    return plots

@@ -1,0 +1,53 @@
+"""What came out where the papers' theorems were put to numbers; each computed when it is asked for.
+
+A finding says what its paper states, what this project expects to measure instead or beside it, and what it measures.
+Sizes are arguments; the defaults are the papers' own, and take seconds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+Agreement = Literal["confirmed", "not confirmed"]
+
+
+@dataclass(frozen=True)
+class PaperFinding:
+    """A finding on one statement of a paper.
+
+    Args:
+        name: Of the finding, in snake case.
+        statement: What the paper states, and where.
+        setting: The network and inputs that it was measured on.
+        expected: What this project expects.
+        measured: The numbers, by name.
+        verdict: Whether they are as expected.
+    """
+
+    name: str
+    statement: str
+    setting: str
+    expected: str
+    measured: dict[str, float]
+    verdict: Agreement
+
+
+@contextmanager
+def seed_0() -> Iterator[None]:
+    """Draw from seed 0 in float32, whatever the caller's generator and default type are, and leave them as they are."""
+    import torch
+
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
+def agreement(holds: bool) -> Agreement:
+    """Return the verdict on whether what was expected holds."""
+    return "confirmed" if holds else "not confirmed"

@@ -1,0 +1,339 @@
+"""The run store: `runs/<task>/<model>/<spec-hash>-s<seed>/` with record, curve and checkpoints."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel
+
+from stablebench.errors import StablebenchError, UserError
+from stablebench.schema.run_record import RunRecord
+from stablebench.schema.run_spec import RunSpec
+from stablebench.runs.atomic import remove_temporaries, write_atomically
+from stablebench.process.garbage_collection import collector_paused
+from stablebench.runs.lock import RunLock
+from stablebench.runs.shared_parts import SharedParts
+from stablebench.runs.stored_record import OtherVersion, read_record
+
+_MAX_LINE = 1_000_000
+"""Bytes of a line of the curve."""
+_KEPT = 2
+"""Checkpoints kept: the newest, and the one before in case the newest is damaged."""
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: RunLock | None = None
+        """While this process has the folder for itself."""
+
+    @property
+    def record_path(self) -> Path:
+        """The record."""
+        return self.path / "record.json"
+
+    @property
+    def curve_path(self) -> Path:
+        """The curve, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best_path(self) -> Path:
+        """The checkpoint best on validation, where the card selects on it."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Return where the checkpoint after `step` updates lies."""
+        return self.path / "checkpoints" / f"step-{step}.safetensors"
+
+    @contextmanager
+    def lock(self, wait_s: float | None = 0.0, note: Callable[[str], None] = lambda text: None) -> Iterator[RunLock]:
+        """Context in which this process has the folder for itself, and what a killed one left half written is gone.
+
+        Args:
+            wait_s: Seconds to wait for another process; None for as long as it takes.
+            note: Told of a lock that was left behind, and for whom is waited.
+
+        Raises:
+            StablebenchError: Another process has it.
+        """
+        with RunLock(self.path, wait_s, note) as lock:
+            remove_temporaries(self.path)
+            remove_temporaries(self.path / "checkpoints")
+            self._lock = lock
+            try:
+                yield lock
+            finally:
+                self._lock = None
+
+    def check(self) -> None:
+        """Check that the folder is still where it was when its lock was taken, and still this process's.
+
+        Raises:
+            FolderLost: It is not; nothing may be written there.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def follow(self, path: Path) -> None:
+        """Write what follows into the same folder under its new name."""
+        self.path, self._lock = path, None
+
+    def is_deserted(self) -> bool:
+        """Return whether no process has the folder's lock, as far as can be seen from this host."""
+        holder = RunLock(self.path).holder()
+        return holder is None or holder.has_died
+
+    def read_record(self) -> RunRecord:
+        """Return the record.
+
+        Raises:
+            OtherVersion: It is whole, and another version of stablebench wrote it.
+            UserError: There is none, or it is not a whole record.
+        """
+        return read_record(self.record_path)
+
+    def set_damaged_record_aside(self) -> str | None:
+        """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
+
+        Raises:
+            OtherVersion: Another version of stablebench wrote it; it stays where it is.
+        """
+        if not self.record_path.exists():
+            return None
+        try:
+            self.read_record()
+        except OtherVersion:
+            raise
+        except UserError as error:
+            os.replace(self.record_path, self.record_path.with_name("record.json.damaged"))
+            return str(error).partition("\n")[0]
+        return None
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write the record atomically.
+
+        Raises:
+            FolderLost: The folder is no longer where it was.
+            StablebenchError: The disk does not take it.
+        """
+        self.check()
+        write_atomically(self.record_path, record.model_dump_json(indent=1).encode(), within=self.path)
+
+    def checkpoints(self) -> list[Path]:
+        """Return the numbered checkpoints, newest first."""
+        found = {
+            int(match[1]): path
+            for path in (self.path / "checkpoints").glob("step-*.safetensors")
+            if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
+        }
+        return [found[step] for step in sorted(found, reverse=True)]
+
+    def forget(self) -> None:
+        """Put the run back to its start: remove its checkpoints, its curve and its record."""
+        for path in [*(self.path / "checkpoints").glob("*"), self.curve_path, self.record_path]:
+            path.unlink(missing_ok=True)
+
+    def drop_old_checkpoints(self) -> None:
+        """Keep the newest checkpoints only."""
+        for path in self.checkpoints()[_KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+class Curve:
+    """The append-only curve of a run.
+
+    Args:
+        path: `metrics.jsonl`.
+        length: Bytes to keep of what is there: what follows was written after the checkpoint that is taken up.
+
+    Raises:
+        UserError: There are fewer: lines are lost that the checkpoint counts on.
+    """
+
+    def __init__(self, path: Path, length: int = 0) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = path.stat().st_size if path.exists() else 0
+        if size < length:
+            raise UserError(
+                f"{path}: must have {length:,} bytes where the checkpoint begins, it has {size:,}: lines are lost. Put "
+                "it back, or remove the run's folder to start anew."
+            )
+        self._file = path.open("ab", buffering=0)  # nothing is left to write when the disk is full
+        self._file.truncate(length)
+
+    def append(self, **values: Any) -> None:
+        """Write one line.
+
+        Raises:
+            StablebenchError: The disk does not take it.
+        """
+        line = json.dumps(values, allow_nan=False).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                self._file.write(line[written:])  # says why
+        except OSError as error:
+            raise StablebenchError(
+                f"{self._file.name}: {len(line):,} bytes cannot be written ({error.strerror})."
+            ) from error
+
+    @property
+    def length(self) -> int:
+        """Bytes written so far."""
+        return self._file.seek(0, 2)
+
+    def sync(self) -> None:
+        """Have the disk hold what was written.
+
+        Raises:
+            StablebenchError: The disk does not take it, or the file was removed or replaced since it was opened.
+        """
+        try:
+            kept = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            kept = False
+        if not kept:
+            raise StablebenchError(f"{self._path}: the run's curve was removed or replaced while the run went on.")
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+
+    def follow(self, path: Path) -> None:
+        """Take another name for the same file, whose folder was renamed."""
+        self._path = path
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_curve(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the curve's lines; a torn last line is left out.
+
+    Raises:
+        UserError: A line before the last is no JSON object.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(_whole_lines(file, path), 1):
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            if not isinstance(values, dict):
+                raise UserError(f"{path}:{number}: must be one JSON object a line, the line is damaged.")
+            yield values
+
+
+def _whole_lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    while line := file.readline(_MAX_LINE):
+        if line.endswith(b"\n"):
+            yield line
+        elif len(line) == _MAX_LINE:
+            raise UserError(f"{path}: a line must have at most {_MAX_LINE:,} bytes.")
+
+
+def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
+    """Return the newest folder of each spec and seed, as `run_folder` does, looking into each folder once."""
+    first = _first_folders(runs_dir, list(specs))
+    newest: dict[Path, dict[str, int]] = {}
+    for parent in {path.parent for path in first}:
+        newest[parent] = defaultdict(int)
+        for name in os.listdir(parent) if parent.is_dir() else ():
+            match = re.fullmatch(r"(.*-s\d+)-r(\d+)", name)
+            if match:
+                newest[parent][match[1]] = max(newest[parent][match[1]], int(match[2]))
+    reruns = [newest[path.parent].get(path.name) for path in first]
+    return [RunFolder(p.with_name(f"{p.name}-r{n}") if n else p) for p, n in zip(first, reruns, strict=True)]
+
+
+def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
+    """Return the newest folder of a spec and seed, which may not exist yet."""
+    taken = _folders(runs_dir, spec)
+    return RunFolder(taken[-1] if taken else _first_folder(runs_dir, spec))
+
+
+def fresh_run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
+    """Return a folder beside those that the spec and seed already have."""
+    first, taken = _first_folder(runs_dir, spec), _folders(runs_dir, spec)
+    if not taken:
+        return RunFolder(first)
+    last = taken[-1].name.removeprefix(first.name).removeprefix("-r")
+    return RunFolder(first.with_name(f"{first.name}-r{int(last or 1) + 1}"))
+
+
+def _first_folder(runs_dir: Path, spec: RunSpec) -> Path:
+    return runs_dir / spec.task.name / spec.model.label / f"{spec.spec_hash()}-s{spec.seed}"
+
+
+def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
+    """Return what `_first_folder` does of each; specs that differ in their seed alone share their parts and a hash."""
+    found: list[Path] = []
+    hashes: dict[tuple[Any, ...], tuple[Path, str]] = {}
+    for spec in specs:
+        parts = tuple(id(value) if isinstance(value, BaseModel) else value for name, value in spec if name != "seed")
+        if parts not in hashes:
+            path = _first_folder(runs_dir, spec)
+            hashes[parts] = path.parent, path.name.removesuffix(str(spec.seed))
+        parent, stem = hashes[parts]
+        found.append(parent / f"{stem}{spec.seed}")
+    return found
+
+
+def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
+    first = _first_folder(runs_dir, spec)
+    reruns = {}
+    for path in first.parent.glob(f"{first.name}-r*"):
+        if match := re.fullmatch(re.escape(first.name) + r"-r(\d+)", path.name):
+            reruns[int(match[1])] = path
+    return ([first] if first.is_dir() else []) + [reruns[n] for n in sorted(reruns)]
+
+
+def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord], dict[str, str]]:
+    """Return by folder the records that there are, and what is wrong with those that cannot be read."""
+    records, problems_of = {}, {}
+    shared = SharedParts()
+    with collector_paused():
+        for folder in folders:
+            try:
+                records[folder.path] = shared.of(folder.read_record())
+            except UserError as error:
+                if folder.record_path.exists():
+                    problems_of[str(folder.path)] = str(error).partition("\n")[0]
+    return records, problems_of
+
+
+def all_runs(runs_dir: Path) -> Iterator[RunFolder]:
+    """Yield every folder with a record, in the order of their paths."""
+    return (RunFolder(Path(path)) for path in run_paths(runs_dir))
+
+
+def run_paths(runs_dir: Path) -> Iterator[str]:
+    """Yield the paths of `all_runs`: of thousands, a `Path` for each takes as long as a quarter of what it holds."""
+    for task in _folders_in(runs_dir):
+        for model in _folders_in(task):
+            yield from (path for path in _folders_in(model) if os.path.lexists(f"{path}/record.json"))
+
+
+def _folders_in(folder: Path | str) -> list[str]:
+    """Return the folders in a folder, sorted; none where it cannot be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []

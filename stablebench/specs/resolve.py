@@ -1,0 +1,292 @@
+"""From what a user asks for to a run spec in which nothing is left open, and where each value came from.
+
+Lowest first: the card's defaults, the recipe (its part for the nearest length, depth and width), `--recipe FILE`,
+`--set`, named options.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stablebench import registry
+from stablebench.data.task import Task, resolve_params, sizes_of
+from stablebench.errors import UserError, did_you_mean
+from stablebench.models import registry as model_registry
+from stablebench.models.revisions import model_revision
+from stablebench.models.user_code.code import Code
+from stablebench.schema.card import TaskCard
+from stablebench.schema.recipe import Recipe, RecipeVariant
+from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.seeds import MAX_SEED, WHY
+from stablebench.schema.strict import load, problems
+from stablebench.specs.limits import check_spec
+from stablebench.visible import visible
+
+_RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
+_OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
+"""Options of `optim` that mean something to one optimiser, or something else to each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for; None where nothing was said.
+
+    Args:
+        model: A registered name, `path/to/file.py:Class` or `package.module:Class`.
+        task: `task` or `task/variant`.
+        T: The task's length.
+        options: Named options by dotted key of the run spec: `model.hidden`, `train.steps`, `optim.lr`, `seed`.
+        settings: `--set` values by dotted key: `model.rho`, `task.S`, `optim.groups.orthogonal.lr`.
+        recipe: A recipe file that comes on top of the registered one.
+    """
+
+    model: str
+    task: str
+    T: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    recipe: Path | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A run spec, its card, where each value came from, by dotted key, and the code of a user's own model.
+
+    The code goes along to other processes, which run it as it was when the run was resolved.
+    """
+
+    spec: RunSpec
+    card: TaskCard
+    origin: dict[str, str]
+    code: Code | None = None
+
+    @property
+    def label(self) -> str:
+        """What the run is called: model, task and seed."""
+        task = self.spec.task
+        variant = f"/{task.variant}" if task.variant else ""
+        return visible(f"{self.spec.model.label} on {task.name}{variant} seed {self.spec.seed}")
+
+
+class _Layers:
+    """Nested values laid one over the other, with the origin of each leaf."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origin: dict[str, str] = {}
+
+    def lay(self, values: dict[str, Any], origin: str) -> None:
+        """Lay nested or dotted `values` over what is there."""
+        for key, value in _leaves(values):
+            here = self.values
+            *parents, last = key.split(".")
+            for parent in parents:
+                here = here.setdefault(parent, {})
+                if not isinstance(here, dict):
+                    raise UserError(f"--set {key}: `{parent}` is a single value, not a group of them.")
+            if isinstance(here.get(last), dict) and not isinstance(value, dict):
+                raise UserError(f"--set {key}: this is a group; set one of {', '.join(here[last])} in it.")
+            here[last] = value
+            self.origin[key] = origin
+
+    def drop(self, *keys: str) -> None:
+        """Forget leaves, because one that was laid later excludes them."""
+        for key in keys:
+            *parents, last = key.split(".")
+            here = self.values
+            for parent in parents:
+                here = here.get(parent, {})
+            here.pop(last, None)
+            self.origin.pop(key, None)
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif not isinstance(value, dict):
+            yield f"{prefix}{key}", value
+
+
+def resolve(request: Request) -> Resolved:
+    """Return the run spec of a request.
+
+    Raises:
+        UserError: A name or key is unknown, a value has a wrong type or is out of range, or two of them contradict.
+    """
+    task_name, _, variant = request.task.partition("/")
+    card = registry.task_card(task_name)
+    entry = model_registry.model_entry(request.model)
+    _refuse_unknown_keys(request.settings)
+    model_registry.refuse_misfit(entry, card)
+
+    layers = _Layers()
+    _lay_card(layers, card)
+    task_settings = {k.removeprefix("task."): v for k, v in request.settings.items() if k.startswith("task.")}
+    params = resolve_params(card, variant=variant or None, T=request.T, settings=task_settings)
+    length = params.get(card.length) if card.length else None
+    sizes_asked = {key: _asked(request, f"model.{key}") for key in ("hidden", "layers")}
+    for recipe, origin in _recipes(card, request):
+        part = recipe.nearest(length=length, variant=variant or None, **sizes_asked)
+        _lay_recipe(layers, recipe, origin)
+        if isinstance(part, RecipeVariant):
+            _lay_recipe(layers, part, f"{origin}, its variant {_when(part)}")
+    for values, origin in ((request.settings, "--set"), (request.options, "option")):
+        own = {k: v for k, v in values.items() if not k.startswith("task.")}
+        _budget_replaces(layers, own)
+        _optimiser_replaces(layers, own)
+        layers.lay(own, origin)
+
+    values = layers.values
+    model = values.pop("model", {})
+    train = values.pop("train", {})
+    epochs = train.pop("epochs", None)
+    if epochs is not None:
+        if card.protocol.train is None:
+            raise UserError(f"--epochs: the task {card.task} draws its examples anew and has no epochs; give --steps.")
+        train["steps"] = _updates(epochs, Task(card, params), train["batch_size"])
+        layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
+    depth = model.pop("layers")
+    document = {
+        "task": {"name": card.task, "version": card.version, "variant": variant or None, "params": params},
+        "model": {
+            "name": request.model,
+            "source": entry.source,
+            "hidden": model.pop("hidden"),
+            "layers": depth,
+            "params": entry.cls.spec_arguments(entry.resolve(model)),
+            "revision": model_revision(entry, depth),
+        },
+        "horizon": depth if entry.family == "deep" else sizes_of(card, params).steps,
+        "readout": card.readout,
+        "train": train,
+        **values,
+    }
+    try:
+        spec = RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise UserError("\n".join(problems(error, RunSpec, "run spec", values=document))) from None
+    if spec.seed > MAX_SEED:
+        raise UserError(f"run spec: seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
+    _schedule_fits(spec, card)
+    check_spec(spec, card)
+    if entry.family == "deep" and spec.train.recompute_every is not None:
+        raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")
+    origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
+    origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
+    origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
+    for key in entry.resolve({}):
+        origin.setdefault(f"model.{key}", "model")
+    return Resolved(spec, card, origin, entry.code)
+
+
+def _updates(epochs: Any, task: Task, batch_size: Any) -> int:
+    """Return the updates of so many epochs; a batch size that can be none is refused when the spec is checked."""
+    if type(epochs) is not int or epochs < 1:
+        raise UserError(f"train.epochs: must be a whole number >= 1, got {epochs!r}.")
+    valid = type(batch_size) is int and batch_size > 0
+    return epochs * (task.steps_per_epoch(batch_size) or 1) if valid else epochs
+
+
+def _task_origin(
+    card: TaskCard, params: dict[str, Any], variant: str, T: int | None, settings: dict[str, Any]
+) -> dict[str, str]:
+    """Return where each of a task's parameters came from."""
+    origin = dict.fromkeys(params, "task")
+    origin |= dict.fromkeys(card.data.params, "card")
+    origin |= dict.fromkeys(card.variants.get(variant, {}), f"variant {variant}")
+    origin |= dict.fromkeys(settings, "--set")
+    if T is not None and card.length is not None:
+        origin[card.length] = "option"
+    return {f"task.{key}": value for key, value in origin.items()}
+
+
+def _lay_card(layers: _Layers, card: TaskCard) -> None:
+    protocol = card.protocol
+    layers.lay(
+        {
+            "model": {"hidden": protocol.hidden, "layers": protocol.layers},
+            "optim": protocol.optim.model_dump(exclude_defaults=True) | {"name": protocol.optim.name},
+            "train": {
+                "steps": protocol.steps,
+                "batch_size": protocol.batch_size,
+                "eval_every": protocol.eval_every,
+            },
+        },
+        "card",
+    )
+
+
+def _recipes(card: TaskCard, request: Request) -> list[tuple[Recipe, str]]:
+    found = []
+    registered = None if ":" in request.model else registry.recipe(card.task, request.model)
+    if registered is not None:
+        found.append((registered, f"recipe {card.task}/{request.model}"))
+    if request.recipe is not None:
+        own = load(request.recipe, Recipe)
+        if own.task != card.task:
+            raise UserError(f"{request.recipe}: this recipe is for the task {own.task}, not {card.task}.")
+        found.append((own, f"--recipe {request.recipe}"))
+    return found
+
+
+def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> None:
+    sizes = {k: v for k, v in (("hidden", part.hidden), ("layers", part.layers)) if v is not None}
+    train = part.train.model_dump(exclude_none=True)
+    if "name" in part.optim:  # another optimiser's rate means nothing to this one
+        layers.values.pop("optim", None)
+        layers.origin = {k: v for k, v in layers.origin.items() if not k.startswith("optim.")}
+    values = {"model": sizes | part.params, "optim": part.optim, "train": train}
+    _budget_replaces(layers, {f"train.{k}": v for k, v in train.items()})
+    layers.lay(values, origin)
+
+
+def _asked(request: Request, key: str) -> int | None:
+    """Return a size that the user gives, if it can be one; what is wrong with it is said when the spec is checked."""
+    value = request.options.get(key, request.settings.get(key))
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _when(part: RecipeVariant) -> str:
+    return ", ".join(f"{k} {v}" for k, v in part.when.model_dump(exclude_none=True).items())
+
+
+def _budget_replaces(layers: _Layers, values: dict[str, Any]) -> None:
+    """A budget in epochs replaces one in steps of a lower layer, and the other way round."""
+    if "train.steps" in values and "train.epochs" in values:
+        raise UserError("--steps and --epochs: give one of the two.")
+    if "train.steps" in values:
+        layers.drop("train.epochs")
+    if "train.epochs" in values:
+        layers.drop("train.steps")
+
+
+def _optimiser_replaces(layers: _Layers, values: dict[str, Any]) -> None:
+    """Another optimiser than that of a lower layer does without what is that one's own; rates and clipping stay."""
+    optim = layers.values.get("optim", {})
+    if values.get("optim.name", optim.get("name")) == optim.get("name"):
+        return
+    layers.drop(*(f"optim.{key}" for key in _OF_ONE_OPTIMISER))
+    layers.drop(*(f"optim.groups.{group}.betas" for group in optim.get("groups", {})))
+
+
+def _refuse_unknown_keys(settings: dict[str, Any]) -> None:
+    for key in settings:
+        head = key.split(".")[0]
+        groups = ("task", "model", "optim", "train")
+        if head in _RUN_KEYS and key == head:
+            continue
+        if head not in groups or key == head:
+            known = [f"{group}.NAME" for group in groups] + list(_RUN_KEYS)
+            raise UserError(
+                f"--set {key}: unknown key.{did_you_mean(head, groups + _RUN_KEYS)} Keys: {', '.join(known)}."
+            )
+
+
+def _schedule_fits(spec: RunSpec, card: TaskCard) -> None:
+    schedule = spec.optim.schedule
+    if schedule is not None and schedule.unit == "epochs" and card.protocol.train is None:
+        raise UserError(f"optim.schedule: the task {card.task} has no epochs; give `unit: steps`.")

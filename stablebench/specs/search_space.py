@@ -1,0 +1,166 @@
+"""The space that a sweep searches: where it comes from, whether its values can be run, its points on a grid."""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
+from stablebench.schema.recipe import Recipe
+from stablebench.schema.strict import load
+from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
+from stablebench.specs.resolve import Request, resolve
+
+_SEARCHABLE = ("model", "optim", "train")
+_ENDINGS = (".yaml", ".yml")
+_DIGITS = 4
+"""Significant digits of a drawn value: what a recipe says is what was run."""
+
+
+def find_space(name: str | None, model: str, task: str, recipe: Path | None = None) -> tuple[str, SweepSpace]:
+    """Return a space and what it is called.
+
+    Args:
+        name: A preset's name or a file; None for the space that a recipe states, else the preset `model/task`.
+        model: The model whose values are searched.
+        task: The task, without its variant.
+        recipe: A recipe file whose space comes before that of the registered recipe.
+
+    Raises:
+        UserError: There is no such model, task or space, it has problems, or it is made for another model or task.
+    """
+    model_registry.model_entry(model)
+    registry.task_card(task)
+    if name is None:
+        label, space = _stated(model, task, recipe)
+    elif name.endswith(_ENDINGS):
+        label, space = name, load(Path(name), SweepSpace)
+    else:
+        label, space = name, registry.sweep(name)
+    for what, wanted, given in (("model", space.model, model), ("task", space.task, task)):
+        if wanted is not None and wanted != given:
+            raise UserError(f"--space {label}: it is made for the {what} {wanted}, not {given}.")
+    return label, space
+
+
+def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace]:
+    own = load(recipe, Recipe) if recipe is not None else None
+    registered = None if ":" in model else registry.recipe(task, model)
+    for found, label in ((own, f"--recipe {recipe}"), (registered, f"recipe {task}/{model}")):
+        if found is not None and found.space:
+            summary = f"the space that the {label.removeprefix('--')} states"
+            return label, SweepSpace(summary=summary, source=label, model=model, task=task, space=found.space)
+    if f"{model}/{task}" in registry.sweep_names():
+        return f"{model}/{task}", registry.sweep(f"{model}/{task}")
+    fitting = [n for n in registry.sweep_names() if n.startswith(f"{model}/")]
+    raise UserError(
+        f"--space: no recipe of {model} on {task} states a `space`; name a preset "
+        f"({', '.join(fitting or registry.sweep_names())}) or a file."
+    )
+
+
+def check_space(space: SweepSpace, request: Request) -> None:
+    """Hold a space against what it is laid over.
+
+    Args:
+        space: The space.
+        request: What the user asks for beside it.
+
+    Raises:
+        UserError: A key cannot be searched or is given as well, or a value at an end of the space cannot be run.
+    """
+    found = list(_unsearchable(space))
+    given = {"--set": request.settings, "option": request.options}
+    found += [
+        f"{key}: it is searched and also given ({where}); leave it out of one."
+        for where, values in given.items()
+        for key in sorted(space.space.keys() & values.keys())
+    ]
+    if found:
+        raise UserError("\n".join(found))
+    for key, value in extremes(space):
+        try:
+            resolve(with_values(request, space, {key: value}))
+        except UserError as error:
+            found += [f"{key} {value}: {line.removeprefix('run spec: ')}" for line in str(error).splitlines()]
+    if found:
+        raise UserError("\n".join(dict.fromkeys(found)))
+
+
+def _unsearchable(space: SweepSpace) -> Iterator[str]:
+    for key in space.space:
+        head, dot, rest = key.partition(".")
+        if head not in _SEARCHABLE or not dot or not rest:
+            names = ", ".join(f"{group}.NAME" for group in _SEARCHABLE)
+            yield f"{key}: only {names} can be searched: scores of different tasks or seeds do not compare."
+
+
+def extremes(space: SweepSpace) -> Iterator[tuple[str, Scalar]]:
+    """Yield every key with each of its choices, or with its two ends."""
+    for key, dimension in space.space.items():
+        for value in dimension.corners():
+            yield key, value
+
+
+def with_values(request: Request, space: SweepSpace, values: dict[str, Any]) -> Request:
+    """Return the request of one trial: the space's fixed values, then the user's, then the searched ones."""
+    settings = space.set | request.settings | values
+    return Request(request.model, request.task, request.T, request.options, settings, request.recipe)
+
+
+def grid(space: SweepSpace, seed: int) -> list[dict[str, Scalar]]:
+    """Return every point of the grid, in an order drawn from the seed, so that the first N are a fair sample.
+
+    Raises:
+        UserError: A range does not say how many points it has.
+    """
+    without = [key for key, dimension in space.space.items() if dimension.choices is None and dimension.points is None]
+    if without:
+        raise UserError(
+            f"--sampler grid: {', '.join(without)} must have `choices` or `points`; or take --sampler random or tpe."
+        )
+    axes = [_points(dimension) for dimension in space.space.values()]
+    points = [dict(zip(space.space, values, strict=True)) for values in itertools.product(*axes)]
+    random.Random(seed).shuffle(points)
+    return points
+
+
+def _points(dimension: Dimension) -> list[Scalar]:
+    if dimension.choices is not None:
+        return dimension.choices
+    low, high, count = dimension.low, dimension.high, dimension.points
+    assert low is not None and high is not None and count is not None  # the schema and `grid` hold this
+    shares = [i / (count - 1) for i in range(count)]
+    if dimension.log:
+        values = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
+    else:
+        values = [low + share * (high - low) for share in shares]
+    return list(dict.fromkeys(rounded(dimension, value) for value in values))
+
+
+def rounded(dimension: Dimension, value: Scalar) -> Scalar:
+    """Return a drawn value as it is run and written down: a whole number, or one of four digits inside the range."""
+    if dimension.choices is not None or dimension.low is None or dimension.high is None:
+        return value
+    assert isinstance(value, int | float)  # of a range
+    if dimension.integer:
+        return round(value)
+    return min(max(float(f"{value:.{_DIGITS}g}"), dimension.low), dimension.high)
+
+
+def describe(space: dict[str, Dimension]) -> str:
+    """Return a space in one line: `optim.lr 0.0001 to 0.1 (log); model.rho 1, 2, 3`."""
+    parts = []
+    for key, dimension in space.items():
+        if dimension.choices is not None:
+            parts.append(f"{key} {', '.join(str(choice) for choice in dimension.choices)}")
+        else:
+            kinds = [kind for kind in ("log", "integer") if getattr(dimension, kind)]
+            kinds += [f"{dimension.points} points"] if dimension.points else []
+            ends = f"{dimension.low:g} to {dimension.high:g}"
+            parts.append(f"{key} {ends}" + (f" ({', '.join(kinds)})" if kinds else ""))
+    return "; ".join(parts)

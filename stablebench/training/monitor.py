@@ -1,0 +1,277 @@
+r"""Measure a network while it is trained: numbers along the run, beside its loss.
+
+    watched         what the model itself says its paper speaks of (`ChainModel.watched`): coRNN's condition (8), the
+                    mean of nnRNN's gamma and the energy of its T, roaRNN's sigma = ||W||
+    orthogonality   ||M^T M - I||, spectral norm, of every matrix that the model keeps orthogonal (`isometries`)
+    parameters      the Euclidean norm of every parameter
+    gradients       the norm of the loss's gradient, whole and for every parameter, and log10 of ||dL/dh_t|| at both
+                    ends of the chain, L read from the last scored step alone
+    energy          ||h_t||^2 of the states: mean and largest over t, and the last one's
+    jacobian        log10 of the extreme singular values of dh_T/dh_1, and the largest Lyapunov exponent
+
+All is computed in float64 on a copy, for the first validation examples, from zero states. The network, torch's global
+generators and its default type are as before afterwards, so that a run is the same with and without.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from stablebench.data.batch import Batch
+from stablebench.data.metrics import LOSS_SUMS
+from stablebench.data.task import Task, first, joined
+from stablebench.errors import StablebenchError, UserError, did_you_mean
+from stablebench.models import deep_model, recurrent_model
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import AnyNetwork
+from stablebench.probes.lyapunov import lyapunov_spectrum
+from stablebench.probes.measurements import Measurements
+from stablebench.process import python_random
+
+_DECADE = math.log(10)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is measured while training, and when.
+
+    Args:
+        every: Updates between two measurements, >= 1; there is one before the first update too.
+        what: Names of `MEASURES`.
+        batch: Validation examples, >= 1.
+        samples: How many of them for the Jacobian, 1 ... batch.
+    """
+
+    every: int
+    what: tuple[str, ...]
+    batch: int = 8
+    samples: int = 2
+
+    @classmethod
+    def parse(cls, text: str) -> "Watch":
+        """Return what `every=50,what=gradients,energy,batch=4` says; names may also stand between `|`.
+
+        `what` is by default all but the Jacobian, and `what=all` is everything.
+
+        Raises:
+            UserError: A key or a name is unknown, a number is out of range, or `every` is missing.
+        """
+        values: dict[str, list[str]] = {}
+        for item in filter(None, (part.strip() for part in re.split(r"[,|]", text))):
+            key, equals, value = item.partition("=")
+            if not equals and "what" in values:
+                values["what"].append(item)
+                continue
+            if not equals or key not in ("every", "what", "batch", "samples") or key in values:
+                raise UserError(
+                    f"--probe {text}: '{item}' must be every=N, what=NAME,NAME..., batch=N or samples=N, each once."
+                )
+            values[key] = [value]
+        numbers = {key: _count(key, values[key][0], text) for key in ("every", "batch", "samples") if key in values}
+        if "every" not in numbers:
+            raise UserError(f"--probe {text}: every=N is missing, the updates between two measurements.")
+        watch = cls(what=_names(values.get("what"), text), **{"samples": min(2, numbers.get("batch", 8)), **numbers})
+        if watch.samples > watch.batch:
+            raise UserError(f"--probe {text}: `samples` must be <= {watch.batch}, the value of `batch`.")
+        return watch
+
+    def __str__(self) -> str:
+        """Return what `parse` reads."""
+        return f"every={self.every},what={','.join(self.what)},batch={self.batch},samples={self.samples}"
+
+
+def _count(key: str, value: str, text: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"--probe {text}: `{key}` must be a whole number >= 1, got '{value}'.")
+    return int(value)
+
+
+def _names(given: list[str] | None, text: str) -> tuple[str, ...]:
+    if given is None:
+        return tuple(name for name in MEASURES if name != "jacobian")
+    if given == ["all"]:
+        return tuple(MEASURES)
+    for name in given:
+        if name not in MEASURES:
+            raise UserError(
+                f"--probe {text}: there is no measure '{name}'.{did_you_mean(name, MEASURES)} "
+                f"Measures: {', '.join(MEASURES)}, all."
+            )
+    return tuple(dict.fromkeys(given))
+
+
+class TrainingProbe:
+    """Measures a network again and again.
+
+    Args:
+        watch: What is measured.
+        task: The task, for its first validation examples.
+
+    Raises:
+        UserError: The task has fewer validation examples than wanted, or its data are missing.
+    """
+
+    def __init__(self, watch: Watch, task: Task) -> None:
+        self.watch = watch
+        self._loss = task.card.loss
+        self._examples = validation_examples(task, watch.batch)
+
+    def due(self, step: int) -> bool:
+        """Whether there is a measurement after `step` updates."""
+        return step % self.watch.every == 0
+
+    def measure(self, network: AnyNetwork) -> dict[str, float | str]:
+        """Return what is measured, by dotted name.
+
+        What is not finite, as the logarithm of a gradient that is exactly 0, is left out. Where something cannot be
+        measured, as after a state beyond float64, `error` says why.
+        """
+        numbers: dict[str, float | str] = {}
+        with undisturbed():
+            seen = _Seen(network, self._examples, self._loss, self.watch.samples)
+            for name in self.watch.what:
+                try:
+                    found = MEASURES[name](seen)
+                except (StablebenchError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+                    numbers["error"] = f"{name}: {error}"
+                else:
+                    numbers |= {key: value for key, value in found.items() if math.isfinite(value)}
+        return numbers
+
+
+def validation_examples(task: Task, count: int, asked_by: str = "batch") -> Batch:
+    """Return the first validation examples; of a stream the first stretch of each of its parallel parts.
+
+    Args:
+        task: The task.
+        count: How many.
+        asked_by: What a message calls `count`.
+
+    Raises:
+        UserError: There are fewer.
+    """
+    pieces, found = [], 0
+    for piece in task.pieces("validation"):
+        pieces.append(piece)
+        found += len(piece.inputs)
+        if found >= count or task.carries_states:
+            break
+    if count > found:
+        raise UserError(f"`{asked_by}` must be <= {found}, the validation examples, got {count}.")
+    return first(joined(pieces), count)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Compute in float64, and leave torch's global state, and the global generators of others, as they were."""
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), python_random.kept():
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+class _Seen:
+    """A network as it is now, and what several measures share."""
+
+    def __init__(self, network: AnyNetwork, examples: Batch, loss: str, samples: int) -> None:
+        self.network = copy.deepcopy(network).cpu().double().eval()
+        self.network.engine = deep_model.run_layers if isinstance(network, DeepNetwork) else recurrent_model.run_steps
+        self.examples, self.loss, self.samples = examples, loss, samples
+
+    @cached_property
+    def evidence(self) -> Measurements:
+        """The states, and what comes from them."""
+        return Measurements(self.network, self.examples, self.loss, self.samples)
+
+    def of_models(self, ask: Callable[..., Mapping[str, float | Tensor]]) -> Iterator[tuple[str, float | Tensor]]:
+        """Yield what every model answers, its own name in the network before that of the answer."""
+        names = {id(module): name for name, module in self.network.named_modules()}
+        for model in self.network.models:
+            for name, value in ask(model).items():
+                yield f"{names[id(model)]}.{name}", value
+
+
+def _watched(seen: _Seen) -> dict[str, float]:
+    with torch.no_grad():
+        return {f"watched.{name}": float(value) for name, value in seen.of_models(lambda model: model.watched())}
+
+
+def _orthogonality(seen: _Seen) -> dict[str, float]:
+    with torch.no_grad():
+        matrices = dict(seen.of_models(lambda model: model.isometries()))
+        return {f"orthogonality.{name}": deviation(torch.as_tensor(M)) for name, M in matrices.items()}
+
+
+def deviation(M: Tensor) -> float:
+    """Return the largest spectral norm of M^H M - I, or of M M^H - I where M has more columns.
+
+    Args:
+        M: One matrix or several, (..., rows, columns).
+    """
+    if M.shape[-1] > M.shape[-2]:
+        M = M.mH
+    return torch.linalg.matrix_norm(M.mH @ M - torch.eye(M.shape[-1], dtype=M.dtype), 2).max().item()
+
+
+def _parameters(seen: _Seen) -> dict[str, float]:
+    return {f"norm.{name}": p.detach().norm().item() for name, p in seen.network.named_parameters()}
+
+
+def _gradients(seen: _Seen) -> dict[str, float]:
+    network, examples = seen.network, seen.examples
+    network.zero_grad()
+    with torch.enable_grad():
+        output, _ = network(examples.inputs, None, examples.lengths)
+        total, count = LOSS_SUMS[seen.loss](output, examples)
+        (total / count).backward()
+    norms = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
+    found = {"gradient.whole": math.hypot(*norms.values())} | {f"gradient.{name}": n for name, n in norms.items()}
+    with torch.no_grad():
+        flow = seen.evidence.flow("last")
+    ends = {"first": 0, "last": -1}
+    for name, t in ends.items():
+        found[f"flow.log10_{name}"] = median(flow.log_norms[:, t].tolist()) / _DECADE
+    rate = flow.growth_rate().mean
+    return found | ({} if rate is None else {"flow.growth_rate": rate})
+
+
+def _energy(seen: _Seen) -> dict[str, float]:
+    with torch.no_grad():
+        energy = seen.evidence.states[1:].square().sum(2).mean(1)
+    return {
+        "energy.mean": energy.mean().item(),
+        "energy.largest": energy.max().item(),
+        "energy.last": energy[-1].item(),
+    }
+
+
+def _jacobian(seen: _Seen) -> dict[str, float]:
+    with torch.no_grad():
+        found = seen.evidence.jacobian
+    return {
+        "jacobian.log10_sigma_max": found.log_largest.max().item() / _DECADE,
+        "jacobian.log10_sigma_min": found.log_smallest.min().item() / _DECADE,
+        "jacobian.lyapunov": lyapunov_spectrum(found).largest,
+    }
+
+
+MEASURES: dict[str, Callable[[_Seen], dict[str, float]]] = {
+    "watched": _watched,
+    "orthogonality": _orthogonality,
+    "parameters": _parameters,
+    "gradients": _gradients,
+    "energy": _energy,
+    "jacobian": _jacobian,
+}
+"""What can be measured, by name."""

@@ -1,0 +1,44 @@
+"""What a run that goes on is taken up from."""
+
+import torch
+from torch import Tensor
+
+from stablebench.errors import UserError
+from stablebench.models.base import State
+from stablebench.runs import checkpoint
+from stablebench.runs.checkpoint import Checkpoint
+from stablebench.runs.progress import Reporter
+from stablebench.runs.store import RunFolder
+
+
+def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
+    """Return the newest checkpoint whose digest holds, or None where the run has no checkpoint at all.
+
+    Raises:
+        UserError: There are checkpoints, and all are damaged.
+    """
+    problems = []
+    for path in folder.checkpoints():
+        try:
+            return checkpoint.load(path)
+        except UserError as error:
+            problems.append(str(error))
+            if reporter is not None:
+                reporter.note(f"{error} Falling back to the one before.")
+    if problems:
+        raise UserError("\n".join(problems))
+    return None
+
+
+def own_copy(tensor: Tensor) -> Tensor:
+    """Return a copy in memory of its own: where a tensor lies in memory decides how a matrix product is rounded."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
+    """Return the states of all layers from tensors called `layer.number`."""
+    found: dict[int, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, number = (int(part) for part in name.split("."))
+        found.setdefault(layer, {})[number] = own_copy(tensor.to(device))
+    return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]

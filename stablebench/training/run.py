@@ -1,0 +1,199 @@
+"""From a resolved run to its record: find the folder, take the lock, go on where it stands."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from stablebench import registry
+from stablebench.errors import OtherEnvironment, UserError
+from stablebench.process.settings import prepare_process
+from stablebench.runs.progress import Reporter
+from stablebench.runs.store import RunFolder, fresh_run_folder, run_folder
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.limits import check_spec
+from stablebench.specs.resolve import Resolved
+from stablebench.training import data_parallel
+from stablebench.training.data_parallel import Shards
+from stablebench.training.run_code import keep_code
+from stablebench.training.trackers import tracked
+
+_ENDED = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is run; none of it can change its numbers.
+
+    Args:
+        runs_dir: The run store.
+        data_dir: Folder of the real data sets; None for the cache folder.
+        rerun: Start anew beside a run that has ended.
+        wait: Wait for another process that is running it.
+        grace_s: Seconds to wait for one that is about to end, where `wait` is false.
+        force: Resume although engine, device or versions differ.
+        folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
+        probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
+        track: Trackers that are fed with the run's curve.
+        self_check: Hold the engine against the reference before the first update.
+        check_model: Check a user's model against the contract, on a small instance, before the first update.
+        torchrun: Share the run with the processes that `torchrun` started beside this one.
+        anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
+            differently: its machine was chosen by a cluster.
+    """
+
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    rerun: bool = False
+    wait: bool = False
+    grace_s: float = 0.0
+    force: bool = False
+    folder: RunFolder | None = None
+    probe: str | None = None
+    track: tuple[str, ...] = ()
+    self_check: bool = True
+    check_model: bool = False
+    torchrun: bool = False
+    anew_elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended.
+
+    Args:
+        folder: The run's folder.
+        record: Its record.
+        ran: Whether anything was run: a run that has ended is not run again.
+        exit_code: 0, 3 after divergence, 129, 130 or 143 after a signal.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    ran: bool
+    exit_code: int
+
+
+def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
+    """Run what is left of a run.
+
+    Raises:
+        UserError: The run cannot be built or its data are missing.
+        StablebenchError: It failed, or another process is running it.
+    """
+    if not options.torchrun:
+        return _train(resolved, options, reporter, Shards())
+    with data_parallel.joined(resolved.spec, resolved.card.data.stream is not None) as shards:
+        if shards.rank > 0:
+            data_parallel.follow(shards, resolved, options)
+        return _train(resolved, options, reporter, shards)
+
+
+def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Shards) -> Outcome:
+    spec = resolved.spec
+    folder = options.folder or run_folder(options.runs_dir, spec)
+    if options.rerun and has_ended(folder):
+        folder = fresh_run_folder(options.runs_dir, spec)
+    if (ended := _whole_ended_record(folder)) is not None:
+        return Outcome(folder, ended, False, _exit_code(ended))
+    prepare_process(spec.threads, spec.precision, spec.deterministic)
+    from stablebench.training.model_check import check_before_run
+    from stablebench.training.monitor import Watch
+    from stablebench.training.trainer import Trainer
+
+    with folder.lock(None if options.wait else options.grace_s, reporter.note):
+        damage = folder.set_damaged_record_aside()
+        if damage is not None:
+            reporter.note(f"{damage} It is set aside as record.json.damaged; the run goes on from its checkpoints.")
+        if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
+            return Outcome(folder, ended, False, _exit_code(ended))
+        asked = options.probe or _probed_before(folder)
+        reporter = tracked(reporter, folder, options.track)
+        shards.announce(folder)
+        begin = partial(
+            Trainer,
+            resolved,
+            folder,
+            data_dir=options.data_dir,
+            reporter=reporter,
+            force=options.force,
+            watch=None if asked is None else Watch.parse(asked),
+            shards=shards,
+            self_check=options.self_check,
+        )
+        if options.check_model:
+            check_before_run(spec, reporter.note)
+        try:
+            trainer = begin()
+        except OtherEnvironment as error:
+            if not options.anew_elsewhere:
+                raise
+            folder.forget()
+            reporter.note(f"begun anew: {'; '.join(error.differences)}")
+            trainer = begin()
+        reporter.start(
+            f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
+            f"{trainer.device}, seed {spec.seed}) in {folder.path}"
+        )
+        if spec.model.source is not None:
+            reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
+            keep_code(folder, spec)
+        if trainer.engine.note is not None:
+            reporter.note(trainer.engine.note)
+        record = trainer.run()
+        if record.uncovered:
+            reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
+        return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
+
+
+def _probed_before(folder: RunFolder) -> str | None:
+    return folder.read_record().probe if folder.record_path.exists() else None
+
+
+def _exit_code(record: RunRecord) -> int:
+    return 3 if record.status == "diverged" else 0
+
+
+def _whole_ended_record(folder: RunFolder) -> RunRecord | None:
+    """Return the record of a run that has ended; None also where it is damaged, which is seen to under the lock."""
+    try:
+        return ended_record(folder)
+    except UserError:
+        return None
+
+
+def has_ended(folder: RunFolder) -> bool:
+    """Return whether a run finished or diverged; one whose record is damaged has not."""
+    return _whole_ended_record(folder) is not None
+
+
+def ended_record(folder: RunFolder) -> RunRecord | None:
+    """Return the record of a run that finished or diverged, else None."""
+    if not folder.record_path.exists():
+        return None
+    record = folder.read_record()
+    return record if record.status in _ENDED else None
+
+
+def resolved_of(
+    record: RunRecord, force: bool = False, option: str = "--force-resume", *, check: bool = True
+) -> Resolved:
+    """Return what a record's run was resolved to.
+
+    Args:
+        record: The record.
+        force: Whether the task's card may have changed since.
+        option: What the user gives to say so.
+        check: Whether something will be built: then its model has been named, and the spec is checked.
+
+    Raises:
+        UserError: The task's card changed since, and `force` is false; or the spec cannot be built here.
+    """
+    card = registry.task_card(record.spec.task.name)
+    if card.sha256() != record.card_sha256 and not force:
+        raise UserError(
+            f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "
+            f"{card.version} now); {option} goes on with the present one."
+        )
+    if check:
+        check_spec(record.spec, card)
+    return Resolved(record.spec, card, record.origin)

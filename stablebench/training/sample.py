@@ -1,0 +1,172 @@
+"""Text from a trained network: each token is drawn from what the network gives for the next one, and fed back."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stablebench import registry
+from stablebench.data.task import generator_for, source_module
+from stablebench.data.tasks.ptb_text import Text
+from stablebench.errors import UserError
+from stablebench.models.base import State
+from stablebench.models.build import resolve_device
+from stablebench.models.network import Network
+from stablebench.runs.store import RunFolder
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.limits import checked_card
+from stablebench.training.checked_engine import engine_for_evaluation
+from stablebench.training.score import trained_network
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Text that a network wrote.
+
+    Args:
+        step: Updates that the weights had.
+        prompt: What it was given to begin with, as it was read.
+        text: That and what it wrote behind it, a sentence a line.
+        tokens: What it wrote, as single tokens.
+        unknown: Words of the prompt that it read as `<unk>`.
+        temperature: What the scores were divided by.
+        seed: What the draws depend on.
+    """
+
+    step: int
+    prompt: str
+    text: str
+    tokens: list[str]
+    unknown: list[str]
+    temperature: float
+    seed: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+class Reader:
+    """A network that reads one sequence of tokens bit by bit, its states carried on.
+
+    The recurrent matrices are built once. The network's mode (train, eval) is set to eval.
+
+    Args:
+        network: Of tokens, every step of which is read.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.eval()
+        self.states: list[State] = [layer.initial_state(1) for layer in network.recurrent_layers]
+        self.transitions = [layer.transition() for layer in network.recurrent_layers]
+
+    @torch.no_grad()
+    def read(self, tokens: Sequence[int]) -> Tensor:
+        """Read more tokens, at least one, and return the scores of the one behind them, (alphabet,)."""
+        network = self.network
+        x = network.encode(torch.tensor([tokens], device=network.head.weight.device))
+        layers = zip(network.recurrent_layers, self.states, self.transitions, strict=True)
+        self.states = []
+        for layer, state, transition in layers:
+            output, state = network.engine(layer, x, state, "every", transition)
+            x = layer.emit(output, x)
+            self.states.append(state)
+        return network.head(x)[0, -1]
+
+
+def drawn(scores: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """Return a token drawn from softmax(scores / temperature); at temperature 0 the one of the highest score.
+
+    Args:
+        scores: (alphabet,).
+        temperature: >= 0.
+        generator: Gives one uniform number.
+    """
+    if temperature == 0:
+        return int(scores.argmax())
+    scores = scores.cpu().double()
+    shares = ((scores - scores.max()) / temperature).exp().cumsum(0)
+    point = torch.rand((), generator=generator, dtype=torch.float64) * shares[-1]
+    return int(torch.searchsorted(shares, point, right=True).clamp(max=len(shares) - 1))
+
+
+def continued(network: Network, tokens: Sequence[int], n: int, *, temperature: float = 1.0, seed: int = 0) -> list[int]:
+    """Return `n` tokens that the network writes behind others.
+
+    The draw of a token depends on the seed and on its place in the whole sequence alone: more tokens begin with the
+    same ones, and a sequence that is given as far as it was written goes on as it did.
+
+    Args:
+        network: Of tokens, every step of which is read.
+        tokens: What it begins with, at least one.
+        n: How many to write.
+        temperature: What the scores are divided by, >= 0; see `drawn`.
+        seed: Decides the draws.
+    """
+    reader = Reader(network)
+    unread, found = list(tokens), []
+    for place in range(len(tokens), len(tokens) + n):
+        token = drawn(reader.read(unread), temperature, generator_for("sample", seed, place))
+        found.append(token)
+        unread = [token]
+    return found
+
+
+def sample(
+    folder: RunFolder,
+    record: RunRecord,
+    n: int,
+    *,
+    prompt: str = "",
+    temperature: float = 1.0,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    file: Path | None = None,
+) -> Sample:
+    """Return text that a trained run writes, at the start of a sentence.
+
+    Args:
+        folder: The run.
+        record: Its record.
+        n: Tokens.
+        prompt: What the text begins with.
+        temperature: What the scores are divided by, >= 0; at 0 the likeliest token is taken.
+        seed: Decides the draws.
+        data_dir: Folder of the real data sets, which the vocabulary comes from.
+        device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `reference`, `scan` or `fused`.
+        file: One checkpoint; by default the weights that were tested.
+
+    Raises:
+        UserError: The run's task is no stream of text, its data are missing, or there is no whole checkpoint.
+    """
+    text = _text(record, data_dir)
+    begun, unknown = text.read(prompt)
+    network, found = trained_network(folder, record, file)
+    assert isinstance(network, Network)  # as for every task of tokens
+    where = resolve_device(device)
+    network = network.to(where)
+    engine_for_evaluation(engine, network, where, torch.tensor([[text.end, *begun]]))
+    written = continued(network, [text.end, *begun], n, temperature=temperature, seed=seed)
+    tokens = [text.vocabulary[number] for number in written]
+    whole = text.write([*begun, *written])
+    return Sample(found.step, text.write(begun), whole, tokens, unknown, temperature, seed)
+
+
+def _text(record: RunRecord, data_dir: Path | None) -> Text:
+    """Return how the tokens of a run's task are written."""
+    card = checked_card(record)
+    function = getattr(source_module(card), "text", None)
+    if card.data.stream is None or function is None:
+        streams = [name for name in registry.task_names() if registry.task_card(name).data.stream]
+        raise UserError(
+            f"--sample: {card.task} is no stream of text; it needs a run of one of {', '.join(streams)}. Leave it out."
+        )
+    wanted = inspect.signature(function).parameters
+    return function(data_dir=data_dir, **{k: v for k, v in record.spec.task.params.items() if k in wanted})

@@ -1,0 +1,119 @@
+"""Score a trained run: its weights, put back, on a split at its own length or another."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stablebench.data.task import Split, Task, resolve_params
+from stablebench.errors import UserError
+from stablebench.models.build import build_network, resolve_device
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
+from stablebench.models.revisions import other_revision
+from stablebench.process import python_random
+from stablebench.runs import checkpoint
+from stablebench.runs.checkpoint import Checkpoint
+from stablebench.runs.progress import Lines
+from stablebench.runs.store import RunFolder
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.limits import checked_card
+from stablebench.training.checked_engine import engine_for_evaluation
+from stablebench.training.evaluation import evaluate
+from stablebench.training.network_state import NetworkState, StateKeeper
+from stablebench.training.resume import newest_good
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a run scored.
+
+    Args:
+        split: The examples.
+        step: Updates that the weights had.
+        params: The task's parameters.
+        metrics: By name.
+        baselines: The trivial baselines at these parameters, by metric.
+    """
+
+    split: str
+    step: int
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    baselines: dict[str, float]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def trained_network(
+    folder: RunFolder, record: RunRecord, file: Path | None = None
+) -> tuple[Network | DeepNetwork, Checkpoint]:
+    """Return a run's network with its trained weights, on the CPU, and the checkpoint they came from.
+
+    Args:
+        folder: The run.
+        record: Its record.
+        file: One checkpoint; by default the weights that were tested, else the newest whole ones.
+
+    Raises:
+        UserError: There is no whole checkpoint, the model changed since, or the record's spec cannot be built here.
+    """
+    card = checked_card(record)
+    sizes = Task(card, record.spec.task.params).sizes
+    network = build_network(record.spec, card, sizes, weights_follow=True)
+    told = Lines(sys.stderr)
+    if (other := other_revision(record.spec)) is not None:
+        told.note(f"{other}: only initialisation differs; the trained weights are the run's own.")
+    if file is None and record.result.tested == "best" and folder.best_path.exists():
+        file = folder.best_path
+    found = checkpoint.load(file) if file is not None else newest_good(folder, told)
+    if found is None:
+        raise UserError(f"{folder.path}: the run has no checkpoint yet.")
+    try:
+        StateKeeper(network, whole=record.spec.model.source is not None).put_back(NetworkState.of_checkpoint(found))
+    except UserError as error:
+        raise UserError(f"{folder.path}: {error}") from None
+    return network, found
+
+
+def score(
+    folder: RunFolder,
+    record: RunRecord,
+    *,
+    T: int | None = None,
+    split: Split = "test",
+    data_dir: Path | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    file: Path | None = None,
+) -> Score:
+    """Return the metrics of a trained run on a split.
+
+    Args:
+        folder: The run.
+        record: Its record.
+        T: Another length of the task.
+        split: `test` or `validation`.
+        data_dir: Folder of the real data sets.
+        device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `reference`, `scan` or `fused`.
+        file: One checkpoint; by default the weights that were tested.
+
+    Raises:
+        UserError: There is no whole checkpoint, the task has no such length, or its data are missing.
+    """
+    card = checked_card(record)
+    params = resolve_params(card, T=T, settings=record.spec.task.params)
+    task = Task(card, params, data_dir)
+    network, found = trained_network(folder, record, file)
+    where = resolve_device(device)
+    network = network.to(where)
+    first = next(iter(task.pieces(split)))
+    engine_for_evaluation(engine, network, where, first.inputs, first.lengths)
+    names = list(dict.fromkeys(["loss", card.metric, *card.also]))
+    with python_random.seeded(record.spec.seed):  # what a user's model may draw from
+        metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
+    baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
+    return Score(split, found.step, params, metrics, baselines)

@@ -1,0 +1,1 @@
+"""What an optimiser does to parameters, ordinary ones and those on a group of matrices."""

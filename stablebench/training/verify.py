@@ -1,0 +1,228 @@
+"""Run a run's first updates again and hold them against what it left: bit for bit, or where they part."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stablebench.engines import numerics
+from stablebench.errors import UserError
+from stablebench.runs import checkpoint
+from stablebench.runs.checkpoint import Checkpoint
+from stablebench.runs.progress import Reporter, Silent
+from stablebench.runs.store import RunFolder, read_curve
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.resolve import Resolved
+from stablebench.training.network_state import NetworkState
+from stablebench.training.reproducibility import difference
+from stablebench.training.trainer import Trainer
+
+_TIMES = ("wall_s",)
+"""What of a curve's line two runs of one spec may differ in."""
+_COMPARED = ("network", "optimiser", "carried", "random")
+"""The parts of a checkpoint."""
+_COMPARED_WHERE_HELD = ("generators", "attributes")
+"""Parts that earlier versions did not hold."""
+_MAY_DIFFER = ("commit", "platform", "torch_config", "packages")
+"""What of an environment does not stand in the way of equal numbers by itself; it is said where they part."""
+_BY_PART = ("reproducible", "irreproducible", "backend", "compiler", "rounding")
+"""What of an environment is no cause, or is compared part by part."""
+
+
+@dataclass
+class Verdict:
+    """What a run's first updates came to when they were run again.
+
+    Args:
+        steps: Updates run again.
+        lines: Lines of the curve that were compared: losses of updates, and evaluations.
+        checkpoints: Steps of the checkpoints whose tensors were compared.
+        result: Whether the end of the run was compared, too.
+        differences: Where they part, the first first; none if all is equal bit for bit.
+        environment: What of the environment is not as it was.
+        promised: Whether equal numbers were promised: not of a run on CUDA without `--deterministic`, nor of a model
+            that draws what no seed decides.
+        cause: Why they were not, or None.
+    """
+
+    steps: int
+    lines: int = 0
+    checkpoints: list[int] = field(default_factory=list)
+    result: bool = False
+    differences: list[str] = field(default_factory=list)
+    environment: list[str] = field(default_factory=list)
+    promised: bool = True
+    cause: str | None = None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"equal": self.is_equal} | asdict(self)
+
+
+def verify(
+    resolved: Resolved,
+    record: RunRecord,
+    folder: RunFolder,
+    steps: int,
+    *,
+    data_dir: Path | None = None,
+    reporter: Reporter | None = None,
+) -> Verdict:
+    """Run the first `steps` updates again, in a folder of their own, and compare.
+
+    Compared are the losses and evaluations in the curve, the tensors of every whole checkpoint up to there, and, where
+    the run ended by then, how it ended and what it scored. A run that was resumed where it began elsewhere, with
+    `--force-resume`, need not be equal.
+
+    Args:
+        resolved: What the run was resolved to.
+        record: Its record.
+        folder: Its folder, which is not changed.
+        steps: Updates, >= 1; those beyond the run's own are left out.
+        data_dir: Folder of the real data sets.
+        reporter: Told how it goes.
+
+    Raises:
+        UserError: The run has made no update, its data are missing, or its curve is damaged.
+    """
+    if not record.step and record.status != "diverged":
+        raise UserError(f"{folder.path}: the run has made no update yet, there is nothing to verify.")
+    to_its_end = steps >= record.step and record.status in ("finished", "diverged")
+    steps = min(steps, record.step)
+    stored = {step: found for step, found in _checkpoints(folder) if 0 < step <= steps}
+    quiet = replace(resolved, spec=resolved.spec.model_copy(update={"train": _without_saves(resolved)}))
+    with tempfile.TemporaryDirectory(prefix="stablebench-verify-") as temporary:
+        again = RunFolder(Path(temporary) / "run")
+        verdict = Verdict(steps, promised=record.environment.reproducible is not False)
+        if not verdict.promised:
+            verdict.cause = record.environment.irreproducible or "the run was made on CUDA without --deterministic"
+        for stop in [*sorted(stored.keys() - {steps}), steps]:
+            last = stop == steps
+            stop_after = None if last and to_its_end else stop
+            trainer = Trainer(
+                quiet,
+                again,
+                data_dir=data_dir,
+                reporter=reporter or Silent(),
+                stop_after=stop_after,
+                self_check=record.self_check != "off",
+            )
+            ended = trainer.run()
+            if stop in stored and ended.step == stop:
+                verdict.checkpoints.append(stop)
+                verdict.differences += _tensors_differ(stored[stop], checkpoint.load(again.checkpoint_path(stop)), stop)
+            if ended.status == "diverged":
+                break
+        _compare_curves(verdict, folder, again, steps)
+        verdict.environment = _environments_differ(record, trainer)
+        if verdict.promised and trainer.environment.irreproducible is not None:  # an older record did not see it
+            verdict.promised, verdict.cause = False, trainer.environment.irreproducible
+        if ended.status != record.status and (to_its_end or ended.status == "diverged"):
+            verdict.differences.append(
+                f"it {record.status} at step {record.step}; now it {ended.status} at {ended.step}"
+            )
+        elif to_its_end:
+            verdict.result = True
+            verdict.differences += _results_differ(record, ended)
+    verdict.differences.sort(key=_step_of)
+    return verdict
+
+
+def _without_saves(resolved: Resolved) -> Any:
+    """Return the run's budget with no checkpoints on the way; their interval is no part of the spec's hash."""
+    train = resolved.spec.train
+    return train.model_copy(update={"checkpoint_every": train.steps})
+
+
+def _checkpoints(folder: RunFolder) -> Iterator[tuple[int, Checkpoint]]:
+    """Yield a run's whole checkpoints with their steps."""
+    for path in folder.checkpoints():
+        try:
+            found = checkpoint.load(path)
+        except UserError:
+            continue
+        yield found.step, found
+
+
+def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: int) -> None:
+    was, is_ = (_lines(folder, steps) for folder in (before, now))
+    for key in dict.fromkeys([*was, *is_]):
+        verdict.lines += 1
+        step, split = key
+        if key not in was or key not in is_:
+            said = "is not in the run's curve, where it was lost" if key in is_ else "is in the run's curve only"
+            verdict.differences.append(f"step {step}: the {split} line {said}")
+            continue
+        names = [name for name in was[key] if name in is_[key] and was[key][name] != is_[key][name]]
+        verdict.differences += [f"step {step}: {split} {n} {was[key][n]!r} then, {is_[key][n]!r} now" for n in names]
+
+
+def _lines(folder: RunFolder, steps: int) -> dict[tuple[int, str], dict[str, Any]]:
+    """Return a curve's losses and evaluations up to a step, without times; what a probe measured is left out."""
+    return {
+        (line["step"], line["split"]): {k: v for k, v in line.items() if k not in _TIMES}
+        for line in read_curve(folder.curve_path)
+        if line.get("split") in ("train", "validation") and isinstance(line.get("step"), int) and line["step"] <= steps
+    }
+
+
+def _tensors_differ(before: Checkpoint, now: Checkpoint, step: int) -> list[str]:
+    found = []
+    for part in (*_COMPARED, *(part for part in _COMPARED_WHERE_HELD if before.part(part))):
+        was, is_ = before.part(part), now.part(part)
+        for name in dict.fromkeys([*was, *is_]):
+            if name not in was or name not in is_:
+                found.append(f"step {step}: {part} {name} is {'now' if name in is_ else 'in the checkpoint'} only")
+            elif not _same(was[name], is_[name]):
+                found.append(f"step {step}: {part} {name} differs{_by(was[name], is_[name])}")
+    if before.state.get("attributes") not in (None, now.state.get("attributes")):
+        name = difference(NetworkState.of_checkpoint(before), NetworkState.of_checkpoint(now))
+        found.append(f"step {step}: the model's attribute {name} differs")
+    return found
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Return whether two tensors have the same bytes."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)))
+
+
+def _by(a: torch.Tensor, b: torch.Tensor) -> str:
+    if a.shape != b.shape or not (a.is_floating_point() or a.is_complex()):
+        return ""
+    return f" by up to {(a - b).abs().max().item():.3g}"
+
+
+def _results_differ(before: RunRecord, now: RunRecord) -> list[str]:
+    names = ("test", "tested", "tested_step", "best", "best_step", "steps_to_baseline", "steps_to_target")
+    pairs = [(name, getattr(before.result, name), getattr(now.result, name)) for name in names]
+    pairs += [("step", before.step, now.step), ("error", before.error, now.error)]
+    return [f"the end: {name} {was!r} then, {is_!r} now" for name, was, is_ in pairs if was != is_]
+
+
+def _environments_differ(record: RunRecord, trainer: Trainer) -> list[str]:
+    before, now = record.environment.model_dump(), trainer.environment.model_dump()
+    found = [
+        f"{key}: {before[key]} then, {now[key]} now"
+        for key in before
+        if key not in _BY_PART and before[key] != now[key]
+    ]
+    found += numerics.differences(before, now)
+    short = [line for line in found if line.partition(":")[0] not in _MAY_DIFFER]
+    changed = sorted(set(before["packages"]) ^ set(now["packages"]))
+    return short + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])
+
+
+def _step_of(difference: str) -> tuple[bool, int]:
+    word, number = [*difference.split(), "", ""][:2]
+    digits = number.rstrip(":")
+    return word != "step", int(digits) if word == "step" and digits.isdigit() else 0
