@@ -186,9 +186,9 @@ def _plain(table: Table, width: int | None) -> str:
     shrunk = _shrink(table, widths, width)
     if shrunk is None and table.minor and width is not None:
         return _plain(_without(table, table.minor[0]), width)
-    lines = folded(table.title, width) if table.title else []
+    lines = wrapped(table.title, width) if table.title else []
     lines += _by_row(table, texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
-    return "\n".join([*lines, *(line for note in table.notes for line in folded(note, width))])
+    return "\n".join([*lines, *(line for note in table.notes for line in wrapped(note, width))])
 
 
 def _without(table: Table, column: str) -> Table:
@@ -206,7 +206,7 @@ def _without(table: Table, column: str) -> Table:
     )
 
 
-def folded(text: str, width: int | None, indent: str = "") -> list[str]:
+def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
     """Return a line of text as lines of at most `width` characters, those after the first indented."""
     return textwrap.wrap(
         visible(text.replace("\n", " ")), width or 10**9, subsequent_indent=indent, break_on_hyphens=False
@@ -267,5 +267,5 @@ def _by_row(table: Table, texts: list[list[str]], width: int | None) -> list[str
     for row in texts:
         lines += ["", row[0]] if lines else [row[0]]
         for name, text in zip(table.columns[1:], row[1:], strict=True):
-            lines += folded(f"  {name}: {text}", width, "    ") if text else []
+            lines += wrapped(f"  {name}: {text}", width, "    ") if text else []
     return lines

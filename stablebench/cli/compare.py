@@ -11,7 +11,7 @@ from stablebench.cli.shared.suite_options import Budget, Models, Seeds, SuiteOpt
 from stablebench.cli.ui.output import Format, echo, note
 
 if TYPE_CHECKING:
-    from stablebench.cli.shared.executors import Place
+    from stablebench.cli.shared.executors import Executor
     from stablebench.specs.resolve import Resolved
 
 
@@ -71,7 +71,7 @@ def compare(
     with collector_paused():
         from stablebench import leaderboard
         from stablebench.cli.shared.estimates import print_estimates
-        from stablebench.cli.shared.executors import Place
+        from stablebench.cli.shared.executors import Executor
         from stablebench.cli.shared.output_file import refuse_existing
         from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
         from stablebench.errors import UserError
@@ -84,7 +84,7 @@ def compare(
     refuse_two_formats(fmt, options.json)
     if output is not None:
         refuse_existing(output, force)
-    place = Place(ray, slurm, partition, time, track)
+    place = Executor(ray, slurm, partition, time, track)
     said = SuiteOptions(models, tasks, seeds, budget, options)
     asked = said.asked()
     name, resolved_suite = suite_of(suite, asked)
@@ -167,7 +167,7 @@ def _run_missing(
     cells: "list[Resolved]",
     options: RunOptions,
     workers: int | None,
-    place: "Place",
+    place: "Executor",
     live: bool,
     self_check: bool,
 ) -> tuple[int, list[tuple[str, str]]]:

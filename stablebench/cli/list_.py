@@ -147,7 +147,7 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
             record = read_record(f"{path}/record.json")
         except StablebenchError as error:
             return {"name": name, "status": "broken", "problem": first_line(error)}
-        deserted = record.status == "running" and RunFolder(Path(path)).is_deserted()
+        deserted = record.status == "running" and RunFolder(Path(path)).lock_is_stale()
         return {
             "name": name,
             "status": "killed" if deserted else record.status,

@@ -30,7 +30,7 @@ def report(
     """
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.shared.selection import selected_runs
-    from stablebench.leaderboard import Asked
+    from stablebench.leaderboard import Overrides
     from stablebench.report.page import Run, page
     from stablebench.runs.atomic import write_atomically
 
@@ -43,7 +43,7 @@ def report(
         how=command,
         unreadable=found.unreadable,
         suite=found.suite,
-        asked=Asked() if found.suite is None else found.options.changes(),
+        asked=Overrides() if found.suite is None else found.options.changes(),
     )
     write_atomically(output, text.encode())
     say(f"{output}: {len(found.records)} runs, {len(text.encode()):,} bytes")

@@ -9,7 +9,7 @@ import typer
 from stablebench.cli.ui.output import Table, echo, print_json, say
 from stablebench.errors import UserError, unknown_name
 from stablebench.schema.strict import LARGEST
-from stablebench.tables import folded, render, terminal_width
+from stablebench.tables import render, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from stablebench.schema.card import TaskCard
@@ -47,7 +47,7 @@ def show(
         return
     width = terminal_width() or _WIDTH
     if kind != "model":  # equations stay as they are
-        text = "\n".join(line for long in text.split("\n") for line in folded(long, width, "  "))
+        text = "\n".join(line for long in text.split("\n") for line in wrapped(long, width, "  "))
     say(text)
     for table in tables:
         if table.rows:

@@ -218,7 +218,7 @@ def _series(
 def _environment(device: str, conditions: "Conditions") -> dict[str, Any]:
     import torch
 
-    from stablebench.engines.fused.engine import why_torch_calls
+    from stablebench.engines.fused.engine import torch_calls_reason
     from stablebench.process.settings import commit, flags, hardware, versions
 
     return {
@@ -228,7 +228,7 @@ def _environment(device: str, conditions: "Conditions") -> dict[str, Any]:
         "precision": conditions.precision,
         "versions": versions(),
         "flags": flags(),
-        "fused_runs_in_torch": why_torch_calls(torch.device(device), getattr(torch, conditions.precision)),
+        "fused_runs_in_torch": torch_calls_reason(torch.device(device), getattr(torch, conditions.precision)),
         "commit": commit(),
     }
 

@@ -10,7 +10,7 @@ import typer
 
 from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
 from stablebench.cli.ui.output import say
-from stablebench.training.convergence import RUNNING, beats_baseline, reaches_target
+from stablebench.training.convergence import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
     from stablebench.specs.resolve import Resolved
@@ -158,5 +158,5 @@ def _arrival(verb: str, step: int | None, tested: float | None, passes: Callable
     if step is not None:
         return f"{verb} at step {step}"
     if tested is not None and passes(tested):
-        return f"{verb} by the test score, but not in {RUNNING} evaluations running"
+        return f"{verb} by the test score, but not in {CONSECUTIVE_EVALUATIONS} evaluations running"
     return f"not {verb}"

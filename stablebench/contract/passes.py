@@ -47,16 +47,20 @@ def in_place(subject: Subject) -> Finding:
     with restored(model):
         given: dict[str, Any]
         if isinstance(model, RecurrentModel):
-            drive = recurrent_model.drives_by_step(model.drive(subject.inputs(model)))[0]
-            given = {"drive": drive, "state": model.initial_state(subject.batch), "transition": model.transition()}
+            projected = recurrent_model.split_by_step(model.input_projection(subject.inputs(model)))[0]
+            given = {
+                "input_projection": projected,
+                "state": model.initial_state(subject.batch),
+                "recurrent_weights": model.recurrent_weights(),
+            }
         else:
             assert isinstance(model, DeepModel)
-            stretches = model.stretches()
-            if not stretches:
+            layer_groups = model.layer_groups()
+            if not layer_groups:
                 return Finding(name, "not applicable", "there are no layers")
-            layer = tuple(t[0] for t in stretches[0].layers)
-            entered = model.enter(subject.inputs(model))
-            given = {"layer": layer, "state": entered, "shared": stretches[0].shared}
+            layer = tuple(t[0] for t in layer_groups[0].layers)
+            entered = model.embed_input(subject.inputs(model))
+            given = {"layer": layer, "state": entered, "shared": layer_groups[0].shared}
         before = {key: [t.clone() for t in _tensors(value)] for key, value in given.items()}
         versions = {key: [t._version for t in _tensors(value)] for key, value in given.items()}
         step: Any = model.step  # pyright: ignore[reportAttributeAccessIssue]
@@ -142,21 +146,25 @@ def look_ahead(subject: Subject) -> Finding:
         if not close(whole[:, : last + 1], run_from(model, other, training=False).outputs[:, : last + 1]):
             assert isinstance(model, RecurrentModel)
             said = f"the output of time step {last + 1} depends on later inputs"
-            method = "drive" if _drive_looks_ahead(model, x, last) else "emit"
+            method = "input_projection" if _drive_looks_ahead(model, x, last) else "layer_output"
             return Finding(name, "broken", said, subject.place(method))
     return Finding(name)
 
 
 def emits_alone(subject: Subject) -> Finding:
-    """Check that `emit` makes its output of one time step alone."""
-    name = "emit"
+    """Check that `layer_output` makes its output of one time step alone."""
+    name = "layer_output"
     model = subject.build()
-    if not isinstance(model, RecurrentModel) or type(model).emit is RecurrentModel.emit:
-        return Finding(name, "not applicable", "the model has no `emit` of its own")
+    if not isinstance(model, RecurrentModel) or type(model).layer_output is RecurrentModel.layer_output:
+        return Finding(name, "not applicable", "the model has no `layer_output` of its own")
     if getattr(model, "batch_dependent", False):
         return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
-    why = steps_apart(model, "emit")
-    return Finding(name) if why is None else Finding(name, "broken", f"`emit` {why}", subject.place("emit"))
+    why = steps_apart(model, "layer_output")
+    return (
+        Finding(name)
+        if why is None
+        else Finding(name, "broken", f"`layer_output` {why}", subject.place("layer_output"))
+    )
 
 
 def types(subject: Subject) -> Finding:
@@ -193,7 +201,7 @@ def _drive_looks_ahead(model: RecurrentModel, x: Tensor, last: int) -> bool:
     with torch.no_grad(), restored(model):
         modes = {part: part.training for part in model.modules()}
         model.eval()
-        pairs = zip(as_tuple(model.drive(x)), as_tuple(model.drive(other)), strict=True)
+        pairs = zip(as_tuple(model.input_projection(x)), as_tuple(model.input_projection(other)), strict=True)
         differs = any(not close(a[:, : last + 1], b[:, : last + 1]) for a, b in pairs)
         for part, mode in modes.items():
             part.training = mode

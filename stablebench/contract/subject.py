@@ -95,11 +95,11 @@ def run(model: ChainModel, x: Tensor) -> Pass:
     """Run a pass as the reference engine does."""
     if isinstance(model, RecurrentModel):
         outputs, states = recurrent_model.run_steps(model, x)
-        return Pass(model.emit(outputs, x), tuple(states))
+        return Pass(model.layer_output(outputs, x), tuple(states))
     assert isinstance(model, DeepModel)
-    states = model.enter(x)
-    for stretch in model.stretches():
-        _, states = deep_model.run_layers(model, stretch, states)
+    states = model.embed_input(x)
+    for group in model.layer_groups():
+        _, states = deep_model.run_layers(model, group, states)
     return Pass(states[model.output_state], tuple(states))
 
 

@@ -62,7 +62,7 @@ def _fused(network: "Network", device: "torch.device") -> Choice:
     reason = _why_not_fused(network, device)
     if reason is not None:
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
-    reason = fused.why_torch_calls(device, network.head.weight.dtype)
+    reason = fused.torch_calls_reason(device, network.head.weight.dtype)
     if reason is None:
         not_compiled = _why_not_compiled(network, device)
         if not not_compiled:
@@ -91,7 +91,7 @@ def _fastest(network: "Network", device: "torch.device") -> Choice:
     linear = _why_not_scan(network) is None
     if linear and device.type == "cuda":  # a dozen calls for a sequence, where the loop makes several for a step
         return Choice(scan.run, "scan")
-    reason = _why_not_fused(network, device) or fused.why_torch_calls(device, network.head.weight.dtype)
+    reason = _why_not_fused(network, device) or fused.torch_calls_reason(device, network.head.weight.dtype)
     if reason is None and device.type == "cuda":
         reason = "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
     if reason is None:
@@ -104,20 +104,20 @@ def _fastest(network: "Network", device: "torch.device") -> Choice:
 
 
 def _why_not_scan(network: "Network") -> str | None:
-    from stablebench.engines.scan import why_not
+    from stablebench.engines.scan import unsupported_reason
 
     for i, layer in enumerate(network.recurrent_layers):
-        reason = why_not(layer)
+        reason = unsupported_reason(layer)
         if reason is not None:
             return f"layer {i + 1} ({type(layer).__name__}): {reason}"
     return None
 
 
 def _why_not_fused(network: "Network", device: "torch.device") -> str | None:
-    from stablebench.engines.fused.engine import why_not
+    from stablebench.engines.fused.engine import unsupported_reason
 
     for i, layer in enumerate(network.recurrent_layers):
-        reason = why_not(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
+        reason = unsupported_reason(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
         if reason is not None:
             return f"layer {i + 1} ({type(layer).__name__}): {reason}"
     return None

@@ -7,7 +7,7 @@ import torch
 from stablebench.engines import trial
 from stablebench.engines.choice import Choice
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, real_like
@@ -33,7 +33,7 @@ def choose_for_layers(name: str, network: DeepNetwork, device: torch.device) -> 
     reason = why_not_fused(network.model, device)
     if reason is not None and name == "fused":
         raise UserError(f"--engine fused cannot run this model: {reason}. Take --engine reference, or auto.")
-    reason = reason or why_torch_calls(device, network.dtype) or trial.why_layers_not_compiled(network.model, device)
+    reason = reason or torch_calls_reason(device, network.dtype) or trial.why_layers_not_compiled(network.model, device)
     if reason is None:
         return Choice(fused.run_layers, "fused", backend="native C")
     if name == "fused":
@@ -50,19 +50,19 @@ def why_not_fused(model: DeepModel, device: torch.device) -> str | None:
         model: The model, on `device`.
         device: Where it runs.
     """
-    state = model.enter(torch.zeros(2, model.in_features, dtype=real_like(model).dtype, device=device))
-    for stretch in model.stretches():
-        if len(stretch) == 1:
-            _, state = deep_model.run_layers(model, stretch, state)
+    state = model.embed_input(torch.zeros(2, model.in_features, dtype=real_like(model).dtype, device=device))
+    for group in model.layer_groups():
+        if len(group) == 1:
+            _, state = deep_model.run_layers(model, group, state)
             continue
-        planned = fused.plan_layers(model, stretch, state)
-        if isinstance(planned, Unsupported):
+        planned = fused.plan_layers(model, group, state)
+        if isinstance(planned, UnsupportedStep):
             return planned.reason
     return None
 
 
-def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
+def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why the fused engine makes torch calls for layers, or None if it does not."""
     if device.type == "cuda":
         return "no kernel has parameters of its own at every step yet"
-    return fused.why_torch_calls(device, dtype)
+    return fused.torch_calls_reason(device, dtype)

@@ -22,7 +22,7 @@ def run(
     x: Tensor,
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
-    transition: Any = None,
+    recurrent_weights: Any = None,
 ) -> tuple[Tensor, State]:
     """Run the chain; see `recurrent_model.run_steps`.
 
@@ -31,7 +31,7 @@ def run(
         x: Inputs (batch, time, in), time >= 1.
         state: The state before the first step, (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
-        transition: What `model.transition()` returned; by default it is called.
+        recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the state after the last step.
@@ -40,10 +40,10 @@ def run(
         TypeError: The model is no `LinearRecurrence`.
     """
     if not isinstance(model, LinearRecurrence):
-        raise TypeError(f"{type(model).__name__}: {why_not(model)}")
+        raise TypeError(f"{type(model).__name__}: {unsupported_reason(model)}")
     (initial,) = model.initial_state(len(x)) if state is None else state
-    transition = model.transition() if transition is None else transition
-    a, b = model.terms(model.drive(x), transition)
+    recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
+    a, b = model.terms(model.input_projection(x), recurrent_weights)
     if model.complex_state:
         h = _from_complex(states(_to_complex(a), _to_complex(b), _to_complex(initial)))
     else:
@@ -52,7 +52,7 @@ def run(
     return (h[:, 1:] if outputs == "every" else last), (last,)
 
 
-def why_not(model: RecurrentModel) -> str | None:
+def unsupported_reason(model: RecurrentModel) -> str | None:
     """Return why a model cannot be scanned, or None if it can."""
     if isinstance(model, LinearRecurrence):
         own = "step" in vars(model) or type(model).step is not LinearRecurrence.step

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from stablebench.models import deep_model, recurrent_model
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.restore import restored
@@ -213,8 +213,8 @@ def _rounded(value: Tensor, draw: torch.Generator) -> Tensor:
 def _prepared(network: AnyNetwork, engine: Engine, layers: int) -> Iterator[None]:
     """Context in which the network runs with an engine, of each stretch of layers the first, and is left as it was."""
 
-    def first_layers(model: DeepModel, stretch: Stretch, state: State) -> Any:
-        part = Stretch(tuple(t[:layers] for t in stretch.layers), stretch.shared)
+    def first_layers(model: DeepModel, group: LayerGroup, state: State) -> Any:
+        part = LayerGroup(tuple(t[:layers] for t in group.layers), group.shared)
         return engine(model, part, state)
 
     with restored(network):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.fused.triton import backend as triton_backend
 from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, RecurrentModel
@@ -26,9 +26,9 @@ def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need
         device: Where it runs.
         inputs_need_gradient: As in `fused.why_not`.
     """
-    folded = model.folded()
+    dilated = model.dilated_cell()
     if device.type == "cuda":
-        return _why_no_kernel(model if folded is None else folded.cell, device, inputs_need_gradient)
+        return _why_no_kernel(model if dilated is None else dilated.cell, device, inputs_need_gradient)
     x = _zeros(model, device, inputs_need_gradient)
     try:
         with _leaving_no_trace():
@@ -49,10 +49,10 @@ def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | Non
     like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
     try:
         with _leaving_no_trace():
-            state = model.enter(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
-            for stretch in model.stretches():
-                run = deep_model.run_layers if len(stretch) == 1 else fused.run_layers
-                _, state = run(model, stretch, state)
+            state = model.embed_input(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
+            for group in model.layer_groups():
+                run = deep_model.run_layers if len(group) == 1 else fused.run_layers
+                _, state = run(model, group, state)
             _differentiate(state[model.output_state], list(model.parameters()))
     except CompilerError as error:
         return str(error)
@@ -62,7 +62,7 @@ def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | Non
 def _why_no_kernel(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> str | None:
     x = _zeros(model, device, inputs_need_gradient)
     planned = fused.plan_model(model, x, backend="triton")
-    return None if isinstance(planned, Unsupported) else triton_backend.unsupported(planned.program, x.dtype)
+    return None if isinstance(planned, UnsupportedStep) else triton_backend.unsupported(planned.program, x.dtype)
 
 
 def _zeros(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> Tensor:

@@ -26,7 +26,7 @@ from stablebench.data.task import sizes_of
 from stablebench.engines import scan
 from stablebench.errors import StablebenchError
 from stablebench.models import deep_model, recurrent_model
-from stablebench.models.base import DeepModel, RecurrentModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
 from stablebench.models.build import build_network, resolve_device
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
@@ -127,7 +127,9 @@ def run_bytes(resolved: Resolved) -> int:
 
 def _passes(network: Network | DeepNetwork, fused: bool) -> float:
     """Return how many times what a pass takes an update takes."""
-    linear = isinstance(network, Network) and all(scan.why_not(layer) is None for layer in network.recurrent_layers)
+    linear = isinstance(network, Network) and all(
+        scan.unsupported_reason(layer) is None for layer in network.recurrent_layers
+    )
     return 1.5 if fused else 4.0 if linear else 2.0
 
 
@@ -187,20 +189,20 @@ def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) 
         x: Tensor,
         state: State | None = None,
         outputs: Literal["every", "last"] = "every",
-        transition: Any = None,
+        recurrent_weights: Any = None,
     ) -> tuple[Tensor, State]:
         nonlocal beside
         state = model.initial_state(len(x)) if state is None else state
         with torch.no_grad():
-            drive = model.drive(x)
-        drives = (drive,) if isinstance(drive, Tensor) else drive
-        beside += sum(part.nbytes for part in drives) + x.shape[1] * sum(part.nbytes for part in state)
-        return recurrent_model.run_steps(model, x, state, outputs, transition)
+            projected = model.input_projection(x)
+        projections = (projected,) if isinstance(projected, Tensor) else projected
+        beside += sum(part.nbytes for part in projections) + x.shape[1] * sum(part.nbytes for part in state)
+        return recurrent_model.run_steps(model, x, state, outputs, recurrent_weights)
 
-    def run_layers(model: DeepModel, stretch: Stretch, state: State, /) -> Any:
+    def run_layers(model: DeepModel, group: LayerGroup, state: State, /) -> Any:
         nonlocal beside
-        beside += len(stretch) * sum(part.nbytes for part in state)
-        return deep_model.run_layers(model, stretch, state)
+        beside += len(group) * sum(part.nbytes for part in state)
+        return deep_model.run_layers(model, group, state)
 
     if isinstance(network, DeepNetwork):
         network.engine = run_layers

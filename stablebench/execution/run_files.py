@@ -9,7 +9,7 @@ Files = dict[str, bytes | None]
 """Contents by path below the run's folder; None of one that is gone."""
 
 
-class ChangedFiles:
+class RunFolderSync:
     """What changed in a run's folder between two looks.
 
     Args:

@@ -14,7 +14,7 @@ _HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "tr
 
 
 @dataclass(frozen=True)
-class OnTheSpot:
+class SuiteOverrides:
     """What the command line says in place of a suite, or on top of one.
 
     Args:
@@ -42,7 +42,7 @@ class OnTheSpot:
         return {key: value for key, value in asked.items() if key not in _HOW}
 
 
-def suite_of(name: str | None, asked: OnTheSpot) -> tuple[str, Suite]:
+def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     """Return the suite to run and its name: a registered one, or one made on the spot from models and tasks.
 
     Raises:
@@ -81,7 +81,7 @@ def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
     return found
 
 
-def cells_of(suite: Suite, asked: OnTheSpot, refused: dict[str, str] | None = None) -> list[Resolved]:
+def cells_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None = None) -> list[Resolved]:
     """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
 
     Args:

@@ -14,14 +14,14 @@ later than any other; `(3/5)` says how many got there.
 from stablebench.leaderboard.baseline import check, read_baseline
 from stablebench.leaderboard.board import Cards, document, latest, registered_card
 from stablebench.leaderboard.published import said_published
-from stablebench.leaderboard.reproduction import Asked, protocol_in_words, reproduction, reproduction_title
+from stablebench.leaderboard.reproduction import Overrides, protocol_in_words, reproduction, reproduction_title
 from stablebench.leaderboard.statistics import statistics
 from stablebench.leaderboard.statistics_text import left_out_notes, render_statistics, span
 from stablebench.leaderboard.text import render
 
 __all__ = [
-    "Asked",
     "Cards",
+    "Overrides",
     "check",
     "document",
     "latest",

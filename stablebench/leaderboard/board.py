@@ -10,7 +10,7 @@ from stablebench import registry
 from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
 from stablebench.leaderboard.code import code_notes
-from stablebench.leaderboard.names import settings_of, tell_apart
+from stablebench.leaderboard.names import disambiguate, settings_of
 from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.row import ENDED, row_of
@@ -43,7 +43,7 @@ def document(suite: str, records: Iterable[RunRecord], cards: Cards = registered
         task = record.spec.task
         by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
     tables = [_table(group, cards) for _, group in sorted(by_table.items(), key=lambda item: item[0])]
-    tell_apart(tables, "task", lambda table: {"version": table["version"]} | table["params"])
+    disambiguate(tables, "task", lambda table: {"version": table["version"]} | table["params"])
     tables.sort(key=lambda table: _natural(table["task"]))
     return {"suite": suite, "tables": tables}
 
@@ -76,7 +76,7 @@ def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
     task, metric = first.spec.task, first.metric
     rows = [row_of(group) for group in by_row.values()]
     specs = {id(row): settings_of(group[0]) for row, group in zip(rows, by_row.values(), strict=True)}
-    tell_apart(rows, "name", lambda row: specs[id(row)])
+    disambiguate(rows, "name", lambda row: specs[id(row)])
     rank(rows, metric)
     card = cards(task.name)
     variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)

@@ -28,7 +28,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def tell_apart(items: list[dict[str, Any]], key: str, settings: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def disambiguate(items: list[dict[str, Any]], key: str, settings: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Append to equal names what differs between them."""
     by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in items:

@@ -39,7 +39,7 @@ _BUDGET = {"train.steps", "train.epochs", "steps", "epochs"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class Overrides:
     """What the runs have in place of the suite's own settings.
 
     Args:
@@ -51,11 +51,11 @@ class Asked:
     short: bool = False
 
 
-_AS_IT_IS = Asked()
+_AS_IT_IS = Overrides()
 
 
 def reproduction(
-    suite: Suite, document: dict[str, Any], asked: Asked = _AS_IT_IS, cards: Cards = registered_card
+    suite: Suite, document: dict[str, Any], asked: Overrides = _AS_IT_IS, cards: Cards = registered_card
 ) -> dict[str, Any]:
     """Return one line per published number and expectation of a suite, as a part of its leaderboard.
 
@@ -134,7 +134,7 @@ def _number(
     entry: Published,
     entries: Sequence[Published],
     tables: list[dict[str, Any]],
-    asked: Asked,
+    asked: Overrides,
 ) -> dict[str, Any]:
     units = "" if entry.units is None else f", {entry.units} units"
     on = f"{card.task}/{entry.variant}" if entry.variant else card.task
@@ -194,7 +194,7 @@ def _elsewhere(card: TaskCard, variant: str | None, table: dict[str, Any]) -> li
     return names or parted
 
 
-def _fewer_updates(asked: Asked, row: dict[str, Any], differs: list[str]) -> list[str]:
+def _fewer_updates(asked: Overrides, row: dict[str, Any], differs: list[str]) -> list[str]:
     """Return the updates where the command line decided them and the paper's number is not compared already."""
     if any(line.split(" ")[0] in _BUDGET for line in differs):
         return []
@@ -219,7 +219,7 @@ def _verdict(entry: Published, ours: float | None, interval: list[float] | None,
 
 
 def _expectation(
-    expected: Expectation, suite: Suite, tables: list[dict[str, Any]], asked: Asked, cards: Cards
+    expected: Expectation, suite: Suite, tables: list[dict[str, Any]], asked: Overrides, cards: Cards
 ) -> dict[str, Any]:
     name, _, variant = expected.task.partition("/")
     card = cards(name)

@@ -2,6 +2,7 @@
 
 import abc
 import itertools
+import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,20 @@ from stablebench.models.claims.claim import Claim
 
 State = tuple[Tensor, ...]
 """The states of one time step, or behind one layer, each (batch, size)."""
+
+
+EARLIER_NAMES = {
+    "drive": "input_projection",
+    "transition": "recurrent_weights",
+    "emit": "layer_output",
+    "enter": "embed_input",
+    "stretches": "layer_groups",
+    "folded": "dilated_cell",
+    "watched": "diagnostics",
+    "isometries": "orthogonal_matrices",
+    "surrogate": "non_differentiable_reason",
+}
+"""What methods and attributes were called in version 0.1; users' own models may still have these names."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,20 @@ class ChainModel(nn.Module, abc.ABC):
     """Arguments that earlier versions did not have, each with the value that does what those did."""
     batch_dependent: ClassVar[bool] = False
     """Whether an example's outputs depend on the others of its batch, and that is meant."""
-    surrogate: str = ""
+    non_differentiable_reason: str = ""
     """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take methods that were written under a name of version 0.1 under today's."""
+        super().__init_subclass__(**kwargs)
+        for earlier, name in EARLIER_NAMES.items():
+            if earlier in vars(cls) and name not in vars(cls):
+                setattr(cls, name, vars(cls)[earlier])
+                warnings.warn(f"{cls.__name__}: `{earlier}` is now called `{name}`.", FutureWarning, stacklevel=3)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a name of version 0.1 means today."""
+        return super().__getattr__(EARLIER_NAMES.get(name, name))
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()
@@ -72,7 +99,7 @@ class ChainModel(nn.Module, abc.ABC):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters in groups, each parameter in exactly one; by default all in `main`."""
-        return grouped(self)
+        return with_main_group(self)
 
     def after_update(self) -> None:
         """Do what must follow every optimiser step (clamping, a change of base point)."""
@@ -81,11 +108,11 @@ class ChainModel(nn.Module, abc.ABC):
         """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
         return []
 
-    def watched(self) -> dict[str, float | Tensor]:
+    def diagnostics(self) -> dict[str, float | Tensor]:
         """Return numbers that the model's paper speaks of, by name, to be followed while it is trained."""
         return {}
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return the matrices that the model keeps orthogonal or unitary, by name, (..., rows, columns) each.
 
         A rectangular one has orthonormal rows or columns, whichever are fewer.
@@ -103,14 +130,14 @@ def real_like(module: nn.Module) -> Tensor:
     return next((t for t in tensors if t.is_floating_point()), torch.empty(0, device=device))
 
 
-def grouped(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
+def with_main_group(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
     """Return `named` groups preceded by `main`, which takes every parameter that they leave."""
     taken = {id(p) for group in named for p in group.parameters}
     main = [p for p in model.parameters() if id(p) not in taken]
     return [ParameterGroup("main", main), *named]
 
 
-def own_generator(stream: str) -> torch.Generator:
+def frozen_generator(stream: str) -> torch.Generator:
     """Return a CPU generator that depends on the seed of the layer and `stream` and takes nothing from the global one.
 
     In the 32 bits that the generator uses, different seeds below 2**32 give different ones, since 0x9E3779B1 is odd.

@@ -1,7 +1,7 @@
 """Deep models: what one is, and the loop over `step` under autograd that defines what it computes.
 
-The chain is the layers; those of one shape have their parameters in one tensor (`Stretch`), and `step` is one layer's
-equation.
+The chain is the layers; those of one shape have their parameters in one tensor (`LayerGroup`), and `step` is one
+layer's equation.
 """
 
 import abc
@@ -15,7 +15,7 @@ from stablebench.models.chain_model import ChainModel, State
 
 
 @dataclass(frozen=True)
-class Stretch:
+class LayerGroup:
     """Layers of one shape that follow each other.
 
     Args:
@@ -34,9 +34,10 @@ class Stretch:
 class DeepModel(ChainModel):
     """A chain of states h_0 ... h_N over layers: maps (batch, in) to (batch, out).
 
-    Subclasses write `step` and `stretches`, and `enter` where the first state is not the input itself. A constructor
-    takes `in_features` and `hidden`, then keyword arguments of its own; one named `layers` receives the depth, in which
-    the input and the output count: of `layers` the model has `layers - 2`, the rest are the data and the readout.
+    Subclasses write `step` and `layer_groups`, and `embed_input` where the first state is not the input itself. A
+    constructor takes `in_features` and `hidden`, then keyword arguments of its own; one named `layers` receives the
+    depth, in which the input and the output count: of `layers` the model has `layers - 2`, the rest are the data and
+    the readout.
 
     Parameters of layers of one shape lie in one tensor, so that a chain of many thousand layers costs a few tensors.
 
@@ -52,12 +53,12 @@ class DeepModel(ChainModel):
         """The width of what the model gives out."""
         return self.hidden
 
-    def enter(self, x: Tensor) -> State:
+    def embed_input(self, x: Tensor) -> State:
         """Return the states before the first stretch, each (batch, size), of inputs (batch, in); by default (x,)."""
         return (x,)
 
     @abc.abstractmethod
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         """Return the layers in their order. Only a stretch of one layer may change the width of a state."""
 
     @abc.abstractmethod
@@ -65,9 +66,9 @@ class DeepModel(ChainModel):
         """Return the states behind a layer.
 
         Args:
-            layer: `Stretch.layers` at one layer.
+            layer: `LayerGroup.layers` at one layer.
             state: The states before it, each (batch, size).
-            shared: `Stretch.shared`.
+            shared: `LayerGroup.shared`.
         """
 
     def readout(self, outputs: int) -> nn.Module:
@@ -87,20 +88,20 @@ class DeepModel(ChainModel):
         Returns:
             The output behind the last layer, (batch, out).
         """
-        state = self.enter(x)
-        for stretch in self.stretches():
-            _, state = run_layers(self, stretch, state)
+        state = self.embed_input(x)
+        for group in self.layer_groups():
+            _, state = run_layers(self, group, state)
         return state[self.output_state]
 
 
 def run_layers(
-    model: DeepModel, stretch: Stretch, state: State, outputs: Literal["every", "last"] = "last"
+    model: DeepModel, group: LayerGroup, state: State, outputs: Literal["every", "last"] = "last"
 ) -> tuple[Tensor, State]:
     """Run a stretch of layers.
 
     Args:
         model: The chain.
-        stretch: One of its `stretches()`.
+        group: One of its `layer_groups()`.
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or the `last` one's alone.
 
@@ -108,8 +109,8 @@ def run_layers(
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
     """
     collected = []
-    for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True):
-        state = model.step(layer, state, stretch.shared)
+    for layer in zip(*(parameters.unbind(0) for parameters in group.layers), strict=True):
+        state = model.step(layer, state, group.shared)
         if outputs == "every":
             collected.append(state[model.output_state])
     return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state

@@ -5,14 +5,14 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from stablebench.models import deep_model
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.network import AnyNetwork
 
 
 class EngineRunLayers(Protocol):
     """An engine's `run_layers`; see `stablebench.models.base.run_layers`."""
 
-    def __call__(self, model: DeepModel, stretch: Stretch, state: State, /) -> tuple[Tensor, State]:
+    def __call__(self, model: DeepModel, group: LayerGroup, state: State, /) -> tuple[Tensor, State]:
         """Run a stretch of layers."""
         ...
 
@@ -49,7 +49,7 @@ class DeepNetwork(AnyNetwork):
         Returns:
             The readout, (batch, outputs), and the states behind the last layer.
         """
-        state = self.model.enter(inputs.to(self.dtype))
-        for stretch in self.model.stretches():
-            _, state = self.engine(self.model, stretch, state)
+        state = self.model.embed_input(inputs.to(self.dtype))
+        for group in self.model.layer_groups():
+            _, state = self.engine(self.model, group, state)
         return self.head(state[self.model.output_state]), state

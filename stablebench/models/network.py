@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models import recurrent_model
-from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, grouped, real_like
+from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, real_like, with_main_group
 from stablebench.models.recompute import recomputed
 
 
@@ -21,7 +21,7 @@ class EngineRun(Protocol):
         x: Tensor,
         state: State | None = None,
         outputs: Literal["every", "last"] = "every",
-        transition: Any = None,
+        recurrent_weights: Any = None,
     ) -> tuple[Tensor, State]:
         """Run one layer's chain."""
         ...
@@ -65,7 +65,7 @@ class AnyNetwork(nn.Module, abc.ABC):
                     continue
                 before = merged[group.name].parameters if group.name in merged else []
                 merged[group.name] = ParameterGroup(group.name, before + group.parameters, group.rule)
-        return grouped(self, *merged.values())
+        return with_main_group(self, *merged.values())
 
     def after_update(self) -> None:
         """Run every model's hook."""
@@ -169,10 +169,10 @@ class Network(AnyNetwork):
         x = self.encode(inputs)
         layers = self.recurrent_layers
         after: list[State] = []
-        for i, (layer, state, transition) in enumerate(zip(layers, states, transitions, strict=True)):
+        for i, (layer, state, recurrent_weights) in enumerate(zip(layers, states, transitions, strict=True)):
             outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
-            output, state = self.engine(layer, x, state, outputs, transition)
-            x = layer.emit(output, x if outputs == "every" else x[:, -1])
+            output, state = self.engine(layer, x, state, outputs, recurrent_weights)
+            x = layer.layer_output(output, x if outputs == "every" else x[:, -1])
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 
@@ -181,10 +181,10 @@ class Network(AnyNetwork):
     ) -> tuple[Tensor, list[State]]:
         """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too.
 
-        For a drive or an `emit` that looks from one time step at another that would be another function
+        For a drive or an `layer_output` that looks from one time step at another that would be another function
         (`stablebench.models.recompute_check`).
         """
-        transitions = [layer.transition() for layer in self.recurrent_layers]  # once for all
+        transitions = [layer.recurrent_weights() for layer in self.recurrent_layers]  # once for all
         outputs: list[Tensor] = []
         for part in inputs.split(steps, dim=1):
             arguments = (part, states, transitions, own_ends)

@@ -27,11 +27,12 @@ def check_recomputing(network: Network) -> None:
         network: On its device, with its engine; left as it is.
 
     Raises:
-        UserError: A layer's `drive` or `emit` looks at more than one time step, or the second pass cannot repeat what
+        UserError: A layer's `input_projection` or `layer_output` looks at more than one time step, or the second
+            pass cannot repeat what
             the first one did.
     """
     for layer in network.recurrent_layers:
-        for name in ("drive", "emit"):
+        for name in ("input_projection", "layer_output"):
             if (why := steps_apart(layer, name)) is not None:
                 raise _refused(type(layer).__name__, f"`{name}` {why}, and a stretch would not see the others")
     names = ", ".join(dict.fromkeys(type(layer).__name__ for layer in network.recurrent_layers))
@@ -50,7 +51,7 @@ def _refused(name: str, why: str) -> UserError:
 
 
 def steps_apart(model: RecurrentModel, name: str) -> str | None:
-    """Return how a model's `drive` or `emit` looks at more than one time step, in training or evaluation, or None."""
+    """Return how `input_projection` or `layer_output` of a model looks at more than one time step, or None."""
     for training in (True, False):
         why = _steps_apart(model, name, training)
         if why is not None:
@@ -66,7 +67,7 @@ def _steps_apart(model: RecurrentModel, name: str, training: bool) -> str | None
         return torch.randn(_BATCH, _STEPS, width, generator=generator, dtype=torch.float64).to(like)
 
     function: Callable[..., Any] = getattr(model, name)
-    inputs = [drawn(like.shape[1])] if name == "emit" else []
+    inputs = [drawn(like.shape[1])] if name == "layer_output" else []
     inputs.append(drawn(model.in_features))
 
     @torch.no_grad()

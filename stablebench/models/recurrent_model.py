@@ -18,7 +18,7 @@ from stablebench.models.chain_model import ChainModel, State, real_like
 
 
 @dataclass(frozen=True)
-class Folded:
+class DilatedCell:
     """A recurrence with dilation, h_t = f(x_t, h_{t-d}), as what it repeats.
 
     The states of the model are, for each state of the cell, the newest one and, where d > 1, the d - 1 before it side
@@ -36,13 +36,13 @@ class Folded:
 class RecurrentModel(ChainModel):
     """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).
 
-    Subclasses write `step`, and `drive` and `transition` where something can be done once. A constructor takes
-    `in_features` and `hidden`, then keyword arguments of its own; one named `horizon` receives the number of steps of
-    the chain that the model is trained on, and stays as it is when evaluated at another length; one named `layer`
-    receives the position in the stack, from 0.
+    Subclasses write `step`, and `input_projection` and `recurrent_weights` where something can be done once. A
+    constructor takes `in_features` and `hidden`, then keyword arguments of its own; one named `horizon` receives the
+    number of steps of the chain that the model is trained on, and stays as it is when evaluated at another length;
+    one named `layer` receives the position in the stack, from 0.
 
     Initialisation may draw from torch's global generator, which the builder seeds for every layer. Frozen random parts
-    draw from `own_generator`, so that an ablation leaves all else as it is.
+    draw from `frozen_generator`, so that an ablation leaves all else as it is.
 
     Args:
         in_features: Width of x_t.
@@ -56,14 +56,14 @@ class RecurrentModel(ChainModel):
 
     @property
     def out_features(self) -> int:
-        """The width of what the layer gives out: that of the output state, unless `emit` changes it."""
+        """The width of what the layer gives out: that of the output state, unless `layer_output` changes it."""
         return self.state_sizes[self.output_state]
 
-    def drive(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def input_projection(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return what depends on the input alone, (batch, time, any): one tensor or several, by default x itself."""
         return x
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None."""
         return None
 
@@ -75,16 +75,16 @@ class RecurrentModel(ChainModel):
         return None
 
     @abc.abstractmethod
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         """Return the next state.
 
         Args:
-            drive: `drive(x)` at one time step, (batch, any); a tuple where `drive` returned one.
+            projected: `input_projection(x)` at one time step, (batch, any); a tuple where that returned one.
             state: The states before the step, each (batch, size).
-            transition: What `transition()` returned.
+            recurrent_weights: What `recurrent_weights()` returned.
         """
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return what the layer gives out, from one time step alone: by default the output state as it is.
 
         What does not act back on the chain belongs here, not into `step`: it is computed once for all time steps.
@@ -95,7 +95,7 @@ class RecurrentModel(ChainModel):
         """
         return output
 
-    def folded(self) -> Folded | None:
+    def dilated_cell(self) -> DilatedCell | None:
         """Return the cell that a dilated model repeats, so that an engine may fold time into the batch, or None."""
         return None
 
@@ -118,7 +118,7 @@ class RecurrentModel(ChainModel):
             The outputs (batch, time, out) and the states after the last step.
         """
         outputs, state = run_steps(self, x, state)
-        return self.emit(outputs, x), state
+        return self.layer_output(outputs, x), state
 
 
 def run_steps(
@@ -126,7 +126,7 @@ def run_steps(
     x: Tensor,
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
-    transition: Any = None,
+    recurrent_weights: Any = None,
 ) -> tuple[Tensor, State]:
     """Run the chain.
 
@@ -135,26 +135,26 @@ def run_steps(
         x: Inputs (batch, time, in), time >= 1.
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
-        transition: What `model.transition()` returned; by default it is called.
+        recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
     """
     state = model.initial_state(len(x)) if state is None else state
-    transition = model.transition() if transition is None else transition
+    recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
     collected = []
-    for drive in drives_by_step(model.drive(x)):
-        state = model.step(drive, state, transition)
+    for projected in split_by_step(model.input_projection(x)):
+        state = model.step(projected, state, recurrent_weights)
         if outputs == "every":
             collected.append(state[model.output_state])
     return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state
 
 
-def drives_by_step(drive: Tensor | tuple[Tensor, ...]) -> list[Tensor] | list[tuple[Tensor, ...]]:
+def split_by_step(projected: Tensor | tuple[Tensor, ...]) -> list[Tensor] | list[tuple[Tensor, ...]]:
     """Return the drive of each time step from drives (batch, time, any).
 
     `unbind`, because indexing a tensor that needs a gradient once a step makes the backward pass quadratic in time.
     """
-    if isinstance(drive, Tensor):
-        return list(drive.unbind(1))
-    return list(zip(*(d.unbind(1) for d in drive), strict=True))
+    if isinstance(projected, Tensor):
+        return list(projected.unbind(1))
+    return list(zip(*(d.unbind(1) for d in projected), strict=True))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import ContractError
 from stablebench.models import recurrent_model
-from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, Stretch, real_like
+from stablebench.models.base import ChainModel, DeepModel, LayerGroup, RecurrentModel, real_like
 from stablebench.models.contract import place_of
 from stablebench.models.restore import restored
 
@@ -90,46 +90,48 @@ def _recurrent(model: RecurrentModel) -> None:
     if (got := _misfit(state, [(BATCH, size) for size in sizes])) is not None:
         raise _malformed(model, "initial_state", f"return a tuple of states {_shapes(sizes)}", got)
     x = _inputs(model, BATCH, STEPS, model.in_features)
-    drive = model.drive(x)
-    parts = drive if isinstance(drive, tuple) else (drive,)
+    projected = model.input_projection(x)
+    parts = projected if isinstance(projected, tuple) else (projected,)
     for part in parts:
         if not isinstance(part, Tensor) or part.shape[:2] != (BATCH, STEPS) or part.ndim < 2:
             must = f"return a tensor (batch, time, any) or a tuple of such, here ({BATCH}, {STEPS}, any)"
-            raise _malformed(model, "drive", must, said(drive))
-    transition = model.transition()
+            raise _malformed(model, "input_projection", must, said(projected))
+    recurrent_weights = model.recurrent_weights()
     outputs = []
-    for at_step in recurrent_model.drives_by_step(drive):
-        following = model.step(at_step, state, transition)
+    for at_step in recurrent_model.split_by_step(projected):
+        following = model.step(at_step, state, recurrent_weights)
         if (got := _misfit(following, [(BATCH, size) for size in sizes], state)) is not None:
             must = f"return the next states as a tuple {_shapes(sizes)}, of the type of those before it"
             raise _malformed(model, "step", must, got)
         state = following
         outputs.append(state[model.output_state])
-    emitted: Any = model.emit(torch.stack(outputs, dim=1), x)
+    emitted: Any = model.layer_output(torch.stack(outputs, dim=1), x)
     shape = (BATCH, STEPS, model.out_features)
     if not isinstance(emitted, Tensor) or emitted.shape != shape:
-        raise _malformed(model, "emit", f"return a tensor (batch, time, out_features), here {shape}", said(emitted))
+        raise _malformed(
+            model, "layer_output", f"return a tensor (batch, time, out_features), here {shape}", said(emitted)
+        )
 
 
 def _deep(model: DeepModel) -> None:
-    state: Any = model.enter(_inputs(model, BATCH, model.in_features))
+    state: Any = model.embed_input(_inputs(model, BATCH, model.in_features))
     if (got := _misfit(state, None)) is not None:
-        raise _malformed(model, "enter", "return a tuple of states (batch, size)", got)
-    stretches: Any = model.stretches()
-    if not isinstance(stretches, list | tuple) or not all(isinstance(part, Stretch) for part in stretches):
-        raise _malformed(model, "stretches", "return a list of Stretch", said(stretches))
-    for stretch in stretches:
-        layers: Any = stretch.layers
+        raise _malformed(model, "embed_input", "return a tuple of states (batch, size)", got)
+    layer_groups: Any = model.layer_groups()
+    if not isinstance(layer_groups, list | tuple) or not all(isinstance(part, LayerGroup) for part in layer_groups):
+        raise _malformed(model, "layer_groups", "return a list of LayerGroup", said(layer_groups))
+    for group in layer_groups:
+        layers: Any = group.layers
         if (
             not isinstance(layers, tuple)
             or not layers
             or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(layers[0]) for t in layers)
         ):
-            must = "give `Stretch.layers` as a tuple of tensors (layers, ...) of one first size"
-            raise _malformed(model, "stretches", must, said(layers))
-        for layer in _layers(stretch):
-            following: Any = model.step(layer, state, stretch.shared)
-            shapes = [tuple(part.shape) for part in state] if len(stretch) > 1 else None
+            must = "give `LayerGroup.layers` as a tuple of tensors (layers, ...) of one first size"
+            raise _malformed(model, "layer_groups", must, said(layers))
+        for layer in _layers(group):
+            following: Any = model.step(layer, state, group.shared)
+            shapes = [tuple(part.shape) for part in state] if len(group) > 1 else None
             if (got := _misfit(following, shapes, state)) is not None:
                 must = f"return the next states as a tuple of {len(state)}, each (batch, size), of the type before it"
                 raise _malformed(model, "step", must, got)
@@ -140,8 +142,8 @@ def _deep(model: DeepModel) -> None:
         raise _malformed(model, "step", must, said(output))
 
 
-def _layers(stretch: Stretch) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True)
+def _layers(group: LayerGroup) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(parameters.unbind(0) for parameters in group.layers), strict=True)
 
 
 def _inputs(model: ChainModel, *shape: int) -> Tensor:

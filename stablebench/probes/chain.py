@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from stablebench.errors import StablebenchError
-from stablebench.models.base import DeepModel, RecurrentModel, State, drives_by_step
+from stablebench.models.base import DeepModel, RecurrentModel, State, split_by_step
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 
@@ -37,7 +37,8 @@ class Traced(NamedTuple):
         after: s_t, (batch, size).
         before: s_{t-1}, (batch, size).
         x: x_t, (batch, in); None where the chain has its input as s_0.
-        used: The trained parameters in the form in which the step uses them: what `transition` built of them (the
+        used: The trained parameters in the form in which the step uses them: what `recurrent_weights` built of them
+            (the
             matrix, not the angles behind it), or a deep model's layer, and those that the drive takes as they are.
     """
 
@@ -120,7 +121,7 @@ class StateChain(abc.ABC):
             )
         return states
 
-    def pull(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
+    def vjp(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
         """Return the products of cotangents with the Jacobian ds_t/ds_{t-1} of each sample.
 
         Args:
@@ -155,7 +156,8 @@ class Chain(StateChain):
     """The chain of a recurrent network on a batch.
 
     Args:
-        network: As `frozen` returns it. The layers after the first must compute `drive` step by step, as all do that
+        network: As `frozen` returns it. The layers after the first must compute `input_projection` step by step, as all
+            do that
             write it as a function of x_t.
         inputs: Tokens (batch, time) or values (batch, time, in).
     """
@@ -165,8 +167,8 @@ class Chain(StateChain):
         self.batch = len(inputs)
         x = network.encode(inputs)
         self._inputs = self.inputs = x.transpose(0, 1)
-        self._drives = drives_by_step(self.layers[0].drive(x))
-        self._transitions = [layer.transition() for layer in self.layers]
+        self._drives = split_by_step(self.layers[0].input_projection(x))
+        self._transitions = [layer.recurrent_weights() for layer in self.layers]
         self._widths = [size for layer in self.layers for size in layer.state_sizes]
         self.steps = len(self._drives)
         self.size = sum(self._widths)
@@ -178,8 +180,8 @@ class Chain(StateChain):
     def step(self, t: int, state: Tensor) -> Tensor:
         """Return s_t, of all layers."""
         copies = len(state) // self.batch
-        x, drive = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
-        return self._through(self.layers, self._transitions, state, x, drive)
+        x, projected = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
+        return self._through(self.layers, self._transitions, state, x, projected)
 
     def trace(self, t: int, state: Tensor) -> Traced:
         """Return step t with its graph."""
@@ -197,20 +199,20 @@ class Chain(StateChain):
         layers = copy.deepcopy(self.layers)
         for layer in layers:
             layer.requires_grad_()
-        return layers, [tree_map(_leaf, layer.transition()) for layer in layers]
+        return layers, [tree_map(_leaf, layer.recurrent_weights()) for layer in layers]
 
     def _through(
-        self, layers: list[RecurrentModel], transitions: list[Any], state: Tensor, x: Tensor, drive: Any
+        self, layers: list[RecurrentModel], transitions: list[Any], state: Tensor, x: Tensor, projected: Any
     ) -> Tensor:
         """Return s_t from s_{t-1}, x_t and, where it is there already, the drive of the first layer."""
         parts = list(state.split(self._widths, dim=1))
         after: list[Tensor] = []
-        for layer, transition in zip(layers, transitions, strict=True):
+        for layer, recurrent_weights in zip(layers, transitions, strict=True):
             own, parts = parts[: len(layer.state_sizes)], parts[len(layer.state_sizes) :]
-            if drive is None:
-                drive = drives_by_step(layer.drive(x[:, None]))[0]
-            new = layer.step(drive, tuple(own), transition)
-            x, drive = layer.emit(new[layer.output_state], x), None
+            if projected is None:
+                projected = split_by_step(layer.input_projection(x[:, None]))[0]
+            new = layer.step(projected, tuple(own), recurrent_weights)
+            x, projected = layer.layer_output(new[layer.output_state], x), None
             after += new
         return torch.cat(after, dim=1)
 
@@ -220,7 +222,7 @@ class Chain(StateChain):
         x = self._inputs[first - 1 : first - 1 + len(states)] if inputs is None else inputs
         for layer in self.layers:
             own = [next(parts) for _ in layer.state_sizes]
-            x = layer.emit(own[layer.output_state], x)
+            x = layer.layer_output(own[layer.output_state], x)
         return x
 
 
@@ -237,7 +239,7 @@ class LayerChain(StateChain):
         self._inputs = inputs.to(network.dtype)
         self.batch = len(inputs)
         self._layers = _unstacked(self.model)
-        self._first = int(type(self.model).enter is not DeepModel.enter)
+        self._first = int(type(self.model).embed_input is not DeepModel.embed_input)
         self.steps = len(self._layers) + self._first
         self._widths = [[self.model.in_features]]
         with torch.no_grad():
@@ -268,7 +270,7 @@ class LayerChain(StateChain):
             before = state.detach().requires_grad_()
             parts = self._parts(t - 1, before)
             if t <= self._first:
-                return Traced(self._padded(model.enter(parts[0])), before, None, list(model.parameters()))
+                return Traced(self._padded(model.embed_input(parts[0])), before, None, list(model.parameters()))
             layer, shared = layers[t - 1 - self._first]
             layer, shared = tuple(map(_leaf, layer)), tree_map(_leaf, shared)
             after = self._padded(model.step(layer, parts, shared))
@@ -288,7 +290,7 @@ class LayerChain(StateChain):
 
     def _behind(self, t: int, state: State) -> State:
         if t <= self._first:
-            return self.model.enter(state[0])
+            return self.model.embed_input(state[0])
         layer, shared = self._layers[t - 1 - self._first]
         return self.model.step(layer, state, shared)
 
@@ -300,11 +302,11 @@ class LayerChain(StateChain):
         whole = torch.cat(state, dim=1)
         return torch.nn.functional.pad(whole, (0, self.size - whole.shape[1]))
 
-    def pull(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
+    def vjp(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
         """Return the products of cotangents with ds_t/ds_{t-1}; those of `inner_size` give such, for t > 1."""
         width = cotangents.shape[-1]
         whole = torch.nn.functional.pad(cotangents, (0, self.size - width))
-        return super().pull(t, state, whole)[..., :width]
+        return super().vjp(t, state, whole)[..., :width]
 
 
 def chain_of(network: AnyNetwork, inputs: Tensor) -> StateChain:
@@ -323,9 +325,9 @@ def chain_of(network: AnyNetwork, inputs: Tensor) -> StateChain:
 def _unstacked(model: DeepModel) -> list[tuple[tuple[Tensor, ...], Any]]:
     """Return each layer's own tensors and what it shares."""
     return [
-        (layer, stretch.shared)
-        for stretch in model.stretches()
-        for layer in zip(*(parameters.unbind(0) for parameters in stretch.layers), strict=True)
+        (layer, group.shared)
+        for group in model.layer_groups()
+        for layer in zip(*(parameters.unbind(0) for parameters in group.layers), strict=True)
     ]
 
 
@@ -334,9 +336,9 @@ def _leaf(value: Any) -> Any:
     return value.detach().requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
 
 
-def _repeated(drive: Any, copies: int) -> Any:
+def _repeated(projected: Any, copies: int) -> Any:
     if copies == 1:
-        return drive
-    if isinstance(drive, tuple):
-        return tuple(_repeated(part, copies) for part in drive)
-    return drive.repeat(copies, *[1] * (drive.dim() - 1))
+        return projected
+    if isinstance(projected, tuple):
+        return tuple(_repeated(part, copies) for part in projected)
+    return projected.repeat(copies, *[1] * (projected.dim() - 1))

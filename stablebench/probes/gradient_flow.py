@@ -203,7 +203,7 @@ def adjoints(
     g, scale = states.new_zeros(chain.batch, chain.size), torch.zeros(chain.batch, dtype=torch.long)
     for t in range(end, -1, -1):
         if t < end:
-            g = chain.pull(t + 1, states[t], g[None])[0]
+            g = chain.vjp(t + 1, states[t], g[None])[0]
         if not g.isfinite().all():
             raise StablebenchError(f"The derivative of step {t + 1} is not finite.")
         g, scale = _normalised(g, scale)

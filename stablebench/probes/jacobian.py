@@ -141,7 +141,7 @@ def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValue
         length = min(length, t - ends[part])
         rows = Q.permute(2, 0, 1)  # columns of Q as cotangents, (n, batch, n)
         for back in range(length):
-            rows = chain.pull(t - back, states[t - back - 1], rows)
+            rows = chain.vjp(t - back, states[t - back - 1], rows)
         block = rows.permute(1, 2, 0)
         if length > 1 and not _in_range(block, singular):
             length //= 2

@@ -132,7 +132,7 @@ def step_jacobian(chain: StateChain, states: Tensor, t: int, sample: int = 0) ->
     """
     n = chain.inner_size if t > 1 else chain.size
     rows = torch.eye(n, dtype=states.dtype)[:, None].expand(n, chain.batch, n)
-    return chain.pull(t, states[t - 1], rows)[:, sample]
+    return chain.vjp(t, states[t - 1], rows)[:, sample]
 
 
 def spectra(network: AnyNetwork, chain: StateChain, states: Tensor) -> Spectra:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stablebench.models import registry as model_registry
 from stablebench.report.claims import FULL, Measured, Sizes
-from stablebench.report.paper_checks.check import PaperFinding
+from stablebench.report.paper_checks.check import PaperCheck
 from stablebench.runs.atomic import write_atomically
 from stablebench.tables import Table, render
 
@@ -47,7 +47,7 @@ class Provenance:
 
 
 def write_page(
-    path: Path, chains: Sequence[Measured], findings: Sequence[PaperFinding], sizes: Sizes, provenance: Provenance
+    path: Path, chains: Sequence[Measured], findings: Sequence[PaperCheck], sizes: Sizes, provenance: Provenance
 ) -> list[Path]:
     """Write `PATH.md` and the figures beside it, in the folder `PATH`.
 
@@ -91,7 +91,7 @@ _CAPTIONS = {
 
 def _page(
     chains: Sequence[Measured],
-    findings: Sequence[PaperFinding],
+    findings: Sequence[PaperCheck],
     sizes: Sizes,
     provenance: Provenance,
     figures: list[str],
@@ -172,7 +172,7 @@ def _claims_table(own: Sequence[Measured]) -> Table:
     return Table(["claim", "chain", "verdict", "measured", "bound", "hypothesis"], rows)
 
 
-def _findings_table(findings: Sequence[PaperFinding]) -> Table:
+def _findings_table(findings: Sequence[PaperCheck]) -> Table:
     rows = [
         [
             finding.statement,

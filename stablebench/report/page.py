@@ -30,7 +30,7 @@ _FEWEST, _MOST = 16, 80
 _MANY_RUNS = 5000
 _LONG_CURVES = 2**26
 """Bytes of all curves together."""
-_AS_IT_IS = leaderboard.Asked()
+_AS_IT_IS = leaderboard.Overrides()
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def page(
     how: str,
     unreadable: dict[str, str] | None = None,
     suite: Suite | None = None,
-    asked: leaderboard.Asked = _AS_IT_IS,
+    asked: leaderboard.Overrides = _AS_IT_IS,
     cards: leaderboard.Cards = leaderboard.registered_card,
 ) -> str:
     """Return the page.

@@ -90,7 +90,7 @@ class RunFolder:
         """Write what follows into the same folder under its new name."""
         self.path, self._lock = path, None
 
-    def is_deserted(self) -> bool:
+    def lock_is_stale(self) -> bool:
         """Return whether no process has the folder's lock, as far as can be seen from this host."""
         holder = RunLock(self.path).holder()
         return holder is None or holder.has_died
@@ -104,7 +104,7 @@ class RunFolder:
         """
         return read_record(self.record_path)
 
-    def set_damaged_record_aside(self) -> str | None:
+    def quarantine_corrupt_record(self) -> str | None:
         """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
 
         Raises:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.engines import scan
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
 from stablebench.speed.workload import Sequences
@@ -40,17 +40,17 @@ def literal_outputs(model: RecurrentModel, x: Tensor) -> Tensor:
         model: The recurrence.
         x: Inputs (batch, time, in).
     """
-    state, transition = model.initial_state(len(x)), model.transition()
+    state, recurrent_weights = model.initial_state(len(x)), model.recurrent_weights()
     outputs = []
     for t in range(x.shape[1]):
-        drive = model.drive(x[:, t : t + 1])
-        drive = drive[:, 0] if isinstance(drive, Tensor) else tuple(part[:, 0] for part in drive)
-        state = model.step(drive, state, transition)
-        outputs.append(model.emit(state[model.output_state], x[:, t]))
+        projected = model.input_projection(x[:, t : t + 1])
+        projected = projected[:, 0] if isinstance(projected, Tensor) else tuple(part[:, 0] for part in projected)
+        state = model.step(projected, state, recurrent_weights)
+        outputs.append(model.layer_output(state[model.output_state], x[:, t]))
     return torch.stack(outputs, dim=1)
 
 
-def sequence_contender(name: str, work: Sequences) -> Contender | Unsupported:
+def sequence_contender(name: str, work: Sequences) -> Contender | UnsupportedStep:
     """Return a contender, or why it cannot take part.
 
     Args:
@@ -61,10 +61,10 @@ def sequence_contender(name: str, work: Sequences) -> Contender | Unsupported:
 
 
 def transition_contender(model: RecurrentModel) -> Contender:
-    """Return `transition()` alone, forward and backward."""
+    """Return `recurrent_weights()` alone, forward and backward."""
 
     def leaves() -> list[Tensor]:
-        found = [leaf for leaf in pytree.tree_leaves(model.transition()) if isinstance(leaf, Tensor)]
+        found = [leaf for leaf in pytree.tree_leaves(model.recurrent_weights()) if isinstance(leaf, Tensor)]
         return [leaf for leaf in found if leaf.requires_grad]
 
     gradients = [torch.randn_like(leaf) for leaf in leaves()]
@@ -85,22 +85,24 @@ def _passes(name: str, module: nn.Module, outputs: Callable[[], Tensor], d_outpu
     return Contender(name, lambda: outputs().backward(d_outputs), _clear(module))
 
 
-def _fused(work: Sequences) -> Contender | Unsupported:
-    reason = fused.why_not(work.model, work.x.device, inputs_need_gradient=False)
+def _fused(work: Sequences) -> Contender | UnsupportedStep:
+    reason = fused.unsupported_reason(work.model, work.x.device, inputs_need_gradient=False)
     if reason is not None:
-        return Unsupported(reason)
+        return UnsupportedStep(reason)
 
     def outputs() -> Tensor:
-        return work.model.emit(fused.run(work.model, work.x, torch_calls="if needed")[0], work.x)
+        return work.model.layer_output(fused.run(work.model, work.x, torch_calls="if needed")[0], work.x)
 
     return _passes("fused", work.model, outputs, work.d_outputs)
 
 
-def _scan(work: Sequences) -> Contender | Unsupported:
-    reason = scan.why_not(work.model)
+def _scan(work: Sequences) -> Contender | UnsupportedStep:
+    reason = scan.unsupported_reason(work.model)
     if reason is not None:
-        return Unsupported(reason)
-    return _passes("scan", work.model, lambda: work.model.emit(scan.run(work.model, work.x)[0], work.x), work.d_outputs)
+        return UnsupportedStep(reason)
+    return _passes(
+        "scan", work.model, lambda: work.model.layer_output(scan.run(work.model, work.x)[0], work.x), work.d_outputs
+    )
 
 
 def _reference(work: Sequences) -> Contender:
@@ -123,9 +125,9 @@ def _torch(name: str, cls: Callable[..., nn.Module]) -> Callable[[Sequences], Co
     return make
 
 
-def _floor(work: Sequences) -> Contender | Unsupported:
+def _floor(work: Sequences) -> Contender | UnsupportedStep:
     planned = _products_known(work)
-    if isinstance(planned, Unsupported):
+    if isinstance(planned, UnsupportedStep):
         return planned
     return Contender("floor", Floor(planned, _matrices(work, planned), *work.x.shape[:2]).run)
 
@@ -133,23 +135,25 @@ def _floor(work: Sequences) -> Contender | Unsupported:
 def floor_products(work: Sequences) -> list[BareProduct]:
     """Return the products of a model's floor; none if it has no floor."""
     planned = _products_known(work)
-    if isinstance(planned, Unsupported):
+    if isinstance(planned, UnsupportedStep):
         return []
     return bare_products(planned, _matrices(work, planned), *work.x.shape[:2])
 
 
-def _products_known(work: Sequences) -> fused.Plan | Unsupported:
+def _products_known(work: Sequences) -> fused.Plan | UnsupportedStep:
     planned = fused.plan_model(work.model, work.x)
-    if isinstance(planned, Unsupported) or planned.with_drive:
+    if isinstance(planned, UnsupportedStep) or planned.with_drive:
         return planned
-    return Unsupported("the products of its `drive` are not known, which cannot be traced together with `step`")
+    return UnsupportedStep(
+        "the products of its `input_projection` are not known, which cannot be traced together with `step`"
+    )
 
 
 def _matrices(work: Sequences, planned: fused.Plan) -> tuple[Tensor, ...]:
-    return planned.traced.evaluate(work.model.step, work.model.transition())[0]
+    return planned.traced.evaluate(work.model.step, work.model.recurrent_weights())[0]
 
 
-_MAKERS: dict[str, Callable[[Sequences], Contender | Unsupported]] = {
+_MAKERS: dict[str, Callable[[Sequences], Contender | UnsupportedStep]] = {
     "fused": _fused,
     "reference": _reference,
     "literal": _literal,
@@ -164,4 +168,4 @@ SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name != "scan")
 
 def contender_names(model: RecurrentModel) -> tuple[str, ...]:
     """Return `SEQUENCE_CONTENDERS`, and the engine `scan` where the model's recurrence is linear."""
-    return SEQUENCE_CONTENDERS if scan.why_not(model) else (*SEQUENCE_CONTENDERS, "scan")
+    return SEQUENCE_CONTENDERS if scan.unsupported_reason(model) else (*SEQUENCE_CONTENDERS, "scan")

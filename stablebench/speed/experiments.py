@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.speed.contenders import (
     Contender,
     contender_names,
@@ -57,7 +57,7 @@ class Comparison:
 
     Args:
         work: What was run.
-        seconds: Of every repetition, by contender, `transition` included.
+        seconds: Of every repetition, by contender, `recurrent_weights` included.
         absent: Why a contender is missing.
         peak_bytes: Of one pass, by contender; the floor's buffers are there before, so it has none.
         products: What the floor does.
@@ -110,8 +110,8 @@ def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: boo
     """
     built = work.build()
     made = {name: sequence_contender(name, built) for name in contender_names(built.model)}
-    absent = {name: found.reason for name, found in made.items() if isinstance(found, Unsupported)}
-    present = [found for found in made.values() if not isinstance(found, Unsupported)]
+    absent = {name: found.reason for name, found in made.items() if isinstance(found, UnsupportedStep)}
+    present = [found for found in made.values() if not isinstance(found, UnsupportedStep)]
     timed = [*present, transition_contender(built.model)]
     seconds = round_robin(timed, conditions.repeats, device=work.device, watch=watch)
     peaks: dict[str, int | None] = {}
@@ -134,7 +134,7 @@ class Series:
 
     Args:
         model: The model.
-        what: `fused` or `transition`.
+        what: `fused` or `recurrent_weights`.
         axis: Which size varies.
         base: The other sizes.
         seconds: Of every repetition, by the varying size.
@@ -188,8 +188,8 @@ def scale(
     for value in values:
         varied = replace(work, size=replace(work.size, **{axis: value}))
         reason = _why_too_large(varied)
-        made = Unsupported(reason) if reason is not None else sequence_contender("fused", varied.build())
-        if isinstance(made, Unsupported):
+        made = UnsupportedStep(reason) if reason is not None else sequence_contender("fused", varied.build())
+        if isinstance(made, UnsupportedStep):
             left_out[value] = made.reason
         else:
             contenders.append(replace(made, name=str(value)))
@@ -201,7 +201,7 @@ def _why_too_large(work: Workload) -> str | None:
     """Return why a pass is likely not to fit into memory, or None."""
     built = replace(work, size=replace(work.size, steps=1)).build()
     planned = fused.plan_model(built.model, built.x)
-    if isinstance(planned, Unsupported):
+    if isinstance(planned, UnsupportedStep):
         return None
     # all that a step reads and writes, gradients too, which is more than is kept
     width = sum(planned.program.widths.values())
@@ -222,7 +222,7 @@ def _free_bytes(device: str) -> int:
 
 
 def parametrise(work: Workload, widths: Sequence[int], conditions: Conditions, watch: Watch) -> Series:
-    """Time `transition()` forward and backward at several widths, in turn.
+    """Time `recurrent_weights()` forward and backward at several widths, in turn.
 
     Args:
         work: The model; of its size only the width counts, which varies.

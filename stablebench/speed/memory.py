@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.execution.workers import without_current_folder
 from stablebench.process.settings import prepare_process
 from stablebench.speed.contenders import Contender, sequence_contender
@@ -75,7 +75,7 @@ def _measure(connection: Connection, work: Workload, name: str, threads: int, pr
 def _growth(work: Workload, name: str) -> int | None:
     built = work.build()
     warm_up, contender = (sequence_contender(name, sequences) for sequences in (built.first(2), built))
-    if isinstance(warm_up, Unsupported) or isinstance(contender, Unsupported):
+    if isinstance(warm_up, UnsupportedStep) or isinstance(contender, UnsupportedStep):
         return None
     warm_up.run()
     warm_up.clear()

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from stablebench.data.metrics import higher_is_better
 
-RUNNING = 3
+CONSECUTIVE_EVALUATIONS = 3
 """Evaluations that must pass in a row; one alone may be luck."""
 
 
-def first_held(
-    values: Sequence[tuple[int, float, float]], passes: Callable[[float], bool], running: int = RUNNING
+def first_sustained(
+    values: Sequence[tuple[int, float, float]], passes: Callable[[float], bool], running: int = CONSECUTIVE_EVALUATIONS
 ) -> tuple[int, float] | None:
     """Return step and seconds of the first of `running` evaluations in a row that pass, or None.
 

@@ -38,7 +38,7 @@ def estimated_nodes(time_steps: int, calls: int) -> int:
     return 3 * time_steps * calls
 
 
-def why_not(device: torch.device, nodes: int, most: int = MOST_NODES) -> str | None:
+def unsupported_reason(device: torch.device, nodes: int, most: int = MOST_NODES) -> str | None:
     """Return why a step is not captured, or None if it is to be.
 
     Args:
@@ -71,7 +71,7 @@ class GraphedStep:
         self._step = step
         self._parameters = list(parameters)
         self._device = device
-        self.reason = why_not(device, nodes)
+        self.reason = unsupported_reason(device, nodes)
         """Why steps run one call at a time, or None."""
         self._said = False
         self._graph: Any = None  # torch.cuda.CUDAGraph

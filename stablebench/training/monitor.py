@@ -2,7 +2,7 @@ r"""Measure a network while it is trained: numbers along the run, beside its los
 
     watched         what the model itself says its paper speaks of (`ChainModel.watched`): coRNN's condition (8), the
                     mean of nnRNN's gamma and the energy of its T, roaRNN's sigma = ||W||
-    orthogonality   ||M^T M - I||, spectral norm, of every matrix that the model keeps orthogonal (`isometries`)
+    orthogonality   ||M^T M - I||, spectral norm, of every matrix that the model keeps orthogonal
     parameters      the Euclidean norm of every parameter
     gradients       the norm of the loss's gradient, whole and for every parameter, and log10 of ||dL/dh_t|| at both
                     ends of the chain, L read from the last scored step alone
@@ -204,12 +204,12 @@ class _Seen:
 
 def _watched(seen: _Seen) -> dict[str, float]:
     with torch.no_grad():
-        return {f"watched.{name}": float(value) for name, value in seen.of_models(lambda model: model.watched())}
+        return {f"watched.{name}": float(value) for name, value in seen.of_models(lambda model: model.diagnostics())}
 
 
 def _orthogonality(seen: _Seen) -> dict[str, float]:
     with torch.no_grad():
-        matrices = dict(seen.of_models(lambda model: model.isometries()))
+        matrices = dict(seen.of_models(lambda model: model.orthogonal_matrices()))
         return {f"orthogonality.{name}": deviation(torch.as_tensor(M)) for name, M in matrices.items()}
 
 

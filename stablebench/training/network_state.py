@@ -199,21 +199,21 @@ def _write_tensors(network: AnyNetwork, state: NetworkState) -> None:
     if "modules" in state.document:
         _fit_buffers(network, saved)
     present = network.state_dict()
-    folded = {name for name, t in present.items() if isinstance(t, Tensor) and attributes.overlaps(t)}
+    dilated = {name for name, t in present.items() if isinstance(t, Tensor) and attributes.overlaps(t)}
     extra = {
         name: attributes.decoded(Held(document, state.outside), f"{_EXTRA} {name}")
         for name, document in state.document.get("extra", {}).items()
     }
-    given: Mapping[str, Any] = {name: t for name, t in saved.items() if name not in folded} | extra
+    given: Mapping[str, Any] = {name: t for name, t in saved.items() if name not in dilated} | extra
     try:
         wrong = network.load_state_dict(given, strict=False)
     except RuntimeError as error:
         raise UserError(f"the checkpoint does not fit the model ({str(error).strip()}).") from None
-    missing = set(wrong.missing_keys) - (folded & saved.keys())
+    missing = set(wrong.missing_keys) - (dilated & saved.keys())
     if missing or wrong.unexpected_keys:
         names = ", ".join([*sorted(missing), *wrong.unexpected_keys])
         raise UserError(f"the checkpoint does not fit the model (one of them alone has {names}).")
-    for name in folded & saved.keys():
+    for name in dilated & saved.keys():
         if present[name].shape != saved[name].shape:
             raise UserError(f"the checkpoint does not fit the model ({name} has another shape).")
         attributes.write(present[name], saved[name])

@@ -11,7 +11,7 @@ from stablebench.runs.progress import Reporter
 from stablebench.runs.store import RunFolder
 
 
-def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
+def latest_valid_checkpoint(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoint | None:
     """Return the newest checkpoint whose digest holds, or None where the run has no checkpoint at all.
 
     Raises:
@@ -30,7 +30,7 @@ def newest_good(folder: RunFolder, reporter: Reporter | None = None) -> Checkpoi
     return None
 
 
-def own_copy(tensor: Tensor) -> Tensor:
+def contiguous_clone(tensor: Tensor) -> Tensor:
     """Return a copy in memory of its own: where a tensor lies in memory decides how a matrix product is rounded."""
     return tensor.clone(memory_format=torch.contiguous_format)
 
@@ -40,5 +40,5 @@ def states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
     found: dict[int, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, number = (int(part) for part in name.split("."))
-        found.setdefault(layer, {})[number] = own_copy(tensor.to(device))
+        found.setdefault(layer, {})[number] = contiguous_clone(tensor.to(device))
     return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]

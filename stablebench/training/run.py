@@ -101,7 +101,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
     from stablebench.training.trainer import Trainer
 
     with folder.lock(None if options.wait else options.grace_s, reporter.note):
-        damage = folder.set_damaged_record_aside()
+        damage = folder.quarantine_corrupt_record()
         if damage is not None:
             reporter.note(f"{damage} It is set aside as record.json.damaged; the run goes on from its checkpoints.")
         if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it

@@ -62,7 +62,7 @@ class Reader:
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
         self.states: list[State] = [layer.initial_state(1) for layer in network.recurrent_layers]
-        self.transitions = [layer.transition() for layer in network.recurrent_layers]
+        self.transitions = [layer.recurrent_weights() for layer in network.recurrent_layers]
 
     @torch.no_grad()
     def read(self, tokens: Sequence[int]) -> Tensor:
@@ -71,9 +71,9 @@ class Reader:
         x = network.encode(torch.tensor([tokens], device=network.head.weight.device))
         layers = zip(network.recurrent_layers, self.states, self.transitions, strict=True)
         self.states = []
-        for layer, state, transition in layers:
-            output, state = network.engine(layer, x, state, "every", transition)
-            x = layer.emit(output, x)
+        for layer, state, recurrent_weights in layers:
+            output, state = network.engine(layer, x, state, "every", recurrent_weights)
+            x = layer.layer_output(output, x)
             self.states.append(state)
         return network.head(x)[0, -1]
 

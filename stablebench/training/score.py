@@ -21,7 +21,7 @@ from stablebench.specs.limits import checked_card
 from stablebench.training.checked_engine import engine_for_evaluation
 from stablebench.training.evaluation import evaluate
 from stablebench.training.network_state import NetworkState, StateKeeper
-from stablebench.training.resume import newest_good
+from stablebench.training.resume import latest_valid_checkpoint
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def trained_network(
         told.note(f"{other}: only initialisation differs; the trained weights are the run's own.")
     if file is None and record.result.tested == "best" and folder.best_path.exists():
         file = folder.best_path
-    found = checkpoint.load(file) if file is not None else newest_good(folder, told)
+    found = checkpoint.load(file) if file is not None else latest_valid_checkpoint(folder, told)
     if found is None:
         raise UserError(f"{folder.path}: the run has no checkpoint yet.")
     try:

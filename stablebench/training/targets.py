@@ -5,10 +5,10 @@ from typing import Any
 
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_record import Evaluation
-from stablebench.training.convergence import beats_baseline, first_held, reaches_target
+from stablebench.training.convergence import beats_baseline, first_sustained, reaches_target
 
 
-class Goals:
+class TargetTracker:
     """A task's baseline and target at a run's parameters.
 
     Args:
@@ -35,7 +35,7 @@ class Goals:
         """Return steps and seconds to each goal that was held, by the names of `Result`."""
         found: dict[str, int | float] = {}
         for goal, (metric, passes) in self._tests.items():
-            held = first_held([(e.step, e.train_s, e.metrics[metric]) for e in evaluations], passes)
+            held = first_sustained([(e.step, e.train_s, e.metrics[metric]) for e in evaluations], passes)
             if held is not None:
                 found[f"steps_to_{goal}"], found[f"seconds_to_{goal}"] = held
         return found

@@ -7,7 +7,7 @@ _WINDOW = 50
 """Updates over which the present speed is taken."""
 
 
-class Pace:
+class Throughput:
     """Seconds of the updates of one sitting; the first, which compiles, counts only while there is no other."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Pace:
         self._block = []
 
     @property
-    def lately(self) -> float:
+    def current(self) -> float:
         """Updates a second, lately; 0 before the first."""
         if self._recent:
             return len(self._recent) / sum(self._recent)

@@ -50,9 +50,9 @@ from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.monitor import TrainingProbe, Watch
 from stablebench.training.network_state import NetworkState, StateKeeper
-from stablebench.training.resume import newest_good, own_copy, states_of
-from stablebench.training.targets import Goals
-from stablebench.training.throughput import Pace
+from stablebench.training.resume import contiguous_clone, latest_valid_checkpoint, states_of
+from stablebench.training.targets import TargetTracker
+from stablebench.training.throughput import Throughput
 from stablebench.training.updates.optimiser import Updater
 
 _CURVE_EVERY = 10
@@ -167,8 +167,8 @@ class Trainer:
         self._saved_at: int | None = None
         self.exit_code = 0
         """129, 130 or 143 once a signal ended the run."""
-        self._goals = Goals(self.card, self.spec.task.params)
-        self._pace = Pace()
+        self._goals = TargetTracker(self.card, self.spec.task.params)
+        self._pace = Throughput()
         self._interrupt = Interrupt()
         self._random_back = python_random.taken()
         self._curve_length = self._take_up(force)
@@ -400,7 +400,7 @@ class Trainer:
         batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
         output, states = self.network(batch.inputs, self.carried, batch.lengths)
         if self.task.carries_states:
-            self.carried = [tuple(own_copy(part.detach()) for part in state) for state in states]
+            self.carried = [tuple(contiguous_clone(part.detach()) for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
         loss = total / self.shards.total(count)
         penalty = self.network.penalty()
@@ -475,7 +475,7 @@ class Trainer:
         value = self.evaluations[-1].metrics[self.card.metric] if self.evaluations else None
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
         self.reporter.update(
-            Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, self._pace.lately)
+            Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, self._pace.current)
         )
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
@@ -564,7 +564,7 @@ class Trainer:
 
     def _take_up(self, force: bool) -> int:
         """Restore the newest good checkpoint and return the curve's length then; 0 where there is none."""
-        found = newest_good(self.folder, self.reporter)
+        found = latest_valid_checkpoint(self.folder, self.reporter)
         torch.manual_seed(self.spec.seed)
         python_random.seed(self.spec.seed)
         if found is None:

@@ -20,26 +20,26 @@ class Plain(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + self.W(state[0])),)
 
 
 class Ahead(Plain):
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x) + x.mean()
 
 
 class Coupled(Plain):
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive - drive.mean(0) + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected - projected.mean(0) + self.W(state[0])),)
 
 
 class Tensor(Plain):
-    def step(self, drive, state, transition):
-        return torch.tanh(drive + self.W(state[0]))
+    def step(self, projected, state, recurrent_weights):
+        return torch.tanh(projected + self.W(state[0]))
 """
 WORDS = ("--hidden", "4", "--steps", "2", "--T", "5")
 

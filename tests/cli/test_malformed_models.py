@@ -20,11 +20,11 @@ class Plain(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + self.W(state[0])),)
 
 
 class Bad(Plain):
@@ -33,17 +33,17 @@ class Bad(Plain):
 
 
 class Sums(Plain):
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x).sum(1)
 
 
 class Shorter(Plain):
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)[:, 1:]
 
 
 class Listed(Plain):
-    def drive(self, x):
+    def input_projection(self, x):
         return [self.V(x)]
 
 
@@ -52,12 +52,12 @@ class Sizes(Plain):
 
 
 class Last(Plain):
-    def emit(self, output, x):
+    def layer_output(self, output, x):
         return output[:, -1]
 
 
 class Wider(Plain):
-    def emit(self, output, x):
+    def layer_output(self, output, x):
         return torch.cat([output, x], -1)
 
 
@@ -71,10 +71,10 @@ class Deep(DeepModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Parameter(torch.zeros(layers, hidden, hidden))
 
-    def enter(self, x):
+    def embed_input(self, x):
         return (self.V(x),)
 
-    def stretches(self):
+    def layer_groups(self):
         return [Stretch((self.W,))]
 
     def step(self, layer, state, shared):
@@ -82,18 +82,18 @@ class Deep(DeepModel):
 
 
 class NoStretch(Deep):
-    def stretches(self):
+    def layer_groups(self):
         return [self.W]
 
 
 class Entered(Deep):
-    def enter(self, x):
+    def embed_input(self, x):
         return self.V(x)
 """
 STEPS = {
-    "a_tensor": "torch.tanh(drive + self.W(state[0]))",
+    "a_tensor": "torch.tanh(projected + self.W(state[0]))",
     "none": "None",
-    "a_list": "[torch.tanh(drive + self.W(state[0]))]",
+    "a_list": "[torch.tanh(projected + self.W(state[0]))]",
     "too_many": "(state[0], state[0])",
     "too_few": "()",
     "narrow": "(state[0][:, 1:],)",
@@ -107,7 +107,7 @@ STEPS = {
 def cells(tmp_path: Path) -> Path:
     path = tmp_path / "cells.py"
     more = [
-        f"class S_{n}(Plain):\n    def step(self, drive, state, transition):\n        return {b}"
+        f"class S_{n}(Plain):\n    def step(self, projected, state, recurrent_weights):\n        return {b}"
         for n, b in STEPS.items()
     ]
     path.write_text(CELLS + "\n\n" + "\n\n\n".join(more) + "\n")
@@ -135,15 +135,15 @@ def refused(result: Result, *said: str) -> None:
     ("name", "method"),
     [
         *[(f"S_{name}", "step") for name in STEPS],
-        ("Sums", "drive"),
-        ("Shorter", "drive"),
-        ("Listed", "drive"),
-        ("Last", "emit"),
-        ("Wider", "emit"),
+        ("Sums", "input_projection"),
+        ("Shorter", "input_projection"),
+        ("Listed", "input_projection"),
+        ("Last", "layer_output"),
+        ("Wider", "layer_output"),
         ("Start", "initial_state"),
         ("Deep", "step"),
-        ("NoStretch", "stretches"),
-        ("Entered", "enter"),
+        ("NoStretch", "layer_groups"),
+        ("Entered", "embed_input"),
     ],
 )
 def test_train_names_the_method_and_its_line(cells: Path, tmp_path: Path, name: str, method: str) -> None:

@@ -20,15 +20,15 @@ class Plain(RecurrentModel):
         self.V = nn.Linear(in_features, hidden)
         self.W = nn.Parameter(torch.eye(hidden))
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def transition(self):
+    def recurrent_weights(self):
         return self.W.T
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         (h,) = state
-        return (torch.tanh(drive + h @ transition),)
+        return (torch.tanh(projected + h @ recurrent_weights),)
 
 
 class BothWays(Plain):
@@ -55,7 +55,7 @@ class Wrapped(RecurrentModel):
     def forward(self, x, state=None):
         return self.gru(x, state)
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ class Deep(DeepModel):
         super().__init__(in_features, hidden)
         self.W = nn.Parameter(torch.zeros(1, hidden, in_features))
 
-    def stretches(self):
+    def layer_groups(self):
         return [Stretch((self.W,))]
 
     def step(self, layer, state, shared):

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.report.figures.decision_boundary import plane
 
@@ -57,7 +57,7 @@ def test_another_rectangle_and_one_checkpoint(run: Path, tmp_path: Path) -> None
 class Coordinates(DeepModel):
     """Gives out its input; nothing is trained."""
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         return []
 
     def step(self, layer: tuple[torch.Tensor, ...], state: State, shared: None) -> State:

@@ -10,7 +10,7 @@ from stablebench.cli.app import app
 from stablebench.probes.measurements import Finding
 from stablebench.report.claims import FULL, MODELS, PAPERS, QUICK, Measured
 from stablebench.report.claims_page import Provenance, write_page
-from stablebench.report.paper_checks.check import PaperFinding
+from stablebench.report.paper_checks.check import PaperCheck
 
 PROVENANCE = Provenance("stablebench promises", "abc", "2000-01-01", {"torch": "2"}, "a processor", 60.0)
 
@@ -72,7 +72,7 @@ def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> Non
         Measured("rnn", "copy 9, width 3", "its recipe", 0, [claim], [0.0, -1.0], [0.5, -0.5]),
         Measured("rnn", "copy 9, width 3", "its recipe", 7, problem="diverged: the loss is nan"),
     ]
-    theorem = PaperFinding("name", "all is well", "a network", "all is not", {"sigma": 1.25}, "confirmed")
+    theorem = PaperCheck("name", "all is well", "a network", "all is not", {"sigma": 1.25}, "confirmed")
     write_page(tmp_path / "p", chains, [theorem], FULL, PROVENANCE)
     page = (tmp_path / "p.md").read_text()
     assert "Not the sizes of the full page" not in page

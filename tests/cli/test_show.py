@@ -53,7 +53,7 @@ def test_a_users_own_model_can_be_shown(tmp_path: Path) -> None:
         "class Mine(RecurrentModel):\n"
         "    def __init__(self, in_features: int, hidden: int, *, scale: float = 2.0) -> None:\n"
         "        super().__init__(in_features, hidden)\n"
-        "    def step(self, drive, state, transition):\n"
+        "    def step(self, projected, state, recurrent_weights):\n"
         "        return (drive,)\n"
     )
     text = shown("model", f"{file}:Mine")

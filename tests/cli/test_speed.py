@@ -17,8 +17,8 @@ import torch
 from stablebench.models.recurrent.rnn import Rnn
 
 class Sorted(Rnn):
-    def step(self, drive, state, transition):
-        return (torch.sort(drive + state[0] @ transition).values,)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.sort(projected + state[0] @ recurrent_weights).values,)
 """
 
 

@@ -26,7 +26,7 @@ class Noisy(RecurrentModel):
         self.V = nn.Linear(in_features, hidden)
         self.W = nn.Parameter(torch.eye(hidden))
 
-    def drive(self, x):
+    def input_projection(self, x):
         print("shape", tuple(x.shape))
         sys.stdout.write("written\\n")
         os.write(1, b"raw\\n")
@@ -34,12 +34,12 @@ class Noisy(RecurrentModel):
         os.system("echo of a process")
         return self.V(x)
 
-    def transition(self):
+    def recurrent_weights(self):
         return self.W.T
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         (h,) = state
-        return (torch.tanh(drive + h @ transition),)
+        return (torch.tanh(projected + h @ recurrent_weights),)
 """
 SMALL = "--task copy --T 3 --hidden 4 --batch-size 4 --set train.eval_every=2".split()
 

@@ -41,7 +41,7 @@ def everything(
     )
     model.zero_grad()
     y, after = run(model, x, state, outputs)  # pyright: ignore[reportCallIssue]
-    y = model.emit(y, x if outputs == "every" else x[:, -1])
+    y = model.layer_output(y, x if outputs == "every" else x[:, -1])
     weights = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(dtype)
     (torch.sum(y * weights) + torch.stack([(s**2).sum() for s in after]).sum()).backward()
     found = [y, *after, x.grad, *(s.grad for s in state), *(p.grad for p in model.parameters())]

@@ -135,8 +135,8 @@ def test_the_output_has_the_announced_width(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) -> None:
     network = DeepNetwork(build(name), 2)
-    grouped = [id(p) for group in network.parameter_groups() for p in group.parameters]
-    assert sorted(grouped) == sorted(id(p) for p in network.parameters())
+    with_main_group = [id(p) for group in network.parameter_groups() for p in group.parameters]
+    assert sorted(with_main_group) == sorted(id(p) for p in network.parameters())
     assert network.parameter_groups()[0].name == "main"
     penalty = network.penalty()
     assert penalty is None or (penalty.shape == () and penalty.isfinite())

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from stablebench.models import registry as model_registry
-from stablebench.models.base import RecurrentModel, count_parameters, drives_by_step
+from stablebench.models.base import RecurrentModel, count_parameters, split_by_step
 from stablebench.models.network import Network
 from stablebench.schema.expression import evaluate
 
@@ -46,11 +46,11 @@ def test_its_formulas_give_its_parameters_and_its_multiply_adds(name: str, input
     formulas = model_registry.model_formulas(model_registry.model_docstring(name))
     names = params | {"inputs": inputs, "hidden": hidden, "horizon": TIME}
     assert evaluate(formulas["parameters"], names) == count_parameters(model.parameters())
-    x, transition = torch.zeros(1, 1, inputs), model.transition()
+    x, recurrent_weights = torch.zeros(1, 1, inputs), model.recurrent_weights()
     with FlopCounterMode(display=False) as counter:
-        (drive,) = drives_by_step(model.drive(x))
-        state = model.step(drive, model.initial_state(1), transition)
-        model.emit(state[model.output_state], x[:, 0])
+        (projected,) = split_by_step(model.input_projection(x))
+        state = model.step(projected, model.initial_state(1), recurrent_weights)
+        model.layer_output(state[model.output_state], x[:, 0])
     assert evaluate(formulas["cost"], names) == counter.get_total_flops() / 2
 
 
@@ -128,14 +128,14 @@ def test_states_have_the_sizes_that_the_model_says(name: str) -> None:
     assert [tuple(s.shape) for s in state] == [(BATCH, size) for size in model.state_sizes]
     assert outputs.shape == (BATCH, TIME, model.out_features)
     # matrix products of one step and of all steps may be rounded differently
-    torch.testing.assert_close(outputs[:, -1], model.emit(state[model.output_state], inputs()[:, -1]))
+    torch.testing.assert_close(outputs[:, -1], model.layer_output(state[model.output_state], inputs()[:, -1]))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) -> None:
     model = build(name)
-    grouped = [id(p) for group in model.parameter_groups() for p in group.parameters]
-    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    with_main_group = [id(p) for group in model.parameter_groups() for p in group.parameters]
+    assert sorted(with_main_group) == sorted(id(p) for p in model.parameters())
     assert model.parameter_groups()[0].name == "main"
     penalty = model.penalty()
     assert penalty is None or (penalty.shape == () and penalty.isfinite())
@@ -176,8 +176,8 @@ def test_layers_stack_under_one_readout(name: str) -> None:
     assert output.shape == (BATCH, 2) and len(states) == 2
     output.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
-    grouped = [p for group in network.parameter_groups() for p in group.parameters]
-    assert count_parameters(grouped) == count_parameters(network.parameters())
+    with_main_group = [p for group in network.parameter_groups() for p in group.parameters]
+    assert count_parameters(with_main_group) == count_parameters(network.parameters())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -29,10 +29,10 @@ class Stepped(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         return (self.hidden,) * self.states
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         return self.W, self.v
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
-        W, v = transition
-        new = self.update(state[0] @ W, drive, state if self.states > 1 else state[0], v)
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+        W, v = recurrent_weights
+        new = self.update(state[0] @ W, projected, state if self.states > 1 else state[0], v)
         return new if isinstance(new, tuple) else (new,)

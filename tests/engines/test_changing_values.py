@@ -36,16 +36,16 @@ class Own(RecurrentModel):
         self.b = nn.Parameter(torch.zeros(hidden))
         START
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def transition(self):
+    def recurrent_weights(self):
         return TRANSITION
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         (h,) = state
-        W, b = transition
-        return (torch.tanh(drive + GAIN * (h @ W) + b),)
+        W, b = recurrent_weights
+        return (torch.tanh(projected + GAIN * (h @ W) + b),)
 
     def after_update(self):
         MOVE
@@ -78,8 +78,8 @@ def train(folder: Path, text: str, engine: str) -> tuple[int, float, str]:
     return done.exit_code, loss, done.stderr
 
 
-def source(start: str, gain: str, move: str, transition: str = "self.W.T, self.b") -> str:
-    text = HEAD.replace("START", start).replace("TRANSITION", transition)
+def source(start: str, gain: str, move: str, recurrent_weights: str = "self.W.T, self.b") -> str:
+    text = HEAD.replace("START", start).replace("TRANSITION", recurrent_weights)
     return text.replace("GAIN", gain).replace("MOVE", move)
 
 
@@ -94,7 +94,7 @@ def test_values_that_a_step_reads_are_followed(tmp_path: Path, kind: str) -> Non
 
 
 def test_what_is_not_followed_fails_the_run(tmp_path: Path) -> None:
-    transition = "self.W.T, (self.b if len(self.past) > 3 else self.b.detach())"
-    text = source("self.past = []", "1.0", "self.past.append(0)", transition)
+    recurrent_weights = "self.W.T, (self.b if len(self.past) > 3 else self.b.detach())"
+    text = source("self.past = []", "1.0", "self.past.append(0)", recurrent_weights)
     code, _, said = train(tmp_path, text, "auto")
     assert code == 1 and "does not compute what the reference engine does" in said and "--engine reference" in said

@@ -22,7 +22,7 @@ from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.engine import BackendName
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State
@@ -104,13 +104,13 @@ class TwoProducts(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         return (3, 4)
 
-    def drive(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def input_projection(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.U(x), self.V(x)
 
-    def step(self, drive: tuple[Tensor, Tensor], state: State, transition: None) -> State:
+    def step(self, projected: tuple[Tensor, Tensor], state: State, recurrent_weights: None) -> State:
         h, c = state
-        c = torch.tanh(drive[0] + self.A(h)) + 0.5 * c
-        return self.scale * torch.sigmoid(self.B(torch.cat([c, h], dim=1)) + drive[1]), c
+        c = torch.tanh(projected[0] + self.A(h)) + 0.5 * c
+        return self.scale * torch.sigmoid(self.B(torch.cat([c, h], dim=1)) + projected[1]), c
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -203,7 +203,7 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
 def test_what_cannot_be_fused_says_why_and_runs_all_the_same(update: Callable[..., Any], reason: str) -> None:
     model, x = Stepped(update), torch.randn(2, 3, 5)
     planned = fused.plan_model(model, x)
-    assert isinstance(planned, Unsupported) and reason in planned.reason
+    assert isinstance(planned, UnsupportedStep) and reason in planned.reason
     if "2 states" in reason:
         return  # there is nothing to run
     torch.manual_seed(0)
@@ -216,14 +216,14 @@ def test_mixed_precision_is_refused() -> None:
     model = Stepped(UPDATES["tanh"])
     model.v.data = model.v.data.float()
     planned = fused.plan_model(model, torch.randn(2, 3, 5))
-    assert isinstance(planned, Unsupported) and "one type" in planned.reason
+    assert isinstance(planned, UnsupportedStep) and "one type" in planned.reason
 
 
 def test_parameters_read_inside_the_step_must_have_its_precision() -> None:
     model = TwoProducts()
     model.A.float()
     planned = fused.plan_model(model, torch.randn(2, 3, 2))
-    assert isinstance(planned, Unsupported)
+    assert isinstance(planned, UnsupportedStep)
 
 
 class Counting(Stepped):
@@ -233,14 +233,14 @@ class Counting(Stepped):
         super().__init__(UPDATES["tanh"])
         self.calls = 0
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         self.calls += 1
-        return super().step(drive, state, transition)
+        return super().step(projected, state, recurrent_weights)
 
 
 def test_a_step_with_a_memory_of_its_own_is_refused() -> None:
     planned = fused.plan_model(Counting(), torch.randn(2, 3, 5))
-    assert isinstance(planned, Unsupported) and "changes the attribute `calls`" in planned.reason
+    assert isinstance(planned, UnsupportedStep) and "changes the attribute `calls`" in planned.reason
 
 
 class Scaled(Stepped):
@@ -330,7 +330,7 @@ def test_a_draw_of_random_numbers_is_never_frozen(update: Callable[..., Any], re
     before = random.getstate()
     numpy.random.seed(3)  # noqa: NPY002 - steps may draw from it
     planned = fused.plan_model(Stepped(update), torch.zeros(2, 3, 5))
-    assert isinstance(planned, Unsupported) and re.search(reason, planned.reason), planned
+    assert isinstance(planned, UnsupportedStep) and re.search(reason, planned.reason), planned
     assert random.getstate() == before
     assert numpy.random.rand() == numpy.random.RandomState(3).rand()  # noqa: NPY002
 

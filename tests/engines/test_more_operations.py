@@ -15,7 +15,7 @@ from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c.codegen import kernels
 from stablebench.engines.fused.engine import BackendName
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models import recurrent_model
 from stablebench.process import c_library as library
 
@@ -51,7 +51,7 @@ def values(positive: bool) -> Tensor:
 
 def gradients(run: Callable[..., object], update: Callable[..., Tensor], *rows: Tensor) -> list[Tensor]:
     """Return update(drive, state) after one step, and its derivatives in drive and state with ones as the adjoint."""
-    model = Stepped(lambda product, drive, state, vector: update(drive, state) + 0 * vector)
+    model = Stepped(lambda product, projected, state, vector: update(projected, state) + 0 * vector)
     dtype = rows[0].dtype
     model = model.to(dtype)
     x, h = (row.detach().clone().requires_grad_() for row in (rows[0], rows[-1]))
@@ -77,7 +77,7 @@ def test_values_and_derivatives_are_torchs(
     name: str, backend: BackendName, dtype: torch.dtype, tolerance: float
 ) -> None:
     x = values(name in ("log", "sqrt")).to(dtype)
-    assert_same(lambda drive, state: ONE[name](drive), backend, tolerance, x)
+    assert_same(lambda projected, state: ONE[name](projected), backend, tolerance, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -88,7 +88,7 @@ def test_equal_arguments_share_the_adjoint_and_nan_wins(name: str, backend: Back
     pairs = torch.cartesian_prod(single, single)
     x, y = (torch.nn.functional.pad(part, (0, 1)).view(-1, 5) for part in pairs.unbind(1))
     assert_same(TWO[name], backend, 0.0, x, y)
-    assert_same(lambda drive, state: TWO[name](drive * state, state), backend, 0.0, x, y)
+    assert_same(lambda projected, state: TWO[name](projected * state, state), backend, 0.0, x, y)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -97,7 +97,7 @@ def test_straight_through_has_the_rounded_value_and_the_derivative_one(backend: 
         return fused.run(*args, backend=backend)  # pyright: ignore
 
     x = torch.tensor([[0.4, 0.5, 0.6, 1.5, -0.7]])
-    value, derivative, _ = gradients(run, lambda drive, state: ONE["straight through"](drive), x)
+    value, derivative, _ = gradients(run, lambda projected, state: ONE["straight through"](projected), x)
     assert torch.equal(value, torch.tensor([[0.0, 0.0, 1.0, 2.0, -1.0]]))  # half way: the even one, as torch.round
     assert torch.equal(derivative, torch.ones(1, 5))
 
@@ -114,7 +114,7 @@ def test_the_logarithm_is_within_an_ulp_or_two_of_the_exact_one() -> None:
 
 def test_another_softplus_is_left_to_torch() -> None:
     planned = fused.plan_model(Stepped(lambda p, d, h, v: functional.softplus(p, 2.0)), torch.zeros(1, 1, 5))
-    assert isinstance(planned, Unsupported) and "softplus" in planned.reason
+    assert isinstance(planned, UnsupportedStep) and "softplus" in planned.reason
 
 
 @pytest.mark.parametrize("name", ["logarithm", "softplus", "log_sigmoid", "rounded", "square_root", "maximum"])

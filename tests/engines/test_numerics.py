@@ -125,7 +125,7 @@ class Notes(Silent):
 def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stablebench.execution.run_files import ChangedFiles, all_files, write_files
+    from stablebench.execution.run_files import RunFolderSync, all_files, write_files
     from stablebench.process import c_library as library
 
     resolved = small(engine="auto")
@@ -133,7 +133,7 @@ def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
     assert here.read_record().environment.engine == "fused"
     there = run_folder(tmp_path / "there", resolved.spec)
     write_files(there, all_files(here))
-    changed = ChangedFiles(there)
+    changed = RunFolderSync(there)
     monkeypatch.setenv("PATH", "")  # no compiler
     monkeypatch.delenv("CC", raising=False)
     library.compiler.cache_clear()
@@ -156,7 +156,7 @@ def test_cells_on_a_cluster_begin_anew_elsewhere(monkeypatch: pytest.MonkeyPatch
     """A cell's options say so: nobody is there to follow the advice of a refusal."""
     from types import SimpleNamespace
 
-    from stablebench.execution import ray as ray_cells
+    from stablebench.execution import ray_executor as ray_cells
     from stablebench.execution.local import CellEnd
 
     asked: list[Options] = []

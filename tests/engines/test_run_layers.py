@@ -10,7 +10,7 @@ from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
 from stablebench.engines.fused.engine import BackendName, Plan
 from stablebench.models import deep_model
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.orthogonal import random_orthogonal
 
 
@@ -28,9 +28,9 @@ class Filtered(DeepModel):
         filters = torch.stack([random_orthogonal(width, torch.Generator().manual_seed(k)) for k in range(layers)])
         self.register_buffer("O", filters[0] if shared else filters)
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         own, filters = (self.W, self.b, self.s), self.get_buffer("O")
-        return [Stretch(own, (self.v, filters)) if self.shared else Stretch((*own, filters), (self.v,))]
+        return [LayerGroup(own, (self.v, filters)) if self.shared else LayerGroup((*own, filters), (self.v,))]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: tuple[Tensor, ...]) -> State:
         (x,) = state
@@ -43,12 +43,12 @@ class Filtered(DeepModel):
 
 def everything(run: object, model: DeepModel, outputs: str, backend: BackendName | None = None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(4)
-    (stretch,) = model.stretches()
+    (group,) = model.layer_groups()
     width = model.hidden
     x = torch.randn(37, width, generator=generator, requires_grad=True)
     model.zero_grad()
     extra = {} if backend is None else {"backend": backend}
-    y, (last,) = run(model, stretch, (x,), outputs, **extra)  # pyright: ignore[reportCallIssue]
+    y, (last,) = run(model, group, (x,), outputs, **extra)  # pyright: ignore[reportCallIssue]
     weights = torch.randn(y.shape, generator=generator)
     ((y * weights).sum() + last.square().sum()).backward()
     assert x.grad is not None
@@ -73,7 +73,7 @@ def test_values_and_gradients_agree(
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     model = Filtered(layers, width, shared=shared)
-    assert isinstance(fused.plan_layers(model, model.stretches()[0], (torch.zeros(2, width),)), Plan)
+    assert isinstance(fused.plan_layers(model, model.layer_groups()[0], (torch.zeros(2, width),)), Plan)
     torch.set_num_threads(threads)
     expected = everything(deep_model.run_layers, model, outputs)
     found = everything(fused.run_layers, model, outputs, backend)
@@ -86,9 +86,9 @@ def test_values_and_gradients_agree(
 def test_evaluation_without_gradients_gives_the_same() -> None:
     torch.manual_seed(0)
     model, x = Filtered(150, 3, shared=False), torch.randn(5, 3)
-    y, _ = fused.run_layers(model, model.stretches()[0], (x,))
+    y, _ = fused.run_layers(model, model.layer_groups()[0], (x,))
     with torch.no_grad():
-        torch.testing.assert_close(fused.run_layers(model, model.stretches()[0], (x,))[0], y)
+        torch.testing.assert_close(fused.run_layers(model, model.layer_groups()[0], (x,))[0], y)
 
 
 def test_gradcheck_of_a_chain() -> None:
@@ -97,7 +97,7 @@ def test_gradcheck_of_a_chain() -> None:
     model, x = Filtered(4, 3, shared=False), torch.randn(2, 3, requires_grad=True)
 
     def chain(x: Tensor, *_: Tensor) -> Tensor:
-        return fused.run_layers(model, model.stretches()[0], (x,))[0]
+        return fused.run_layers(model, model.layer_groups()[0], (x,))[0]
 
     assert torch.autograd.gradcheck(chain, (x, *model.parameters()))
 
@@ -106,11 +106,11 @@ def test_fifty_thousand_layers_take_a_fraction_of_a_second() -> None:
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     model, x = Filtered(50_000, 2, shared=True), torch.randn(100, 2)
-    fused.run_layers(model, model.stretches()[0], (x,))  # planned and compiled
+    fused.run_layers(model, model.layer_groups()[0], (x,))  # planned and compiled
 
     def seconds() -> float:
         began = time.perf_counter()
-        fused.run_layers(model, model.stretches()[0], (x,))[0].square().sum().backward()
+        fused.run_layers(model, model.layer_groups()[0], (x,))[0].square().sum().backward()
         return time.perf_counter() - began
 
     assert min(seconds() for _ in range(5)) < 0.5  # 0.08 s on a quiet core; the loop over torch calls takes 20 s

@@ -53,15 +53,15 @@ class Plain(LinearRecurrence):
     def state_sizes(self) -> tuple[int, ...]:
         return (self.width,)
 
-    def drive(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def input_projection(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x @ self.A.T, x @ self.B.T
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         return self.a
 
-    def terms(self, drive: tuple[Tensor, Tensor], transition: Tensor) -> tuple[Tensor, Tensor]:
-        gate, b = drive
-        return (transition, b) if self.constant else (transition * torch.relu(gate).tanh(), b)
+    def terms(self, projected: tuple[Tensor, Tensor], recurrent_weights: Tensor) -> tuple[Tensor, Tensor]:
+        gate, b = projected
+        return (recurrent_weights, b) if self.constant else (recurrent_weights * torch.relu(gate).tanh(), b)
 
 
 def everything(run: Any, model: RecurrentModel, steps: int, outputs: Outputs, dtype: torch.dtype) -> list[Tensor]:
@@ -71,7 +71,7 @@ def everything(run: Any, model: RecurrentModel, steps: int, outputs: Outputs, dt
     state = tuple(torch.randn(4, n, generator=generator).to(dtype).requires_grad_() for n in model.state_sizes)
     model.zero_grad()
     y, after = run(model, x, state, outputs)
-    y = model.emit(y, x if outputs == "every" else x[:, -1])
+    y = model.layer_output(y, x if outputs == "every" else x[:, -1])
     weights = torch.randn(y.shape, generator=generator).to(dtype)
     torch.autograd.backward((y * weights).sum() + after[0].square().sum())
     found = [y, *after, x.grad, *(s.grad for s in state), *(p.grad for p in model.parameters())]
@@ -218,7 +218,7 @@ def test_auto_takes_scan_on_cuda_and_where_there_is_no_compiler(monkeypatch: pyt
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert choose("auto", linear, cpu).name == "fused" and choose("auto", linear, cuda).name == "scan"
     assert choose("scan", linear, cpu).run is scan.run
-    monkeypatch.setattr(fused, "why_torch_calls", lambda device, dtype: "there is no compiler")
+    monkeypatch.setattr(fused, "torch_calls_reason", lambda device, dtype: "there is no compiler")
     for subject, engine in ((linear, "scan"), (other, "reference")):
         choice = choose("auto", subject, cpu)
         assert choice.name == engine and choice.note == f"the {engine} engine runs this model: there is no compiler"
@@ -244,8 +244,8 @@ def test_a_users_linear_recurrence_trains_and_is_timed_with_the_scan(tmp_path: P
         "import torch\nfrom torch import nn\nfrom stablebench.models.blocks.linear import LinearRecurrence\n"
         "class Mine(LinearRecurrence):\n    def __init__(self, in_features: int, hidden: int) -> None:\n"
         "        super().__init__(in_features, hidden)\n        self.U = nn.Linear(in_features, hidden)\n"
-        "    def drive(self, x):\n        return self.U(x)\n"
-        "    def terms(self, drive, transition):\n        return torch.sigmoid(drive), drive\n"
+        "    def input_projection(self, x):\n        return self.U(x)\n"
+        "    def terms(self, projected, recurrent_weights):\n        return torch.sigmoid(projected), projected\n"
     )
     arguments = ["train", "--model", f"{path}:Mine", "--task", "copy", "--T", "5", "--hidden", "4", "--steps", "2"]
     result = CliRunner().invoke(app, [*arguments, "--engine", "scan", "--runs-dir", str(tmp_path / "runs"), "--json"])

@@ -145,11 +145,11 @@ class Moody(Plain):
         self.norm = nn.BatchNorm1d(self.in_features)
         self.calls, self.seen, self.draws = 0, [1.0], numpy.random.default_rng(0)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         noise = torch.rand(()) + random.random() + numpy.random.rand() + self.draws.random()  # noqa: NPY002
         return self.V(self.norm(x.flatten(0, 1)).view_as(x)) * float(noise)
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         self.calls += 1
         self.seen.append(float(self.calls))
         return output

@@ -11,10 +11,10 @@ from user_steps import KEPT, REFUSED, HalfTanh, Plain, all_close, everything, mo
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.engine import Plan
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.network import Network
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def _float32() -> None:
 def test_what_a_trace_would_lose_is_refused_where_it_happens(name: str) -> None:
     methods, reason = REFUSED[name]
     planned = fused.plan_model(model_of(methods), torch.zeros(2, 1, 4))
-    assert isinstance(planned, Unsupported) and re.search(reason, planned.reason), planned
+    assert isinstance(planned, UnsupportedStep) and re.search(reason, planned.reason), planned
     assert "is a Doubled" in planned.reason or re.search(r"\(\w+\.py:\d+\)$", planned.reason), planned
 
 
@@ -69,7 +69,7 @@ def test_auto_takes_the_reference_and_says_where_and_fused_is_refused() -> None:
         choose("fused", network(model_of(methods)), CPU)
 
 
-@pytest.mark.parametrize("part", ["drive", "transition", "initial_state", "folded"])
+@pytest.mark.parametrize("part", ["input_projection", "recurrent_weights", "initial_state", "dilated_cell"])
 def test_whatever_a_model_raises_while_it_is_planned_is_a_reason(part: str) -> None:
     def fail(*_: Any) -> None:
         raise KeyError("no such thing")
@@ -87,8 +87,8 @@ class Layers(DeepModel):
         super().__init__(3, 3)
         self.W = nn.Parameter(torch.randn(4, 3, 3))
 
-    def stretches(self) -> list[Stretch]:
-        return [Stretch((self.W,))]
+    def layer_groups(self) -> list[LayerGroup]:
+        return [LayerGroup((self.W,))]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: Any) -> State:
         return (HalfTanh.apply(state[0] @ layer[0]),)
@@ -105,6 +105,6 @@ class CountingLayers(Layers):
 @pytest.mark.parametrize(("model", "reason"), [(Layers, "`HalfTanh`"), (CountingLayers, "the attribute `calls`")])
 def test_a_chain_of_layers_is_held_to_the_same(model: type[Layers], reason: str) -> None:
     chain = model()
-    planned = fused.plan_layers(chain, chain.stretches()[0], (torch.zeros(2, 3),))
-    assert isinstance(planned, Unsupported) and reason in planned.reason
+    planned = fused.plan_layers(chain, chain.layer_groups()[0], (torch.zeros(2, 3),))
+    assert isinstance(planned, UnsupportedStep) and reason in planned.reason
     assert vars(chain).get("calls", 0) == 0

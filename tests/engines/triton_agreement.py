@@ -108,19 +108,21 @@ class Shifted(Odd):
 
     output_state = 1
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
         moved = torch.cat([h[:, 1:], h[:, :1]], 1)
-        return torch.tanh(moved * self.vector + drive @ self.input), torch.cat([y[:, 3:], moved[:, :3] * self.one], 1)
+        return torch.tanh(moved * self.vector + projected @ self.input), torch.cat(
+            [y[:, 3:], moved[:, :3] * self.one], 1
+        )
 
 
 class Stages(Odd):
     """Products of products, of concatenations and of slices, two into one sum, and a state that is handed over."""
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
         wide = torch.sigmoid(torch.tanh(h @ self.up) * self.one + 0.5)
-        inner = torch.cat([h, y], 1) @ self.down + drive @ self.input
+        inner = torch.cat([h, y], 1) @ self.down + projected @ self.input
         mixed = wide @ self.down + (torch.abs(inner) * y) @ self.up[:, : self.hidden]
         return h - mixed * self.vector, h
 
@@ -128,7 +130,7 @@ class Stages(Odd):
 class Forgetful(Odd):
     """A state that no step reads, of which a part alone is an operand, and one that does not change at all."""
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         _, y = state
         return torch.exp(-torch.relu((y * self.one)[:, 2:5] @ self.input) / (1.5 + self.vector * self.vector)), y
 
@@ -136,15 +138,15 @@ class Forgetful(Odd):
 class Pointwise(Odd):
     """No product at all."""
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
-        return torch.nn.functional.leaky_relu(y * self.vector, 0.1), torch.cat([drive * self.one, h[:, 3:]], 1)
+        return torch.nn.functional.leaky_relu(y * self.vector, 0.1), torch.cat([projected * self.one, h[:, 3:]], 1)
 
 
 class Swapped(Odd):
     """Nothing but states that change places."""
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
         return y, h
 
@@ -152,10 +154,10 @@ class Swapped(Odd):
 class Elementary(Odd):
     """Operations that the other steps leave out."""
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
         gate = torch.sigmoid(h) + (torch.round(2 * h) - h).detach()
-        low = torch.minimum(y, torch.nn.functional.logsigmoid(drive @ self.input))
+        low = torch.minimum(y, torch.nn.functional.logsigmoid(projected @ self.input))
         high = torch.maximum(torch.maximum(h, y), torch.sqrt(self.vector + h * h))
         return torch.nn.functional.softplus(gate + low), torch.log(1 + y * y) + torch.tanh(high)
 
@@ -166,7 +168,7 @@ class Divided(Odd):
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         return tuple(1 + state for state in super().initial_state(batch))
 
-    def step(self, drive: Tensor, state: tuple[Tensor, ...], transition: None) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], recurrent_weights: None) -> tuple[Tensor, ...]:
         h, y = state
         ratio = self.vector * h / (y * y)
         return torch.tanh((torch.tanh(ratio) / self.vector) @ self.up[:, : self.hidden]), torch.sigmoid(h) + 0.5

@@ -27,15 +27,15 @@ class Plain(RecurrentModel):
     def prepare(self) -> None:
         """Add parts."""
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.V(x)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         return self.W.T
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         (h,) = state
-        return (self.act(drive + h @ transition, h),)
+        return (self.act(projected + h @ recurrent_weights, h),)
 
     def act(self, n: Tensor, h: Tensor) -> Tensor:
         return torch.tanh(n)
@@ -159,10 +159,10 @@ def _keeps_batch(self: Any, x: Tensor) -> Tensor:
     return self.V(x)
 
 
-def _in_place_state(self: Any, drive: Tensor, state: State, transition: Tensor) -> State:
+def _in_place_state(self: Any, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
     (h,) = state
-    h += drive
-    return (torch.tanh(h @ transition),)
+    h += projected
+    return (torch.tanh(h @ recurrent_weights),)
 
 
 def _hook(name: str, function: Callable[..., Any]) -> Callable[..., None]:
@@ -262,7 +262,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "global": ({"act": _counting(lambda s: COUNTED, "calls")}, "when it is called again"),
     "buffer": ({"prepare": _with_a_buffer, "act": _counts_in_a_buffer}, "changes the attribute `calls`"),
     "grows": ({"prepare": lambda s: setattr(s, "seen", []), "act": _appends}, "changes the attribute `seen`"),
-    "drive keeps": ({"drive": _keeps_batch, "act": _reads_batch}, "changes the attribute `rows`"),
+    "drive keeps": ({"input_projection": _keeps_batch, "act": _reads_batch}, "changes the attribute `rows`"),
     "state in place": ({"step": _in_place_state}, "in-place operation"),
 }
 """Name -> (what replaces the methods of `Plain`, what the reason says)."""
@@ -279,8 +279,8 @@ KEPT: dict[str, dict[str, Any]] = {
         "prepare": lambda s: s.W.register_post_accumulate_grad_hook(_quartered),
     },
     "training": {"act": lambda s, n, h: torch.tanh(n) if s.training else torch.sigmoid(n)},
-    "own derivative in the transition": {"transition": lambda s: HalfTanh.apply(s.W)},
-    "own derivative in the drive": {"drive": lambda s, x: HalfTanh.apply(s.V(x))},
+    "own derivative in the transition": {"recurrent_weights": lambda s: HalfTanh.apply(s.W)},
+    "own derivative in the drive": {"input_projection": lambda s, x: HalfTanh.apply(s.V(x))},
 }
 """What the fused engine keeps: name -> what replaces the methods of `Plain`."""
 

@@ -24,15 +24,15 @@ class Sleeper(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V = nn.Linear(in_features, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         time.sleep(0.02)
         return self.V(x)
 
-    def transition(self):
+    def recurrent_weights(self):
         return None
 
-    def step(self, drive, state, transition):
-        return ((drive + state[0]).tanh(),)
+    def step(self, projected, state, recurrent_weights):
+        return ((projected + state[0]).tanh(),)
 '''
 
 

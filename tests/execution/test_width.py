@@ -5,7 +5,7 @@ import pytest
 from stablebench.data.task import sizes_of
 from stablebench.errors import UserError
 from stablebench.execution.equal_parameters import width_for
-from stablebench.execution.suites import OnTheSpot, cells_of, suite_of
+from stablebench.execution.suites import SuiteOverrides, cells_of, suite_of
 from stablebench.models.base import count_parameters
 from stablebench.models.build import build_network
 from stablebench.schema.suite import Suite
@@ -48,13 +48,13 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
             "short": {"train.steps": 7},
         }
     )
-    lstm, _, exprnn, _ = cells_of(suite, OnTheSpot())
+    lstm, _, exprnn, _ = cells_of(suite, SuiteOverrides())
     assert lstm.spec.model.hidden < 100 < exprnn.spec.model.hidden
-    assert {c.spec.model.hidden for c in cells_of(suite, OnTheSpot(options={"model.hidden": 9}))} == {9}
+    assert {c.spec.model.hidden for c in cells_of(suite, SuiteOverrides(options={"model.hidden": 9}))} == {9}
     assert lstm.spec.train.steps > 7
-    assert {c.spec.train.steps for c in cells_of(suite, OnTheSpot(short=True))} == {7}
+    assert {c.spec.train.steps for c in cells_of(suite, SuiteOverrides(short=True))} == {7}
     with pytest.raises(UserError, match="no `short` values"):
-        cells_of(suite.model_copy(update={"short": {}}), OnTheSpot(short=True))
+        cells_of(suite.model_copy(update={"short": {}}), SuiteOverrides(short=True))
 
 
 def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task(
@@ -65,7 +65,7 @@ def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task
     monkeypatch.setattr("stablebench.registry.suite", lambda _: suite)
 
     def asked(*models: str) -> set[tuple[str, str]]:
-        made = OnTheSpot(models=list(models))
+        made = SuiteOverrides(models=list(models))
         return {(c.spec.task.name, c.spec.model.name) for c in cells_of(suite_of("any", made)[1], made)}
 
     assert asked("gru") == {("digits", "gru")}

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stablebench import registry
-from stablebench.execution.suites import OnTheSpot, cells_of
-from stablebench.leaderboard import Asked, reproduction
+from stablebench.execution.suites import SuiteOverrides, cells_of
+from stablebench.leaderboard import Overrides, reproduction
 from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.schema.card import TaskCard
@@ -71,7 +71,12 @@ def suite(**parts: Any) -> Suite:
     return Suite.model_validate(base | parts)
 
 
-def lines(document: dict[str, Any], *published: Published, asked: Asked = Asked(), task: str = "har2") -> list[dict]:  # noqa: B008
+AS_IT_IS = Overrides()
+
+
+def lines(
+    document: dict[str, Any], *published: Published, asked: Overrides = AS_IT_IS, task: str = "har2"
+) -> list[dict]:
     made = suite(published={task: [one.key for one in published]})
     return reproduction(made, document, asked, cards(*published, task=task))["reproduction"]["lines"]
 
@@ -154,8 +159,8 @@ def test_another_length_and_fewer_updates_are_said() -> None:
     assert line["differs"] == ["length 400, ours 50", "steps 4,000, ours 300"]
     unstated = entry(1.0, variant="t400", states={"length": 400})
     for asked, said in (
-        (Asked(short=True), "short budget, 300 updates"),
-        (Asked({"train.steps": 300}), "300 updates asked for"),
+        (Overrides(short=True), "short budget, 300 updates"),
+        (Overrides({"train.steps": 300}), "300 updates asked for"),
     ):
         (line,) = lines(board(of_400), unstated, asked=asked, task="copy")
         assert (line["protocol"], line["differs"], line["verdict"]) == ("differs", [said], "below")
@@ -181,7 +186,7 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     def says(*rows: dict, task: str = "har2/hapt", model: str = "cornn", of: dict | None = None, **parts: Any) -> dict:
         made = suite(expected=[{"says": "it learns", "task": task, "model": model} | parts])
         document = board(of or table(*rows))
-        return reproduction(made, document, Asked(), registry.task_card)["reproduction"]["lines"][0]
+        return reproduction(made, document, Overrides(), registry.task_card)["reproduction"]["lines"][0]
 
     rows = [row("cornn", 0.9), row("lstm", 0.8), row("rnn", None, diverged=1)]
     assert says(*rows, better_than=["lstm", "rnn"])["verdict"] == "holds"
@@ -212,7 +217,7 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
 def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed() -> None:
     def says(**parts: Any) -> str:
         made = suite(expected=[{"says": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts])
-        return reproduction(made, board(table(*rows)), Asked(), registry.task_card)["reproduction"]["lines"][0][
+        return reproduction(made, board(table(*rows)), Overrides(), registry.task_card)["reproduction"]["lines"][0][
             "verdict"
         ]
 
@@ -233,7 +238,7 @@ def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed()
 def test_it_is_a_table_and_a_suite_of_no_paper_has_none() -> None:
     document = board(table(row("cornn", None)))
     made = suite(published={"har2": ["k"]})
-    part = reproduction(made, document, Asked({"T": 5}, short=True), cards(entry(bound="at_least")))
+    part = reproduction(made, document, Overrides({"T": 5}, short=True), cards(entry(bound="at_least")))
     drawn = reproduction_table(part["reproduction"])
     assert drawn.title == "Reproduction of a paper; short budget: below is expected; with T 5"
     what = "cornn, 128 units on har2/hapt: accuracy (Table 1)"
@@ -263,7 +268,7 @@ def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have
 @pytest.mark.parametrize("short", [False, True])
 def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
     found = registry.suite(name)
-    cells = cells_of(found, OnTheSpot(seeds=1, short=short, settings={} if short else {"train.steps": 7}))
+    cells = cells_of(found, SuiteOverrides(seeds=1, short=short, settings={} if short else {"train.steps": 7}))
     tables: dict[tuple, dict] = {}
     for cell in cells:
         spec = cell.spec
@@ -272,7 +277,7 @@ def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, s
         at = tables.setdefault((spec.task.name, str(spec.task.params)), at)
         made = row(spec.model.label, 0.5, hidden=spec.model.hidden, metric=card.metric, steps=spec.train.steps)
         at["rows"].append(made | {"statistics": {card.metric: {"best": 0.5}}})
-    asked = Asked({} if short else {"train.steps": 7}, short)
+    asked = Overrides({} if short else {"train.steps": 7}, short)
     part = reproduction(found, board(*tables.values()), asked)["reproduction"]
     for line in part["lines"]:
         assert line["verdict"] != "not run", line["what"]
@@ -290,7 +295,7 @@ STATED_APART = {
 def test_a_papers_suite_runs_the_task_that_the_paper_states(name: str) -> None:
     """Layout, permutation, split and the like; lengths are what figures vary, and are in the names of the tasks."""
     paper = name.split("/")[0]
-    for cell in cells_of(registry.suite(name), OnTheSpot()):
+    for cell in cells_of(registry.suite(name), SuiteOverrides()):
         task, model, params = cell.spec.task.name, cell.spec.model.name, cell.spec.task.params
         entries = [e for e in cell.card.published if e.key.startswith(f"{paper}_") and e.model == model]
         for fact, value in params.items():

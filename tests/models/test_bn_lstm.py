@@ -62,8 +62,8 @@ def test_in_training_features_have_mean_zero_and_deviation_gamma_at_every_step()
     model, x = BNLSTM(2, 3, horizon=6, gamma=0.1), 100 * torch.randn(50, 6, 2)
     seen: list[Tensor] = []
     model(x)
-    for drive in model.drive(x).unbind(1):
-        given = torch.native_batch_norm(drive, model.gamma_x, None, None, None, True, 0.0, 1e-5)[0]
+    for projected in model.input_projection(x).unbind(1):
+        given = torch.native_batch_norm(projected, model.gamma_x, None, None, None, True, 0.0, 1e-5)[0]
         seen.append(given)
     for z in seen:
         torch.testing.assert_close(z.mean(0), torch.zeros(12), rtol=0, atol=1e-12)

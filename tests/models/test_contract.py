@@ -31,11 +31,11 @@ class Plain(RecurrentModel):
     def begin(self):
         pass
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + self.W(state[0])),)
 
 
 class Layers(DeepModel):
@@ -43,10 +43,10 @@ class Layers(DeepModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Parameter(torch.randn(layers - 2, hidden, hidden))
 
-    def enter(self, x):
+    def embed_input(self, x):
         return (self.V(x),)
 
-    def stretches(self):
+    def layer_groups(self):
         return [Stretch((self.W,))]
 
     def step(self, layer, state, shared):
@@ -54,9 +54,9 @@ class Layers(DeepModel):
 
 
 """
-STEP = "    def step(self, drive, state, transition):\n        "
+STEP = "    def step(self, projected, state, recurrent_weights):\n        "
 BEGIN = "    def begin(self):\n        "
-H = "torch.tanh(drive + self.W(state[0]))"
+H = "torch.tanh(projected + self.W(state[0]))"
 BAD = {
     "a tensor": (f"{STEP}return {H}", "structure", "broken"),
     "an error": (f"{STEP}return (drive @ drive,)", "structure", "broken"),
@@ -66,7 +66,8 @@ BAD = {
         "broken",
     ),
     "in-place transition": (
-        f"    def transition(self):\n        return torch.zeros(2)\n{STEP}transition += 1\n        return ({H},)",
+        "    def recurrent_weights(self):\n        return torch.zeros(2)\n"
+        f"{STEP}recurrent_weights += 1\n        return ({H},)",
         "in-place operations",
         "broken",
     ),
@@ -79,14 +80,18 @@ BAD = {
     "a list of modules": (f"{BEGIN}self.m = [nn.Linear(2, 2)]", "registered parts", "broken"),
     "a dict of parameters": (f"{BEGIN}self.m = {{'a': [nn.Parameter(torch.zeros(2))]}}", "registered parts", "broken"),
     "other examples": (
-        f"{STEP}return (torch.tanh(drive - drive.mean(0) + self.W(state[0])),)",
+        f"{STEP}return (torch.tanh(projected - projected.mean(0) + self.W(state[0])),)",
         "batch independence",
         "warning",
     ),
-    "a drive that looks ahead": ("    def drive(self, x):\n        return self.V(x.flip(1))", "look-ahead", "broken"),
+    "a drive that looks ahead": (
+        "    def input_projection(self, x):\n        return self.V(x.flip(1))",
+        "look-ahead",
+        "broken",
+    ),
     "an emit that looks around": (
-        "    def emit(self, output, x):\n        return output - output.mean(1, keepdim=True)",
-        "emit",
+        "    def layer_output(self, output, x):\n        return output - output.mean(1, keepdim=True)",
+        "layer_output",
         "broken",
     ),
     "float32 alone": (
@@ -136,7 +141,7 @@ def test_the_check_that_is_for_it_finds_it(tmp_path: Path, fault: str) -> None:
     found = checked(tmp_path, body)
     assert found[check].verdict == verdict, found
     assert found[check].found
-    if check in ("in-place operations", "emit"):  # which break the gradient, or look ahead, as well
+    if check in ("in-place operations", "layer_output"):  # which break the gradient, or look ahead, as well
         return
     others = {f.check for f in found.values() if f.verdict == "broken"} - {check}
     assert not others, found

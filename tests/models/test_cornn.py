@@ -43,10 +43,10 @@ def test_it_is_the_equation_unit_by_unit(damping: Damping, activation: Literal["
 
 def energies(model: CoRNN, steps: int) -> list[float]:
     """Return the largest gamma y'y + z'z of 8 sequences after each step, from zero states."""
-    state, transition = model.initial_state(8), model.transition()
+    state, recurrent_weights = model.initial_state(8), model.recurrent_weights()
     found = []
-    for drive in model.drive(torch.randn(8, steps, model.in_features)).unbind(1):
-        y, z = state = model.step(drive, state, transition)
+    for projected in model.input_projection(torch.randn(8, steps, model.in_features)).unbind(1):
+        y, z = state = model.step(projected, state, recurrent_weights)
         found.append((model.constants[1] * y.square() + z.square()).sum(-1).max().item())
     return found
 
@@ -117,7 +117,7 @@ def test_the_jacobian_of_one_step_is_near_one(dt: float, r: float) -> None:
 
     def step(joined: Tensor) -> Tensor:
         state = (joined[None, :8], joined[None, 8:])
-        return torch.cat(model.step(torch.zeros(1, 8), state, model.transition()), dim=1)[0]
+        return torch.cat(model.step(torch.zeros(1, 8), state, model.recurrent_weights()), dim=1)[0]
 
     for scale in (0.0, 0.1, 3.0):
         jacobian = torch.autograd.functional.jacobian(step, scale * torch.randn(16))

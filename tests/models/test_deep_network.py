@@ -13,7 +13,7 @@ from stablebench.engines.fused.engine import Plan
 from stablebench.errors import UserError
 from stablebench.models import deep_model
 from stablebench.models import registry as model_registry
-from stablebench.models.base import DeepModel, ParameterGroup, State, Stretch, grouped
+from stablebench.models.base import DeepModel, LayerGroup, ParameterGroup, State, with_main_group
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep.roafnn import RoaFNN
 from stablebench.models.deep_network import DeepNetwork
@@ -38,12 +38,12 @@ class Oscillators(DeepModel):
         self.k = nn.Parameter(torch.rand(count, hidden))
         self.W = nn.Parameter(torch.randn(count, hidden, hidden))
 
-    def enter(self, x: Tensor) -> State:
+    def embed_input(self, x: Tensor) -> State:
         h = self.first(x)
         return h, torch.zeros_like(h)
 
-    def stretches(self) -> list[Stretch]:
-        return [Stretch((self.k[:2], self.W[:2])), Stretch((self.k[2:], self.W[2:]))]
+    def layer_groups(self) -> list[LayerGroup]:
+        return [LayerGroup((self.k[:2], self.W[:2])), LayerGroup((self.k[2:], self.W[2:]))]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
         (y, z), (k, W) = state, layer
@@ -54,7 +54,7 @@ class Oscillators(DeepModel):
         return self.k.square().sum()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        return grouped(self, ParameterGroup("stiffness", [self.k]))
+        return with_main_group(self, ParameterGroup("stiffness", [self.k]))
 
     def after_update(self) -> None:
         self.k.data.clamp_(min=0.5)
@@ -66,7 +66,7 @@ class Oscillators(DeepModel):
 def test_the_output_state_of_the_last_layer_is_read() -> None:
     model = Oscillators(2, 3)
     network, x = DeepNetwork(model, 4), torch.randn(5, 2)
-    y, z = model.enter(x)
+    y, z = model.embed_input(x)
     for k, W in zip(model.k, model.W, strict=True):
         z = z + 0.1 * (torch.tanh(y @ W.T) - k * y)
         y = y + 0.1 * z
@@ -90,7 +90,7 @@ def test_groups_penalties_and_hooks_are_passed_on() -> None:
 def test_several_states_and_stretches_agree_under_the_fused_engine() -> None:
     model = Oscillators(2, 3)
     x = torch.randn(5, 2)
-    assert all(isinstance(fused.plan_layers(model, s, model.enter(x)), Plan) for s in model.stretches())
+    assert all(isinstance(fused.plan_layers(model, s, model.embed_input(x)), Plan) for s in model.layer_groups())
     found = []
     for run in (deep_model.run_layers, fused.run_layers):
         network = DeepNetwork(model, 1, engine=run)
@@ -146,7 +146,7 @@ def test_scan_and_unknown_engines_are_refused() -> None:
 
 
 def test_a_machine_without_a_compiler_runs_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "why_torch_calls", lambda *_: "there is no C compiler")
+    monkeypatch.setattr(fused, "torch_calls_reason", lambda *_: "there is no C compiler")
     network = DeepNetwork(Mlp(2, 3, layers=5), 1)
     auto, asked = (engines.choose(name, network, CPU) for name in ("auto", "fused"))
     assert auto.name == "reference" and "no C compiler" in str(auto.note)
@@ -167,10 +167,10 @@ class Mine(DeepModel):
         self.first = nn.Linear(in_features, hidden)
         self.b = nn.Parameter(torch.zeros(layers - 2, hidden))
 
-    def enter(self, x):
+    def embed_input(self, x):
         return (self.first(x),)
 
-    def stretches(self):
+    def layer_groups(self):
         return [Stretch((self.b,))]
 
     def step(self, layer, state, shared):
@@ -199,7 +199,7 @@ def test_a_users_file_may_hold_a_deep_model(mine: Path) -> None:
 
 
 def test_a_users_file_without_a_whole_model_is_refused(mine: Path) -> None:
-    with pytest.raises(UserError, match="Half must define `stretches`"):
+    with pytest.raises(UserError, match="Half must define `layer_groups`"):
         model_registry.model_entry(f"{mine}:Half")
     with pytest.raises(UserError, match=r"extends RecurrentModel or DeepModel .*it has Half, Mine\."):
         model_registry.model_entry(f"{mine}:Other")

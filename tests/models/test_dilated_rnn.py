@@ -10,7 +10,7 @@ from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.engine import BackendName
 from stablebench.models import recurrent_model
-from stablebench.models.base import Folded, RecurrentModel, State
+from stablebench.models.base import DilatedCell, RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.models.recurrent.dilated_rnn import DilatedRNN
 from stablebench.models.recurrent.gru import GRU
@@ -120,12 +120,12 @@ def test_a_stack_of_dilations_trains_alike_under_both_engines(
 
 def test_the_fused_engine_is_chosen_for_what_its_cell_allows() -> None:
     class Unplannable(Rnn):
-        def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
-            return (torch.softmax(drive + state[0] @ transition, dim=1),)
+        def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+            return (torch.softmax(projected + state[0] @ recurrent_weights, dim=1),)
 
     class Dilated(DilatedRNN):
-        def folded(self) -> Folded:
-            return Folded(self.cell, 3)
+        def dilated_cell(self) -> DilatedCell:
+            return DilatedCell(self.cell, 3)
 
     model = Dilated(2, 4, start=3)
     network = Network([model], 2, readout="last", input="values")

@@ -50,10 +50,10 @@ def test_the_chain_is_the_equation(input_map, hidden):
 def gradient_norms(model: DizzyRNN, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """||dL/dh_t|| for t = 0 ... T and ||dL/dx_t|| for t = 1 ... T, L a random linear function of h_T; batch 1."""
     x = x.clone().requires_grad_()
-    transition = model.transition()
+    recurrent_weights = model.recurrent_weights()
     states = [torch.rand(1, model.hidden).requires_grad_()]
-    for drive in model.drive(x).unbind(1):
-        states.append(model.step(drive, (states[-1],), transition)[0])
+    for projected in model.input_projection(x).unbind(1):
+        states.append(model.step(projected, (states[-1],), recurrent_weights)[0])
     loss = (states[-1] * torch.randn(model.hidden)).sum()
     *by_state, by_input = torch.autograd.grad(loss, [*states, x])
     return torch.stack([g.norm() for g in by_state]), by_input[0].norm(dim=1)
@@ -85,12 +85,12 @@ def test_the_singular_values_are_sigma(hidden):
     model = DizzyRNN(3, hidden, singular_values=True)
     recurrent = model.recurrent_map
     assert recurrent.sigma is not None and recurrent.V is not None
-    W = model.transition().T
+    W = model.recurrent_weights().T
     assert (W.T @ W - torch.eye(hidden)).abs().max() < 1e-12, "sigma starts at 1: orthogonal"
     assert torch.allclose(W, recurrent.U() @ recurrent.V().T, rtol=0, atol=1e-13)
     sigma = torch.rand(hidden) + 0.5
     recurrent.sigma.data = sigma
-    W = model.transition().T
+    W = model.recurrent_weights().T
     assert torch.allclose(torch.linalg.svdvals(W), sigma.sort(descending=True).values, rtol=0, atol=1e-12)
     assert torch.allclose(W, recurrent.U() @ torch.diag(sigma) @ recurrent.V().T, rtol=0, atol=1e-13)
 

@@ -33,14 +33,14 @@ def test_the_chain_is_the_equation(activation) -> None:
 def test_a_closed_gate_makes_a_layer_the_identity_with_derivative_one() -> None:
     model = Highway(3, 4, layers=50, gate_bias=-800.0)  # exp(-800) is 0 in float64
     x = torch.randn(2, 3, requires_grad=True)
-    assert torch.equal(model(x), model.enter(x)[0])
-    through, first = (torch.autograd.grad(y.sum(), x)[0] for y in (model(x), model.enter(x)[0]))
+    assert torch.equal(model(x), model.embed_input(x)[0])
+    through, first = (torch.autograd.grad(y.sum(), x)[0] for y in (model(x), model.embed_input(x)[0]))
     assert torch.equal(through, first)
 
 
 def test_an_open_gate_makes_it_the_plain_network() -> None:
     model, x = Highway(3, 4, layers=6, gate_bias=800.0), torch.randn(2, 3)
-    (h,) = model.enter(x)
+    (h,) = model.embed_input(x)
     for W, b in zip(model.W_H, model.b_H, strict=True):
         h = torch.tanh(h @ W.T + b)
     torch.testing.assert_close(model(x), h, rtol=1e-14, atol=1e-14)
@@ -49,7 +49,7 @@ def test_an_open_gate_makes_it_the_plain_network() -> None:
 def test_layers_carry_at_first() -> None:
     model = Highway(3, 64, layers=50)
     assert (model.b_T == -2).all() and not model.b_H.any()
-    (h,) = model.enter(torch.randn(100, 3))
+    (h,) = model.embed_input(torch.randn(100, 3))
     gates = torch.sigmoid(h @ model.W_T[0].T + model.b_T[0])
     assert gates.mean() < 0.25
     assert model.W_H.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.01)

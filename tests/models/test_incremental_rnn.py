@@ -57,7 +57,7 @@ def test_what_the_iteration_finds_is_an_equilibrium() -> None:
     model = IncrementalRNN(3, 8, iterations=100)
     h, x = torch.randn(1, 8), torch.randn(1, 1, 3)
     s = model(x, (h,))[0][:, 0] + h
-    torch.testing.assert_close(torch.tanh(s @ model.U.T + model.drive(x)[:, 0]), s, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.tanh(s @ model.U.T + model.input_projection(x)[:, 0]), s, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])

@@ -91,7 +91,7 @@ def test_a_stack_adds_or_appends_each_layers_input(stack: Literal["plain", "resi
     top = IndRNN(width, 4, horizon=5, stack=stack)
     network = Network([bottom, top], 2, readout="every", input="values")
     x = torch.randn(2, 5, 3)
-    below = bottom.emit(bottom.forward(x)[1][0], x[:, -1])
+    below = bottom.layer_output(bottom.forward(x)[1][0], x[:, -1])
     assert below.shape == (2, width)
     first = torch.relu(x[:, 0] @ bottom.W.T)
     first = torch.cat([x[:, 0], first], 1) if stack == "dense" else first  # 3 != 4: nothing to add in the first layer

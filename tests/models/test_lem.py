@@ -81,8 +81,10 @@ def test_the_jacobian_of_one_step_has_its_bound(dt: float, scale: float) -> None
     eta = max(norms)
 
     def step(joined: Tensor) -> Tensor:
-        drive = model.drive(torch.randn(1, 1, 2))[:, 0]
-        return torch.cat(model.step(drive, (joined[None, :8], joined[None, 8:]), model.transition()), dim=1)[0]
+        projected = model.input_projection(torch.randn(1, 1, 2))[:, 0]
+        return torch.cat(model.step(projected, (joined[None, :8], joined[None, 8:]), model.recurrent_weights()), dim=1)[
+            0
+        ]
 
     largest = 0.0
     for spread in (0.0, 0.3, 1.0):

@@ -77,9 +77,9 @@ def test_the_memory_holds_a_sliding_window_of_its_input(order: int, tolerance: f
     model = LMU(1, 2, horizon=steps, order=order, theta=float(theta), init="memory")
     t = torch.arange(steps) / theta
     signal = torch.sin(3 * t + 1) + 0.5 * torch.cos(7 * t)  # about a wave in a window
-    state, transition, found = model.initial_state(1), model.transition(), []
-    for drive in model.drive(signal[None, :, None]).unbind(1):
-        state = model.step(drive, state, transition)
+    state, recurrent_weights, found = model.initial_state(1), model.recurrent_weights(), []
+    for projected in model.input_projection(signal[None, :, None]).unbind(1):
+        state = model.step(projected, state, recurrent_weights)
         found.append(state[1][0])
     memory = torch.stack(found)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):

@@ -84,7 +84,7 @@ def test_the_normalisation_keeps_white_noise_at_its_variance() -> None:
     model = LRU(1, 4, state=50, r_min=0.5, r_max=0.99, norm="none")
     h = torch.zeros(1000, 100)
     with torch.no_grad():
-        a, gamma = model.transition()
+        a, gamma = model.recurrent_weights()
         for _ in range(600):  # 0.99^1200 of the start is left
             h = model.step(torch.randn(1000, 100), (h,), (a, gamma))[0]
     # of the complex state E|h|^2 = gamma^2 E|b|^2 / (1 - |lambda|^2) = E|b|^2 = 2
@@ -95,12 +95,12 @@ def test_the_normalisation_keeps_white_noise_at_its_variance() -> None:
 def test_eigenvalues_stay_inside_the_unit_circle_while_training_pushes_them_out(dtype: torch.dtype) -> None:
     model = bare(1, 8, r_min=0.9, r_max=0.999).to(dtype)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = moduli(model.transition()[0]).mean().item()
+    before = moduli(model.recurrent_weights()[0]).mean().item()
     for _ in range(50):
         optimiser.zero_grad()
-        (-moduli(model.transition()[0]).sum()).backward()
+        (-moduli(model.recurrent_weights()[0]).sum()).backward()
         optimiser.step()
-    modulus = moduli(model.transition()[0])
+    modulus = moduli(model.recurrent_weights()[0])
     assert before < modulus.mean().item() and modulus.max().item() < 1
 
 

@@ -54,7 +54,7 @@ def test_states_are_convex_combinations_of_the_candidates_and_the_first_state(ca
     model = MinGRU(2, 20, candidate=candidate)
     x, first = 5 * torch.randn(3, 100, 2), torch.randn(3, 20)
     outputs, _ = model(x, (first,))
-    c = model.drive(x).chunk(2, dim=-1)[1]
+    c = model.input_projection(x).chunk(2, dim=-1)[1]
     c = positive(c) if candidate == "positive" else c
     seen = torch.cat([first[:, None], c], dim=1)
     slack = 1e-13  # rounding of 100 sums
@@ -67,7 +67,7 @@ def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it() -> None:
     x = torch.randn(1, 30, 2)
     jacobian = torch.autograd.functional.jacobian(lambda h: model(x, (h,))[0][:, -1], torch.randn(1, 4))
     assert isinstance(jacobian, Tensor)
-    kept = 1 - torch.sigmoid(model.drive(x).chunk(2, dim=-1)[0])
+    kept = 1 - torch.sigmoid(model.input_projection(x).chunk(2, dim=-1)[0])
     torch.testing.assert_close(jacobian[0, :, 0], torch.diag(kept[0].prod(0)), rtol=1e-12, atol=0)
     assert (kept < 1).all() and (kept > 0).all()
 
@@ -88,5 +88,5 @@ def test_a_gate_that_is_always_the_same_makes_a_leaky_integrator_of_the_input() 
 def test_the_update_bias_sets_the_length_of_the_memory() -> None:
     model = MinGRU(1, 6, update_bias=-5.0)
     model.W.data.zero_()
-    z = torch.sigmoid(model.drive(torch.zeros(1, 1, 1))[..., :6])
+    z = torch.sigmoid(model.input_projection(torch.zeros(1, 1, 1))[..., :6])
     assert (z < torch.sigmoid(torch.tensor(-4.0))).all() and (z > torch.sigmoid(torch.tensor(-6.0))).all()

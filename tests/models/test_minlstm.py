@@ -19,8 +19,8 @@ def _double() -> None:
 
 def gates(model: MinLSTM, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return f' and i' of all steps as the paper writes them."""
-    forget, enter, _ = (x @ model.W.T + model.b).chunk(3, dim=-1)
-    f, i = 1 / (1 + torch.exp(-forget)), 1 / (1 + torch.exp(-enter))
+    forget, embed_input, _ = (x @ model.W.T + model.b).chunk(3, dim=-1)
+    f, i = 1 / (1 + torch.exp(-forget)), 1 / (1 + torch.exp(-embed_input))
     return (f / (f + i), i / (f + i)) if model.normalise else (f, i)
 
 
@@ -43,7 +43,7 @@ def test_scaled_states_are_convex_combinations_of_the_candidates_and_the_first_s
     model = MinLSTM(2, 20)
     x, first = 5 * torch.randn(3, 100, 2), torch.randn(3, 20)
     outputs, _ = model(x, (first,))
-    seen = torch.cat([first[:, None], model.drive(x)[..., 40:]], dim=1)
+    seen = torch.cat([first[:, None], model.input_projection(x)[..., 40:]], dim=1)
     slack = 1e-13  # rounding of 100 sums
     assert (outputs <= seen.cummax(1).values[:, 1:] + slack).all()
     assert (outputs >= seen.cummin(1).values[:, 1:] - slack).all()

@@ -27,11 +27,11 @@ class Plain(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + self.W(state[0])),)
 
 
 """
@@ -56,12 +56,13 @@ def entry_of(folder: Path, text: str, name: str = "Own") -> model_registry.Model
         ),
         ("class Own(Plain):\n    def __call__(self, x): return x", "`__call__` is overridden"),
         (
-            "class Own(DeepModel):\n    def stretches(self): return []\n"
+            "class Own(DeepModel):\n    def layer_groups(self): return []\n"
             "    def step(self, layer, state, shared): return state\n    def forward(self, x): return x",
             "engines call enter, stretches, step",
         ),
         (
-            "class Own(RecurrentModel):\n    def step(self, drive, state, transition): raise NotImplementedError\n"
+            "class Own(RecurrentModel):\n"
+            "    def step(self, projected, state, recurrent_weights): raise NotImplementedError\n"
             "    def forward(self, x, state=None): return x, state",
             "engines call drive, transition, step, emit",
         ),

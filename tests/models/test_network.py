@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stablebench.engines.fused import engine as fused
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.network import EngineRun, Network
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
@@ -39,15 +39,15 @@ class Adder(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         return (1, self.hidden)
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
-        total = state[0] + self.scale * drive.sum(-1, keepdim=True)
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
+        total = state[0] + self.scale * projected.sum(-1, keepdim=True)
         return total, total.expand(-1, self.hidden)
 
     def penalty(self) -> Tensor | None:
         return self.scale.square() if self.penalised else None
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        return grouped(self, ParameterGroup("slow", [self.scale], rule="exponential"))
+        return with_main_group(self, ParameterGroup("slow", [self.scale], rule="exponential"))
 
     def after_update(self) -> None:
         self.scale.data.clamp_(max=1)
@@ -101,7 +101,7 @@ def test_the_engine_is_asked_for_every_output_only_where_one_is_needed() -> None
         x: Tensor,
         state: State | None = None,
         outputs: Readout = "every",
-        transition: object = None,
+        recurrent_weights: object = None,
     ) -> tuple[Tensor, State]:
         asked.append((type(model), outputs))
         return recurrent_model.run_steps(model, x, state, outputs)
@@ -182,7 +182,7 @@ def test_recomputing_builds_each_transition_once(monkeypatch: pytest.MonkeyPatch
     layer = model_registry.model_entry("exprnn").cls(4, 6)
     network = Network([layer], 3, readout="last", input="tokens", recompute_every=2)
     calls: list[int] = []
-    monkeypatch.setattr(layer, "transition", lambda build=layer.transition: (calls.append(1), build())[1])
+    monkeypatch.setattr(layer, "recurrent_weights", lambda build=layer.recurrent_weights: (calls.append(1), build())[1])
     _gradients(network, torch.randint(4, (2, 7)))
     assert len(calls) == 1
 

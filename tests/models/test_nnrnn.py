@@ -30,7 +30,7 @@ def perturbed(hidden: int, **arguments) -> NnRNN:
 
 
 def eigenvalue_moduli(model: NnRNN) -> torch.Tensor:
-    return torch.linalg.eigvals(model.transition()[0].detach()).abs().sort().values
+    return torch.linalg.eigvals(model.recurrent_weights()[0].detach()).abs().sort().values
 
 
 def expected_moduli(model: NnRNN) -> torch.Tensor:
@@ -55,7 +55,7 @@ def test_with_the_authors_mask_the_moduli_are_not_gamma():
 @pytest.mark.parametrize("init", ["henaff", "cayley"])
 def test_the_start_is_orthogonal(hidden, init):
     model = NnRNN(3, hidden, init=init)
-    W = model.transition()[0]
+    W = model.recurrent_weights()[0]
     assert (W.T @ W - torch.eye(hidden)).abs().max() < 1e-12
     assert not model.T.any() and torch.equal(model.gamma, torch.ones((hidden + 1) // 2))
 
@@ -90,7 +90,7 @@ def test_one_step_is_the_equation(mask, hidden):
 
 
 def test_t_makes_the_matrix_non_normal():
-    W = perturbed(8, gamma="fixed").transition()[0]
+    W = perturbed(8, gamma="fixed").recurrent_weights()[0]
     assert (W.T @ W - W @ W.T).abs().max() > 0.1
     assert torch.linalg.matrix_norm(W, 2) > 1.1
 
@@ -123,7 +123,7 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_with_t_zero_and_gamma_one_it_spans_exprnns_matrices():
-    W = ExpRNN(3, 6).transition()[0].T.detach().numpy()
+    W = ExpRNN(3, 6).recurrent_weights()[0].T.detach().numpy()
     form, Z = scipy.linalg.schur(W, output="real")[:2]  # of an orthogonal matrix: rotations in 2 x 2 blocks
     if numpy.linalg.det(Z) < 0:  # the exponential reaches rotations alone: turn one pair the other way round
         swap = scipy.linalg.block_diag([[0, 1], [1, 0]], numpy.eye(4))
@@ -135,4 +135,4 @@ def test_with_t_zero_and_gamma_one_it_spans_exprnns_matrices():
     if not numpy.allclose(model.P().detach().numpy(), Z):
         model.P.upper.data.neg_()
     model.theta.data = torch.from_numpy(numpy.arctan2(form[1::2, ::2].diagonal(), form[::2, ::2].diagonal()).copy())
-    numpy.testing.assert_allclose(model.transition()[0].T.detach().numpy(), W, rtol=0, atol=1e-10)
+    numpy.testing.assert_allclose(model.recurrent_weights()[0].T.detach().numpy(), W, rtol=0, atol=1e-10)

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from stablebench.errors import UserError
-from stablebench.models.base import own_generator
+from stablebench.models.base import frozen_generator
 from stablebench.models.blocks import orthogonal
 from stablebench.models.blocks.orthogonal import (
     BlockInit,
@@ -113,12 +113,12 @@ def test_too_many_rotations_are_refused(n, rotations, message):
 
 
 def test_the_random_orthogonal_matrix_is_orthogonal_and_depends_on_its_generator_alone():
-    O = random_orthogonal(50, own_generator("O"))  # noqa: E741
+    O = random_orthogonal(50, frozen_generator("O"))  # noqa: E741
     assert (O.T @ O - torch.eye(50)).abs().max() < 1e-13
     torch.rand(3)
-    assert torch.equal(O, random_orthogonal(50, own_generator("O")))
+    assert torch.equal(O, random_orthogonal(50, frozen_generator("O")))
     torch.manual_seed(1)
-    assert not torch.equal(O, random_orthogonal(50, own_generator("O")))
+    assert not torch.equal(O, random_orthogonal(50, frozen_generator("O")))
 
 
 def test_the_skew_exponential_is_the_matrix_exponential():
@@ -226,5 +226,5 @@ def test_so_no_layer_of_roarnn_or_roafnn_turns_the_state_at_an_even_width() -> N
     for seed in range(8):
         torch.manual_seed(seed)
         assert torch.linalg.det(RoaRNN(3, 16, horizon=10).O).item() == pytest.approx(-1)
-        filters = list(RoaFNN(2, 2, layers=12).isometries().values())
+        filters = list(RoaFNN(2, 2, layers=12).orthogonal_matrices().values())
         assert filters and all(torch.linalg.det(layer).allclose(-torch.ones(len(layer))) for layer in filters)

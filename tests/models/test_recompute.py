@@ -31,11 +31,11 @@ class Plain(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V, self.W = nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.V(x)
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        return (torch.tanh(projected + self.W(state[0])),)
 
 
 class DropStep(Plain):
@@ -43,27 +43,27 @@ class DropStep(Plain):
         super().__init__(in_features, hidden)
         self.drop = nn.Dropout(0.5)
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        return (torch.tanh(drive + self.drop(self.W(state[0]))),)
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        return (torch.tanh(projected + self.drop(self.W(state[0]))),)
 
 
 class DropDrive(DropStep):
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.drop(self.V(x))
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        return Plain.step(self, drive, state, transition)
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        return Plain.step(self, projected, state, recurrent_weights)
 
 
 class DropEmit(Plain):
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         return nn.functional.dropout(output, 0.5, self.training)
 
 
 class NumpyStep(Plain):
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
         noise = torch.as_tensor(numpy.random.randn(*state[0].shape))
-        return (torch.tanh(drive + self.W(state[0]) * (1 + noise + random.random())),)
+        return (torch.tanh(projected + self.W(state[0]) * (1 + noise + random.random())),)
 
 
 class OwnGenerators(Plain):
@@ -71,9 +71,9 @@ class OwnGenerators(Plain):
         super().__init__(in_features, hidden)
         self.rng, self.torch_rng = numpy.random.default_rng(3), torch.Generator().manual_seed(3)
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
         scale = self.rng.random() + torch.rand(state[0].shape, generator=self.torch_rng)
-        return (torch.tanh(drive + self.W(state[0]) * scale),)
+        return (torch.tanh(projected + self.W(state[0]) * scale),)
 
 
 @pytest.mark.parametrize("cell", [DropStep, DropDrive, DropEmit, NumpyStep, OwnGenerators])
@@ -126,8 +126,8 @@ class RunningMean(Plain):
         self.register_buffer("mean", torch.zeros(hidden))
         self.calls, self.seen = 0, []
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        n = drive + self.W(state[0])
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        n = projected + self.W(state[0])
         if self.training:
             with torch.no_grad():
                 self.mean.mul_(0.9).add_(n.mean(0), alpha=0.1)
@@ -137,8 +137,8 @@ class RunningMean(Plain):
 
 
 class ReplacedMean(RunningMean):
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        n = drive + self.W(state[0])
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        n = projected + self.W(state[0])
         self.mean = 0.9 * self.mean + 0.1 * n.detach().mean(0)
         return (torch.tanh(n - self.mean),)
 
@@ -148,8 +148,8 @@ class NormalisedStep(Plain):
         super().__init__(in_features, hidden)
         self.bn = nn.BatchNorm1d(hidden)
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        return (torch.tanh(self.bn(drive + self.W(state[0]))),)
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        return (torch.tanh(self.bn(projected + self.W(state[0]))),)
 
 
 class LargeBuffer(Plain):
@@ -162,8 +162,8 @@ class LargeBuffer(Plain):
         self.register_buffer("rows", torch.zeros(100, 2000))
         self.at = 0
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
-        n = drive + self.W(state[0]) + self.rows[self.at, 0].clone()
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        n = projected + self.W(state[0]) + self.rows[self.at, 0].clone()
         with torch.no_grad():
             self.at += 1
             self.rows[self.at] += n.mean()
@@ -214,29 +214,29 @@ class NormalisedDrive(Plain):
         super().__init__(in_features, hidden)
         self.bn = nn.BatchNorm1d(hidden)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.bn(self.V(x).transpose(1, 2)).transpose(1, 2)
 
 
 class DroppedSum(DropStep):
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.drop(self.V(x).cumsum(1))
 
 
 class Positions(Plain):
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.V(x) + torch.arange(x.shape[1])[:, None]
 
 
 class SummedEmit(Plain):
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         return output if output.dim() == 2 else output.cumsum(1)
 
 
 class OtherDraws(Plain):
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
         noise = random.SystemRandom().random()
-        return (torch.tanh(drive + self.W(state[0]) * noise),)
+        return (torch.tanh(projected + self.W(state[0]) * noise),)
 
 
 class Count:
@@ -248,18 +248,18 @@ class Remembers(Plain):
         super().__init__(in_features, hidden)
         self.count = Count()
 
-    def step(self, drive: Tensor, state: State, transition: Any) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
         self.count.value += 1
-        return (torch.tanh(drive + self.W(state[0]) * self.count.value),)
+        return (torch.tanh(projected + self.W(state[0]) * self.count.value),)
 
 
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        (NormalisedDrive, "`drive` at one time step depends on the inputs of others in training"),
-        (DroppedSum, "`drive` at one time step depends on the inputs of others"),
-        (Positions, "`drive` depends on where a sequence begins or ends"),
-        (SummedEmit, "`emit` at one time step depends on the inputs of others"),
+        (NormalisedDrive, "`input_projection` at one time step depends on the inputs of others in training"),
+        (DroppedSum, "`input_projection` at one time step depends on the inputs of others"),
+        (Positions, "`input_projection` depends on where a sequence begins or ends"),
+        (SummedEmit, "`layer_output` at one time step depends on the inputs of others"),
         (OtherDraws, "draws random numbers that are not"),
         (Remembers, "or remembers a call"),
     ],

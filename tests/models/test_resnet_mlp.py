@@ -29,11 +29,11 @@ def test_the_chain_is_the_equation(activation) -> None:
 
 def residual_jacobian(model: ResnetMlp, x: torch.Tensor) -> torch.Tensor:
     """The derivative of the last h in h_1."""
-    (h_1,) = model.enter(x[None])
+    (h_1,) = model.embed_input(x[None])
 
     def rest(h: torch.Tensor) -> torch.Tensor:
-        (stretch,) = model.stretches()
-        for layer in zip(*(p.unbind(0) for p in stretch.layers), strict=True):
+        (group,) = model.layer_groups()
+        for layer in zip(*(p.unbind(0) for p in group.layers), strict=True):
             (h,) = model.step(layer, (h,), None)
         return h[0]
 
@@ -55,7 +55,7 @@ def test_singular_values_stay_around_the_identity_path(step_size: float, activat
 def test_without_residuals_the_layers_are_the_identity() -> None:
     model, x = ResnetMlp(3, 4, layers=30), torch.randn(2, 3)
     model.W.data.zero_()
-    assert torch.equal(model(x), model.enter(x)[0])
+    assert torch.equal(model(x), model.embed_input(x)[0])
     assert torch.equal(residual_jacobian(model, x[0]), torch.eye(4))
 
 

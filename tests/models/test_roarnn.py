@@ -19,16 +19,16 @@ def _float64():
 
 def input_output_jacobian(model: RoaRNN, x: torch.Tensor) -> torch.Tensor:
     """dh_L/dh_1 for inputs (L, in): the product of L - 1 one-step Jacobians."""
-    drive, transition = model.drive(x[None])[0], model.transition()
-    (h,) = model.step(drive[:1], model.initial_state(1), transition)
+    projected, recurrent_weights = model.input_projection(x[None])[0], model.recurrent_weights()
+    (h,) = model.step(projected[:1], model.initial_state(1), recurrent_weights)
     product = torch.eye(model.hidden)
-    for d in drive[1:]:
+    for d in projected[1:]:
         one_step = torch.autograd.functional.jacobian(
-            lambda h, d=d: model.step(d[None], (h[None],), transition)[0][0], h[0]
+            lambda h, d=d: model.step(d[None], (h[None],), recurrent_weights)[0][0], h[0]
         )
         assert isinstance(one_step, torch.Tensor)
         product = one_step @ product
-        (h,) = model.step(d[None], (h.detach(),), transition)
+        (h,) = model.step(d[None], (h.detach(),), recurrent_weights)
     return product.detach()
 
 
@@ -125,7 +125,7 @@ def test_o_is_orthogonal_frozen_and_saved(orthogonal):
 def test_a_step_is_an_euler_step_of_the_continuous_model():
     """Appendix D: dh/dt = A h + phi(W h + b + V x), A = ((1 - alpha) O - I) / alpha, integrated with step alpha."""
     model, h, x = RoaRNN(3, 5, horizon=10, rho=2.0), torch.randn(4, 5), torch.randn(4, 1, 3)
-    (found,) = model.step(model.drive(x)[:, 0], (h,), model.transition())
+    (found,) = model.step(model.input_projection(x)[:, 0], (h,), model.recurrent_weights())
     force = torch.relu(h @ model.W.T + model.b + x[:, 0] @ model.V.T)
     eye = torch.eye(5)
     slope = force + h @ ((model.O - eye) / model.alpha - model.O).T

@@ -67,7 +67,7 @@ def test_the_recurrence_is_the_convolution_with_the_vandermonde_kernel(
     expected = torch.fft.irfft(spectra, dim=0)[:steps] + model.D * v
     torch.testing.assert_close(model(x)[0][0], expected, rtol=1e-10, atol=1e-11)
     scanned, _ = scan.run(model, x)
-    torch.testing.assert_close(model.emit(scanned, x)[0], expected, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(model.layer_output(scanned, x)[0], expected, rtol=1e-10, atol=1e-11)
 
 
 def test_bilinear_and_zero_order_hold_agree_to_second_order_in_the_step() -> None:
@@ -76,7 +76,7 @@ def test_bilinear_and_zero_order_hold_agree_to_second_order_in_the_step() -> Non
         moved = []
         for discretisation in DISCRETISATIONS:
             model = bare(1, 1, state=4, dt_min=dt, dt_max=dt, discretisation=discretisation)
-            moved.append(model.transition()[0])
+            moved.append(model.recurrent_weights()[0])
         differences.append((moved[0] - moved[1]).abs().max().item())
     # (1 + z / 2) / (1 - z / 2) - exp(z) = z^3 / 12 + ..., so an eighth for half the step
     assert differences[0] / differences[1] == pytest.approx(8, rel=0.01)
@@ -85,7 +85,7 @@ def test_bilinear_and_zero_order_hold_agree_to_second_order_in_the_step() -> Non
 def test_the_inputs_matrix_is_exact_for_small_steps_in_single_precision() -> None:
     model = bare(1, 3, dt_min=1e-5, dt_max=1e-4)
     exact = discrete(model)[1]
-    _, found = model.float().transition()
+    _, found = model.float().recurrent_weights()
     half = found.double().view(2, 8, 3)
     assert ((torch.complex(*half) - exact).abs() / exact.abs()).max() < 1e-6  # exp(x) - 1 would lose four digits
 
@@ -121,12 +121,12 @@ def test_the_largest_legs_frequency_approaches_that_of_inv() -> None:
 def test_the_spectrum_stays_stable_while_training_pushes_it_out(discretisation: Discretisation) -> None:
     model = S4D(1, 6, discretisation=discretisation)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
-    before = moduli(model.transition()[0]).mean().item()
+    before = moduli(model.recurrent_weights()[0]).mean().item()
     for _ in range(50):
         optimiser.zero_grad()
-        (-moduli(model.transition()[0]).sum()).backward()
+        (-moduli(model.recurrent_weights()[0]).sum()).backward()
         optimiser.step()
-    modulus = moduli(model.transition()[0])
+    modulus = moduli(model.recurrent_weights()[0])
     assert before < modulus.mean().item() and modulus.max().item() < 1
     assert (-torch.exp(model.log_A_real)).max().item() < 0
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stablebench.data.task import sizes_of
 from stablebench.models import registry as model_registry
-from stablebench.models.base import own_generator
+from stablebench.models.base import frozen_generator
 from stablebench.models.build import build_network
 from stablebench.models.network import Network
 from stablebench.models.seeds import embedding_seed, layer_seed
@@ -113,8 +113,8 @@ def test_own_streams_differ_between_seeds_and_between_names() -> None:
     for seed in range(1001):
         torch.manual_seed(seed)
         for stream in ("O", "Pi", "reservoir", "u_1", "O of the output"):
-            first[seed, stream] = own_generator(stream).initial_seed()
+            first[seed, stream] = frozen_generator(stream).initial_seed()
     assert len(set(first.values())) == len(first) and max(first.values()) < 2**32
     assert not set(first.values()) & set(range(1001))
     torch.manual_seed(7)
-    assert first[7, "O"] == own_generator("O").initial_seed()
+    assert first[7, "O"] == frozen_generator("O").initial_seed()

@@ -41,8 +41,8 @@ def test_every_unit_takes_its_left_neighbour() -> None:
     outputs, _ = model(x[None])
     h = [0.0] * 5
     for t in range(6):
-        drive = (model.V @ x[t] + model.b).tolist()
-        h = [max(h[(i + 4) % 5] + drive[i], 0.0) for i in range(5)]
+        projected = (model.V @ x[t] + model.b).tolist()
+        h = [max(h[(i + 4) % 5] + projected[i], 0.0) for i in range(5)]
         assert outputs[0, t].tolist() == pytest.approx(h, abs=1e-14)
 
 
@@ -85,7 +85,7 @@ def test_with_slopes_of_one_all_singular_values_are_one(activation: Activation) 
 def test_the_state_grows_by_no_more_than_the_drive() -> None:
     model = ShiftRNN(2, 16)
     x = 3 * torch.randn(5, 40, 2)
-    sums = model.drive(x).norm(dim=2).cumsum(1)
+    sums = model.input_projection(x).norm(dim=2).cumsum(1)
     assert (model(x)[0].norm(dim=2) <= sums + 1e-12).all()
 
 

@@ -88,12 +88,12 @@ def test_a_model_that_always_updates_is_its_cell(cell: Cell) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_that_copies_is_the_identity_and_so_is_its_jacobian(cell: Cell, dtype: torch.dtype) -> None:
     model = SkipRNN(2, 5, cell=cell).to(dtype)
-    drive = model.drive(torch.randn(1, 1, 2).to(dtype))[:, 0]
+    projected = model.input_projection(torch.randn(1, 1, 2).to(dtype))[:, 0]
     sizes = [5] * (2 if cell == "lstm" else 1)
 
     def step(joined: Tensor, p: float = 0.3) -> Tensor:
         state = (*joined.split(sizes, dim=1), torch.full((1, 1), p, dtype=dtype))
-        return torch.cat(model.step(drive, state, model.transition())[:-1], dim=1)
+        return torch.cat(model.step(projected, state, model.recurrent_weights())[:-1], dim=1)
 
     state = torch.randn(1, sum(sizes)).to(dtype)
     assert torch.equal(step(state), state) and not torch.equal(step(state, 0.6), state)
@@ -169,15 +169,15 @@ def by_the_code(model: SkipRNN, x: Tensor) -> tuple[Tensor, Tensor]:
 
     That carries the probability d and what has been added up, q, and decides at the start of a step.
     """
-    n, drive, transition = model.hidden, model.drive(x), model.transition()
-    W = transition[3:]
+    n, projected, recurrent_weights = model.hidden, model.input_projection(x), model.recurrent_weights()
+    W = recurrent_weights[3:]
     h, c = x.new_zeros(len(x), n), x.new_zeros(len(x), n)
     d, q = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
     outputs, probabilities = [], []
     for t in range(x.shape[1]):
         before = (h, c) if model.cell == "lstm" else (h,)
         cell = model._lstm if model.cell == "lstm" else model._gru
-        candidate = cell(drive[:, t], before, *W)
+        candidate = cell(projected[:, t], before, *W)
         proposed = torch.sigmoid(candidate[-1] @ model.w_p.T + model.b_p)
         p = q + torch.minimum(d, 1 - q)
         u = StraightThrough.apply(p)
@@ -238,8 +238,8 @@ def test_the_codes_form_has_one_probability_more_and_copies_the_state_too(cell: 
     sizes = (5, 5, 1, 1) if cell == "lstm" else (5, 1, 1)
     assert model.state_sizes == sizes
     assert [float(s.sum()) for s in model.initial_state(1)[-2:]] == [1.0, 1.0]
-    drive = model.drive(torch.randn(1, 1, 2))[:, 0]
+    projected = model.input_projection(torch.randn(1, 1, 2))[:, 0]
     state = (*(torch.randn(1, n) for n in sizes[:-2]), torch.full((1, 1), 0.2), torch.full((1, 1), 0.3))
-    after = model.step(drive, state, model.transition())
+    after = model.step(projected, state, model.recurrent_weights())
     assert all(torch.equal(a, b) for a, b in zip(after[:-1], state[:-1], strict=True))
     assert after[-1].item() == pytest.approx(0.5)

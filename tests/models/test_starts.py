@@ -69,12 +69,15 @@ def test_lipschitz_starts_as_before_by_default() -> None:
 def jacobian_spread(model: Lipschitz, steps: int) -> tuple[float, float]:
     """Return the logarithms of the smallest and largest singular value of dh_T/dh_0, on inputs U(0, 1)."""
     (A, W), eye = (m.detach() for m in model.A_and_W()), torch.eye(model.hidden)
-    drive, transition = model.drive(torch.rand(1, steps, 1)).detach(), model.transition().detach()
+    projected, recurrent_weights = (
+        model.input_projection(torch.rand(1, steps, 1)).detach(),
+        model.recurrent_weights().detach(),
+    )
     h, product = torch.zeros(1, model.hidden), eye
     for t in range(steps):
-        slope = 1 - torch.tanh(h @ W.T + drive[:, t]) ** 2
+        slope = 1 - torch.tanh(h @ W.T + projected[:, t]) ** 2
         product = (eye + model.epsilon * (A + slope.T * W)) @ product
-        (h,) = model.step(drive[:, t], (h,), transition)
+        (h,) = model.step(projected[:, t], (h,), recurrent_weights)
     values = torch.linalg.svdvals(product).log()
     return values.min().item(), values.max().item()
 

@@ -113,18 +113,18 @@ def test_the_forget_bias_is_added_once() -> None:
 
 def test_the_cell_alone_carries_a_gradient_of_the_forget_gates() -> None:
     ours = LSTM(IN, HIDDEN)
-    drive, W = torch.randn(1, 4 * HIDDEN), torch.zeros(HIDDEN, 4 * HIDDEN)
+    projected, W = torch.randn(1, 4 * HIDDEN), torch.zeros(HIDDEN, 4 * HIDDEN)
     c = torch.randn(1, HIDDEN, requires_grad=True)
-    _, after = ours.step(drive, (torch.zeros_like(c), c), W)
+    _, after = ours.step(projected, (torch.zeros_like(c), c), W)
     (gradient,) = torch.autograd.grad(after.sum(), c)
-    assert torch.equal(gradient, torch.sigmoid(drive[:, HIDDEN : 2 * HIDDEN]))
+    assert torch.equal(gradient, torch.sigmoid(projected[:, HIDDEN : 2 * HIDDEN]))
 
 
 def test_a_gru_state_stays_within_the_larger_of_one_and_its_start() -> None:
     gru = GRU(IN, HIDDEN)
     h = 3 * torch.randn(BATCH, HIDDEN)
-    for drive in gru.drive(100 * torch.randn(BATCH, 50, IN)).unbind(1):
+    for projected in gru.input_projection(100 * torch.randn(BATCH, 50, IN)).unbind(1):
         before = h
-        (h,) = gru.step(drive, (h,), gru.transition())
+        (h,) = gru.step(projected, (h,), gru.recurrent_weights())
         assert (h.abs() <= before.abs().clamp(min=1)).all()
     assert h.abs().max() > 0.5

@@ -66,10 +66,10 @@ def test_states_are_recovered_from_the_last_ones() -> None:
     x = torch.randn(1, 500, 2)
     first = (torch.randn(1, 5), torch.randn(1, 5))
     _, (y, z) = model(x, first)
-    w, k, drive = model.w.detach(), model.steps().detach(), model.drive(x).detach()
+    w, k, projected = model.w.detach(), model.steps().detach(), model.input_projection(x).detach()
     for t in reversed(range(500)):
         y = y - k * z
-        z = z + k * (torch.tanh(w * y + drive[:, t]) + 2.0 * y)
+        z = z + k * (torch.tanh(w * y + projected[:, t]) + 2.0 * y)
     torch.testing.assert_close(y, first[0], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(z, first[1], rtol=1e-10, atol=1e-10)
 

@@ -39,9 +39,9 @@ def test_the_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
 def chain(model: URNN, x: Tensor) -> list[State]:
     """Return the states 0 ... T, from a random one, each with its gradient."""
     states: list[State] = [(torch.randn(len(x), model.hidden, requires_grad=True),)]
-    W = model.transition()
-    for drive in model.drive(x).unbind(1):
-        states.append(model.step(drive, states[-1], W))
+    W = model.recurrent_weights()
+    for projected in model.input_projection(x).unbind(1):
+        states.append(model.step(projected, states[-1], W))
     return states
 
 
@@ -56,8 +56,8 @@ def test_the_gradient_norm_is_kept_exactly_where_the_slope_is_one(activation: Ac
 def test_blank_inputs_keep_the_gradient_norm_too() -> None:
     model = URNN(3, 16)
     states: list[State] = [tuple(s.requires_grad_() for s in model.initial_state(1))]
-    for drive in model.drive(torch.zeros(1, 5, 3)).unbind(1):
-        states.append(model.step(drive, states[-1], model.transition()))
+    for projected in model.input_projection(torch.zeros(1, 5, 3)).unbind(1):
+        states.append(model.step(projected, states[-1], model.recurrent_weights()))
     norms = [g.norm().item() for g in torch.autograd.grad(states[-1][0].sum(), [s[0] for s in states])]
     assert norms == pytest.approx([4.0] * 6)  # of a vector of sixteen ones
 

@@ -40,18 +40,18 @@ class Emitting(RecurrentModel):
     def out_features(self) -> int:
         return 2 * self.hidden
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return x @ self.V.T
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
-        return (self.decay * state[0] + drive,)
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
+        return (self.decay * state[0] + projected,)
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         return torch.cat([torch.tanh(output), torch.sin(output * (x @ self.V.T))], dim=-1)
 
 
 def emitting_stack(layers: int) -> Network:
-    """Stacked layers with an `emit` of their own, tokens 0 ... 4 in and 3 classes out."""
+    """Stacked layers with an `layer_output` of their own, tokens 0 ... 4 in and 3 classes out."""
     widths = [5] + [8] * (layers - 1)
     return Network([Emitting(width, 4) for width in widths], 3, readout="every", input="tokens")
 

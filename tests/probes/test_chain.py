@@ -45,7 +45,7 @@ def test_pulled_cotangents_are_those_of_the_network_restarted_a_step_before(name
     leaves = [tuple(part.clone().requires_grad_() for part in state) for state in before]
     _, after = network(tokens[:, 4:5], leaves)
     cotangents = torch.randn(3, 2, chain.size)
-    pulled = chain.pull(5, states[4], cotangents)
+    pulled = chain.vjp(5, states[4], cotangents)
     flat = [part for state in leaves for part in state]
     for cotangent, mine in zip(cotangents, pulled, strict=True):
         end = torch.cat([part for state in after for part in state], dim=1)

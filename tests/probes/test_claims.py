@@ -38,7 +38,7 @@ def verdicts(*layers: Any) -> list[str]:
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
     network = stack(name, layers, 8)
-    if network.models[0].surrogate:
+    if network.models[0].non_differentiable_reason:
         pytest.skip("autograd gives no derivative of it: it is refused, see test_every_model.py")
     batch = Batch(torch.randint(5, (3, 8)), torch.randint(3, (3, 8)))
     document = probe(network, batch, loss="cross_entropy", samples=3).document()
@@ -61,8 +61,8 @@ def test_dizzy_keeps_the_norm_and_is_tested_on_its_rotations() -> None:
 
 def test_a_dizzy_whose_map_is_no_rotation_violates_theorem_3() -> None:
     class Stretched(DizzyRNN):
-        def transition(self) -> torch.Tensor:
-            return super().transition() * (1 + 1e-6)
+        def recurrent_weights(self) -> torch.Tensor:
+            return super().recurrent_weights() * (1 + 1e-6)
 
     found = findings(Stretched(3, 9))[0]
     assert found.verdict == "violated"
@@ -81,8 +81,8 @@ def test_theorem_3_is_not_applicable_without_its_hypothesis_and_still_measured(a
 
 def test_a_dizzy_that_computes_something_else_than_abs_violates_theorem_3() -> None:
     class Leaky(DizzyRNN):
-        def step(self, drive: torch.Tensor, state: State, transition: torch.Tensor) -> State:
-            return (torch.nn.functional.leaky_relu(drive + state[0] @ transition),)
+        def step(self, projected: torch.Tensor, state: State, recurrent_weights: torch.Tensor) -> State:
+            return (torch.nn.functional.leaky_relu(projected + state[0] @ recurrent_weights),)
 
     found = findings(Leaky(3, 9))[0]
     assert found.verdict == "violated" and isinstance(found.measured, float) and found.measured > 0.5
@@ -113,8 +113,8 @@ def test_dizzy_hands_the_whole_gradient_to_inputs_that_enter_through_rotations(a
 
 def test_theorem_4_is_violated_by_a_longer_map_and_does_not_apply_to_a_square_dense_one() -> None:
     class Stretched(DizzyRNN):
-        def drive(self, x: torch.Tensor) -> torch.Tensor:
-            return super().drive(x) * (1 + 1e-6)
+        def input_projection(self, x: torch.Tensor) -> torch.Tensor:
+            return super().input_projection(x) * (1 + 1e-6)
 
     found = findings(Stretched(9, 9, input_map="rotations"))[1]
     assert found.verdict == "violated" and found.measured == pytest.approx(1e-6, rel=1e-4)
@@ -191,7 +191,7 @@ def test_roarnn_stays_in_the_cube_for_the_identity_and_permutations_alone(
 def test_the_corner_that_a_row_of_o_turns_into_one_unit_leads_farthest() -> None:
     layer = RoaRNN(3, 6, horizon=STEPS, activation="tanh")
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 6)
-    (after,) = layer.step(layer.b.expand_as(corners), (corners,), layer.transition())
+    (after,) = layer.step(layer.b.expand_as(corners), (corners,), layer.recurrent_weights())
     shared = (1 - layer.alpha) * layer.O.abs().sum(1)
     assert layer.from_corners() == pytest.approx(after.abs().max().item(), abs=2 * layer.alpha)
     assert (shared - layer.alpha).max() <= layer.from_corners() <= (shared + layer.alpha).max()

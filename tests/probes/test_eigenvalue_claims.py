@@ -51,8 +51,8 @@ def test_a_matrix_without_a_basis_of_eigenvectors_is_outside_the_hypothesis() ->
 
 def test_the_lower_bound_fails_where_slopes_are_smaller_than_said() -> None:
     class Damped(Rnn):
-        def step(self, drive: Any, state: Any, transition: Any) -> Any:
-            return (0.9 * super().step(drive, state, transition)[0],)
+        def step(self, projected: Any, state: Any, recurrent_weights: Any) -> Any:
+            return (0.9 * super().step(projected, state, recurrent_weights)[0],)
 
     network = Network([Damped(1, 2, activation="identity")], 1, readout="last", input="values")
     network.recurrent_layers[0].get_parameter("W").data.copy_(rotation(0.3))

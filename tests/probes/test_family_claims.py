@@ -39,8 +39,8 @@ def pushed(cls: Any, by: float, **arguments: Any) -> RecurrentModel:
     """A model of a class whose states are moved by something in every step."""
 
     class Pushed(cls):
-        def step(self, drive: Any, state: State, transition: Any) -> State:
-            return tuple(s + by for s in super().step(drive, state, transition))
+        def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
+            return tuple(s + by for s in super().step(projected, state, recurrent_weights))
 
     return Pushed(3, 6, **arguments)
 
@@ -104,8 +104,8 @@ def test_the_delay_of_the_lmu_is_stable() -> None:
 
 def test_a_dilated_layer_hands_back_every_dth_input() -> None:
     class Leaking(DilatedRNN):
-        def step(self, drive: Any, state: State, transition: Any) -> State:
-            after = super().step(drive, state, transition)
+        def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
+            after = super().step(projected, state, recurrent_weights)
             return (after[0] + 0.1 * state[0], *after[1:])
 
     assert verdicts(DilatedRNN(3, 6, start=3)) == ["holds"]

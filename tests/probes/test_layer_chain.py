@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.deep.highway import Highway
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep.roafnn import RoaFNN
@@ -22,19 +22,19 @@ from stablebench.probes.probe import probe
 class Products(DeepModel):
     """h_l = A_l h_{l-1}: the derivative of the last in the first is the product of what stands between."""
 
-    def __init__(self, *stretches: Tensor) -> None:
-        super().__init__(stretches[0].shape[2], stretches[-1].shape[1])
-        self.matrices = torch.nn.ParameterList(list(stretches))
+    def __init__(self, *layer_groups: Tensor) -> None:
+        super().__init__(layer_groups[0].shape[2], layer_groups[-1].shape[1])
+        self.matrices = torch.nn.ParameterList(list(layer_groups))
 
-    def stretches(self) -> list[Stretch]:
-        return [Stretch((A,)) for A in self.matrices]
+    def layer_groups(self) -> list[LayerGroup]:
+        return [LayerGroup((A,)) for A in self.matrices]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
         return (torch.nn.functional.linear(state[0], layer[0]),)
 
     def product(self) -> Tensor:
         """A_N ... A_2."""
-        first, *rest = [A for stretch in self.matrices for A in stretch]
+        first, *rest = [A for group in self.matrices for A in group]
         found = torch.eye(len(first))
         for A in rest:
             found = A.detach() @ found
@@ -80,7 +80,7 @@ def test_gradient_norms_are_those_of_autograd_at_every_layer(shapes: list[tuple[
     logs = gradient_flow(network, chain, chain.states(), batch, loss="mse", which="task").log_norms
     h = batch.inputs.clone().requires_grad_()
     states = [h]
-    for A in (A for stretch in model.matrices for A in stretch):
+    for A in (A for group in model.matrices for A in group):
         h = h @ A.T
         h.retain_grad()
         states.append(h)
@@ -95,7 +95,7 @@ def test_a_model_with_a_first_layer_of_its_own_begins_at_the_input_too() -> None
     chain = chain_of(network, x)
     states = chain.states()
     assert chain.steps == 6 and torch.equal(states[0, :, :3], x)
-    torch.testing.assert_close(states[1, :, :5], network.model.enter(x)[0])
+    torch.testing.assert_close(states[1, :, :5], network.model.embed_input(x)[0])
     torch.testing.assert_close(states[-1, :, :5], network.model(x))
 
 
@@ -104,7 +104,7 @@ class Pairs(Products):
 
     output_state = 1
 
-    def enter(self, x: Tensor) -> State:
+    def embed_input(self, x: Tensor) -> State:
         return x, torch.zeros_like(x[:, :1])
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
@@ -126,7 +126,7 @@ def test_states_stand_beside_each_other() -> None:
     torch.testing.assert_close(states[-1], torch.cat(last, dim=1))
     torch.testing.assert_close(network.head(chain.outputs(states[-1:], 6)[0]), output)
     whole = torch.autograd.functional.jacobian(lambda s: chain.step(3, s[None])[0], states[2, 0])
-    pulled = chain.pull(3, states[2], torch.eye(4)[:, None].expand(4, 4, 4))[:, 0]
+    pulled = chain.vjp(3, states[2], torch.eye(4)[:, None].expand(4, 4, 4))[:, 0]
     torch.testing.assert_close(pulled, whole)
 
 

@@ -1,6 +1,7 @@
 """The memory of a network linearised at its own states."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,8 @@ def test_the_directions_are_those_that_the_input_moves() -> None:
     h, c = states[t - 1].split(4, dim=1)
     assert isinstance(chain, Chain) and chain.inputs is not None
     moved = chain.inputs[t - 1] + 1e-6 * torch.randn(2, 5)
-    after = torch.cat(layer.step(layer.drive(moved[:, None])[:, 0], (h, c), layer.transition()), dim=1)  # pyright: ignore
+    projected: Any = layer.input_projection(moved[:, None])
+    after = torch.cat(layer.step(projected[:, 0], (h, c), layer.recurrent_weights()), dim=1)
     change = ((after - base) / 1e-6)[0]
     torch.testing.assert_close(U @ (U.T @ change), change, rtol=1e-4, atol=1e-6)
 

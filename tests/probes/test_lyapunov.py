@@ -33,14 +33,14 @@ class Map(RecurrentModel):
 class Logistic(Map):
     """x' = 4 x (1 - x): exponent ln 2."""
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         return (4 * state[0] * (1 - state[0]),)
 
 
 class Henon(Map):
     """x' = 1 - 1.4 x^2 + y, y' = 0.3 x: exponents 0.419 and -1.623, which sum to ln 0.3."""
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         x, y = state[0].unbind(1)
         return (torch.stack([1 - 1.4 * x * x + y, 0.3 * x], dim=1),)
 

@@ -73,9 +73,9 @@ def test_energies_need_a_small_step_and_a_bounded_activation() -> None:
 
 def test_a_chain_that_is_pushed_harder_than_phi_can_violates_every_energy_bound() -> None:
     class Pushed(CoRNN):
-        def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
-            y, z = super().step(drive, state, transition)
-            return y, z + 3 * drive.sign() * self.constants[0]
+        def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+            y, z = super().step(projected, state, recurrent_weights)
+            return y, z + 3 * projected.sign() * self.constants[0]
 
     layer = Pushed(3, 6, dt=0.02, gamma=1.0, epsilon=1.0, damping="implicit")
     x = torch.randn(3, 45, 3).mean(1, keepdim=True).expand(3, 45, 3)
@@ -88,8 +88,8 @@ def whole_jacobian(layer: CoRNN, x: Tensor, before: Tensor) -> Tensor:
 
     def chain(joined: Tensor) -> Tensor:
         state: State = (joined[None, : layer.hidden], joined[None, layer.hidden :])
-        for u in layer.drive(x):
-            state = layer.step(u[None], state, layer.transition())
+        for u in layer.input_projection(x):
+            state = layer.step(u[None], state, layer.recurrent_weights())
         return torch.cat(state, dim=1)[0]
 
     found = torch.autograd.functional.jacobian(chain, before)
@@ -168,9 +168,9 @@ def test_the_share_of_long_ago_is_that_of_autograd() -> None:
     k, n, dt = 2, 20, 0.02  # n/20 <= k <= n/10 leaves 1 and 2, and y_0 cancels in the outer product of the first
     Ws = [layer.W.detach().clone().requires_grad_() for _ in range(n)]
     state = layer.initial_state(1)
-    for W, drive in zip(Ws, layer.drive(evidence.inputs[:1]).unbind(1), strict=True):
-        _, *others = layer.transition()
-        state = layer.step(drive, state, (W.T, *others))
+    for W, projected in zip(Ws, layer.input_projection(evidence.inputs[:1]).unbind(1), strict=True):
+        _, *others = layer.recurrent_weights()
+        state = layer.step(projected, state, (W.T, *others))
     (state[0].square().sum() / 2).backward()
     gradient = Ws[k - 1].grad
     assert gradient is not None

@@ -95,7 +95,7 @@ def test_cornn_says_both_sides_of_condition_8() -> None:
         layer.W.fill_(0.5)
         layer.W[0] = -2.0  # the largest row sum of moduli: 12 * 2
         layer.W2.fill_(0.25)
-        found = {name: float(value) for name, value in layer.watched().items()}
+        found = {name: float(value) for name, value in layer.diagnostics().items()}
     assert found == pytest.approx(
         {"eta_W": dt * 25 / (1 + dt), "eta_W2": dt * 3 / (1 + dt), "sqrt_dt": math.sqrt(dt)}, rel=1e-6
     )

@@ -24,15 +24,15 @@ class Plain(RecurrentModel):
         self.V = nn.Linear(in_features, hidden)
         self.W = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         return self.V(x)
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         return self.W.T
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         (h,) = state
-        return (torch.tanh(drive + h @ transition),)
+        return (torch.tanh(projected + h @ recurrent_weights),)
 
 
 class TiedLinear(Plain):
@@ -43,9 +43,9 @@ class TiedLinear(Plain):
         self.up = nn.Linear(hidden, hidden)
         self.down = self.up
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         (h,) = state
-        return (torch.tanh(drive + self.up(torch.tanh(self.down(h)))),)
+        return (torch.tanh(projected + self.up(torch.tanh(self.down(h)))),)
 
 
 class TwoNames(Plain):
@@ -67,7 +67,7 @@ class TwoNames(Plain):
         self.register_buffer("F", torch.fft.fft(torch.eye(hidden)).conj())
         self.register_buffer("negative", torch.zeros(hidden, dtype=torch.complex64).conj().imag)
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         if self.training:
             with torch.no_grad():
                 self.first += 0.01
@@ -84,7 +84,7 @@ class Counter(Plain):
         super().__init__(in_features, hidden)
         self.calls = 0
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         self.calls += self.training
         return self.W.T * min(1.0, 0.1 + self.calls / 20)
 
@@ -110,14 +110,14 @@ class Collected(Plain):
         self.stats = Stats()
         self.everything = [self.W, self.V]
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         scale = 1.0 + self.same["calls"] / 50 + self.array.sum() + self.stats.total / 100 + sum(self.history)
         late = 0.0 if self.late is None else self.late
         return self.everything[0].T * scale + self.mean + self.passing + late + self.growing.sum()
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         (h,) = state
-        return (torch.tanh(drive + self.drop(h) @ transition),)
+        return (torch.tanh(projected + self.drop(h) @ recurrent_weights),)
 
     @torch.no_grad()
     def after_update(self) -> None:
@@ -148,11 +148,13 @@ class Noise(Plain):
         self.own = [random.Random(1), numpy.random.default_rng(2), torch.Generator().manual_seed(3)]
         self.older = numpy.random.RandomState(4)
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         (h,) = state
         noise = 0.1 * random.gauss(0, 1) + 0.1 * torch.as_tensor(numpy.random.randn(h.shape[1]), dtype=h.dtype)  # noqa: NPY002
         noise = noise + 0.1 * self.own[0].random() + 0.1 * self.own[1].standard_normal() + 0.1 * self.older.rand()
-        return (torch.tanh(drive + self.start * h @ transition + noise + torch.rand(1, generator=self.own[2])),)
+        return (
+            torch.tanh(projected + self.start * h @ recurrent_weights + noise + torch.rand(1, generator=self.own[2])),
+        )
 
 
 class ExtraState(Plain):
@@ -170,7 +172,7 @@ class ExtraState(Plain):
     def set_extra_state(self, state: Any) -> None:
         self.hidden_number[0] = state["number"]
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         self.hidden_number[0] += 0.01 * self.training
         return self.W.T * self.hidden_number[0]
 
@@ -191,9 +193,9 @@ class Unfreezes(Plain):
 class Unseeded(Plain):
     """Draws from a generator that is made anew each time."""
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         (h,) = state
-        return (torch.tanh(drive + h @ transition + 0.1 * numpy.random.default_rng().standard_normal()),)
+        return (torch.tanh(projected + h @ recurrent_weights + 0.1 * numpy.random.default_rng().standard_normal()),)
 
 
 class BuiltUnseeded(Plain):
@@ -203,7 +205,7 @@ class BuiltUnseeded(Plain):
         super().__init__(in_features, hidden)
         self.scale = float(numpy.random.default_rng().random())
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         return self.scale * self.W.T
 
 

@@ -242,11 +242,11 @@ from stablebench.models.recurrent.rnn import Rnn
 class {name}(Rnn):
     """An RNN that fails at the pass of its tenth update while a file is there; four passes come before the first."""
     passes = 0
-    def transition(self):
+    def recurrent_weights(self):
         {name}.passes += 1
         if {name}.passes == 14 and Path(__file__).with_suffix(".fails").exists():
             raise {error}
-        return super().transition()
+        return super().recurrent_weights()
 '''
 CELLS = "--tasks copy --T 5 --hidden 6 --steps 24 --batch-size 8 --set task.S=2 --set train.checkpoint_every=4"
 
@@ -315,9 +315,9 @@ def test_what_can_only_be_computed_otherwise_is_one_message(settings_after: None
         "import torch\n"
         "from stablebench.models.recurrent.rnn import Rnn\n"
         "class Mine(Rnn):\n"
-        "    def transition(self):\n"
+        "    def recurrent_weights(self):\n"
         "        torch.nn.functional.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 2]]]), 2)\n"
-        "        return super().transition()\n"
+        "        return super().recurrent_weights()\n"
     )
     small = "--task copy --T 5 --hidden 6 --steps 4 --batch-size 4 --set task.S=2 --engine reference".split()
     command = ["train", "--model", f"{file}:Mine", *small, "--runs-dir", str(tmp_path / "runs")]

@@ -58,13 +58,13 @@ def test_the_last_finite_metric_stays_in_the_record(tmp_path: Path, monkeypatch:
 def test_an_error_that_weights_without_a_number_cause_is_a_divergence(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drive = Rnn.drive
+    projected = Rnn.input_projection
 
     def failing(model: Rnn, x: torch.Tensor) -> torch.Tensor:
         weights = next(model.parameters())
         if not weights.isfinite().all():
             raise RuntimeError("the algorithm failed to converge")
-        return drive(model, x)
+        return projected(model, x)
 
     update = Trainer._update
 
@@ -74,7 +74,7 @@ def test_an_error_that_weights_without_a_number_cause_is_a_divergence(
                 next(trainer.network.parameters()).fill_(value)
         return update(trainer)
 
-    monkeypatch.setattr(Rnn, "drive", failing)
+    monkeypatch.setattr(Rnn, "input_projection", failing)
     monkeypatch.setattr(Trainer, "_update", poisoned)
     record = train(tiny(), Options(tmp_path), Silent()).record
     assert record.status == "diverged" and "the weights are not finite after update 5" in (record.error or "")

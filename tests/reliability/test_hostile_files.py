@@ -26,7 +26,7 @@ from stablebench.models.user_code.code import Module
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.training.resume import newest_good
+from stablebench.training.resume import latest_valid_checkpoint
 
 OWN_MODEL = '''
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_of_five_hundred_damaged_checkpoints_none_loads_in_silence(whole: RunFol
     for _ in range(500):
         path.write_bytes(mutated(content, rng))
         notes = Notes()
-        loaded = newest_good(folder, notes)
+        loaded = latest_valid_checkpoint(folder, notes)
         assert loaded is not None
         # Bytes without meaning (spaces of the header) may change: what is loaded is what was saved.
         expected = before if notes.texts else newest

@@ -107,7 +107,7 @@ def interrupted_suite(runs_dir: Path, seeds: int, signals: Sequence[int], rng: r
     }
     output = runs_dir / "board.json"
     last = subprocess.Popen([*compare(runs_dir, seeds), "-o", str(output)], stdout=subprocess.DEVNULL)
-    seen = watched(last, runs_dir)
+    seen = diagnostics(last, runs_dir)
     assert last.wait(60) == 0
     assert json.loads(output.read_text())["tables"][0]["rows"][0]["n"] == seeds
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
@@ -115,7 +115,7 @@ def interrupted_suite(runs_dir: Path, seeds: int, signals: Sequence[int], rng: r
         hold_no_growth([sample[1:] for sample in seen if seeds * 0.3 <= sample[0] < seeds * 0.95])
 
 
-def watched(process: "subprocess.Popen[bytes]", runs_dir: Path) -> list[tuple[int, int, int]]:
+def diagnostics(process: "subprocess.Popen[bytes]", runs_dir: Path) -> list[tuple[int, int, int]]:
     """Return cells done, bytes and open files of a process, three times a second until it ends."""
     system, seen = psutil.Process(process.pid), []
     while process.poll() is None:

@@ -54,9 +54,9 @@ def test_compare_ends_though_nobody_reads_what_it_or_a_model_says(tmp_path: Path
     (tmp_path / "talker.py").write_text(
         "from stablebench.models.recurrent.rnn import Rnn\n\n\n"
         "class Talker(Rnn):\n"
-        "    def transition(self):\n"
+        "    def recurrent_weights(self):\n"
         "        print('x' * 5000, flush=True)\n"
-        "        return super().transition()\n"
+        "        return super().recurrent_weights()\n"
     )
     model = f"{tmp_path}/talker.py:Talker"
     arguments = [model if argument == "rnn" else argument for argument in COMPARE]

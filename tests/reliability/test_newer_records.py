@@ -113,7 +113,7 @@ def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path, monkeypatch: py
 
 def test_a_damaged_record_of_this_version_is_still_set_aside(whole: RunFolder, tmp_path: Path) -> None:
     folder = store(whole, tmp_path, "step", "eight", "0.1.0")
-    assert folder.set_damaged_record_aside() is not None
+    assert folder.quarantine_corrupt_record() is not None
     assert folder.record_path.with_name("record.json.damaged").exists()
 
 

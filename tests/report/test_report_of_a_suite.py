@@ -9,7 +9,7 @@ from run_maker import made_record, store
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.execution.suites import OnTheSpot, cells_of, suite_of
+from stablebench.execution.suites import SuiteOverrides, cells_of, suite_of
 
 SPOT = "--models rnn,roarnn --tasks copy --seeds 2 --T 5 --hidden 6 --steps 12 --batch-size 4 --set task.S=2"
 SUITE = "roarnn/fig2_copy --models roarnn,rnn_orth --tasks copy --T 5 --hidden 6 --steps 12 --batch-size 4 --seeds 1"
@@ -26,9 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a record of every cell that the words ask for, resolved as `compare` resolves them."""
     folder = tmp_path_factory.mktemp("runs")
     for asked, suite in (
-        (OnTheSpot(["rnn", "roarnn"], ["copy"], 2, 5, OPTIONS | {"train.steps": 12}, {"task.S": 2}), None),
-        (OnTheSpot(["roarnn", "rnn_orth"], ["copy"], 1, 5, OPTIONS | {"train.steps": 12}), "roarnn/fig2_copy"),
-        (OnTheSpot(None, ["adding"], 1, 6, OPTIONS, short=True), "roarnn/fig3_adding"),
+        (SuiteOverrides(["rnn", "roarnn"], ["copy"], 2, 5, OPTIONS | {"train.steps": 12}, {"task.S": 2}), None),
+        (SuiteOverrides(["roarnn", "rnn_orth"], ["copy"], 1, 5, OPTIONS | {"train.steps": 12}), "roarnn/fig2_copy"),
+        (SuiteOverrides(None, ["adding"], 1, 6, OPTIONS, short=True), "roarnn/fig3_adding"),
     ):
         for cell in cells_of(suite_of(suite, asked)[1], asked):
             made = made_record(seed=cell.spec.seed)

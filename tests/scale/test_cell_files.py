@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.execution.run_files import ChangedFiles, all_files, write_files
+from stablebench.execution.run_files import RunFolderSync, all_files, write_files
 from stablebench.runs.store import RunFolder
 
 
@@ -19,7 +19,7 @@ def test_what_changed_since_the_last_look_is_what_arrives(tmp_path: Path) -> Non
     there = folder(tmp_path / "there", **{"record.json": "1", "checkpoints/step-1.safetensors": "a", ".lock": ""})
     here = RunFolder(tmp_path / "here")
     write_files(here, all_files(there))
-    changes = ChangedFiles(there)
+    changes = RunFolderSync(there)
     assert changes.look() == {} and not changes.new_checkpoint()
     (there.path / "record.json").write_text("22")
     assert not changes.new_checkpoint()

@@ -13,7 +13,7 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.execution.ray import run_cells_on_ray
+from stablebench.execution.ray_executor import run_cells_on_ray
 from stablebench.training.run import Options
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -118,14 +118,14 @@ class Own(RecurrentModel):
         self.V = nn.Linear(in_features, hidden)
         self.fails = fails
 
-    def drive(self, x):
+    def input_projection(self, x):
         if self.fails:
             raise RuntimeError("on purpose")
         return self.V(x)
 
-    def transition(self):
+    def recurrent_weights(self):
         return None
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(self.W(state[0]) + drive),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(self.W(state[0]) + projected),)
 '''

@@ -9,7 +9,7 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.execution.slurm import Queue, minutes_of, run_cells_on_slurm
+from stablebench.execution.slurm_executor import Queue, minutes_of, run_cells_on_slurm
 from stablebench.training.run import Options
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from small_cells import Heard, cells, folder_of
 
-from stablebench.execution.slurm import Queue, run_cells_on_slurm
 from stablebench.execution.slurm_ends import why_it_failed
+from stablebench.execution.slurm_executor import Queue, run_cells_on_slurm
 from stablebench.training.run import Options
 
 

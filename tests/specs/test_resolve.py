@@ -115,8 +115,8 @@ class Mine(RecurrentModel):
         super().__init__(in_features, hidden)
         self.cell = nn.RNNCell(in_features, hidden)
 
-    def step(self, drive, state, transition):
-        return (self.cell(drive, state[0]),)
+    def step(self, projected, state, recurrent_weights):
+        return (self.cell(projected, state[0]),)
 """
     path.write_text(source)
     first = resolve(Request(f"{path}:Mine", "copy")).spec

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.cli.speed import MODELS
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.speed.contenders import (
@@ -29,7 +29,7 @@ def built(model: str) -> Sequences:
 
 def made(name: str, work: Sequences) -> Contender:
     contender = sequence_contender(name, work)
-    assert not isinstance(contender, Unsupported), contender.reason
+    assert not isinstance(contender, UnsupportedStep), contender.reason
     return contender
 
 
@@ -51,16 +51,16 @@ def test_the_literal_loop_computes_what_the_reference_engine_does(name: str) -> 
 def test_the_literal_loop_asks_for_one_step_at_a_time_and_one_transition(monkeypatch: pytest.MonkeyPatch) -> None:
     work = built("rnn")
     calls: list[str] = []
-    for method in ("drive", "step", "transition"):
+    for method in ("input_projection", "step", "recurrent_weights"):
         original = getattr(work.model, method)
 
         def recorded(*args: Tensor, method: str = method, original: object = original) -> object:
-            calls.append(f"{method} {tuple(args[0].shape)}" if method == "drive" else method)
+            calls.append(f"{method} {tuple(args[0].shape)}" if method == "input_projection" else method)
             return original(*args)  # type: ignore[operator]
 
         monkeypatch.setattr(work.model, method, recorded)
     literal_outputs(work.model, work.x)
-    assert calls == ["transition", *["drive (3, 1, 2)", "step"] * SIZE.steps]
+    assert calls == ["recurrent_weights", *["input_projection (3, 1, 2)", "step"] * SIZE.steps]
 
 
 @pytest.mark.parametrize("name", ["cornn", "gru"])
@@ -95,11 +95,11 @@ class Wide(RecurrentModel):
     def state_sizes(self):
         return (2 * self.hidden,)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.U(x)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(drive + self.W(state[0])),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + self.W(state[0])),)
 """
 
 

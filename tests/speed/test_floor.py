@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stablebench.engines.fused.step_graph import Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.speed.contenders import Contender, floor_products, sequence_contender
 from stablebench.speed.workload import Sequences, Size, Workload
 
@@ -37,9 +37,9 @@ def test_the_products_are_those_counted_by_hand(name: str) -> None:
 
 
 def test_the_flops_are_those_counted_by_hand() -> None:
-    recurrent, weight, drive = 2 * B * 8 * 8, 2 * 8 * B * T * 8, 2 * B * T * IN * 8
+    recurrent, weight, projected = 2 * B * 8 * 8, 2 * 8 * B * T * 8, 2 * B * T * IN * 8
     flops = sorted(product.flops for product in floor_products(built("roarnn", 8)))
-    assert flops == sorted([2 * drive, 2 * T * recurrent, 2 * T * recurrent + weight])
+    assert flops == sorted([2 * projected, 2 * T * recurrent, 2 * T * recurrent + weight])
 
 
 class _Products(TorchDispatchMode):
@@ -70,8 +70,8 @@ def test_a_pass_does_these_products_into_buffers_and_nothing_else(name: str) -> 
 def test_a_frozen_drive_has_no_weight_gradient() -> None:
     work = built("rnn", 4)
     work.model.get_parameter("V").requires_grad_(False)
-    (drive,) = (product for product in floor_products(work) if not product.recurrent)
-    assert drive.shapes == [(B * T, IN, 4)]
+    (projected,) = (product for product in floor_products(work) if not product.recurrent)
+    assert projected.shapes == [(B * T, IN, 4)]
 
 
 UNTRACEABLE = """
@@ -79,12 +79,12 @@ import torch
 from stablebench.models.recurrent.rnn import Rnn
 
 class Sorted(Rnn):
-    def step(self, drive, state, transition):
-        return (torch.sort(drive + state[0] @ transition).values,)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.sort(projected + state[0] @ recurrent_weights).values,)
 
 class Cumulative(Rnn):
-    def drive(self, x):
-        return torch.cumsum(super().drive(x), -1)
+    def input_projection(self, x):
+        return torch.cumsum(super().input_projection(x), -1)
 """
 
 
@@ -93,11 +93,11 @@ def test_a_model_that_cannot_be_planned_has_no_floor_but_a_reason(tmp_path: Path
     path.write_text(UNTRACEABLE)
     for name, reasons in {
         "Sorted": {"fused": "sort", "floor": "sort"},
-        "Cumulative": {"floor": "the products of its `drive` are not known"},
+        "Cumulative": {"floor": "the products of its `input_projection` are not known"},
     }.items():
         work = built(f"{path}:{name}", 4)
         found = {contender: sequence_contender(contender, work) for contender in ("fused", "floor")}
-        absent = {c: made.reason for c, made in found.items() if isinstance(made, Unsupported)}
+        absent = {c: made.reason for c, made in found.items() if isinstance(made, UnsupportedStep)}
         assert set(absent) == set(reasons)
         assert all(reason in absent[contender] for contender, reason in reasons.items())
         assert floor_products(work) == []

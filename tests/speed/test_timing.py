@@ -19,10 +19,10 @@ def ticking(*steps: float) -> Iterator[float]:
 def test_contenders_take_turns_after_a_warm_up_of_each() -> None:
     log: list[str] = []
     contenders = [Contender(n, lambda n=n: log.append(n), lambda n=n: log.append(f"clear {n}")) for n in "abc"]
-    watched: list[tuple[str, int, int]] = []
-    seconds = round_robin(contenders, 4, watch=lambda *told: watched.append(told))
+    diagnostics: list[tuple[str, int, int]] = []
+    seconds = round_robin(contenders, 4, watch=lambda *told: diagnostics.append(told))
     assert log == ["a", "clear a", "b", "clear b", "c", "clear c"] * (WARM_UPS + 4)
-    assert watched == [("abc"[i % 3], i, 3 * (WARM_UPS + 4)) for i in range(3 * (WARM_UPS + 4))]
+    assert diagnostics == [("abc"[i % 3], i, 3 * (WARM_UPS + 4)) for i in range(3 * (WARM_UPS + 4))]
     assert {name: len(s) for name, s in seconds.items()} == {"a": 4, "b": 4, "c": 4}
 
 

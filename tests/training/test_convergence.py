@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablebench.training.convergence import beats_baseline, first_held, reaches_target
+from stablebench.training.convergence import beats_baseline, first_sustained, reaches_target
 
 
 def curve(*values: float) -> list[tuple[int, float, float]]:
@@ -14,24 +14,24 @@ def under_half(value: float) -> bool:
 
 
 def test_the_first_of_three_running_is_returned() -> None:
-    assert first_held(curve(0.9, 0.4, 0.3, 0.2, 0.1), under_half) == (20, 1.0)
+    assert first_sustained(curve(0.9, 0.4, 0.3, 0.2, 0.1), under_half) == (20, 1.0)
 
 
 def test_one_that_falls_back_does_not_count() -> None:
-    assert first_held(curve(0.4, 0.4, 0.9, 0.4, 0.9, 0.4, 0.4, 0.4), under_half) == (60, 3.0)
+    assert first_sustained(curve(0.4, 0.4, 0.9, 0.4, 0.9, 0.4, 0.4, 0.4), under_half) == (60, 3.0)
 
 
 def test_too_few_are_none() -> None:
-    assert first_held(curve(0.9, 0.4, 0.4), under_half) is None
-    assert first_held([], under_half) is None
+    assert first_sustained(curve(0.9, 0.4, 0.4), under_half) is None
+    assert first_sustained([], under_half) is None
 
 
 def test_what_is_lost_again_later_was_still_reached() -> None:
-    assert first_held(curve(0.4, 0.4, 0.4, 0.9), under_half) == (10, 0.5)
+    assert first_sustained(curve(0.4, 0.4, 0.4, 0.9), under_half) == (10, 0.5)
 
 
 def test_one_running_is_the_first() -> None:
-    assert first_held(curve(0.9, 0.4), under_half, running=1) == (20, 1.0)
+    assert first_sustained(curve(0.9, 0.4), under_half, running=1) == (20, 1.0)
 
 
 @pytest.mark.parametrize(("value", "beats"), [(0.0899, True), (0.0901, False), (0.1, False), (float("nan"), False)])

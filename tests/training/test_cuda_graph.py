@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stablebench.data.batch import Batch
 from stablebench.training import cuda_graph
-from stablebench.training.cuda_graph import MOST_NODES, GraphedStep, Parts, estimated_nodes, why_not
+from stablebench.training.cuda_graph import MOST_NODES, GraphedStep, Parts, estimated_nodes, unsupported_reason
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CPU = torch.device("cpu")
@@ -39,9 +39,9 @@ def expected(model: nn.Module, batch: Batch) -> list[Tensor]:
 
 def test_a_step_is_captured_on_a_gpu_up_to_a_number_of_kernels() -> None:
     gpu = torch.device("cuda")
-    assert why_not(CPU, 1) == "it runs on cpu"
-    assert why_not(gpu, MOST_NODES) is None
-    assert why_not(gpu, 12, most=10) == "about 12 kernels are more than the 10 that a graph may hold"
+    assert unsupported_reason(CPU, 1) == "it runs on cpu"
+    assert unsupported_reason(gpu, MOST_NODES) is None
+    assert unsupported_reason(gpu, 12, most=10) == "about 12 kernels are more than the 10 that a graph may hold"
     assert estimated_nodes(time_steps=1000, calls=10) == 30_000
 
 

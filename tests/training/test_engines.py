@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.execution.suites import OnTheSpot, cells_of
+from stablebench.execution.suites import SuiteOverrides, cells_of
 from stablebench.models.build import build_network
 from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Progress, Silent
@@ -23,7 +23,7 @@ COMPARED = 20
 
 
 def smoke_cells() -> list[Resolved]:
-    return cells_of(registry.suite("smoke"), OnTheSpot())
+    return cells_of(registry.suite("smoke"), SuiteOverrides())
 
 
 class Losses(Silent):
@@ -86,10 +86,10 @@ class Mine(RecurrentModel):
         self.W = torch.nn.Linear(hidden, hidden)
         self.U = torch.nn.Linear(in_features, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.U(x)
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         (h,) = state
         return ({update},)
 '''
@@ -105,13 +105,13 @@ def user_run(folder: Path, update: str, *more: str) -> tuple[int, str, str]:
 
 
 def test_a_users_own_file_gains_too(tmp_path: Path) -> None:
-    code, out, said = user_run(tmp_path, "torch.tanh(self.W(h) + drive)")
+    code, out, said = user_run(tmp_path, "torch.tanh(self.W(h) + projected)")
     assert code == 0 and json.loads(out)["environment"]["engine"] == "fused"
     assert "fused engine" in said
 
 
 def test_what_cannot_be_fused_runs_with_the_reference_and_says_why(tmp_path: Path) -> None:
-    update = "torch.softmax(self.W(h) + drive, -1)"
+    update = "torch.softmax(self.W(h) + projected, -1)"
     code, out, said = user_run(tmp_path, update)
     assert code == 0 and json.loads(out)["environment"]["engine"] == "reference"
     assert "reference engine" in said and "`softmax` is not known" in said
@@ -123,10 +123,10 @@ def test_what_cannot_be_fused_runs_with_the_reference_and_says_why(tmp_path: Pat
 @pytest.mark.parametrize(
     ("update", "reason"),
     [
-        ("torch.tanh(self.W(h) + drive) / h.shape[1]", "the attribute `shape` of a tensor is not known"),
-        ("torch.tanh(self.W(h) + drive) if h.sum() > 0 else drive", "cannot be used as inputs to control flow"),
-        ("self.W(h) + drive + torch.ones(6)", "no argument, parameter or buffer"),
-        ("(self.W(h) + drive).add_(drive)", "`add_` changes a tensor in place"),
+        ("torch.tanh(self.W(h) + projected) / h.shape[1]", "the attribute `shape` of a tensor is not known"),
+        ("torch.tanh(self.W(h) + projected) if h.sum() > 0 else projected", "cannot be used as inputs to control flow"),
+        ("self.W(h) + projected + torch.ones(6)", "no argument, parameter or buffer"),
+        ("(self.W(h) + projected).add_(projected)", "`add_` changes a tensor in place"),
     ],
 )
 def test_the_line_that_cannot_be_fused_is_named(tmp_path: Path, update: str, reason: str) -> None:
@@ -136,10 +136,10 @@ def test_the_line_that_cannot_be_fused_is_named(tmp_path: Path, update: str, rea
 
 
 def test_recomputing_is_a_choice_of_the_run(tmp_path: Path) -> None:
-    code, out, _ = user_run(tmp_path, "torch.tanh(self.W(h) + drive)", "--recompute-every", "4")
+    code, out, _ = user_run(tmp_path, "torch.tanh(self.W(h) + projected)", "--recompute-every", "4")
     record = json.loads(out)
     assert code == 0 and record["spec"]["train"]["recompute_every"] == 4
-    code, plain, _ = user_run(tmp_path, "torch.tanh(self.W(h) + drive)")
+    code, plain, _ = user_run(tmp_path, "torch.tanh(self.W(h) + projected)")
     assert code == 0 and json.loads(plain)["spec_hash"] != record["spec_hash"]
     torch.testing.assert_close(json.loads(plain)["result"]["test"], record["result"]["test"], rtol=1e-4, atol=1e-5)
     code, _, said = user_run(tmp_path, "torch.tanh(h)", "--recompute-every", "0")

@@ -21,8 +21,8 @@ class Late(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V = nn.Linear(in_features, hidden)
 
-    def step(self, drive, state, transition):
-        return (torch.tanh(self.V(drive) + state[0]),)
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(self.V(projected) + state[0]),)
 
     def after_update(self):
         Late.calls += 1

@@ -54,10 +54,10 @@ def test_losses_of_updates_are_those_of_one_long_pass_over_each_stream(text: Pat
     with torch.no_grad():
         output, _ = trainer.network(whole[:, :-1])
     nats = F.cross_entropy(output.transpose(1, 2), whole[:, 1:], reduction="none")
-    stretches = nats.shape[1] // BPTT
-    assert stretches > 3 and nats.shape[1] % BPTT  # what is left over is left out
-    expected = [nats[:, k * BPTT : (k + 1) * BPTT].mean().item() for k in range(stretches)]
-    found = [trainer._update() for _ in range(2 * stretches)]
+    layer_groups = nats.shape[1] // BPTT
+    assert layer_groups > 3 and nats.shape[1] % BPTT  # what is left over is left out
+    expected = [nats[:, k * BPTT : (k + 1) * BPTT].mean().item() for k in range(layer_groups)]
+    found = [trainer._update() for _ in range(2 * layer_groups)]
     # float64; the second epoch begins from the initial states again
     assert found == pytest.approx(expected * 2, rel=1e-12)
 

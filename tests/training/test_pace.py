@@ -4,22 +4,22 @@ import pytest
 
 from stablebench import registry
 from stablebench.schema.run_record import Evaluation
-from stablebench.training.targets import Goals
-from stablebench.training.throughput import Pace
+from stablebench.training.targets import TargetTracker
+from stablebench.training.throughput import Throughput
 
 
 def test_the_first_update_counts_only_while_there_is_no_other() -> None:
-    pace = Pace()
-    assert (pace.lately, pace.median) == (0.0, None)
+    pace = Throughput()
+    assert (pace.current, pace.median) == (0.0, None)
     pace.add(10.0)
-    assert pace.lately == 0.1
+    assert pace.current == 0.1
     for seconds in (0.5, 0.25):
         pace.add(seconds)
-    assert pace.lately == pytest.approx(2 / 0.75)
+    assert pace.current == pytest.approx(2 / 0.75)
 
 
 def test_the_median_is_that_of_whole_blocks() -> None:
-    pace = Pace()
+    pace = Throughput()
     pace.add(10.0)
     for seconds in (1.0, 0.5, 0.25):
         pace.add(seconds)
@@ -34,7 +34,7 @@ def at(step: int, accuracy: float) -> Evaluation:
 
 
 def test_goals_are_reached_where_they_are_held() -> None:
-    goals = Goals(registry.task_card("digits"), {})  # baseline about 0.1, target 0.9
+    goals = TargetTracker(registry.task_card("digits"), {})  # baseline about 0.1, target 0.9
     curve = [at(1, 0.95), at(2, 0.05), *(at(step, 0.5) for step in (3, 4, 5)), *(at(step, 0.99) for step in (6, 7, 8))]
     found = goals.arrivals(curve)
     assert (found["steps_to_baseline"], found["seconds_to_baseline"]) == (3, 0.3)

@@ -21,12 +21,12 @@ class Leaky(RecurrentModel):
         super().__init__(in_features, hidden)
         self.V = nn.Linear(in_features, hidden)
 
-    def drive(self, x):
+    def input_projection(self, x):
         return self.V(x)
 
-    def step(self, drive, state, transition):
+    def step(self, projected, state, recurrent_weights):
         {lazy}
-        return (act(drive + GAIN * state[0]),)
+        return (act(projected + GAIN * state[0]),)
 '''
 HELPER = "import torch\nGAIN = {gain}\ndef act(x):\n    return torch.tanh(x)\n"
 SMALL = ["--task", "copy", "--T", "5", "--hidden", "6", "--set", "train.steps=6", "--set", "train.batch_size=4"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class Executor:
     """What the user says about where cells run; nothing means here.
 
     Args:
@@ -36,7 +36,7 @@ class Place:
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is run."""
-        from stablebench.execution.slurm import minutes_of
+        from stablebench.execution.slurm_executor import minutes_of
         from stablebench.process.extras import require
         from stablebench.training.trackers import check_trackers
 
@@ -67,11 +67,11 @@ class Place:
     def runner(self) -> "Runner":
         """Return what runs the cells there."""
         if self.ray is not None:
-            from stablebench.execution.ray import run_cells_on_ray
+            from stablebench.execution.ray_executor import run_cells_on_ray
 
             return partial(run_cells_on_ray, self.ray)
         if self.slurm:
-            from stablebench.execution.slurm import Queue, minutes_of, run_cells_on_slurm
+            from stablebench.execution.slurm_executor import Queue, minutes_of, run_cells_on_slurm
 
             queue = Queue(self.partition) if self.time is None else Queue(self.partition, minutes_of(self.time))
             return partial(run_cells_on_slurm, queue)

@@ -19,8 +19,8 @@ from stablebench.cli.shared.options import RunOptions, option_parameters, parse_
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
-    from stablebench.execution.suites import OnTheSpot
-    from stablebench.leaderboard import Asked
+    from stablebench.execution.suites import SuiteOverrides
+    from stablebench.leaderboard import Overrides
 
 _MOST_SEEDS = 100_000
 """Cells of each row at most: all are listed before the first one runs."""
@@ -52,22 +52,22 @@ class SuiteOptions:
     budget: Literal["full", "short"] = "full"
     run: RunOptions = field(default_factory=RunOptions)
 
-    def asked(self) -> "OnTheSpot":
+    def asked(self) -> "SuiteOverrides":
         """Return what is asked for in place of a suite, or on top of one."""
         from stablebench.cli.shared.requests import named
-        from stablebench.execution.suites import OnTheSpot
+        from stablebench.execution.suites import SuiteOverrides
 
         run = self.run
         short = self.budget == "short"
         models, tasks = _split("models", self.models), _split("tasks", self.tasks)
-        return OnTheSpot(models, tasks, self.seeds, run.T, named(run), dict(run.set), short)
+        return SuiteOverrides(models, tasks, self.seeds, run.T, named(run), dict(run.set), short)
 
-    def changes(self) -> "Asked":
+    def changes(self) -> "Overrides":
         """Return what the runs have in place of the suite's own settings."""
-        from stablebench.leaderboard import Asked
+        from stablebench.leaderboard import Overrides
 
         asked = self.asked()
-        return Asked(asked.changed, asked.short)
+        return Overrides(asked.changed, asked.short)
 
     def words(self) -> list[str]:
         """Return the words of a command line that say the same, the run store's folder left out."""

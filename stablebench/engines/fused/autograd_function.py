@@ -42,7 +42,7 @@ class Layout:
 
     widths: tuple[int, ...]
     output: int
-    drives: int
+    projections: int
     matrices: int
     vectors: tuple[int, ...]
 
@@ -91,23 +91,23 @@ class ChainInputs:
 
     steps: int
     states: tuple[Tensor, ...]
-    drives: tuple[Tensor, ...]
+    projections: tuple[Tensor, ...]
     matrices: tuple[Tensor, ...]
     vectors: tuple[Tensor, ...]
 
     @property
     def flat(self) -> tuple[Tensor, ...]:
         """All of them."""
-        return (*self.states, *self.drives, *self.matrices, *self.vectors)
+        return (*self.states, *self.projections, *self.matrices, *self.vectors)
 
     @classmethod
     def from_flat(cls, layout: Layout, steps: int, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
         """Return them in their places."""
         found = iter(tensors)
-        counts = (len(layout.widths), layout.drives, layout.matrices, len(layout.vectors))
+        counts = (len(layout.widths), layout.projections, layout.matrices, len(layout.vectors))
         return cls(steps, *(tuple(next(found) for _ in range(count)) for count in counts))
 
-    def stretches(self, steps: int, by_step: frozenset[str]) -> "Iterator[ChainInputs]":
+    def layer_groups(self, steps: int, by_step: frozenset[str]) -> "Iterator[ChainInputs]":
         """Yield stretches of time, each with the states before the first step of all.
 
         Args:
@@ -116,10 +116,10 @@ class ChainInputs:
         """
         for start in range(0, self.steps, steps):
             here = slice(start, min(start + steps, self.steps))
-            drives = tuple(drive[:, here] for drive in self.drives)
+            projections = tuple(projected[:, here] for projected in self.projections)
             matrices = tuple(m[here] if f"matrix{k}" in by_step else m for k, m in enumerate(self.matrices))
             vectors = tuple(v[here] if f"vector{k}" in by_step else v for k, v in enumerate(self.vectors))
-            yield ChainInputs(here.stop - start, self.states, drives, matrices, vectors)
+            yield ChainInputs(here.stop - start, self.states, projections, matrices, vectors)
 
 
 def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[str, Tensor]:
@@ -130,8 +130,8 @@ def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: b
     for i, state in enumerate(inputs.states):
         layout.part(history[0], i).copy_(state)
     buffers = {"old": history[:-1], "new": history[1:]}
-    for i, drive in enumerate(inputs.drives):
-        buffers[f"drive{i}"] = _dense(drive).transpose(0, 1)
+    for i, projected in enumerate(inputs.projections):
+        buffers[f"drive{i}"] = _dense(projected).transpose(0, 1)
     for i, vector in enumerate(inputs.vectors):
         buffers[f"vector{i}"] = vector.contiguous()
     if "left" in widths:
@@ -151,8 +151,8 @@ def _with_every_output(layout: Layout, new: Tensor) -> tuple[Tensor, ...]:
 def _last_states(backend: Backend, layout: Layout, inputs: ChainInputs) -> tuple[Tensor, ...]:
     """Return the last states, with the memory of `_CHUNK` steps."""
     states = inputs.states
-    for stretch in inputs.stretches(_CHUNK, backend.program.by_step):
-        buffers = _forward(backend, layout, replace(stretch, states=states), saving=False)
+    for group in inputs.layer_groups(_CHUNK, backend.program.by_step):
+        buffers = _forward(backend, layout, replace(group, states=states), saving=False)
         states = _with_every_output(layout, buffers["new"])[1:]
     return states
 
@@ -195,7 +195,9 @@ class _Chain(torch.autograd.Function):
         wanted = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
         d_matrices = backend.reverse(buffers, matrices, list(wanted.matrices))
         d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(wanted.states)]
-        d_drives = [_batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.drives)]
+        d_drives = [
+            _batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.projections)
+        ]
         d_vectors = [buffers.get(f"d_vector{k}") if need else None for k, need in enumerate(wanted.vectors)]
         d_vectors = [
             d if d is None or width > 1 else d.sum(-1, keepdim=True)

@@ -24,14 +24,14 @@ from stablebench.engines.fused.fold import run_folded
 from stablebench.engines.fused.lower import lower
 from stablebench.engines.fused.program import Program, Slice
 from stablebench.engines.fused.read_values import read_values
-from stablebench.engines.fused.step_graph import NotPlannable, Unsupported
+from stablebench.engines.fused.step_graph import UnsupportedStep, UnsupportedStepError
 from stablebench.engines.fused.torch_backend import TorchBackend
 from stablebench.engines.fused.trace import Traced, definition_of, trace
 from stablebench.engines.fused.triton import backend as triton_backend
 from stablebench.engines.fused.triton.backend import TritonBackend
 from stablebench.errors import device_failure, first_line, ran_out_of_memory, users_line
 from stablebench.models import deep_model, recurrent_model
-from stablebench.models.base import DeepModel, Folded, RecurrentModel, State, Stretch
+from stablebench.models.base import DeepModel, DilatedCell, LayerGroup, RecurrentModel, State
 from stablebench.models.restore import restored
 from stablebench.process import c_library as library
 from stablebench.process.c_library import CompilerError
@@ -70,39 +70,40 @@ def plan(
     step: Callable[..., State],
     inputs: Any,
     states: State,
-    transition: Any,
-    drive: Callable[..., Any] | None = None,
+    recurrent_weights: Any,
+    projected: Callable[..., Any] | None = None,
     *,
     layered: bool = False,
-) -> Plan | Unsupported:
+) -> Plan | UnsupportedStep:
     """Plan a step from an example of its arguments, whose values do not matter.
 
     Args:
         step: The step; the parameters of the module whose method it is may take part.
-        inputs: The drive of one step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in); where
+        inputs: The drive of one step, each (batch, any); with `input_projection` what it takes, (batch, 1, in); where
             `layered` the parameters of all layers, each tensor (layers, ...).
         states: The states, each (batch, size).
-        transition: What `transition()` returned. Vectors in it that need no gradient get none, and so do the inputs.
-        drive: The drive, if it is to be part of the step. Then the drives of a sequence are never held in memory.
+        recurrent_weights: What `recurrent_weights()` returned. Vectors in it that need no gradient get none, and so do
+            the inputs.
+        projected: The drive, if it is to be part of the step. Then the drives of a sequence are never held in memory.
         layered: Whether the inputs are parameters that differ from step to step.
     """
     try:
         leaves = pytree.tree_leaves(inputs)
-        _require_one_kind([*leaves, *states, *pytree.tree_leaves(transition)])
+        _require_one_kind([*leaves, *states, *pytree.tree_leaves(recurrent_weights)])
         of_one_step = pytree.tree_map(lambda leaf: leaf[0], inputs) if layered else inputs
-        traced = trace(step, of_one_step, states, transition, drive, layered=layered)
-        matrices, vectors = traced.evaluate(step, transition, inputs if layered else None)
+        traced = trace(step, of_one_step, states, recurrent_weights, projected, layered=layered)
+        matrices, vectors = traced.evaluate(step, recurrent_weights, inputs if layered else None)
         _require_one_kind([*leaves, *matrices, *vectors])
         drives_wanted = () if layered else tuple(leaf.requires_grad for leaf in leaves)
         if layered and [new.width for new in traced.states] != [old.shape[1] for old in states]:
-            raise NotPlannable("a layer changes the width of a state")
+            raise UnsupportedStepError("a layer changes the width of a state")
         program = lower(traced.states, drives_wanted, tuple(v.requires_grad for v in vectors), traced.by_step_names)
     except Exception as error:
         return unsupported(error)
-    return Plan(traced, program, drive is not None, tuple(vector.shape[-1] for vector in vectors))
+    return Plan(traced, program, projected is not None, tuple(vector.shape[-1] for vector in vectors))
 
 
-def unsupported(error: Exception) -> Unsupported:
+def unsupported(error: Exception) -> UnsupportedStep:
     """Return why a plan could not be made, of whatever was raised meanwhile; it raises what no engine can help.
 
     Raises:
@@ -111,26 +112,28 @@ def unsupported(error: Exception) -> Unsupported:
     if ran_out_of_memory(error) or device_failure(error) is not None:
         raise error
     reason = first_line(error)
-    if not isinstance(error, NotPlannable):
+    if not isinstance(error, UnsupportedStepError):
         reason = f"planning it failed with {type(error).__name__}: {reason}"
-    return Unsupported(reason if reason.endswith(")") else reason + users_line(error))
+    return UnsupportedStep(reason if reason.endswith(")") else reason + users_line(error))
 
 
 def _require_one_kind(leaves: list[Any]) -> None:
     kinds = {(leaf.dtype, leaf.device) for leaf in leaves if isinstance(leaf, Tensor)}
     if len(kinds) != 1 or not {dtype for dtype, _ in kinds} <= {torch.float32, torch.float64}:
         found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise NotPlannable(f"it needs tensors of one type, float32 or float64, on one device; there are {found}")
+        raise UnsupportedStepError(
+            f"it needs tensors of one type, float32 or float64, on one device; there are {found}"
+        )
     if torch.is_autocast_enabled(next(iter(kinds))[1].type):
-        raise NotPlannable("autocast is on")
+        raise UnsupportedStepError("autocast is on")
 
 
-_plans: WeakKeyDictionary[nn.Module, dict[Any, Plan | Unsupported]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[Any, Plan | UnsupportedStep]] = WeakKeyDictionary()
 
 
 def plan_model(
     model: RecurrentModel, x: Tensor, state: State | None = None, *, backend: BackendName = "native"
-) -> Plan | Unsupported:
+) -> Plan | UnsupportedStep:
     """Return the plan of a model's step for inputs and states like these; it is made once.
 
     Args:
@@ -153,16 +156,20 @@ def plan_model(
     return found
 
 
-def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | Unsupported:
-    one_step, transition = x[:, :1], model.transition()
+def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | UnsupportedStep:
+    one_step, recurrent_weights = x[:, :1], model.recurrent_weights()
     if backend == "native":
-        planned = plan(model.step, one_step, state, transition, model.drive)
+        planned = plan(model.step, one_step, state, recurrent_weights, model.input_projection)
         if isinstance(planned, Plan):
             return planned
-    return plan(model.step, recurrent_model.drives_by_step(model.drive(one_step))[0], state, transition)
+    return plan(
+        model.step, recurrent_model.split_by_step(model.input_projection(one_step))[0], state, recurrent_weights
+    )
 
 
-def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan | Unsupported]) -> Plan | Unsupported:
+def _without_a_trace(
+    model: RecurrentModel | DeepModel, make: Callable[[], Plan | UnsupportedStep]
+) -> Plan | UnsupportedStep:
     """Make a plan with gradients, so that it serves training and evaluation, and leave the model as it was.
 
     A model that is changed by being called is refused: the changes would be made once, not at every step.
@@ -172,13 +179,13 @@ def _without_a_trace(model: RecurrentModel | DeepModel, make: Callable[[], Plan 
     with torch.enable_grad(), own_graphs, restored(model) as changed, guard.assignments_refused(model.modules()):
         try:
             found = make()
-        except Exception as error:  # whatever a user's `drive` or `transition` raises
+        except Exception as error:  # whatever a user's `input_projection` or `recurrent_weights` raises
             found = unsupported(error)
         moved = read_values(model) != before
     if changed and isinstance(found, Plan):
-        return Unsupported(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
+        return UnsupportedStep(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
     if moved and isinstance(found, Plan):
-        return Unsupported(f"it changes a value that it reads{definition_of(model.step)}")
+        return UnsupportedStep(f"it changes a value that it reads{definition_of(model.step)}")
     return found
 
 
@@ -198,7 +205,7 @@ def run(
     x: Tensor,
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
-    transition: Any = None,
+    recurrent_weights: Any = None,
     *,
     backend: BackendName | None = None,
     torch_calls: TorchCalls = "never",
@@ -212,7 +219,7 @@ def run(
         x: Inputs (batch, time, in), time >= 1.
         state: The states before the first step, each (batch, size); by default the model's own.
         outputs: `every` step's output, or the `last` one's alone.
-        transition: What `model.transition()` returned; by default it is called.
+        recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
         backend: By default the one for the device.
         torch_calls: Whether torch's operations take its place, program by program.
 
@@ -224,32 +231,36 @@ def run(
     """
     state = model.initial_state(len(x)) if state is None else state
     backend = backend or fastest(x.device)
-    folded = _folded(model)
-    if folded is not None:
-        transition = model.transition() if transition is None else transition
-        return run_folded(partial(run, backend=backend, torch_calls=torch_calls), folded, x, state, outputs, transition)
+    dilated = _folded(model)
+    if dilated is not None:
+        recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
+        return run_folded(
+            partial(run, backend=backend, torch_calls=torch_calls), dilated, x, state, outputs, recurrent_weights
+        )
     planned = plan_model(model, x, state, backend=backend)
-    if isinstance(planned, Unsupported):
-        return recurrent_model.run_steps(model, x, state, outputs, transition)
-    transition = model.transition() if transition is None else transition
-    matrices, vectors = planned.traced.evaluate(model.step, transition)
-    drives = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.drive(x)))
-    layout = Layout(tuple(s.shape[1] for s in state), model.output_state, len(drives), len(matrices), planned.vectors)
+    if isinstance(planned, UnsupportedStep):
+        return recurrent_model.run_steps(model, x, state, outputs, recurrent_weights)
+    recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
+    matrices, vectors = planned.traced.evaluate(model.step, recurrent_weights)
+    projections = (x,) if planned.with_drive else tuple(pytree.tree_leaves(model.input_projection(x)))
+    layout = Layout(
+        tuple(s.shape[1] for s in state), model.output_state, len(projections), len(matrices), planned.vectors
+    )
     runs = _backend(planned, layout, x.dtype, backend, torch_calls)
-    return run_chain(runs, layout, ChainInputs(x.shape[1], state, drives, matrices, vectors), outputs)
+    return run_chain(runs, layout, ChainInputs(x.shape[1], state, projections, matrices, vectors), outputs)
 
 
-def _folded(model: RecurrentModel) -> Folded | None:
+def _folded(model: RecurrentModel) -> DilatedCell | None:
     """Return the cell that a dilated model repeats; None also where a subclass has replaced what repeats it."""
-    classes = [c for c in type(model).__mro__ if "folded" in vars(c)]
+    classes = [c for c in type(model).__mro__ if "dilated_cell" in vars(c)]
     beyond = type(model).__mro__[: type(model).__mro__.index(classes[0])]
-    replaced = {"step", "drive", "transition"} & set().union(vars(model), *(vars(c) for c in beyond))
-    return None if replaced else model.folded()
+    replaced = {"step", "input_projection", "recurrent_weights"} & set().union(vars(model), *(vars(c) for c in beyond))
+    return None if replaced else model.dilated_cell()
 
 
 def run_layers(
     model: DeepModel,
-    stretch: Stretch,
+    group: LayerGroup,
     state: State,
     outputs: Literal["every", "last"] = "last",
     *,
@@ -260,7 +271,7 @@ def run_layers(
 
     Args:
         model: The chain.
-        stretch: One of its `stretches()`.
+        group: One of its `layer_groups()`.
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or the `last` one's alone.
         backend: As in `run`.
@@ -273,35 +284,33 @@ def run_layers(
         CompilerError: As in `run`.
     """
     backend = backend or fastest(state[0].device)
-    planned = plan_layers(model, stretch, state)
-    if isinstance(planned, Unsupported):
-        return deep_model.run_layers(model, stretch, state, outputs)
-    matrices, vectors = planned.traced.evaluate(model.step, stretch.shared, stretch.layers)
+    planned = plan_layers(model, group, state)
+    if isinstance(planned, UnsupportedStep):
+        return deep_model.run_layers(model, group, state, outputs)
+    matrices, vectors = planned.traced.evaluate(model.step, group.shared, group.layers)
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
     runs = _backend(planned, layout, state[0].dtype, backend, torch_calls)
-    return run_chain(runs, layout, ChainInputs(len(stretch), state, (), matrices, vectors), outputs)
+    return run_chain(runs, layout, ChainInputs(len(group), state, (), matrices, vectors), outputs)
 
 
-def plan_layers(model: DeepModel, stretch: Stretch, state: State) -> Plan | Unsupported:
+def plan_layers(model: DeepModel, group: LayerGroup, state: State) -> Plan | UnsupportedStep:
     """Return the plan of a stretch of layers for states like these; it is made once.
 
     Args:
         model: The chain.
-        stretch: One of its `stretches()`.
+        group: One of its `layer_groups()`.
         state: What enters the first layer, each (batch, size).
     """
     plans = _plans.setdefault(model, {})
-    shared, structure = pytree.tree_flatten(stretch.shared)
-    shapes = tuple((t.shape[1:], t.dtype, t.device) for t in (*stretch.layers, *state))
+    shared, structure = pytree.tree_flatten(group.shared)
+    shapes = tuple((t.shape[1:], t.dtype, t.device) for t in (*group.layers, *state))
     key = (_settings(model), shapes, tuple(getattr(leaf, "shape", leaf) for leaf in shared), structure)
     if key not in plans:
-        plans[key] = _without_a_trace(
-            model, lambda: plan(model.step, stretch.layers, state, stretch.shared, layered=True)
-        )
+        plans[key] = _without_a_trace(model, lambda: plan(model.step, group.layers, state, group.shared, layered=True))
     return plans[key]
 
 
-def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
+def unsupported_reason(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
     """Return why a model, or the cell that it repeats, cannot be fused, or None if it can.
 
     Args:
@@ -310,18 +319,18 @@ def why_not(model: RecurrentModel, device: torch.device, *, inputs_need_gradient
         inputs_need_gradient: As for every layer but the first. The plan that is made here is then the one that is used.
     """
     try:
-        folded = _folded(model)
-        if folded is not None:
-            return why_not(folded.cell, device, inputs_need_gradient=inputs_need_gradient)
+        dilated = _folded(model)
+        if dilated is not None:
+            return unsupported_reason(dilated.cell, device, inputs_need_gradient=inputs_need_gradient)
         dtype = model.initial_state(1)[0].dtype
         x = torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
         planned = plan_model(model, x, backend=fastest(device))
     except Exception as error:  # whatever a user's model raises
         planned = unsupported(error)
-    return planned.reason if isinstance(planned, Unsupported) else None
+    return planned.reason if isinstance(planned, UnsupportedStep) else None
 
 
-def why_torch_calls(device: torch.device, dtype: torch.dtype) -> str | None:
+def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why nothing is compiled on a device, so that torch calls are all there is, or None.
 
     Whether a model's own steps can be compiled there is asked in `stablebench.engines.trial`.

@@ -10,32 +10,32 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from stablebench.models.base import Folded, State
+from stablebench.models.base import DilatedCell, State
 
 Run = Callable[[Any, Tensor, State, Literal["every", "last"], Any], tuple[Tensor, State]]
 """An engine's `run`, all arguments given."""
 
 
 def run_folded(
-    run: Run, folded: Folded, x: Tensor, state: State, outputs: Literal["every", "last"], transition: Any
+    run: Run, dilated: DilatedCell, x: Tensor, state: State, outputs: Literal["every", "last"], recurrent_weights: Any
 ) -> tuple[Tensor, State]:
-    """Return what `recurrent_model.run_steps` returns for the model that `folded` belongs to.
+    """Return what `recurrent_model.run_steps` returns for the model that `dilated_cell` belongs to.
 
     Args:
         run: Runs the cell.
-        folded: The cell and the dilation d.
+        dilated: The cell and the dilation d.
         x: Inputs (batch, time, in).
         state: The model's states.
         outputs: As in `recurrent_model.run_steps`.
-        transition: The cell's.
+        recurrent_weights: The cell's.
     """
-    (batch, steps, _), d = x.shape, folded.dilation
+    (batch, steps, _), d = x.shape, dilated.dilation
     whole, rest = divmod(steps, d)
     phases = _by_phase(state, d)
     found = []
     if whole:
         folded_x = x[:, : whole * d].unflatten(1, (whole, d)).transpose(1, 2).flatten(0, 1)
-        output, after = run(folded.cell, folded_x, tuple(p.flatten(0, 1) for p in phases), outputs, transition)
+        output, after = run(dilated.cell, folded_x, tuple(p.flatten(0, 1) for p in phases), outputs, recurrent_weights)
         phases = [part.unflatten(0, (batch, d)) for part in after]
         if outputs == "every":
             found.append(output.unflatten(0, (batch, d)).transpose(1, 2).flatten(1, 2))
@@ -43,7 +43,7 @@ def run_folded(
             found.append(output.unflatten(0, (batch, d))[:, -1:])
     if rest:
         begun = tuple(p[:, :rest].flatten(0, 1) for p in phases)
-        output, after = run(folded.cell, x[:, whole * d :].flatten(0, 1)[:, None], begun, "last", transition)
+        output, after = run(dilated.cell, x[:, whole * d :].flatten(0, 1)[:, None], begun, "last", recurrent_weights)
         newest = [part.unflatten(0, (batch, rest)) for part in after]
         phases = [torch.cat([p[:, rest:], new], dim=1) for p, new in zip(phases, newest, strict=True)]
         found.append(output.unflatten(0, (batch, rest)))

@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
 
-from stablebench.engines.fused.step_graph import NotPlannable
+from stablebench.engines.fused.step_graph import UnsupportedStepError
 
 RANDOM = frozenset(
     {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_"}
@@ -43,23 +43,23 @@ def refuse_changed(before: dict[str, Any]) -> None:
     """Refuse an operation whose surroundings are not those that the step began with.
 
     Raises:
-        NotPlannable: They are not.
+        UnsupportedStepError: They are not.
     """
     for what, value in surroundings().items():
         if value != before[what]:
-            raise NotPlannable(what)
+            raise UnsupportedStepError(what)
 
 
 def refuse_hooks(module: nn.Module, name: str) -> None:
     """Refuse a part of a model whose call runs hooks: those of the backward pass would not be run, others once.
 
     Raises:
-        NotPlannable: It has hooks, or there are some for all modules.
+        UnsupportedStepError: It has hooks, or there are some for all modules.
     """
     if any(getattr(module, hooks, None) for hooks in _HOOKS):
-        raise NotPlannable(f"its part `{name}` has hooks")
+        raise UnsupportedStepError(f"its part `{name}` has hooks")
     if any(getattr(torch_modules, hooks, None) for hooks in _GLOBAL_HOOKS):
-        raise NotPlannable("there are hooks for all modules")
+        raise UnsupportedStepError("there are hooks for all modules")
 
 
 def hooks_of(model: nn.Module) -> tuple[int, ...]:
@@ -70,12 +70,12 @@ def hooks_of(model: nn.Module) -> tuple[int, ...]:
 
 @contextmanager
 def own_derivatives_refused() -> Iterator[None]:
-    """Context in which `torch.autograd.Function.apply` raises `NotPlannable`: only its forward pass would be traced."""
+    """Context in which `torch.autograd.Function.apply` is refused: only its forward pass would be traced."""
     base: Any = torch.autograd.Function.__mro__[1]  # so that an `apply` taken from a class beforehand is met, too
     had = vars(base).get("apply")
 
     def apply(cls: type, *_: Any, **__: Any) -> NoReturn:
-        raise NotPlannable(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
+        raise UnsupportedStepError(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
 
     base.apply = classmethod(apply)
     try:
@@ -89,13 +89,13 @@ def own_derivatives_refused() -> Iterator[None]:
 
 @contextmanager
 def assignments_refused(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Context in which setting an attribute of one of the modules raises `NotPlannable`: it would be set once only."""
+    """Context in which setting an attribute of one of the modules is refused: it would be set only once."""
     watched = {id(module) for module in modules}
     before = nn.Module.__setattr__
 
     def refuse(self: nn.Module, name: str, value: Any) -> None:
         if id(self) in watched:
-            raise NotPlannable(f"it changes the attribute `{name}` of the model")
+            raise UnsupportedStepError(f"it changes the attribute `{name}` of the model")
         before(self, name, value)
 
     nn.Module.__setattr__ = refuse
@@ -112,9 +112,9 @@ class ValuesRefused(TorchFunctionMode):
         """Run `func` unless it is refused."""
         name = getattr(func, "__name__", "")
         if name in RANDOM:
-            raise NotPlannable(f"it draws random numbers (`{name}`)")
+            raise UnsupportedStepError(f"it draws random numbers (`{name}`)")
         if name in _VALUES and not any(isinstance(arg, fx.Proxy) for arg in args):
-            raise NotPlannable(f"it needs a value while it is traced (`{name}`)")
+            raise UnsupportedStepError(f"it needs a value while it is traced (`{name}`)")
         return func(*args, **(kwargs or {}))
 
 
@@ -125,5 +125,5 @@ class HooksRefused(TorchFunctionMode):
         """Run `func` unless it is refused."""
         name = getattr(func, "__name__", "")
         if name in _OF_GRADIENTS:
-            raise NotPlannable(f"it lays a hook on a gradient (`{name}`)")
+            raise UnsupportedStepError(f"it lays a hook on a gradient (`{name}`)")
         return func(*args, **(kwargs or {}))

@@ -1,6 +1,7 @@
 """What a step reads besides tensors: a trace keeps such values for ever, so a plan holds only as long as they do.
 
-The attributes of the model's modules are found by name in the code that `step` and `drive` can reach, as are numbers of
+The attributes of the model's modules are found by name in the code that `step` and `input_projection` can reach, as are
+numbers of
 classes, of the files that the code stands in, and of the functions around it.
 """
 
@@ -48,7 +49,7 @@ def read_values(model: nn.Module) -> tuple[Any, ...]:
     """Return, hashable, what the step of a model may read as plain values.
 
     Args:
-        model: The model; its `step` and `drive` are followed.
+        model: The model; its `step` and `input_projection` are followed.
     """
     reading = _readings.get(model)
     if reading is None:
@@ -113,7 +114,7 @@ def _reading(model: nn.Module) -> _Reading:
     """Follow the code of a model's step and drive, and of its parts' forward."""
     reading, seen = _Reading(), set[int]()
     parts = list(model.modules())
-    waiting: list[Any] = [getattr(model, name, None) for name in ("step", "drive", "terms")]
+    waiting: list[Any] = [getattr(model, name, None) for name in ("step", "input_projection", "terms")]
     waiting += [part.forward for part in parts if part is not model]
     while waiting:
         function = _function(waiting.pop())

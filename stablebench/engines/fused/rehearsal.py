@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import guard
-from stablebench.engines.fused.step_graph import NotPlannable
+from stablebench.engines.fused.step_graph import UnsupportedStepError
 
 _ROWS = 3
 """Examples that a step is run with: neither 1, which broadcasts, nor 2, which a plan's own example has."""
@@ -54,19 +54,19 @@ def hold_against(
     with torch.enable_grad(), guard.HooksRefused():
         expected = tuple(step(leaves))
     if [t._version for t in tensors] != versions:
-        raise NotPlannable("it changes a tensor in place")
+        raise UnsupportedStepError("it changes a tensor in place")
     with torch.enable_grad():
         found = tuple(traced(leaves))
     with torch.no_grad():
         without = tuple(step(leaves))
     if not _all_same(found, expected):
-        raise NotPlannable("it gives other values when it is called again, or when it is not traced")
+        raise UnsupportedStepError("it gives other values when it is called again, or when it is not traced")
     if not _all_same(without, expected):
-        raise NotPlannable("it gives other values where no gradient is wanted")
+        raise UnsupportedStepError("it gives other values where no gradient is wanted")
     for a, b in zip(expected, found, strict=True):
         difference = _graphs_differ(a, b)
         if difference is not None:
-            raise NotPlannable(f"it has another derivative than its trace ({difference})")
+            raise UnsupportedStepError(f"it has another derivative than its trace ({difference})")
 
 
 def _all_same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> bool:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 
 @dataclass(frozen=True)
-class Unsupported:
+class UnsupportedStep:
     """Why a step cannot be planned.
 
     Args:
@@ -18,7 +18,7 @@ class Unsupported:
     reason: str
 
 
-class NotPlannable(Exception):
+class UnsupportedStepError(Exception):
     """Raised while a step is planned; its text is the reason."""
 
 

@@ -1,4 +1,4 @@
-"""Traces `step`, and `drive` with it where that can be done, with torch.fx.
+"""Traces `step`, and `input_projection` with it where that can be done, with torch.fx.
 
 What depends on the parameters alone is done once per forward pass and is left to torch and autograd
 (`Traced.evaluate`). What depends on inputs and states becomes `Node`s.
@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.engines.fused import guard
 from stablebench.engines.fused.rehearsal import example_like, example_of, hold_against
-from stablebench.engines.fused.step_graph import Node, NotPlannable, Operand
+from stablebench.engines.fused.step_graph import Node, Operand, UnsupportedStepError
 from stablebench.errors import first_line
 
 _BINARY = {"add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "truediv": "div"}
@@ -69,7 +69,7 @@ class Traced:
         return frozenset({f"matrix{k}" for k, b in matrices if b} | {f"vector{k}" for k, b in vectors if b})
 
     def evaluate(
-        self, step: Callable[..., Any], transition: Any, layers: Any = None
+        self, step: Callable[..., Any], recurrent_weights: Any, layers: Any = None
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return the matrices, each (inner, columns), and the vectors, each (any,), under autograd.
 
@@ -77,11 +77,11 @@ class Traced:
 
         Args:
             step: What was traced.
-            transition: What `transition()` returned.
+            recurrent_weights: What `recurrent_weights()` returned.
             layers: What differs from step to step, (steps, ...) each, where the inputs do.
         """
         of_each_step: list[Any] = [None] * self.inputs if layers is None else pytree.tree_leaves(layers)
-        rest: list[Any] = [None] * (self.leaves - self.inputs) + pytree.tree_leaves(transition)
+        rest: list[Any] = [None] * (self.leaves - self.inputs) + pytree.tree_leaves(recurrent_weights)
         root = _Root(step)
 
         def compute(*of_one_step: Any) -> tuple[Tensor, ...]:
@@ -100,8 +100,8 @@ def trace(
     step: Callable[..., Any],
     inputs: Any,
     states: tuple[Tensor, ...],
-    transition: Any,
-    drive: Callable[..., Any] | None = None,
+    recurrent_weights: Any,
+    projected: Callable[..., Any] | None = None,
     *,
     layered: bool = False,
 ) -> Traced:
@@ -109,32 +109,32 @@ def trace(
 
     Args:
         step: `RecurrentModel.step` of a model, or a function like it.
-        inputs: The drive of one time step, each tensor (batch, any); with `drive` what it takes, (batch, 1, in);
+        inputs: The drive of one step, each (batch, any); with `input_projection` what it takes, (batch, 1, in);
             where `layered` the parameters of one layer, of any shape.
         states: The states, each (batch, size).
-        transition: What `transition()` returned.
-        drive: `RecurrentModel.drive`, to be traced together with the step.
+        recurrent_weights: What `recurrent_weights()` returned.
+        projected: `RecurrentModel.drive`, to be traced together with the step.
         layered: Whether the inputs are parameters that differ from step to step.
 
     Raises:
         NotPlannable: The step does something that no engine but the reference knows.
     """
-    leaves, structure = pytree.tree_flatten((inputs, states, transition))
+    leaves, structure = pytree.tree_flatten((inputs, states, recurrent_weights))
     if not all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
-        raise NotPlannable("`drive` or `transition` has parts that are no tensors")
+        raise UnsupportedStepError("`input_projection` or `recurrent_weights` has parts that are no tensors")
     for leaf in leaves:
         if leaf is not None:
-            _require_plain(leaf, "a part of `drive`, `transition` or the state")
-    root = _Root(step, drive, structure, frozenset(i for i, leaf in enumerate(leaves) if leaf is None))
+            _require_plain(leaf, "a part of `input_projection`, `recurrent_weights` or the state")
+    root = _Root(step, projected, structure, frozenset(i for i, leaf in enumerate(leaves) if leaf is None))
     n_inputs = len(pytree.tree_leaves(inputs))
     try:
         graph = _graph_of(root)
         _record_shapes(root, graph, leaves)
     except Exception as error:  # whatever a user's step raises when it is given proxies
         reason = first_line(error)  # without what torch.fx adds
-        if not isinstance(error, NotPlannable):
+        if not isinstance(error, UnsupportedStepError):
             reason = f"tracing it failed with {type(error).__name__}: {reason}"
-        raise NotPlannable(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error
+        raise UnsupportedStepError(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error
     _rehearse(root, graph, leaves, range(n_inputs if layered else 0, n_inputs + len(states)))
     return _Sorter(graph, n_inputs, len(states), layered).traced()
 
@@ -152,12 +152,12 @@ def _graph_of(root: "_Root") -> fx.Graph:
         numpy.random.set_state(legacy)  # noqa: NPY002
         torch.set_grad_enabled(grad)  # a step that was refused had no time to
     if drawn:
-        raise NotPlannable("it draws random numbers that are not torch's")
+        raise UnsupportedStepError("it draws random numbers that are not torch's")
     for node in graph.nodes:
         if node.op in ("call_function", "call_method") and _name(node) in guard.RANDOM:
-            raise NotPlannable(f"it draws random numbers (`{_name(node)}`)")
+            raise UnsupportedStepError(f"it draws random numbers (`{_name(node)}`)")
         if node.op == "call_method" and _name(node) in ("item", "tolist"):
-            raise NotPlannable(f"it needs a value while it is traced (`{_name(node)}`)")
+            raise UnsupportedStepError(f"it needs a value while it is traced (`{_name(node)}`)")
     return graph
 
 
@@ -180,9 +180,9 @@ def _rehearse(root: "_Root", graph: fx.Graph, leaves: list[Tensor | None], rows:
         hold_against(root, traced, examples, [*root.parameters(), *root.buffers()])
     except Exception as error:  # whatever a user's step raises
         reason = first_line(error)
-        if not isinstance(error, NotPlannable):
+        if not isinstance(error, UnsupportedStepError):
             reason = f"calling it failed with {type(error).__name__}: {reason}"
-        raise NotPlannable(reason + definition_of(root.step)) from error
+        raise UnsupportedStepError(reason + definition_of(root.step)) from error
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -190,9 +190,9 @@ def _equal(a: Any, b: Any) -> bool:
     return all(numpy.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _one_step(drive: Tensor) -> Tensor:
+def _one_step(projected: Tensor) -> Tensor:
     """Return the only time step of (batch, 1, features), as an engine does, which forbids to change it in place."""
-    return drive.unbind(1)[0]
+    return projected.unbind(1)[0]
 
 
 class _Root(nn.Module):
@@ -201,30 +201,30 @@ class _Root(nn.Module):
     def __init__(
         self,
         step: Callable[..., Any],
-        drive: Callable[..., Any] | None = None,
+        projected: Callable[..., Any] | None = None,
         structure: Any = None,
         absent: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__()
         owner = getattr(step, "__self__", None)
         self.model = owner if isinstance(owner, nn.Module) else None
-        self.step, self.drive = step, drive
+        self.step, self.input_projection = step, projected
         self.structure, self.absent = structure, absent
 
     def forward(self, leaves: Any) -> Any:
         each = [None if i in self.absent else leaves[i] for i in range(self.structure.num_leaves)]
-        inputs, states, transition = pytree.tree_unflatten(each, self.structure)
-        if self.drive is not None:
-            inputs = pytree.tree_map(self._at_one_step, self.drive(inputs))
-        return tuple(self.step(inputs, states, transition))
+        inputs, states, recurrent_weights = pytree.tree_unflatten(each, self.structure)
+        if self.input_projection is not None:
+            inputs = pytree.tree_map(self._at_one_step, self.input_projection(inputs))
+        return tuple(self.step(inputs, states, recurrent_weights))
 
     @staticmethod
-    def _at_one_step(drive: Any) -> Any:
-        if isinstance(drive, Tensor):
-            return _one_step(drive)
-        if not isinstance(drive, fx.Proxy):
-            raise NotPlannable("`drive` returns something that does not depend on the inputs")
-        return drive.tracer.create_proxy("call_function", _one_step, (drive,), {})
+    def _at_one_step(projected: Any) -> Any:
+        if isinstance(projected, Tensor):
+            return _one_step(projected)
+        if not isinstance(projected, fx.Proxy):
+            raise UnsupportedStepError("`input_projection` returns something that does not depend on the inputs")
+        return projected.tracer.create_proxy("call_function", _one_step, (projected,), {})
 
 
 class _Tracer(fx.Tracer):
@@ -242,7 +242,7 @@ class _Tracer(fx.Tracer):
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not any(a is t for t in [*self.root.parameters(), *self.root.buffers()]):
-            raise NotPlannable("it uses a tensor that is no argument, parameter or buffer (it would be frozen)")
+            raise UnsupportedStepError("it uses a tensor that is no argument, parameter or buffer (it would be frozen)")
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -275,7 +275,7 @@ class _ShapeRecorder(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             if not result.is_floating_point():
-                raise NotPlannable(f"`{_name(n)}` gives {result.dtype}")
+                raise UnsupportedStepError(f"`{_name(n)}` gives {result.dtype}")
             n.meta["shape"] = tuple(result.shape)
         return result
 
@@ -288,7 +288,7 @@ class _ShapeRecorder(fx.Interpreter):
 def _require_plain(value: Any, name: str) -> None:
     """Refuse a tensor of a class of its own, which may redefine any operation."""
     if type(value) not in (Tensor, nn.Parameter):
-        raise NotPlannable(f"{name} is a {type(value).__name__}, not a plain tensor or parameter")
+        raise UnsupportedStepError(f"{name} is a {type(value).__name__}, not a plain tensor or parameter")
 
 
 def _record_shapes(root: nn.Module, graph: fx.Graph, leaves: list[Tensor]) -> None:
@@ -311,18 +311,18 @@ def _bind(node: fx.Node, *names: str, **defaults: Any) -> list[Any]:
     bound = dict(zip([*names, *defaults], node.args, strict=False)) | node.kwargs
     unknown = set(bound) - {*names, *defaults}
     if unknown or len(node.args) > len(names) + len(defaults) or set(names) - set(bound):
-        raise NotPlannable(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
+        raise UnsupportedStepError(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
     return [bound[name] if name in bound else defaults[name] for name in [*names, *defaults]]
 
 
 def _require(node: fx.Node, holds: bool) -> None:
     if not holds:
-        raise NotPlannable(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
+        raise UnsupportedStepError(f"`{_name(node)}` with {node.args[1:]} {dict(node.kwargs)}")
 
 
-def _unknown(node: fx.Node) -> NotPlannable:
+def _unknown(node: fx.Node) -> UnsupportedStepError:
     name = _name(node)
-    return NotPlannable(
+    return UnsupportedStepError(
         f"the attribute `{node.args[1]}` of a tensor is not known"
         if name == "getattr"
         else f"the operation `{name}` is not known"
@@ -349,8 +349,8 @@ class _Sorter:
             elif node.op != "placeholder":
                 try:
                     self._visit(node)
-                except NotPlannable as error:
-                    raise NotPlannable(f"{error}{node.meta.get('place', '')}") from error
+                except UnsupportedStepError as error:
+                    raise UnsupportedStepError(f"{error}{node.meta.get('place', '')}") from error
         found = [*self.matrices, *self.vectors]
         once = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
@@ -366,10 +366,10 @@ class _Sorter:
 
     def _new_states(self, returned: Any) -> tuple[Node, ...]:
         if len(returned) != self.n_states:
-            raise NotPlannable(f"it returns {len(returned)} states for {self.n_states}")
+            raise UnsupportedStepError(f"it returns {len(returned)} states for {self.n_states}")
         states = tuple(self.nodes.get(node) if isinstance(node, fx.Node) else None for node in returned)
         if not all(isinstance(state, Node) for state in states):
-            raise NotPlannable("it returns a state that depends on neither state nor drive")
+            raise UnsupportedStepError("it returns a state that depends on neither state nor drive")
         return states  # pyright: ignore[reportReturnType]
 
     def _visit(self, node: fx.Node) -> None:
@@ -378,7 +378,7 @@ class _Sorter:
             self._leaf(node)
             return
         if node.op == "call_method" and name.endswith("_"):
-            raise NotPlannable(f"`{name}` changes a tensor in place")
+            raise UnsupportedStepError(f"`{name}` changes a tensor in place")
         self.level[node] = max((self.level[a] for a in node.all_input_nodes), default=_FROM_PARAMETERS)
         handler = getattr(self, f"_on_{name}", None) if node.target is not _one_step else self._on_one_step
         known = name in _BINARY or name in _UNARY or name in _UNCHANGED or handler is not None
@@ -412,14 +412,14 @@ class _Sorter:
         values = tuple(self._operand(arg) for arg in args)
         for value in values:
             if isinstance(value, Node) and value.width != width and value.op != "vector":
-                raise NotPlannable(f"`{_name(node)}` broadcasts {value.width} features to {width}")
+                raise UnsupportedStepError(f"`{_name(node)}` broadcasts {value.width} features to {width}")
         return Node(op, values, width, number=number)
 
     def _width(self, node: fx.Node) -> int:
         """Return the features of (batch, features), or of (batch, 1, features) before `_one_step`."""
         shape = node.meta["shape"]
         if len(shape) not in (2, 3):
-            raise NotPlannable(f"`{_name(node)}` gives shape {shape}, not (batch, features)")
+            raise UnsupportedStepError(f"`{_name(node)}` gives shape {shape}, not (batch, features)")
         return shape[-1]
 
     def _is_features(self, x: Any, dim: Any) -> bool:
@@ -429,23 +429,23 @@ class _Sorter:
         if isinstance(arg, int | float) and math.isfinite(arg):
             return float(arg)
         if not isinstance(arg, fx.Node):
-            raise NotPlannable(f"{arg!r} is an operand")
+            raise UnsupportedStepError(f"{arg!r} is an operand")
         if self.level[arg] > _FROM_PARAMETERS:
             if not isinstance(self.nodes[arg], Node):
-                raise NotPlannable(f"`{_name(arg)}` is used as a whole")
+                raise UnsupportedStepError(f"`{_name(arg)}` is used as a whole")
             return self.nodes[arg]
         shape = arg.meta.get("shape")
         if shape is None or math.prod(shape) != (shape[-1] if shape else 1):
-            raise NotPlannable(f"a value of shape {shape} stands where one per unit is expected")
+            raise UnsupportedStepError(f"a value of shape {shape} stands where one per unit is expected")
         if arg not in self.vectors:
             self.vectors.append(arg)
         return Node("vector", (), shape[-1] if shape else 1, index=self.vectors.index(arg))
 
     def _product(self, node: fx.Node, left: Any, matrix: Any) -> Node:
         if not isinstance(matrix, fx.Node) or self.level[matrix] > _FROM_PARAMETERS:
-            raise NotPlannable(f"`{_name(node)}` has no matrix of parameters on its right")
+            raise UnsupportedStepError(f"`{_name(node)}` has no matrix of parameters on its right")
         if len(matrix.meta["shape"]) != 2:
-            raise NotPlannable(f"`{_name(node)}` has a right side of shape {matrix.meta['shape']}")
+            raise UnsupportedStepError(f"`{_name(node)}` has a right side of shape {matrix.meta['shape']}")
         if matrix not in self.matrices:
             self.matrices.append(matrix)
         operand = self._features(node, left)
@@ -506,7 +506,7 @@ class _Sorter:
     def _features(self, node: fx.Node, x: Any) -> Node:
         value = self._operand(x)
         if not isinstance(value, Node):
-            raise NotPlannable(f"`{_name(node)}` of a number")
+            raise UnsupportedStepError(f"`{_name(node)}` of a number")
         return value
 
     def _sliced(self, x: Node, start: int, width: int) -> Node:

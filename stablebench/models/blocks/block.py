@@ -4,7 +4,7 @@
     v_t = norm(u_t)        what the recurrence reads
     o_t = u_t + mix(y_t)   what the layer gives out, where y_t is what the recurrence gives out
 
-All of it is done step by step, so a model calls the first two in `drive` and all three in `emit`.
+All of it is done step by step, so a model calls the first two in `input_projection` and all three in `layer_output`.
 """
 
 from typing import Literal, TypeAlias

@@ -16,29 +16,29 @@ from stablebench.models.base import RecurrentModel, State
 class LinearRecurrence(RecurrentModel):
     """h_t = a_t * h_{t-1} + b_t elementwise, with a_t and b_t from the input alone.
 
-    Subclasses write `terms` in place of `step`; what follows the recurrence goes into `emit`. There is one state. A
-    complex one is a real tensor, (batch, 2 n): the n real parts, then the n imaginary ones; so are its a and b.
+    Subclasses write `terms` in place of `step`; what follows the recurrence goes into `layer_output`. There is one
+    state. A complex one is a real tensor, (batch, 2 n): n real parts, then n imaginary ones; so are its a and b.
     """
 
     complex_state: bool = False
     """Whether the state is complex."""
 
     @abc.abstractmethod
-    def terms(self, drive: Any, transition: Any) -> tuple[Tensor, Tensor]:
+    def terms(self, projected: Any, recurrent_weights: Any) -> tuple[Tensor, Tensor]:
         """Return a and b, elementwise in whatever leading dimensions the drive has.
 
         Args:
-            drive: `drive(x)`: (batch, any) for one time step, (batch, time, any) for all.
-            transition: What `transition()` returned.
+            projected: `input_projection(x)`: (batch, any) for one time step, (batch, time, any) for all.
+            recurrent_weights: What `recurrent_weights()` returned.
 
         Returns:
             a, (..., size), or (size,) where it is the same at all steps; and b, (..., size).
         """
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         """Return a_t h_{t-1} + b_t."""
         (h,) = state
-        a, b = self.terms(drive, transition)
+        a, b = self.terms(projected, recurrent_weights)
         if not self.complex_state:
             return (a * h + b,)
         a_re, a_im = a.chunk(2, dim=-1)

@@ -52,11 +52,11 @@ class UnitaryRNN(RecurrentModel):
         """The width of h_t, real and imaginary parts."""
         return (2 * self.hidden,)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t, (batch, time, 2 hidden)."""
         return nn.functional.linear(x, self.V)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W in its real form, transposed for states in rows, and b."""
         return as_real(self.unitary()).T, self.b
 
@@ -64,13 +64,13 @@ class UnitaryRNN(RecurrentModel):
         """Return W, complex."""
         return self.unitary()
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, b = transition
-        return (complex_modrelu(drive + h @ W, b),)
+        W, b = recurrent_weights
+        return (complex_modrelu(projected + h @ W, b),)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W, complex."""
         return {"W": self.unitary()}
 

@@ -49,7 +49,7 @@ class Oscillators:
         epsilon: Damping.
         damping: Which velocity the damping takes.
         activation: phi.
-        drive: Maps inputs (samples, T, in) to V u_t + b.
+        projected: Maps inputs (samples, T, in) to V u_t + b.
         outputs: Maps inputs to all y_t (samples, T, m), with a gradient in its parameters.
         parameters: By name; one of them is V.
     """
@@ -61,7 +61,7 @@ class Oscillators:
     epsilon: float
     damping: Literal["explicit", "implicit"]
     activation: Literal["tanh", "identity", "cubic"]
-    drive: Callable[[Tensor], Tensor]
+    projected: Callable[[Tensor], Tensor]
     outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor]
     parameters: Mapping[str, Tensor]
 
@@ -124,8 +124,8 @@ class Oscillators:
     def slopes(self, evidence: Evidence, samples: int | None = None) -> Tensor:
         """Return phi'(A_{t-1}) of the steps t = 1 ... T, (T, samples, m)."""
         y, z = self.split(evidence.states[:-1, :samples])
-        drive = self.drive(evidence.inputs[:samples]).transpose(0, 1)
-        A = drive + y @ self.W.T + z @ self.W2.T
+        projected = self.projected(evidence.inputs[:samples]).transpose(0, 1)
+        A = projected + y @ self.W.T + z @ self.W2.T
         if self.activation == "tanh":
             return 1 - torch.tanh(A).square()
         return torch.ones_like(A) if self.activation == "identity" else 1 - A.square()

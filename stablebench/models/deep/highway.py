@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.layered import Init, Output, new_biases, new_weights, plain_readout
 from stablebench.models.registry import register_model
@@ -73,13 +73,13 @@ class Highway(DeepModel):
         self.W_T = new_weights(init, count, hidden, hidden)
         self.b_T = nn.Parameter(torch.full((count, hidden), gate_bias))
 
-    def enter(self, x: Tensor) -> State:
+    def embed_input(self, x: Tensor) -> State:
         """Return h_1, of a plain layer."""
         return (activation(self.activation, nn.functional.linear(x, self.W_1[0], self.b_1[0])),)
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         """Return W_H, b_H, W_T and b_T of all highway layers."""
-        return [Stretch((self.W_H, self.b_H, self.W_T, self.b_T))]
+        return [LayerGroup((self.W_H, self.b_H, self.W_T, self.b_T))]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
         """Return h_l."""

@@ -22,7 +22,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, plain_readout, runs
 from stablebench.models.registry import register_model
@@ -62,9 +62,9 @@ class Mlp(DeepModel):
         self.W = nn.ParameterList([new_weights(init, *shape) for shape in shapes])
         self.b = nn.ParameterList([new_biases(init, count, outer) for count, _, outer in shapes])
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         """Return W_l and b_l of the layers, those of one shape together."""
-        return [Stretch(pair) for pair in zip(self.W, self.b, strict=True)]
+        return [LayerGroup(pair) for pair in zip(self.W, self.b, strict=True)]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
         """Return h_l."""

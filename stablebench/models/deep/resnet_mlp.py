@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import DeepModel, State, Stretch
+from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.layered import Init, Output, new_biases, new_weights, plain_readout
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within
@@ -74,13 +74,13 @@ class ResnetMlp(DeepModel):
         self.W_1, self.b_1 = new_weights(init, 1, in_features, hidden), new_biases(init, 1, hidden)
         self.W, self.b = new_weights(init, layers - 3, hidden, hidden), new_biases(init, layers - 3, hidden)
 
-    def enter(self, x: Tensor) -> State:
+    def embed_input(self, x: Tensor) -> State:
         """Return h_1."""
         return (activation(self.activation, nn.functional.linear(x, self.W_1[0], self.b_1[0])),)
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         """Return W_l and b_l from the second layer on."""
-        return [Stretch((self.W, self.b))]
+        return [LayerGroup((self.W, self.b))]
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
         """Return h_l."""

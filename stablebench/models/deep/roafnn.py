@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import DeepModel, State, Stretch, own_generator
+from stablebench.models.base import DeepModel, LayerGroup, State, frozen_generator
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, runs, start_readout
 from stablebench.models.blocks.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
@@ -129,7 +129,7 @@ class RoaFNN(DeepModel):
         shapes = runs(in_features, self.widths)
         self.W = nn.ParameterList([new_weights(init, *shape) for shape in shapes])
         self.b = nn.ParameterList([new_biases(init, count, outer) for count, _, outer in shapes])
-        rng = own_generator("O")
+        rng = frozen_generator("O")
         for i, (count, inner, outer) in enumerate(shapes):
             if not self._skips(inner, outer):
                 filters = self._shared_filter(outer, inner) if shared else self._filters(count, outer, inner, rng)
@@ -144,18 +144,18 @@ class RoaFNN(DeepModel):
 
     def _shared_filter(self, rows: int, columns: int) -> Tensor:
         """Return the O of all layers of a shape, (rows, columns)."""
-        return self._filters(1, rows, columns, own_generator(f"O {rows} {columns}"))[0]
+        return self._filters(1, rows, columns, frozen_generator(f"O {rows} {columns}"))[0]
 
-    def stretches(self) -> list[Stretch]:
+    def layer_groups(self) -> list[LayerGroup]:
         """Return W_l, b_l and O_l of the layers, those of one shape together."""
         found = []
         for i, (W, b) in enumerate(zip(self.W, self.b, strict=True)):
             if self._skips(*W.shape[1:]):
-                found.append(Stretch((W, b)))
+                found.append(LayerGroup((W, b)))
             elif self.shared:
-                found.append(Stretch((W, b), self.get_buffer(f"O_{i}")))
+                found.append(LayerGroup((W, b), self.get_buffer(f"O_{i}")))
             else:
-                found.append(Stretch((W, b, self.get_buffer(f"O_{i}"))))
+                found.append(LayerGroup((W, b, self.get_buffer(f"O_{i}"))))
         return found
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: Tensor | None) -> State:
@@ -174,17 +174,17 @@ class RoaFNN(DeepModel):
             if self.shared:
                 O = self._shared_filter(outputs, self.hidden)  # noqa: E741
             else:
-                O = self._filters(1, outputs, self.hidden, own_generator("O of the output"))[0]  # noqa: E741
+                O = self._filters(1, outputs, self.hidden, frozen_generator("O of the output"))[0]  # noqa: E741
             readout = FilteredReadout(O, self.alpha, self.activation)
         start_readout(readout, self.init)
         return readout
 
-    def watched(self) -> dict[str, float | Tensor]:
+    def diagnostics(self) -> dict[str, float | Tensor]:
         """Return the largest sigma = ||W_l||, and alpha (1 + sigma), below 1 for theorem 2.1 with phi' in [0, 1]."""
         sigma = torch.cat([torch.linalg.matrix_norm(W, 2) for W in self.W]).max()
         return {"sigma": sigma, "alpha_1_plus_sigma": self.alpha * (1 + sigma)}
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return the filters O, those of one shape together."""
         return {name: filters for name, filters in self.named_buffers() if name.startswith("O_")}
 

@@ -79,11 +79,11 @@ class Antisymmetric(RecurrentModel):
         W = filled(self.hidden, self.above, self.W)
         return W - W.T - self.gamma * torch.eye(self.hidden, dtype=W.dtype, device=W.device)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return M, transposed for states in rows."""
         return self.M().T
 
@@ -91,13 +91,13 @@ class Antisymmetric(RecurrentModel):
         """Return I + epsilon M, or None with a gate."""
         return None if self.gated else torch.eye(self.hidden, dtype=self.W.dtype) + self.epsilon * self.M()
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        recurrent = h @ transition
+        recurrent = h @ recurrent_weights
         if not self.gated:
-            return (h + self.epsilon * torch.tanh(recurrent + drive),)
-        candidate, gate = drive.chunk(2, dim=-1)
+            return (h + self.epsilon * torch.tanh(recurrent + projected),)
+        candidate, gate = projected.chunk(2, dim=-1)
         return (h + self.epsilon * torch.sigmoid(recurrent + gate) * torch.tanh(recurrent + candidate),)
 
     def claims(self) -> list[Claim]:

@@ -104,21 +104,21 @@ class BNLSTM(RecurrentModel):
         h, *rest = super().initial_state(batch)
         return (h + self.noise * torch.randn_like(h) if self.noise and self.training else h, *rest)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W_x x_t, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.W_x)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W_h, transposed for states in rows."""
         return self.W_h.T
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return (h_t, c_t, t + 1)."""
         h, c, t = state
         at = t.detach()[:, 0].long().clamp(0, self.horizon - 1)
         moments = _Batch() if self.training else _Population(*self.population[:, at])
-        seen = moments.normalised(h @ transition, self.gamma_h)
-        given = moments.normalised(drive, self.gamma_x)
+        seen = moments.normalised(h @ recurrent_weights, self.gamma_h)
+        given = moments.normalised(projected, self.gamma_x)
         f, i, o, g = (seen + given + self.b).chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(moments.normalised(c, self.gamma_c, self.beta_c))

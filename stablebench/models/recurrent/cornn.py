@@ -104,17 +104,17 @@ class CoRNN(RecurrentModel):
             return self.constants
         return torch.cat([torch.sigmoid(self.constants[:1]), torch.exp(self.constants[1:])])
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V u_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return W, W2, transposed for states in rows, and dt, gamma, epsilon as one value a unit."""
         return self.W.T, self.W2.T, *self.dt_gamma_epsilon()[:, None].expand(3, self.hidden).unbind(0)
 
     def recurrent_matrix(self) -> Tensor:
         """Return the step of (y, z) as a matrix, (2 hidden, 2 hidden)."""
-        W, W2, dt, gamma, epsilon = self.transition()
+        W, W2, dt, gamma, epsilon = self.recurrent_weights()
         W, W2, eye = W.T, W2.T, torch.eye(self.hidden, dtype=W.dtype)
         to_z = torch.cat([dt[:, None] * (W - torch.diag(gamma)), eye + dt[:, None] * W2], dim=1)
         if self.damping == "explicit":
@@ -123,18 +123,18 @@ class CoRNN(RecurrentModel):
             to_z = to_z / (1 + dt * epsilon)[:, None]
         return torch.cat([torch.cat([eye, torch.zeros_like(eye)], dim=1) + dt[:, None] * to_z, to_z])
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return (y_t, z_t)."""
         y, z = state
-        W, W2, dt, gamma, epsilon = transition
-        force = self._phi(drive + y @ W + z @ W2) - gamma * y
+        W, W2, dt, gamma, epsilon = recurrent_weights
+        force = self._phi(projected + y @ W + z @ W2) - gamma * y
         if self.damping == "explicit":
             z = z + dt * (force - epsilon * z)
         else:
             z = (z + dt * force) / (1 + dt * epsilon)
         return y + dt * z, z
 
-    def watched(self) -> dict[str, float | Tensor]:
+    def diagnostics(self) -> dict[str, float | Tensor]:
         """Return the two quantities of condition (8), and dt^(1/2), which they must not exceed (figure 3)."""
         dt = self.dt_gamma_epsilon()[0]
         W, W2 = (torch.linalg.matrix_norm(matrix, torch.inf) for matrix in (self.W, self.W2))
@@ -155,7 +155,7 @@ class CoRNN(RecurrentModel):
             epsilon,
             self.damping,
             self.activation,
-            self.drive,
+            self.input_projection,
             outputs,
             {name: parameter for name, parameter in self.named_parameters() if name != "constants"},
         )

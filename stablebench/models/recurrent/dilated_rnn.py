@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from stablebench.models.base import Folded, RecurrentModel, State
+from stablebench.models.base import DilatedCell, RecurrentModel, State
 from stablebench.models.claims.claim import Claim, Evidence, Outcome
 from stablebench.models.recurrent.gru import GRU
 from stablebench.models.recurrent.lstm import LSTM
@@ -70,23 +70,23 @@ class DilatedRNN(RecurrentModel):
             return self.cell.state_sizes
         return tuple(width for size in self.cell.state_sizes for width in (size, (self.dilation - 1) * size))
 
-    def folded(self) -> Folded:
+    def dilated_cell(self) -> DilatedCell:
         """Return the cell and the dilation."""
-        return Folded(self.cell, self.dilation)
+        return DilatedCell(self.cell, self.dilation)
 
-    def drive(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def input_projection(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the cell's drive."""
-        return self.cell.drive(x)
+        return self.cell.input_projection(x)
 
-    def transition(self) -> Any:
+    def recurrent_weights(self) -> Any:
         """Return the cell's transition."""
-        return self.cell.transition()
+        return self.cell.recurrent_weights()
 
-    def step(self, drive: Any, state: State, transition: Any) -> State:
+    def step(self, projected: Any, state: State, recurrent_weights: Any) -> State:
         """Return the states after the step, the queues moved on by one."""
         if self.dilation == 1:
-            return self.cell.step(drive, state, transition)
-        after = self.cell.step(drive, tuple(self._oldest(queue) for queue in state[1::2]), transition)
+            return self.cell.step(projected, state, recurrent_weights)
+        after = self.cell.step(projected, tuple(self._oldest(queue) for queue in state[1::2]), recurrent_weights)
         moved = [self._moved_on(queue, newest) for newest, queue in zip(state[::2], state[1::2], strict=True)]
         return tuple(part for pair in zip(after, moved, strict=True) for part in pair)
 

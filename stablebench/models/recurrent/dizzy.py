@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation
 from stablebench.models.blocks.orthogonal import PackedRotations
 from stablebench.models.claims.claim import Claim, gradient_norm_kept, input_gradient_norm_is_the_states
@@ -104,11 +104,11 @@ class DizzyRNN(RecurrentModel):
     def _maps(self) -> list["_RotationMap"]:
         return [self.recurrent_map] if self.input_map is None else [self.recurrent_map, self.input_map]
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W_x x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W_x if self.input_map is None else self.input_map(), self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W_h, transposed for states in rows."""
         return self.recurrent_map().T
 
@@ -116,10 +116,10 @@ class DizzyRNN(RecurrentModel):
         """Return W_h."""
         return self.recurrent_map()
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return (activation(self.activation, drive + h @ transition),)
+        return (activation(self.activation, projected + h @ recurrent_weights),)
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw the weights N(0, readout_std^2) and zero the bias, where `readout_std` is given."""
@@ -140,9 +140,9 @@ class DizzyRNN(RecurrentModel):
         groups = [ParameterGroup("bias", [self.b]), ParameterGroup("orthogonal", angles)]
         if sigmas := [m.sigma for m in self._maps if m.sigma is not None]:
             groups.append(ParameterGroup("singular_values", sigmas))
-        return grouped(self, *groups)
+        return with_main_group(self, *groups)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return the products of rotations in W_h and, where it is one, in W_x."""
         return {n.replace("_map", ""): m() for n, m in self.named_modules() if isinstance(m, PackedRotations)}
 

@@ -34,7 +34,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation, modrelu
 from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles
 from stablebench.models.blocks.readouts import ReadoutInit, initialise
@@ -104,11 +104,11 @@ class DTriv(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W, transposed for states in rows, and b."""
         return self.W().T, self.b
 
@@ -116,14 +116,14 @@ class DTriv(RecurrentModel):
         """Return W."""
         return self.W()
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, b = transition
-        z = drive + h @ W
+        W, b = recurrent_weights
+        z = projected + h @ W
         return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""
         return {"W": self.W()}
 
@@ -140,4 +140,4 @@ class DTriv(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the entries of A."""
-        return grouped(self, ParameterGroup("orthogonal", [self.exponential.upper]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.exponential.upper]))

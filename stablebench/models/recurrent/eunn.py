@@ -43,7 +43,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, grouped
+from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.unitary_rnn import UnitaryRNN
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
@@ -123,7 +123,7 @@ class EUNN(UnitaryRNN):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the angles of W."""
-        return grouped(self, ParameterGroup("orthogonal", [self.theta, self.phi, self.omega]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.theta, self.phi, self.omega]))
 
 
 def _tunable_pairs(n: int, layers: int) -> list[Tensor]:

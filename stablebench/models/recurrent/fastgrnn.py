@@ -63,20 +63,20 @@ class FastGRNN(RecurrentModel):
         self.b_h = nn.Parameter(torch.ones(hidden))
         self.mixing = nn.Parameter(torch.tensor([zeta_start, nu_start]))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t, (batch, time, hidden)."""
         return applied(x, self.W.transposed())
 
-    def transition(self) -> Transition:
+    def recurrent_weights(self) -> Transition:
         """Return U, transposed for states in rows, in its factors; b_z, b_h, zeta and nu, one value a unit."""
         zeta, nu = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), self.b_z, self.b_h, zeta, nu
 
-    def step(self, drive: Tensor, state: State, transition: Transition) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Transition) -> State:
         """Return h_t."""
         (h,) = state
-        U, b_z, b_h, zeta, nu = transition
-        shared = drive + applied(h, U)
+        U, b_z, b_h, zeta, nu = recurrent_weights
+        shared = projected + applied(h, U)
         z = torch.sigmoid(shared + b_z)
         return ((zeta * (1 - z) + nu) * torch.tanh(shared + b_h) + z * h,)
 

@@ -67,20 +67,20 @@ class FastRNN(RecurrentModel):
         self.b = nn.Parameter(torch.ones(hidden))
         self.mixing = nn.Parameter(torch.tensor([alpha_start, beta_start]))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, hidden)."""
         return applied(x, self.W.transposed()) + self.b
 
-    def transition(self) -> Transition:
+    def recurrent_weights(self) -> Transition:
         """Return U, transposed for states in rows, in its factors; alpha and beta as one value a unit."""
         alpha, beta = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), alpha, beta
 
-    def step(self, drive: Tensor, state: State, transition: Transition) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Transition) -> State:
         """Return h_t."""
         (h,) = state
-        U, alpha, beta = transition
-        return (alpha * activation(self.activation, drive + applied(h, U)) + beta * h,)
+        U, alpha, beta = recurrent_weights
+        return (alpha * activation(self.activation, projected + applied(h, U)) + beta * h,)
 
     def claims(self) -> list[Claim]:
         """Return the bounds on the Jacobian, for the chain's own number of steps N."""

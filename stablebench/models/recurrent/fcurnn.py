@@ -32,7 +32,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, State, grouped
+from stablebench.models.base import ParameterGroup, State, with_main_group
 from stablebench.models.blocks.unitary import random_unitary
 from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
 from stablebench.models.recurrent.urnn_arjovsky import composed
@@ -74,7 +74,7 @@ class FullCapacityURNN(UnitaryRNN):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W in `orthogonal`, under the Cayley update, and the rest in `main`."""
-        return grouped(self, ParameterGroup("orthogonal", [self.W], rule="cayley"))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.W], rule="cayley"))
 
 
 def _composed_start(n: int) -> Tensor:

@@ -56,19 +56,19 @@ class GRU(RecurrentModel):
                 for block in self.W.chunk(3):
                     nn.init.orthogonal_(block)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W, transposed for states in rows, and c_n."""
         return self.W.T, self.c_n
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, c_n = transition
-        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        W, c_n = recurrent_weights
+        drive_r, drive_z, drive_n = projected.chunk(3, dim=-1)
         hidden_r, hidden_z, hidden_n = (h @ W).chunk(3, dim=-1)
         r = torch.sigmoid(drive_r + hidden_r)
         z = torch.sigmoid(drive_z + hidden_z)

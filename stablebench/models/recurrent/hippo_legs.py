@@ -92,21 +92,21 @@ class HippoLegS(RecurrentModel):
         """The widths of h, c and k."""
         return (self.hidden, self.order, 1)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return what x_t adds to candidate and gate, with the biases, (batch, time, 2 hidden)."""
         L = torch.cat([self.L_tau, self.L_g])[:, self.hidden + self.order :]
         return nn.functional.linear(x, L, torch.cat([self.b_tau, self.b_g]))
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return [L_tau; L_g] of (h, c), and L_f, transposed for states in rows."""
         L = torch.cat([self.L_tau, self.L_g])[:, : self.hidden + self.order]
         return L.T, self.L_f[:, None]
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return (h_t, c_t, k + 1)."""
         h, c, k = state
-        L, L_f = transition
-        candidate, gate = (drive + torch.cat([h, c], dim=1) @ L).chunk(2, dim=1)
+        L, L_f = recurrent_weights
+        candidate, gate = (projected + torch.cat([h, c], dim=1) @ L).chunk(2, dim=1)
         g = torch.sigmoid(gate)
         h = (1 - g) * h + g * torch.tanh(candidate)
         c = self.remember(c, h @ L_f + self.b_f, k)

@@ -67,21 +67,21 @@ class IncrementalRNN(RecurrentModel):
         self.b = nn.Parameter(torch.zeros(hidden))
         self.eta = nn.Parameter(torch.full((iterations,), eta))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return U, transposed for states in rows, and each eta_i as one value a unit."""
         return self.U.T, *self.eta[:, None].expand(len(self.eta), self.hidden).unbind(0)
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return h_t."""
         (h,) = state
-        U, *etas = transition
+        U, *etas = recurrent_weights
         s = h  # g_i + h_{t-1}
         for eta in etas:
-            s = s + eta * (activation(self.activation, drive + s @ U) - self.alpha * s)
+            s = s + eta * (activation(self.activation, projected + s @ U) - self.alpha * s)
         return (s - h,)
 
     def distance(self) -> float:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation
 from stablebench.models.blocks.readouts import ReadoutInit, initialise
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
@@ -90,11 +90,11 @@ class IndRNN(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return u."""
         return self.u
 
@@ -102,12 +102,12 @@ class IndRNN(RecurrentModel):
         """Return diag(u)."""
         return torch.diag(self.u)
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return (activation(self.activation, drive + transition * h),)
+        return (activation(self.activation, projected + recurrent_weights * h),)
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return h_t, with x_t added or put in front where the stack says so."""
         if self.stack == "dense":
             return torch.cat([x, output], dim=-1)
@@ -120,7 +120,7 @@ class IndRNN(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `recurrent`, which is u: the authors decay all weights but these."""
-        return grouped(self, ParameterGroup("recurrent", [self.u]))
+        return with_main_group(self, ParameterGroup("recurrent", [self.u]))
 
     def claims(self) -> list[Claim]:
         """Return the bound on the derivative, for the chain's own number of steps N."""

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State, own_generator
+from stablebench.models.base import RecurrentModel, State, frozen_generator
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, Positive
@@ -75,7 +75,7 @@ class LeakyESN(RecurrentModel):
                 "take a smaller `gamma`."
             )
         self.leak, self.gamma = leak, gamma
-        rng = own_generator("reservoir")
+        rng = frozen_generator("reservoir")
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=rng, dtype=torch.float64) * 2 - 1
@@ -88,11 +88,11 @@ class LeakyESN(RecurrentModel):
         self.register_buffer("V", (uniform(hidden, in_features) * input_scaling).to(dtype))
         self.register_buffer("b", (uniform(hidden) * bias_scaling).to(dtype))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W, transposed for states in rows."""
         return self.W.T
 
@@ -100,10 +100,10 @@ class LeakyESN(RecurrentModel):
         """Return gamma W + (1 - a gamma) I."""
         return self.gamma * self.W + (1 - self.leak * self.gamma) * torch.eye(self.hidden, dtype=self.W.dtype)
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return ((1 - self.leak * self.gamma) * h + self.gamma * torch.tanh(drive + h @ transition),)
+        return ((1 - self.leak * self.gamma) * h + self.gamma * torch.tanh(projected + h @ recurrent_weights),)
 
     def claims(self) -> list[Claim]:
         """Return the contraction of proposition 1, for the chain's own number of steps N."""

@@ -65,22 +65,22 @@ class LEM(RecurrentModel):
         """Draw the weights from N(0, 2 / hidden)."""
         nn.init.kaiming_normal_(readout.weight)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V u_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W and W_y, transposed for states in rows."""
         return self.W.T, self.W_y.T
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return (y_t, z_t)."""
         y, z = state
-        W, W_y = transition
-        step_z, step_y, forced_z = (drive[:, : 3 * self.hidden] + y @ W).chunk(3, dim=-1)
+        W, W_y = recurrent_weights
+        step_z, step_y, forced_z = (projected[:, : 3 * self.hidden] + y @ W).chunk(3, dim=-1)
         dt_z, dt_y = self.dt * torch.sigmoid(step_z), self.dt * torch.sigmoid(step_y)
         z = (1 - dt_z) * z + dt_z * torch.tanh(forced_z)
-        y = (1 - dt_y) * y + dt_y * torch.tanh(drive[:, 3 * self.hidden :] + z @ W_y)
+        y = (1 - dt_y) * y + dt_y * torch.tanh(projected[:, 3 * self.hidden :] + z @ W_y)
         return y, z
 
     def jacobian_bound(self) -> float:

@@ -112,28 +112,28 @@ class Lipschitz(RecurrentModel):
 
         return between(self.M_A, self.beta, self.gamma), between(self.M_W, self.beta_w, self.gamma_w)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return U x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
         return nn.functional.linear(x, self.U, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return A and W, transposed for states in rows, side by side."""
         A, W = self.A_and_W()
         return torch.cat([A.T, W.T], dim=1)
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
         middle = h
         if self.solver == "rk2":
-            middle = h + (self.epsilon / 2) * self._f(drive, h, transition)
-        return (h + self.epsilon * self._f(drive, middle, transition),)
+            middle = h + (self.epsilon / 2) * self._f(projected, h, recurrent_weights)
+        return (h + self.epsilon * self._f(projected, middle, recurrent_weights),)
 
-    def _f(self, drive: Tensor, h: Tensor, transition: Tensor) -> Tensor:
-        linear, recurrent = (h @ transition).chunk(2, dim=-1)
+    def _f(self, projected: Tensor, h: Tensor, recurrent_weights: Tensor) -> Tensor:
+        linear, recurrent = (h @ recurrent_weights).chunk(2, dim=-1)
         if not self.gated:
-            return linear + torch.tanh(recurrent + drive)
-        forward, gate = drive.chunk(2, dim=-1)
+            return linear + torch.tanh(recurrent + projected)
+        forward, gate = projected.chunk(2, dim=-1)
         return torch.sigmoid(recurrent + gate) * (linear + torch.tanh(recurrent + forward))
 
     def claims(self) -> list[Claim]:

@@ -89,20 +89,20 @@ class LMU(RecurrentModel):
         """The widths of h and m."""
         return (self.hidden, self.order)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W_x x_t and e_x^T x_t side by side, (batch, time, hidden + 1)."""
         return nn.functional.linear(x, torch.cat([self.W_x, self.e_x[None]]))
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return e_h, e_m, A_bar, B_bar, W_h and W_m, transposed for states in rows."""
         memory = (self.A_bar.T, self.B_bar[None])
         return self.e_h[:, None], self.e_m[:, None], *memory, self.W_h.T, self.W_m.T
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return (h_t, m_t)."""
         h, m = state
-        e_h, e_m, A_bar, B_bar, W_h, W_m = transition
-        given, written = drive.split([self.hidden, 1], dim=-1)
+        e_h, e_m, A_bar, B_bar, W_h, W_m = recurrent_weights
+        given, written = projected.split([self.hidden, 1], dim=-1)
         u = written + h @ e_h + m @ e_m
         m = m @ A_bar + u @ B_bar
         return torch.tanh(given + h @ W_h + m @ W_m), m

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, grouped
+from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.block import Block, Mix, Norm
 from stablebench.models.blocks.linear import LinearRecurrence, moduli
 from stablebench.models.claims.claim import (
@@ -108,11 +108,11 @@ class LRU(LinearRecurrence):
         """The width of the block."""
         return self.hidden
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return B v_t, (batch, time, 2 n)."""
         return nn.functional.linear(self.block.read(x), self.B.flatten(0, 1))
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return lambda and gamma, (2 n,) each; gamma is real, so it is the same for both halves."""
         modulus, phase = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)
         gamma = torch.exp(self.gamma_log)
@@ -120,15 +120,15 @@ class LRU(LinearRecurrence):
 
     def recurrent_matrix(self) -> Tensor:
         """Return diag(lambda), complex."""
-        real, imaginary = self.transition()[0].chunk(2)
+        real, imaginary = self.recurrent_weights()[0].chunk(2)
         return torch.diag(torch.complex(real, imaginary))
 
-    def terms(self, drive: Tensor, transition: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def terms(self, projected: Tensor, recurrent_weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return lambda and gamma * (B v_t)."""
-        eigenvalues, gamma = transition
-        return eigenvalues, gamma * drive
+        eigenvalues, gamma = recurrent_weights
+        return eigenvalues, gamma * projected
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return o_t."""
         u = self.block.stream(x)
         real, imaginary = self.C
@@ -137,11 +137,11 @@ class LRU(LinearRecurrence):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `recurrent`, what makes up the recurrence: the paper gives it a smaller rate."""
-        return grouped(self, ParameterGroup("recurrent", [self.nu_log, self.theta_log, self.gamma_log, self.B]))
+        return with_main_group(self, ParameterGroup("recurrent", [self.nu_log, self.theta_log, self.gamma_log, self.B]))
 
     def claims(self) -> list[Claim]:
         """Return that the recurrence is stable, and what that makes of the Jacobian over N steps."""
-        low, high = (bound.item() for bound in moduli(self.transition()[0].detach()).aminmax())
+        low, high = (bound.item() for bound in moduli(self.recurrent_weights()[0].detach()).aminmax())
 
         def rounding(e: Evidence) -> float:
             return 2 * e.steps * e.weights_eps

@@ -65,18 +65,18 @@ class LSTM(RecurrentModel):
         """The widths of h and c."""
         return (self.hidden, self.hidden)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W, transposed for states in rows."""
         return self.W.T
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return (h_t, c_t)."""
         h, c = state
-        i, f, g, o = (drive + h @ transition).chunk(4, dim=-1)
+        i, f, g, o = (projected + h @ recurrent_weights).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 

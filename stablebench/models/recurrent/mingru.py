@@ -60,13 +60,13 @@ class MinGRU(LinearRecurrence):
         with torch.no_grad():
             self.b[:hidden] += update_bias
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, 2 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def terms(self, drive: Tensor, transition: None) -> tuple[Tensor, Tensor]:
+    def terms(self, projected: Tensor, recurrent_weights: None) -> tuple[Tensor, Tensor]:
         """Return 1 - z_t and z_t c_t."""
-        gate, c = drive.chunk(2, dim=-1)
+        gate, c = projected.chunk(2, dim=-1)
         z = torch.sigmoid(gate)
         return 1 - z, z * (positive(c) if self.candidate == "positive" else c)
 

@@ -66,13 +66,13 @@ class MinLSTM(LinearRecurrence):
         with torch.no_grad():
             self.b[:hidden] += forget_bias
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def terms(self, drive: Tensor, transition: None) -> tuple[Tensor, Tensor]:
+    def terms(self, projected: Tensor, recurrent_weights: None) -> tuple[Tensor, Tensor]:
         """Return f'_t and i'_t c_t."""
-        forget, enter, c = drive.chunk(3, dim=-1)
+        forget, enter, c = projected.chunk(3, dim=-1)
         c = positive(c) if self.candidate == "positive" else c
         if not self.normalise:
             return torch.sigmoid(forget), torch.sigmoid(enter) * c

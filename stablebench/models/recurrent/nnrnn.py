@@ -36,7 +36,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import modrelu
 from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles, filled
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
@@ -115,24 +115,24 @@ class NnRNN(RecurrentModel):
         blocks = torch.diag(diagonal) + torch.diag(below, -1) - torch.diag(below, 1)
         return blocks + filled(self.hidden, self.below, self.T)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return U x_t, (batch, time, hidden)."""
         return nn.functional.linear(x, self.U)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W, transposed for states in rows, and b."""
         P = self.P()
         return P @ self.schur_form().T @ P.T, self.b
 
     def recurrent_matrix(self) -> Tensor:
         """Return W."""
-        return self.transition()[0].T
+        return self.recurrent_weights()[0].T
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, b = transition
-        return (modrelu(drive + h @ W, b),)
+        W, b = recurrent_weights
+        return (modrelu(projected + h @ W, b),)
 
     def penalty(self) -> Tensor | None:
         """Return delta * sum (gamma - 1)^2, or None where gamma stays 1."""
@@ -140,7 +140,7 @@ class NnRNN(RecurrentModel):
             return None
         return self.delta * (self.gamma - 1).square().sum()
 
-    def watched(self) -> dict[str, float | Tensor]:
+    def diagnostics(self) -> dict[str, float | Tensor]:
         """Return the mean of gamma, and T's energy sum t_ij^2, also as its share of the Schur form's (figure 3)."""
         energy = self.T.square().sum()
         return {
@@ -149,7 +149,7 @@ class NnRNN(RecurrentModel):
             "lower_share": energy / self.schur_form().square().sum(),
         }
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return P."""
         return {"P": self.P()}
 
@@ -219,4 +219,4 @@ class NnRNN(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""
-        return grouped(self, ParameterGroup("orthogonal", [self.P.upper]), ParameterGroup("lower", [self.T]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.P.upper]), ParameterGroup("lower", [self.T]))

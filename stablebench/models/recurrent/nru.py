@@ -92,21 +92,21 @@ class NRU(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W_x x_t + b, (batch, time, hidden)."""
         weight = self.to_hidden.weight[:, self.hidden : self.hidden + self.in_features]
         return nn.functional.linear(x, weight, self.to_hidden.bias)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return [W_h, W_m] and the weights of the heads, transposed for states in rows, and the heads' biases."""
         W_h, _, W_m = self.to_hidden.weight.split([self.hidden, self.in_features, self.memory], dim=1)
         return torch.cat([W_h, W_m], dim=1).T, self.to_heads.weight.T, self.to_heads.bias
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return (h_t, m_t)."""
         h, m = state
-        recurrent, to_heads, bias = transition
-        h = torch.relu(drive + torch.cat([h, m], dim=1) @ recurrent)
+        recurrent, to_heads, bias = recurrent_weights
+        h = torch.relu(projected + torch.cat([h, m], dim=1) @ recurrent)
         found = torch.addmm(bias, torch.cat([h, m], dim=1), to_heads)
         alpha, beta, *sides = found.split([self.heads] * 2 + [self.side] * 4, dim=1)
         written = self._f(alpha)[:, :, None] * self._vectors(sides[0], sides[1])

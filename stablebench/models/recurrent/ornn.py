@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped, own_generator
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, frozen_generator, with_main_group
 from stablebench.models.blocks.orthogonal import filled
 from stablebench.models.blocks.unitary import glorot_bound, householder_product
 from stablebench.models.claims.claim import (
@@ -77,7 +77,7 @@ class ORNN(RecurrentModel):
         self.b = nn.Parameter(torch.zeros(hidden))
         sign = torch.ones(hidden)
         if reflections == hidden:
-            sign[-1] -= 2 * torch.randint(2, (), generator=own_generator("u_1"))
+            sign[-1] -= 2 * torch.randint(2, (), generator=frozen_generator("u_1"))
         self.register_buffer("last_sign", sign)
         self.register_buffer("places", rows * hidden + columns, persistent=False)
 
@@ -86,11 +86,11 @@ class ORNN(RecurrentModel):
         columns = filled(self.hidden, self.places, self.u)[:, : self.trained]
         return householder_product(columns) * self.last_sign
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W, transposed for states in rows."""
         return self.W().T
 
@@ -98,12 +98,12 @@ class ORNN(RecurrentModel):
         """Return W."""
         return self.W()
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return (nn.functional.leaky_relu(drive + h @ transition, _SLOPE),)
+        return (nn.functional.leaky_relu(projected + h @ recurrent_weights, _SLOPE),)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""
         return {"W": self.W()}
 
@@ -125,4 +125,4 @@ class ORNN(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the reflection vectors."""
-        return grouped(self, ParameterGroup("orthogonal", [self.u]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.u]))

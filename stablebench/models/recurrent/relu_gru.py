@@ -46,19 +46,19 @@ class ReluGRU(RecurrentModel):
         self.V = nn.Parameter(torch.cat([nn.init.xavier_uniform_(torch.empty(hidden, in_features)) for _ in range(3)]))
         self.b = nn.Parameter(torch.zeros(3 * hidden))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return the blocks r, z and the block n of W, transposed for states in rows."""
         return self.W[: 2 * self.hidden].T, self.W[2 * self.hidden :].T
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        gates, W_n = transition
-        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        gates, W_n = recurrent_weights
+        drive_r, drive_z, drive_n = projected.chunk(3, dim=-1)
         hidden_r, hidden_z = (h @ gates).chunk(2, dim=-1)
         r = torch.sigmoid(drive_r + hidden_r)
         z = torch.sigmoid(drive_z + hidden_z)

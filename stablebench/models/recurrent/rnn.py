@@ -64,11 +64,11 @@ class Rnn(RecurrentModel):
             nn.init.normal_(self.V, std=1e-3)  # section 3 of Le et al.
             nn.init.zeros_(self.b)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W, transposed for states in rows."""
         return self.W.T
 
@@ -76,10 +76,10 @@ class Rnn(RecurrentModel):
         """Return W."""
         return self.W
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return (activation(self.activation, drive + h @ transition),)
+        return (activation(self.activation, projected + h @ recurrent_weights),)
 
     def claims(self) -> list[Claim]:
         """Return what the uRNN poster states of every Elman network."""

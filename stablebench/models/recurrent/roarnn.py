@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State, own_generator
+from stablebench.models.base import RecurrentModel, State, frozen_generator
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.orthogonal import random_orthogonal
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, singular_values_within
@@ -86,7 +86,7 @@ class RoaRNN(RecurrentModel):
             self._initialise(parameter)
         if recurrent_scale == "he":
             self.W.data *= math.sqrt(2 / hidden)
-        rng = own_generator("O")
+        rng = frozen_generator("O")
         if orthogonal == "dense":
             fixed = random_orthogonal(hidden, rng)
         elif orthogonal == "permutation":
@@ -106,12 +106,12 @@ class RoaRNN(RecurrentModel):
         self._initialise(readout.weight)
         self._initialise(readout.bias)
 
-    def watched(self) -> dict[str, float | Tensor]:
+    def diagnostics(self) -> dict[str, float | Tensor]:
         """Return sigma = ||W||, and alpha (1 + sigma), which theorem 3.1 wants below 1 for phi' in [0, 1]."""
         sigma = torch.linalg.matrix_norm(self.W, 2)
         return {"sigma": sigma, "alpha_1_plus_sigma": self.alpha * (1 + sigma)}
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return O."""
         return {"O": self.O}
 
@@ -156,14 +156,14 @@ class RoaRNN(RecurrentModel):
         """
         corners = torch.where(self.O < 0, -1.0, 1.0).to(self.O)
         corners = torch.cat([corners, -corners])
-        (after,) = self.step(self.b.expand_as(corners), (corners,), self.transition())
+        (after,) = self.step(self.b.expand_as(corners), (corners,), self.recurrent_weights())
         return after.abs().max().item()
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return W and, unless O is the identity, (1 - alpha) O, both transposed for states in rows."""
         if self.orthogonal == "identity":
             return (self.W.T,)
@@ -173,9 +173,9 @@ class RoaRNN(RecurrentModel):
         """Return alpha W + (1 - alpha) O."""
         return self.alpha * self.W + (1 - self.alpha) * self.O
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return h_t."""
         (h,) = state
-        W = transition[0]
-        kept = (1 - self.alpha) * h if self.orthogonal == "identity" else h @ transition[1]
-        return (self.alpha * activation(self.activation, drive + h @ W) + kept,)
+        W = recurrent_weights[0]
+        kept = (1 - self.alpha) * h if self.orthogonal == "identity" else h @ recurrent_weights[1]
+        return (self.alpha * activation(self.activation, projected + h @ W) + kept,)

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, grouped
+from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.block import Block, Mix, Norm
 from stablebench.models.blocks.linear import LinearRecurrence, moduli
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
@@ -111,11 +111,11 @@ class S4D(LinearRecurrence):
         """The channels."""
         return self.hidden
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return v_t, (batch, time, hidden)."""
         return self.block.read(x)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return Abar and Bbar, (N hidden,) each."""
         dt = torch.exp(self.log_dt)
         real, imag = -torch.exp(self.log_A_real), self.A_imag
@@ -129,12 +129,12 @@ class S4D(LinearRecurrence):
             b = _divided((dt.expand_as(x), torch.zeros_like(y)), (1 - x / 2, -y / 2))
         return torch.cat(a).flatten(), torch.cat(b).flatten()
 
-    def terms(self, drive: Tensor, transition: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def terms(self, projected: Tensor, recurrent_weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return Abar and Bbar * v_t."""
-        a, b = transition
-        return a, torch.cat([drive] * self.state, dim=-1) * b
+        a, b = recurrent_weights
+        return a, torch.cat([projected] * self.state, dim=-1) * b
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return o_t."""
         u = self.block.stream(x)
         real, imag = self.C
@@ -144,18 +144,18 @@ class S4D(LinearRecurrence):
 
     def kernel(self, steps: int) -> Tensor:
         """Return K_0 ... K_{steps-1}, (steps, hidden): y is v convolved with it, plus D v."""
-        real, imag = (half.unflatten(0, (-1, self.hidden)) for half in self.transition()[0].chunk(2))
-        b_re, b_im = (half.unflatten(0, (-1, self.hidden)) for half in self.transition()[1].chunk(2))
+        real, imag = (half.unflatten(0, (-1, self.hidden)) for half in self.recurrent_weights()[0].chunk(2))
+        b_re, b_im = (half.unflatten(0, (-1, self.hidden)) for half in self.recurrent_weights()[1].chunk(2))
         powers = torch.complex(real, imag) ** torch.arange(steps, device=real.device)[:, None, None]
         return 2 * (torch.complex(*self.C) * torch.complex(b_re, b_im) * powers).sum(1).real
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `recurrent`, the step sizes and A: the paper gives them a smaller rate."""
-        return grouped(self, ParameterGroup("recurrent", [self.log_dt, self.log_A_real, self.A_imag]))
+        return with_main_group(self, ParameterGroup("recurrent", [self.log_dt, self.log_A_real, self.A_imag]))
 
     def claims(self) -> list[Claim]:
         """Return that the recurrence is stable, and what that makes of the Jacobian over N steps."""
-        most = moduli(self.transition()[0].detach()).max().item()
+        most = moduli(self.recurrent_weights()[0].detach()).max().item()
 
         def check(e: Evidence) -> Outcome:
             return largest_singular_value_at_most(e, e.steps * math.log(most), 2 * e.steps * e.weights_eps)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import modrelu
 from stablebench.models.blocks.orthogonal import SkewExponential, block_angles
 from stablebench.models.blocks.unitary import cayley, glorot_bound
@@ -67,11 +67,11 @@ class ScoRNN(RecurrentModel):
         """Return the recurrent matrix, (hidden, hidden)."""
         return cayley(self.A.skew()) * self.D
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W, transposed for states in rows, and b."""
         return self.W().T, self.b
 
@@ -79,13 +79,13 @@ class ScoRNN(RecurrentModel):
         """Return W."""
         return self.W()
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, b = transition
-        return (modrelu(drive + h @ W, b),)
+        W, b = recurrent_weights
+        return (modrelu(projected + h @ W, b),)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""
         return {"W": self.W()}
 
@@ -102,4 +102,4 @@ class ScoRNN(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the entries of A."""
-        return grouped(self, ParameterGroup("orthogonal", [self.A.upper]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.A.upper]))

@@ -51,15 +51,15 @@ class ShiftRNN(RecurrentModel):
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         """Return h_t."""
         (h,) = state
         shifted = torch.cat([h[:, -1:], h[:, :-1]], dim=1)
-        return (activation(self.activation, shifted + drive),)
+        return (activation(self.activation, shifted + projected),)
 
     def claims(self) -> list[Claim]:
         """Return that gradients do not grow."""

@@ -55,14 +55,14 @@ class ShufflingRNN(RecurrentModel):
         self.f_r = nn.Sequential(*layers, nn.Linear(mlp_width, hidden))
         self.f_s = nn.Linear(in_features, hidden)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return beta(x_t), (batch, time, hidden)."""
         return self.f_r(x) * torch.sigmoid(self.f_s(x))
 
-    def step(self, drive: Tensor, state: State, transition: None) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         """Return h_t."""
         (h,) = state
-        return (torch.relu(torch.cat([h[:, -1:], h[:, :-1]], dim=1) + drive),)
+        return (torch.relu(torch.cat([h[:, -1:], h[:, :-1]], dim=1) + projected),)
 
     def claims(self) -> list[Claim]:
         """Return that gradients do not grow."""

@@ -32,10 +32,10 @@ Reference: Campos, Jou, Giro-i-Nieto, Torres, Chang. Skip RNN: Learning to Skip 
     Networks. ICLR 2018. https://arxiv.org/abs/1708.06834
 Differs from the paper: each stacked layer decides for itself; there the top layer decides for all. h_0 and c_0 are
     zero, not learned as in the code. The budget loss, `cost` times the number of updates of a sequence, is averaged
-    over the batch and added as this layer's `penalty`: `emit`, the last to see a pass in training, keeps the number of
-    updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient is that of
-    the paper's equations, through d_t's dependence on u_t by the state; the published results come from the code's
-    form (`straight_through` code), whose gradients are up to some per cent of their norm apart, w_p's up to a quarter.
+    over the batch and added as this layer's `penalty`: `layer_output`, the last to see a pass in training, keeps the
+    number of updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient is
+    that of the paper's equations, through d_t's dependence on u_t by the state; the published results come from the
+    code's form (`straight_through` code), whose gradients are up to some per cent of their norm apart, w_p's up to a quarter.
 """
 
 import math
@@ -66,7 +66,9 @@ class SkipRNN(RecurrentModel):
 
     added_arguments = (("straight_through", "paper"),)
 
-    surrogate = "whether a step updates is rounded to 0 or 1, and the derivative of rounding is replaced by 1"
+    non_differentiable_reason = (
+        "whether a step updates is rounded to 0 or 1, and the derivative of rounding is replaced by 1"
+    )
 
     def __init__(
         self,
@@ -114,23 +116,25 @@ class SkipRNN(RecurrentModel):
         probabilities = 2 if self.keeps_d else 1
         return (*states[:-probabilities], *(torch.ones_like(p) for p in states[-probabilities:]))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, blocks * hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return w_p, transposed, b_p, a row of ones, and W (for a GRU the blocks r, z and the block n), transposed."""
         blocks = [self.W] if self.cell == "lstm" else [self.W[: 2 * self.hidden], self.W[2 * self.hidden :]]
         return self.w_p.T, self.b_p, self.b_p.new_ones(1, self.hidden), *(block.T for block in blocks)
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return the states after the step."""
         first, p = state[0], state[-1]
-        w_p, b_p, ones, *W = transition
+        w_p, b_p, ones, *W = recurrent_weights
         before = (first[:, : self.hidden], *state[1 : -2 if self.keeps_d else -1])
         update = p + (torch.round(p) - p).detach()
         spread = update @ ones
-        candidate = self._lstm(drive, before, W[0]) if self.cell == "lstm" else self._gru(drive, before, W[0], W[1])
+        candidate = (
+            self._lstm(projected, before, W[0]) if self.cell == "lstm" else self._gru(projected, before, W[0], W[1])
+        )
         after = [spread * new + (1 - spread) * old for new, old in zip(candidate, before, strict=True)]
         if self.keeps_d:
             d = update * torch.sigmoid(candidate[-1] @ w_p + b_p) + (1 - update) * state[-2]
@@ -144,21 +148,21 @@ class SkipRNN(RecurrentModel):
         return (*after, *probabilities)
 
     @staticmethod
-    def _lstm(drive: Tensor, before: State, W: Tensor) -> State:
+    def _lstm(projected: Tensor, before: State, W: Tensor) -> State:
         h, c = before
-        i, f, g, o = (drive + h @ W).chunk(4, dim=-1)
+        i, f, g, o = (projected + h @ W).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
     @staticmethod
-    def _gru(drive: Tensor, before: State, gates: Tensor, W_n: Tensor) -> State:
+    def _gru(projected: Tensor, before: State, gates: Tensor, W_n: Tensor) -> State:
         (h,) = before
-        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        drive_r, drive_z, drive_n = projected.chunk(3, dim=-1)
         hidden_r, hidden_z = (h @ gates).chunk(2, dim=-1)
         r, z = torch.sigmoid(drive_r + hidden_r), torch.sigmoid(drive_z + hidden_z)
         return (z * h + (1 - z) * torch.tanh(drive_n + (r * h) @ W_n),)
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return h."""
         if not self.cost:
             return output

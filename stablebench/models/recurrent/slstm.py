@@ -87,26 +87,26 @@ class SLSTM(RecurrentModel):
         zeros = self.b.new_zeros(batch, self.hidden)
         return zeros, zeros, zeros, torch.full_like(zeros, _NO_WEIGHT)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return W x_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def transition(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return each head's R, (hidden / heads, 4 hidden / heads), for states in rows."""
         width = self.hidden // self.heads
         blocks = self.R.view(4, self.heads, width, width)
         return tuple(block.reshape(4 * width, width).T for block in blocks.unbind(1))
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, ...]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
         """Return (h_t, c_t, n_t, m_t)."""
         h, c, n, m = state
         if self.heads == 1:
-            seen = h @ transition[0]
+            seen = h @ recurrent_weights[0]
         else:
-            parts = [part @ R for part, R in zip(h.chunk(self.heads, dim=-1), transition, strict=True)]
+            parts = [part @ R for part, R in zip(h.chunk(self.heads, dim=-1), recurrent_weights, strict=True)]
             by_gate = zip(*(part.chunk(4, dim=-1) for part in parts), strict=True)
             seen = torch.cat([part for gate in by_gate for part in gate], dim=-1)
-        i, f, z, o = (drive + seen).chunk(4, dim=-1)
+        i, f, z, o = (projected + seen).chunk(4, dim=-1)
         kept = m + (f if self.forget == "exp" else nn.functional.logsigmoid(f))
         m = torch.maximum(kept, i)
         old, new = torch.exp(kept - m), torch.exp(i - m)

@@ -29,7 +29,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.claims.claim import Claim, states_grow_at_most, stays_orthogonal
 from stablebench.models.registry import register_model
 
@@ -54,26 +54,26 @@ class UGRU(RecurrentModel):
         with torch.no_grad():
             self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return W and W_n in one matrix, transposed for states in rows, and c_n."""
         return torch.cat([self.W, self.W_n]).T, self.c_n
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return h_t."""
         (h,) = state
-        W, c_n = transition
-        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        W, c_n = recurrent_weights
+        drive_r, drive_z, drive_n = projected.chunk(3, dim=-1)
         hidden_r, hidden_z, hidden_n = (h @ W).chunk(3, dim=-1)
         r = torch.sigmoid(drive_r + hidden_r)
         z = torch.sigmoid(drive_z + hidden_z)
         n = torch.tanh(drive_n + r * (hidden_n + c_n))
         return ((1 - z) * n + z * h,)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W_n."""
         return {"W_n": self.W_n}
 
@@ -90,4 +90,4 @@ class UGRU(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W_n in `orthogonal`, under the exponential update, and the rest in `main`."""
-        return grouped(self, ParameterGroup("orthogonal", [self.W_n], rule="exponential"))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.W_n], rule="exponential"))

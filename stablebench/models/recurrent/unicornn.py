@@ -82,22 +82,22 @@ class UnICORNN(RecurrentModel):
         """Return k, the time step of each unit, (hidden,)."""
         return self.dt * torch.sigmoid(self.c)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V u_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return w and k."""
         return self.w, self.steps()
 
-    def step(self, drive: Tensor, state: State, transition: tuple[Tensor, Tensor]) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return (y_t, z_t)."""
         y, z = state
-        w, k = transition
-        z = z - k * (torch.tanh(w * y + drive) + self.alpha * y)
+        w, k = recurrent_weights
+        z = z - k * (torch.tanh(w * y + projected) + self.alpha * y)
         return y + k * z, z
 
-    def emit(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return y_t, with u_t added where the stack says so."""
         return output + x if self.stack == "residual" and self.in_features == self.hidden else output
 

@@ -23,7 +23,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, grouped
+from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation
 from stablebench.models.claims.claim import (
     Claim,
@@ -55,11 +55,11 @@ class URNN(RecurrentModel):
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def transition(self) -> Tensor:
+    def recurrent_weights(self) -> Tensor:
         """Return W, transposed for states in rows."""
         return self.W.T
 
@@ -67,12 +67,12 @@ class URNN(RecurrentModel):
         """Return W."""
         return self.W
 
-    def step(self, drive: Tensor, state: State, transition: Tensor) -> State:
+    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
         """Return h_t."""
         (h,) = state
-        return (activation(self.activation, drive + h @ transition),)
+        return (activation(self.activation, projected + h @ recurrent_weights),)
 
-    def isometries(self) -> dict[str, Tensor]:
+    def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""
         return {"W": self.W}
 
@@ -105,4 +105,4 @@ class URNN(RecurrentModel):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return W in `orthogonal`, under the exponential update, and the rest in `main`."""
-        return grouped(self, ParameterGroup("orthogonal", [self.W], rule="exponential"))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.W], rule="exponential"))

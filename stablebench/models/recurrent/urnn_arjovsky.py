@@ -34,7 +34,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, State, grouped, own_generator
+from stablebench.models.base import ParameterGroup, State, frozen_generator, with_main_group
 from stablebench.models.blocks.unitary import glorot_bound
 from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
 from stablebench.models.registry import register_model
@@ -62,7 +62,7 @@ class ArjovskyURNN(UnitaryRNN):
         self.v = nn.Parameter(torch.empty(2, 2, hidden).uniform_(-bound, bound))
         self.add_input_map(init)
         self.h_0 = drawn_start(hidden)
-        self.register_buffer("Pi", torch.randperm(hidden, generator=own_generator("Pi")))
+        self.register_buffer("Pi", torch.randperm(hidden, generator=frozen_generator("Pi")))
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw it Glorot uniform with bias 0, where `init` is code."""
@@ -79,7 +79,7 @@ class ArjovskyURNN(UnitaryRNN):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `orthogonal`, the parameters of W."""
-        return grouped(self, ParameterGroup("orthogonal", [self.w, self.v]))
+        return with_main_group(self, ParameterGroup("orthogonal", [self.w, self.v]))
 
 
 def composed(w: Tensor, v: Tensor, Pi: Tensor) -> Tensor:

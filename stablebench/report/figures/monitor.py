@@ -87,7 +87,7 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
 
     Args:
         folders: The runs.
-        show: Beginnings of the names to keep, as `watched` or `gradient.whole`; by default all.
+        show: Beginnings of the names to keep, as `diagnostics` or `gradient.whole`; by default all.
 
     Raises:
         UserError: No run has measurements, or none is left.

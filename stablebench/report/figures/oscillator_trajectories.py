@@ -148,13 +148,13 @@ def trajectory(system: Oscillator, signal: Signal, dt: float = 1e-3, time: float
     model.V.fill_(system.V)
     model.b.fill_(system.b)
     t = dt * torch.arange(math.ceil(time / dt) + 1, dtype=torch.float64)
-    drives = model.drive(signal(t)[:-1, None, None])
+    projections = model.input_projection(signal(t)[:-1, None, None])
     state = (torch.zeros(1, m, dtype=torch.float64), torch.full((1, m), system.velocity, dtype=torch.float64))
-    transition = model.transition()
+    recurrent_weights = model.recurrent_weights()
     y, z = torch.full((2, len(t), m), math.nan, dtype=torch.float64)
     y[0], z[0] = state[0][0], state[1][0]
-    for i, drive in enumerate(drives[:, 0], start=1):
-        state = model.step(drive[None], state, transition)
+    for i, projected in enumerate(projections[:, 0], start=1):
+        state = model.step(projected[None], state, recurrent_weights)
         if not state[0].abs().max() <= _BEYOND:
             break
         y[i], z[i] = state[0][0], state[1][0]

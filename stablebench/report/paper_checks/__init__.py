@@ -5,12 +5,12 @@ from collections.abc import Callable
 from stablebench.report.paper_checks import cornn as findings_cornn
 from stablebench.report.paper_checks import roarnn as findings_roarnn
 from stablebench.report.paper_checks import spectra as findings_spectra
-from stablebench.report.paper_checks.check import PaperFinding
+from stablebench.report.paper_checks.check import PaperCheck
 
 
-def sources() -> dict[str, Callable[[], PaperFinding]]:
+def sources() -> dict[str, Callable[[], PaperCheck]]:
     """Return what computes each finding, by its name, in the order of the papers."""
-    functions: list[Callable[[], PaperFinding]] = [
+    functions: list[Callable[[], PaperCheck]] = [
         findings_roarnn.printed_lower_bound,
         findings_roarnn.interval_on_copy,
         findings_roarnn.interval_on_adding,
@@ -28,6 +28,6 @@ def sources() -> dict[str, Callable[[], PaperFinding]]:
     return {function.__name__: function for function in functions}
 
 
-def findings() -> list[PaperFinding]:
+def findings() -> list[PaperCheck]:
     """Compute all findings at the papers' sizes: about 20 seconds."""
     return [compute() for compute in sources().values()]

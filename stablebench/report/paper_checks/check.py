@@ -13,7 +13,7 @@ Agreement = Literal["confirmed", "not confirmed"]
 
 
 @dataclass(frozen=True)
-class PaperFinding:
+class PaperCheck:
     """A finding on one statement of a paper.
 
     Args:

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from stablebench.models.claims.oscillator import largest_gradient_entry, log10_product_norm
 from stablebench.models.recurrent.cornn import CoRNN
-from stablebench.report.paper_checks.check import PaperFinding, agreement, seed_0
+from stablebench.report.paper_checks.check import PaperCheck, agreement, seed_0
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
-def time_of_the_experiments() -> PaperFinding:
+def time_of_the_experiments() -> PaperCheck:
     """Return N dt of the published settings."""
     times = {name: e.steps * e.dt for name, e in EXPERIMENTS.items() if e.steps is not None}
-    return PaperFinding(
+    return PaperCheck(
         "time_of_the_experiments",
         "t_N = N dt <= 1 (coRNN paper, section 3, used in propositions 3.1 to 3.3)",
         "table 8 and the lengths of the tasks",
@@ -70,14 +70,16 @@ def time_of_the_experiments() -> PaperFinding:
     )
 
 
-def condition_8_at_the_start() -> PaperFinding:
+def condition_8_at_the_start() -> PaperCheck:
     """Evaluate condition (8) with r = 1/2 at the published settings, over dt^(1/2)."""
     measured: dict[str, float] = {}
     for name, experiment in EXPERIMENTS.items():
-        watched = {key: float(value) for key, value in experiment.model().requires_grad_(False).watched().items()}
-        measured[name] = max(watched["eta_W"], watched["eta_W2"]) / watched["sqrt_dt"]
+        diagnostics = {
+            key: float(value) for key, value in experiment.model().requires_grad_(False).diagnostics().items()
+        }
+        measured[name] = max(diagnostics["eta_W"], diagnostics["eta_W2"]) / diagnostics["sqrt_dt"]
     broken = {name for name, value in measured.items() if value > 1}
-    return PaperFinding(
+    return PaperCheck(
         "condition_8_at_the_start",
         "(8) holds in all LTD experiments throughout training (coRNN paper, figure 3)",
         "table 8, the authors' initialisation, seed 0: the larger side of (8) over dt^(1/2)",
@@ -87,13 +89,13 @@ def condition_8_at_the_start() -> PaperFinding:
     )
 
 
-def steps_that_keep_condition_8() -> PaperFinding:
+def steps_that_keep_condition_8() -> PaperCheck:
     """Evaluate the estimate (38) of updates that keep (8), r = 1/2, from zero weights and targets of size 1."""
     measured = {}
     for name, e in EXPERIMENTS.items():
         gradient = 1.5 * (e.hidden + math.sqrt(e.hidden))
         measured[name] = (1 + e.dt) / (e.rate * gradient * e.hidden * math.sqrt(e.dt))
-    return PaperFinding(
+    return PaperCheck(
         "steps_that_keep_condition_8",
         "(8) stays valid for a large number of updates, at least L of (38) (coRNN paper, E.4)",
         "(38) with r = 1/2, targets of size 1, and the learning rates and widths of table 8: L",
@@ -113,14 +115,14 @@ def at_the_edge_of_condition_8(dt: float) -> CoRNN:
     return layer
 
 
-def approximation_of_the_product(dt: float = 0.01) -> PaperFinding:
+def approximation_of_the_product(dt: float = 0.01) -> PaperCheck:
     """Compare (14)'s right side and proposition 3.2 with a chain at the edge of their condition, N dt = 1."""
     c, N = at_the_edge_of_condition_8(dt).oscillators(), round(1 / dt)
     norm = 10 ** log10_product_norm(c, torch.ones(N - 1, 1, dtype=torch.float64))
     gradient = largest_gradient_entry(c, torch.zeros(1, N, 1, dtype=torch.float64))
     approximated = 1 + 3 * (N - 1) * math.sqrt(dt)
     exact = (1 + 3 * math.sqrt(dt)) ** (N - 1)
-    return PaperFinding(
+    return PaperCheck(
         "approximation_of_the_product",
         "the product of Jacobians is at most (1 + 3 dt^r)^(n - k), about 1 + 3 (n - k) dt^r, so that "
         "|dE/dtheta| <= 3/2 (m + Y m^(1/2)), r = 1/2 included (coRNN paper, equation 14, proposition 3.2)",
@@ -139,14 +141,14 @@ def approximation_of_the_product(dt: float = 0.01) -> PaperFinding:
     )
 
 
-def states_of_proposition_3_3(hidden: int = 8, steps: int = 100) -> PaperFinding:
+def states_of_proposition_3_3(hidden: int = 8, steps: int = 100) -> PaperCheck:
     """Run the chain under what proposition 3.3 assumes for simplicity."""
     with seed_0():
         layer = CoRNN(1, hidden, dt=1 / steps, gamma=1.0, epsilon=1.0, damping="implicit").double()
     layer.b.data.zero_()
     with torch.no_grad():
         largest = layer(torch.zeros(1, steps, 1, dtype=torch.float64))[0].abs().max().item()
-    return PaperFinding(
+    return PaperCheck(
         "states_of_proposition_3_3",
         "with y_0 = z_0 = 0, u_n = 0 and b = 0, and with y_n = O(t_n^(1/2)) from both sides, gradients of long ago are "
         "O(dt^(3/2)) (coRNN paper, proposition 3.3)",
@@ -157,7 +159,7 @@ def states_of_proposition_3_3(hidden: int = 8, steps: int = 100) -> PaperFinding
     )
 
 
-def gradients_of_the_equation(time: float = 10.0) -> PaperFinding:
+def gradients_of_the_equation(time: float = 10.0) -> PaperCheck:
     """Integrate the sensitivity of the differential equation and compare it with proposition D.3."""
     gamma, epsilon, coupling = 0.5, 2.0, 1.5
 
@@ -169,7 +171,7 @@ def gradients_of_the_equation(time: float = 10.0) -> PaperFinding:
     energy, printed = float(end[2] ** 2 + end[3] ** 2 / gamma), 2 * time**2 / (2 * gamma**2)
     C = max(coupling / gamma, 1.0)  # column norms of W and W2
     repaired = 2 / gamma**2 * (math.exp(C * time) - 1 - C * time) / C**2
-    return PaperFinding(
+    return PaperCheck(
         "gradients_of_the_equation",
         "for ||W|| + ||W2|| <= epsilon, y_th'y_th + z_th'z_th / gamma <= e^(C t) (that at 0) + m t^2 / (2 gamma^2) "
         "(coRNN paper, proposition D.3)",

@@ -8,7 +8,7 @@ from torch import Tensor
 from stablebench.data.tasks import adding, copy
 from stablebench.models import registry as model_registry
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.report.paper_checks.check import PaperFinding, agreement, seed_0
+from stablebench.report.paper_checks.check import PaperCheck, agreement, seed_0
 
 _DOUBLE = torch.float64
 
@@ -20,13 +20,13 @@ def log_singular_values(model: RoaRNN, x: Tensor) -> tuple[float, float]:
     """
     slope_of = {"relu": lambda z: (z > 0).to(z), "tanh": lambda z: 1 - z.tanh().square()}[model.activation]
     with torch.no_grad():
-        drives, transition = model.drive(x[None])[0], model.transition()
-        (h,) = model.step(drives[:1], model.initial_state(1), transition)
+        projections, recurrent_weights = model.input_projection(x[None])[0], model.recurrent_weights()
+        (h,) = model.step(projections[:1], model.initial_state(1), recurrent_weights)
         product = torch.eye(model.hidden, dtype=x.dtype)
-        for drive in drives[1:]:
-            slope = slope_of(drive + h[0] @ model.W.T)
+        for projected in projections[1:]:
+            slope = slope_of(projected + h[0] @ model.W.T)
             product = (model.alpha * slope[:, None] * model.W + (1 - model.alpha) * model.O) @ product
-            (h,) = model.step(drive[None], (h,), transition)
+            (h,) = model.step(projected[None], (h,), recurrent_weights)
         values = torch.linalg.svdvals(product)
     return values[-1].log().item(), values[0].log().item()
 
@@ -52,7 +52,7 @@ def copy_inputs(length: int) -> Tensor:
     return torch.nn.functional.one_hot(tokens[0], 10).to(_DOUBLE)
 
 
-def printed_lower_bound() -> PaperFinding:
+def printed_lower_bound() -> PaperCheck:
     """Compare theorem 3.1's lower bound with one unit that is always on, W = -O."""
     L, rho = 11, 1.0
     model = build("eyernn", 1, 1, L - 1, rho)
@@ -60,7 +60,7 @@ def printed_lower_bound() -> PaperFinding:
         parameter.data.fill_(value)
     measured = math.exp(log_singular_values(model, torch.zeros(L, 1, dtype=_DOUBLE))[0])
     printed, exact = math.exp(-rho * 2), (1 - 2 * rho / (L - 1)) ** (L - 1)
-    return PaperFinding(
+    return PaperCheck(
         "printed_lower_bound",
         "the singular values of dx_L/dx_1 are at least exp(-rho (1 + r s)) (roaRNN paper, theorem 3.1)",
         "one unit, O 1, W -1, ReLU active throughout, rho 1, L 11",
@@ -71,14 +71,14 @@ def printed_lower_bound() -> PaperFinding:
     )
 
 
-def interval_on_copy(hidden: int = 190, length: int = 400, rho: float = 3.0) -> PaperFinding:
+def interval_on_copy(hidden: int = 190, length: int = 400, rho: float = 3.0) -> PaperCheck:
     """Compare the interval of theorem 3.1 with what the paper's copying network starts with."""
     x = copy_inputs(length)
     T = len(x)
     model = build("roarnn", 10, hidden, T, rho * T / (length + 10))  # alpha = rho / (L + S)
     low, high = (end / math.log(10) for end in printed_interval(model, T - 1))
     least, most = (end / math.log(10) for end in log_singular_values(model, x))
-    return PaperFinding(
+    return PaperCheck(
         "interval_on_copy",
         "the singular values lie in exp(-rho (1 + r s)) ... exp(rho (r s - 1)) (roaRNN paper, theorem 3.1)",
         f"copying, {hidden} units, L {length}, alpha = {rho:g} / (L + S), N(0, 1), seed 0",
@@ -93,13 +93,13 @@ def interval_on_copy(hidden: int = 190, length: int = 400, rho: float = 3.0) -> 
     )
 
 
-def interval_on_adding(hidden: int = 128, length: int = 200) -> PaperFinding:
+def interval_on_adding(hidden: int = 128, length: int = 200) -> PaperCheck:
     """Compare the same interval with the paper's adding network."""
     x = adding.generate(1, length=length, rng=torch.Generator().manual_seed(0)).inputs[0].to(_DOUBLE)
     model = build("roarnn", 2, hidden, length, 1 / 200)
     low, high = (math.exp(end) for end in printed_interval(model, length - 1))
     least, most = (math.exp(end) for end in log_singular_values(model, x))
-    return PaperFinding(
+    return PaperCheck(
         "interval_on_adding",
         "the singular values lie in exp(-rho (1 + r s)) ... exp(rho (r s - 1)) (roaRNN paper, theorem 3.1)",
         f"adding, {hidden} units, T {length}, rho 1/200, N(0, 1), seed 0",
@@ -109,13 +109,13 @@ def interval_on_adding(hidden: int = 128, length: int = 200) -> PaperFinding:
     )
 
 
-def hypercube(hidden: int = 64, T: int = 200) -> PaperFinding:
+def hypercube(hidden: int = 64, T: int = 200) -> PaperCheck:
     """Take one step from a corner of the cube that remark 3.1 says the states stay in."""
     reached = {
         kind: build("roarnn", 1, hidden, T, 1.0, activation="tanh", orthogonal=kind).from_corners()
         for kind in ("dense", "permutation", "identity")
     }
-    return PaperFinding(
+    return PaperCheck(
         "hypercube",
         "with |phi| < R the states stay in the cube [-R, R]^N, for 0 < alpha < 1 (roaRNN paper, remark 3.1)",
         f"{hidden} units, tanh, rho 1, T {T}, the largest |h| one step after a corner, seed 0",
@@ -125,14 +125,14 @@ def hypercube(hidden: int = 64, T: int = 200) -> PaperFinding:
     )
 
 
-def identity_ablation(hidden: int = 128, length: int = 100) -> PaperFinding:
+def identity_ablation(hidden: int = 128, length: int = 100) -> PaperCheck:
     """Compare the start of figure 6's two models, and of the second with a smaller W."""
     x = copy_inputs(length)
     largest = {
         name: math.exp(log_singular_values(build(name, 10, hidden, len(x), 1.0), x)[1])
         for name in ("roarnn", "eyernn", "eyernn_isometric")
     }
-    return PaperFinding(
+    return PaperCheck(
         "identity_ablation",
         "with the identity for O learning is slower: O spreads the spectrum over the circle (roaRNN paper, IV-D)",
         f"copying of figure 6, {hidden} units, L {length}, rho 1, N(0, 1), ||dh_T/dh_1|| at the start, seed 0",

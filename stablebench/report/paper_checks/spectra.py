@@ -3,14 +3,14 @@
 import torch
 
 from stablebench.models.recurrent.nnrnn import NnRNN
-from stablebench.report.paper_checks.check import PaperFinding, agreement, seed_0
+from stablebench.report.paper_checks.check import PaperCheck, agreement, seed_0
 
 
-def upper_bound_of_a_sheared_matrix() -> PaperFinding:
+def upper_bound_of_a_sheared_matrix() -> PaperCheck:
     """Take powers of a diagonalisable matrix that is not normal."""
     W = torch.tensor([[0.9, 10.0], [0.0, 0.8]], dtype=torch.float64)
     norm = torch.linalg.matrix_norm(torch.linalg.matrix_power(W, 5), 2).item()
-    return PaperFinding(
+    return PaperCheck(
         "upper_bound_of_a_sheared_matrix",
         "for a diagonalisable W, ||dh_T/dh_t|| <= (beta |lambda_1|)^(T - t) (uRNN poster, main theorem)",
         "h_t = W h_{t-1}, W = [[.9, 10], [0, .8]], five steps",
@@ -20,7 +20,7 @@ def upper_bound_of_a_sheared_matrix() -> PaperFinding:
     )
 
 
-def moduli_with_the_authors_mask(hidden: int = 128, std: float = 0.3) -> PaperFinding:
+def moduli_with_the_authors_mask(hidden: int = 128, std: float = 0.3) -> PaperCheck:
     """Compare eigenvalue moduli with gamma = 1 where T has entries inside the blocks and where it has none."""
     measured: dict[str, float] = {}
     for mask in ("authors", "blocks"):
@@ -31,7 +31,7 @@ def moduli_with_the_authors_mask(hidden: int = 128, std: float = 0.3) -> PaperFi
         measured |= {f"least_{mask}": moduli.min().item(), f"largest_{mask}": moduli.max().item()}
     off = max(1 - measured["least_authors"], measured["largest_authors"] - 1)
     off_blocks = max(1 - measured["least_blocks"], measured["largest_blocks"] - 1)
-    return PaperFinding(
+    return PaperCheck(
         "moduli_with_the_authors_mask",
         "the moduli of W's eigenvalues are gamma, whatever T is (nnRNN paper, section 4, equation 5)",
         f"{hidden} units, gamma 1, T ~ N(0, {std:g}^2), seed 0",

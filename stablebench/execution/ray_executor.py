@@ -21,7 +21,7 @@ from typing import Any
 
 from stablebench.errors import StablebenchError, UserError, first_line
 from stablebench.execution.local import CellEnd, Listener, end_of
-from stablebench.execution.run_files import ChangedFiles, Files, all_files, write_files
+from stablebench.execution.run_files import Files, RunFolderSync, all_files, write_files
 from stablebench.process.extras import require
 from stablebench.process.signals import Interrupt
 from stablebench.runs.lock import RunLock, RunTaken
@@ -72,7 +72,7 @@ class _Began:
 class _ToMailbox:
     """A reporter that sends progress, and files with every checkpoint; the answer may be to end the run."""
 
-    def __init__(self, put: Callable[[Any], bool], files: ChangedFiles) -> None:
+    def __init__(self, put: Callable[[Any], bool], files: RunFolderSync) -> None:
         self._put, self._files, self._sent = put, files, 0.0
 
     def start(self, title: str) -> None:
@@ -117,7 +117,7 @@ def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options,
         os.chdir(work)  # what the run may leave behind goes with it
         folder = run_folder(Path(work) / "runs", resolved.spec)
         write_files(folder, files)
-        changed = ChangedFiles(folder)
+        changed = RunFolderSync(folder)
         put(_Began(platform.node()))
         own = Options(
             folder.path.parents[2],
