@@ -81,7 +81,7 @@ def _overridden(cls: type[Any]) -> list[tuple[str, Any]]:
     """Return what overrides methods that no engine calls, and where."""
     deep = issubclass(cls, DeepModel)
     base = DeepModel if deep else RecurrentModel
-    called = "enter, stretches, step" if deep else "drive, transition, step, emit"
+    called = "embed_input, layer_groups, step" if deep else "input_projection, recurrent_weights, step, layer_output"
     found = []
     for name, own in (("forward", base.forward), ("__call__", nn.Module.__call__)):
         given = getattr(cls, name)

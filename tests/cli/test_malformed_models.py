@@ -12,7 +12,7 @@ from stablebench.runs.store import all_runs
 CELLS = """
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, Stretch
+from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
 
 
 class Plain(RecurrentModel):
@@ -75,7 +75,7 @@ class Deep(DeepModel):
         return (self.V(x),)
 
     def layer_groups(self):
-        return [Stretch((self.W,))]
+        return [LayerGroup((self.W,))]
 
     def step(self, layer, state, shared):
         return state[0] @ layer[0].T

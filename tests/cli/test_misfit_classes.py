@@ -11,7 +11,7 @@ from stablebench.runs.store import all_runs
 CELLS = """
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, Stretch
+from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
 
 
 class Plain(RecurrentModel):
@@ -65,7 +65,7 @@ class Deep(DeepModel):
         self.W = nn.Parameter(torch.zeros(1, hidden, in_features))
 
     def layer_groups(self):
-        return [Stretch((self.W,))]
+        return [LayerGroup((self.W,))]
 
     def step(self, layer, state, shared):
         return (state[0] @ layer[0].T,)
@@ -107,12 +107,12 @@ def refused(result: Result, *said: str) -> None:
     [
         (
             "BothWays",
-            "`forward` is overridden; engines call drive, transition, step, emit",
+            "`forward` is overridden; engines call input_projection, recurrent_weights, step, layer_output",
         ),
         ("Inherited", "`forward` is overridden; engines"),
         ("Called", "`__call__` is overridden"),
         ("Wrapped", "`forward` is overridden"),
-        ("Deep", "engines call enter, stretches, step"),
+        ("Deep", "engines call embed_input, layer_groups, step"),
         ("Named", "must take `in_features` and `hidden` by these names"),
     ],
 )

@@ -54,7 +54,7 @@ def test_a_users_own_model_can_be_shown(tmp_path: Path) -> None:
         "    def __init__(self, in_features: int, hidden: int, *, scale: float = 2.0) -> None:\n"
         "        super().__init__(in_features, hidden)\n"
         "    def step(self, projected, state, recurrent_weights):\n"
-        "        return (drive,)\n"
+        "        return (projected,)\n"
     )
     text = shown("model", f"{file}:Mine")
     assert text.startswith("Mine: h_t = x_t.")

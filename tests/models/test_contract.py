@@ -19,7 +19,7 @@ import random
 import numpy
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, Stretch
+from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
 
 
 class Plain(RecurrentModel):
@@ -47,7 +47,7 @@ class Layers(DeepModel):
         return (self.V(x),)
 
     def layer_groups(self):
-        return [Stretch((self.W,))]
+        return [LayerGroup((self.W,))]
 
     def step(self, layer, state, shared):
         return (torch.tanh(state[0] @ layer[0].T),)
@@ -59,7 +59,7 @@ BEGIN = "    def begin(self):\n        "
 H = "torch.tanh(projected + self.W(state[0]))"
 BAD = {
     "a tensor": (f"{STEP}return {H}", "structure", "broken"),
-    "an error": (f"{STEP}return (drive @ drive,)", "structure", "broken"),
+    "an error": (f"{STEP}return (projected @ projected,)", "structure", "broken"),
     "in-place state": (
         f"{STEP}h = {H}\n        state[0].add_(h.detach())\n        return (h,)",
         "in-place operations",

@@ -157,7 +157,7 @@ MINE = '''
 """Mine: every layer halves what it was given and adds its own bias."""
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, Stretch
+from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
 from stablebench.schema.strict import Count, Positive
 
 class Mine(DeepModel):
@@ -171,7 +171,7 @@ class Mine(DeepModel):
         return (self.first(x),)
 
     def layer_groups(self):
-        return [Stretch((self.b,))]
+        return [LayerGroup((self.b,))]
 
     def step(self, layer, state, shared):
         return (self.keep * state[0] + layer[0],)

@@ -58,13 +58,13 @@ def entry_of(folder: Path, text: str, name: str = "Own") -> model_registry.Model
         (
             "class Own(DeepModel):\n    def layer_groups(self): return []\n"
             "    def step(self, layer, state, shared): return state\n    def forward(self, x): return x",
-            "engines call enter, stretches, step",
+            "engines call embed_input, layer_groups, step",
         ),
         (
             "class Own(RecurrentModel):\n"
             "    def step(self, projected, state, recurrent_weights): raise NotImplementedError\n"
             "    def forward(self, x, state=None): return x, state",
-            "engines call drive, transition, step, emit",
+            "engines call input_projection, recurrent_weights, step, layer_output",
         ),
         (
             "class Own(Plain):\n    def __init__(self, size, width): pass",
