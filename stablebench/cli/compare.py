@@ -75,7 +75,7 @@ def compare(
         from stablebench.cli.shared.output_file import refuse_existing
         from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
         from stablebench.errors import UserError
-        from stablebench.execution.suites import cells_of, suite_of
+        from stablebench.execution.suites import runs_of, suite_of
         from stablebench.runs.atomic import write_atomically
         from stablebench.runs.store import readable_records, run_folders
 
@@ -90,7 +90,7 @@ def compare(
     name, resolved_suite = suite_of(suite, asked)
     with collector_paused():
         refused: dict[str, str] = {}
-        cells = cells_of(resolved_suite, asked, refused)
+        cells = runs_of(resolved_suite, asked, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
 
     if estimate:
@@ -173,7 +173,7 @@ def _run_missing(
 ) -> tuple[int, list[tuple[str, str]]]:
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.ui.cells import progress_of
-    from stablebench.execution.local import Listener
+    from stablebench.execution.events import RunCallbacks
     from stablebench.training.run import Options
 
     missing = _missing(cells, options.runs_dir)
@@ -187,7 +187,7 @@ def _run_missing(
             missing,
             Options(options.runs_dir, options.data_dir, wait=True, track=place.trackers, self_check=self_check),
             place.workers(workers, missing),
-            Listener(progress.start, progress.update, progress.end),
+            RunCallbacks(progress.start, progress.update, progress.end),
         )
     return code, [*broken, *progress.failures]
 

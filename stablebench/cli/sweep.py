@@ -14,7 +14,7 @@ from stablebench.cli.ui.output import Format
 if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
     from stablebench.schema.sweep import Sampler, SweepSpace
-    from stablebench.specs.resolve import Request
+    from stablebench.specs.resolve import RunRequest
     from stablebench.tables import Table
 
 
@@ -107,7 +107,9 @@ def sweep(
     raise typer.Exit(1 if any(trial.status == "failed" for trial in found) else 0)
 
 
-def _plan(request: "Request", space: "SweepSpace", sampler: "Sampler", pruner: "Pruner", startup: int | None) -> "Plan":
+def _plan(
+    request: "RunRequest", space: "SweepSpace", sampler: "Sampler", pruner: "Pruner", startup: int | None
+) -> "Plan":
     from stablebench.execution.tuning.study import Plan
     from stablebench.specs.resolve import resolve
     from stablebench.specs.search_space import with_values
@@ -125,7 +127,7 @@ def _plan(request: "Request", space: "SweepSpace", sampler: "Sampler", pruner: "
     )
 
 
-def _default_journal(runs_dir: Path, plan: "Plan", request: "Request") -> Path:
+def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Path:
     """Return where the journal lies: the same plan finds it again."""
     digest = hashlib.sha256(json.dumps(plan.document(), sort_keys=True).encode()).hexdigest()[:8]
     model, task = request.model.rpartition(":")[2], request.task.replace("/", "-")
@@ -134,7 +136,7 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "Request") -> Path:
 
 def _run(
     study: "Study",
-    request: "Request",
+    request: "RunRequest",
     options: RunOptions,
     wanted: int,
     workers: int,
@@ -171,7 +173,7 @@ def _run(
 
 
 def _write_best(
-    path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "Request", runs_dir: Path, *, force: bool
+    path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "RunRequest", runs_dir: Path, *, force: bool
 ) -> None:
     """Write the best trial's recipe, unless the file has it already."""
     from stablebench.cli.shared.output_file import refuse_existing

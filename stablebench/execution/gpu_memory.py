@@ -44,7 +44,7 @@ _STEPS, _EXAMPLES = (2, 4), (2, 4)
 """Where what is kept is counted."""
 
 
-class Room:
+class GpuMemoryBudget:
     """The memory of the GPU that runs share.
 
     Args:
@@ -56,7 +56,7 @@ class Room:
         self._known: dict[str, int] = {}
 
     @classmethod
-    def now(cls, runs: Iterable[Resolved]) -> "Room":
+    def now(cls, runs: Iterable[Resolved]) -> "GpuMemoryBudget":
         """Return what there is at present for these runs, which each choose their device."""
         on_gpu = any(resolve_device(device).type == "cuda" for device in {run.spec.device for run in runs})
         return cls(free_gpu_bytes() if on_gpu else None)
@@ -68,7 +68,7 @@ class Room:
             return True
         return sum(map(self._bytes, [resolved, *others])) <= _USABLE * self.free
 
-    def said(self, resolved: Resolved) -> str:
+    def wait_message(self, resolved: Resolved) -> str:
         """Return in words why a run waits."""
         assert self.free is not None
         wanted, free = (f"{n / 2**30:.1f}" for n in (self._bytes(resolved), self.free))

@@ -1,7 +1,7 @@
-"""Run cells as tasks of a Ray cluster whose machines share no file system.
+"""Run runs as tasks of a Ray cluster whose machines share no file system.
 
-Each cell trains in a fresh process on some machine. Its progress, and with every checkpoint its files, go to a mailbox
-on this machine, which writes them to the run store. A cell whose machine is lost is begun once more elsewhere from
+Each run trains in a fresh process on some machine. Its progress, and with every checkpoint its files, go to a mailbox
+on this machine, which writes them to the run store. A run whose machine is lost is begun once more elsewhere from
 what came last.
 """
 # pyright: reportMissingImports=false
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.errors import StablebenchError, UserError, first_line
-from stablebench.execution.local import CellEnd, Listener, end_of
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_one
 from stablebench.execution.run_files import Files, RunFolderSync, all_files, write_files
 from stablebench.process.extras import require
 from stablebench.process.signals import Interrupt
@@ -31,24 +32,24 @@ from stablebench.specs.resolve import Resolved
 from stablebench.training.run import Options, has_ended
 
 _UPDATE_S = 0.5
-"""Seconds between two reports of a cell."""
+"""Seconds between two reports of a run."""
 _TRIES = 3
-"""How often a cell is begun whose machine or process was lost."""
+"""How often a run is begun whose machine or process was lost."""
 _CONNECT_S = 10.0
 """Seconds that a cluster gets to answer."""
 _PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
-"""Environment variables that the cells see as they are here."""
+"""Environment variables that the runs see as they are here."""
 
 
 class _Mailbox:
-    """An actor on this machine that keeps what cells send until it is taken."""
+    """An actor on this machine that keeps what runs send until it is taken."""
 
     def __init__(self) -> None:
         self._messages: list[tuple[int, int, Any]] = []
         self._stopped = False
 
     def put(self, index: int, attempt: int, message: Any) -> bool:
-        """Keep a message, and return whether the cells are to end."""
+        """Keep a message, and return whether the runs are to end."""
         self._messages.append((index, attempt, message))
         return self._stopped
 
@@ -58,13 +59,13 @@ class _Mailbox:
         return taken
 
     def stop(self) -> None:
-        """Tell the cells to end."""
+        """Tell the runs to end."""
         self._stopped = True
 
 
 @dataclass(frozen=True)
 class _Began:
-    """The first message of a cell."""
+    """The first message of a run."""
 
     host: str
 
@@ -101,8 +102,8 @@ class _ToMailbox:
         """Do nothing."""
 
 
-def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options, files: Files, mailbox: Any) -> None:
-    """Run one cell in this process, on whatever machine this is, and send how it ended with all that it wrote."""
+def _remote_run(index: int, attempt: int, resolved: Resolved, options: Options, files: Files, mailbox: Any) -> None:
+    """Run one run in this process, on whatever machine this is, and send how it ended with all that it wrote."""
     import platform
 
     import ray
@@ -128,7 +129,7 @@ def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options,
             anew_elsewhere=True,
             self_check=options.self_check,
         )
-        end = end_of(index, resolved, own, _ToMailbox(put, changed))
+        end = run_one(index, resolved, own, _ToMailbox(put, changed))
         put(changed.look())
         put(end)
         os.chdir("/")
@@ -136,58 +137,58 @@ def _remote_cell(index: int, attempt: int, resolved: Resolved, options: Options,
 
 @dataclass
 class _Pending:
-    """A cell that was handed to the cluster."""
+    """A run that was handed to the cluster."""
 
     index: int
     attempt: int
     folder: RunFolder
     held: contextlib.ExitStack
     began: bool = False
-    end: CellEnd | None = None
+    end: RunEnd | None = None
 
 
 class _Cluster:
-    """The cells on a cluster and what is known of them.
+    """The runs on a cluster and what is known of them.
 
     Args:
-        cells: All cells.
+        runs: All runs.
         options: How they are run.
-        told: Told of them.
+        callbacks: Called as they begin, go on and end.
     """
 
-    def __init__(self, cells: list[Resolved], options: Options, told: Listener) -> None:
+    def __init__(self, runs: list[Resolved], options: Options, callbacks: RunCallbacks) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray = ray
-        self._cells, self._options, self._told = cells, options, told
+        self._runs, self._options, self._callbacks = runs, options, callbacks
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_cell)
+        self._task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_remote_run)
         self.pending: dict[Any, _Pending] = {}
-        self.waiting = deque((index, 1) for index in range(len(cells)))
-        """Cells to hand over, each with which time that is."""
+        self.waiting = deque((index, 1) for index in range(len(runs)))
+        """Runs to hand over, each with which time that is."""
         self._said_held: set[int] = set()
         self._stopped = False
 
     def submit(self, most: int) -> None:
-        """Hand cells to the cluster until it has so many; those that another process runs are looked at again later."""
+        """Hand runs to the cluster until it has so many; those that another process runs are looked at again later."""
         for _ in range(len(self.waiting)):
             if len(self.pending) >= most:
                 return
             self._submit(*self.waiting.popleft())
 
     def _submit(self, index: int, attempt: int) -> None:
-        """Hand a cell to the cluster, with what the run store has of it."""
-        resolved = self._cells[index]
+        """Hand a run to the cluster, with what the run store has of it."""
+        resolved = self._runs[index]
         folder = self._options.folder or run_folder(self._options.runs_dir, resolved.spec)
         held = contextlib.ExitStack()
         try:
             held.enter_context(folder.lock(self._options.grace_s))
             if has_ended(folder):  # another process has run it in the meantime
                 held.close()
-                self._told.on_start(index)
-                self._told.on_end(end_of(index, resolved, self._options, Silent()))
+                self._callbacks.on_start(index)
+                self._callbacks.on_end(run_one(index, resolved, self._options, Silent()))
                 return
             content = (index, attempt, resolved, self._options, all_files(folder), self._mailbox)
         except RunTaken:
@@ -196,19 +197,19 @@ class _Cluster:
             if index not in self._said_held:
                 self._said_held.add(index)
                 who = RunLock(folder.path).holder() or "another process"
-                self._told.on_update(index, f"waiting for {who}, which is running {folder.path}")
+                self._callbacks.on_update(index, f"waiting for {who}, which is running {folder.path}")
             return
         except StablebenchError as error:
             held.close()
-            self._told.on_start(index)
-            self._told.on_end(CellEnd(index, "failed", str(error)))
+            self._callbacks.on_start(index)
+            self._callbacks.on_end(RunEnd(index, "failed", str(error)))
             return
         wanted = {"num_cpus": resolved.spec.threads, "num_gpus": 1 if resolved.spec.device == "cuda" else 0}
         reference = self._task.options(name=_name(resolved), **wanted).remote(*content)
         self.pending[reference] = _Pending(index, attempt, folder, held, began=attempt > 1)
 
     def collect(self) -> None:
-        """Take what cells have sent, then see to those whose task is over."""
+        """Take what runs have sent, then see to those whose task is over."""
         over = []
         if self.pending:
             over, _ = self._ray.wait(list(self.pending), num_returns=len(self.pending), timeout=_UPDATE_S)
@@ -225,17 +226,17 @@ class _Cluster:
         if isinstance(message, _Began):
             if not one.began:
                 one.began = True
-                self._told.on_start(one.index)
-            self._told.on_update(one.index, f"runs on {message.host}")
-        elif isinstance(message, CellEnd):
+                self._callbacks.on_start(one.index)
+            self._callbacks.on_update(one.index, f"runs on {message.host}")
+        elif isinstance(message, RunEnd):
             one.end = message
         elif isinstance(message, dict):
             try:
                 write_files(one.folder, message)
             except StablebenchError as error:
-                self._told.on_update(one.index, f"its files were not kept: {error}")
+                self._callbacks.on_update(one.index, f"its files were not kept: {error}")
         else:
-            self._told.on_update(one.index, message)
+            self._callbacks.on_update(one.index, message)
 
     def _over(self, reference: Any) -> None:
         one = self.pending.pop(reference)
@@ -243,11 +244,11 @@ class _Cluster:
         end = one.end or self._lost(reference, one)
         if end is not None:
             if not one.began:
-                self._told.on_start(one.index)
-            self._told.on_end(end)
+                self._callbacks.on_start(one.index)
+            self._callbacks.on_end(end)
 
-    def _lost(self, reference: Any, one: _Pending) -> CellEnd | None:
-        """Begin a cell once more that ended without a word; return its end where that is of no use."""
+    def _lost(self, reference: Any, one: _Pending) -> RunEnd | None:
+        """Begin a run once more that ended without a word; return its end where that is of no use."""
         errors = self._ray.exceptions
         if self._stopped and not one.began:
             return None  # it was taken back; what Ray says of that depends on how far it had come
@@ -255,20 +256,20 @@ class _Cluster:
             self._ray.get(reference)
             why = "its task ended without a word"
         except errors.RayTaskError as error:
-            return CellEnd(one.index, "failed", str(error.cause if error.cause is not None else error))
+            return RunEnd(one.index, "failed", str(error.cause if error.cause is not None else error))
         except errors.RayError as error:
             why = f"{type(error).__name__}: {first_line(error)}"
         if self._stopped:
-            return CellEnd(one.index, "interrupted", f"its machine was lost ({why})")
+            return RunEnd(one.index, "interrupted", f"its machine was lost ({why})")
         if one.attempt >= _TRIES:
-            return CellEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
+            return RunEnd(one.index, "failed", f"its machine was lost {_TRIES} times ({why})")
         if one.began:
-            self._told.on_update(one.index, f"its machine was lost ({why}); it is begun once more from what came last")
+            self._callbacks.on_update(one.index, f"its machine was lost ({why}); restarting it from what came last")
         self._submit(one.index, one.attempt + 1)
         return None
 
     def stop(self) -> None:
-        """Tell the cells that run to end, and take back those that wait."""
+        """Tell the runs that run to end, and take back those that wait."""
         self._stopped = True
         self._ray.get(self._mailbox.stop.remote())
         for reference, one in self.pending.items():
@@ -282,25 +283,25 @@ class _Cluster:
         self._ray.kill(self._mailbox)
 
 
-def run_cells_on_ray(address: str, cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
-    """Run cells on a Ray cluster, at most `workers` at a time; each takes as many cores as it has threads.
+def run_on_ray(address: str, runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
+    """Run runs on a Ray cluster, at most `workers` at a time; each takes as many cores as it has threads.
 
     Args:
         address: The cluster's, `host:port`; `auto` for the one that this machine is part of.
-        cells: The runs.
+        runs: The runs.
         options: How they are run. Data sets are read from the same `data_dir` on every machine.
-        workers: Cells that are handed to the cluster at once.
-        told: Told of them.
+        workers: Runs that are handed to the cluster at once.
+        callbacks: Called as they begin, go on and end.
 
     Returns:
-        0, or 129, 130 or 143 after a signal; the cells that ran have then written their checkpoints to the run store.
+        0, or 129, 130 or 143 after a signal; the runs that ran have then written their checkpoints to the run store.
 
     Raises:
         UserError: Ray is not installed, there is no such cluster, or no machine of it has cores enough.
     """
     with _connected(address):
-        _refuse_too_large(cells)
-        cluster = _Cluster(cells, options, told)
+        _refuse_too_large(runs)
+        cluster = _Cluster(runs, options, callbacks)
         asked_to_end = False
         try:
             with Interrupt() as interrupt:
@@ -355,15 +356,15 @@ def _no_cluster(address: str, why: str) -> UserError:
     )
 
 
-def _refuse_too_large(cells: list[Resolved]) -> None:
+def _refuse_too_large(runs: list[Resolved]) -> None:
     import ray
 
     most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
-    wanted = max((cell.spec.threads for cell in cells), default=0)
+    wanted = max((run.spec.threads for run in runs), default=0)
     if wanted > most:
-        raise UserError(f"--ray: a cell takes {wanted} cores, and no machine of the cluster has more than {most:g}.")
-    if any(cell.spec.device == "cuda" for cell in cells) and not ray.cluster_resources().get("GPU"):
-        raise UserError("--ray: the cells ask for --device cuda, and no machine of the cluster has a GPU.")
+        raise UserError(f"--ray: a run takes {wanted} cores, and no machine of the cluster has more than {most:g}.")
+    if any(run.spec.device == "cuda" for run in runs) and not ray.cluster_resources().get("GPU"):
+        raise UserError("--ray: the runs ask for --device cuda, and no machine of the cluster has a GPU.")
 
 
 def _name(resolved: Resolved) -> str:

@@ -1,4 +1,4 @@
-"""Run cells as an array job of a Slurm cluster, through submitit; the run store lies on a file system they share.
+"""Run runs as an array job of a Slurm cluster, through submitit; the run store lies on a file system they share.
 
 A job that Slurm takes back for another one, or whose time is over, writes its checkpoint and is queued again.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stablebench.errors import StablebenchError, UserError
-from stablebench.execution.local import CellEnd, Listener, end_of, mark_failed
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import mark_failed, run_one
 from stablebench.execution.slurm_ends import why_it_failed
 from stablebench.process.extras import require
 from stablebench.process.signals import Interrupt
@@ -44,7 +45,7 @@ class Queue:
 
     Args:
         partition: The partition; None for the cluster's default.
-        minutes: Time limit of a cell; it is queued again where it needs more.
+        minutes: Time limit of a run; it is queued again where it needs more.
         cluster: `slurm`; `local` runs the jobs as processes of this machine.
     """
 
@@ -53,11 +54,11 @@ class Queue:
     cluster: Literal["slurm", "local"] = "slurm"
 
 
-class CellJob:
-    """What a job runs: one cell, which goes on from its checkpoint where the job was queued again.
+class SlurmJob:
+    """What a job runs: one run, which goes on from its checkpoint where the job was queued again.
 
     Args:
-        index: Which cell.
+        index: Which run.
         resolved: The run.
         options: How it is run.
     """
@@ -65,9 +66,9 @@ class CellJob:
     def __init__(self, index: int, resolved: Resolved, options: Options) -> None:
         self._index, self._resolved, self._options = index, resolved, options
 
-    def __call__(self) -> CellEnd:
-        """Run the cell and return how it ended."""
-        end = end_of(self._index, self._resolved, self._options, Lines(sys.stderr, _LOG_S))
+    def __call__(self) -> RunEnd:
+        """Run the run and return how it ended."""
+        end = run_one(self._index, self._resolved, self._options, Lines(sys.stderr, _LOG_S))
         if end.status == "interrupted" and signal.SIGUSR1.name in end.message:
             signal.raise_signal(signal.SIGUSR1)  # the checkpoint is written: submitit queues the job again
         return end
@@ -111,15 +112,15 @@ class _Job:
     seen: int = 0
 
 
-def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, workers: int, told: Listener) -> int:
-    """Run cells as one array job, at most `workers` at a time.
+def run_on_slurm(queue: Queue, runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
+    """Run runs as one array job, at most `workers` at a time.
 
     Args:
-        queue: What Slurm is asked for; each cell gets as many cores as it has threads.
-        cells: The runs.
+        queue: What Slurm is asked for; each run gets as many cores as it has threads.
+        runs: The runs.
         options: How they are run; `runs_dir` and `data_dir` must be the same folders on every machine.
-        workers: Cells at once.
-        told: Told of them.
+        workers: Runs at once.
+        callbacks: Called as they begin, go on and end.
 
     Returns:
         0, or 129, 130 or 143 after a signal; the jobs are then cancelled, and those that ran have written their
@@ -128,7 +129,7 @@ def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, wo
     Raises:
         UserError: submitit is not installed, or this machine cannot submit jobs.
     """
-    jobs = _submitted(queue, cells, options, workers)
+    jobs = _submitted(queue, runs, options, workers)
     ended_by = None
     with Interrupt() as interrupt:
         waiting = dict(enumerate(jobs))
@@ -136,9 +137,9 @@ def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, wo
             time.sleep(_LOOK_S)
             for index in list(waiting):
                 one = waiting[index]
-                _look(one, index, told)
+                _look(one, index, callbacks)
                 if one.job.done():
-                    told.on_end(_end(one, index))
+                    callbacks.on_end(_end(one, index))
                     del waiting[index]
             if interrupt.signum is not None and ended_by is None:
                 ended_by = time.monotonic() + _END_S
@@ -149,7 +150,7 @@ def run_cells_on_slurm(queue: Queue, cells: list[Resolved], options: Options, wo
     return interrupt.exit_code
 
 
-def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: int) -> list[_Job]:
+def _submitted(queue: Queue, runs: list[Resolved], options: Options, workers: int) -> list[_Job]:
     require("submitit", "slurm", "--slurm")
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a training run waits for
     import submitit
@@ -160,15 +161,15 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
         executor = submitit.AutoExecutor(folder=logs / "%j", cluster=queue.cluster, slurm_max_num_timeout=_QUEUED_AGAIN)
     except RuntimeError as error:
         raise UserError(f"--slurm: this machine cannot submit jobs ({error}).") from None
-    slurm: dict[str, Any] = {"slurm_array_parallelism": min(workers, len(cells))}
-    if any(cell.spec.device == "cuda" for cell in cells):  # clusters without GPUs may know no such option
+    slurm: dict[str, Any] = {"slurm_array_parallelism": min(workers, len(runs))}
+    if any(run.spec.device == "cuda" for run in runs):  # clusters without GPUs may know no such option
         slurm["gpus_per_node"] = 1
     if queue.partition is not None:
         slurm["slurm_partition"] = queue.partition
     executor.update_parameters(
         name="stablebench",
         timeout_min=queue.minutes,
-        cpus_per_task=max(cell.spec.threads for cell in cells),
+        cpus_per_task=max(run.spec.threads for run in runs),
         **slurm,
     )
     there = Options(
@@ -181,25 +182,25 @@ def _submitted(queue: Queue, cells: list[Resolved], options: Options, workers: i
         self_check=options.self_check,
     )
     try:
-        jobs = executor.submit_array([CellJob(index, cell, there) for index, cell in enumerate(cells)])
+        jobs = executor.submit_array([SlurmJob(index, run, there) for index, run in enumerate(runs)])
     except FailedJobError as error:
         raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
-    folders = [run_folder(options.runs_dir, cell.spec) for cell in cells]
+    folders = [run_folder(options.runs_dir, run.spec) for run in runs]
     return [_Job(job, folder, options.track) for job, folder in zip(jobs, folders, strict=True)]
 
 
-def _look(one: _Job, index: int, told: Listener) -> None:
-    """Say that a cell began, and how far its record says it is."""
+def _look(one: _Job, index: int, callbacks: RunCallbacks) -> None:
+    """Say that a run began, and how far its record says it is."""
     if not one.began and one.job.paths.stderr.exists():
         one.began = True
-        told.on_start(index)
-        told.on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
+        callbacks.on_start(index)
+        callbacks.on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
     try:
         changed = one.folder.record_path.stat().st_mtime_ns
         if not one.began or changed == one.seen:
             return
         one.seen = changed
-        told.on_update(index, _progress(one.folder.read_record(), one.folder))
+        callbacks.on_update(index, _progress(one.folder.read_record(), one.folder))
     except (OSError, StablebenchError):  # not there yet
         return
 
@@ -226,7 +227,7 @@ def _last_loss(curve: Path) -> float:
     return float("nan")
 
 
-def _end(one: _Job, index: int) -> CellEnd:
+def _end(one: _Job, index: int) -> RunEnd:
     """Return how a job ended: as it says, else as its record says, else how it died."""
     try:
         error = one.job.exception()
@@ -238,8 +239,8 @@ def _end(one: _Job, index: int) -> CellEnd:
     try:
         record = one.folder.read_record()
         if record.status == "interrupted":
-            return CellEnd(index, "interrupted", record.error or "")
+            return RunEnd(index, "interrupted", record.error or "")
     except StablebenchError:
         pass
     mark_failed(one.folder, why, track=one.track)
-    return CellEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")
+    return RunEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")

@@ -8,7 +8,7 @@ from stablebench.errors import ContractError, UserError
 from stablebench.execution.equal_parameters import width_for
 from stablebench.execution.local import seeded
 from stablebench.schema.suite import Suite, SuiteTask
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 _HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
@@ -81,7 +81,7 @@ def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
     return found
 
 
-def cells_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None = None) -> list[Resolved]:
+def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None = None) -> list[Resolved]:
     """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
 
     Args:
@@ -100,7 +100,7 @@ def cells_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None
     for task in suite.tasks:
         for model in task.models or suite.models:
             settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
-            request = Request(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
+            request = RunRequest(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
             try:
                 if task.params is not None and "model.hidden" not in asked.settings | asked.options:
                     settings["model.hidden"] = width_for(resolve(request), task.params)

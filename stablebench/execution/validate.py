@@ -24,7 +24,7 @@ from stablebench.schema.strict import MAX_PROBLEMS, problems
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_, read
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.specs.search_space import check_space, with_values
 
 Kind = Literal["card", "recipe", "suite", "sweep"]
@@ -416,7 +416,7 @@ def _check_run(report: _Report, key: Path_, suite: Suite, model: str, task: str)
 def _resolve(suite: Suite, task: SuiteTask, model: str, *, short: bool) -> Resolved:
     """Return a cell, or raise with one line per problem: `model on task: what is wrong`."""
     try:
-        return resolve(Request(model, task.task, T=task.T, settings=settings_of(suite, task, model, short)))
+        return resolve(RunRequest(model, task.task, T=task.T, settings=settings_of(suite, task, model, short)))
     except UserError as error:
         lines = (line.removeprefix("run spec: ").removeprefix("--set ") for line in str(error).splitlines())
         raise UserError("\n".join(f"{model} on {task.task}: {line}" for line in lines)) from None
@@ -486,7 +486,7 @@ def _check_sweep(report: _Report, sweep: SweepSpace) -> None:
 
 
 def _check_searched(report: _Report, sweep: SweepSpace, model: str, task: str) -> None:
-    request = Request(model, task)
+    request = RunRequest(model, task)
     if sweep.set:
         report.attempt(("set",), lambda: resolve(with_values(request, sweep, {})))
     for key, dimension in sweep.space.items():

@@ -32,9 +32,9 @@ class Worker:
     process: BaseProcess
     connection: Connection
     last: Any = None
-    hung_up: bool = False
+    has_closed: bool = False
     """Whether its end of the connection is closed: it has nothing more to say."""
-    heard_at: float = field(default_factory=time.monotonic)
+    last_message_at: float = field(default_factory=time.monotonic)
     silences: int = 0
     """How often it was said that nothing is heard of it, since its last word."""
     update_s: float = 0.0
@@ -45,7 +45,7 @@ class Worker:
     """Why we killed it."""
     out_of_memory: bool = False
     """Whether the kernel has killed it because memory had run out."""
-    _let_go: bool = False
+    _released: bool = False
     _code: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,10 +56,10 @@ class Worker:
         except psutil.Error:  # it has ended
             self._system = None
 
-    def hear(self, word: Any) -> None:
-        """Note what it says."""
-        self.last, self.heard_at, self.silences = word, time.monotonic(), 0
-        speed = getattr(word, "steps_per_s", 0.0)
+    def receive(self, message: Any) -> None:
+        """Note a message from it."""
+        self.last, self.last_message_at, self.silences = message, time.monotonic(), 0
+        speed = getattr(message, "steps_per_s", 0.0)
         self.update_s = 1 / speed if speed > 0 else self.update_s
 
     def is_alive(self) -> bool:
@@ -97,11 +97,11 @@ class Worker:
             found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
             self.peak_bytes = max(self.peak_bytes, 1024 * int(found[1]) if found else 0)
 
-    def let_go(self, within_s: float) -> None:
+    def release(self, within_s: float) -> None:
         """Close what is held of it, having waited a little for its exit code; the interpreter waits for it no more."""
         self.process.join(within_s)
         self.connection.close()  # so that a thousand hold no more than one
-        self._code, self._let_go = self.process.exitcode, True
+        self._code, self._released = self.process.exitcode, True
         try:
             self.process.close()
         except ValueError:  # its exit code has not come, and may never
@@ -110,7 +110,7 @@ class Worker:
     @property
     def code(self) -> int | None:
         """Its exit code; a negative one is the signal that killed it; None where it is not known."""
-        code = self._code if self._let_go else self.process.exitcode
+        code = self._code if self._released else self.process.exitcode
         return None if code == _NO_SERVER else code
 
     def death(self) -> str:

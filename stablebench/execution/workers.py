@@ -99,7 +99,7 @@ class Processes:
             if error is not None and not isinstance(error, KeyboardInterrupt):
                 self.end_all()
                 while self._running:
-                    for _ in self.heard():
+                    for _ in self.messages():
                         pass
         finally:
             for worker in self._running:
@@ -168,20 +168,20 @@ class Processes:
                     server.kill()
                     return
 
-    def heard(self) -> Iterator[tuple[Worker, Any]]:
+    def messages(self) -> Iterator[tuple[Worker, Any]]:
         """Yield the next word of each that has one, for a moment; None where it has ended."""
-        by_connection = {worker.connection: worker for worker in self._running if not worker.hung_up}
+        by_connection = {worker.connection: worker for worker in self._running if not worker.has_closed}
         ending = [
-            worker.process.sentinel for worker in self._running if worker.hung_up and worker.process.exitcode is None
+            worker.process.sentinel for worker in self._running if worker.has_closed and worker.process.exitcode is None
         ]
         for ready in wait([*by_connection, *ending], timeout=_LOOK_S):
             worker = by_connection.get(ready)  # pyright: ignore[reportArgumentType, reportCallIssue]
             if worker is None:
                 continue
             try:
-                worker.hear(worker.connection.recv())
+                worker.receive(worker.connection.recv())
             except (EOFError, OSError):  # the end, or one in the middle of a word
-                worker.hung_up = True
+                worker.has_closed = True
             else:
                 yield worker, worker.last
         yield from self._ended()
@@ -191,7 +191,7 @@ class Processes:
         now = time.monotonic()
         if now - self._looked > 10 * _LOOK_S:  # this process was stopped itself, or busy
             for worker in self._running:
-                worker.heard_at += now - self._looked
+                worker.last_message_at += now - self._looked
         self._looked = now
         self._count_memory_kills(now)
         for worker in list(self._running):
@@ -199,18 +199,20 @@ class Processes:
             if alive:
                 worker.look_at_memory()
                 alive = not self._is_given_up(worker, now)
-            if alive or (not worker.hung_up and worker.connection.poll()):
+            if alive or (not worker.has_closed and worker.connection.poll()):
                 continue
             self._running.remove(worker)
-            worker.let_go(_LOOK_S)
+            worker.release(_LOOK_S)
             worker.out_of_memory = self._was_killed_for_memory(worker)
             yield worker, None
 
     def _is_given_up(self, worker: Worker, now: float) -> bool:
         """Say, kill or give up a process that lives and is silent; return whether it is given up."""
-        asked_at = self._asked_at if self._asked_at is not None else worker.heard_at if worker.hung_up else None
+        asked_at = self._asked_at
+        if asked_at is None and worker.has_closed:
+            asked_at = worker.last_message_at
         if asked_at is None:
-            self._say_silence(worker, now - worker.heard_at)
+            self._say_silence(worker, now - worker.last_message_at)
             return False
         patience = _END_S + 2 * worker.update_s
         if now - asked_at >= patience and worker.killed_for is None:

@@ -23,7 +23,7 @@ from stablebench.probes.measurements import Finding, Measurements, findings_of
 from stablebench.probes.spectra import spectrum
 from stablebench.runs.progress import Silent
 from stablebench.schema.run_spec import RunSpec
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import run as session
 from stablebench.training.monitor import undisturbed, validation_examples
 from stablebench.training.score import trained_network
@@ -202,7 +202,7 @@ def _resolved(setting: Setting, sizes: Sizes, extra: dict[str, Any]) -> Resolved
         options["model.hidden"] = hidden
     if deep:
         options["model.layers"] = 50 if sizes.layers is None else sizes.layers
-    return resolve(Request(setting.model, setting.task, T=T, options=options, settings=values))
+    return resolve(RunRequest(setting.model, setting.task, T=T, options=options, settings=values))
 
 
 def _where(spec: RunSpec, T: int | None) -> str:

@@ -87,10 +87,10 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
     if ":" in record.spec.model.name:  # a user's own file: no record may have its code run
         return False
-    from stablebench.specs.resolve import Request, resolve
+    from stablebench.specs.resolve import RunRequest, resolve
 
     try:
-        request = Request(record.spec.model.name, _task(record.spec), settings=_read_back(chosen))
+        request = RunRequest(record.spec.model.name, _task(record.spec), settings=_read_back(chosen))
         return resolve(request).spec.spec_hash() == record.spec_hash
     except (UserError, OSError):
         return False

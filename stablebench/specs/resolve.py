@@ -31,7 +31,7 @@ _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What a user asks for; None where nothing was said.
 
     Args:
@@ -111,7 +111,7 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def resolve(request: Request) -> Resolved:
+def resolve(request: RunRequest) -> Resolved:
     """Return the run spec of a request.
 
     Raises:
@@ -220,7 +220,7 @@ def _lay_card(layers: _Layers, card: TaskCard) -> None:
     )
 
 
-def _recipes(card: TaskCard, request: Request) -> list[tuple[Recipe, str]]:
+def _recipes(card: TaskCard, request: RunRequest) -> list[tuple[Recipe, str]]:
     found = []
     registered = None if ":" in request.model else registry.recipe(card.task, request.model)
     if registered is not None:
@@ -244,7 +244,7 @@ def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> N
     layers.lay(values, origin)
 
 
-def _asked(request: Request, key: str) -> int | None:
+def _asked(request: RunRequest, key: str) -> int | None:
     """Return a size that the user gives, if it can be one; what is wrong with it is said when the spec is checked."""
     value = request.options.get(key, request.settings.get(key))
     return value if isinstance(value, int) and value > 0 else None

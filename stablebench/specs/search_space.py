@@ -13,7 +13,7 @@ from stablebench.models import registry as model_registry
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 _SEARCHABLE = ("model", "optim", "train")
 _ENDINGS = (".yaml", ".yml")
@@ -63,7 +63,7 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
     )
 
 
-def check_space(space: SweepSpace, request: Request) -> None:
+def check_space(space: SweepSpace, request: RunRequest) -> None:
     """Hold a space against what it is laid over.
 
     Args:
@@ -106,10 +106,10 @@ def extremes(space: SweepSpace) -> Iterator[tuple[str, Scalar]]:
             yield key, value
 
 
-def with_values(request: Request, space: SweepSpace, values: dict[str, Any]) -> Request:
+def with_values(request: RunRequest, space: SweepSpace, values: dict[str, Any]) -> RunRequest:
     """Return the request of one trial: the space's fixed values, then the user's, then the searched ones."""
     settings = space.set | request.settings | values
-    return Request(request.model, request.task, request.T, request.options, settings, request.recipe)
+    return RunRequest(request.model, request.task, request.T, request.options, settings, request.recipe)
 
 
 def grid(space: SweepSpace, seed: int) -> list[dict[str, Scalar]]:

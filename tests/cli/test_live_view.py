@@ -10,7 +10,7 @@ from rich.console import Console
 from stablebench.cli.ui import live_table as live_view
 from stablebench.cli.ui.bars import shortened
 from stablebench.cli.ui.live_table import LiveView
-from stablebench.execution.local import CellEnd
+from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress
 
 
@@ -48,7 +48,7 @@ def test_cells_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.start(i)
     shown.update(0, at(40))
     shown.update(1, "resumed at step 10")
-    shown.end(CellEnd(2, "failed", "out of memory"))
+    shown.end(RunEnd(2, "failed", "out of memory"))
     lines = drawn(shown).splitlines()
     assert "3 of 6 cells done, 1 failed, 2 running" in lines[0]
     (first,) = [line for line in lines if "[rnn] on copy/t100 seed 0" in line]
@@ -65,13 +65,13 @@ def test_the_time_left_is_that_of_all_cells(monkeypatch: pytest.MonkeyPatch) -> 
     shown.start(0)
     shown.start(1)
     clock["now"] = 10.0
-    shown.end(CellEnd(0, "finished", "test accuracy 1"))  # took 10 s
+    shown.end(RunEnd(0, "finished", "test accuracy 1"))  # took 10 s
     shown.update(1, at(50, speed=5.0))  # 10 s so far, 10 s left: 20 in all
     # three wait at a mean of 15 s, and 10 s are left of the one that runs; two run at once
     assert shown.seconds_left() == pytest.approx((10 + 3 * 15) / 2)
     for i in (1, 2, 3, 4):
         shown.start(i)
-        shown.end(CellEnd(i, "finished", "test accuracy 1"))
+        shown.end(RunEnd(i, "finished", "test accuracy 1"))
     assert shown.seconds_left() == 0.0
 
 
@@ -90,8 +90,8 @@ def test_a_narrow_terminal_has_what_tells_cells_apart_and_how_far_they_are(
     for i in range(3):
         shown.start(i)
     shown.update(0, at(40))
-    shown.end(CellEnd(1, "diverged", "the loss is nan in update 12, and so on, and so on, and so on"))
-    shown.end(CellEnd(2, "finished", "test accuracy 0.5, loss 0.1"))
+    shown.end(RunEnd(1, "diverged", "the loss is nan in update 12, and so on, and so on, and so on"))
+    shown.end(RunEnd(2, "finished", "test accuracy 0.5, loss 0.1"))
     lines = drawn(shown, width=width).splitlines()
     assert all(len(line) <= width for line in lines)
     (first,) = [line for line in lines if label in line]

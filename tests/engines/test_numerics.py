@@ -14,7 +14,7 @@ from stablebench.errors import UserError
 from stablebench.process.settings import prepare_process
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder, run_folder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import verify as verification
 from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
@@ -22,7 +22,7 @@ from stablebench.training.trainer import Trainer
 
 def small(**settings: Any) -> Resolved:
     values = {"train.eval_every": 4, "train.batch_size": 4, "model.hidden": 4, "train.steps": 8}
-    return resolve(Request("rnn", "copy", T=5, settings=values | {"task.S": 2, "engine": "reference"} | settings))
+    return resolve(RunRequest("rnn", "copy", T=5, settings=values | {"task.S": 2, "engine": "reference"} | settings))
 
 
 def begun(resolved: Resolved, runs_dir: Path) -> RunFolder:
@@ -157,21 +157,21 @@ def test_cells_on_a_cluster_begin_anew_elsewhere(monkeypatch: pytest.MonkeyPatch
     from types import SimpleNamespace
 
     from stablebench.execution import ray_executor as ray_cells
-    from stablebench.execution.local import CellEnd
+    from stablebench.execution.events import RunEnd
 
     asked: list[Options] = []
 
-    def end_of(index: int, resolved: Resolved, options: Options, reporter: Any) -> CellEnd:
+    def run_one(index: int, resolved: Resolved, options: Options, reporter: Any) -> RunEnd:
         asked.append(options)
-        return CellEnd(index, "finished", "")
+        return RunEnd(index, "finished", "")
 
     sent = []
     mailbox = SimpleNamespace(put=SimpleNamespace(remote=lambda *message: sent.append(message) or False))
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
-    monkeypatch.setattr(ray_cells, "end_of", end_of)
+    monkeypatch.setattr(ray_cells, "run_one", run_one)
     before = os.getcwd()
     try:
-        ray_cells._remote_cell(0, 1, small(), Options(tmp_path), {}, mailbox)
+        ray_cells._remote_run(0, 1, small(), Options(tmp_path), {}, mailbox)
     finally:
         os.chdir(before)
-    assert [options.anew_elsewhere for options in asked] == [True] and isinstance(sent[-1][2], CellEnd)
+    assert [options.anew_elsewhere for options in asked] == [True] and isinstance(sent[-1][2], RunEnd)

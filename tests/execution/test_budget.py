@@ -10,7 +10,7 @@ from stablebench import registry
 from stablebench.execution import estimate as budget
 from stablebench.execution.estimate import estimates
 from stablebench.execution.local import seeded
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 SLOW_CELL = '''
 import time
@@ -38,7 +38,7 @@ class Sleeper(RecurrentModel):
 
 def cell(model: str = "rnn", settings: dict[str, Any] | None = None) -> Resolved:
     values = {"task.S": 2, "train.batch_size": 4, "model.hidden": 4, "train.steps": 1000, "train.eval_every": 100}
-    return resolve(Request(model, "copy", T=5, settings=values | (settings or {})))
+    return resolve(RunRequest(model, "copy", T=5, settings=values | (settings or {})))
 
 
 def test_cells_that_differ_in_their_seed_alone_are_timed_once() -> None:
@@ -75,7 +75,7 @@ def test_the_estimate_is_near_what_the_run_takes(tmp_path: Path) -> None:
 def test_what_cannot_be_run_here_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
-    run = resolve(Request("rnn", "psmnist", settings={"model.hidden": 4}))
+    run = resolve(RunRequest("rnn", "psmnist", settings={"model.hidden": 4}))
     (found,) = estimates([run], [run], data_dir=tmp_path / "data")
     assert found.problem is not None and str(tmp_path / "data") in found.problem and found.missing_s == 0
 

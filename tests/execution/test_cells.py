@@ -13,27 +13,28 @@ from typing import cast
 
 import pytest
 
-from stablebench.execution.local import CellEnd, Listener, _end, run_cells, seeded
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import _end, run_locally, seeded
 from stablebench.execution.workers import Worker
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import run_folder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.run import Options, train
 
 
 def cells(*seeds: int, steps: int = 20) -> list[Resolved]:
     settings = {"task.S": 2, "train.eval_every": 10, "train.batch_size": 4, "model.hidden": 4, "train.steps": steps}
-    run = resolve(Request("rnn", "copy", T=5, settings=settings))
+    run = resolve(RunRequest("rnn", "copy", T=5, settings=settings))
     return [seeded(run, seed) for seed in seeds]
 
 
-def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, dict[int, CellEnd]]:
-    ends: dict[int, CellEnd] = {}
+def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, dict[int, RunEnd]]:
+    ends: dict[int, RunEnd] = {}
 
-    def ended(end: CellEnd) -> None:
+    def ended(end: RunEnd) -> None:
         ends[end.index] = end
 
-    return run_cells(asked, Options(runs_dir), workers, Listener(on_end=ended)), ends
+    return run_locally(asked, Options(runs_dir), workers, RunCallbacks(on_end=ended)), ends
 
 
 def test_every_cell_ends_with_its_record(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_failing_cell_leaves_the_others_alone(tmp_path: Path) -> None:
 
 def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> None:
     asked = cells(0, steps=100_000)
-    ends: list[CellEnd] = []
+    ends: list[RunEnd] = []
 
     def kill(index: int, message: Progress | str) -> None:
         for path in Path("/proc").glob("[0-9]*"):  # the cell is the only process that holds the folder's lock file
@@ -64,7 +65,7 @@ def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> N
             if any(name.startswith(str(tmp_path)) and name.endswith(".lock") for name in held):
                 os.kill(int(path.name), signal.SIGKILL)
 
-    code = run_cells(asked, Options(tmp_path), 1, Listener(on_update=kill, on_end=ends.append))
+    code = run_locally(asked, Options(tmp_path), 1, RunCallbacks(on_update=kill, on_end=ends.append))
     assert code == 0
     assert (ends[0].status, "SIGKILL" in ends[0].message) == ("failed", True)
 
@@ -79,8 +80,8 @@ def test_a_signal_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None
             if len(training) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    ends: list[CellEnd] = []
-    code = run_cells(asked, Options(tmp_path), 2, Listener(on_update=interrupt, on_end=ends.append))
+    ends: list[RunEnd] = []
+    code = run_locally(asked, Options(tmp_path), 2, RunCallbacks(on_update=interrupt, on_end=ends.append))
     assert code == 130
     assert {end.status for end in ends} == {"interrupted"} and len(ends) == 2
     for end in ends:
@@ -109,7 +110,7 @@ def test_a_cell_that_was_ended_before_its_last_word_ended_as_its_record_says(sta
     run_folder(tmp_path, cell.spec).write_record(record.model_copy(update={"status": status, "error": "as it says"}))
     process = cast(BaseProcess, SimpleNamespace(exitcode=-signal.SIGTERM))
     heard = Worker(0, process, cast(Connection, None), last="a word")
-    assert _end(heard, cell, Options(tmp_path), interrupted=True) == CellEnd(0, status, "as it says")
+    assert _end(heard, cell, Options(tmp_path), interrupted=True) == RunEnd(0, status, "as it says")
     silent = Worker(0, process, cast(Connection, None))
     assert _end(silent, cell, Options(tmp_path), interrupted=True).message == "before it began to train"
     assert _end(heard, cell, Options(tmp_path), interrupted=False).status == "failed"

@@ -15,11 +15,11 @@ assert asked == [], asked
 torch.cuda.is_available = lambda: False
 before = set(sys.modules)
 from stablebench.training.progress import Silent
-from stablebench.training.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.session import Options, train
 from pathlib import Path
 small = {"task.S": 2, "train.steps": 2, "train.eval_every": 2, "train.batch_size": 4, "model.hidden": 4}
-run = resolve(Request("rnn", "copy", T=5, settings=small | {"engine": "reference"}))
+run = resolve(RunRequest("rnn", "copy", T=5, settings=small | {"engine": "reference"}))
 train(run, Options(Path(sys.argv[1])), Silent())
 print(len([name for name in set(sys.modules) - before if not name.startswith("stablebench")]))
 """

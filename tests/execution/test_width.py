@@ -5,23 +5,23 @@ import pytest
 from stablebench.data.task import sizes_of
 from stablebench.errors import UserError
 from stablebench.execution.equal_parameters import width_for
-from stablebench.execution.suites import SuiteOverrides, cells_of, suite_of
+from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 from stablebench.models.base import count_parameters
 from stablebench.models.build import build_network
 from stablebench.schema.suite import Suite
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 
 def test_the_widths_are_those_of_the_papers_comparison_at_equal_parameters() -> None:
     # nnRNN, supplement: 1.32M parameters on characters are an LSTM of 475 units and an expRNN of 1,386
-    assert width_for(resolve(Request("lstm", "ptb_char/t150")), 1_320_000) == 475
-    assert width_for(resolve(Request("exprnn", "ptb_char/t150")), 1_320_000) == pytest.approx(1386, abs=1)
+    assert width_for(resolve(RunRequest("lstm", "ptb_char/t150")), 1_320_000) == 475
+    assert width_for(resolve(RunRequest("exprnn", "ptb_char/t150")), 1_320_000) == pytest.approx(1386, abs=1)
 
 
 @pytest.mark.parametrize("model", ["gru", "roarnn", "fastgrnn"])
 @pytest.mark.parametrize("params", [300, 9_999])
 def test_no_other_width_is_nearer(model: str, params: int) -> None:
-    resolved = resolve(Request(model, "copy/t100"))
+    resolved = resolve(RunRequest(model, "copy/t100"))
 
     def count(hidden: int) -> int:
         spec = resolved.spec.model_copy(update={"model": resolved.spec.model.model_copy(update={"hidden": hidden})})
@@ -35,7 +35,7 @@ def test_no_other_width_is_nearer(model: str, params: int) -> None:
 
 def test_a_number_that_no_width_has_is_refused() -> None:
     with pytest.raises(UserError, match=r"lstm: has \d+ parameters at width 1 already, more than 5"):
-        width_for(resolve(Request("lstm", "copy/t200")), 5)
+        width_for(resolve(RunRequest("lstm", "copy/t200")), 5)
 
 
 def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_short_budget() -> None:
@@ -48,13 +48,13 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
             "short": {"train.steps": 7},
         }
     )
-    lstm, _, exprnn, _ = cells_of(suite, SuiteOverrides())
+    lstm, _, exprnn, _ = runs_of(suite, SuiteOverrides())
     assert lstm.spec.model.hidden < 100 < exprnn.spec.model.hidden
-    assert {c.spec.model.hidden for c in cells_of(suite, SuiteOverrides(options={"model.hidden": 9}))} == {9}
+    assert {c.spec.model.hidden for c in runs_of(suite, SuiteOverrides(options={"model.hidden": 9}))} == {9}
     assert lstm.spec.train.steps > 7
-    assert {c.spec.train.steps for c in cells_of(suite, SuiteOverrides(short=True))} == {7}
+    assert {c.spec.train.steps for c in runs_of(suite, SuiteOverrides(short=True))} == {7}
     with pytest.raises(UserError, match="no `short` values"):
-        cells_of(suite.model_copy(update={"short": {}}), SuiteOverrides(short=True))
+        runs_of(suite.model_copy(update={"short": {}}), SuiteOverrides(short=True))
 
 
 def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task(
@@ -66,7 +66,7 @@ def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task
 
     def asked(*models: str) -> set[tuple[str, str]]:
         made = SuiteOverrides(models=list(models))
-        return {(c.spec.task.name, c.spec.model.name) for c in cells_of(suite_of("any", made)[1], made)}
+        return {(c.spec.task.name, c.spec.model.name) for c in runs_of(suite_of("any", made)[1], made)}
 
     assert asked("gru") == {("digits", "gru")}
     assert asked("lstm") == {("copy", "lstm"), ("digits", "lstm")}

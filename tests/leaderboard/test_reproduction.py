@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stablebench import registry
-from stablebench.execution.suites import SuiteOverrides, cells_of
+from stablebench.execution.suites import SuiteOverrides, runs_of
 from stablebench.leaderboard import Overrides, reproduction
 from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
@@ -268,7 +268,7 @@ def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have
 @pytest.mark.parametrize("short", [False, True])
 def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
     found = registry.suite(name)
-    cells = cells_of(found, SuiteOverrides(seeds=1, short=short, settings={} if short else {"train.steps": 7}))
+    cells = runs_of(found, SuiteOverrides(seeds=1, short=short, settings={} if short else {"train.steps": 7}))
     tables: dict[tuple, dict] = {}
     for cell in cells:
         spec = cell.spec
@@ -295,7 +295,7 @@ STATED_APART = {
 def test_a_papers_suite_runs_the_task_that_the_paper_states(name: str) -> None:
     """Layout, permutation, split and the like; lengths are what figures vary, and are in the names of the tasks."""
     paper = name.split("/")[0]
-    for cell in cells_of(registry.suite(name), SuiteOverrides()):
+    for cell in runs_of(registry.suite(name), SuiteOverrides()):
         task, model, params = cell.spec.task.name, cell.spec.model.name, cell.spec.task.params
         entries = [e for e in cell.card.published if e.key.startswith(f"{paper}_") and e.model == model]
         for fact, value in params.items():

@@ -11,7 +11,7 @@ from stablebench.contract.run import findings
 from stablebench.contract.subject import Subject
 from stablebench.errors import ContractError
 from stablebench.models import registry as model_registry
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.model_check import check_before_run
 
 HEAD = """
@@ -190,7 +190,7 @@ def test_checks_leave_random_states_and_a_files_globals_as_they_were(tmp_path: P
     path.write_text(f"{HEAD}{body}return ({H} + RNG.normal(),)\n")
     model = f"{path}:Own"
     entry = model_registry.model_entry(model)
-    spec = resolve(Request(model, "copy", T=5, options={"model.hidden": 4})).spec
+    spec = resolve(RunRequest(model, "copy", T=5, options={"model.hidden": 4})).spec
     names = entry.cls.step.__globals__
     before = torch.get_rng_state(), numpy.random.get_state()[1].tolist(), names["RNG"].bit_generator.state  # noqa: NPY002 # pyright: ignore
     said: list[str] = []
@@ -206,7 +206,7 @@ def test_a_width_that_the_small_instance_cannot_have_is_no_fault(tmp_path: Path)
     path = tmp_path / "own.py"
     path.write_text(f"{HEAD}class Own(Plain):\n{BEGIN}assert self.hidden == 12\n")
     said: list[str] = []
-    check_before_run(resolve(Request(f"{path}:Own", "copy", T=5, options={"model.hidden": 12})).spec, said.append)
+    check_before_run(resolve(RunRequest(f"{path}:Own", "copy", T=5, options={"model.hidden": 12})).spec, said.append)
     assert said == []
 
 
@@ -217,6 +217,6 @@ def test_before_a_run_what_is_broken_is_an_error_and_the_rest_a_line(tmp_path: P
     )
     said: list[str] = []
     with pytest.raises(ContractError, match="registered parts: `m`"):
-        check_before_run(resolve(Request(f"{path}:Own", "copy", T=5)).spec, said.append)
-    check_before_run(resolve(Request(f"{path}:Warned", "copy", T=5)).spec, said.append)
+        check_before_run(resolve(RunRequest(f"{path}:Own", "copy", T=5)).spec, said.append)
+    check_before_run(resolve(RunRequest(f"{path}:Warned", "copy", T=5)).spec, said.append)
     assert len(said) == 1 and "no gradient reaches `b`" in said[0]

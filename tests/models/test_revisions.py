@@ -12,7 +12,7 @@ from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.revisions import model_revision
 from stablebench.runs.store import RunFolder, all_runs
 from stablebench.schema.run_spec import ModelSpec
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 SMALL = {"model.hidden": 6, "train.steps": 8, "train.batch_size": 4, "train.eval_every": 4, "train.checkpoint_every": 4}
 WORDS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")] + ["--T", "5"]
@@ -23,7 +23,7 @@ def cli(*words: str) -> Result:
 
 
 def spec_hash(model: str, layers: int) -> str:
-    return resolve(Request(model, "copy", T=5, options=SMALL | {"model.layers": layers})).spec.spec_hash()
+    return resolve(RunRequest(model, "copy", T=5, options=SMALL | {"model.layers": layers})).spec.spec_hash()
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from stablebench.models.base import frozen_generator
 from stablebench.models.build import build_network
 from stablebench.models.network import Network
 from stablebench.models.seeds import embedding_seed, layer_seed
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 
 def network(model: str, seed: int, task: str = "copy", settings: dict[str, object] | None = None) -> Network:
     asked = {"model.hidden": 16, "model.layers": 3, "train.steps": 4, "precision": "float64", "seed": seed}
     asked |= settings or {}
-    run = resolve(Request(model, task, T=5 if task == "copy" else None, settings=asked))
+    run = resolve(RunRequest(model, task, T=5 if task == "copy" else None, settings=asked))
     built = build_network(run.spec, run.card, sizes_of(run.card, run.spec.task.params))
     assert isinstance(built, Network)
     return built

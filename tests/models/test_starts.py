@@ -14,7 +14,7 @@ from stablebench.models.recurrent.eunn import EUNN
 from stablebench.models.recurrent.lipschitz import Lipschitz
 from stablebench.models.recurrent.nnrnn import NnRNN
 from stablebench.models.recurrent.urnn_arjovsky import composed
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 UNIFORM = 1 / math.sqrt(3)
 """Standard deviation of U(-1, 1)."""
@@ -206,5 +206,5 @@ TAKEN = [
 @pytest.mark.parametrize(("task", "model", "starts"), TAKEN)
 def test_recipes_of_published_experiments_take_their_starts(task: str, model: str, starts: dict[str, Any]) -> None:
     added = dict(model_registry.model_entry(model).cls.added_arguments)  # what a spec leaves out
-    params = added | resolve(Request(model, task)).spec.model.params
+    params = added | resolve(RunRequest(model, task)).spec.model.params
     assert {key: params[key] for key in starts} == starts

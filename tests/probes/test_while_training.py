@@ -9,7 +9,7 @@ import torch
 from stablebench.data.task import Task
 from stablebench.errors import UserError
 from stablebench.models.build import build_network
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.monitor import MEASURES, TrainingProbe, Watch, deviation
 
 EVERYTHING = Watch.parse("every=1,what=all,batch=4,samples=1")
@@ -24,7 +24,7 @@ def network_and_probe(
     model: str, task: str = "copy", watch: Watch = EVERYTHING, /, **settings: object
 ) -> tuple[Any, TrainingProbe]:
     options = {"model.hidden": 12} | ({"model.layers": 8} if task == "double_moon" else {})
-    resolved = resolve(Request(model, task, options=options, settings=settings, T=6 if task == "copy" else None))
+    resolved = resolve(RunRequest(model, task, options=options, settings=settings, T=6 if task == "copy" else None))
     built = Task(resolved.card, resolved.spec.task.params)
     return build_network(resolved.spec, resolved.card, built.sizes), TrainingProbe(watch, built)
 

@@ -23,7 +23,7 @@ from stablebench.process import device
 from stablebench.process import settings as process
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training import trainer
 from stablebench.training.failures import RunFailed
 from stablebench.training.run import Options, train
@@ -152,7 +152,7 @@ def test_states_that_go_on_from_batch_to_batch_are_those_before_what_failed(
     tiny_ptb.install(tmp_path, monkeypatch, lines)
     sizes = {"model.hidden": 6, "task.embedding": 4, "optim.lr": 0.03}
     budget = {"train.steps": 12, "train.batch_size": 3, "train.eval_every": 4, "train.checkpoint_every": 100}
-    resolved = resolve(Request("lstm", "ptb_word", T=5, settings={**sizes, **budget, "engine": "auto"}))
+    resolved = resolve(RunRequest("lstm", "ptb_word", T=5, settings={**sizes, **budget, "engine": "auto"}))
     with monkeypatch.context() as patched:
         fast_engine(patched, None)
         whole = run(resolved, tmp_path / "whole")

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
-from stablebench.execution.local import CellEnd, Listener, run_cells, seeded
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import Curve, RunFolder
@@ -259,9 +260,9 @@ def cells(count: int, **settings: object) -> list[Resolved]:
     return [seeded(tiny(**settings), seed) for seed in range(count)]
 
 
-def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, list[CellEnd]]:
-    ends: list[CellEnd] = []
-    code = run_cells(asked, Options(runs_dir, grace_s=10.0), workers, Listener(on_end=ends.append, **told))
+def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, list[RunEnd]]:
+    ends: list[RunEnd] = []
+    code = run_locally(asked, Options(runs_dir, grace_s=10.0), workers, RunCallbacks(on_end=ends.append, **told))
     return code, ends
 
 

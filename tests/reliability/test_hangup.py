@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import assert_same, folder_of, run, tiny
 
-from stablebench.execution.local import CellEnd, Listener, run_cells
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_locally
 from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Progress, Silent
 from stablebench.training.run import Options, train
@@ -55,12 +56,12 @@ def test_what_handled_a_hangup_before_does_so_again() -> None:
 
 def test_a_hangup_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None:
     asked = [tiny(**{"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000})]
-    ends: list[CellEnd] = []
+    ends: list[RunEnd] = []
 
     def hang_up(index: int, message: Progress | str) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
-    code = run_cells(asked, Options(tmp_path), 1, Listener(on_update=hang_up, on_end=ends.append))
+    code = run_locally(asked, Options(tmp_path), 1, RunCallbacks(on_update=hang_up, on_end=ends.append))
     assert code == 129 and [end.status for end in ends] == ["interrupted"]
     folder = folder_of(asked[0], tmp_path)
     assert folder.read_record().status == "interrupted" and folder.checkpoints()

@@ -18,7 +18,7 @@ from stablebench.errors import StablebenchError, UserError
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
@@ -129,7 +129,7 @@ DIFFERENT = [
 def hashed(*items: str) -> str:
     from stablebench.cli.shared.options import parse_settings
 
-    return resolve(Request("rnn", "copy", settings=parse_settings(list(items)))).spec.spec_hash()
+    return resolve(RunRequest("rnn", "copy", settings=parse_settings(list(items)))).spec.spec_hash()
 
 
 @pytest.mark.parametrize(("a", "b"), SAME)

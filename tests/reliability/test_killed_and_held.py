@@ -12,7 +12,8 @@ from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
 from tiny_runs import folder_of
 
 from stablebench.execution import workers as processes
-from stablebench.execution.local import CellEnd, Listener, run_cells
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_locally
 from stablebench.runs import lock as run_lock
 from stablebench.runs.progress import Progress, Silent
 from stablebench.training.run import Options, train
@@ -88,7 +89,7 @@ def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Pat
     lock.__enter__()
     order: list[int] = []
 
-    def end(told: CellEnd) -> None:
+    def end(told: RunEnd) -> None:
         ends.append(told)
         order.append(told.index)
 
@@ -99,8 +100,8 @@ def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Pat
             if theirs == "finishes":
                 train(asked[0], Options(tmp_path, wait=True), Silent())  # the waiting one may be faster
 
-    ends: list[CellEnd] = []
-    code = run_cells(asked, Options(tmp_path, wait=True), 1, Listener(on_update=heard, on_end=end))
+    ends: list[RunEnd] = []
+    code = run_locally(asked, Options(tmp_path, wait=True), 1, RunCallbacks(on_update=heard, on_end=end))
     assert code == 0 and {told.status for told in ends} == {"finished"} and len(ends) == 3
     assert order == [1, 2, 0] and len(notes) == 1  # it comes last, and is said once
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
 from stablebench.execution import local as cells
+from stablebench.execution.events import RunCallbacks
 from stablebench.runs.lock import RunLock
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
@@ -140,14 +141,14 @@ def test_a_lock_that_is_given_back_leaves_the_folder_that_took_its_place_alone(t
 
 
 def test_a_suite_says_which_cells_lost_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_here(runs: Any, options: Options, workers: int, told: cells.Listener) -> int:
+    def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
-            told.on_end(cells.end_of(index, resolved, options, Silent()))
+            told.on_end(cells.run_one(index, resolved, options, Silent()))
         shutil.rmtree(folder_of(runs[0], options.runs_dir).path)
         return 0
 
-    monkeypatch.setattr(cells, "run_cells", run_here)
+    monkeypatch.setattr(cells, "run_locally", run_here)
     asked = "compare --models rnn --tasks copy --T 5 --hidden 4 --steps 4 --batch-size 4 --engine reference --seeds 2"
     result = CliRunner().invoke(app, [*asked.split(), "--runs-dir", str(tmp_path / "runs"), "--quiet"])
     assert result.exit_code == 1, result.output

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from stablebench import leaderboard
 from stablebench.cli.app import app
 from stablebench.execution import local as cells
+from stablebench.execution.events import RunCallbacks
 from stablebench.execution.local import seeded
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
@@ -96,13 +97,13 @@ def test_it_is_not_in_the_leaderboard_and_the_rest_is_ranked(name: str, whole: R
 def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the command that began the run nor by its suite."""
 
-    def run_here(runs: Any, options: Options, workers: int, told: cells.Listener) -> int:
+    def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
-            told.on_end(cells.end_of(index, resolved, options, Silent()))
+            told.on_end(cells.run_one(index, resolved, options, Silent()))
         return 0
 
-    monkeypatch.setattr(cells, "run_cells", run_here)
+    monkeypatch.setattr(cells, "run_locally", run_here)
     folder = store(whole, tmp_path, "metric", "f1", "9.0.0")
     before = folder.record_path.read_bytes()
     result = invoke("compare", *SUITE, "--quiet", "--runs-dir", str(tmp_path))

@@ -163,7 +163,7 @@ def heard_of(target: Callable[..., None], asks: bool) -> list[Any]:
     with Interrupt() as interrupt, Processes(interrupt, lambda index, text: None) as running:
         running.start(0, target)
         while running:
-            for one, word in running.heard():
+            for one, word in running.messages():
                 found.append(one.death() if word is None else word)
             if asks and found:
                 running.end_all()

@@ -11,7 +11,8 @@ from tiny_runs import RunFolder, assert_same, folder_of, in_a_process, run, tens
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.execution.local import Listener, run_cells, seeded
+from stablebench.execution.events import RunCallbacks
+from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import checkpoint
 from stablebench.specs.resolve import Resolved
 from stablebench.training.run import Options
@@ -23,7 +24,7 @@ MORE_MODELS = (
 
 
 def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
-    assert run_cells(cells, Options(runs_dir), workers, Listener()) == 0
+    assert run_locally(cells, Options(runs_dir), workers, RunCallbacks()) == 0
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from typing import Any
 
 from tiny_runs import folder_of, tiny
 
-from stablebench.execution.local import CellEnd, Listener, run_cells, seeded
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import lock as run_lock
 from stablebench.specs.resolve import Resolved
 from stablebench.training.run import Options
@@ -18,10 +19,13 @@ def cells(count: int, **settings: object) -> list[Resolved]:
     return [seeded(tiny(**settings), seed) for seed in range(count)]
 
 
-def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, CellEnd]]:
-    ends: dict[int, CellEnd] = {}
-    code = run_cells(
-        asked, Options(runs_dir, wait=True), workers, Listener(on_end=lambda end: ends.update({end.index: end}), **told)
+def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, RunEnd]]:
+    ends: dict[int, RunEnd] = {}
+    code = run_locally(
+        asked,
+        Options(runs_dir, wait=True),
+        workers,
+        RunCallbacks(on_end=lambda end: ends.update({end.index: end}), **told),
     )
     return code, ends
 

@@ -16,7 +16,7 @@ from stablebench.runs import atomic as files
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder, read_curve, run_folder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import trainer
 from stablebench.training.run import Options, train
 
@@ -41,7 +41,7 @@ def tiny(model: str = "rnn", task: str = "copy", best: bool = False, /, **settin
         "digits": {"train.batch_size": 500},  # three updates an epoch
         "digits_flat": {"train.batch_size": 500, "model.layers": 4},
     }[task]
-    resolved = resolve(Request(model, task, settings={**common, **own, **settings}))
+    resolved = resolve(RunRequest(model, task, settings={**common, **own, **settings}))
     if best:
         protocol = resolved.card.protocol.model_copy(update={"select_on": "validation"})
         resolved = replace(resolved, card=resolved.card.model_copy(update={"protocol": protocol}))

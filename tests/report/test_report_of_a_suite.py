@@ -9,7 +9,7 @@ from run_maker import made_record, store
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.execution.suites import SuiteOverrides, cells_of, suite_of
+from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 
 SPOT = "--models rnn,roarnn --tasks copy --seeds 2 --T 5 --hidden 6 --steps 12 --batch-size 4 --set task.S=2"
 SUITE = "roarnn/fig2_copy --models roarnn,rnn_orth --tasks copy --T 5 --hidden 6 --steps 12 --batch-size 4 --seeds 1"
@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (SuiteOverrides(["roarnn", "rnn_orth"], ["copy"], 1, 5, OPTIONS | {"train.steps": 12}), "roarnn/fig2_copy"),
         (SuiteOverrides(None, ["adding"], 1, 6, OPTIONS, short=True), "roarnn/fig3_adding"),
     ):
-        for cell in cells_of(suite_of(suite, asked)[1], asked):
+        for cell in runs_of(suite_of(suite, asked)[1], asked):
             made = made_record(seed=cell.spec.seed)
             made = made.model_copy(update={"spec": cell.spec, "spec_hash": cell.spec.spec_hash()})
             store(folder, made)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_maker import made_record, store
 
-from stablebench.execution.suites import SuiteOverrides, cells_of, suite_of
+from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 
 MODELS = (
     "rnn,lstm,gru,roarnn,rnn_orth,irnn,cornn,exprnn,dtriv,antisymmetric,"
@@ -22,7 +22,7 @@ SEEDS = 100
 def stored(runs_dir: Path) -> int:
     """Store a record for each of the ten thousand cells and cut one in twenty short; return how many were."""
     asked = SuiteOverrides([*MODELS.split(",")], TASKS, SEEDS, settings={"train.steps": 200})
-    cells = cells_of(suite_of(None, asked)[1], asked)
+    cells = runs_of(suite_of(None, asked)[1], asked)
     rng = random.Random(0)
     damaged = set(rng.sample(range(len(cells)), len(cells) // 20))
     for index, cell in enumerate(cells):

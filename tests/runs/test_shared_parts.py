@@ -10,7 +10,7 @@ from stablebench.runs.shared_parts import PackedEvaluations, SharedParts, packed
 from stablebench.runs.store import RunFolder, readable_records
 from stablebench.schema.run_record import Environment, Evaluation, RunRecord
 from stablebench.specs import repeat_command as command
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 COUNT = 400
 EVALUATIONS = [Evaluation(step=i, train_s=i / 3, metrics={"loss": 1 / (i + 1), "accuracy": 0.5}) for i in range(20)]
@@ -18,7 +18,7 @@ EVALUATIONS = [Evaluation(step=i, train_s=i / 3, metrics={"loss": 1 / (i + 1), "
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    resolved = resolve(Request("rnn", "copy"))
+    resolved = resolve(RunRequest("rnn", "copy"))
     ran = Environment(versions={"torch": "2"}, device="cpu", hardware="x", engine="fused", threads=1, flags={"a": 1})
     ran = ran.model_copy(update={"packages": [f"package{i}==1.{i}" for i in range(100)]})
     record = RunRecord(

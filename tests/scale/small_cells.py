@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from stablebench.execution.local import CellEnd, Listener, seeded
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import seeded
 from stablebench.runs.progress import Progress
 from stablebench.runs.store import RunFolder, run_folder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 
 def cells(*seeds: int, steps: int = 20, model: str = "rnn", **settings: object) -> list[Resolved]:
     values = {"task.S": 2, "train.eval_every": 10, "train.batch_size": 4, "model.hidden": 4, "train.steps": steps}
     asked = values | {"engine": "reference"} | {key.replace("__", "."): value for key, value in settings.items()}
-    run = resolve(Request(model, "copy", T=5, settings=asked))
+    run = resolve(RunRequest(model, "copy", T=5, settings=asked))
     return [seeded(run, seed) for seed in seeds]
 
 
@@ -22,7 +23,7 @@ class Heard:
         self.started: list[int] = []
         self.progress: dict[int, list[Progress]] = {}
         self.notes: dict[int, list[str]] = {}
-        self.ends: dict[int, CellEnd] = {}
+        self.ends: dict[int, RunEnd] = {}
 
     def on_start(self, index: int) -> None:
         self.started.append(index)
@@ -33,11 +34,11 @@ class Heard:
         else:
             self.progress.setdefault(index, []).append(message)
 
-    def on_end(self, end: CellEnd) -> None:
+    def on_end(self, end: RunEnd) -> None:
         self.ends[end.index] = end
 
-    def listener(self) -> Listener:
-        return Listener(self.on_start, self.on_update, self.on_end)
+    def listener(self) -> RunCallbacks:
+        return RunCallbacks(self.on_start, self.on_update, self.on_end)
 
     def statuses(self) -> list[str]:
         return [self.ends[index].status for index in sorted(self.ends)]

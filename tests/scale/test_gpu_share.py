@@ -10,17 +10,17 @@ from small_cells import Heard, cells
 
 from stablebench.data.task import sizes_of
 from stablebench.execution import gpu_memory as gpu_share
-from stablebench.execution.gpu_memory import Room, run_bytes
-from stablebench.execution.local import run_cells
+from stablebench.execution.gpu_memory import GpuMemoryBudget, run_bytes
+from stablebench.execution.local import run_locally
 from stablebench.models.build import build_network
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.run import Options
 
 GIB = 2**30
 
 
 def run_of(model: str, task: str = "adding", /, **settings: Any) -> Resolved:
-    return resolve(Request(model, task, settings={key.replace("__", "."): value for key, value in settings.items()}))
+    return resolve(RunRequest(model, task, settings={key.replace("__", "."): value for key, value in settings.items()}))
 
 
 @pytest.mark.parametrize("model", ["rnn", "lstm", "cornn", "roarnn", "exprnn", "lmu", "bn_lstm", "skip_gru"])
@@ -59,14 +59,16 @@ def test_a_deep_network_keeps_more_the_deeper_it_is() -> None:
 
 def test_runs_fit_until_nine_tenths_of_the_free_memory_are_given_out() -> None:
     run = run_of("rnn")
-    room = Room(round(2.5 * run_bytes(run) / 0.9))
+    room = GpuMemoryBudget(round(2.5 * run_bytes(run) / 0.9))
     assert room.fits(run, []) and room.fits(run, [run]) and not room.fits(run, [run, run])
-    assert Room(1).fits(run, [])  # alone it is tried
-    assert Room(None).fits(run, [run] * 1000)
+    assert GpuMemoryBudget(1).fits(run, [])  # alone it is tried
+    assert GpuMemoryBudget(None).fits(run, [run] * 1000)
 
 
 def test_cells_begin_as_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "now", lambda runs: Room(2 * GIB))  # a cell takes 0.75 GiB and little more
+    monkeypatch.setattr(
+        GpuMemoryBudget, "now", lambda runs: GpuMemoryBudget(2 * GIB)
+    )  # a cell takes 0.75 GiB and little more
     heard, running = Heard(), [0]
     told = heard.listener()
 
@@ -74,7 +76,7 @@ def test_cells_begin_as_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         told.on_start(index)
         running.append(len(heard.started) - len(heard.ends))
 
-    code = run_cells(cells(0, 1, 2), Options(tmp_path), 3, replace(told, on_start=start))
+    code = run_locally(cells(0, 1, 2), Options(tmp_path), 3, replace(told, on_start=start))
     assert code == 0 and heard.statuses() == ["finished"] * 3
     assert max(running) == 2
     assert heard.notes[2] == ["waits for memory: it takes about 0.8 GiB of the GPU, which had 2.0 GiB free for all"]

@@ -13,7 +13,7 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.execution.ray_executor import run_cells_on_ray
+from stablebench.execution.ray_executor import run_on_ray
 from stablebench.training.run import Options
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
 
 def run(address: str, asked: list[Any], runs_dir: Path, heard: Heard, workers: int = 8) -> int:
-    return run_cells_on_ray(address, asked, Options(runs_dir), workers, heard.listener())
+    return run_on_ray(address, asked, Options(runs_dir), workers, heard.listener())
 
 
 def test_cells_survive_the_loss_of_a_node_and_their_files_come_back(cluster: Any, tmp_path: Path) -> None:

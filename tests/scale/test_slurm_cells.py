@@ -9,7 +9,7 @@ import pytest
 from small_cells import Heard, cells, folder_of
 
 from stablebench.errors import UserError
-from stablebench.execution.slurm_executor import Queue, minutes_of, run_cells_on_slurm
+from stablebench.execution.slurm_executor import Queue, minutes_of, run_on_slurm
 from stablebench.training.run import Options
 
 
@@ -29,7 +29,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def run(asked: list[Any], runs_dir: Path, heard: Heard) -> int:
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    return run_cells_on_slurm(Queue(cluster="local"), asked, Options(runs_dir), 2, heard.listener())
+    return run_on_slurm(Queue(cluster="local"), asked, Options(runs_dir), 2, heard.listener())
 
 
 @pytest.mark.slow  # a process of its own that imports torch, three times

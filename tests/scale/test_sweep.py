@@ -19,7 +19,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.sweep import Dimension, SweepSpace
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 SPACE = """
 summary: rate and batch of a small network
@@ -88,7 +88,7 @@ def test_trials_are_runs_pruning_happens_and_the_best_becomes_a_recipe(tmp_path:
     record = RunFolder(tmp_path / "runs" / best["run"]).read_record()
     assert record.result.test is not None
     assert f"validation loss {best['value']:.4g}, test loss {record.result.test['loss']:.4g}" in recipe.result
-    again = Request("rnn", "copy", T=5, settings={"task.S": 2}, options={"engine": "reference"}, recipe=path)
+    again = RunRequest("rnn", "copy", T=5, settings={"task.S": 2}, options={"engine": "reference"}, recipe=path)
     assert resolve(again).spec.spec_hash() == record.spec_hash and "run with engine reference" in recipe.result
 
 
@@ -159,7 +159,7 @@ def _plan_and_first_trial(tmp_path: Path) -> tuple[Plan, dict[str, Any]]:
     space = load(tmp_path / "space.yaml", SweepSpace)
     settings = {"train.eval_every": 10, "task.S": 2}
     options = {"train.steps": 100_000, "model.hidden": 4, "engine": "reference"}
-    base = resolve(Request("rnn", "copy", T=5, options=options, settings=settings))
+    base = resolve(RunRequest("rnn", "copy", T=5, options=options, settings=settings))
     return Plan(space, "loss", base.spec.spec_hash(), base.card.sha256(), pruner="none"), values
 
 

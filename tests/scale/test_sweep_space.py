@@ -11,7 +11,7 @@ from stablebench.resources import sweeps_dir
 from stablebench.schema.strict import validate
 from stablebench.schema.sweep import Dimension, SweepSpace
 from stablebench.schema.yaml_file import parse
-from stablebench.specs.resolve import Request
+from stablebench.specs.resolve import RunRequest
 from stablebench.specs.search_space import check_space, describe, find_space, grid, rounded
 
 
@@ -45,15 +45,23 @@ def test_a_key_is_searched_or_set() -> None:
 @pytest.mark.parametrize(
     ("text", "request_", "message"),
     [
-        ("  task.S: {choices: [2, 3]}", Request("rnn", "copy"), "task.S: only model.NAME, optim.NAME, train.NAME"),
-        ("  seed: {choices: [2, 3]}", Request("rnn", "copy"), "seed: only model.NAME"),
-        ("  model.rho: {choices: [1.0]}", Request("rnn", "copy"), "unknown key"),
-        ("  optim.lr: {low: -1, high: 1}", Request("rnn", "copy"), "optim.lr -1.0: optim.lr: input should be greater"),
-        ("  optim.lr: {low: 0.1, high: 1}", Request("rnn", "copy", options={"optim.lr": 0.1}), "also given (option)"),
-        ("  optim.lr: {low: 0.1, high: 1}", Request("rnn", "copy", settings={"optim.lr": 1}), "also given (--set)"),
+        ("  task.S: {choices: [2, 3]}", RunRequest("rnn", "copy"), "task.S: only model.NAME, optim.NAME, train.NAME"),
+        ("  seed: {choices: [2, 3]}", RunRequest("rnn", "copy"), "seed: only model.NAME"),
+        ("  model.rho: {choices: [1.0]}", RunRequest("rnn", "copy"), "unknown key"),
+        (
+            "  optim.lr: {low: -1, high: 1}",
+            RunRequest("rnn", "copy"),
+            "optim.lr -1.0: optim.lr: input should be greater",
+        ),
+        (
+            "  optim.lr: {low: 0.1, high: 1}",
+            RunRequest("rnn", "copy", options={"optim.lr": 0.1}),
+            "also given (option)",
+        ),
+        ("  optim.lr: {low: 0.1, high: 1}", RunRequest("rnn", "copy", settings={"optim.lr": 1}), "also given (--set)"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_before_any_trial(text: str, request_: Request, message: str) -> None:
+def test_what_cannot_be_searched_is_refused_before_any_trial(text: str, request_: RunRequest, message: str) -> None:
     with pytest.raises(UserError) as error:
         check_space(space(text), request_)
     assert message in str(error.value)

@@ -10,7 +10,7 @@ from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 CARD: dict[str, Any] = {
     "task": "toy",
@@ -73,20 +73,20 @@ def test_a_split_changes_the_protocol_and_nothing_else() -> None:
 
 
 def test_a_split_is_in_the_spec_and_its_hash_and_leaves_a_spec_without_one_alone() -> None:
-    own, other = (resolve(Request("rnn", name)).spec for name in ("psmnist/lmu", "psmnist/lmu_50k"))
+    own, other = (resolve(RunRequest("rnn", name)).spec for name in ("psmnist/lmu", "psmnist/lmu_50k"))
     assert "split" not in own.task.params
     assert other.task.params["split"] == "50k"
     assert own.spec_hash() != other.spec_hash()
-    by_hand = resolve(Request("rnn", "psmnist", settings={"task.split": "50k"})).spec
+    by_hand = resolve(RunRequest("rnn", "psmnist", settings={"task.split": "50k"})).spec
     assert by_hand.spec_hash() == other.spec_hash()
-    undone = resolve(Request("rnn", "psmnist/lmu_50k", settings={"task.split": None})).spec
+    undone = resolve(RunRequest("rnn", "psmnist/lmu_50k", settings={"task.split": None})).spec
     assert undone.spec_hash() == own.spec_hash()
 
 
 def test_epochs_of_a_split_are_of_its_own_training_examples() -> None:
     options = {"train.epochs": 1, "train.batch_size": 100}
     steps = {
-        name: resolve(Request("rnn", name, options=options)).spec.train.steps for name in ("smnist", "smnist/cornn")
+        name: resolve(RunRequest("rnn", name, options=options)).spec.train.steps for name in ("smnist", "smnist/cornn")
     }
     assert steps == {"smnist": 600, "smnist/cornn": 570}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stablebench.errors import UserError
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 RECIPE = """
 task: copy
@@ -30,7 +30,7 @@ variants:
 def resolved(tmp_path: Path, **asked: object) -> Resolved:
     path = tmp_path / "rnn.yaml"
     path.write_text(RECIPE)
-    return resolve(Request("rnn", "copy", recipe=path, **asked))  # pyright: ignore[reportArgumentType]
+    return resolve(RunRequest("rnn", "copy", recipe=path, **asked))  # pyright: ignore[reportArgumentType]
 
 
 def test_recipe_over_card_set_over_recipe_options_over_set(tmp_path: Path) -> None:
@@ -65,17 +65,17 @@ def test_another_optimiser_named_by_the_user_does_without_the_recipes_options_bu
 
 
 def test_a_named_variant_and_its_length_are_one_run() -> None:
-    named, length = resolve(Request("rnn", "copy/t400")), resolve(Request("rnn", "copy", T=400))
+    named, length = resolve(RunRequest("rnn", "copy/t400")), resolve(RunRequest("rnn", "copy", T=400))
     assert named.spec.spec_hash() == length.spec.spec_hash()
     assert named.spec.horizon == 420
 
 
 def test_the_hash_leaves_out_seed_and_save_interval_only() -> None:
-    base = resolve(Request("rnn", "copy")).spec
-    same = resolve(Request("rnn", "copy", options={"seed": 9}, settings={"train.checkpoint_every": 7})).spec
+    base = resolve(RunRequest("rnn", "copy")).spec
+    same = resolve(RunRequest("rnn", "copy", options={"seed": 9}, settings={"train.checkpoint_every": 7})).spec
     assert same.spec_hash() == base.spec_hash()
     for key, value in {"threads": 2, "precision": "float64", "optim.lr": 0.1, "model.layers": 2, "task.S": 3}.items():
-        assert resolve(Request("rnn", "copy", settings={key: value})).spec.spec_hash() != base.spec_hash(), key
+        assert resolve(RunRequest("rnn", "copy", settings={key: value})).spec.spec_hash() != base.spec_hash(), key
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_hash_leaves_out_seed_and_save_interval_only() -> None:
     ],
 )
 def test_wrong_input_is_named(asked: dict[str, object], message: str) -> None:
-    request = Request(**({"model": "rnn", "task": "copy"} | asked))  # pyright: ignore[reportArgumentType]
+    request = RunRequest(**({"model": "rnn", "task": "copy"} | asked))  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         resolve(request)
 
@@ -119,16 +119,16 @@ class Mine(RecurrentModel):
         return (self.cell(projected, state[0]),)
 """
     path.write_text(source)
-    first = resolve(Request(f"{path}:Mine", "copy")).spec
+    first = resolve(RunRequest(f"{path}:Mine", "copy")).spec
     assert (first.model.label, first.model.params) == ("Mine", {"gain": 1.0})
     path.write_text(source + "# changed\n")
-    assert resolve(Request(f"{path}:Mine", "copy")).spec.spec_hash() != first.spec_hash()
+    assert resolve(RunRequest(f"{path}:Mine", "copy")).spec.spec_hash() != first.spec_hash()
     with pytest.raises(UserError, match=r"must define a class Other.*it has Mine"):
-        resolve(Request(f"{path}:Other", "copy"))
+        resolve(RunRequest(f"{path}:Other", "copy"))
 
 
 @pytest.mark.parametrize("value", ["wide", 0, -3, 2.5])
 @pytest.mark.parametrize("key", ["hidden", "layers"])
 def test_a_size_that_is_none_is_said_to_be_wrong_also_where_a_recipe_has_variants(key: str, value: object) -> None:
     with pytest.raises(UserError, match=f"model.{key}: "):
-        resolve(Request("roarnn", "copy", settings={f"model.{key}": value}))
+        resolve(RunRequest("roarnn", "copy", settings={f"model.{key}": value}))

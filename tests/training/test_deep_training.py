@@ -21,7 +21,7 @@ from stablebench.models.deep_network import DeepNetwork
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.run import Options, train
 from stablebench.training.score import score
 
@@ -31,7 +31,7 @@ STEPS = 40
 def small(model: str = "roafnn", /, **settings: object) -> Resolved:
     options = {"model.hidden": 3, "model.layers": 12, "train.steps": STEPS, "train.eval_every": 10}
     every = {"train.checkpoint_every": 15, "optim.name": "adam", "optim.lr": 0.01} | settings
-    return resolve(Request(model, "double_moon", options=options, settings=every))
+    return resolve(RunRequest(model, "double_moon", options=options, settings=every))
 
 
 class InterruptAt(Silent):
@@ -75,9 +75,9 @@ def test_the_engines_train_alike(tmp_path: Path, model: str) -> None:
 
 
 def test_depth_is_the_horizon_and_says_where_it_came_from() -> None:
-    card_own = resolve(Request("roafnn", "double_moon"))
+    card_own = resolve(RunRequest("roafnn", "double_moon"))
     assert card_own.spec.model.layers == card_own.spec.horizon == 50
-    asked = resolve(Request("roafnn", "double_moon", options={"model.layers": 7}))
+    asked = resolve(RunRequest("roafnn", "double_moon", options={"model.layers": 7}))
     assert asked.spec.model.layers == asked.spec.horizon == 7 and asked.spec.readout == "last"
     assert asked.origin["horizon"] == "model.layers" and asked.origin["model.layers"] == "option"
 
@@ -85,14 +85,14 @@ def test_depth_is_the_horizon_and_says_where_it_came_from() -> None:
 def test_the_cards_depth_is_that_of_a_model_without_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from stablebench.models.deep.mlp import Mlp\n\nclass Mine(Mlp):\n    pass\n")
-    found = resolve(Request(f"{path}:Mine", "digits_flat"))
+    found = resolve(RunRequest(f"{path}:Mine", "digits_flat"))
     assert found.spec.model.layers == 50 and found.origin["model.layers"] == "card"
 
 
 def test_a_recipe_of_another_depth_is_taken_for_it() -> None:
-    shallow, deep = (resolve(Request("mlp", "double_moon", options={"model.layers": n})) for n in (3, 50))
+    shallow, deep = (resolve(RunRequest("mlp", "double_moon", options={"model.layers": n})) for n in (3, 50))
     assert (shallow.spec.model.hidden, deep.spec.model.hidden) == (72, 2)
-    deepest = resolve(Request("roafnn", "double_moon", options={"model.layers": 50_000}))
+    deepest = resolve(RunRequest("roafnn", "double_moon", options={"model.layers": 50_000}))
     assert (deepest.spec.optim.name, deepest.spec.optim.lr, deepest.spec.train.steps) == ("adam", 0.1, 100)
 
 
@@ -135,7 +135,7 @@ def test_what_does_not_fit_ends_with_one_message(tmp_path: Path, arguments: list
 
 def test_a_shipped_deep_model_on_a_sequence_is_refused_by_the_probe_too() -> None:
     with pytest.raises(UserError, match="deep model"):
-        resolve(Request("highway", "adding"))
+        resolve(RunRequest("highway", "adding"))
 
 
 def test_fifty_thousand_layers_cost_no_python_a_layer(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_fifty_thousand_layers_cost_no_python_a_layer(tmp_path: Path) -> None:
     assert len(list(network.parameters())) == 4
 
     resolved = resolve(
-        Request(
+        RunRequest(
             "roafnn",
             "double_moon",
             options={"model.layers": 50_000, "train.steps": 3, "train.eval_every": 3},
@@ -165,7 +165,7 @@ def test_fifty_thousand_layers_cost_no_python_a_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_figure_1_is_reproduced(tmp_path: Path, seed: int) -> None:
     def accuracy(model: str, layers: int) -> float:
-        resolved = resolve(Request(model, "double_moon", options={"model.layers": layers, "seed": seed}))
+        resolved = resolve(RunRequest(model, "double_moon", options={"model.layers": layers, "seed": seed}))
         return (train(resolved, Options(tmp_path), Silent()).record.result.test or {})["accuracy"]
 
     assert accuracy("mlp", 3) > 0.99

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.execution.suites import SuiteOverrides, cells_of
+from stablebench.execution.suites import SuiteOverrides, runs_of
 from stablebench.models.build import build_network
 from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Progress, Silent
@@ -23,7 +23,7 @@ COMPARED = 20
 
 
 def smoke_cells() -> list[Resolved]:
-    return cells_of(registry.suite("smoke"), SuiteOverrides())
+    return runs_of(registry.suite("smoke"), SuiteOverrides())
 
 
 class Losses(Silent):

@@ -5,7 +5,7 @@ import pytest
 from stablebench import registry
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ def test_an_epoch_of_a_stream_is_one_pass_over_its_stretches(task: str, batch: i
     assert (tokens // batch - 1) // params["bptt"] == steps  # a stream's last token is a target only
     assert Task(card, params).steps_per_epoch(batch) == steps
     asked = {"train.epochs": 3, "train.batch_size": batch}
-    assert resolve(Request("rnn", task, options=asked)).spec.train.steps == 3 * steps
+    assert resolve(RunRequest("rnn", task, options=asked)).spec.train.steps == 3 * steps
 
 
 def test_an_epoch_of_a_data_set_sees_every_example() -> None:
     options = {"train.epochs": 2, "train.batch_size": 7}
-    assert resolve(Request("rnn", "psmnist", options=options)).spec.train.steps == 2 * 8572  # 60000 / 7 = 8571.4
+    assert resolve(RunRequest("rnn", "psmnist", options=options)).spec.train.steps == 2 * 8572  # 60000 / 7 = 8571.4
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_an_epoch_of_a_data_set_sees_every_example() -> None:
 def test_what_is_no_budget_is_refused(key: str, value: object, message: str) -> None:
     settings = {"train.epochs": 1} | {f"train.{key}": value}
     with pytest.raises(UserError, match=message):
-        resolve(Request("rnn", "psmnist", settings=settings))
+        resolve(RunRequest("rnn", "psmnist", settings=settings))

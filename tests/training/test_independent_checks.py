@@ -15,7 +15,7 @@ from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.evaluation import evaluate
 from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
@@ -37,7 +37,7 @@ def still(tmp_path: Path) -> Trainer:
     """A trainer whose updates are too small to change any weight."""
     options = {"model.hidden": 6, "train.steps": 100, "train.batch_size": STREAMS, "engine": "reference"}
     settings = {"task.embedding": 4, "precision": "float64", "optim.lr": 1e-30}
-    resolved = resolve(Request("lstm", "ptb_word", T=BPTT, options=options, settings=settings))
+    resolved = resolve(RunRequest("lstm", "ptb_word", T=BPTT, options=options, settings=settings))
     torch.set_default_dtype(torch.float64)
     return Trainer(resolved, RunFolder(tmp_path / "run"), data_dir=None, reporter=Silent())
 
@@ -80,7 +80,7 @@ def test_the_gradient_of_an_update_ends_where_its_stretch_begins(text: Path, tmp
 @pytest.mark.parametrize(("task", "metric"), [("ptb_char", "bpc"), ("ptb_word", "perplexity")])
 def test_a_run_reports_bits_and_perplexity_of_its_loss(tmp_path: Path, task: str, metric: str) -> None:
     options = {"model.hidden": 5, "train.steps": 3, "train.batch_size": 2, "engine": "reference"}
-    resolved = resolve(Request("rnn", task, T=7, options=options, settings={"task.embedding": 3}))
+    resolved = resolve(RunRequest("rnn", task, T=7, options=options, settings={"task.embedding": 3}))
     record = train(resolved, Options(tmp_path), Silent()).record
     scored = [*(e.metrics for e in record.evaluations), record.result.test or {}]
     assert len(scored) == 2

@@ -12,7 +12,7 @@ import torch
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.failures import RunFailed
 from stablebench.training.monitor import TrainingProbe, Watch
 from stablebench.training.run import Options, train
@@ -22,7 +22,7 @@ PROBE = "every=4,what=all,batch=2,samples=1"
 
 def small(model: str = "nnrnn", task: str = "copy") -> Resolved:
     options = {"model.hidden": 6, "train.steps": 20, "train.batch_size": 4, "train.eval_every": 10}
-    return resolve(Request(model, task, T=5, options=options, settings={"train.checkpoint_every": 6}))
+    return resolve(RunRequest(model, task, T=5, options=options, settings={"train.checkpoint_every": 6}))
 
 
 class InterruptAt(Silent):

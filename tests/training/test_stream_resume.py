@@ -13,7 +13,7 @@ from stablebench.data.task import Task
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
 
@@ -40,7 +40,7 @@ def small(model: str = "lstm", **settings: object) -> Resolved:
         "optim.lr": 0.03,
         "engine": "reference",
     } | settings
-    return resolve(Request(model, "ptb_word", T=BPTT, options=options, settings=every))
+    return resolve(RunRequest(model, "ptb_word", T=BPTT, options=options, settings=every))
 
 
 def epoch(resolved: Resolved) -> int:

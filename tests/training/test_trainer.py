@@ -16,7 +16,7 @@ from stablebench.process import c_library as library
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.failures import RunFailed
 from stablebench.training.run import Options, train
 from stablebench.training.trainer import Trainer
@@ -27,7 +27,7 @@ STEPS = 40
 def small(model: str = "rnn", /, **settings: object) -> Resolved:
     options = {"model.hidden": 8, "train.steps": STEPS, "train.batch_size": 4, "train.eval_every": 10}
     every = {"train.checkpoint_every": 15, "task.S": 2, "optim.name": "adam"} | settings
-    return resolve(Request(model, "copy", T=5, options=options, settings=every))
+    return resolve(RunRequest(model, "copy", T=5, options=options, settings=every))
 
 
 class InterruptAt(Silent):

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from own_models import SMALL, as_in_a_new_process, cell, cli, digest, helper, write
 
-from stablebench.execution.local import Listener, run_cells
+from stablebench.execution.events import RunCallbacks
+from stablebench.execution.local import run_locally
 from stablebench.models import registry as model_registry
 from stablebench.models.user_code import origins
 from stablebench.runs.store import RunFolder, all_runs, run_folder
-from stablebench.specs.resolve import Request, resolve
+from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.run import Options
 
 ALONE = cell("GAIN = 0.9\nact = torch.tanh\nimport numpy, math, pydantic, stablebench.data.metrics")
@@ -104,13 +105,13 @@ def test_a_process_that_begins_after_a_change_runs_the_code_as_it_was(tmp_path: 
     expected, _ = train()
     settings = {"model.hidden": 6, "train.steps": 6, "train.batch_size": 4, "train.eval_every": 6, "optim.lr": 0.01}
     settings |= {"engine": "reference"}
-    asked = resolve(Request("cell.py:Leaky", "copy", T=5, settings=settings))
+    asked = resolve(RunRequest("cell.py:Leaky", "copy", T=5, settings=settings))
     assert asked.spec.spec_hash() == expected["spec_hash"]
     write(tmp_path, {"helper.py": helper(0.1)})
     said: list[str] = []
     ends = []
-    told = Listener(on_update=lambda _, what: said.append(str(what)), on_end=ends.append)
-    assert run_cells([asked], Options(tmp_path / "later"), 1, told) == 0
+    told = RunCallbacks(on_update=lambda _, what: said.append(str(what)), on_end=ends.append)
+    assert run_locally([asked], Options(tmp_path / "later"), 1, told) == 0
     assert [end.status for end in ends] == ["finished"], ends
     assert run_folder(tmp_path / "later", asked.spec).read_record().result.test == expected["result"]["test"]
     assert any("helper.py changed since the run was asked for" in line for line in said)

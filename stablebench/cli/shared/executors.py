@@ -9,7 +9,7 @@ from stablebench.errors import UserError
 from stablebench.process.cgroups import cpu_quota
 
 if TYPE_CHECKING:
-    from stablebench.execution.local import Runner
+    from stablebench.execution.local import RunExecutor
     from stablebench.specs.resolve import Resolved
 
 
@@ -64,20 +64,20 @@ class Executor:
 
         return check_trackers(self.track)
 
-    def runner(self) -> "Runner":
+    def runner(self) -> "RunExecutor":
         """Return what runs the cells there."""
         if self.ray is not None:
-            from stablebench.execution.ray_executor import run_cells_on_ray
+            from stablebench.execution.ray_executor import run_on_ray
 
-            return partial(run_cells_on_ray, self.ray)
+            return partial(run_on_ray, self.ray)
         if self.slurm:
-            from stablebench.execution.slurm_executor import Queue, minutes_of, run_cells_on_slurm
+            from stablebench.execution.slurm_executor import Queue, minutes_of, run_on_slurm
 
             queue = Queue(self.partition) if self.time is None else Queue(self.partition, minutes_of(self.time))
-            return partial(run_cells_on_slurm, queue)
-        from stablebench.execution.local import run_cells
+            return partial(run_on_slurm, queue)
+        from stablebench.execution.local import run_locally
 
-        return run_cells
+        return run_locally
 
     def workers(self, asked: int | None, cells: "list[Resolved]") -> int:
         """Return how many cells run at once: as asked, else all of them on a cluster, else as many as fit here."""

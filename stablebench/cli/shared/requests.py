@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from stablebench.cli.shared.options import RunOptions
 from stablebench.errors import UserError
-from stablebench.specs.resolve import Request
+from stablebench.specs.resolve import RunRequest
 
 if TYPE_CHECKING:
     from stablebench.runs.store import RunFolder
@@ -28,7 +28,7 @@ _KEYS = {
 """Options by the key of the run spec that they set."""
 
 
-def request_of(options: RunOptions, model: str | None = None) -> Request:
+def request_of(options: RunOptions, model: str | None = None) -> RunRequest:
     """Return what the options ask for.
 
     Args:
@@ -42,7 +42,7 @@ def request_of(options: RunOptions, model: str | None = None) -> Request:
     if not model or not options.task:
         missing = "--model" if not model else "--task"
         raise UserError(f"{missing} is missing: `stablebench list {missing[2:]}s` shows what there is.")
-    return Request(
+    return RunRequest(
         model=model,
         task=options.task,
         T=options.T,

@@ -83,14 +83,14 @@ def _none_found(what: list[str], options: SuiteOptions, of_suite: bool, name: st
 
 
 def _of_suite(name: str | None, options: SuiteOptions) -> "tuple[str, Suite, list[RunFolder]]":
-    from stablebench.execution.suites import cells_of, suite_of
+    from stablebench.execution.suites import runs_of, suite_of
     from stablebench.runs.store import run_folders
 
     asked = options.asked()
     called, suite = suite_of(name, asked)
     if name is None and asked.models and asked.tasks:
         called = f"{', '.join(asked.models)} on {', '.join(asked.tasks)}"
-    return called, suite, run_folders(options.run.runs_dir, (cell.spec for cell in cells_of(suite, asked)))
+    return called, suite, run_folders(options.run.runs_dir, (cell.spec for cell in runs_of(suite, asked)))
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":

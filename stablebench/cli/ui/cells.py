@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from stablebench.cli.ui.bars import Bars
 from stablebench.cli.ui.output import note
 from stablebench.errors import first_line
-from stablebench.execution.local import CellEnd
+from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, takes_live_view
 from stablebench.specs.resolve import Resolved
 
@@ -67,7 +67,7 @@ class CellProgress(Bars):
         else:
             self.move(index, message.step, message.steps, message.line)
 
-    def end(self, end: CellEnd) -> None:
+    def end(self, end: RunEnd) -> None:
         """Say how a cell ended."""
         self._done += 1
         self.remove(end.index)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stablebench.cli.ui.bars import shortened
-from stablebench.execution.local import CellEnd
+from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, bar_width, clock
 from stablebench.specs.resolve import Resolved
 from stablebench.visible import visible
@@ -49,7 +49,7 @@ class LiveView:
         self._at_once = 1
         self._began: dict[int, float] = {}
         self._seen: dict[int, Progress] = {}
-        self._ended: dict[int, CellEnd] = {}
+        self._ended: dict[int, RunEnd] = {}
         self._took: dict[int, float] = {}
         self._notes: list[str] = []
         self.failures: list[tuple[str, str]] = []
@@ -85,7 +85,7 @@ class LiveView:
             else:
                 self._seen[index] = message
 
-    def end(self, end: CellEnd) -> None:
+    def end(self, end: RunEnd) -> None:
         """Note how a cell ended."""
         with self._lock:
             self._ended[end.index] = end

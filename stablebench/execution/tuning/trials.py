@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Literal
 
 from stablebench.errors import LimitReached, StablebenchError, UserError, described, reached_limit
-from stablebench.execution.gpu_memory import Room
+from stablebench.execution.gpu_memory import GpuMemoryBudget
 from stablebench.execution.local import TRIES
 from stablebench.execution.tuning.study import Study, Trial
 from stablebench.execution.workers import Processes, Worker
@@ -18,7 +18,7 @@ from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.runs.progress import Progress
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import RunRecord
-from stablebench.specs.resolve import Request, Resolved, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.specs.search_space import with_values
 from stablebench.training.run import Options
 from stablebench.training.run_code import take_code
@@ -135,7 +135,7 @@ def validation_value(record: RunRecord) -> float:
 
 def run_trials(
     study: Study,
-    request: Request,
+    request: RunRequest,
     options: Options,
     *,
     trials: int,
@@ -165,7 +165,7 @@ def run_trials(
     choices = _choices(study, request, most, on_start, on_end)
     waiting: deque[_Chosen] = deque()
     begun: dict[int, _Chosen] = {}
-    room = None
+    gpu_memory = None
     with Interrupt() as interrupt, Processes(interrupt, on_update) as running:
         while True:
             while len(running) < workers and interrupt.signum is None:
@@ -174,8 +174,8 @@ def run_trials(
                 if not waiting:
                     break
                 one = waiting[0]
-                room = room or Room.now([one.resolved])
-                if not room.fits(one.resolved, [begun[number].resolved for number in running.indices]):
+                gpu_memory = gpu_memory or GpuMemoryBudget.now([one.resolved])
+                if not gpu_memory.fits(one.resolved, [begun[number].resolved for number in running.indices]):
                     break
                 try:
                     running.start(one.trial.number, _run_trial, one.resolved, options)
@@ -192,7 +192,7 @@ def run_trials(
                 begun[one.trial.number] = one
             if not running:
                 return interrupt.exit_code
-            for worker, message in running.heard():
+            for worker, message in running.messages():
                 one = begun[worker.index]
                 if message is None:
                     end = _end(worker, interrupt.signum is not None)
@@ -210,7 +210,7 @@ def run_trials(
 
 
 def _choices(
-    study: Study, request: Request, most: int, on_start: Callable[[Trial], None], on_end: Callable[[Trial], None]
+    study: Study, request: RunRequest, most: int, on_start: Callable[[Trial], None], on_end: Callable[[Trial], None]
 ) -> Iterator[_Chosen]:
     """Yield the trials of this sitting one by one, each chosen by what has ended before; what cannot be run fails."""
     unfinished = deque(study.unfinished())
