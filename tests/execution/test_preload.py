@@ -14,7 +14,7 @@ import stablebench.execution.preload
 assert asked == [], asked
 torch.cuda.is_available = lambda: False
 before = set(sys.modules)
-from stablebench.training.progress import Silent
+from stablebench.runs.progress import Silent
 from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.training.session import Options, train
 from pathlib import Path
