@@ -16,7 +16,7 @@ def probe(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("probe.png"),
     show: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only what is called so, or begins so: watched, gradient.whole. Repeatable."),
+        typer.Option(metavar="NAME", help="Only names that begin so: diagnostics, gradient.whole. Repeatable."),
     ] = None,
 ) -> None:
     """Draw what `train --probe` measured along runs, a panel for each group of numbers.

@@ -35,7 +35,7 @@ def train(
         str | None,
         typer.Option(
             metavar="every=N[,what=NAME,NAME...]",
-            help="Measure the network every N updates, into the run's curve: watched, orthogonality, parameters, "
+            help="Measure the network every N updates, into the run's curve: diagnostics, orthogonality, parameters, "
             "gradients, energy (all of these unless `what` is given), jacobian; what=all. Also batch=N, samples=N.",
         ),
     ] = None,
@@ -58,9 +58,11 @@ def train(
     from stablebench.training.trackers import check_trackers
 
     if probe is not None:
-        from stablebench.training.monitor import Watch
+        from stablebench.training.monitor import MonitorConfig, renamed_measures
 
-        Watch.parse(probe)  # so that a mistake in it is said before anything else is done
+        MonitorConfig.parse(probe)  # so that a mistake in it is reported before anything else is done
+        if (renamed := renamed_measures(probe)) is not None:
+            note(renamed)
     folder = None
     if resume is not None:
         given = [name for name in ("task", "T", "set", "recipe") if getattr(options, name)] + list(named(options))

@@ -24,16 +24,16 @@ from stablebench.data.batch import Batch
 from stablebench.data.metrics import LOSS_SUMS
 from stablebench.data.task import take
 from stablebench.errors import StablebenchError
+from stablebench.models.claims.claim import DECADE
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
 
 Loss = Literal["last", "task"]
-_DECADE = math.log(10)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean over samples.
 
     Args:
@@ -75,17 +75,17 @@ class GradientFlow:
 
     def quantiles(self) -> dict[str, list[float | None]]:
         """Return median, 5 and 95 % of log10 of the norm over the samples, for every t; None for a norm of 0."""
-        return quantiles(self.log_norms / _DECADE)
+        return quantiles(self.log_norms / DECADE)
 
     def input_quantiles(self) -> dict[str, list[float | None]] | None:
         """Return the same of ||dL/dx_t||, t = 1 ... E."""
-        return None if self.log_input_norms is None else quantiles(self.log_input_norms / _DECADE)
+        return None if self.log_input_norms is None else quantiles(self.log_input_norms / DECADE)
 
     def zeros(self) -> list[int]:
         """Return for every t how many samples have a gradient of exactly 0."""
         return self.log_norms.isinf().sum(0).tolist()
 
-    def growth_rate(self) -> Estimate:
+    def growth_rate(self) -> MeanEstimate:
         """Return d ln||dL/ds_t|| per step back in time: below 0 the gradient vanishes, above 0 it explodes.
 
         Each sample's least-squares slope over all t with a norm other than 0, then their mean. Norms of one sample are
@@ -93,13 +93,13 @@ class GradientFlow:
         """
         return _growth_rate(self.log_norms)
 
-    def input_growth_rate(self) -> Estimate | None:
+    def input_growth_rate(self) -> MeanEstimate | None:
         """Return that of ||dL/dx_t||."""
         return None if self.log_input_norms is None else _growth_rate(self.log_input_norms)
 
     def log10_first_over_last(self) -> float | None:
         """Return the median over samples of log10(||dL/ds_0|| / ||dL/ds_E||); None where a norm is 0."""
-        ratio = float(numpy.median((self.log_norms[:, 0] - self.log_norms[:, -1]).numpy())) / _DECADE
+        ratio = float(numpy.median((self.log_norms[:, 0] - self.log_norms[:, -1]).numpy())) / DECADE
         return ratio if math.isfinite(ratio) else None
 
     def document(self) -> dict[str, Any]:
@@ -134,23 +134,23 @@ def quantiles(values: Tensor) -> dict[str, list[float | None]]:
     return dict(zip(("median", "p5", "p95"), lists, strict=True))
 
 
-def _growth_rate(log_norms: Tensor) -> Estimate:
+def _growth_rate(log_norms: Tensor) -> MeanEstimate:
     slopes = []
     for logs in log_norms.numpy():
         t = numpy.flatnonzero(numpy.isfinite(logs))
         if len(t) >= 2:
             centred = t - t.mean()
             slopes.append(-float(centred @ (logs[t] - logs[t].mean()) / (centred @ centred)))
-    return _estimate(slopes)
+    return _mean_estimate(slopes)
 
 
-def _estimate(values: list[float]) -> Estimate:
+def _mean_estimate(values: list[float]) -> MeanEstimate:
     n = len(values)
     if n < 2:
-        return Estimate(values[0] if values else None, None, None, n)
+        return MeanEstimate(values[0] if values else None, None, None, n)
     mean, error = float(numpy.mean(values)), float(numpy.std(values, ddof=1) / math.sqrt(n))
     half = float(stats.t.ppf(0.975, n - 1)) * error
-    return Estimate(mean, error, (mean - half, mean + half), n)
+    return MeanEstimate(mean, error, (mean - half, mean + half), n)
 
 
 def gradient_flow(

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import StablebenchError
+from stablebench.models.claims.claim import DECADE
 from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
 
@@ -102,9 +103,9 @@ class SingularValues:
             "sigma_max": _both(self.log_largest),
             "sigma_min": _both(self.log_smallest),
             "singular": int(self.log_smallest.isinf().sum()),
-            "log10_condition": _finite(self.log_condition / math.log(10)),
+            "log10_condition": _finite(self.log_condition / DECADE),
             "isometry_distance": _finite(self.isometry_distance),
-            "log10_sigma": [_finite(row / math.log(10)) for row in self.logs],
+            "log10_sigma": [_finite(row / DECADE) for row in self.logs],
         }
 
 
@@ -114,7 +115,7 @@ def _finite(values: Tensor) -> list[float | None]:
 
 def _both(logs: Tensor) -> dict[str, list[float | None]]:
     values = [math.exp(v) if -700 < v < 700 else (0.0 if v == -math.inf else None) for v in logs.tolist()]
-    return {"value": values, "log10": [v / math.log(10) if math.isfinite(v) else None for v in logs.tolist()]}
+    return {"value": values, "log10": [v / DECADE if math.isfinite(v) else None for v in logs.tolist()]}
 
 
 def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValues:

@@ -17,7 +17,7 @@ from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimVerdict:
     """A verdict on a claim.
 
     Args:
@@ -35,7 +35,7 @@ class Finding:
     hypothesis: str
 
 
-class Measurements:
+class ChainMeasurements:
     """What the probe measures; the evidence that claims are checked against. See `claims.claim.Evidence`.
 
     Args:
@@ -118,7 +118,7 @@ class Measurements:
         return (curve / delay_line_bound(theta, len(theta) - 1)).min().item()
 
 
-def findings_of(evidence: Measurements) -> list[Finding]:
+def check_claims(evidence: ChainMeasurements) -> list[ClaimVerdict]:
     """Return the verdicts on the claims of the network's layers, in their order."""
     layers = evidence.network.models
     found = []
@@ -142,5 +142,5 @@ def findings_of(evidence: Measurements) -> list[Finding]:
                 verdict = "violated"
             elif outcome.vacuous:
                 verdict = "vacuous"
-            found.append(Finding(statement, verdict, outcome.measured, outcome.bound, hypothesis))
+            found.append(ClaimVerdict(statement, verdict, outcome.measured, outcome.bound, hypothesis))
     return found

@@ -15,7 +15,7 @@ from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare, lag_share
 from stablebench.probes.linear_memory import LinearMemory, linear_memory
 from stablebench.probes.lyapunov import LyapunovSpectrum, lyapunov_spectrum
-from stablebench.probes.measurements import Finding, Measurements, findings_of
+from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import Spectra, spectra
 
 Measure = Literal["flow", "jacobian", "lyapunov", "spectra", "memory"]
@@ -38,7 +38,7 @@ class ProbeResult:
     """
 
     which: Loss
-    claims: list[Finding]
+    claims: list[ClaimVerdict]
     flows: dict[Loss, GradientFlow] | None = None
     lags: dict[Loss, LagShare | None] | None = None
     jacobian: SingularValues | None = None
@@ -102,9 +102,9 @@ def probe(
         StablebenchError: A state or a derivative is not finite.
     """
     check_differentiable(network)
-    found = Measurements(network, batch, loss, samples)
+    found = ChainMeasurements(network, batch, loss, samples)
     with torch.no_grad():
-        findings = findings_of(found)
+        findings = check_claims(found)
         flows = _flows(found) if "flow" in what else None
         lags = _lags(found, batch, loss) if "flow" in what else None
         one, states = chain_of(found.network, first(batch, 1).inputs), found.states[:, :1]
@@ -120,11 +120,11 @@ def probe(
         )
 
 
-def _flows(found: Measurements) -> dict[Loss, GradientFlow]:
+def _flows(found: ChainMeasurements) -> dict[Loss, GradientFlow]:
     return {"task": found.flow("task"), "last": found.flow("last")}
 
 
-def _lags(found: Measurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
+def _lags(found: ChainMeasurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
     def share(which: Loss) -> LagShare | None:
         return lag_share(found.network, found.chain, found.states, batch, loss=loss, which=which)
 

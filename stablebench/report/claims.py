@@ -18,8 +18,9 @@ from stablebench.errors import StablebenchError
 from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
 from stablebench.models.build import build_network, start_embedding
+from stablebench.models.claims.claim import DECADE
 from stablebench.models.network import AnyNetwork
-from stablebench.probes.measurements import Finding, Measurements, findings_of
+from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import spectrum
 from stablebench.runs.progress import Silent
 from stablebench.schema.run_spec import RunSpec
@@ -43,7 +44,6 @@ MODELS = (
     "rnn",
 )
 """The papers' models, and two without a promise for contrast."""
-_DECADE = math.log(10)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Measured:
     where: str
     says: str
     updates: int
-    claims: list[Finding] = field(default_factory=list)
+    claims: list[ClaimVerdict] = field(default_factory=list)
     log10_gradient: list[float] = field(default_factory=list)
     log10_singular: list[float] = field(default_factory=list)
     eigenvalues: list[tuple[float, float]] = field(default_factory=list)
@@ -250,11 +250,11 @@ def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
 def _measured(empty: Measured, network: AnyNetwork, task: Task, sizes: Sizes) -> Measured:
     with undisturbed():
         try:
-            evidence = Measurements(network, validation_examples(task, sizes.batch), task.card.loss, sizes.samples)
+            evidence = ChainMeasurements(network, validation_examples(task, sizes.batch), task.card.loss, sizes.samples)
             with torch.no_grad():
-                claims = findings_of(evidence)
+                claims = check_claims(evidence)
                 flow = evidence.flow("last").quantiles()["median"]
-                singular = (evidence.jacobian.logs[0] / _DECADE).tolist()
+                singular = (evidence.jacobian.logs[0] / DECADE).tolist()
         except StablebenchError as error:
             return replace(empty, problem=str(error))
         layer = evidence.network.models[0]

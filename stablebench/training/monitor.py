@@ -1,11 +1,11 @@
-r"""Measure a network while it is trained: numbers along the run, beside its loss.
+r"""Measure a network while it is trained: numbers along the run, next to its loss.
 
-    watched         what the model itself says its paper speaks of (`ChainModel.watched`): coRNN's condition (8), the
-                    mean of nnRNN's gamma and the energy of its T, roaRNN's sigma = ||W||
+    diagnostics     what the model's own paper speaks of (`ChainModel.diagnostics`): coRNN's condition (8), the mean of
+                    nnRNN's gamma and the energy of its T, roaRNN's sigma = ||W||
     orthogonality   ||M^T M - I||, spectral norm, of every matrix that the model keeps orthogonal
     parameters      the Euclidean norm of every parameter
     gradients       the norm of the loss's gradient, whole and for every parameter, and log10 of ||dL/dh_t|| at both
-                    ends of the chain, L read from the last scored step alone
+                    ends of the chain, L read from the last scored step only
     energy          ||h_t||^2 of the states: mean and largest over t, and the last one's
     jacobian        log10 of the extreme singular values of dh_T/dh_1, and the largest Lyapunov exponent
 
@@ -30,17 +30,19 @@ from stablebench.data.metrics import LOSS_SUMS
 from stablebench.data.task import Task, first, joined
 from stablebench.errors import StablebenchError, UserError, did_you_mean
 from stablebench.models import deep_model, recurrent_model
+from stablebench.models.claims.claim import DECADE
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.lyapunov import lyapunov_spectrum
-from stablebench.probes.measurements import Measurements
+from stablebench.probes.measurements import ChainMeasurements
 from stablebench.process import python_random
 
-_DECADE = math.log(10)
+_EARLIER_NAMES = {"watched": "diagnostics"}
+"""What measures were called in version 0.1: in its records and, for one version more, in `--probe`."""
 
 
 @dataclass(frozen=True)
-class Watch:
+class MonitorConfig:
     """What is measured while training, and when.
 
     Args:
@@ -56,7 +58,7 @@ class Watch:
     samples: int = 2
 
     @classmethod
-    def parse(cls, text: str) -> "Watch":
+    def parse(cls, text: str) -> "MonitorConfig":
         """Return what `every=50,what=gradients,energy,batch=4` says; names may also stand between `|`.
 
         `what` is by default all but the Jacobian, and `what=all` is everything.
@@ -78,14 +80,20 @@ class Watch:
         numbers = {key: _count(key, values[key][0], text) for key in ("every", "batch", "samples") if key in values}
         if "every" not in numbers:
             raise UserError(f"--probe {text}: every=N is missing, the updates between two measurements.")
-        watch = cls(what=_names(values.get("what"), text), **{"samples": min(2, numbers.get("batch", 8)), **numbers})
-        if watch.samples > watch.batch:
-            raise UserError(f"--probe {text}: `samples` must be <= {watch.batch}, the value of `batch`.")
-        return watch
+        config = cls(what=_names(values.get("what"), text), **{"samples": min(2, numbers.get("batch", 8)), **numbers})
+        if config.samples > config.batch:
+            raise UserError(f"--probe {text}: `samples` must be <= {config.batch}, the value of `batch`.")
+        return config
 
     def __str__(self) -> str:
         """Return what `parse` reads."""
         return f"every={self.every},what={','.join(self.what)},batch={self.batch},samples={self.samples}"
+
+
+def renamed_measures(text: str) -> str | None:
+    """Return a line that names the present word for each earlier one in a request, or None where there is none."""
+    earlier = [name for name in re.split(r"[,|=]", text) if name.strip() in _EARLIER_NAMES]
+    return "; ".join(f"--probe: `{name}` is now called `{_EARLIER_NAMES[name.strip()]}`" for name in earlier) or None
 
 
 def _count(key: str, value: str, text: str) -> int:
@@ -99,6 +107,7 @@ def _names(given: list[str] | None, text: str) -> tuple[str, ...]:
         return tuple(name for name in MEASURES if name != "jacobian")
     if given == ["all"]:
         return tuple(MEASURES)
+    given = [_EARLIER_NAMES.get(name, name) for name in given]
     for name in given:
         if name not in MEASURES:
             raise UserError(
@@ -112,21 +121,21 @@ class TrainingProbe:
     """Measures a network again and again.
 
     Args:
-        watch: What is measured.
+        config: What is measured, and when.
         task: The task, for its first validation examples.
 
     Raises:
         UserError: The task has fewer validation examples than wanted, or its data are missing.
     """
 
-    def __init__(self, watch: Watch, task: Task) -> None:
-        self.watch = watch
+    def __init__(self, config: MonitorConfig, task: Task) -> None:
+        self.config = config
         self._loss = task.card.loss
-        self._examples = validation_examples(task, watch.batch)
+        self._examples = validation_examples(task, config.batch)
 
     def due(self, step: int) -> bool:
         """Whether there is a measurement after `step` updates."""
-        return step % self.watch.every == 0
+        return step % self.config.every == 0
 
     def measure(self, network: AnyNetwork) -> dict[str, float | str]:
         """Return what is measured, by dotted name.
@@ -136,14 +145,14 @@ class TrainingProbe:
         """
         numbers: dict[str, float | str] = {}
         with undisturbed():
-            seen = _Seen(network, self._examples, self._loss, self.watch.samples)
-            for name in self.watch.what:
+            seen = _Seen(network, self._examples, self._loss, self.config.samples)
+            for name in self.config.what:
                 try:
-                    found = MEASURES[name](seen)
+                    values = MEASURES[name](seen)
                 except (StablebenchError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
                     numbers["error"] = f"{name}: {error}"
                 else:
-                    numbers |= {key: value for key, value in found.items() if math.isfinite(value)}
+                    numbers |= {key: value for key, value in values.items() if math.isfinite(value)}
         return numbers
 
 
@@ -158,14 +167,14 @@ def validation_examples(task: Task, count: int, asked_by: str = "batch") -> Batc
     Raises:
         UserError: There are fewer.
     """
-    pieces, found = [], 0
+    pieces, available = [], 0
     for piece in task.pieces("validation"):
         pieces.append(piece)
-        found += len(piece.inputs)
-        if found >= count or task.carries_states:
+        available += len(piece.inputs)
+        if available >= count or task.carries_states:
             break
-    if count > found:
-        raise UserError(f"`{asked_by}` must be <= {found}, the validation examples, got {count}.")
+    if count > available:
+        raise UserError(f"`{asked_by}` must be <= {available}, the validation examples, got {count}.")
     return first(joined(pieces), count)
 
 
@@ -190,9 +199,9 @@ class _Seen:
         self.examples, self.loss, self.samples = examples, loss, samples
 
     @cached_property
-    def evidence(self) -> Measurements:
+    def evidence(self) -> ChainMeasurements:
         """The states, and what comes from them."""
-        return Measurements(self.network, self.examples, self.loss, self.samples)
+        return ChainMeasurements(self.network, self.examples, self.loss, self.samples)
 
     def of_models(self, ask: Callable[..., Mapping[str, float | Tensor]]) -> Iterator[tuple[str, float | Tensor]]:
         """Yield what every model answers, its own name in the network before that of the answer."""
@@ -202,9 +211,11 @@ class _Seen:
                 yield f"{names[id(model)]}.{name}", value
 
 
-def _watched(seen: _Seen) -> dict[str, float]:
+def _diagnostics(seen: _Seen) -> dict[str, float]:
     with torch.no_grad():
-        return {f"watched.{name}": float(value) for name, value in seen.of_models(lambda model: model.diagnostics())}
+        return {
+            f"diagnostics.{name}": float(value) for name, value in seen.of_models(lambda model: model.diagnostics())
+        }
 
 
 def _orthogonality(seen: _Seen) -> dict[str, float]:
@@ -236,14 +247,14 @@ def _gradients(seen: _Seen) -> dict[str, float]:
         total, count = LOSS_SUMS[seen.loss](output, examples)
         (total / count).backward()
     norms = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
-    found = {"gradient.whole": math.hypot(*norms.values())} | {f"gradient.{name}": n for name, n in norms.items()}
+    numbers = {"gradient.whole": math.hypot(*norms.values())} | {f"gradient.{name}": n for name, n in norms.items()}
     with torch.no_grad():
         flow = seen.evidence.flow("last")
     ends = {"first": 0, "last": -1}
     for name, t in ends.items():
-        found[f"flow.log10_{name}"] = median(flow.log_norms[:, t].tolist()) / _DECADE
+        numbers[f"flow.log10_{name}"] = median(flow.log_norms[:, t].tolist()) / DECADE
     rate = flow.growth_rate().mean
-    return found | ({} if rate is None else {"flow.growth_rate": rate})
+    return numbers | ({} if rate is None else {"flow.growth_rate": rate})
 
 
 def _energy(seen: _Seen) -> dict[str, float]:
@@ -258,16 +269,16 @@ def _energy(seen: _Seen) -> dict[str, float]:
 
 def _jacobian(seen: _Seen) -> dict[str, float]:
     with torch.no_grad():
-        found = seen.evidence.jacobian
+        jacobian = seen.evidence.jacobian
     return {
-        "jacobian.log10_sigma_max": found.log_largest.max().item() / _DECADE,
-        "jacobian.log10_sigma_min": found.log_smallest.min().item() / _DECADE,
-        "jacobian.lyapunov": lyapunov_spectrum(found).largest,
+        "jacobian.log10_sigma_max": jacobian.log_largest.max().item() / DECADE,
+        "jacobian.log10_sigma_min": jacobian.log_smallest.min().item() / DECADE,
+        "jacobian.lyapunov": lyapunov_spectrum(jacobian).largest,
     }
 
 
 MEASURES: dict[str, Callable[[_Seen], dict[str, float]]] = {
-    "watched": _watched,
+    "diagnostics": _diagnostics,
     "orthogonality": _orthogonality,
     "parameters": _parameters,
     "gradients": _gradients,

@@ -32,7 +32,7 @@ class Options:
         grace_s: Seconds to wait for one that is about to end, where `wait` is false.
         force: Resume although engine, device or versions differ.
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
-        probe: What is measured along the run, as `Watch.parse` reads it; by default what the run was begun with.
+        probe: What is measured along the run, as `MonitorConfig.parse` reads it; by default what it was begun with.
         track: Trackers that are fed with the run's curve.
         self_check: Hold the engine against the reference before the first update.
         check_model: Check a user's model against the contract, on a small instance, before the first update.
@@ -97,7 +97,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
         return Outcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision, spec.deterministic)
     from stablebench.training.model_check import check_before_run
-    from stablebench.training.monitor import Watch
+    from stablebench.training.monitor import MonitorConfig
     from stablebench.training.trainer import Trainer
 
     with folder.lock(None if options.wait else options.grace_s, reporter.note):
@@ -116,7 +116,7 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             data_dir=options.data_dir,
             reporter=reporter,
             force=options.force,
-            watch=None if asked is None else Watch.parse(asked),
+            watch=None if asked is None else MonitorConfig.parse(asked),
             shards=shards,
             self_check=options.self_check,
         )

@@ -48,7 +48,7 @@ from stablebench.training.checked_engine import checked, engine_differs
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
 from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
-from stablebench.training.monitor import TrainingProbe, Watch
+from stablebench.training.monitor import MonitorConfig, TrainingProbe
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.resume import contiguous_clone, latest_valid_checkpoint, states_of
 from stablebench.training.targets import TargetTracker
@@ -94,7 +94,7 @@ class Trainer:
         data_dir: Path | None,
         reporter: Reporter,
         force: bool = False,
-        watch: Watch | None = None,
+        watch: MonitorConfig | None = None,
         stop_after: int | None = None,
         shards: Shards | None = None,
         self_check: bool = True,
@@ -668,7 +668,7 @@ class Trainer:
             resumed_elsewhere=self.resumed_elsewhere,
             origin=self.origin,
             self_check=self.self_check,
-            probe=None if self.probe is None else str(self.probe.watch),
+            probe=None if self.probe is None else str(self.probe.config),
             error=error,
             uncovered=[] if self.spec.model.source is None else uncovered(),
         )

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.models.recurrent.nnrnn import NnRNN
+from stablebench.report.figures.curves import measured
 from stablebench.report.figures.monitor import probed_runs
 from stablebench.report.figures.schur import schur_structure
 from stablebench.runs.store import RunFolder
@@ -27,8 +29,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     what = ["train", "--model", "nnrnn", "--task", "copy", "--T", "5", "--hidden", "6", "--batch-size", "4", "--quiet"]
     for more in (
-        ["--seed", "0", "--probe", "every=3,what=watched,gradients,batch=2"],
-        ["--seed", "1", "--probe", "every=3,what=watched,gradients,batch=2"],
+        ["--seed", "0", "--probe", "every=3,what=diagnostics,gradients,batch=2"],
+        ["--seed", "1", "--probe", "every=3,what=diagnostics,gradients,batch=2"],
     ):
         code, output = invoke(*what, "--steps", "6", "--runs-dir", str(folder / "probed"), *more)
         assert code == 0, output
@@ -58,7 +60,18 @@ def test_train_probe_writes_its_lines_and_the_record_knows(store: Path) -> None:
     folder = Path(seeds(store)[0])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["split"] == "probe"] == [0, 3, 6]
-    assert json.loads((folder / "record.json").read_text())["probe"].startswith("every=3,what=watched,gradients,")
+    assert json.loads((folder / "record.json").read_text())["probe"].startswith("every=3,what=diagnostics,gradients,")
+
+
+def test_a_curve_of_version_0_1_is_drawn_under_the_present_name(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "earlier"
+    shutil.copytree(seeds(store)[0], folder)
+    curve = folder / "metrics.jsonl"
+    curve.write_text(curve.read_text().replace('"diagnostics.', '"watched.'))
+    assert "watched." in curve.read_text()
+    runs = probed_runs([RunFolder(folder)], ["watched"])
+    assert {name.partition(".")[0] for _, _, _, name, _ in runs.rows} == {"diagnostics"}
+    assert any(name.startswith("diagnostics.") for name in measured(curve))
 
 
 def test_a_wrong_probe_is_one_message(tmp_path: Path) -> None:
@@ -74,18 +87,18 @@ def test_plot_probe_writes_a_figure_and_every_number(store: Path, tmp_path: Path
     assert code == 0, output
     assert path.stat().st_size > 5000
     found = rows(path.with_suffix(".csv"))
-    gammas = [row for row in found if row["name"] == "watched.layers.0.mean_gamma"]
+    gammas = [row for row in found if row["name"] == "diagnostics.layers.0.mean_gamma"]
     assert [(row["seed"], row["step"]) for row in gammas] == [(s, n) for s in "01" for n in "036"]
     assert float(gammas[0]["value"]) == 1
     assert {row["run"] for row in found} == {"nnrnn on copy"}
 
 
 def test_seeds_of_a_spec_are_one_series_and_show_keeps_what_is_called_so(store: Path) -> None:
-    runs = probed_runs([RunFolder(Path(path)) for path in seeds(store)], ["gradient.whole", "watched"])
+    runs = probed_runs([RunFolder(Path(path)) for path in seeds(store)], ["gradient.whole", "diagnostics"])
     names = {one.name: one for one in runs.series()}
     assert set(names) == {
         "gradient.whole",
-        *(f"watched.layers.0.{n}" for n in ("mean_gamma", "lower_energy", "lower_share")),
+        *(f"diagnostics.layers.0.{n}" for n in ("mean_gamma", "lower_energy", "lower_share")),
     }
     assert names["gradient.whole"].values.shape == (2, 3)
     assert names["gradient.whole"].steps.tolist() == [0, 3, 6]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.probes.measurements import Finding
+from stablebench.probes.measurements import ClaimVerdict
 from stablebench.report.claims import FULL, MODELS, PAPERS, QUICK, Measured
 from stablebench.report.claims_page import Provenance, write_page
 from stablebench.report.paper_checks.check import PaperCheck
@@ -67,7 +67,7 @@ def test_every_paper_s_setting_is_of_a_model_on_the_page() -> None:
 
 
 def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> None:
-    claim = Finding("||W|| <= 1", "violated", 2.0, (0.5, 1.0), "W square")
+    claim = ClaimVerdict("||W|| <= 1", "violated", 2.0, (0.5, 1.0), "W square")
     chains = [
         Measured("rnn", "copy 9, width 3", "its recipe", 0, [claim], [0.0, -1.0], [0.5, -0.5]),
         Measured("rnn", "copy 9, width 3", "its recipe", 7, problem="diverged: the loss is nan"),

@@ -16,14 +16,14 @@ from stablebench.models.recurrent.nnrnn import NnRNN
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.measurements import Finding, Measurements
+from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict
 from stablebench.probes.probe import probe
 from stablebench.tables import json_text
 
 STEPS = 30
 
 
-def findings(*layers: Any, inputs: torch.Tensor | None = None) -> list[Finding]:
+def findings(*layers: Any, inputs: torch.Tensor | None = None) -> list[ClaimVerdict]:
     """Probe a network that reads its last state, on two sequences of numbers."""
     network = Network(list(layers), 2, readout="last", input="values")
     x = torch.randn(2, STEPS, layers[0].in_features) if inputs is None else inputs
@@ -127,7 +127,7 @@ def test_the_gradient_in_the_inputs_is_that_of_the_last_scored_step() -> None:
     network = Network([Rnn(3, 4)], 2, readout="every", input="values")
     x, targets = torch.randn(2, 6, 3), torch.randn(2, 6, 2)
     mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0]], dtype=torch.bool)
-    evidence = Measurements(network, Batch(x, targets, mask=mask), "mse", 2)
+    evidence = ChainMeasurements(network, Batch(x, targets, mask=mask), "mse", 2)
     x.requires_grad_()
     outputs = network(x)[0]
     last = ((outputs[0, 3] - targets[0, 3]).square().mean() + (outputs[1, 4] - targets[1, 4]).square().mean()).sum()

@@ -9,17 +9,17 @@ from probe_networks import linear_network, still_batch
 from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.models.claims.eigenvalue_bounds import Spectrum, table
+from stablebench.models.claims.eigenvalue_bounds import RecurrentSpectrum, table
 from stablebench.models.network import Network
 from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.urnn import URNN
-from stablebench.probes.measurements import Finding
+from stablebench.probes.measurements import ClaimVerdict
 from stablebench.probes.probe import probe
 
 SHEARED = torch.tensor([[0.9, 10.0], [0.0, 0.8]], dtype=torch.float64)
 
 
-def findings(W: Tensor, steps: int = 6, activation: str = "identity") -> list[Finding]:
+def findings(W: Tensor, steps: int = 6, activation: str = "identity") -> list[ClaimVerdict]:
     return probe(linear_network(W, activation), still_batch(1, steps), loss="mse", samples=1).claims
 
 
@@ -46,7 +46,7 @@ def test_a_matrix_without_a_basis_of_eigenvectors_is_outside_the_hypothesis() ->
     shear = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     printed, normal, lower, _ = findings(shear)
     assert (printed.verdict, normal.verdict, lower.verdict) == ("not applicable", "not applicable", "holds")
-    assert Spectrum(shear).condition > 1e10 and Spectrum(SHEARED).condition < 1e3
+    assert RecurrentSpectrum(shear).condition > 1e10 and RecurrentSpectrum(SHEARED).condition < 1e3
 
 
 def test_the_lower_bound_fails_where_slopes_are_smaller_than_said() -> None:
@@ -102,9 +102,9 @@ def test_an_orthogonal_w_in_float32_is_normal() -> None:
 
 
 def test_the_plain_network_starts_far_from_normal_and_the_orthogonal_and_the_unit_start_do_not() -> None:
-    assert Spectrum(Rnn(3, 32).W).departure > 0.1
-    assert Spectrum(Rnn(3, 32, recurrent_init="orthogonal").W).departure < 1e-12
-    assert Spectrum(Rnn(3, 32, recurrent_init="identity").W).departure == 0
+    assert RecurrentSpectrum(Rnn(3, 32).W).departure > 0.1
+    assert RecurrentSpectrum(Rnn(3, 32, recurrent_init="orthogonal").W).departure < 1e-12
+    assert RecurrentSpectrum(Rnn(3, 32, recurrent_init="identity").W).departure == 0
 
 
 def test_the_poster_s_own_choice_is_in_the_cell_of_constant_norms() -> None:

@@ -21,14 +21,14 @@ from stablebench.models.recurrent.relu_gru import ReluGRU
 from stablebench.models.recurrent.skip_lstm import SkipRNN
 from stablebench.models.recurrent.slstm import SLSTM
 from stablebench.models.recurrent.ugru import UGRU
-from stablebench.probes.measurements import Finding, Measurements, findings_of
+from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 
 STEPS = 25
 
 
-def findings(layer: RecurrentModel) -> list[Finding]:
+def findings(layer: RecurrentModel) -> list[ClaimVerdict]:
     network = Network([layer], 2, readout="last", input="values")
-    return findings_of(Measurements(network, Batch(5 * torch.randn(2, STEPS, 3), torch.randn(2, 2)), "mse", 2))
+    return check_claims(ChainMeasurements(network, Batch(5 * torch.randn(2, STEPS, 3), torch.randn(2, 2)), "mse", 2))
 
 
 def verdicts(layer: RecurrentModel) -> list[str]:
@@ -114,9 +114,9 @@ def test_a_dilated_layer_hands_back_every_dth_input() -> None:
     assert verdicts(DilatedRNN(3, 6)) == ["not applicable"]
 
 
-def residual(model: DeepModel) -> Finding:
-    evidence = Measurements(DeepNetwork(model, 1), Batch(torch.randn(2, 3), torch.randn(2, 1)), "mse", 2)
-    (found,) = findings_of(evidence)
+def residual(model: DeepModel) -> ClaimVerdict:
+    evidence = ChainMeasurements(DeepNetwork(model, 1), Batch(torch.randn(2, 3), torch.randn(2, 1)), "mse", 2)
+    (found,) = check_claims(evidence)
     return found
 
 

@@ -7,7 +7,7 @@ import torch
 
 from stablebench.data.batch import Batch
 from stablebench.models.network import Network
-from stablebench.probes.measurements import Measurements
+from stablebench.probes.measurements import ChainMeasurements
 from stablebench.report.paper_checks import roarnn as found
 
 
@@ -58,7 +58,7 @@ def test_the_identity_ablation_starts_far_from_isometry_and_the_rescaled_one_doe
 def test_the_singular_values_are_those_of_the_probe() -> None:
     model = found.build("roarnn", 10, 12, 30, 2.0)
     x = found.copy_inputs(10)
-    evidence = Measurements(
+    evidence = ChainMeasurements(
         Network([model], 1, readout="last", input="values").double(), Batch(x[None], torch.zeros(1, 1)), "mse", 1
     )
     assert found.log_singular_values(model, x) == pytest.approx(evidence.log_singular_values, abs=1e-9)

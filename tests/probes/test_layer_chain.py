@@ -15,7 +15,7 @@ from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.chain import chain_of, frozen
 from stablebench.probes.gradient_flow import gradient_flow
 from stablebench.probes.jacobian import jacobian_singular_values
-from stablebench.probes.measurements import Finding
+from stablebench.probes.measurements import ClaimVerdict
 from stablebench.probes.probe import probe
 
 
@@ -130,7 +130,7 @@ def test_states_stand_beside_each_other() -> None:
     torch.testing.assert_close(pulled, whole)
 
 
-def findings(model: DeepModel) -> list[Finding]:
+def findings(model: DeepModel) -> list[ClaimVerdict]:
     network = DeepNetwork(model, 1)
     batch = Batch(5 * torch.randn(3, model.in_features), torch.randn(3, 1))
     return probe(network, batch, loss="mse", samples=3).claims

@@ -11,18 +11,18 @@ from stablebench.data.batch import Batch
 from stablebench.models.claims.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
 from stablebench.models.network import Network
 from stablebench.models.recurrent.nnrnn import NnRNN
-from stablebench.probes.measurements import Finding
+from stablebench.probes.measurements import ClaimVerdict
 from stablebench.probes.probe import probe
 
 MODULI, POWER, DEGREE, MEMORY = range(4)
 
 
-def findings(layer: NnRNN, steps: int = 12) -> list[Finding]:
+def findings(layer: NnRNN, steps: int = 12) -> list[ClaimVerdict]:
     network = Network([layer], 1, readout="last", input="values")
     return probe(network, Batch(torch.randn(1, steps, 3), torch.randn(1, 1)), loss="mse", samples=1).claims
 
 
-def number(found: Finding) -> float:
+def number(found: ClaimVerdict) -> float:
     assert isinstance(found.measured, float)
     return found.measured
 

@@ -19,19 +19,19 @@ from stablebench.models.claims.oscillator import (
 )
 from stablebench.models.network import Network
 from stablebench.models.recurrent.cornn import CoRNN
-from stablebench.probes.measurements import Finding, Measurements, findings_of
+from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 
 ENERGY, PRINTED, FOR_EVER, APART, ONE_STEP, PRODUCT, APPROXIMATED, GRADIENT, LONG_TERM = range(9)
 
 
-def measured(layer: CoRNN, steps: int = 40, inputs: Tensor | None = None) -> Measurements:
+def measured(layer: CoRNN, steps: int = 40, inputs: Tensor | None = None) -> ChainMeasurements:
     network = Network([layer], 2, readout="last", input="values")
     x = torch.rand(3, steps, layer.in_features) if inputs is None else inputs
-    return Measurements(network, Batch(x, torch.randn(len(x), 2)), "mse", 2)
+    return ChainMeasurements(network, Batch(x, torch.randn(len(x), 2)), "mse", 2)
 
 
-def findings(layer: CoRNN, steps: int = 40, inputs: Tensor | None = None) -> list[Finding]:
-    return findings_of(measured(layer, steps, inputs))
+def findings(layer: CoRNN, steps: int = 40, inputs: Tensor | None = None) -> list[ClaimVerdict]:
+    return check_claims(measured(layer, steps, inputs))
 
 
 def of_the_theory(dt: float = 0.02, **arguments: Any) -> CoRNN:
@@ -164,7 +164,7 @@ def test_proposition_f_2_is_about_the_explicit_form() -> None:
 def test_the_share_of_long_ago_is_that_of_autograd() -> None:
     layer = small(of_the_theory(), 0.01)
     evidence = measured(layer, 20)
-    (found,) = [f for f in findings_of(evidence) if "3.3" in f.claim]
+    (found,) = [f for f in check_claims(evidence) if "3.3" in f.claim]
     k, n, dt = 2, 20, 0.02  # n/20 <= k <= n/10 leaves 1 and 2, and y_0 cancels in the outer product of the first
     Ws = [layer.W.detach().clone().requires_grad_() for _ in range(n)]
     state = layer.initial_state(1)

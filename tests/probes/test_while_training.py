@@ -10,9 +10,9 @@ from stablebench.data.task import Task
 from stablebench.errors import UserError
 from stablebench.models.build import build_network
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training.monitor import MEASURES, TrainingProbe, Watch, deviation
+from stablebench.training.monitor import MEASURES, MonitorConfig, TrainingProbe, deviation, renamed_measures
 
-EVERYTHING = Watch.parse("every=1,what=all,batch=4,samples=1")
+EVERYTHING = MonitorConfig.parse("every=1,what=all,batch=4,samples=1")
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _as_training_has_it() -> None:
 
 
 def network_and_probe(
-    model: str, task: str = "copy", watch: Watch = EVERYTHING, /, **settings: object
+    model: str, task: str = "copy", watch: MonitorConfig = EVERYTHING, /, **settings: object
 ) -> tuple[Any, TrainingProbe]:
     options = {"model.hidden": 12} | ({"model.layers": 8} if task == "double_moon" else {})
     resolved = resolve(RunRequest(model, task, options=options, settings=settings, T=6 if task == "copy" else None))
@@ -36,17 +36,23 @@ def numbers(model: str, task: str = "copy", /, **settings: object) -> dict[str, 
     return {name: float(value) for name, value in found.items()}
 
 
+def test_the_word_of_version_0_1_is_accepted_and_the_new_one_named() -> None:
+    assert MonitorConfig.parse("every=2,what=watched,energy") == MonitorConfig(2, ("diagnostics", "energy"))
+    assert renamed_measures("every=2,what=watched") == "--probe: `watched` is now called `diagnostics`"
+    assert renamed_measures("every=2,what=diagnostics") is None
+
+
 @pytest.mark.parametrize(
     ("text", "watch"),
     [
-        ("every=50", Watch(50, ("watched", "orthogonality", "parameters", "gradients", "energy"))),
-        ("every=5,what=energy,gradients", Watch(5, ("energy", "gradients"))),
-        ("what=energy|jacobian, every=5, batch=1", Watch(5, ("energy", "jacobian"), 1, 1)),
-        ("every=2,what=all,batch=4,samples=3", Watch(2, tuple(MEASURES), 4, 3)),
+        ("every=50", MonitorConfig(50, ("diagnostics", "orthogonality", "parameters", "gradients", "energy"))),
+        ("every=5,what=energy,gradients", MonitorConfig(5, ("energy", "gradients"))),
+        ("what=energy|jacobian, every=5, batch=1", MonitorConfig(5, ("energy", "jacobian"), 1, 1)),
+        ("every=2,what=all,batch=4,samples=3", MonitorConfig(2, tuple(MEASURES), 4, 3)),
     ],
 )
-def test_a_request_is_read_and_its_text_reads_the_same(text: str, watch: Watch) -> None:
-    assert Watch.parse(text) == watch == Watch.parse(str(watch))
+def test_a_request_is_read_and_its_text_reads_the_same(text: str, watch: MonitorConfig) -> None:
+    assert MonitorConfig.parse(text) == watch == MonitorConfig.parse(str(watch))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +70,12 @@ def test_a_request_is_read_and_its_text_reads_the_same(text: str, watch: Watch) 
 )
 def test_a_wrong_request_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[")):
-        Watch.parse(text)
+        MonitorConfig.parse(text)
 
 
 def test_more_examples_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match="`batch` must be <= .* the validation examples, got 10000000"):
-        network_and_probe("rnn", "copy", Watch(1, ("energy",), batch=10_000_000))
+        network_and_probe("rnn", "copy", MonitorConfig(1, ("energy",), batch=10_000_000))
 
 
 def test_neither_the_network_nor_torch_s_global_state_is_touched() -> None:
@@ -102,28 +108,28 @@ def test_cornn_says_both_sides_of_condition_8() -> None:
 
 
 def test_nnrnn_says_gamma_s_mean_and_the_energy_of_its_lower_triangle() -> None:
-    network, probe = network_and_probe("nnrnn", "copy", Watch(1, ("watched",)))
+    network, probe = network_and_probe("nnrnn", "copy", MonitorConfig(1, ("diagnostics",)))
     (layer,) = network.models
     with torch.no_grad():
         layer.gamma.copy_(torch.tensor([1.0, 0.5, 0.75] * 2))
         layer.T.fill_(0.5)  # 66 entries below the diagonal, 6 of them in blocks
     found = probe.measure(network)
-    assert found["watched.layers.0.mean_gamma"] == 0.75
-    assert found["watched.layers.0.lower_energy"] == pytest.approx(60 * 0.25)
+    assert found["diagnostics.layers.0.mean_gamma"] == 0.75
+    assert found["diagnostics.layers.0.lower_energy"] == pytest.approx(60 * 0.25)
     of_blocks = 2 * 2 * (1 + 0.25 + 0.5625)
-    assert found["watched.layers.0.lower_share"] == pytest.approx(15 / (15 + of_blocks))
+    assert found["diagnostics.layers.0.lower_share"] == pytest.approx(15 / (15 + of_blocks))
 
 
 @pytest.mark.parametrize(("model", "task"), [("roarnn", "copy"), ("roafnn", "double_moon")])
 def test_sigma_is_the_spectral_norm_of_W(model: str, task: str) -> None:
-    network, probe = network_and_probe(model, task, Watch(1, ("watched",)))
+    network, probe = network_and_probe(model, task, MonitorConfig(1, ("diagnostics",)))
     (layer,) = network.models
     matrices = [layer.W] if model == "roarnn" else [W for group in layer.W for W in group]
     sigma = max(torch.linalg.svdvals(W.detach().double())[0].item() for W in matrices)
     name = "layers.0" if model == "roarnn" else "model"
     found = probe.measure(network)
-    assert found[f"watched.{name}.sigma"] == pytest.approx(sigma, rel=1e-12)
-    assert found[f"watched.{name}.alpha_1_plus_sigma"] == pytest.approx(layer.alpha * (1 + sigma), rel=1e-12)
+    assert found[f"diagnostics.{name}.sigma"] == pytest.approx(sigma, rel=1e-12)
+    assert found[f"diagnostics.{name}.alpha_1_plus_sigma"] == pytest.approx(layer.alpha * (1 + sigma), rel=1e-12)
 
 
 ORTHOGONAL = ["dizzy", "dtriv", "eunn", "exprnn", "fcurnn", "nnrnn", "ornn", "roarnn", "scornn", "ugru", "urnn"]
@@ -145,7 +151,7 @@ def test_a_deviation_is_a_spectral_norm_of_wide_tall_complex_and_several_matrice
 
 
 def test_gradient_norms_are_those_of_the_loss_on_the_same_examples() -> None:
-    network, probe = network_and_probe("lstm", "adding", Watch(1, ("gradients", "parameters"), batch=5))
+    network, probe = network_and_probe("lstm", "adding", MonitorConfig(1, ("gradients", "parameters"), batch=5))
     found = probe.measure(network)
     examples = probe._examples
     network.double().zero_grad()
@@ -168,7 +174,9 @@ def test_both_ends_of_the_gradient_agree_with_its_growth_in_an_orthogonal_chain(
 
 
 def test_what_is_not_finite_is_left_out_and_what_cannot_be_measured_is_said() -> None:
-    network, probe = network_and_probe("rnn", "copy", Watch.parse("every=1,what=all"), **{"model.activation": "relu"})
+    network, probe = network_and_probe(
+        "rnn", "copy", MonitorConfig.parse("every=1,what=all"), **{"model.activation": "relu"}
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
@@ -185,4 +193,4 @@ def test_what_is_not_finite_is_left_out_and_what_cannot_be_measured_is_said() ->
 
 def test_names_in_a_stack_say_which_layer() -> None:
     found = numbers("roarnn", **{"model.layers": 2})
-    assert {"watched.layers.0.sigma", "watched.layers.1.sigma", "orthogonality.layers.1.O"} <= set(found)
+    assert {"diagnostics.layers.0.sigma", "diagnostics.layers.1.sigma", "orthogonality.layers.1.O"} <= set(found)

@@ -14,7 +14,7 @@ from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.failures import RunFailed
-from stablebench.training.monitor import TrainingProbe, Watch
+from stablebench.training.monitor import MonitorConfig, TrainingProbe
 from stablebench.training.run import Options, train
 
 PROBE = "every=4,what=all,batch=2,samples=1"
@@ -66,9 +66,9 @@ def test_there_is_a_line_every_n_updates_and_one_before_the_first(tmp_path: Path
     lines = probed(outcome.folder)
     assert [line["step"] for line in lines] == [0, 4, 8, 12, 16, 20]
     assert all(isinstance(value, int | float) for line in lines for key, value in line.items() if key != "split")
-    assert lines[0]["watched.layers.0.lower_energy"] == 0
-    assert lines[-1]["watched.layers.0.lower_energy"] > 0
-    assert outcome.record.probe == str(Watch.parse(PROBE))
+    assert lines[0]["diagnostics.layers.0.lower_energy"] == 0
+    assert lines[-1]["diagnostics.layers.0.lower_energy"] > 0
+    assert outcome.record.probe == str(MonitorConfig.parse(PROBE))
 
 
 @pytest.mark.parametrize("stops", [(1,), (8,), (5, 12, 19)])

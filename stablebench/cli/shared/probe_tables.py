@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from stablebench.models.claims.claim import DECADE
 from stablebench.tables import Table
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _MANY_LOSSES = (
     "The loss has a term at every step, so ||dL/dh_t|| need not fall where gradients vanish; "
     "--loss last follows one term back through all of them."
 )
-_DECADE = math.log(10)
 
 
 def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
@@ -225,7 +225,7 @@ def _percent(share: float) -> str:
 
 
 def _range(logs: "Tensor") -> str:
-    low, high = (power(v / _DECADE if math.isfinite(v) else None) for v in (logs.min().item(), logs.max().item()))
+    low, high = (power(v / DECADE if math.isfinite(v) else None) for v in (logs.min().item(), logs.max().item()))
     return low if low == high else f"{low} ... {high}"
 
 

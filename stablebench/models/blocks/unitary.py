@@ -78,7 +78,9 @@ def unitary_claims(matrix: Callable[[], Tensor], bias: Tensor) -> list[Claim]:
     """
 
     def check(e: Evidence) -> Outcome:
-        return largest_singular_value_at_most(e, 0.0, 8 * e.steps * e.weights_eps).given(bool((bias <= 0).all()))
+        return largest_singular_value_at_most(e, 0.0, 8 * e.steps * e.weights_eps).under_hypothesis(
+            bool((bias <= 0).all())
+        )
 
     return [
         Claim("||W^H W - I|| = 0", "none", lambda e: stays_orthogonal(e, matrix()), about="weights"),

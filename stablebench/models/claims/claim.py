@@ -19,10 +19,11 @@ Verdict = Literal["holds", "violated", "not applicable", "vacuous"]
 Value = float | tuple[float, float]
 """A number, or the two ends of an interval."""
 
-_DECADE = math.log(10)
+DECADE = math.log(10)
+"""What divides a natural logarithm into one to base 10."""
 _ROUNDING = 1e-9
 """What rounding of a long product in float64 may move the logarithm of a singular value."""
-_SAYS_NOTHING = 10.0
+_VACUOUS_DECADES = 10.0
 """Decades that an interval may span before its claim counts as vacuous."""
 
 
@@ -51,12 +52,12 @@ class Evidence(Protocol):
 
     @property
     def last_loss_log_norms(self) -> "Tensor":
-        """Natural logarithms of ||dL/dh_t|| for a loss read from h_E alone, (samples, E + 1); -inf for zeros."""
+        """Natural logarithms of ||dL/dh_t|| for a loss read from h_E only, (samples, E + 1); -inf for zeros."""
         ...
 
     @property
     def last_loss_log_input_norms(self) -> "Tensor":
-        """The same of ||dL/dx_t||, t = 1 ... E, (samples, E); of recurrent networks."""
+        """Natural logarithms of ||dL/dx_t||, t = 1 ... E, for that loss, (samples, E); recurrent networks only."""
         ...
 
     @property
@@ -82,7 +83,7 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found.
+    """What came out of a check.
 
     Args:
         measured: The number that the claim is about, or the ends of the measured interval.
@@ -100,9 +101,12 @@ class Outcome:
     applies: bool = True
     remark: str = ""
 
-    def given(self, applies: bool) -> "Outcome":
-        """Return the same under a hypothesis."""
-        return replace(self, applies=self.applies and applies)
+    def under_hypothesis(self, met: bool) -> "Outcome":
+        """Return the same outcome, which applies only if this hypothesis is met as well."""
+        return replace(self, applies=self.applies and met)
+
+    given = under_hypothesis
+    """What version 0.1 called it; users' own models may still do so."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,10 @@ def singular_values_within(evidence: Evidence, low: float, high: float, toleranc
     smallest, largest = evidence.log_singular_values
     slack = tolerance + _ROUNDING
     return Outcome(
-        (smallest / _DECADE, largest / _DECADE),
-        (low / _DECADE, high / _DECADE),
+        (smallest / DECADE, largest / DECADE),
+        (low / DECADE, high / DECADE),
         low - slack <= smallest and largest <= high + slack,
-        vacuous=high - low > _SAYS_NOTHING * _DECADE,
+        vacuous=high - low > _VACUOUS_DECADES * DECADE,
     )
 
 
@@ -153,7 +157,7 @@ def largest_singular_value_at_most(evidence: Evidence, high: float, tolerance: f
     """Return whether the singular values of dh_T/dh_1 are <= exp(high), in log10; vacuous beyond 10^10."""
     largest = evidence.log_singular_values[1]
     holds = largest <= high + tolerance + _ROUNDING
-    return Outcome(largest / _DECADE, high / _DECADE, holds, vacuous=high > _SAYS_NOTHING * _DECADE)
+    return Outcome(largest / DECADE, high / DECADE, holds, vacuous=high > _VACUOUS_DECADES * DECADE)
 
 
 def largest_singular_value_at_least(evidence: Evidence, low: float, tolerance: float = 0.0) -> Outcome:
@@ -163,14 +167,14 @@ def largest_singular_value_at_least(evidence: Evidence, low: float, tolerance: f
     """
     least = evidence.log_jacobian_norms[0]
     holds = low - tolerance - _ROUNDING <= least
-    return Outcome(least / _DECADE, low / _DECADE, holds, vacuous=low < -_SAYS_NOTHING * _DECADE)
+    return Outcome(least / DECADE, low / DECADE, holds, vacuous=low < -_VACUOUS_DECADES * DECADE)
 
 
 def smallest_singular_value_at_least(evidence: Evidence, low: float, tolerance: float = 0.0) -> Outcome:
     """Return whether the singular values of dh_T/dh_1 are >= exp(low), in log10; vacuous below 10^-10."""
     smallest = evidence.log_singular_values[0]
     holds = low - tolerance - _ROUNDING <= smallest
-    return Outcome(smallest / _DECADE, low / _DECADE, holds, vacuous=low < -_SAYS_NOTHING * _DECADE)
+    return Outcome(smallest / DECADE, low / DECADE, holds, vacuous=low < -_VACUOUS_DECADES * DECADE)
 
 
 def gradient_norm_kept(evidence: Evidence, *, kink: bool, tolerance: float = 1e-10) -> Outcome:
@@ -217,8 +221,8 @@ def states_grow_at_most(evidence: Evidence, units: slice, inside: float, growth:
         growth: By how much it may be larger.
     """
     sizes = evidence.states[:, :, units].abs()
-    found = (sizes[1:] - sizes[:-1].clamp(min=inside)).max().item()
-    return Outcome(found, growth, found <= growth + _ROUNDING * max(1.0, inside))
+    largest = (sizes[1:] - sizes[:-1].clamp(min=inside)).max().item()
+    return Outcome(largest, growth, largest <= growth + _ROUNDING * max(1.0, inside))
 
 
 def stays_orthogonal(evidence: Evidence, W: "Tensor") -> Outcome:

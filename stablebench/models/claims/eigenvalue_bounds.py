@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stablebench.models.blocks.activations import Activation
 from stablebench.models.claims.claim import (
+    DECADE,
     Claim,
     Evidence,
     Outcome,
@@ -36,11 +37,10 @@ SLOPES: dict[Activation, tuple[float, float]] = {
 """alpha and beta: the smallest and largest |phi'|."""
 _DEFECTIVE = 1e10
 """Condition number of the eigenvectors from which on W counts as not diagonalisable."""
-_DECADE = math.log(10)
 
 
 @dataclass
-class Spectrum:
+class RecurrentSpectrum:
     """What the theorem takes of a matrix.
 
     Args:
@@ -77,7 +77,7 @@ class Spectrum:
         return self.departure <= max(1e-12, len(self.W) * evidence.weights_eps)
 
 
-def eigenvalue_claims(spectrum: Spectrum, activation: Activation) -> list[Claim]:
+def eigenvalue_claims(spectrum: RecurrentSpectrum, activation: Activation) -> list[Claim]:
     """Return the theorem as printed, its upper bound for the matrices that have it, and its lower bound."""
     least, most = SLOPES[activation]
 
@@ -85,16 +85,16 @@ def eigenvalue_claims(spectrum: Spectrum, activation: Activation) -> list[Claim]
         return largest_singular_value_at_most(e, e.steps * _log(spectrum.ends[1] * most), _rounding(e))
 
     def printed(e: Evidence) -> Outcome:
-        return upper(e).given(spectrum.condition < _DEFECTIVE)
+        return upper(e).under_hypothesis(spectrum.condition < _DEFECTIVE)
 
     def lower(e: Evidence) -> Outcome:
         low = e.steps * _log(spectrum.ends[0] * least) if e.steps else 0.0
-        return largest_singular_value_at_least(e, low, _rounding(e)).given(not _at_kink(e, activation))
+        return largest_singular_value_at_least(e, low, _rounding(e)).under_hypothesis(not _at_kink(e, activation))
 
     bound = f"log10 ||dh_T/dh_1|| <= N log10({most:g} |lambda_1|)"
     return [
         Claim(f"{bound} (poster's theorem, upper bound as printed)", "W diagonalisable", printed),
-        Claim(f"{bound} (upper bound)", "W normal", lambda e: upper(e).given(spectrum.normal(e))),
+        Claim(f"{bound} (upper bound)", "W normal", lambda e: upper(e).under_hypothesis(spectrum.normal(e))),
         Claim(
             f"log10 ||dh_T/dh_1|| >= N log10({least:g} |lambda_n|) (poster's theorem, lower bound)",
             "none; with abs no unit at exactly 0",
@@ -104,7 +104,7 @@ def eigenvalue_claims(spectrum: Spectrum, activation: Activation) -> list[Claim]
     ]
 
 
-def table_claim(spectrum: Spectrum, activation: Activation) -> Claim:
+def table_claim(spectrum: RecurrentSpectrum, activation: Activation) -> Claim:
     """Return the cell of the poster's table that the matrix is in: what the gradient does; log10 of growth a step.
 
     Vacuous for the cells that say `may`.
@@ -123,8 +123,8 @@ def table_claim(spectrum: Spectrum, activation: Activation) -> Claim:
             "explodes": rates[0] > 0,
         }.get(says, True)
         return Outcome(
-            (rates[0] / _DECADE, rates[1] / _DECADE),
-            (low / _DECADE, high / _DECADE),
+            (rates[0] / DECADE, rates[1] / DECADE),
+            (low / DECADE, high / DECADE),
             holds,
             vacuous=says.startswith("may"),
             applies=(spectrum.normal(e) or says == "explodes") and e.steps > 0 and not _at_kink(e, activation),

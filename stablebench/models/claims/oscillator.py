@@ -28,7 +28,6 @@ from torch import Tensor
 
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 
-_DECADE = math.log(10)
 _VACUOUS = 10.0
 """Decades of growth from which on a bound on it says nothing."""
 _CONSTANTS = 2.0
@@ -150,21 +149,21 @@ def _energy_claims(c: Oscillators) -> list[Claim]:
         return energies(*c.split(e.states))
 
     def sharper(e: Evidence) -> Outcome:
-        return at_most((share(e) * c.surplus).max().item(), 1.0).given(c.surplus > 0 and c.bounded)
+        return at_most((share(e) * c.surplus).max().item(), 1.0).under_hypothesis(c.surplus > 0 and c.bounded)
 
     def printed(e: Evidence) -> Outcome:
-        return at_most(share(e).max().item(), 1.0).given(c.surplus >= 1 and c.bounded)
+        return at_most(share(e).max().item(), 1.0).under_hypothesis(c.surplus >= 1 and c.bounded)
 
     def for_ever(e: Evidence) -> Outcome:
         y, z = c.split(e.states)
         energy = (c.gamma * y.square() + z.square()).sum(2).max().item() / c.units
-        outcome = at_most(energy, 1.0).given(c.surplus >= 1 and c.bounded and c.in_unit_time(e))
+        outcome = at_most(energy, 1.0).under_hypothesis(c.surplus >= 1 and c.bounded and c.in_unit_time(e))
         return _remarked(outcome, f"N dt = {(e.steps + 1) * c.dt:.3g}")
 
     def apart(e: Evidence) -> Outcome:
         differences = e.states - e.states.roll(1, dims=1)
         found = (energies(*c.split(differences)) / 4).max().item()
-        return at_most(found, 1.0).given(c.surplus >= 1 and c.bounded and e.states.shape[1] > 1)
+        return at_most(found, 1.0).under_hypothesis(c.surplus >= 1 and c.bounded and e.states.shape[1] > 1)
 
     condition = f"|phi| <= 1; (49), (52): D >= 1 (D = {c.surplus:.3g})"
     return [
@@ -194,15 +193,15 @@ def _energy_claims(c: Oscillators) -> list[Claim]:
 def _jacobian_claims(c: Oscillators) -> list[Claim]:
     def one_step(e: Evidence) -> Outcome:
         found = largest_one_step_norm(c, c.slopes(e)[1:]) if e.steps else 1.0
-        return _remarked(at_most(found, 1 + 3 * c.step_power).given(c.small_weights), c.weights_remark(e))
+        return _remarked(at_most(found, 1 + 3 * c.step_power).under_hypothesis(c.small_weights), c.weights_remark(e))
 
     def product(e: Evidence) -> Outcome:
         high = e.steps * math.log10(1 + 3 * c.step_power)
-        return _remarked(within(e, high).given(c.small_weights), c.weights_remark(e))
+        return _remarked(within(e, high).under_hypothesis(c.small_weights), c.weights_remark(e))
 
     def approximated(e: Evidence) -> Outcome:
         outcome = within(e, math.log10(1 + 3 * e.steps * c.step_power))
-        return _remarked(outcome.given(c.small_weights and c.in_unit_time(e)), c.weights_remark(e))
+        return _remarked(outcome.under_hypothesis(c.small_weights and c.in_unit_time(e)), c.weights_remark(e))
 
     @cache
     def norm(e: Evidence) -> float:
@@ -277,7 +276,7 @@ def _gradient_claim(c: Oscillators) -> Claim:
         factor = 1.0 if c.of_proposition_3 else c.eta / math.sqrt(c.dt) / c.gamma
         outcome = at_most(found, 1.5 * factor * (m + math.sqrt(m)))
         version = c.small_weights if c.of_proposition_3 else c.damping == "explicit" and c.surplus >= 1
-        return _remarked(outcome.given(version and c.bounded and c.in_unit_time(e)), c.weights_remark(e))
+        return _remarked(outcome.under_hypothesis(version and c.bounded and c.in_unit_time(e)), c.weights_remark(e))
 
     return Claim(
         "largest entry of dE/dtheta of the loss (6), targets -sign(y), V's entries over max(1, |u|) <= "
@@ -311,7 +310,7 @@ def _long_term_claim(c: Oscillators) -> Claim:
         low, high = long_term_share(c, e)
         outcome = Outcome((low, high), (-_CONSTANTS, _CONSTANTS), -_CONSTANTS <= low and high <= _CONSTANTS)
         met = n >= 20 and c.eta <= c.dt * (1 + 1e-9) and c.bounded and c.in_unit_time(e)
-        return _remarked(outcome.given(met), c.weights_remark(e))
+        return _remarked(outcome.under_hypothesis(met), c.weights_remark(e))
 
     return Claim(
         "log10 of the largest entry of dE_n^(k)/dW over sech^2(t_k^(1/2) (1 + dt)) delta dt t_n |y_n| |y_k|, least and "

@@ -100,7 +100,7 @@ class ResnetMlp(DeepModel):
             outcome = singular_values_within(
                 e, e.steps * low if e.steps else 0.0, e.steps * math.log1p(reach), 2 * e.steps * e.weights_eps
             )
-            return outcome.given(reach < 1)
+            return outcome.under_hypothesis(reach < 1)
 
         return [
             Claim(

@@ -201,7 +201,7 @@ class RoaFNN(DeepModel):
 
         def lower(e: Evidence, low: float) -> Outcome:
             outcome = largest_singular_value_at_least(e, low, 2 * e.steps * e.weights_eps)
-            return outcome.given(shrink < 1 and never_grow)
+            return outcome.under_hypothesis(shrink < 1 and never_grow)
 
         log_shrink = math.log1p(-shrink) if shrink < 1 else -math.inf
         bounded = "phi' in [0, r], with s = max ||W_l|| and r = 1"

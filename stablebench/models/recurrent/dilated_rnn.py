@@ -106,7 +106,7 @@ class DilatedRNN(RecurrentModel):
             last = end - 1 - norms.isfinite().flip(1).int().argmax(1)
             lags = last[:, None] - torch.arange(end)
             reached = int((norms.isfinite() & (lags % self.dilation != 0)).sum())
-            return Outcome(reached, 0.0, reached == 0).given(self.dilation > 1)
+            return Outcome(reached, 0.0, reached == 0).under_hypothesis(self.dilation > 1)
 
         return [
             Claim(

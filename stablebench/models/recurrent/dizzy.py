@@ -154,13 +154,13 @@ class DizzyRNN(RecurrentModel):
             Claim(
                 "||dL/dh_t|| is the same for all t, L read from the last state: largest relative change (theorem 3)",
                 "activation abs with no unit at exactly 0; rotations without singular values",
-                lambda e: gradient_norm_kept(e, kink=kept).given(kept and rotations),
+                lambda e: gradient_norm_kept(e, kink=kept).under_hypothesis(kept and rotations),
             ),
             Claim(
                 "||dL/dx_t|| = ||dL/dh_{t-1}|| for all t, L read from the last state: largest relative difference "
                 "(theorem 4)",
                 "W_h and the square W_x rotations without singular values; any activation",
-                lambda e: input_gradient_norm_is_the_states(e).given(turned),
+                lambda e: input_gradient_norm_is_the_states(e).under_hypothesis(turned),
             ),
         ]
 

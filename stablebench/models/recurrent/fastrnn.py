@@ -90,7 +90,7 @@ class FastRNN(RecurrentModel):
         def check(e: Evidence) -> Outcome:
             low = e.steps * math.log(beta - alpha * s) if alpha * s < beta else -math.inf
             high = e.steps * math.log(beta + alpha * s)
-            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).given(alpha * s < beta)
+            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).under_hypothesis(alpha * s < beta)
 
         return [
             Claim(

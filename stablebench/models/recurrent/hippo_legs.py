@@ -145,7 +145,7 @@ class HippoLegS(RecurrentModel):
 
         def contraction(e: Evidence) -> Outcome:
             norms = [self.memory_norm(k) for k in (1, max(1, e.steps))]
-            return at_most(max(norms), 1 + self.order * e.weights_eps).given(self.discretisation != "euler")
+            return at_most(max(norms), 1 + self.order * e.weights_eps).under_hypothesis(self.discretisation != "euler")
 
         return [
             Claim("A + A^T = I + B B^T: largest difference", "none", symmetric, about="weights"),

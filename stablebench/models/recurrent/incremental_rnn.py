@@ -95,7 +95,9 @@ class IncrementalRNN(RecurrentModel):
 
         def check(e: Evidence) -> Outcome:
             low = e.steps * math.log1p(-q) if q < 1 else -math.inf
-            return singular_values_within(e, low, e.steps * math.log1p(q), 8 * e.steps * e.weights_eps).given(q < 1)
+            return singular_values_within(
+                e, low, e.steps * math.log1p(q), 8 * e.steps * e.weights_eps
+            ).under_hypothesis(q < 1)
 
         return [
             Claim(

@@ -128,7 +128,7 @@ class IndRNN(RecurrentModel):
         def check(e: Evidence) -> Outcome:
             growth = e.steps * math.log(self.bound)
             bounded = self.u.detach().abs().max().item() <= self.bound * (1 + e.weights_eps)
-            return largest_singular_value_at_most(e, growth, e.steps * e.weights_eps).given(bounded)
+            return largest_singular_value_at_most(e, growth, e.steps * e.weights_eps).under_hypothesis(bounded)
 
         return [
             Claim(

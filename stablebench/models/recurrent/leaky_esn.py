@@ -112,7 +112,7 @@ class LeakyESN(RecurrentModel):
 
         def check(e: Evidence) -> Outcome:
             bound = largest_singular_value_at_most(e, e.steps * math.log(constant), 2 * e.steps * e.weights_eps)
-            return bound.given(s < self.leak)
+            return bound.under_hypothesis(s < self.leak)
 
         return [
             Claim(

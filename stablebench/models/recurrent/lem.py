@@ -94,11 +94,11 @@ class LEM(RecurrentModel):
         growth = math.log(self.jacobian_bound())
 
         def states(e: Evidence) -> Outcome:
-            return at_most(e.states.abs().max().item(), 1.0).given(self.dt <= 1)
+            return at_most(e.states.abs().max().item(), 1.0).under_hypothesis(self.dt <= 1)
 
         def jacobian(e: Evidence) -> Outcome:
             to_spectral = 0.5 * math.log(2 * self.hidden)  # ||.||_2 <= sqrt(n) ||.||_infinity
-            return largest_singular_value_at_most(e, e.steps * growth + to_spectral).given(self.dt <= 1)
+            return largest_singular_value_at_most(e, e.steps * growth + to_spectral).under_hypothesis(self.dt <= 1)
 
         return [
             Claim("|y_t|, |z_t| <= 1, largest of all t (proposition 4.1)", "dt <= 1, zero states at first", states),

@@ -153,7 +153,7 @@ class Lipschitz(RecurrentModel):
 
         def bounded(e: Evidence) -> Outcome:
             found = largest_singular_value_at_most(e, e.steps * math.log(growth), e.steps * e.weights_eps)
-            return found.given(self.solver == "euler" and not self.gated and contracts)
+            return found.under_hypothesis(self.solver == "euler" and not self.gated and contracts)
 
         return [
             Claim(

@@ -199,13 +199,13 @@ class NnRNN(RecurrentModel):
         high = log_binomial_bound(e.steps, len(self.gamma), torch.linalg.matrix_norm(T, 2).item()) / math.log(10)
         found = log_power_norm(self.schur_form().detach(), e.steps) / math.log(10)
         holds = found <= high + e.steps * 2 * e.weights_eps + 1e-9
-        return Outcome(found, high, holds, vacuous=high > 10).given(self._on_the_circle(e))
+        return Outcome(found, high, holds, vacuous=high > 10).under_hypothesis(self._on_the_circle(e))
 
     def _degree(self, e: Evidence) -> Outcome:
         blocks = len(self.gamma)
         found = fitted_degree(self.schur_form().detach(), 64 * blocks)
         high = 65 / 64 * (blocks - 1)
-        return Outcome(found, high, found <= high + 1e-6).given(self._on_the_circle(e))
+        return Outcome(found, high, found <= high + 1e-6).under_hypothesis(self._on_the_circle(e))
 
     def _memory(self, e: Evidence) -> Outcome:
         form = self.schur_form().detach()
@@ -215,7 +215,7 @@ class NnRNN(RecurrentModel):
             return Outcome(math.nan, 1.0, holds=False, applies=False)
         share = e.fisher_memory_share(form.tril(-1))
         outcome = Outcome(share, 1.0, share >= 1 - 1e-9, vacuous=share > 1e10)
-        return outcome.given(not form.triu().any())
+        return outcome.under_hypothesis(not form.triu().any())
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""

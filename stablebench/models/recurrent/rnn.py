@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.blocks.activations import Activation, activation
 from stablebench.models.claims.claim import Claim
-from stablebench.models.claims.eigenvalue_bounds import Spectrum, eigenvalue_claims
+from stablebench.models.claims.eigenvalue_bounds import RecurrentSpectrum, eigenvalue_claims
 from stablebench.models.registry import register_model
 
 
@@ -83,4 +83,4 @@ class Rnn(RecurrentModel):
 
     def claims(self) -> list[Claim]:
         """Return what the uRNN poster states of every Elman network."""
-        return eigenvalue_claims(Spectrum(self.W), self.activation)
+        return eigenvalue_claims(RecurrentSpectrum(self.W), self.activation)

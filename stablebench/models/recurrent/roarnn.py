@@ -121,7 +121,7 @@ class RoaRNN(RecurrentModel):
         shrink, grow = self.alpha * (1 + s), self.alpha * (s - 1)  # r = 1 for relu and tanh
 
         def check(e: Evidence, low: float, high: float) -> Outcome:
-            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).given(shrink < 1)
+            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).under_hypothesis(shrink < 1)
 
         def finite(e: Evidence) -> Outcome:
             low = math.log1p(-shrink) if shrink < 1 else -math.inf
@@ -144,7 +144,9 @@ class RoaRNN(RecurrentModel):
             Claim(
                 "h_t stays within [-1, 1]: largest |h_t| one step after a corner of the cube, x_t = 0 (remark 3.1)",
                 "phi bounded by 1, as tanh is",
-                lambda e: at_most(self.from_corners(), 1 + 2 * e.weights_eps).given(self.activation == "tanh"),
+                lambda e: at_most(self.from_corners(), 1 + 2 * e.weights_eps).under_hypothesis(
+                    self.activation == "tanh"
+                ),
                 about="weights",
             ),
         ]

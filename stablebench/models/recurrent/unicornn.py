@@ -115,7 +115,7 @@ class UnICORNN(RecurrentModel):
             found = self.alpha * y.square() + z.square() - k * self.alpha * y * z
             t = torch.arange(1, len(found) + 1, dtype=found.dtype)[:, None, None]
             share = (found / (t * k).square()).max().item()
-            return at_most(share, 1 + 1e-6).given((k.square() * self.alpha).max().item() < 4)
+            return at_most(share, 1 + 1e-6).under_hypothesis((k.square() * self.alpha).max().item() < 4)
 
         return [
             Claim(

@@ -33,7 +33,7 @@ from stablebench.models.claims.claim import (
     smallest_singular_value_at_least,
     stays_orthogonal,
 )
-from stablebench.models.claims.eigenvalue_bounds import SLOPES, Spectrum, table_claim
+from stablebench.models.claims.eigenvalue_bounds import SLOPES, RecurrentSpectrum, table_claim
 from stablebench.models.registry import register_model
 
 
@@ -86,7 +86,7 @@ class URNN(RecurrentModel):
         def lower(e: Evidence) -> Outcome:
             low = e.steps * math.log(least) if least else -math.inf
             at_kink = self.activation == "abs" and bool((e.states[2:] == 0).any())
-            return smallest_singular_value_at_least(e, low, rounding(e)).given(not at_kink)
+            return smallest_singular_value_at_least(e, low, rounding(e)).under_hypothesis(not at_kink)
 
         return [
             Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights"),
@@ -100,7 +100,7 @@ class URNN(RecurrentModel):
                 "W orthogonal; with abs no unit at exactly 0",
                 lower,
             ),
-            table_claim(Spectrum(self.W), self.activation),
+            table_claim(RecurrentSpectrum(self.W), self.activation),
         ]
 
     def parameter_groups(self) -> list[ParameterGroup]:

@@ -91,7 +91,7 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
     Returns:
         By name, finite values by step, of long curves evenly thinned; empty where there is no such file.
     """
-    found: dict[str, ThinnedCurve] = {}
+    curves: dict[str, ThinnedCurve] = {}
     for line in read_curve(path):
         step, split = line.get("step"), line.get("split")
         if not isinstance(step, (int, float)) or split not in ("train", "probe"):
@@ -99,8 +99,14 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
         for name, value in line.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             if number and name not in ("step", "wall_s") and (split == "probe" or name == "gradient_norm"):
-                found.setdefault(name, ThinnedCurve()).add(float(step), float(value))
-    return {name: curve.values() for name, curve in found.items()}
+                curves.setdefault(current_name(name), ThinnedCurve()).add(float(step), float(value))
+    return {name: curve.values() for name, curve in curves.items()}
+
+
+def current_name(measure: str) -> str:
+    """Return what a measure of a curve file is called now: version 0.1 wrote `watched.` for `diagnostics.`."""
+    first, dot, rest = measure.partition(".")
+    return f"diagnostics{dot}{rest}" if first == "watched" else measure
 
 
 class ThinnedCurve:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy
 
 from stablebench.errors import UserError
+from stablebench.report.figures.curves import current_name
 from stablebench.runs.store import RunFolder, read_curve
 
 _LOGARITHMIC = ("orthogonality", "norm", "gradient", "energy")
 """Groups whose values span decades."""
 _TITLES = {
-    "watched": "watched",
+    "diagnostics": "what the model's paper speaks of",
     "orthogonality": r"$\|M^T M - I\|$",
     "norm": "norms of the parameters",
     "gradient": "gradient norms of the loss",
@@ -33,7 +34,7 @@ class Series:
 
     Args:
         label: The runs.
-        name: What was measured, dotted: `watched.layers.0.sigma`.
+        name: What was measured, dotted: `diagnostics.layers.0.sigma`.
         steps: Updates, (points).
         values: (seeds, points); NaN where it could not be measured.
     """
@@ -106,7 +107,7 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
         if len(hashes.get(label, ())) > 1:
             label = f"{label} ({record.spec_hash[:6]})"
         rows += [(label, record.spec.seed, step, name, value) for step, name, value in measured]
-    names = {row[3] for row in rows}
+    names, show = {row[3] for row in rows}, [current_name(start) for start in show]
     rows = [row for row in rows if not show or any(f"{row[3]}.".startswith(f"{start}.") for start in show)]
     if not rows:
         raise UserError(f"--show {' '.join(show)}: nothing is called so; measured were {', '.join(sorted(names))}.")
@@ -122,7 +123,7 @@ def _measured(folder: RunFolder) -> Iterator[tuple[int, str, float]]:
         if line["split"] == "probe":
             for name, value in line.items():
                 if name not in ("step", "split", "wall_s") and not isinstance(value, str):
-                    yield line["step"], name, float(value)
+                    yield line["step"], current_name(name), float(value)
 
 
 def save_figure(path: Path, runs: ProbedRuns) -> None:

@@ -16,9 +16,9 @@ import numpy
 import torch
 
 from stablebench.errors import UserError
+from stablebench.models.claims.claim import DECADE
 from stablebench.probes.probe import ProbeResult
 
-_DECADE = math.log(10)
 _BINS = 40
 """Of a histogram."""
 _LAG = "Lag E - t: steps back from E, the last step that the loss reads. Median of the samples, band from 5 to 95 %."
@@ -206,7 +206,7 @@ def _lag_share(results: Mapping[str, ProbeResult], title: str) -> Picture | None
 
 def _singular_values(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
     found = {name: result.jacobian for name, result in results.items() if result.jacobian is not None}
-    values = {name: (jacobian.logs / _DECADE).flatten().numpy() for name, jacobian in found.items()}
+    values = {name: (jacobian.logs / DECADE).flatten().numpy() for name, jacobian in found.items()}
     finite = {name: row[numpy.isfinite(row)] for name, row in values.items()}
     if not values:
         return None
@@ -241,7 +241,7 @@ def _singular_values(results: Mapping[str, ProbeResult], title: str) -> Picture 
     rows = [
         [name, sample, i, value]
         for name, jacobian in found.items()
-        for sample, row in enumerate((jacobian.logs / _DECADE).tolist())
+        for sample, row in enumerate((jacobian.logs / DECADE).tolist())
         for i, value in enumerate(row)
     ]
     return Picture("singular-values", draw, ["model", "sample", "index", "log10_sigma"], rows)
