@@ -57,6 +57,7 @@ def train(
     from stablebench.training import run_code
     from stablebench.training.trackers import check_trackers
 
+    session.refuse_torchrun()
     if probe is not None:
         from stablebench.training.monitor import MonitorConfig, renamed_measures
 
@@ -87,7 +88,7 @@ def train(
     how = session.Options(
         options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
     )
-    how = replace(how, track=check_trackers(track), torchrun=True, self_check=self_check, check_model=True)
+    how = replace(how, track=check_trackers(track), self_check=self_check, check_model=True)
     outcome = session.train(resolved, how, reporter(options.quiet))
     _print_outcome(outcome, options)
     raise typer.Exit(outcome.exit_code)

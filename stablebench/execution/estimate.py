@@ -65,15 +65,12 @@ class _Stopwatch(Silent):
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.trainer: Trainer | None = None
         self.marks: list[float] = []
 
-    def update(self, progress: Progress) -> None:
-        """Note it; a few updates or `seconds` later, have the trainer stop."""
-        assert self.trainer is not None
-        self.marks.append(self.trainer.train_s)
-        if len(self.marks) > _LEAST_UPDATES and self.marks[-1] - self.marks[0] >= self.seconds:
-            self.trainer.stop_after = progress.step
+    def update(self, progress: Progress) -> bool:
+        """Note it; a few updates or `seconds` later, end the run."""
+        self.marks.append(progress.train_s)
+        return len(self.marks) <= _LEAST_UPDATES or self.marks[-1] - self.marks[0] < self.seconds
 
     def taken(self) -> list[float]:
         """Return the seconds of each update but the first; of that one where the run has no other."""
@@ -130,7 +127,6 @@ def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float
     watch = _Stopwatch(seconds)
     timed = replace(cell, spec=cell.spec.model_copy(update={"train": train}))
     trainer = Trainer(timed, RunFolder(folder / "run"), data_dir=data_dir, reporter=watch)
-    watch.trainer = trainer
     trainer.run()
     return trainer, watch
 

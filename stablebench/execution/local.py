@@ -1,8 +1,6 @@
 """Run many runs, each in a process of its own, several at once; a crash costs one of them, which is run again."""
 
 import contextlib
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -36,15 +34,17 @@ class _ToParent:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._sent = connection, 0.0
+        self._has_parent = True
 
     def start(self, title: str) -> None:
         """Do nothing: the parent knows what it started."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         """Send it if the last one is old enough."""
         if time.monotonic() - self._sent >= _UPDATE_S:
             self._sent = time.monotonic()
             self._send(progress)
+        return self._has_parent
 
     def note(self, text: str) -> None:
         """Send a line."""
@@ -54,7 +54,7 @@ class _ToParent:
         try:
             self._connection.send(message)
         except OSError:  # the parent was killed
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._has_parent = False
 
     def stop(self) -> None:
         """Do nothing."""

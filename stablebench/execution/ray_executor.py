@@ -9,7 +9,6 @@ what came last.
 
 import contextlib
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -79,10 +78,10 @@ class _ToMailbox:
     def start(self, title: str) -> None:
         """Do nothing: the other side knows what it started."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         """Send it if the last one is old enough."""
         if time.monotonic() - self._sent < _UPDATE_S:
-            return
+            return True
         self._sent = time.monotonic()
         try:
             stop = self._put(progress)
@@ -90,8 +89,7 @@ class _ToMailbox:
                 stop = self._put(self._files.look())
         except Exception:  # nobody is there to take what this run finds
             stop = True
-        if stop:
-            signal.raise_signal(signal.SIGUSR1)  # the run ends at this update, after its checkpoint
+        return not stop
 
     def note(self, text: str) -> None:
         """Send a line."""

@@ -26,7 +26,8 @@ class Progress:
         metric: Name of the task's metric.
         value: Its last value on the validation split; None before the first.
         baseline: The trivial baseline in that metric.
-        steps_per_s: Updates a second, lately.
+        steps_per_s: Updates per second at present.
+        train_s: Seconds of all updates so far.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Progress:
     value: float | None
     baseline: float | None
     steps_per_s: float
+    train_s: float = 0.0
 
     @property
     def seconds_left(self) -> float:
@@ -78,14 +80,18 @@ class ExpectedSilence(str):
 
 
 class Reporter(Protocol):
-    """Told about a run as it goes on."""
+    """Follows a run, and may end it."""
 
     def start(self, title: str) -> None:
         """Say what is about to run."""
         ...
 
-    def update(self, progress: Progress) -> None:
-        """Say where it is."""
+    def update(self, progress: Progress) -> bool:
+        """Report where it is, after an update.
+
+        Returns:
+            Whether the run goes on; False ends it here, after its checkpoint, as a signal would.
+        """
         ...
 
     def note(self, text: str) -> None:
@@ -103,14 +109,32 @@ class Silent:
     def start(self, title: str) -> None:
         """Do nothing."""
 
-    def update(self, progress: Progress) -> None:
-        """Do nothing."""
+    def update(self, progress: Progress) -> bool:
+        """Let the run go on."""
+        return True
 
     def note(self, text: str) -> None:
         """Do nothing."""
 
     def stop(self) -> None:
         """Do nothing."""
+
+
+class StopAfter:
+    """Reports to another reporter, and ends the run after an update.
+
+    Args:
+        step: The update, counted from the start of the run.
+        reporter: Receives everything; by default nothing does.
+    """
+
+    def __init__(self, step: int, reporter: Reporter | None = None) -> None:
+        self._step, self._reporter = step, reporter or Silent()
+        self.start, self.note, self.stop = self._reporter.start, self._reporter.note, self._reporter.stop
+
+    def update(self, progress: Progress) -> bool:
+        """Report where it is, and end the run once it is at the update."""
+        return self._reporter.update(progress) and progress.step != self._step
 
 
 class Lines:
@@ -131,11 +155,12 @@ class Lines:
         self.note(title)
         self._last = time.monotonic()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         """Write a line if the last one is old enough."""
         self._latest = progress
         if time.monotonic() - self._last >= self._every_s:
             self._write(progress)
+        return True
 
     def note(self, text: str) -> None:
         """Write a line, if the stream takes it."""
@@ -175,10 +200,11 @@ class Bar:
         self._bar.start()
         self.note(title)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         """Move the bar."""
         numbers = progress.line(self._console.width - self._bar_width - 1)
         self._bar.update(self._task, completed=progress.step, total=progress.steps, numbers=numbers)
+        return True
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""

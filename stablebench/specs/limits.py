@@ -9,7 +9,6 @@ a chain that are kept for the gradient.
 """
 
 import contextlib
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def least_bytes(spec: RunSpec, card: TaskCard, sizes: Sizes, deep: bool) -> tupl
         deep: Whether its chain runs over layers.
     """
     item = 8 if spec.precision == "float64" else 4
-    batch = max(1, spec.train.batch_size // int(os.environ.get("WORLD_SIZE", "1") or 1))
+    batch = spec.train.batch_size
     width = sizes.inputs if sizes.embedding is None else sizes.embedding.width
     parameters = _trained(spec, width) + sizes.outputs
     if sizes.embedding is not None:

@@ -1,5 +1,6 @@
 """From a resolved run to its record: find the folder, take the lock, go on where it stands."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,6 @@ from stablebench.runs.store import RunFolder, fresh_run_folder, run_folder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import check_spec
 from stablebench.specs.resolve import Resolved
-from stablebench.training import data_parallel
-from stablebench.training.data_parallel import Shards
 from stablebench.training.run_code import keep_code
 from stablebench.training.trackers import tracked
 
@@ -36,7 +35,6 @@ class Options:
         track: Trackers that are fed with the run's curve.
         self_check: Hold the engine against the reference before the first update.
         check_model: Check a user's model against the contract, on a small instance, before the first update.
-        torchrun: Share the run with the processes that `torchrun` started beside this one.
         anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
             differently: its machine was chosen by a cluster.
     """
@@ -52,7 +50,6 @@ class Options:
     track: tuple[str, ...] = ()
     self_check: bool = True
     check_model: bool = False
-    torchrun: bool = False
     anew_elsewhere: bool = False
 
 
@@ -73,6 +70,24 @@ class Outcome:
     exit_code: int
 
 
+def refuse_torchrun() -> None:
+    """Refuse to be one of several processes that `torchrun` started.
+
+    Raises:
+        UserError: There are several; only the first says so.
+        SystemExit: In the other processes, with the same exit code.
+    """
+    size = int(os.environ.get("WORLD_SIZE") or 1)
+    if size == 1:
+        return
+    if os.environ.get("RANK", "0") != "0":
+        raise SystemExit(UserError.exit_code)
+    raise UserError(
+        f"torchrun: one run uses one device, and WORLD_SIZE is {size}. Start `stablebench train` without torchrun, and "
+        "run several seeds in parallel with `stablebench compare --workers K`."
+    )
+
+
 def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
     """Run what is left of a run.
 
@@ -80,15 +95,6 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
         UserError: The run cannot be built or its data are missing.
         StablebenchError: It failed, or another process is running it.
     """
-    if not options.torchrun:
-        return _train(resolved, options, reporter, Shards())
-    with data_parallel.joined(resolved.spec, resolved.card.data.stream is not None) as shards:
-        if shards.rank > 0:
-            data_parallel.follow(shards, resolved, options)
-        return _train(resolved, options, reporter, shards)
-
-
-def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Shards) -> Outcome:
     spec = resolved.spec
     folder = options.folder or run_folder(options.runs_dir, spec)
     if options.rerun and has_ended(folder):
@@ -108,7 +114,6 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             return Outcome(folder, ended, False, _exit_code(ended))
         asked = options.probe or _probed_before(folder)
         reporter = tracked(reporter, folder, options.track)
-        shards.announce(folder)
         begin = partial(
             Trainer,
             resolved,
@@ -117,7 +122,6 @@ def _train(resolved: Resolved, options: Options, reporter: Reporter, shards: Sha
             reporter=reporter,
             force=options.force,
             watch=None if asked is None else MonitorConfig.parse(asked),
-            shards=shards,
             self_check=options.self_check,
         )
         if options.check_model:

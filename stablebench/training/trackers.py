@@ -118,12 +118,13 @@ class Tracked:
         """Say what is about to run."""
         self._reporter.start(title)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         """Say where it is, and feed the trackers from time to time."""
-        self._reporter.update(progress)
+        goes_on = self._reporter.update(progress)
         if time.monotonic() - self._looked >= _EVERY_S:
             self._feed()
             self._looked = time.monotonic()
+        return goes_on
 
     def note(self, text: str) -> None:
         """Say something out of the ordinary."""

@@ -46,7 +46,6 @@ from stablebench.specs.resolve import Resolved
 from stablebench.training import failures, reproducibility
 from stablebench.training.checked_engine import checked, engine_differs
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
-from stablebench.training.data_parallel import Shards
 from stablebench.training.evaluation import evaluate, kept_pieces, loss_sum, to_device
 from stablebench.training.monitor import MonitorConfig, TrainingProbe
 from stablebench.training.network_state import NetworkState, StateKeeper
@@ -78,9 +77,7 @@ class Trainer:
         reporter: Told how it goes.
         force: Resume although engine, device or versions differ; recorded.
         watch: What is measured along the run, on top of its curve; it changes no number of the run.
-        shards: The processes that compute the run together; None for this one alone.
         self_check: Hold the engine against the reference before the first update.
-        stop_after: Updates after which to stop, as a signal would.
 
     Raises:
         UserError: The spec cannot be built, its data are missing, or it may not be resumed here.
@@ -95,14 +92,10 @@ class Trainer:
         reporter: Reporter,
         force: bool = False,
         watch: MonitorConfig | None = None,
-        stop_after: int | None = None,
-        shards: Shards | None = None,
         self_check: bool = True,
     ) -> None:
         self.spec, self.card, self.origin = resolved.spec, resolved.card, resolved.origin
-        self.stop_after = stop_after
         self.folder, self.reporter = folder, reporter
-        self.shards = shards or Shards()
         self.device = resolve_device(self.spec.device)
         self.task = Task(self.card, self.spec.task.params, data_dir)
         self._goes_on = force and bool(folder.checkpoints())
@@ -123,8 +116,7 @@ class Trainer:
         per_epoch = self.task.steps_per_epoch(self.spec.train.batch_size)
         self.updater = Updater(self.network.parameter_groups(), self.spec.optim, per_epoch)
         self.graphed: GraphedStep | None = None
-        alone = self.shards.size == 1
-        if alone and self.device.type == "cuda" and self.spec.engine == "fused" and not self.task.carries_states:
+        if self.device.type == "cuda" and self.spec.engine == "fused" and not self.task.carries_states:
             time_steps = 1 if self.engine.name == "fused" else self.spec.horizon
             nodes = estimated_nodes(time_steps, calls=_CALLS)
             self.graphed = GraphedStep(self._gradients, self.updater.parameters, self.device, nodes)
@@ -139,7 +131,7 @@ class Trainer:
             hardware=process.hardware(self.device.type),
             engine=self.engine.name,
             threads=torch.get_num_threads(),
-            flags=process.flags() | self.shards.flags(),
+            flags=process.flags(),
             commit=process.commit(),
             platform=process.platform_name(),
             torch_config=process.torch_config(),
@@ -181,7 +173,6 @@ class Trainer:
         """Whether a user's model may draw from more generators than torch's."""
         if self._draws and self.graphed is not None and self.graphed.reason is None:
             self.graphed.reason = passes.moves  # a replay would not change it
-        self.shards.align(self.network, lambda: self.task.train_batch(self.spec.seed, 0, self.spec.train.batch_size))
         self.self_check: SelfCheck | None = checked(self, self_check)
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -226,9 +217,8 @@ class Trainer:
                 if self._evaluation_is_due():
                     self._evaluate()
                 sitting += self._measure()
-                self._report(loss)
-                self._interrupt.signum = self.shards.agreed(self._interrupt.signum)
-                if self._interrupt.signum is not None or self.step == self.stop_after:
+                goes_on = self._report(loss)
+                if self._interrupt.signum is not None or not goes_on:
                     raise Interrupted
                 if self.step % self.spec.train.checkpoint_every == 0:
                     self._save()
@@ -242,7 +232,7 @@ class Trainer:
             if self._saved_at != self.step:
                 self._save()
             self.exit_code = self._interrupt.exit_code
-            return self._write_record("interrupted", error=self._interrupt.said)
+            return self._write_record("interrupted", error=self._interrupt.said or "stopped on request")
         except Diverged as error:
             return self._diverged(str(error))
         except KeyboardInterrupt:
@@ -307,7 +297,7 @@ class Trainer:
         """Make one update and return its loss."""
         began, compiled = time.perf_counter(), compiling_s()
         size = self.spec.train.batch_size
-        batch = to_device(self.shards.part(self.task.train_batch(self.spec.seed, self.step, size)), self.device)
+        batch = to_device(self.task.train_batch(self.spec.seed, self.step, size), self.device)
         if self.task.begins_anew(self.step, size):
             self.carried = None
         value, norm_value = self._with_fallback(lambda: self._loss_and_norm(batch))
@@ -356,10 +346,9 @@ class Trainer:
     def _with_fallback(self, compute: Callable[[], T]) -> T:
         """Return what `compute` returns: where a kernel or the compiler fails, from the reference engine from then on.
 
-        Several processes must compute the same, so that there the error ends the run, as it does where the device
-        itself is gone.
+        Where the device itself is gone, the error ends the run.
         """
-        if self.engine.name == "reference" or self.shards.size > 1:
+        if self.engine.name == "reference":
             return compute()
         carried, random = self.carried, device.random_state(self.device)
         back = python_random.taken() if self._draws else None
@@ -402,10 +391,10 @@ class Trainer:
         if self.task.carries_states:
             self.carried = [tuple(contiguous_clone(part.detach()) for part in state) for state in states]
         total, count = loss_sum(self.card.loss, output, batch)
-        loss = total / self.shards.total(count)
+        loss = total / count
         penalty = self.network.penalty()
-        (loss if penalty is None else loss + self.shards.weighed(penalty)).backward()
-        return self.shards.reduce(loss, self.updater.parameters), self.updater.gradient_norm()
+        (loss if penalty is None else loss + penalty).backward()
+        return loss, self.updater.gradient_norm()
 
     def _evaluation_is_due(self) -> bool:
         at = self.step and (self.step % self.spec.train.eval_every == 0 or self.step == self.spec.train.steps)
@@ -420,7 +409,7 @@ class Trainer:
             StablebenchError: The engine does not compute what the reference does any more.
         """
         if self.spec.model.source is not None and self.self_check == "passed":
-            what = self.shards.of_first(lambda: engine_differs(self), self._interrupt)
+            what = engine_differs(self)
             if what is not None:
                 raise StablebenchError(
                     f"{self.folder.path}: after update {self.step} the {self.engine.name} engine does not compute what "
@@ -463,19 +452,18 @@ class Trainer:
         def compute() -> dict[str, float]:
             return evaluate(self.network, pieces(), self.card.loss, names, chunk, carried=carried, between=self._heed)
 
-        return self.shards.of_first(lambda: self._with_fallback(compute), self._interrupt)
+        return self._with_fallback(compute)
 
     def _heed(self) -> None:
-        if self._interrupt.signum is None:
-            self._interrupt.signum = self.shards.heard()
         if self._interrupt.signum is not None:
             raise Interrupted
 
-    def _report(self, loss: float) -> None:
+    def _report(self, loss: float) -> bool:
         value = self.evaluations[-1].metrics[self.card.metric] if self.evaluations else None
         baseline = self.card.baseline(self.card.metric, self.spec.task.params)
-        self.reporter.update(
-            Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, self._pace.current)
+        speed = self._pace.current
+        return self.reporter.update(
+            Progress(self.step, self.spec.train.steps, loss, self.card.metric, value, baseline, speed, self.train_s)
         )
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
@@ -556,7 +544,7 @@ class Trainer:
     def _forward(self) -> list[Tensor]:
         """Return what the network makes of the batch of the next update."""
         seed, size = self.spec.seed, self.spec.train.batch_size
-        batch = to_device(self.shards.part(self.task.train_batch(seed, self.step, size)), self.device)
+        batch = to_device(self.task.train_batch(seed, self.step, size), self.device)
         output, states = self.network(batch.inputs, self.carried, batch.lengths)
         penalty = self.network.penalty()
         parts = [part for state in states or () for part in state]

@@ -12,7 +12,7 @@ from stablebench.engines import numerics
 from stablebench.errors import UserError
 from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
-from stablebench.runs.progress import Reporter, Silent
+from stablebench.runs.progress import Reporter, Silent, StopAfter
 from stablebench.runs.store import RunFolder, read_curve
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.resolve import Resolved
@@ -106,13 +106,12 @@ def verify(
             verdict.cause = record.environment.irreproducible or "the run was made on CUDA without --deterministic"
         for stop in [*sorted(stored.keys() - {steps}), steps]:
             last = stop == steps
-            stop_after = None if last and to_its_end else stop
+            follow = reporter or Silent()
             trainer = Trainer(
                 quiet,
                 again,
                 data_dir=data_dir,
-                reporter=reporter or Silent(),
-                stop_after=stop_after,
+                reporter=follow if last and to_its_end else StopAfter(stop, follow),
                 self_check=record.self_check != "off",
             )
             ended = trainer.run()

@@ -163,3 +163,14 @@ def test_a_score_that_is_there_too_late_to_be_held_is_not_called_missing() -> No
     assert "0.5: beaten at step 10" in lines(steps_to_baseline=10)
     assert "0.5: not beaten" in lines(test={"accuracy": 0.51})
     assert "0.9: not reached" in lines(test=None)
+
+
+@pytest.mark.parametrize(("rank", "message"), [("0", "one run uses one device, and WORLD_SIZE is 2"), ("1", "")])
+def test_torchrun_is_refused_by_the_first_process(
+    rank: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    result = small_run(tmp_path)
+    assert result.exit_code == 2 and not list(tmp_path.iterdir())
+    assert message in result.stderr and bool(message) == bool(result.stderr)

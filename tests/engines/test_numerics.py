@@ -12,7 +12,7 @@ import torch
 from stablebench.engines import numerics
 from stablebench.errors import UserError
 from stablebench.process.settings import prepare_process
-from stablebench.runs.progress import Silent
+from stablebench.runs.progress import Silent, StopAfter
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import verify as verification
@@ -28,7 +28,7 @@ def small(**settings: Any) -> Resolved:
 def begun(resolved: Resolved, runs_dir: Path) -> RunFolder:
     prepare_process(resolved.spec.threads, resolved.spec.precision)
     folder = run_folder(runs_dir, resolved.spec)
-    Trainer(resolved, folder, data_dir=None, reporter=Silent(), stop_after=4).run()
+    Trainer(resolved, folder, data_dir=None, reporter=StopAfter(4)).run()
     return folder
 
 

@@ -92,9 +92,10 @@ def test_what_failed_once_is_not_taken_up_by_the_engine_again(tmp_path: Path) ->
 
 
 def _stop_at(step: int) -> object:
-    def report(self: Trainer, loss: float) -> None:
+    def report(self: Trainer, loss: float) -> bool:
         if self.step == step:
             raise Interrupted
+        return True
 
     return report
 

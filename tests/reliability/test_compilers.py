@@ -18,7 +18,7 @@ from stablebench.engines.fused import engine as fused
 from stablebench.errors import UserError
 from stablebench.process import c_library as library
 from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
-from stablebench.runs.progress import Silent
+from stablebench.runs.progress import Silent, StopAfter
 from stablebench.training import verify as verification
 from stablebench.training.run import Options, train
 
@@ -95,7 +95,7 @@ def _begin(resolved: Any, runs_dir: Path, steps: int = 6) -> Any:
 
     prepare_process(resolved.spec.threads, resolved.spec.precision)
     folder = run_folder(runs_dir, resolved.spec)
-    Trainer(resolved, folder, data_dir=None, reporter=Silent(), stop_after=steps).run()
+    Trainer(resolved, folder, data_dir=None, reporter=StopAfter(steps)).run()
     return folder
 
 

@@ -174,9 +174,10 @@ def test_a_run_whose_engine_gave_way_is_resumed_with_the_reference(
     fast_engine(monkeypatch, FAILURES[0], at=5)
 
     class Stop(Silent):
-        def update(self, progress: Any) -> None:
+        def update(self, progress: Any) -> bool:
             if progress.step == 11:
                 raise KeyboardInterrupt
+            return True
 
     with pytest.raises(KeyboardInterrupt):
         train(resolved, Options(tmp_path / "cut"), Stop())

@@ -37,11 +37,12 @@ class SignalAt(Silent):
     def __init__(self, step: int, *signums: int) -> None:
         self.step, self.signums, self.sent_s = step, signums, 0.0
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self.step:
             self.sent_s = time.perf_counter()
             for signum in self.signums:
                 os.kill(os.getpid(), signum)
+        return True
 
 
 @pytest.mark.parametrize(
@@ -169,9 +170,10 @@ def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_d
     whole = run(resolved, tmp_path / "whole")
 
     class Fill(Silent):
-        def update(self, progress: Progress) -> None:
+        def update(self, progress: Progress) -> bool:
             if progress.step == 9:
                 fill(small_disk)
+            return True
 
     with pytest.raises(
         StablebenchError, match=r"step-10.* bytes cannot be written \(No space left on device\)"

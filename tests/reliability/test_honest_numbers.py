@@ -187,6 +187,7 @@ class StopAt(Silent):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def update(self, progress: object) -> None:
+    def update(self, progress: object) -> bool:
         if getattr(progress, "step", None) == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
+        return True

@@ -29,9 +29,10 @@ class At(Silent):
         self.step, self.action = step, action
         self.notes: list[str] = []
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self.step:
             self.action()
+        return True
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -16,7 +16,7 @@ from stablebench.cli.app import app
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
 from stablebench.runs import checkpoint
-from stablebench.runs.progress import Silent
+from stablebench.runs.progress import Silent, StopAfter
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved
 from stablebench.training.network_state import NetworkState, StateKeeper
@@ -48,7 +48,7 @@ def resolved_of(name: str, best: bool = False, /, **settings: Any) -> Resolved:
 def in_sittings(resolved: Resolved, folder: RunFolder, *stops: int | None) -> Notes:
     notes = Notes()
     for stop in stops:
-        Trainer(resolved, folder, data_dir=None, reporter=notes, stop_after=stop).run()
+        Trainer(resolved, folder, data_dir=None, reporter=notes if stop is None else StopAfter(stop, notes)).run()
     return notes
 
 

@@ -48,9 +48,10 @@ class StopsAt(Silent):
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self._step:
             signal.raise_signal(signal.SIGTERM)
+        return True
 
 
 def interrupted_and_resumed(tmp_path: Path, tracker: str) -> RunFolder:

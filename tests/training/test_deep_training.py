@@ -40,9 +40,10 @@ class InterruptAt(Silent):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self.step:
             os.kill(os.getpid(), signal.SIGINT)
+        return True
 
 
 def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:

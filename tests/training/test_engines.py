@@ -30,8 +30,9 @@ class Losses(Silent):
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         self.values.append(progress.loss)
+        return True
 
 
 def losses_and_status(cell: Resolved, engine: str, steps: int | None, folder: Path) -> tuple[list[float], str]:

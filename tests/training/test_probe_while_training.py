@@ -31,9 +31,10 @@ class InterruptAt(Silent):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self.step:
             os.kill(os.getpid(), signal.SIGINT)
+        return True
 
 
 def curve_without_times(folder: RunFolder) -> list[dict[str, Any]]:
@@ -85,9 +86,10 @@ def test_an_interrupted_run_goes_on_probing_to_the_same_lines(tmp_path: Path, st
 
 def test_a_killed_run_cuts_what_was_measured_after_its_checkpoint(tmp_path: Path) -> None:
     class KillAt(Silent):
-        def update(self, progress: Progress) -> None:
+        def update(self, progress: Progress) -> bool:
             if progress.step == 17:
                 raise RuntimeError("killed")
+            return True
 
     whole = train(small(), Options(tmp_path / "whole", probe=PROBE), Silent())
     with pytest.raises(RunFailed, match="killed"):

@@ -36,9 +36,10 @@ class InterruptAt(Silent):
     def __init__(self, step: int, signum: int) -> None:
         self.step, self.signum = step, signum
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> bool:
         if progress.step == self.step:
             os.kill(os.getpid(), self.signum)
+        return True
 
 
 def curve_without_times(folder: RunFolder) -> list[dict[str, object]]:
@@ -103,9 +104,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stops: tuple[int
 
 def test_a_killed_run_goes_on_from_its_checkpoint_and_cuts_the_curve(tmp_path: Path) -> None:
     class KillAt(Silent):
-        def update(self, progress: Progress) -> None:
+        def update(self, progress: Progress) -> bool:
             if progress.step == 35:
                 raise RuntimeError("killed")
+            return True
 
     whole = train(small(), Options(tmp_path / "whole"), Silent())
     with pytest.raises(RunFailed, match="killed"):

@@ -1,7 +1,6 @@
 """Run the trials of a sweep, each in a process of its own; each tells its validation values and hears when to end."""
 
 import contextlib
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -63,17 +62,18 @@ class _ToParent:
     def start(self, title: str) -> None:
         """Do nothing: the parent knows what it started."""
 
-    def update(self, progress: Progress) -> None:
-        """Send a new validation value, else the progress if the last one is old enough."""
+    def update(self, progress: Progress) -> bool:
+        """Send a new validation value, and the progress if the last one is old enough."""
         evaluated = progress.step % self._every == 0 or progress.step == progress.steps
         try:
-            if evaluated and progress.value is not None and self.goes_on(progress.step, progress.value) is False:
-                signal.raise_signal(signal.SIGUSR1)  # the run ends at this update, after its checkpoint
+            if evaluated and progress.value is not None and not self.goes_on(progress.step, progress.value):
+                return False
             if time.monotonic() - self._sent >= _UPDATE_S:
                 self._sent = time.monotonic()
                 self._connection.send(progress)
         except (EOFError, OSError):  # the parent is gone
-            signal.raise_signal(signal.SIGUSR1)
+            return False
+        return True
 
     def goes_on(self, step: int, value: float) -> bool:
         """Return whether the trial goes on behind a validation value; a value told before changes nothing."""
