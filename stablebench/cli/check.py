@@ -21,19 +21,19 @@ def check(
     The model is run at a small size on random inputs. Exit code 2 where the contract is broken, 0 also with warnings.
     """
     from stablebench.cli.shared.options import parse_settings
-    from stablebench.contract.run import findings
-    from stablebench.contract.subject import Subject
+    from stablebench.contract.checked_model import CheckedModel
+    from stablebench.contract.run import run_checks
     from stablebench.models import registry as model_registry
 
     given = {key.removeprefix("model."): value for key, value in parse_settings(settings or []).items()}
     entry = model_registry.model_entry(model)
-    found = findings(Subject(entry, hidden, T, entry.resolve(given)))
+    results = run_checks(CheckedModel(entry, hidden, T, entry.resolve(given)))
     if as_json:
-        print_json([finding.document() for finding in found])
+        print_json([result.document() for result in results])
     else:
-        rows = [[finding.check, finding.verdict, finding.found, finding.place] for finding in found]
-        print_tables([Table(["check", "verdict", "found", "place"], rows, wrap=frozenset({"found"}))])
-    broken = [finding for finding in found if finding.verdict == "broken"]
+        rows = [[result.check, result.verdict, result.message, result.place] for result in results]
+        print_tables([Table(["check", "verdict", "message", "place"], rows, wrap=frozenset({"message"}))])
+    broken = [result for result in results if result.verdict == "broken"]
     if broken:
         note(f"{entry.name.rpartition(':')[2]} breaks the contract: {', '.join(f.check for f in broken)}")
         raise typer.Exit(2)

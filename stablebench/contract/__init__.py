@@ -1,1 +1,1 @@
-"""Whether a model that is run keeps to the contract of `stablebench.models.base`."""
+"""Checks, by running it, that a model keeps to the contract of `stablebench.models.base`."""

@@ -2,59 +2,59 @@
 
 from torch import nn
 
-from stablebench.contract import keeping, passes
-from stablebench.contract.finding import Check, Finding
-from stablebench.contract.subject import Subject
+from stablebench.contract import pass_checks, state_checks
+from stablebench.contract.checked_model import CheckedModel
+from stablebench.contract.result import Check, CheckResult
 from stablebench.errors import StablebenchError
 from stablebench.models.contract import where_in
 from stablebench.models.restore import restored
 
-_FIRST: tuple[Check, ...] = (keeping.constructor, passes.structure)
-"""The others need that these hold."""
+_FIRST: tuple[Check, ...] = (state_checks.constructor, pass_checks.structure)
+"""If one of these is broken, the other checks cannot run."""
 _FAST: tuple[Check, ...] = (
-    keeping.registered,
-    passes.in_place,
-    passes.gradients,
-    passes.batch_independence,
-    passes.look_ahead,
+    state_checks.registered,
+    pass_checks.in_place,
+    pass_checks.gradients,
+    pass_checks.batch_independence,
+    pass_checks.look_ahead,
 )
 _MORE: tuple[Check, ...] = (
-    passes.finite,
-    passes.emits_alone,
-    passes.types,
-    keeping.left_behind,
-    keeping.same_numbers,
-    keeping.draws,
-    keeping.copies,
-    keeping.engine,
+    pass_checks.finite,
+    pass_checks.layer_output,
+    pass_checks.types,
+    state_checks.changed_by_a_pass,
+    state_checks.same_numbers,
+    state_checks.draws,
+    state_checks.copies,
+    state_checks.engine,
 )
 
 
-def findings(subject: Subject, *, fast: bool = False) -> list[Finding]:
-    """Return what the checks find. Global random states are as before afterwards.
+def run_checks(subject: CheckedModel, *, fast: bool = False) -> list[CheckResult]:
+    """Return the results of the checks. Global random states are as before afterwards.
 
     Args:
-        subject: The model.
-        fast: Whether to run those alone that a run begins with.
+        subject: The model, at the sizes of the check.
+        fast: Whether to run only the checks that precede a training run.
     """
-    found = []
+    results = []
     for check in _FIRST:
-        found.append(check(subject))
-        if found[-1].verdict == "broken":
-            return found
-    return found + [_checked(check, subject) for check in (_FAST if fast else (*_FAST, *_MORE))]
+        results.append(check(subject))
+        if results[-1].verdict == "broken":
+            return results
+    return results + [_run_check(check, subject) for check in (_FAST if fast else (*_FAST, *_MORE))]
 
 
-def _checked(check: Check, subject: Subject) -> Finding:
-    """Return what a check finds; a failure of the model is one."""
+def _run_check(check: Check, subject: CheckedModel) -> CheckResult:
+    """Return the result of a check; an error of the model is a broken one."""
     with restored(nn.Module()):  # the random states
         try:
             return check(subject)
         except StablebenchError as error:
-            return Finding(_name(check), "broken", str(error))
+            return CheckResult(_name(check), "broken", str(error))
         except Exception as error:
-            said = f"fails with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            return Finding(_name(check), "broken", said, where_in(subject.entry.cls, error))
+            message = f"fails with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            return CheckResult(_name(check), "broken", message, where_in(subject.entry.cls, error))
 
 
 def _name(check: Check) -> str:

@@ -146,11 +146,11 @@ class Task:
         """Return the training batch of update `index` (from 0), decided by the arguments alone.
 
         A data set is shuffled anew each epoch; its last batch of an epoch may be smaller. A stream is cut into `size`
-        parallel ones, of which a batch is the next stretch; what is left over at their ends is left out.
+        parallel ones, of which a batch is the next window; what is left over at their ends is left out.
         """
         if self.carries_states:
             streams = self._streams("train", size)
-            return _stretch(streams, index % _stretches(streams, self.sizes.steps), self.sizes.steps)
+            return _tbptt_window(streams, index % _tbptt_windows(streams, self.sizes.steps), self.sizes.steps)
         if self.card.data.generator:
             return self._draw(size, "train", seed, index)
         data, count = self._train, len(self._train.inputs)
@@ -173,7 +173,7 @@ class Task:
 
     def begins_anew(self, index: int, size: int) -> bool:
         """Return whether the training batch of update `index` starts from the initial states."""
-        return not self.carries_states or index % _stretches(self._streams("train", size), self.sizes.steps) == 0
+        return not self.carries_states or index % _tbptt_windows(self._streams("train", size), self.sizes.steps) == 0
 
     def split(self, name: Split) -> Batch:
         """Return all examples of a split; the same for every run at these parameters."""
@@ -276,13 +276,13 @@ class Task:
         return data if order is None else take(data, order[count - wanted :])  # a variant may have more than is taken
 
 
-def _stretches(streams: torch.Tensor, steps: int) -> int:
-    """Return how many whole stretches of `steps` tokens streams (count, time) have; a last token is only a target."""
+def _tbptt_windows(streams: torch.Tensor, steps: int) -> int:
+    """Return how many whole windows of `steps` tokens streams (count, time) have; the last token is only a target."""
     return max((streams.shape[1] - 1) // steps, 1)
 
 
-def _stretch(streams: torch.Tensor, position: int, steps: int) -> Batch:
-    """Return a stretch of parallel streams: tokens (count, steps) and the ones after them."""
+def _tbptt_window(streams: torch.Tensor, position: int, steps: int) -> Batch:
+    """Return a window of parallel streams: tokens (count, steps) and the ones after them."""
     part = streams[:, position * steps : (position + 1) * steps + 1].long()
     return Batch(part[:, :-1], part[:, 1:])
 
@@ -298,7 +298,7 @@ def first(batch: Batch, n: int) -> Batch:
 
 
 def joined(batches: list[Batch], dim: int = 0) -> Batch:
-    """Return several batches as one: examples after each other, or with `dim` 1 stretches of time."""
+    """Return several batches as one: examples after each other, or with `dim` 1 windows of time."""
     if len(batches) == 1:
         return batches[0]
     return Batch(*(None if parts[0] is None else torch.cat(parts, dim) for parts in zip(*batches, strict=True)))  # pyright: ignore

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from stablebench.engines import Choice
-from stablebench.models.blocks.orthogonal import PackedRotations, compiled_rotations
+from stablebench.models.blocks.native_rotations import compiled_rotations
+from stablebench.models.blocks.rotations import PackedRotations
 from stablebench.models.network import AnyNetwork
 from stablebench.process import c_library as library
 

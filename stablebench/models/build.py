@@ -71,8 +71,10 @@ def build_network(
         except _CANNOT as error:
             if not isinstance(error, MemoryError) and not ran_out_of_memory(error) and ":" in spec.model.name:
                 raise  # a user's own model, whose author wants to see where
-            said = str(error).partition("\n")[0] or type(error).__name__
-            raise UserError(f"{spec.model.label}: cannot be built with these sizes and parameters ({said}).") from error
+            message = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"{spec.model.label}: cannot be built with these sizes and parameters ({message})."
+            ) from error
         finally:
             torch.set_default_dtype(before)
 

@@ -1,6 +1,6 @@
-"""What the class of a model must be, seen before anything is built: which methods it may override, and its arguments.
+"""Checks of a model's class before anything is built: the methods that it overrides, and its arguments.
 
-Whether its equations keep to the contract, only a model that is run can tell (`stablebench.contract`).
+That its equations keep to the contract is checked by running it (`stablebench.contract`).
 """
 
 import inspect
@@ -73,8 +73,8 @@ def built_by(cls: type[Any], reference: str, **arguments: Any) -> Any:
     except Exception as error:
         if ran_out_of_memory(error):
             raise
-        said = f"{type(error).__name__}: {error}"
-        raise ContractError(f"--model {reference}: it cannot be built: {said} ({where_in(cls, error)}).") from error
+        message = f"{type(error).__name__}: {error}"
+        raise ContractError(f"--model {reference}: it cannot be built: {message} ({where_in(cls, error)}).") from error
 
 
 def _overridden(cls: type[Any]) -> list[tuple[str, Any]]:
@@ -82,12 +82,12 @@ def _overridden(cls: type[Any]) -> list[tuple[str, Any]]:
     deep = issubclass(cls, DeepModel)
     base = DeepModel if deep else RecurrentModel
     called = "embed_input, layer_groups, step" if deep else "input_projection, recurrent_weights, step, layer_output"
-    found = []
+    overrides = []
     for name, own in (("forward", base.forward), ("__call__", nn.Module.__call__)):
         given = getattr(cls, name)
         if given is not own:
-            found.append((f"`{name}` is overridden; engines call {called}: write the model in these", given))
-    return found
+            overrides.append((f"`{name}` is overridden; engines call {called}: write the model in these", given))
+    return overrides
 
 
 def _arguments(cls: type[Any], built: tuple[str, ...]) -> list[tuple[str, Any]]:
@@ -97,11 +97,11 @@ def _arguments(cls: type[Any], built: tuple[str, ...]) -> list[tuple[str, Any]]:
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = [name for name, parameter in parameters.items() if parameter.kind in by_name]
     if any(size not in named for size in SIZES):
-        said = ", ".join(str(parameter) for parameter in parameters.values()) or "nothing"
+        signature = ", ".join(str(parameter) for parameter in parameters.values()) or "nothing"
         return [
             (
                 "its constructor must take `in_features` and `hidden` by these names, then keyword arguments of its "
-                f"own; it takes {said}",
+                f"own; it takes {signature}",
                 initialiser,
             )
         ]

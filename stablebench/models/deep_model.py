@@ -54,12 +54,12 @@ class DeepModel(ChainModel):
         return self.hidden
 
     def embed_input(self, x: Tensor) -> State:
-        """Return the states before the first stretch, each (batch, size), of inputs (batch, in); by default (x,)."""
+        """Return the states before the first layer, each (batch, size), of inputs (batch, in); by default (x,)."""
         return (x,)
 
     @abc.abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
-        """Return the layers in their order. Only a stretch of one layer may change the width of a state."""
+        """Return the layers in their order. Only a group of one layer may change the width of a state."""
 
     @abc.abstractmethod
     def step(self, layer: tuple[Tensor, ...], state: State, shared: Any) -> State:
@@ -97,7 +97,7 @@ class DeepModel(ChainModel):
 def run_layers(
     model: DeepModel, group: LayerGroup, state: State, outputs: Literal["every", "last"] = "last"
 ) -> tuple[Tensor, State]:
-    """Run a stretch of layers.
+    """Run a group of layers.
 
     Args:
         model: The chain.

@@ -13,7 +13,7 @@ class EngineRunLayers(Protocol):
     """An engine's `run_layers`; see `stablebench.models.base.run_layers`."""
 
     def __call__(self, model: DeepModel, group: LayerGroup, state: State, /) -> tuple[Tensor, State]:
-        """Run a stretch of layers."""
+        """Run a group of layers."""
         ...
 
 
@@ -23,7 +23,7 @@ class DeepNetwork(AnyNetwork):
     Args:
         model: The chain of layers.
         outputs: Classes, or width of the target values.
-        engine: Runs a stretch of layers.
+        engine: Runs a group of layers.
     """
 
     def __init__(self, model: DeepModel, outputs: int, *, engine: EngineRunLayers = deep_model.run_layers) -> None:

@@ -83,8 +83,8 @@ class Network(AnyNetwork):
         input: `tokens` are fed one-hot or embedded, `values` as they are.
         embedding: The vectors of the tokens; None for one-hot.
         engine: Runs a layer's chain.
-        recompute_every: Steps of a stretch of time. Of each only the states at its start are kept, the rest is
-            computed again for the gradient; None keeps everything.
+        recompute_every: Time steps of a segment, >= 1. Only the states at the start of each segment are stored, the
+            rest is computed again for the gradient (gradient checkpointing). None stores everything.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class Network(AnyNetwork):
         self.embedding = embedding
         self.engine: EngineRun = engine
         self.recompute_every = recompute_every
-        self.keeps_all = False
-        """Whether stretches of time are run one by one and kept all the same, to compare with."""
+        self.stores_all = False
+        """Whether segments are run one by one and nothing is computed again, to compare with."""
         self.head: nn.Linear = nn.Linear(layers[-1].out_features, outputs)
         layers[-1].initialise_readout(self.head)
 
@@ -150,46 +150,47 @@ class Network(AnyNetwork):
         if own_ends and lengths is not None and lengths.device.type == "cpu":  # elsewhere it would wait for the device
             inputs = inputs[:, : int(lengths.max())]
         if self.recompute_every is None:
-            outputs, states = self._stretch(inputs, states, [None] * len(states), own_ends)
+            outputs, states = self._forward_segment(inputs, states, [None] * len(states), own_ends)
         else:
-            outputs, states = self._in_stretches(inputs, states, self.recompute_every, own_ends)
+            outputs, states = self._forward_in_segments(inputs, states, self.recompute_every, own_ends)
         if self.readout == "last" and lengths is not None:
             outputs = outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1]
         return (outputs if self.readout == "every" else self.head(outputs)), states
 
-    def _stretch(
-        self, inputs: Tensor, states: list[State], transitions: list[Any], own_ends: bool
+    def _forward_segment(
+        self, inputs: Tensor, states: list[State], recurrent_weights: list[Any], own_ends: bool
     ) -> tuple[Tensor, list[State]]:
-        """Run a stretch of time.
+        """Run a segment of time.
 
         Returns:
             The readout of every step; of a network that reads the last one its last output, or where sequences have
-            ends of their own the output of every step. And the states after the stretch.
+            ends of their own the output of every step. And the states after the segment.
         """
         x = self.encode(inputs)
         layers = self.recurrent_layers
         after: list[State] = []
-        for i, (layer, state, recurrent_weights) in enumerate(zip(layers, states, transitions, strict=True)):
+        for i, (layer, state, weights) in enumerate(zip(layers, states, recurrent_weights, strict=True)):
             outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
-            output, state = self.engine(layer, x, state, outputs, recurrent_weights)
+            output, state = self.engine(layer, x, state, outputs, weights)
             x = layer.layer_output(output, x if outputs == "every" else x[:, -1])
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 
-    def _in_stretches(
+    def _forward_in_segments(
         self, inputs: Tensor, states: list[State], steps: int, own_ends: bool
     ) -> tuple[Tensor, list[State]]:
-        """Run stretch after stretch; drives and readout are computed, and computed again, stretch by stretch too.
+        """Run segment after segment: also `input_projection`, `layer_output` and the readout.
 
-        For a drive or an `layer_output` that looks from one time step at another that would be another function
+        If one of these looks from one time step at another, the result is another function
         (`stablebench.models.recompute_check`).
         """
-        transitions = [layer.recurrent_weights() for layer in self.recurrent_layers]  # once for all
+        recurrent_weights = [layer.recurrent_weights() for layer in self.recurrent_layers]  # once for all
         outputs: list[Tensor] = []
         for part in inputs.split(steps, dim=1):
-            arguments = (part, states, transitions, own_ends)
-            output, states = (
-                self._stretch(*arguments) if self.keeps_all else recomputed(self, self._stretch, *arguments)
-            )
+            arguments = (part, states, recurrent_weights, own_ends)
+            if self.stores_all:
+                output, states = self._forward_segment(*arguments)
+            else:
+                output, states = recomputed(self, self._forward_segment, *arguments)
             outputs.append(output)
         return (torch.cat(outputs, dim=1) if self.readout == "every" or own_ends else outputs[-1]), states

@@ -1,7 +1,7 @@
-"""A pass that is computed again for its gradient does what it did the first time, and leaves nothing behind twice.
+"""Gradient checkpointing that repeats random draws and changes a model's buffers and attributes only once.
 
-torch's checkpointing replays neither the random draws of Python and numpy nor what a model keeps in buffers and
-attributes: a running mean would move twice, and the second pass would start from where the first one ended.
+torch's checkpointing replays neither the random draws of Python and numpy nor the changes that a model makes to its
+buffers and attributes: a running mean would move twice, and the second pass would start from where the first one ended.
 """
 
 # ruff: noqa: NPY002 -- the global generator is what a user's model may draw from
@@ -20,23 +20,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-_OWN = frozenset(vars(nn.Module()))
-"""What every module has in its `__dict__`, and no model of its own."""
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Names in the `__dict__` of every module, which are none of the model's own."""
 _CONTAINERS = (list, dict, set, collections.deque)
 _GENERATORS = (torch.Generator, random.Random, numpy.random.Generator, numpy.random.RandomState)
-_SMALL = 1 << 20
-"""Bytes of a buffer that is kept whole; of a larger one what changed is kept, where that is less."""
-
+_WHOLE_BYTES = 1 << 20
+"""Buffers up to this size are stored whole; of larger ones only the entries that changed, where these take less."""
 
 _drawing: WeakSet[nn.Module] = WeakSet()
 """Modules that drew random numbers on a GPU."""
 
 
 def recomputed(module: nn.Module, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return `function(*arguments)`, of which only the arguments are kept: the rest is computed again for the gradient.
+    """Return `function(*arguments)`, storing only the arguments: the rest is computed again for the gradient.
 
-    The second time starts from the random states, buffers and attributes that the first one found, and leaves all of
-    them as they were when it began.
+    The second pass starts from the random states, buffers and attributes that the first one started from, and restores
+    all of them to what they were before it.
 
     Args:
         module: Whose buffers and attributes `function` may read and change.
@@ -62,57 +61,57 @@ def recomputed(module: nn.Module, function: Callable[..., Any], *arguments: Any)
 
 
 class _Pass:
-    """What a pass found: random states that are not torch's, buffers and attributes.
+    """The state that a pass starts from: random states that are not torch's, buffers and attributes.
 
     Args:
-        module: Whose.
-        capturing: Whether it becomes part of a CUDA graph, which lets nothing be asked of the device.
+        module: Whose buffers and attributes.
+        capturing: Whether a CUDA graph is being captured, during which no value can be read from the device.
     """
 
     def __init__(self, module: nn.Module, capturing: bool) -> None:
         self._module, self._capturing = module, capturing
         self._random: tuple[Any, Any] | None = None
-        self._memory: Memory | None = None
+        self._before: ModuleSnapshot | None = None
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Context of the first pass."""
         self._random = random.getstate(), numpy.random.get_state()
-        self._memory = Memory.of(self._module)
-        asked = torch.cuda.is_initialized() and not self._capturing
-        before = torch.cuda.get_rng_state() if asked else None
+        self._before = ModuleSnapshot.take(self._module)
+        readable = torch.cuda.is_initialized() and not self._capturing
+        before = torch.cuda.get_rng_state() if readable else None
         yield
         if before is not None and not torch.equal(before, torch.cuda.get_rng_state()):
             _drawing.add(self._module)
-        self._memory.forget_unchanged(whole=self._capturing)
+        self._before.drop_unchanged(whole=self._capturing)
 
     @contextlib.contextmanager
     def replayed(self) -> Iterator[None]:
         """Context of the second pass."""
-        assert self._random is not None and self._memory is not None  # the first pass came before
+        assert self._random is not None and self._before is not None  # the first pass came before
         outside = random.getstate(), numpy.random.get_state()
         _set_random(self._random)
-        now = Memory.of(self._module, copied=False)
-        self._memory.put_back()
+        now = ModuleSnapshot.take(self._module, copied=False)
+        self._before.restore()
         try:
             yield
         finally:
-            now.put_back()
+            now.restore()
             _set_random(outside)
 
 
 @contextlib.contextmanager
-def left_alone(module: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Context with random generators that start from `seed`; afterwards the module and they are as they were.
+def isolated(module: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Context in which random generators start from `seed`; afterwards they and the module are as before.
 
     Args:
-        module: Whose buffers, attributes and mode may be changed meanwhile.
-        seed: Of torch's, numpy's and Python's generators.
+        module: Its buffers, attributes and mode may change inside the context.
+        seed: Seed of torch's, numpy's and Python's generators, >= 0.
     """
     outside = random.getstate(), numpy.random.get_state()
     modes = {part: part.training for part in module.modules()}
-    now = Memory.of(module, copied=False)
-    Memory.of(module).put_back()  # copies to work with
+    now = ModuleSnapshot.take(module, copied=False)
+    ModuleSnapshot.take(module).restore()  # copies to work with
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -121,7 +120,7 @@ def left_alone(module: nn.Module, seed: int = 0) -> Iterator[None]:
             numpy.random.seed(seed)
             yield
     finally:
-        now.put_back()
+        now.restore()
         _set_random(outside)
         for part, training in modes.items():
             part.training = training
@@ -133,110 +132,111 @@ def _set_random(states: tuple[Any, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Of a large tensor what changed: its old values at these places."""
+class _ChangedEntries:
+    """The old values of the entries of a large tensor that changed, (count,), and their flat indices, (count,)."""
 
     places: Tensor
     values: Tensor
 
 
 @dataclass
-class _Kept:
-    """A tensor that a module keeps.
+class _TensorCopy:
+    """A tensor of a module, and a copy of its values.
 
     Args:
         tensor: The tensor itself.
-        copy: What it held, all or in part; None where it need not be known.
+        copy: Its values when the snapshot was taken, all or only those that changed since; None if none are needed.
     """
 
     tensor: Tensor
-    copy: Tensor | _Part | None
+    copy: Tensor | _ChangedEntries | None
 
-    def back(self) -> Tensor:
-        """Return the tensor itself, or one that holds what it held."""
-        if isinstance(self.copy, _Part):
+    def restored(self) -> Tensor:
+        """Return the tensor itself, or one that has its old values."""
+        if isinstance(self.copy, _ChangedEntries):
             whole = self.tensor.detach().clone()
             whole.view(-1)[self.copy.places] = self.copy.values
             return whole
         return self.tensor if self.copy is None else self.copy.clone()
 
 
-class Memory:
-    """What a module keeps outside of its parameters: buffers and plain attributes, its parts' too.
+class ModuleSnapshot:
+    """The buffers and plain attributes of a module and its submodules at one moment.
 
     Args:
-        copied: Whether what can be changed in place is copied; without, the very objects are put back.
+        copied: Whether values that can be changed in place are copied; otherwise the same objects are put back.
     """
 
     def __init__(self, copied: bool) -> None:
         self._copied = copied
-        self._tensors: list[tuple[dict[str, Any], str, _Kept]] = []
+        self._tensors: list[tuple[dict[str, Any], str, _TensorCopy]] = []
         self._values: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     @classmethod
-    def of(cls, module: nn.Module, *, copied: bool = True) -> "Memory":
-        """Return what a module keeps now.
+    def take(cls, module: nn.Module, *, copied: bool = True) -> "ModuleSnapshot":
+        """Return a snapshot of a module as it is now.
 
         Args:
             module: The module.
             copied: As above.
         """
-        found = cls(copied)
+        snapshot = cls(copied)
         for part in module.modules():
-            plain = {name: value for name, value in vars(part).items() if name not in _OWN}
+            plain = {name: value for name, value in vars(part).items() if name not in _OF_EVERY_MODULE}
             for holder, values in ((part._buffers, dict(part._buffers)), (vars(part), plain)):
                 for name, tensor in [(n, value) for n, value in values.items() if isinstance(value, Tensor)]:
                     del values[name]
-                    found._keep(holder, name, tensor)
-                found._values.append((holder, {n: _copy(v) if copied else v for n, v in values.items()}))
-        return found
+                    snapshot._add(holder, name, tensor)
+                snapshot._values.append((holder, {n: _copy(v) if copied else v for n, v in values.items()}))
+        return snapshot
 
-    def _keep(self, holder: dict[str, Any], name: str, tensor: Tensor) -> None:
-        kept = tensor.detach().clone() if self._copied and not tensor.requires_grad else None
-        self._tensors.append((holder, name, _Kept(tensor, kept)))
+    def _add(self, holder: dict[str, Any], name: str, tensor: Tensor) -> None:
+        copy = tensor.detach().clone() if self._copied and not tensor.requires_grad else None
+        self._tensors.append((holder, name, _TensorCopy(tensor, copy)))
 
-    def found(self) -> dict[str, Any]:
-        """Return what is kept, in its order: tensors as they were, and everything else."""
+    def entries(self) -> dict[str, Any]:
+        """Return all values by `POSITION NAME`: tensors as they were, then attributes."""
         tensors = {
-            f"{i} {name}": kept.tensor if kept.copy is None else kept.copy
-            for i, (_, name, kept) in enumerate(self._tensors)
+            f"{i} {name}": stored.tensor if stored.copy is None else stored.copy
+            for i, (_, name, stored) in enumerate(self._tensors)
         }
         values = {f"{i} {name}": v for i, (_, values) in enumerate(self._values) for name, v in values.items()}
         return tensors | values
 
-    def forget_unchanged(self, *, whole: bool) -> None:
-        """Let go of the copies of tensors that are as they were, and of large ones of what did not change.
+    def drop_unchanged(self, *, whole: bool) -> None:
+        """Drop the copies of tensors that have not changed, and reduce those of large ones to the entries that changed.
 
         Args:
-            whole: Whether to keep all of them, changed or not.
+            whole: Whether to keep all copies as they are.
         """
-        for _, _, kept in self._tensors:
-            if whole or not isinstance(kept.copy, Tensor) or (kept.copy.is_cuda and kept.copy.nbytes <= _SMALL):
-                continue  # a GPU would have to be waited for
-            if torch.equal(kept.copy, kept.tensor):  # its version does not tell: batch_norm changes without a new one
-                kept.copy = None
-            elif kept.copy.nbytes > _SMALL:
-                kept.copy = _changed_part(kept.copy, kept.tensor)
+        for _, _, stored in self._tensors:
+            copy = stored.copy
+            if whole or not isinstance(copy, Tensor) or (copy.is_cuda and copy.nbytes <= _WHOLE_BYTES):
+                continue  # a comparison would wait for the GPU
+            if torch.equal(copy, stored.tensor):  # versions do not show it: batch_norm changes values without a new one
+                stored.copy = None
+            elif copy.nbytes > _WHOLE_BYTES:
+                stored.copy = _changed_entries(copy, stored.tensor)
 
-    def put_back(self) -> None:
-        """Let the module have what it had."""
+    def restore(self) -> None:
+        """Give the module back what it had when the snapshot was taken."""
         for holder, values in self._values:
-            held = {name for other, name, _ in self._tensors if other is holder}
-            own = _OWN if "_buffers" in holder else frozenset()
-            for name in [n for n in holder if n not in own and n not in values and n not in held]:
+            tensors = {name for other, name, _ in self._tensors if other is holder}
+            own = _OF_EVERY_MODULE if "_buffers" in holder else frozenset()
+            for name in [n for n in holder if n not in own and n not in values and n not in tensors]:
                 del holder[name]
             holder.update({name: _copy(value) if self._copied else value for name, value in values.items()})
-        for holder, name, kept in self._tensors:
-            holder[name] = kept.back()
+        for holder, name, stored in self._tensors:
+            holder[name] = stored.restored()
 
 
-def _changed_part(before: Tensor, after: Tensor) -> Tensor | _Part:
-    """Return what of a tensor changed, or all of it where that takes no more."""
+def _changed_entries(before: Tensor, after: Tensor) -> Tensor | _ChangedEntries:
+    """Return the changed entries of a tensor, or all of its old values if these take no more bytes."""
     if not after.is_contiguous() or before.shape != after.shape:
         return before
     places = (before != after).view(-1).nonzero()[:, 0]
     values = before.view(-1)[places]
-    return _Part(places, values) if places.nbytes + values.nbytes < before.nbytes else before
+    return _ChangedEntries(places, values) if places.nbytes + values.nbytes < before.nbytes else before
 
 
 def _copy(value: Any) -> Any:

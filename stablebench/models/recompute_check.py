@@ -1,6 +1,6 @@
-"""Whether a network that is run stretch by stretch and computed again for the gradient is the network that was meant.
+"""Checks, before a run begins, that a network computes the same function and gradient with gradient checkpointing.
 
-Tried on a few steps of random inputs before a run begins, for there is no telling from a result.
+It is tried on a few steps of random inputs, because a wrong result of a run would not show it.
 """
 
 import math
@@ -14,36 +14,35 @@ from torch import Tensor
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, as_tuple
 from stablebench.models.network import Network
-from stablebench.models.recompute import Memory, left_alone
+from stablebench.models.recompute import ModuleSnapshot, isolated
 
 _EVERY, _STEPS, _BATCH = 2, 5, 3
-"""Steps of a stretch, of a sequence, and sequences: three stretches, the last one shorter."""
+"""Time steps of a segment, of a sequence, and sequences: three segments, the last one shorter."""
 
 
 def check_recomputing(network: Network) -> None:
-    """Refuse to recompute what would become another function, or another gradient.
+    """Refuse gradient checkpointing of a network that would become another function, or have another gradient.
 
     Args:
         network: On its device, with its engine; left as it is.
 
     Raises:
         UserError: A layer's `input_projection` or `layer_output` looks at more than one time step, or the second
-            pass cannot repeat what
-            the first one did.
+            pass cannot repeat the first one.
     """
     for layer in network.recurrent_layers:
         for name in ("input_projection", "layer_output"):
             if (why := steps_apart(layer, name)) is not None:
-                raise _refused(type(layer).__name__, f"`{name}` {why}, and a stretch would not see the others")
+                raise _refused(type(layer).__name__, f"`{name}` {why}, and a segment would not see the others")
     names = ", ".join(dict.fromkeys(type(layer).__name__ for layer in network.recurrent_layers))
-    kept, again = _run(network, keeps_all=True), _run(network, keeps_all=True)
+    kept, again = _run(network, stores_all=True), _run(network, stores_all=True)
     if _differ(kept, again, 1e-4):
         raise _refused(names, "it draws random numbers that are not torch's, numpy's or Python's, or remembers a call")
-    if _differ(kept, _run(network, keeps_all=False), 1e-4):
+    if _differ(kept, _run(network, stores_all=False), 1e-4):
         raise _refused(names, "a second pass does not repeat what the first one did or leaves something behind twice")
-    if not _differ(kept, _run(network, keeps_all=True, seed=1), 1e-4):  # it draws nothing
-        if _differ(kept[:2], _run(network, keeps_all=True, every=None)[:2], 1e-2):
-            raise _refused(names, "run in stretches of time it is another function")
+    if not _differ(kept, _run(network, stores_all=True, seed=1), 1e-4):  # it draws nothing
+        if _differ(kept[:2], _run(network, stores_all=True, every=None)[:2], 1e-2):
+            raise _refused(names, "run in segments of time it is another function")
 
 
 def _refused(name: str, why: str) -> UserError:
@@ -72,7 +71,7 @@ def _steps_apart(model: RecurrentModel, name: str, training: bool) -> str | None
 
     @torch.no_grad()
     def run(given: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-        with left_alone(model, seed):
+        with isolated(model, seed):
             model.train(training)
             return [part.clone() for part in as_tuple(function(*given))]
 
@@ -94,9 +93,9 @@ def _steps_apart(model: RecurrentModel, name: str, training: bool) -> str | None
 
 
 def _run(
-    network: Network, *, keeps_all: bool, seed: int = 0, every: int | None = _EVERY
+    network: Network, *, stores_all: bool, seed: int = 0, every: int | None = _EVERY
 ) -> tuple[list[Tensor], list[Tensor], dict[str, Any]]:
-    """Return outputs and last states, the parameters' gradients, and what the network keeps after a pass."""
+    """Return outputs and last states, the parameters' gradients, and buffers and attributes after a pass."""
     layer = network.recurrent_layers[0]
     generator = torch.Generator().manual_seed(0)
     if network.input == "tokens":
@@ -105,23 +104,23 @@ def _run(
     else:
         inputs = torch.randn(_BATCH, _STEPS, layer.in_features, generator=generator)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    before = network.recompute_every, network.keeps_all
-    network.recompute_every, network.keeps_all = every, keeps_all
+    before = network.recompute_every, network.stores_all
+    network.recompute_every, network.stores_all = every, stores_all
     try:
-        with left_alone(network, seed), torch.enable_grad():
+        with isolated(network, seed), torch.enable_grad():
             network.train()
             outputs, states = network(inputs.to(parameters[0].device))
             loss = outputs.square().sum() + sum(part.abs().sum() for state in states for part in state)
-            found = torch.autograd.grad(torch.as_tensor(loss), parameters, allow_unused=True)
+            gradients = torch.autograd.grad(torch.as_tensor(loss), parameters, allow_unused=True)
             values = [outputs.detach(), *(part.detach() for state in states for part in state)]
-            kept = {str(i): Memory.of(layer).found() for i, layer in enumerate(network.recurrent_layers)}
+            kept = {str(i): ModuleSnapshot.take(layer).entries() for i, layer in enumerate(network.recurrent_layers)}
     finally:
-        network.recompute_every, network.keeps_all = before
-    return values, [torch.zeros(()) if g is None else g for g in found], kept
+        network.recompute_every, network.stores_all = before
+    return values, [torch.zeros(()) if g is None else g for g in gradients], kept
 
 
 def _differ(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> bool:
-    """Whether values, gradients, or what is kept of two passes differ."""
+    """Return whether values, gradients, or buffers and attributes of two passes differ."""
     for mine, other in zip(a[:2], b[:2], strict=True):
         largest = max(_largest(part) for part in (*mine, *other))  # of all: some gradients are zero but for rounding
         if any(not _close(x, y, tolerance, largest) for x, y in zip(mine, other, strict=True)):
@@ -130,7 +129,7 @@ def _differ(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> bool:
 
 
 def _same(mine: Any, other: Any, tolerance: float) -> bool:
-    """Whether two things that a model keeps are equal; what cannot be compared is taken for equal."""
+    """Return whether two attributes of a model are equal; those that cannot be compared count as equal."""
     if isinstance(mine, Tensor) and isinstance(other, Tensor):
         return mine.shape == other.shape and _close(mine, other, tolerance)
     if isinstance(mine, dict) and isinstance(other, dict):
@@ -143,7 +142,7 @@ def _same(mine: Any, other: Any, tolerance: float) -> bool:
 
 
 def _close(a: Tensor, b: Tensor, tolerance: float, largest: float | None = None) -> bool:
-    """Whether two tensors are equal but for rounding.
+    """Return whether two tensors are equal up to rounding.
 
     Args:
         a: One.

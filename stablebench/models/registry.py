@@ -72,8 +72,8 @@ class ModelEntry:
             in_features: Width of x_t.
             hidden: Width of the hidden state.
             params: What `resolve` returned.
-            horizon: Steps of the chain, told to models that take it.
-            layer: Position in the stack, from 0, told to models that take it.
+            horizon: Steps of the chain, passed to models that take it.
+            layer: Position in the stack, from 0, passed to models that take it.
         """
         known = {"horizon": horizon, "layer": layer}
         wanted = inspect.signature(self.cls).parameters
@@ -87,7 +87,7 @@ class ModelEntry:
             in_features: Width of the input.
             hidden: Width of the last state.
             params: What `resolve` returned.
-            layers: The depth, input and output counted, told to models that take it.
+            layers: The depth, input and output counted, passed to models that take it.
         """
         own = {"layers": layers} if "layers" in inspect.signature(self.cls).parameters else {}
         return self._built(in_features=in_features, hidden=hidden, **own, **params)
@@ -173,8 +173,8 @@ def model_formulas(docstring: str) -> dict[str, str]:
         the docstring does not say is left out.
     """
     headings = {"parameters": "Parameters", "cost": "Cost per (?:step|sample)"}
-    found = {key: re.search(rf"^{text}: `([^`]+)`", docstring, flags=re.MULTILINE) for key, text in headings.items()}
-    return {key: " ".join(match[1].split()) for key, match in found.items() if match}
+    matches = {key: re.search(rf"^{text}: `([^`]+)`", docstring, flags=re.MULTILINE) for key, text in headings.items()}
+    return {key: " ".join(match[1].split()) for key, match in matches.items() if match}
 
 
 def model_entry(reference: str) -> ModelEntry:
@@ -260,10 +260,10 @@ def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     bases = (RecurrentModel, DeepModel)
     if not inspect.isclass(cls) or not issubclass(cls, bases):
         classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c not in bases}
-        found = sorted(n for n, c in classes.items() if issubclass(c, bases))
+        models = sorted(n for n, c in classes.items() if issubclass(c, bases))
         raise UserError(
             f"--model {reference}: {where} must define a class {class_name} that extends RecurrentModel or DeepModel "
-            f"of stablebench.models.base; it has {', '.join(found) or 'none'}."
+            f"of stablebench.models.base; it has {', '.join(models) or 'none'}."
         )
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))

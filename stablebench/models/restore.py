@@ -1,6 +1,6 @@
-"""Leaves modules and random generators as they were, whatever is called meanwhile.
+"""A context that restores modules and random generators, whatever is called inside it.
 
-Kept are the tensors, their gradients and hooks' place, the attributes of the modules, what lies in their lists, sets,
+It restores the tensors and their gradients, the attributes of the modules, the contents of their lists, sets,
 dictionaries and plain objects, and the states of all random generators among them and of the global ones.
 """
 
@@ -22,11 +22,11 @@ _Undo = Callable[[], bool]
 
 @contextmanager
 def restored(module: nn.Module) -> Iterator[list[str]]:
-    """Context that leaves a module as it was.
+    """Context after which a module is as it was before.
 
     Yields:
-        A list that has, once the context has ended, the names of the attributes that were put back; tensors and random
-        generators are put back without a word.
+        A list that has, once the context has ended, the names of the attributes that had changed; tensors and random
+        generators are restored without being named.
     """
     quietly: list[_Undo] = [*_generators(), *_tensors(module)]
     seen: set[int] = set()
@@ -127,9 +127,9 @@ def _inside(value: Any, seen: set[int], quietly: list[_Undo], depth: int) -> Ite
     if depth == 0 or isinstance(value, _PLAIN) or id(value) in seen:
         return
     seen.add(id(value))
-    found = _of_generator(value)
-    if found is not None:
-        quietly.append(found)
+    undo_draws = _of_generator(value)
+    if undo_draws is not None:
+        quietly.append(undo_draws)
         return
     if isinstance(value, list):
         items = list(value)

@@ -1,4 +1,4 @@
-"""What the methods of a model must return: tuples, shapes and types of one small pass, without a gradient."""
+"""Checks the values that the methods of a model return: tuples, shapes and types of one small pass without gradient."""
 
 import copy
 import inspect
@@ -48,8 +48,8 @@ def refuse_malformed(model: ChainModel, reference_name: str) -> None:
     try:
         with restored(surroundings(type(model))):
             check_structure(copy.deepcopy(model))
-    except Malformed as found:
-        problem = found
+    except Malformed as error:
+        problem = error
     except Exception:  # the pass that follows fails in the same way, or the model cannot be copied: the run says it
         return
     if problem is not None:
@@ -68,7 +68,7 @@ def surroundings(cls: type[Any]) -> nn.Module:
 
 @torch.no_grad()
 def check_structure(model: ChainModel) -> None:
-    """Run a small pass, and hold what every method returns against the contract.
+    """Run a small pass, and check that every method returns what the contract says.
 
     Raises:
         Malformed: One returns something else.
@@ -95,7 +95,7 @@ def _recurrent(model: RecurrentModel) -> None:
     for part in parts:
         if not isinstance(part, Tensor) or part.shape[:2] != (BATCH, STEPS) or part.ndim < 2:
             must = f"return a tensor (batch, time, any) or a tuple of such, here ({BATCH}, {STEPS}, any)"
-            raise _malformed(model, "input_projection", must, said(projected))
+            raise _malformed(model, "input_projection", must, description(projected))
     recurrent_weights = model.recurrent_weights()
     outputs = []
     for at_step in recurrent_model.split_by_step(projected):
@@ -105,11 +105,11 @@ def _recurrent(model: RecurrentModel) -> None:
             raise _malformed(model, "step", must, got)
         state = following
         outputs.append(state[model.output_state])
-    emitted: Any = model.layer_output(torch.stack(outputs, dim=1), x)
+    output: Any = model.layer_output(torch.stack(outputs, dim=1), x)
     shape = (BATCH, STEPS, model.out_features)
-    if not isinstance(emitted, Tensor) or emitted.shape != shape:
+    if not isinstance(output, Tensor) or output.shape != shape:
         raise _malformed(
-            model, "layer_output", f"return a tensor (batch, time, out_features), here {shape}", said(emitted)
+            model, "layer_output", f"return a tensor (batch, time, out_features), here {shape}", description(output)
         )
 
 
@@ -119,7 +119,7 @@ def _deep(model: DeepModel) -> None:
         raise _malformed(model, "embed_input", "return a tuple of states (batch, size)", got)
     layer_groups: Any = model.layer_groups()
     if not isinstance(layer_groups, list | tuple) or not all(isinstance(part, LayerGroup) for part in layer_groups):
-        raise _malformed(model, "layer_groups", "return a list of LayerGroup", said(layer_groups))
+        raise _malformed(model, "layer_groups", "return a list of LayerGroup", description(layer_groups))
     for group in layer_groups:
         layers: Any = group.layers
         if (
@@ -128,7 +128,7 @@ def _deep(model: DeepModel) -> None:
             or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(layers[0]) for t in layers)
         ):
             must = "give `LayerGroup.layers` as a tuple of tensors (layers, ...) of one first size"
-            raise _malformed(model, "layer_groups", must, said(layers))
+            raise _malformed(model, "layer_groups", must, description(layers))
         for layer in _layers(group):
             following: Any = model.step(layer, state, group.shared)
             shapes = [tuple(part.shape) for part in state] if len(group) > 1 else None
@@ -139,7 +139,7 @@ def _deep(model: DeepModel) -> None:
     output = state[model.output_state]
     if output.shape != (BATCH, model.out_features):
         must = f"end with a state (batch, out_features), here ({BATCH}, {model.out_features})"
-        raise _malformed(model, "step", must, said(output))
+        raise _malformed(model, "step", must, description(output))
 
 
 def _layers(group: LayerGroup) -> Iterator[tuple[Tensor, ...]]:
@@ -153,7 +153,7 @@ def _inputs(model: ChainModel, *shape: int) -> Tensor:
 
 
 def _misfit(states: Any, shapes: list[tuple[int, ...]] | None, like: tuple[Tensor, ...] | None = None) -> str | None:
-    """Return in words what states are that do not fit, or None of those that do.
+    """Return a description of states that do not fit, or None if they fit.
 
     Args:
         states: What a method returned.
@@ -161,26 +161,26 @@ def _misfit(states: Any, shapes: list[tuple[int, ...]] | None, like: tuple[Tenso
         like: As many states, of the same types.
     """
     if not isinstance(states, tuple) or not states or not all(isinstance(part, Tensor) for part in states):
-        return said(states)
+        return description(states)
     count = len(states if like is None else like) if shapes is None else len(shapes)
     if len(states) != count:
-        return f"{len(states)} states, {said(states)}"
+        return f"{len(states)} states, {description(states)}"
     for part in states:
         if part.ndim != 2 or len(part) != BATCH:
-            return said(states)
+            return description(states)
     if shapes is not None and any(tuple(part.shape) != shape for part, shape in zip(states, shapes, strict=True)):
-        return said(states)
+        return description(states)
     if like is not None and any(a.dtype != b.dtype for a, b in zip(states, like, strict=True)):
-        return f"{said(states)} after {said(like)}"
+        return f"{description(states)} after {description(like)}"
     return None
 
 
-def said(value: Any) -> str:
-    """Return in words what a method returned."""
+def description(value: Any) -> str:
+    """Return a value as words: its type, shape and dtype."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of ({', '.join(said(part) for part in value)})"
+        return f"a {type(value).__name__} of ({', '.join(description(part) for part in value)})"
     return "None" if value is None else f"a {type(value).__name__}"
 
 
@@ -189,5 +189,6 @@ def _shapes(sizes: tuple[int, ...]) -> str:
 
 
 def _malformed(model: ChainModel, method: str, must: str, got: str) -> Malformed:
-    found: Any = getattr(type(model), method)
-    return Malformed(method, must, got, place_of(found.fget if isinstance(found, property) else found))
+    attribute: Any = getattr(type(model), method)
+    code = attribute.fget if isinstance(attribute, property) else attribute
+    return Malformed(method, must, got, place_of(code))

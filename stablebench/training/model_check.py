@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from stablebench.contract.run import findings
-from stablebench.contract.subject import Subject, run_from
+from stablebench.contract.checked_model import CheckedModel, run_from
+from stablebench.contract.run import run_checks
 from stablebench.errors import ContractError
 from stablebench.models import registry as model_registry
 from stablebench.models.restore import restored
@@ -33,7 +33,7 @@ def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
     precision = getattr(torch, spec.precision)
     problem: Exception | None = None
     for hidden in dict.fromkeys((min(_HIDDEN, spec.model.hidden), spec.model.hidden)):
-        subject = Subject(entry, hidden, _STEPS, spec.model.params, dtype=precision)
+        subject = CheckedModel(entry, hidden, _STEPS, spec.model.params, dtype=precision)
         problem = _why_not_built(subject)
         if problem is None:
             break
@@ -43,15 +43,15 @@ def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
         return  # the run itself says what fails
     try:
         with restored(surroundings(entry.cls)):
-            found = [finding for finding in findings(subject, fast=True) if not finding.found.startswith("fails with")]
+            results = [one for one in run_checks(subject, fast=True) if not one.message.startswith("fails with")]
     except Exception:  # of tensors that cannot be held, say: the run itself says what fails
         return
     label = entry.name
-    if broken := [finding.line() for finding in found if finding.verdict == "broken"]:
+    if broken := [one.line() for one in results if one.verdict == "broken"]:
         raise ContractError(f"--model {label}: {'; '.join(broken)}. `stablebench check {label}` has all of it.")
-    for finding in found:
-        if finding.verdict == "warning":
-            note(f"warning: {label}: {finding.line()}")
+    for one in results:
+        if one.verdict == "warning":
+            note(f"warning: {label}: {one.line()}")
 
 
 def check_cells(cells: Sequence[Resolved], note: Callable[[str], None]) -> list[str | None]:
@@ -73,7 +73,7 @@ def check_cells(cells: Sequence[Resolved], note: Callable[[str], None]) -> list[
     return [verdicts[cell.spec.model.name, cell.spec.model.source] for cell in cells]
 
 
-def _why_not_built(subject: Subject) -> Exception | None:
+def _why_not_built(subject: CheckedModel) -> Exception | None:
     """Return why the model cannot be built and run at the subject's sizes, or None if it can."""
     try:
         with restored(surroundings(subject.entry.cls)):

@@ -67,8 +67,8 @@ def test_its_table_and_exit_code(cells: Path, name: str, code: int, said: str) -
     result = cli("check", f"{cells}:{name}", "--hidden", "6", "--T", "5", "--set", "leak=0.1", "--json")
     assert result.exit_code == code and "Traceback" not in result.output, result.output
     found = json.loads(result.stdout)
-    assert all(list(item) == ["check", "verdict", "found", "place"] for item in found)
-    assert any(said in item["found"] and "cells.py:" in item["place"] + item["found"] for item in found)
+    assert all(list(item) == ["check", "verdict", "message", "place"] for item in found)
+    assert any(said in item["message"] and "cells.py:" in item["place"] + item["message"] for item in found)
     assert any(item["verdict"] == "broken" for item in found) == (code == 2)
 
 

@@ -12,7 +12,7 @@ from stablebench.runs.store import all_runs
 CELLS = """
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
+from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel
 
 
 class Plain(RecurrentModel):
@@ -81,7 +81,7 @@ class Deep(DeepModel):
         return state[0] @ layer[0].T
 
 
-class NoStretch(Deep):
+class NoLayerGroup(Deep):
     def layer_groups(self):
         return [self.W]
 
@@ -142,12 +142,12 @@ def refused(result: Result, *said: str) -> None:
         ("Wider", "layer_output"),
         ("Start", "initial_state"),
         ("Deep", "step"),
-        ("NoStretch", "layer_groups"),
+        ("NoLayerGroup", "layer_groups"),
         ("Entered", "embed_input"),
     ],
 )
 def test_train_names_the_method_and_its_line(cells: Path, tmp_path: Path, name: str, method: str) -> None:
-    deep = name in ("Deep", "NoStretch", "Entered")
+    deep = name in ("Deep", "NoLayerGroup", "Entered")
     words = ["--task", "double_moon" if deep else "copy", "--hidden", "8", "--steps", "2", "--runs-dir", str(tmp_path)]
     line = line_of(cells, name, method)
     refused(

@@ -11,7 +11,7 @@ from stablebench.runs.store import all_runs
 CELLS = """
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
+from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel
 
 
 class Plain(RecurrentModel):

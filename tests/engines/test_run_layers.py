@@ -11,7 +11,7 @@ from stablebench.engines.fused.c import backend as native
 from stablebench.engines.fused.engine import BackendName, Plan
 from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, LayerGroup, State
-from stablebench.models.blocks.orthogonal import random_orthogonal
+from stablebench.models.blocks.random_orthogonal import random_orthogonal
 
 
 class Filtered(DeepModel):

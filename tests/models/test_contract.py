@@ -6,9 +6,9 @@ import numpy
 import pytest
 import torch
 
-from stablebench.contract.finding import Finding
-from stablebench.contract.run import findings
-from stablebench.contract.subject import Subject
+from stablebench.contract.checked_model import CheckedModel
+from stablebench.contract.result import CheckResult
+from stablebench.contract.run import run_checks
 from stablebench.errors import ContractError
 from stablebench.models import registry as model_registry
 from stablebench.specs.resolve import RunRequest, resolve
@@ -19,7 +19,7 @@ import random
 import numpy
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
+from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel
 
 
 class Plain(RecurrentModel):
@@ -129,10 +129,10 @@ BAD = {
 SAMPLE = ("rnn", "lstm", "roarnn", "cornn", "resnet_mlp", "bn_lstm", "skip_gru")
 
 
-def checked(folder: Path, body: str, base: str = "Plain") -> dict[str, Finding]:
+def checked(folder: Path, body: str, base: str = "Plain") -> dict[str, CheckResult]:
     path = folder / "own.py"
     path.write_text(f"{HEAD}class Own({base}):\n{body}\n")
-    return {finding.check: finding for finding in findings(Subject(model_registry.model_entry(f"{path}:Own")))}
+    return {result.check: result for result in run_checks(CheckedModel(model_registry.model_entry(f"{path}:Own")))}
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -140,7 +140,7 @@ def test_the_check_that_is_for_it_finds_it(tmp_path: Path, fault: str) -> None:
     body, check, verdict = BAD[fault]
     found = checked(tmp_path, body)
     assert found[check].verdict == verdict, found
-    assert found[check].found
+    assert found[check].message
     if check in ("in-place operations", "layer_output"):  # which break the gradient, or look ahead, as well
         return
     others = {f.check for f in found.values() if f.verdict == "broken"} - {check}
@@ -151,7 +151,7 @@ def test_the_check_that_is_for_it_finds_it(tmp_path: Path, fault: str) -> None:
 def test_a_sound_model_of_a_user_passes_all(tmp_path: Path, base: str) -> None:
     found = checked(tmp_path, "    pass", base)
     assert not {f.line() for f in found.values() if f.verdict in ("warning", "broken")}
-    assert len(found) == 15 and found["engine"].found
+    assert len(found) == 15 and found["engine"].message
 
 
 def test_faults_of_deep_models_are_found(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_model_may_declare_that_it_depends_on_its_batch(tmp_path: Path) -> Non
 
 def assert_sound(name: str) -> None:
     entry = model_registry.model_entry(name)
-    found = findings(Subject(entry, params=entry.resolve({})))
+    found = run_checks(CheckedModel(entry, params=entry.resolve({})))
     assert not [finding.line() for finding in found if finding.verdict in ("warning", "broken")]
 
 

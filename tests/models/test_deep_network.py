@@ -157,7 +157,7 @@ MINE = '''
 """Mine: every layer halves what it was given and adds its own bias."""
 import torch
 from torch import nn
-from stablebench.models.base import DeepModel, RecurrentModel, LayerGroup
+from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel
 from stablebench.schema.strict import Count, Positive
 
 class Mine(DeepModel):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stablebench.errors import UserError
-from stablebench.models.blocks.orthogonal import round_robin
+from stablebench.models.blocks.pairing import round_robin
 from stablebench.models.recurrent.dizzy import DizzyRNN
 from stablebench.models.registry import model_entry
 

@@ -67,7 +67,7 @@ def test_without_changes_of_base_it_is_exprnn_also_in_training() -> None:
     spec = {"lr": 0.01, "groups": {"orthogonal": {"lr": 0.03}}}
     train(model, optimiser(model, **spec), range(50))
     train(exprnn, optimiser(exprnn, **spec), range(50))
-    torch.testing.assert_close(model.W(), exprnn.W(), rtol=0, atol=1e-13)
+    torch.testing.assert_close(model.orthogonal(), exprnn.W(), rtol=0, atol=1e-13)
     torch.testing.assert_close(model.V, exprnn.V, rtol=0, atol=1e-13)
 
 
@@ -76,19 +76,19 @@ def test_it_starts_where_exprnn_starts() -> None:
         torch.manual_seed(3)
         model = DTriv(2, 7, change_base_every=every)
         torch.manual_seed(3)
-        torch.testing.assert_close(model.W(), ExpRNN(2, 7).W(), rtol=0, atol=1e-14)
+        torch.testing.assert_close(model.orthogonal(), ExpRNN(2, 7).orthogonal(), rtol=0, atol=1e-14)
         assert (model.exponential.upper == 0).all() == (every > 0)
 
 
 def test_a_new_base_at_every_update_makes_gradient_descent_riemannian() -> None:
     model, riemannian = DTriv(2, 6, change_base_every=1, activation="tanh"), URNN(2, 6, activation="tanh")
-    riemannian.W.data = model.W().detach()
+    riemannian.W.data = model.orthogonal().detach()
     riemannian.V.data, riemannian.b.data = model.V.data.clone(), model.b.data.clone()
-    start = model.W().detach()
+    start = model.orthogonal().detach()
     for each in (model, riemannian):
         train(each, optimiser(each, name="sgd", lr=0.1), range(40))
-    assert (model.W() - start).abs().max() > 0.1
-    torch.testing.assert_close(model.W(), riemannian.W, rtol=0, atol=1e-12)
+    assert (model.orthogonal() - start).abs().max() > 0.1
+    torch.testing.assert_close(model.orthogonal(), riemannian.W, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -96,11 +96,11 @@ def test_a_new_base_at_every_update_makes_gradient_descent_riemannian() -> None:
 def test_the_matrix_and_its_base_stay_orthogonal(every: int, dtype: torch.dtype) -> None:
     torch.set_default_dtype(dtype)
     model = DTriv(2, 15, change_base_every=every)
-    start = model.W().detach()
+    start = model.orthogonal().detach()
     train(model, optimiser(model, lr=0.02), range(200))
     bound = 1e-13 if dtype == torch.float64 else 5e-6  # some roundings, not accumulated
-    assert deviation(model.W()) < bound and deviation(model.B) < bound
-    assert (model.W() - start).abs().max() > 0.1, "training moved it"
+    assert deviation(model.orthogonal()) < bound and deviation(model.B) < bound
+    assert (model.orthogonal() - start).abs().max() > 0.1, "training moved it"
 
 
 def test_the_base_changes_when_it_is_due_and_no_output_moves() -> None:

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import ContractError
+from stablebench.models import base
 from stablebench.models import registry as model_registry
 from stablebench.models.base import DeepModel, RecurrentModel
 
@@ -163,3 +166,19 @@ def test_a_class_that_is_refused_ends_every_command_that_takes_it(tmp_path: Path
 def test_the_bases_are_not_overridden() -> None:
     assert RecurrentModel.forward is not DeepModel.forward
     assert torch.nn.Module.__call__ is RecurrentModel.__call__
+
+
+def test_names_of_version_0_1_still_work_and_name_the_new_word() -> None:
+    with pytest.warns(FutureWarning, match="`Stretch` is now called `LayerGroup`"):
+        assert base.Stretch is base.LayerGroup
+    with pytest.warns(FutureWarning, match="Earlier: `drive` is now called `input_projection`"):
+
+        class Earlier(base.RecurrentModel):
+            def drive(self, x: Tensor) -> Tensor:
+                return 2 * x
+
+            def step(self, projected: Any, state: base.State, recurrent_weights: Any) -> base.State:
+                return (projected,)
+
+    model, x = Earlier(3, 3), torch.ones(1, 2, 3)
+    assert torch.equal(model(x)[0], 2 * x) and torch.equal(model.drive(x), 2 * x)

@@ -46,7 +46,7 @@ def test_the_chain_is_the_equation_with_the_literal_product(reflections: int) ->
         W = W @ reflection(6, u)
     if reflections == 6:
         W = W @ torch.diag(model.last_sign)
-    torch.testing.assert_close(model.W(), W, rtol=0, atol=1e-14)
+    torch.testing.assert_close(model.orthogonal(), W, rtol=0, atol=1e-14)
     x = torch.randn(1, 9, 2)
     outputs, _ = model(x)
     h = torch.zeros(6)
@@ -62,7 +62,7 @@ def test_signs_of_the_last_coordinate_are_drawn_at_full_capacity_alone() -> None
         torch.manual_seed(seed)
         model = ORNN(2, 4)
         found.add(model.last_sign[-1].item())
-        assert torch.det(model.W()).item() == pytest.approx(-model.last_sign[-1].item())  # three reflections
+        assert torch.det(model.orthogonal()).item() == pytest.approx(-model.last_sign[-1].item())  # three reflections
         assert torch.equal(ORNN(2, 4, reflections=3).last_sign, torch.ones(4))
     assert found == {1.0, -1.0}
 
@@ -74,12 +74,12 @@ def test_the_matrix_stays_orthogonal_under_training(reflections: int, dtype: tor
     model = ORNN(2, 16, reflections=reflections)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     x, target = torch.randn(8, 6, 2), torch.randn(8, 16)
-    start = model.W().detach()
+    start = model.orthogonal().detach()
     for _ in range(100):
         optimiser.zero_grad()
         (model(x)[0][:, -1] - target).square().mean().backward()
         optimiser.step()
-    W = model.W().detach()
+    W = model.orthogonal().detach()
     assert (W - start).abs().max() > 0.1, "training moved it"
     bound = 1e-13 if dtype == torch.float64 else 5e-5  # some hundred roundings
     assert (W.T @ W - torch.eye(16)).abs().max() < bound
@@ -89,7 +89,7 @@ def test_at_full_capacity_it_reaches_every_orthogonal_matrix_of_its_determinant(
     n = 7
     model = ORNN(2, n)
     target = torch.linalg.qr(torch.randn(n, n)).Q
-    if torch.det(target) * torch.det(model.W()) < 0:
+    if torch.det(target) * torch.det(model.orthogonal()) < 0:
         target[:, 0] *= -1
     rest, found = target.clone(), torch.zeros(n, n - 1)
     for k in range(n - 1):  # the later reflections leave e_k alone, so this one takes it to the k-th column
@@ -100,11 +100,11 @@ def test_at_full_capacity_it_reaches_every_orthogonal_matrix_of_its_determinant(
         rest = reflection(n, found[k:, k]) @ rest
     rows, columns = torch.tril_indices(n, n - 1)
     model.u.data = found[rows, columns]
-    torch.testing.assert_close(model.W(), target, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.orthogonal(), target, rtol=0, atol=1e-12)
 
 
 def test_few_reflections_turn_a_few_directions() -> None:
-    values = torch.linalg.svdvals(ORNN(2, 12, reflections=3).W() - torch.eye(12))
+    values = torch.linalg.svdvals(ORNN(2, 12, reflections=3).orthogonal() - torch.eye(12))
     assert (values > 1e-6).sum() == 3 and values[3:].max() < 1e-13
 
 
@@ -112,7 +112,7 @@ def test_it_is_the_elman_network_with_this_matrix_and_a_steeper_leak() -> None:
     model, elman = ORNN(2, 5), Rnn(2, 5, activation="leaky_relu")  # slope 0.01
     x = 10 + torch.rand(3, 4, 2)
     model.V.data.abs_()  # with one step from 0 no unit is below 0, and the slopes do not matter
-    elman.load_state_dict({"W": model.W(), "V": model.V, "b": model.b})
+    elman.load_state_dict({"W": model.orthogonal(), "V": model.V, "b": model.b})
     torch.testing.assert_close(model(x[:, :1])[0], elman(x[:, :1])[0], rtol=0, atol=1e-13)
     assert (model(-x[:, :1])[0] / elman(-x[:, :1])[0]).mean().item() == pytest.approx(10)
 

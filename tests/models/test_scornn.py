@@ -50,7 +50,7 @@ def test_the_gradient_is_the_one_that_the_paper_derives() -> None:
     model = ScoRNN(2, 7)
     model.A.upper.data.normal_()
     weight = torch.randn(7, 7)
-    W = model.W()
+    W = model.orthogonal()
     (W * weight).pow(2).sum().backward()
     G, W, D = 2 * W.detach() * weight**2, W.detach(), torch.diag(model.D)
     V = torch.linalg.inv(torch.eye(7) + skew_of(model)).T @ G @ (D + W.T)  # theorem 3.2
@@ -66,12 +66,12 @@ def test_the_matrix_stays_orthogonal_under_training(negative_ones: int | None, d
     model = ScoRNN(2, 15, negative_ones=negative_ones)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     x, target = torch.randn(8, 6, 2), torch.randn(8, 15)
-    start = model.W().detach()
+    start = model.orthogonal().detach()
     for _ in range(100):
         optimiser.zero_grad()
         (model(x)[0][:, -1] - target).square().mean().backward()
         optimiser.step()
-    W = model.W().detach()
+    W = model.orthogonal().detach()
     assert (W - start).abs().max() > 0.1, "training moved it"
     assert (W.T @ W - torch.eye(15)).abs().max() < (1e-13 if dtype == torch.float64 else 5e-6)  # some roundings
     assert torch.det(W).item() == pytest.approx(-1 if negative_ones in (None, 3) else 1, abs=1e-4)  # (-1)^7, (-1)^3
@@ -81,8 +81,8 @@ def test_the_transform_alone_stays_away_from_minus_one_and_the_signs_reach_it() 
     plain, signed = ScoRNN(2, 8, negative_ones=0), ScoRNN(2, 8, negative_ones=4)
     for model in (plain, signed):
         model.A.upper.data.zero_()
-    assert torch.equal(plain.W(), torch.eye(8))
-    assert torch.linalg.eigvals(signed.W()).real.min().item() == -1.0
+    assert torch.equal(plain.orthogonal(), torch.eye(8))
+    assert torch.linalg.eigvals(signed.orthogonal()).real.min().item() == -1.0
     target = torch.linalg.qr(torch.randn(8, 8)).Q
     D = torch.diag(signed.D)
     if torch.det(target) < 0:
@@ -91,11 +91,11 @@ def test_the_transform_alone_stays_away_from_minus_one_and_the_signs_reach_it() 
     A = torch.linalg.solve(torch.eye(8) + Z, torch.eye(8) - Z)
     torch.testing.assert_close(A, -A.T, rtol=0, atol=1e-11)
     signed.A.upper.data = A[torch.triu(torch.ones(8, 8), 1).bool()]
-    torch.testing.assert_close(signed.W(), target, rtol=0, atol=1e-11)
+    torch.testing.assert_close(signed.orthogonal(), target, rtol=0, atol=1e-11)
 
 
 def test_it_starts_as_rotations_by_angles_up_to_a_right_angle() -> None:
-    angles = torch.linalg.eigvals(ScoRNN(2, 400, negative_ones=0).W()).angle().abs()
+    angles = torch.linalg.eigvals(ScoRNN(2, 400, negative_ones=0).orthogonal()).angle().abs()
     assert angles.max() <= math.pi / 2 and angles.max() > 0.95 * math.pi / 2
     assert angles.mean().item() == pytest.approx(math.pi / 4, rel=0.1)
 

@@ -25,7 +25,7 @@ from stablebench.training.score import score
 from stablebench.training.trainer import Trainer
 from stablebench.training.verify import verify
 
-_OF_ONE_UPDATE = {"bn_lstm: layers.0.found"}
+_OF_ONE_UPDATE = {"bn_lstm: layers.0.moments"}
 """Written by a forward pass for the `after_update` that follows it, so that no checkpoint need hold it."""
 HELD = ["TiedLinear", "TwoNames", "Counter", "Collected", "Noise", "ExtraState", "Unfreezes"]
 

@@ -43,8 +43,8 @@ class Block(nn.Module):
         """Return v, (..., width), of x, (..., in)."""
         return self.norm(self.stream(x))
 
-    def leave(self, y: Tensor, u: Tensor) -> Tensor:
-        """Return o of y and u, (..., width) each."""
+    def merge_residual(self, y: Tensor, u: Tensor) -> Tensor:
+        """Return o = u + mix(y) of y and u, (..., width) each; without `skip` mix(y)."""
         if self.mix != "none":
             y = nn.functional.gelu(y)
         if self.gate is not None:

@@ -48,13 +48,13 @@ def runs(in_features: int, widths: list[int]) -> list[tuple[int, int, int]]:
         in_features: Width of the input.
         widths: Of the hidden layers.
     """
-    found: list[tuple[int, int, int]] = []
+    groups: list[tuple[int, int, int]] = []
     for inner, outer in pairwise([in_features, *widths]):
-        if found and found[-1][1:] == (inner, outer):  # only layers of one width can be repeated
-            found[-1] = (found[-1][0] + 1, inner, outer)
+        if groups and groups[-1][1:] == (inner, outer):  # only layers of one width can be repeated
+            groups[-1] = (groups[-1][0] + 1, inner, outer)
         else:
-            found.append((1, inner, outer))
-    return found
+            groups.append((1, inner, outer))
+    return groups
 
 
 def new_weights(init: Init, count: int, inner: int, outer: int) -> nn.Parameter:

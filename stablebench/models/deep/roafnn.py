@@ -40,7 +40,7 @@ from stablebench.errors import UserError
 from stablebench.models.base import DeepModel, LayerGroup, State, frozen_generator
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, runs, start_readout
-from stablebench.models.blocks.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
+from stablebench.models.blocks.random_orthogonal import random_semi_orthogonal, random_semi_permutation
 from stablebench.models.claims.claim import (
     Claim,
     Evidence,
@@ -148,15 +148,15 @@ class RoaFNN(DeepModel):
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return W_l, b_l and O_l of the layers, those of one shape together."""
-        found = []
+        groups = []
         for i, (W, b) in enumerate(zip(self.W, self.b, strict=True)):
             if self._skips(*W.shape[1:]):
-                found.append(LayerGroup((W, b)))
+                groups.append(LayerGroup((W, b)))
             elif self.shared:
-                found.append(LayerGroup((W, b), self.get_buffer(f"O_{i}")))
+                groups.append(LayerGroup((W, b), self.get_buffer(f"O_{i}")))
             else:
-                found.append(LayerGroup((W, b, self.get_buffer(f"O_{i}"))))
-        return found
+                groups.append(LayerGroup((W, b, self.get_buffer(f"O_{i}"))))
+        return groups
 
     def step(self, layer: tuple[Tensor, ...], state: State, shared: Tensor | None) -> State:
         """Return h_l."""

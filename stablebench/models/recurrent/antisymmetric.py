@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.blocks.orthogonal import filled
+from stablebench.models.blocks.skew_exponential import filled
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative, Positive

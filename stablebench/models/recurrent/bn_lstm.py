@@ -24,12 +24,14 @@ Stability claim: none proved. In training, every normalised feature has at every
     tests/models/test_bn_lstm.py.
 Reference: Cooijmans, Ballas, Laurent, Gülçehre, Courville. Recurrent Batch Normalization. ICLR 2017.
     https://arxiv.org/abs/1603.09025
-Differs from the paper: population statistics are means of the batches' up to 1 / `momentum` updates and move with
-    `momentum` from there, where the paper averages over the training set at the end. They lag behind the weights, and
-    late steps feel all earlier ones: in short runs the usual 0.1 evaluated worse than 0.5 here. A pass in training
-    leaves its statistics behind, `after_update` takes them up: what is computed again for the gradient counts once, and
-    of several passes before an update the last one counts. h_0 and c_0 are zero, not learned; `noise` is added to h_0
-    in training, as the paper does on MNIST, whose first pixels are the same for all.
+Differs from the paper:
+    - Population statistics are means of the batches' up to 1 / `momentum` updates and move with `momentum` from there;
+      the paper averages over the training set at the end. They lag behind the weights, and late steps feel all earlier
+      ones: in short runs the usual 0.1 evaluated worse than 0.5 here.
+    - A pass in training records its statistics and `after_update` adds them to the population's. So what is computed
+      again for the gradient counts once, and of several passes before an update the last one counts.
+    - h_0 and c_0 are zero, not learned. `noise` is added to h_0 in training, as the paper does on MNIST, whose first
+      pixels are the same for all.
 Engine: reference, because the statistics mix the sequences of a batch, and those of evaluation are looked up by step.
 """
 
@@ -61,7 +63,7 @@ class BNLSTM(RecurrentModel):
 
     batch_dependent = True
     population: Tensor
-    found: Tensor
+    moments: Tensor
     updates: Tensor
     seen: Tensor
 
@@ -91,7 +93,7 @@ class BNLSTM(RecurrentModel):
         neutral = torch.tensor([0.0, 1.0])[:, None, None]
         self.register_buffer("population", neutral.repeat(1, horizon, 9 * hidden))  # means and variances
         self.register_buffer("updates", torch.zeros(horizon))
-        self.register_buffer("found", torch.zeros(2, horizon, 9 * hidden), persistent=False)  # by the last pass
+        self.register_buffer("moments", torch.zeros(2, horizon, 9 * hidden), persistent=False)  # of the last pass
         self.register_buffer("seen", torch.zeros(horizon), persistent=False)
 
     @property
@@ -116,42 +118,42 @@ class BNLSTM(RecurrentModel):
         """Return (h_t, c_t, t + 1)."""
         h, c, t = state
         at = t.detach()[:, 0].long().clamp(0, self.horizon - 1)
-        moments = _Batch() if self.training else _Population(*self.population[:, at])
-        seen = moments.normalised(h @ recurrent_weights, self.gamma_h)
-        given = moments.normalised(projected, self.gamma_x)
+        norm = _Batch() if self.training else _Population(*self.population[:, at])
+        seen = norm.normalised(h @ recurrent_weights, self.gamma_h)
+        given = norm.normalised(projected, self.gamma_x)
         f, i, o, g = (seen + given + self.b).chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(moments.normalised(c, self.gamma_c, self.beta_c))
-        if isinstance(moments, _Batch) and torch.is_grad_enabled():
+        h = torch.sigmoid(o) * torch.tanh(norm.normalised(c, self.gamma_c, self.beta_c))
+        if isinstance(norm, _Batch) and torch.is_grad_enabled():
             with torch.no_grad():
-                self.found.index_copy_(1, at[:1], moments.found()[:, None])
+                self.moments.index_copy_(1, at[:1], norm.moments()[:, None])
                 self.seen.index_fill_(0, at[:1], 1)
         return h, c, (t + 1).detach() + 0 * t  # a count has no derivative, but a place in the graph
 
     def after_update(self) -> None:
-        """Let the population's statistics take up the last pass's."""
+        """Move the population's statistics towards those of the last pass."""
         with torch.no_grad():
             share = self.seen * (1 / (self.updates + 1)).clamp(min=self.momentum)
-            self.population += share[:, None] * (self.found - self.population)
+            self.population += share[:, None] * (self.moments - self.population)
             self.updates += self.seen
             self.seen.zero_()
 
 
 class _Batch:
-    """Normalises with the batch's own statistics, and keeps them in the order of the calls."""
+    """Normalises with the batch's own statistics, and records them in the order of the calls."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[Tensor, Tensor]] = []
+        self._statistics: list[tuple[Tensor, Tensor]] = []
 
     def normalised(self, z: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Tensor:
         """Return BN(z; gamma, beta) of z (batch, features)."""
         result, mean, inverse = torch.native_batch_norm(z, gamma, beta, None, None, True, 0.0, _EPSILON)
-        self._found.append((mean, inverse))
+        self._statistics.append((mean, inverse))
         return result
 
-    def found(self) -> Tensor:
+    def moments(self) -> Tensor:
         """Return means and variances, (2, all features)."""
-        mean, inverse = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+        mean, inverse = (torch.cat(parts) for parts in zip(*self._statistics, strict=True))
         return torch.stack([mean, (inverse.pow(-2) - _EPSILON).clamp(min=0)])
 
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation
-from stablebench.models.blocks.orthogonal import PackedRotations
+from stablebench.models.blocks.rotations import PackedRotations
 from stablebench.models.claims.claim import Claim, gradient_norm_kept, input_gradient_norm_is_the_states
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
@@ -55,7 +55,7 @@ class DizzyRNN(RecurrentModel):
         input_map: What W_x is.
         singular_values: Whether rotation maps are U diag(sigma) V^T with trained sigma.
         sigma_penalty: lambda; without effect unless `singular_values`. The paper names no value.
-        angle_start: Centres of the recurrent angles' start: zero, or a ring (`stablebench.models.blocks.orthogonal`).
+        angle_start: Centres of the recurrent angles' start: zero, or a ring (`stablebench.models.blocks.pairing`).
         angle_range: Angles start uniform in [-angle_range, angle_range] around their centres, in radians.
         input_std: Standard deviation that a dense W_x starts with; by default 1/sqrt(hidden).
         silent: Input features whose column of a dense W_x starts at 0, for example a task's blank.

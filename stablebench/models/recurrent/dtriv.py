@@ -34,17 +34,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.blocks.activations import Activation, activation, modrelu
-from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles
-from stablebench.models.blocks.readouts import ReadoutInit, initialise
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.blocks.activations import Activation
+from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
+from stablebench.models.blocks.readouts import ReadoutInit
+from stablebench.models.blocks.skew_exponential import BlockInit, SkewExponential, block_angles
+from stablebench.models.claims.claim import Evidence
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
 
 @register_model
-class DTriv(RecurrentModel):
+class DTriv(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -57,9 +57,8 @@ class DTriv(RecurrentModel):
     """
 
     B: Tensor
-    added_arguments = (("readout_init", "default"),)
-
     updates: Tensor
+    added_arguments = (("readout_init", "default"),)
 
     def __init__(
         self,
@@ -76,21 +75,24 @@ class DTriv(RecurrentModel):
         self.activation: Literal["modrelu"] | Activation = activation
         self.readout_init: ReadoutInit = readout_init
         self.exponential = SkewExponential(hidden, block_angles(init, hidden // 2))
-        self.V = nn.Parameter(nn.init.kaiming_normal_(torch.empty(hidden, in_features), nonlinearity="relu"))
-        self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+        self.add_input_map()
         self.register_buffer("B", torch.eye(hidden))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         if change_base_every:
             self.change_base()
 
-    def W(self) -> Tensor:
-        """Return the recurrent matrix, (hidden, hidden)."""
+    def orthogonal(self) -> Tensor:
+        """Return W = B expm(A)."""
         return self.B @ self.exponential()
+
+    def orthogonal_parameters(self) -> list[nn.Parameter]:
+        """Return the entries of A."""
+        return [self.exponential.upper]
 
     @torch.no_grad()
     def change_base(self) -> None:
         """Move the base to W, and A to 0."""
-        W = self.W()
+        W = self.orthogonal()
         self.B.copy_(1.5 * W - 0.5 * W @ (W.T @ W))
         self.exponential.upper.zero_()
 
@@ -100,44 +102,6 @@ class DTriv(RecurrentModel):
         if self.change_base_every and self.updates.item() % self.change_base_every == 0:
             self.change_base()
 
-    def initialise_readout(self, readout: nn.Linear) -> None:
-        """Draw the readout as `readout_init` says."""
-        initialise(readout, self.readout_init)
-
-    def input_projection(self, x: Tensor) -> Tensor:
-        """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
-
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
-        """Return W, transposed for states in rows, and b."""
-        return self.W().T, self.b
-
-    def recurrent_matrix(self) -> Tensor:
-        """Return W."""
-        return self.W()
-
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = recurrent_weights
-        z = projected + h @ W
-        return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
-
-    def orthogonal_matrices(self) -> dict[str, Tensor]:
-        """Return W."""
-        return {"W": self.W()}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
-        return [
-            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1 <= 0",
-                "|phi'| <= 1, as for all activations here",
-                lambda e: largest_singular_value_at_most(e, 0.0, 8 * e.steps * e.weights_eps),  # B is a rounded matrix
-            ),
-        ]
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return `main` and `orthogonal`, the entries of A."""
-        return with_main_group(self, ParameterGroup("orthogonal", [self.exponential.upper]))
+    def rounding(self, e: Evidence) -> float:
+        """Return the rounding of T - 1 products with W; its base B is a rounded matrix."""
+        return 8 * e.steps * e.weights_eps

@@ -24,19 +24,17 @@ Differs from the paper: none known in the equation. The exponential is a scaled 
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.blocks.activations import Activation, activation, modrelu
-from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles
-from stablebench.models.blocks.readouts import ReadoutInit, initialise
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most, stays_orthogonal
+from stablebench.models.blocks.activations import Activation
+from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
+from stablebench.models.blocks.readouts import ReadoutInit
+from stablebench.models.blocks.skew_exponential import BlockInit, SkewExponential, block_angles
 from stablebench.models.registry import register_model
 
 
 @register_model
-class ExpRNN(RecurrentModel):
+class ExpRNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -62,47 +60,12 @@ class ExpRNN(RecurrentModel):
         self.activation: Literal["modrelu"] | Activation = activation
         self.readout_init: ReadoutInit = readout_init
         self.W = SkewExponential(hidden, block_angles(init, hidden // 2))
-        self.V = nn.Parameter(nn.init.kaiming_normal_(torch.empty(hidden, in_features), nonlinearity="relu"))
-        self.b = nn.Parameter(torch.empty(hidden).uniform_(-0.01, 0.01))
+        self.add_input_map()
 
-    def initialise_readout(self, readout: nn.Linear) -> None:
-        """Draw the readout as `readout_init` says."""
-        initialise(readout, self.readout_init)
-
-    def input_projection(self, x: Tensor) -> Tensor:
-        """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
-
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
-        """Return W, transposed for states in rows, and b."""
-        return self.W().T, self.b
-
-    def recurrent_matrix(self) -> Tensor:
-        """Return W."""
+    def orthogonal(self) -> Tensor:
+        """Return W = expm(A)."""
         return self.W()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = recurrent_weights
-        z = projected + h @ W
-        return (modrelu(z, b) if self.activation == "modrelu" else activation(self.activation, z),)
-
-    def orthogonal_matrices(self) -> dict[str, Tensor]:
-        """Return W."""
-        return {"W": self.W()}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
-        return [
-            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1 <= 0",
-                "|phi'| <= 1, as for all activations here",
-                lambda e: largest_singular_value_at_most(e, 0.0),
-            ),
-        ]
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return `main` and `orthogonal`, the entries of A."""
-        return with_main_group(self, ParameterGroup("orthogonal", [self.W.upper]))
+    def orthogonal_parameters(self) -> list[nn.Parameter]:
+        """Return the entries of A."""
+        return [self.W.upper]

@@ -152,8 +152,8 @@ class Lipschitz(RecurrentModel):
             return at_most(outside, slack)
 
         def bounded(e: Evidence) -> Outcome:
-            found = largest_singular_value_at_most(e, e.steps * math.log(growth), e.steps * e.weights_eps)
-            return found.under_hypothesis(self.solver == "euler" and not self.gated and contracts)
+            outcome = largest_singular_value_at_most(e, e.steps * math.log(growth), e.steps * e.weights_eps)
+            return outcome.under_hypothesis(self.solver == "euler" and not self.gated and contracts)
 
         return [
             Claim(

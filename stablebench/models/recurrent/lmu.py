@@ -133,8 +133,9 @@ def zero_order_hold(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     n = len(A)
     joint = torch.zeros(n + 1, n + 1, dtype=A.dtype)
     joint[:n, :n], joint[:n, n] = A, B
-    found = torch.from_numpy(scipy.linalg.expm(joint.numpy()))  # torch's is wrong by 3e-11 for a single coefficient
-    return found[:n, :n].contiguous(), found[:n, n].contiguous()
+    # torch's exponential is wrong by 3e-11 for a single coefficient
+    exponential = torch.from_numpy(scipy.linalg.expm(joint.numpy()))
+    return exponential[:n, :n].contiguous(), exponential[:n, n].contiguous()
 
 
 def _lecun(entries: int) -> Tensor:

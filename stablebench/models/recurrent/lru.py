@@ -133,7 +133,7 @@ class LRU(LinearRecurrence):
         u = self.block.stream(x)
         real, imaginary = self.C
         y = nn.functional.linear(output, torch.cat([real, -imaginary], dim=1)) + self.D * self.block.norm(u)
-        return self.block.leave(y, u)
+        return self.block.merge_residual(y, u)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main` and `recurrent`, what makes up the recurrence: the paper gives it a smaller rate."""

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import modrelu
-from stablebench.models.blocks.orthogonal import BlockInit, SkewExponential, block_angles, filled
+from stablebench.models.blocks.skew_exponential import BlockInit, SkewExponential, block_angles, filled
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.claims.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
 from stablebench.models.registry import register_model

@@ -107,8 +107,8 @@ class NRU(RecurrentModel):
         h, m = state
         recurrent, to_heads, bias = recurrent_weights
         h = torch.relu(projected + torch.cat([h, m], dim=1) @ recurrent)
-        found = torch.addmm(bias, torch.cat([h, m], dim=1), to_heads)
-        alpha, beta, *sides = found.split([self.heads] * 2 + [self.side] * 4, dim=1)
+        heads = torch.addmm(bias, torch.cat([h, m], dim=1), to_heads)
+        alpha, beta, *sides = heads.split([self.heads] * 2 + [self.side] * 4, dim=1)
         written = self._f(alpha)[:, :, None] * self._vectors(sides[0], sides[1])
         erased = self._f(beta)[:, :, None] * self._vectors(sides[2], sides[3])
         return h, m + self.share * (written - erased).sum(1)

@@ -30,15 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, frozen_generator, with_main_group
-from stablebench.models.blocks.orthogonal import filled
+from stablebench.models.base import frozen_generator
+from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
+from stablebench.models.blocks.skew_exponential import filled
 from stablebench.models.blocks.unitary import glorot_bound, householder_product
-from stablebench.models.claims.claim import (
-    Claim,
-    largest_singular_value_at_most,
-    smallest_singular_value_at_least,
-    stays_orthogonal,
-)
+from stablebench.models.claims.claim import Claim, smallest_singular_value_at_least
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -47,7 +43,7 @@ _SLOPE = 0.1
 
 
 @register_model
-class ORNN(RecurrentModel):
+class ORNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -56,6 +52,8 @@ class ORNN(RecurrentModel):
         reflections: m, at most hidden; by default hidden.
     """
 
+    activation = "leaky_relu"
+    hypothesis = "none"
     places: Tensor
     last_sign: Tensor
 
@@ -81,48 +79,26 @@ class ORNN(RecurrentModel):
         self.register_buffer("last_sign", sign)
         self.register_buffer("places", rows * hidden + columns, persistent=False)
 
-    def W(self) -> Tensor:
-        """Return the recurrent matrix, (hidden, hidden)."""
+    def orthogonal(self) -> Tensor:
+        """Return W, the product of the reflections."""
         columns = filled(self.hidden, self.places, self.u)[:, : self.trained]
         return householder_product(columns) * self.last_sign
 
-    def input_projection(self, x: Tensor) -> Tensor:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
+    def orthogonal_parameters(self) -> list[nn.Parameter]:
+        """Return the reflection vectors."""
+        return [self.u]
 
-    def recurrent_weights(self) -> Tensor:
-        """Return W, transposed for states in rows."""
-        return self.W().T
-
-    def recurrent_matrix(self) -> Tensor:
-        """Return W."""
-        return self.W()
-
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
-        """Return h_t."""
-        (h,) = state
-        return (nn.functional.leaky_relu(projected + h @ recurrent_weights, _SLOPE),)
-
-    def orthogonal_matrices(self) -> dict[str, Tensor]:
-        """Return W."""
-        return {"W": self.W()}
+    def phi(self, z: Tensor) -> Tensor:
+        """Return max(z, z / 10)."""
+        return nn.functional.leaky_relu(z, _SLOPE)
 
     def claims(self) -> list[Claim]:
         """Return that W is orthogonal, and the bounds that it puts on the Jacobian."""
         return [
-            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1 <= 0",
-                "none",
-                lambda e: largest_singular_value_at_most(e, 0.0),
-            ),
+            *super().claims(),
             Claim(
                 "log10 of the smallest singular value of dh_T/dh_1 >= -(T - 1), a tenth for each step",
                 "none",
                 lambda e: smallest_singular_value_at_least(e, e.steps * math.log(_SLOPE)),
             ),
         ]
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return `main` and `orthogonal`, the reflection vectors."""
-        return with_main_group(self, ParameterGroup("orthogonal", [self.u]))

@@ -13,7 +13,7 @@ Init: W, V, b and the readout's weights and bias N(0, 1), or all U(-1, 1) (footn
     (appendix C); or the identity (`eyernn`). Each stacked layer has an O of its own. By this procedure, the paper's, O
     is neither a rotation at even widths nor Haar distributed: whatever the seed, its determinant is (-1)^(hidden - 1),
     its first entry negative, and 1 one of its eigenvalues (and -1 at even widths). Asserted in
-    tests/models/test_orthogonal.py.
+    tests/models/test_random_orthogonal.py.
 Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2 and alpha (1 + r s) <= 1, all singular
     values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
     tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State, frozen_generator
 from stablebench.models.blocks.activations import activation
-from stablebench.models.blocks.orthogonal import random_orthogonal
+from stablebench.models.blocks.random_orthogonal import random_orthogonal
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, singular_values_within
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive

@@ -140,7 +140,7 @@ class S4D(LinearRecurrence):
         real, imag = self.C
         weights = 2 * torch.cat([real, -imag])
         y = (output.unflatten(-1, weights.shape) * weights).sum(-2) + self.D * self.block.norm(u)
-        return self.block.leave(y, u)
+        return self.block.merge_residual(y, u)
 
     def kernel(self, steps: int) -> Tensor:
         """Return K_0 ... K_{steps-1}, (steps, hidden): y is v convolved with it, plus D v."""

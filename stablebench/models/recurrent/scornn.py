@@ -27,17 +27,15 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.blocks.activations import modrelu
-from stablebench.models.blocks.orthogonal import SkewExponential, block_angles
+from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
+from stablebench.models.blocks.skew_exponential import SkewExponential, block_angles
 from stablebench.models.blocks.unitary import cayley, glorot_bound
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most, stays_orthogonal
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
 
 @register_model
-class ScoRNN(RecurrentModel):
+class ScoRNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -47,6 +45,7 @@ class ScoRNN(RecurrentModel):
     """
 
     D: Tensor
+    hypothesis = "none: modrelu' is 0 or 1"
 
     def __init__(self, in_features: int, hidden: int, *, negative_ones: NonNegativeInt | None = None) -> None:
         super().__init__(in_features, hidden)
@@ -63,43 +62,10 @@ class ScoRNN(RecurrentModel):
         signs[:negative_ones] = -1
         self.register_buffer("D", signs, persistent=False)
 
-    def W(self) -> Tensor:
-        """Return the recurrent matrix, (hidden, hidden)."""
+    def orthogonal(self) -> Tensor:
+        """Return W = (I + A)^-1 (I - A) D."""
         return cayley(self.A.skew()) * self.D
 
-    def input_projection(self, x: Tensor) -> Tensor:
-        """Return V x_t, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V)
-
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
-        """Return W, transposed for states in rows, and b."""
-        return self.W().T, self.b
-
-    def recurrent_matrix(self) -> Tensor:
-        """Return W."""
-        return self.W()
-
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, b = recurrent_weights
-        return (modrelu(projected + h @ W, b),)
-
-    def orthogonal_matrices(self) -> dict[str, Tensor]:
-        """Return W."""
-        return {"W": self.W()}
-
-    def claims(self) -> list[Claim]:
-        """Return that W is orthogonal, and that the Jacobian does not explode for it."""
-        return [
-            Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W()), about="weights"),
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1 <= 0",
-                "none: modrelu' is 0 or 1",
-                lambda e: largest_singular_value_at_most(e, 0.0),
-            ),
-        ]
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return `main` and `orthogonal`, the entries of A."""
-        return with_main_group(self, ParameterGroup("orthogonal", [self.A.upper]))
+    def orthogonal_parameters(self) -> list[nn.Parameter]:
+        """Return the entries of A."""
+        return [self.A.upper]

@@ -33,10 +33,10 @@ Reference: Campos, Jou, Giro-i-Nieto, Torres, Chang. Skip RNN: Learning to Skip 
 Differs from the paper: each stacked layer decides for itself; there the top layer decides for all. h_0 and c_0 are
     zero, not learned as in the code. The budget loss, `cost` times the number of updates of a sequence, is averaged
     over the batch and added as this layer's `penalty`: `layer_output`, the last to see a pass in training, keeps the
-    number of updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient
-    is that of the paper's equations, through d_t's dependence on u_t by the state; the published results come from
-    the code's form (`straight_through` code), whose gradients are up to some per cent of their norm apart, w_p's up
-    to a quarter.
+    number of updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient is
+    that of the paper's equations, through d_t's dependence on u_t by the state; the published results come from the
+    code's form (`straight_through` code), whose gradients differ by up to some per cent of their norm, w_p's by a
+    quarter.
 """
 
 import math

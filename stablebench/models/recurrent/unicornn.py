@@ -112,9 +112,9 @@ class UnICORNN(RecurrentModel):
 
         def energy(e: Evidence) -> Outcome:
             y, z = e.states[1:, :, : self.hidden].cpu(), e.states[1:, :, self.hidden : 2 * self.hidden].cpu()
-            found = self.alpha * y.square() + z.square() - k * self.alpha * y * z
-            t = torch.arange(1, len(found) + 1, dtype=found.dtype)[:, None, None]
-            share = (found / (t * k).square()).max().item()
+            squares = self.alpha * y.square() + z.square() - k * self.alpha * y * z
+            t = torch.arange(1, len(squares) + 1, dtype=squares.dtype)[:, None, None]
+            share = (squares / (t * k).square()).max().item()
             return at_most(share, 1 + 1e-6).under_hypothesis((k.square() * self.alpha).max().item() < 4)
 
         return [

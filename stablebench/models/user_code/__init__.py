@@ -1,1 +1,1 @@
-"""Code that users bring: how a model of one or several files is found, loaded, told apart and remembered."""
+"""Code that users bring: how a model of one or several files is located, loaded, identified and remembered."""

@@ -87,15 +87,17 @@ class Code:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def changes(self, now: "Code") -> list[str]:
-        """Return what differs in another reading of the same model: changed, new and missing files, and versions."""
+        """Return the differences to a later reading of the same model: changed, new and missing files, and versions."""
         before, after = ({m.name: m for m in code.modules} for code in (self, now))
-        found = [f"{m.path} changed" for n, m in after.items() if n in before and before[n].sha256 != m.sha256]
-        found += [f"{m.path} is new" for name, m in after.items() if name not in before]
-        found += [f"{m.path} is gone" for name, m in before.items() if name not in after]
+        differences = [f"{m.path} changed" for n, m in after.items() if n in before and before[n].sha256 != m.sha256]
+        differences += [f"{m.path} is new" for name, m in after.items() if name not in before]
+        differences += [f"{m.path} is gone" for name, m in before.items() if name not in after]
         if self.packages != now.packages:
             gone, new = (set(a.packages) - set(b.packages) for a, b in ((self, now), (now, self)))
-            found.append(f"{', '.join(sorted(gone)) or 'no package'} then, {', '.join(sorted(new)) or 'none'} now")
-        return found
+            differences.append(
+                f"{', '.join(sorted(gone)) or 'no package'} then, {', '.join(sorted(new)) or 'none'} now"
+            )
+        return differences
 
     def changed_files(self) -> list[str]:
         """Return the files that no longer hold what was read."""

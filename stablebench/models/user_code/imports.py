@@ -1,4 +1,4 @@
-"""Which modules a model's code imports: found in its text, those inside of functions too, without running it."""
+"""The modules that a model's code imports, read from its text without running it, also imports inside functions."""
 
 import ast
 import os
@@ -36,14 +36,14 @@ def _imports_in(data: bytes) -> tuple[_Import, ...]:
         nodes = list(ast.walk(ast.parse(data)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    found: list[_Import] = []
+    imports: list[_Import] = []
     for node in nodes:
         if isinstance(node, ast.Import):
-            found += [_Import(0, alias.name, (), node.lineno) for alias in node.names]
+            imports += [_Import(0, alias.name, (), node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names if alias.name != "*")
-            found.append(_Import(node.level, node.module or "", names, node.lineno))
-    return tuple(found)
+            imports.append(_Import(node.level, node.module or "", names, node.lineno))
+    return tuple(imports)
 
 
 @dataclass
@@ -53,14 +53,14 @@ class Search:
     Args:
         root: The folder that modules are named from.
         folders: More folders in which modules without dots may lie, behind the root.
-        beside: The path of the file that was named, whose own folders' names lead to packages; None for none.
+        named_file: The file that the user named, whose folders' names may be packages; None if a module was named.
         owned: A folder and a package in it that is the user's wherever else it is installed, because it has the model.
         entry: The name and file of the model's module, where a file was named.
     """
 
     root: Path
     folders: list[Path] = field(default_factory=list)
-    beside: Path | None = None
+    named_file: Path | None = None
     owned: tuple[Path, str] | None = None
     entry: tuple[str, Path] | None = None
 
@@ -102,7 +102,7 @@ class Search:
 
     def _places(self, top: str) -> list[Path]:
         """Return the folders to look in: the root, the others, and where a folder above the file is called `top`."""
-        above = [] if self.beside is None else [p.parent for p in self.beside.parents if p.name == top]
+        above = [] if self.named_file is None else [p.parent for p in self.named_file.parents if p.name == top]
         return [f for f in dict.fromkeys([self.root, *self.folders, *above]) if not origins.is_library(str(f))]
 
     def module(self, name: str, relative: bool = False, imported_by: str = "") -> Module | None:
@@ -135,8 +135,8 @@ def file_in(folder: Path, name: str) -> Path | None:
         return None
     for path in (folder / name / "__init__", folder / name):
         for ending in _ENDINGS:
-            if os.path.isfile(found := f"{path}{ending}"):
-                return Path(found)
+            if os.path.isfile(file := f"{path}{ending}"):
+                return Path(file)
     return None
 
 
@@ -171,28 +171,28 @@ def code_of(search: Search, entry: str) -> Code:
         BeyondRoot: A relative import leads above the root.
         FileNotFoundError: There is no such module.
     """
-    found: dict[str, Module] = {}
+    modules: dict[str, Module] = {}
     packages: set[str] = set()
     waiting = [(entry, True, "")]
     while waiting:
         name, relative, imported_by = waiting.pop()
         for part in _with_parents(name):
-            if part in found or (module := search.module(part, relative, imported_by)) is None:
+            if part in modules or (module := search.module(part, relative, imported_by)) is None:
                 continue
-            found[part] = module
+            modules[part] = module
             if module.is_extension:
                 continue
             for one in _imports_in(module.data):
-                said = f"{module.path}:{one.line}"
+                location = f"{module.path}:{one.line}"
                 base = _base(search, module, one)
-                if one.level == 0 and search.folder_of(base.partition(".")[0], said) is None:
+                if one.level == 0 and search.folder_of(base.partition(".")[0], location) is None:
                     packages.add(base.partition(".")[0])
                     continue
                 below = [f"{base}.{n}".lstrip(".") for n in one.names]
-                waiting += [(n, one.level > 0, said) for n in [base, *below] if n]
-    if entry not in found:
+                waiting += [(n, one.level > 0, location) for n in [base, *below] if n]
+    if entry not in modules:
         raise FileNotFoundError(entry)
-    return Code(entry, tuple(found[name] for name in sorted(found)), origins.packages_of(packages))
+    return Code(entry, tuple(modules[name] for name in sorted(modules)), origins.packages_of(packages))
 
 
 def _package_of(module: Module) -> list[str]:

@@ -53,9 +53,9 @@ def _file(digest: str) -> str:
 
 
 def _is_ours(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    found = path.lstat()
-    if not is_kind(found.st_mode):
+    status = path.lstat()
+    if not is_kind(status.st_mode):
         return False
     if sys.platform == "win32":  # where others' rights are not in the mode
         return True
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

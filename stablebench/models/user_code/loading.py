@@ -28,7 +28,7 @@ class Loaded:
 
 
 _loaded: dict[tuple[str, str, tuple[str, ...]], tuple[Namespace, ModuleType]] = {}
-"""What has run in this process, by entry, digest and paths of what was found in the text."""
+"""Namespaces that have run in this process, by entry, digest and the paths of the modules."""
 
 
 def load_file(path: Path, reference: str) -> Loaded:
@@ -51,7 +51,7 @@ def load_file(path: Path, reference: str) -> Loaded:
         entry = ".".join(
             part.replace(".", "_") for part in (parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
         )
-        search = Search(root, folders, beside=path, entry=(entry, path))
+        search = Search(root, folders, named_file=path, entry=(entry, path))
         try:
             return _run(code_of(search, entry), search, reference)
         except BeyondRoot:
@@ -106,7 +106,7 @@ def _folder_on_path(top: str) -> Path | None:
 
 
 def load_code(code: Code, reference: str) -> Loaded:
-    """Run a model from its code alone; its files may have changed since, or be gone.
+    """Run a model from its code only; its files may have changed since, or be gone.
 
     Raises:
         UserError: Importing it fails, or it is stablebench's own and not as it was.
@@ -143,9 +143,9 @@ def _run(code: Code, search: Search | None, reference: str) -> Loaded:
     except UserError as error:
         raise type(error)(f"--model {reference}: {error}") from error
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}".replace(namespace.prefix or "\0", "")
+        message = f"{type(error).__name__}: {error}".replace(namespace.prefix or "\0", "")
         where = f"{_place(error, code)}{_hidden(error, search)}"
-        raise UserError(f"--model {reference}: importing it failed with {said} ({where})") from error
+        raise UserError(f"--model {reference}: importing it failed with {message} ({where})") from error
     _loaded[key] = namespace, module
     return Loaded(module, namespace.code)
 

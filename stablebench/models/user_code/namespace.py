@@ -26,7 +26,7 @@ _by_head: dict[str, "Namespace"] = {}
 _looked_at: set[str] | None = None
 """What was loaded before the first model of a user, and what `uncovered` has looked at since."""
 _uncovered: set[str] = set()
-"""What it found."""
+"""Files outside of every digest that `uncovered` has seen."""
 
 
 class NotCovered(UserError, ImportError):
@@ -111,16 +111,16 @@ class Namespace:
 
     def _more(self, name: str) -> Module | None:
         """Return a module that was not seen in the model's text: taken in while the model is loaded, then refused."""
-        found = None if self._search is None else self._search.module(name, relative=True)
-        if found is None:
+        module = None if self._search is None else self._search.module(name, relative=True)
+        if module is None:
             return None
         if self._sealed:
             raise NotCovered(
-                f"{found.path}: the model imports it by a name that is only known as it runs, so the run's digest "
+                f"{module.path}: the model imports it by a name that is only known as it runs, so the run's digest "
                 f"does not cover it; write `import {name}` at the head of one of the model's files."
             )
-        self.modules[name] = found
-        return found
+        self.modules[name] = module
+        return module
 
     def is_own(self, top: str) -> bool:
         """Return whether `import top` in one of the modules means one of them."""

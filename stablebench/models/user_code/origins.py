@@ -36,8 +36,8 @@ def is_standard(top: str) -> bool:
 
 def own_folders() -> list[Path]:
     """Return the folders of `sys.path` that are the user's: of PYTHONPATH, and of packages installed for editing."""
-    found = [path or os.getcwd() for path in sys.path]
-    return [Path(path) for path in dict.fromkeys(found) if os.path.isdir(path) and not is_library(path)]
+    folders = [path or os.getcwd() for path in sys.path]
+    return [Path(path) for path in dict.fromkeys(folders) if os.path.isdir(path) and not is_library(path)]
 
 
 def installed_folder(top: str) -> Path | None:
@@ -76,13 +76,13 @@ def packages_of(tops: Iterable[str]) -> tuple[str, ...]:
 
 def versions_now(packages: Iterable[str]) -> dict[str, str | None]:
     """Return which version of each `name==version` is installed here, by name; None of one that is not."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in (package.partition("==")[0] for package in packages):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def other_versions(packages: Iterable[str]) -> list[str]:

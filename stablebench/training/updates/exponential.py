@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import UserError
-from stablebench.models.blocks.orthogonal import skew_exponential
+from stablebench.models.blocks.skew_exponential import skew_exponential
 from stablebench.training.updates.group import FARTHEST, MultiplicativeUpdate, deviation, newton_schulz, skew_part
 
 

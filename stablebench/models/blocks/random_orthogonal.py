@@ -1,14 +1,30 @@
-"""Fixed rectangular matrices that keep lengths: A^T A = I, or A A^T = I where there are more columns than rows.
+"""Fixed random matrices that keep lengths: A^T A = I, or A A^T = I where there are more columns than rows.
 
+    random_orthogonal         Q of the QR decomposition of a square matrix with U(-1, 1) entries: roaRNN's O
     random_semi_orthogonal    from the QR decomposition of matrices with U(-1, 1) entries
     random_semi_permutation   columns, or rows, are different unit vectors
 
-Both are drawn many at once (Ceni, arXiv:2210.01245, section II-C and appendix C). Asserted in
-tests/models/test_semi_orthogonal.py.
+The last two are drawn many at once (Ceni, arXiv:2210.01245, section II-C and appendix C). Asserted in
+tests/models/test_random_orthogonal.py.
 """
 
 import torch
 from torch import Tensor
+
+
+def random_orthogonal(n: int, rng: torch.Generator) -> Tensor:
+    """Return the orthogonal factor of the QR decomposition of a matrix with U(-1, 1) entries, (n, n).
+
+    Signs are left as the decomposition gives them, so the matrix is not Haar distributed (Ceni, section II-C). It is a
+    product of n - 1 reflections: its determinant is (-1)^(n - 1), and it has the eigenvalue 1, for even n also -1. Its
+    first entry is negative for n > 1. It is computed in float64, so that both precisions get the same matrix.
+
+    Args:
+        n: Rows and columns of the matrix.
+        rng: Source of randomness.
+    """
+    entries = torch.rand(n, n, generator=rng, dtype=torch.float64) * 2 - 1
+    return torch.linalg.qr(entries).Q.to(torch.get_default_dtype())
 
 
 def random_semi_orthogonal(count: int, rows: int, columns: int, rng: torch.Generator) -> Tensor:
@@ -19,9 +35,9 @@ def random_semi_orthogonal(count: int, rows: int, columns: int, rng: torch.Gener
     the same matrices.
 
     Args:
-        count: How many.
-        rows: Of each.
-        columns: Of each.
+        count: Number of matrices.
+        rows: Rows of each.
+        columns: Columns of each.
         rng: Source of randomness.
     """
     tall = max(rows, columns), min(rows, columns)
@@ -34,9 +50,9 @@ def random_semi_permutation(count: int, rows: int, columns: int, rng: torch.Gene
     """Return matrices of 0 and 1 with one 1 in every column, or in every row of a wide one, (count, rows, columns).
 
     Args:
-        count: How many.
-        rows: Of each.
-        columns: Of each.
+        count: Number of matrices.
+        rows: Rows of each.
+        columns: Columns of each.
         rng: Source of randomness.
     """
     most, least = max(rows, columns), min(rows, columns)

@@ -1,10 +1,17 @@
-"""Rectangular matrices that keep lengths, drawn many at once."""
+"""Fixed random matrices that keep lengths, square ones and rectangular ones."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from stablebench.models.blocks.semi_orthogonal import random_semi_orthogonal, random_semi_permutation
+from stablebench.models.base import frozen_generator
+from stablebench.models.blocks.random_orthogonal import (
+    random_orthogonal,
+    random_semi_orthogonal,
+    random_semi_permutation,
+)
+from stablebench.models.deep.roafnn import RoaFNN
+from stablebench.models.recurrent.roarnn import RoaRNN
 
 SHAPES = [(1, 1), (2, 2), (7, 7), (9, 4), (4, 9), (1, 5), (5, 1)]
 
@@ -62,3 +69,31 @@ def test_the_generator_alone_decides_and_both_precisions_get_the_same(draw) -> N
     assert torch.equal(first, draw(4, 3, 5, rng(7))) and not torch.equal(first, draw(4, 3, 5, rng(8)))
     torch.set_default_dtype(torch.float32)
     assert torch.equal(draw(4, 3, 5, rng(7)), first.float())
+
+
+def test_the_random_orthogonal_matrix_is_orthogonal_and_depends_on_its_generator_alone():
+    O = random_orthogonal(50, frozen_generator("O"))  # noqa: E741
+    assert (O.T @ O - torch.eye(50)).abs().max() < 1e-13
+    torch.rand(3)
+    assert torch.equal(O, random_orthogonal(50, frozen_generator("O")))
+    torch.manual_seed(1)
+    assert not torch.equal(O, random_orthogonal(50, frozen_generator("O")))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 17, 64, 127, 128])
+def test_what_every_seed_gives_the_orthogonal_factor(n: int) -> None:
+    for seed in range(40 if n < 64 else 5):
+        O = random_orthogonal(n, torch.Generator().manual_seed(seed))  # noqa: E741 - the paper's name
+        values = torch.linalg.eigvals(O)
+        assert torch.linalg.det(O).item() == pytest.approx((-1) ** (n - 1), abs=1e-12)
+        assert O[0, 0].item() < 0
+        assert (values - 1).abs().min().item() < 1e-13 * n
+        assert n % 2 or (values + 1).abs().min().item() < 1e-13 * n
+
+
+def test_so_no_layer_of_roarnn_or_roafnn_turns_the_state_at_an_even_width() -> None:
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert torch.linalg.det(RoaRNN(3, 16, horizon=10).O).item() == pytest.approx(-1)
+        filters = list(RoaFNN(2, 2, layers=12).orthogonal_matrices().values())
+        assert filters and all(torch.linalg.det(layer).allclose(-torch.ones(len(layer))) for layer in filters)

@@ -1,4 +1,4 @@
-"""The small model that checks run: how it is built, and what a pass of it gives."""
+"""The small model that checks run: how it is built, and the results of a pass."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +17,13 @@ from stablebench.process import python_random
 
 @dataclass(frozen=True)
 class Pass:
-    """What a pass gave.
+    """The results of a pass.
 
     Args:
         outputs: (batch, time, out), of a deep model (batch, out).
         states: Those after the last step or layer.
-        gradients: Of `loss`, by parameter; None where one has none. Empty unless they were asked for.
-        of_inputs: Of the outputs of one example alone, by the inputs; None unless it was asked for.
+        gradients: Gradient of `loss` by parameter name; None for those that it does not reach. Empty unless asked for.
+        of_inputs: Gradient of the first example's outputs with respect to all inputs; None unless it was asked for.
     """
 
     outputs: Tensor
@@ -33,15 +33,15 @@ class Pass:
 
     def loss(self) -> Tensor:
         """Return a scalar in which every output and state has a weight of its own."""
-        total = _weighed(self.outputs)
+        total = _weighted_sum(self.outputs)
         for part in self.states:
-            total = total + _weighed(part)
+            total = total + _weighted_sum(part)
         return total
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, at the sizes that it is checked at.
+class CheckedModel:
+    """A model with the sizes that it is built with for the checks.
 
     Args:
         entry: The model.
@@ -81,13 +81,13 @@ class Subject:
                 torch.set_default_dtype(before)
 
     def inputs(self, model: ChainModel, seed: int = 1) -> Tensor:
-        """Return random inputs (batch, time, in), of a deep model (batch, in)."""
+        """Return standard normal inputs, (batch, time, in), or (batch, in) for a deep model."""
         shape = (self.batch, self.in_features) if self.deep else (self.batch, self.steps, self.in_features)
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(real_like(model))
 
     def place(self, method: str) -> str:
-        """Return where the class has a method of its own from, as `name.py:12`."""
+        """Return the line where the class's method is written, as `name.py:12`."""
         return place_of(getattr(self.entry.cls, method))
 
 
@@ -119,28 +119,28 @@ def run_from(model: ChainModel, x: Tensor, seed: int = 0, *, training: bool = Tr
         python_random.seed(seed)
         model.train(training)
         with torch.set_grad_enabled(gradients):
-            found = _with_gradients(model, x) if gradients else run(model, x)
+            results = _with_gradients(model, x) if gradients else run(model, x)
     for part, mode in modes.items():
         part.training = mode
-    return found
+    return results
 
 
 def _with_gradients(model: ChainModel, x: Tensor) -> Pass:
     x = x.clone().requires_grad_()
-    found = run(model, x)
+    one = run(model, x)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    first = _weighed(found.outputs[0])
-    loss = found.loss()
+    first = _weighted_sum(one.outputs[0])
+    loss = one.loss()
     of_inputs, of_parameters = None, [None] * len(named)
     if first.requires_grad:
         of_inputs = torch.autograd.grad(first, x, retain_graph=True, allow_unused=True)[0]
     if loss.requires_grad and named:
         of_parameters = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     gradients = dict(zip(named, of_parameters, strict=True))
-    return Pass(found.outputs.detach(), tuple(part.detach() for part in found.states), gradients, of_inputs)
+    return Pass(one.outputs.detach(), tuple(part.detach() for part in one.states), gradients, of_inputs)
 
 
-def _weighed(values: Tensor) -> Tensor:
+def _weighted_sum(values: Tensor) -> Tensor:
     values = torch.view_as_real(values) if values.is_complex() else values
     generator = torch.Generator().manual_seed(2)
     weights = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
@@ -148,7 +148,7 @@ def _weighed(values: Tensor) -> Tensor:
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
-    """Return whether two tensors are equal but for rounding, relative to their largest entry."""
+    """Return whether two tensors are equal up to rounding, relative to their largest entry."""
     if a.shape != b.shape:
         return False
     if not a.numel():

@@ -1,4 +1,4 @@
-"""Checks of what a model keeps: what is registered, what a pass leaves behind, what can be copied and put back."""
+"""Checks of a model's state: registered parts, changes by a pass, random draws, copies and state dicts."""
 
 import copy
 import inspect
@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablebench.contract.finding import Finding
-from stablebench.contract.subject import Subject, run, run_from
+from stablebench.contract.checked_model import CheckedModel, run, run_from
+from stablebench.contract.result import CheckResult
 from stablebench.models.contract import check_class, place_of
-from stablebench.models.recompute import Memory
+from stablebench.models.recompute import ModuleSnapshot
 from stablebench.models.restore import restored
 from stablebench.process import python_random
 
 _DEEPEST = 4
+"""Containers within containers that are searched."""
 
 
-def constructor(subject: Subject) -> Finding:
-    """Check the constructor's names and annotations, and that no method is overridden which nobody calls."""
+def constructor(subject: CheckedModel) -> CheckResult:
+    """Check the constructor's names and annotations, and that no method is overridden that engines do not call."""
     from stablebench.errors import ContractError
     from stablebench.models.registry import BUILT
 
@@ -28,19 +29,19 @@ def constructor(subject: Subject) -> Finding:
     try:
         check_class(cls, subject.entry.name, BUILT)
     except ContractError as error:
-        return Finding("constructor and forward", "broken", str(error))
+        return CheckResult("constructor and forward", "broken", str(error))
     bare = [
         name
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.annotation is parameter.empty and name not in BUILT
     ]
     if bare:
-        said = f"{', '.join(f'`{name}`' for name in bare)} without annotation: of the type of the default"
-        return Finding("constructor and forward", found=said, place=place_of(cls.__init__))
-    return Finding("constructor and forward")
+        message = f"{', '.join(f'`{name}`' for name in bare)} without annotation: of the type of the default"
+        return CheckResult("constructor and forward", message=message, place=place_of(cls.__init__))
+    return CheckResult("constructor and forward")
 
 
-def registered(subject: Subject) -> Finding:
+def registered(subject: CheckedModel) -> CheckResult:
     """Look for parameters and modules in plain lists, dictionaries and tuples, which are neither trained nor saved."""
     name = "registered parts"
     model = subject.build()
@@ -52,10 +53,10 @@ def registered(subject: Subject) -> Finding:
         if attribute not in _OF_TORCH and any(id(thing) not in known for thing in _trainable(value, _DEEPEST))
     ]
     if lost:
-        said = f"{', '.join(dict.fromkeys(lost))}: parameters that are not registered are neither trained nor saved"
+        message = f"{', '.join(dict.fromkeys(lost))}: parameters that are not registered are neither trained nor saved"
         way = "; take nn.ModuleList, nn.ParameterList or nn.ParameterDict"
-        return Finding(name, "broken", said + way, place_of(subject.entry.cls.__init__))
-    return Finding(name)
+        return CheckResult(name, "broken", message + way, place_of(subject.entry.cls.__init__))
+    return CheckResult(name)
 
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -74,26 +75,26 @@ def _trainable(value: Any, depth: int) -> Iterator[Any]:
             yield from _trainable(part, depth - 1)
 
 
-def left_behind(subject: Subject) -> Finding:
-    """See which buffers and attributes a pass changes."""
+def changed_by_a_pass(subject: CheckedModel) -> CheckResult:
+    """Report which buffers and attributes a pass changes."""
     name = "changes by a pass"
     model = subject.build()
     changed: dict[str, list[str]] = {}
     for mode in ("training", "evaluation"):
         with restored(model), torch.no_grad():
             model.train(mode == "training")
-            before = Memory.of(model).found()
+            before = ModuleSnapshot.take(model).entries()
             run(model, subject.inputs(model))
-            after = Memory.of(model).found()
+            after = ModuleSnapshot.take(model).entries()
             keys = dict.fromkeys([*before, *after])
             changed[mode] = [key.split(" ", 1)[-1] for key in keys if not _same(before.get(key), after.get(key))]
     model.train()
-    said = "; ".join(f"in {mode}: {', '.join(dict.fromkeys(keys))}" for mode, keys in changed.items() if keys)
-    if not said:
-        return Finding(name)
+    message = "; ".join(f"in {mode}: {', '.join(dict.fromkeys(keys))}" for mode, keys in changed.items() if keys)
+    if not message:
+        return CheckResult(name)
     buffers = {key.rpartition(".")[2] for key, _ in model.named_buffers()}
     meant = not changed["evaluation"] and set(changed["training"]) <= buffers
-    return Finding(name, "ok" if meant else "warning", said, "" if meant else subject.place("step"))
+    return CheckResult(name, "ok" if meant else "warning", message, "" if meant else subject.place("step"))
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -106,23 +107,23 @@ def _same(a: Any, b: Any) -> bool:
     return (a is None) == (b is None)
 
 
-def same_numbers(subject: Subject) -> Finding:
+def same_numbers(subject: CheckedModel) -> CheckResult:
     """Build and run the model twice from one seed."""
     name = "same seed, same numbers"
     first, second = subject.build(), subject.build()
     ours, theirs = first.state_dict(), second.state_dict()
     for key, value in ours.items():
         if not torch.equal(value, theirs[key]):
-            said = f"built twice from one seed, `{key}` differs"
-            return Finding(name, "warning", said, place_of(subject.entry.cls.__init__))
+            message = f"built twice from one seed, `{key}` differs"
+            return CheckResult(name, "warning", message, place_of(subject.entry.cls.__init__))
     one, other = (run_from(model, subject.inputs(model)) for model in (first, second))
     if torch.equal(one.outputs.nan_to_num(), other.outputs.nan_to_num()):
-        return Finding(name)
-    return Finding(name, "warning", "run twice from one seed, its outputs differ", subject.place("step"))
+        return CheckResult(name)
+    return CheckResult(name, "warning", "run twice from one seed, its outputs differ", subject.place("step"))
 
 
-def draws(subject: Subject) -> Finding:
-    """See whether random numbers are drawn that are not torch's."""
+def draws(subject: CheckedModel) -> CheckResult:
+    """Report random numbers that are not drawn from torch."""
     name = "random numbers"
     with python_random.kept():
         before = python_random.states()
@@ -133,12 +134,14 @@ def draws(subject: Subject) -> Finding:
             after = python_random.states()
     drawn = {key for a, b in ((before, start), (start, after)) for key in a if not torch.equal(a[key], b[key])}
     if drawn:
-        said = f"drawn from {' and '.join(sorted(drawn))}: the fused engine cannot, and on a GPU they cost a transfer"
-        return Finding(name, "warning", said, subject.place("step"))
-    return Finding(name)
+        message = (
+            f"drawn from {' and '.join(sorted(drawn))}: the fused engine cannot, and on a GPU they cost a transfer"
+        )
+        return CheckResult(name, "warning", message, subject.place("step"))
+    return CheckResult(name)
 
 
-def _built_here(subject: Subject) -> Any:
+def _built_here(subject: CheckedModel) -> Any:
     """Return the model, built with the generators of Python and numpy as they are."""
     with torch.random.fork_rng(devices=[]):
         if subject.deep:
@@ -148,7 +151,7 @@ def _built_here(subject: Subject) -> Any:
         return subject.entry.build(subject.in_features, subject.hidden, subject.params, horizon=subject.steps)
 
 
-def copies(subject: Subject) -> Finding:
+def copies(subject: CheckedModel) -> CheckResult:
     """Copy the model, pickle it, and put its state_dict into another one."""
     name = "copies"
     model = subject.build()
@@ -158,25 +161,25 @@ def copies(subject: Subject) -> Finding:
     try:
         other.load_state_dict(model.state_dict())
     except Exception as error:
-        return Finding(name, "broken", f"load_state_dict fails with {type(error).__name__}: {str(error)[:200]}")
+        return CheckResult(name, "broken", f"load_state_dict fails with {type(error).__name__}: {str(error)[:200]}")
     again = run_from(other, x, training=False).outputs
     if not torch.allclose(again, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
-        said = "with the state_dict of another one, outputs differ: something random is no parameter and no buffer"
-        return Finding(name, "warning", said, place_of(subject.entry.cls.__init__))
+        message = "with the state_dict of another one, outputs differ: something random is no parameter and no buffer"
+        return CheckResult(name, "warning", message, place_of(subject.entry.cls.__init__))
     what = "copy.deepcopy"
     try:
-        found = run_from(copy.deepcopy(model), x, training=False).outputs
+        of_copy = run_from(copy.deepcopy(model), x, training=False).outputs
         what = "pickle.dumps"
         pickle.dumps(model)
     except Exception as error:
-        return Finding(name, "warning", f"{what} fails with {type(error).__name__}: {str(error)[:200]}")
-    if not torch.equal(found, expected):
-        return Finding(name, "warning", "after copy.deepcopy its outputs differ")
-    return Finding(name)
+        return CheckResult(name, "warning", f"{what} fails with {type(error).__name__}: {str(error)[:200]}")
+    if not torch.equal(of_copy, expected):
+        return CheckResult(name, "warning", "after copy.deepcopy its outputs differ")
+    return CheckResult(name)
 
 
-def engine(subject: Subject) -> Finding:
-    """Say which engine `auto` takes on a CPU, and why it is no faster one."""
+def engine(subject: CheckedModel) -> CheckResult:
+    """Report which engine `auto` chooses on a CPU, and why not a faster one."""
     from stablebench import engines
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.models.network import Network
@@ -184,4 +187,4 @@ def engine(subject: Subject) -> Finding:
     model: Any = subject.build()
     network = DeepNetwork(model, 2) if subject.deep else Network([model], 2, readout="last", input="values")
     choice = engines.choose("auto", network, torch.device("cpu"))
-    return Finding("engine", found=f"{choice.name}{f': {choice.note}' if choice.note else ''}")
+    return CheckResult("engine", message=f"{choice.name}{f': {choice.note}' if choice.note else ''}")

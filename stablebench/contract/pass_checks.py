@@ -1,4 +1,4 @@
-"""Checks of what a pass computes: in place, of whom, of when, in which type, and with what gradient."""
+"""Checks of a pass: shapes, in-place operations, gradients, independence of batch and future, dtypes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench.contract.finding import Finding
-from stablebench.contract.subject import Subject, close, run_from
+from stablebench.contract.checked_model import CheckedModel, close, run_from
+from stablebench.contract.result import CheckResult
 from stablebench.errors import ContractError
 from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
@@ -17,13 +17,13 @@ from stablebench.models.restore import restored
 from stablebench.models.structure import check_structure
 
 _DRAWS = 3
-"""Random inputs, each with a model of its own, in none of which a gradient was anything but zero."""
+"""Random inputs, each with a newly drawn model; a gradient that is zero on all of them is reported."""
 
-_DIFFERS = "two passes from one state differ already"
+_NOT_REPEATABLE = "two passes from one state differ already"
 
 
-def structure(subject: Subject) -> Finding:
-    """Hold what every method returns against the contract."""
+def structure(subject: CheckedModel) -> CheckResult:
+    """Check that every method returns what the contract says."""
     name = "structure"
     try:
         model = subject.build()
@@ -31,17 +31,17 @@ def structure(subject: Subject) -> Finding:
             check_structure(model)
             states = run_from(model, subject.inputs(model)).states
     except ContractError as error:
-        return Finding(name, "broken", str(error))
+        return CheckResult(name, "broken", str(error))
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        return Finding(name, "broken", f"a pass fails with {said}", where_in(subject.entry.cls, error))
+        message = f"{type(error).__name__}: {error}"
+        return CheckResult(name, "broken", f"a pass fails with {message}", where_in(subject.entry.cls, error))
     kinds = ", ".join(f"{part.shape[1]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
-    return Finding(name, found=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
+    return CheckResult(name, message=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
 
 
 @torch.no_grad()
-def in_place(subject: Subject) -> Finding:
-    """Run one step, and see whether what it was given is as it was."""
+def in_place(subject: CheckedModel) -> CheckResult:
+    """Check that a step does not change its arguments in place."""
     name = "in-place operations"
     model = subject.build()
     with restored(model):
@@ -57,7 +57,7 @@ def in_place(subject: Subject) -> Finding:
             assert isinstance(model, DeepModel)
             layer_groups = model.layer_groups()
             if not layer_groups:
-                return Finding(name, "not applicable", "there are no layers")
+                return CheckResult(name, "not applicable", "there are no layers")
             layer = tuple(t[0] for t in layer_groups[0].layers)
             entered = model.embed_input(subject.inputs(model))
             given = {"layer": layer, "state": entered, "shared": layer_groups[0].shared}
@@ -72,12 +72,14 @@ def in_place(subject: Subject) -> Finding:
             or any(not torch.equal(a, b) for a, b in zip(_tensors(value), before[key], strict=True))
         ]
     if changed:
-        said = f"`step` changes its {' and '.join(f'`{key}`' for key in changed)} in place; outputs share that memory"
-        return Finding(name, "broken", said, subject.place("step"))
-    return Finding(name)
+        message = (
+            f"`step` changes its {' and '.join(f'`{key}`' for key in changed)} in place; outputs share that memory"
+        )
+        return CheckResult(name, "broken", message, subject.place("step"))
+    return CheckResult(name)
 
 
-def gradients(subject: Subject) -> Finding:
+def gradients(subject: CheckedModel) -> CheckResult:
     """Look for parameters without a gradient, or with none but zero on several random inputs."""
     name = "gradients"
     silent: set[str] | None = None
@@ -85,38 +87,42 @@ def gradients(subject: Subject) -> Finding:
     infinite: set[str] = set()
     for draw in range(_DRAWS):
         model = subject.build(draw)
-        found = run_from(model, subject.inputs(model, draw + 1), draw, gradients=True).gradients
-        absent = {key for key, gradient in found.items() if gradient is None}
-        infinite |= {key for key, g in found.items() if g is not None and not bool(g.isfinite().all())}
-        zero = {key for key, g in found.items() if g is not None and not bool(g.count_nonzero())}
+        by_name = run_from(model, subject.inputs(model, draw + 1), draw, gradients=True).gradients
+        absent = {key for key, gradient in by_name.items() if gradient is None}
+        infinite |= {key for key, g in by_name.items() if g is not None and not bool(g.isfinite().all())}
+        zero = {key for key, g in by_name.items() if g is not None and not bool(g.count_nonzero())}
         silent = zero if silent is None else silent & zero
     if infinite:
-        return Finding(name, "warning", f"not finite on random inputs: {_listed(infinite)}")
+        return CheckResult(name, "warning", f"not finite on random inputs: {_listed(infinite)}")
     if absent:
-        return Finding(name, "warning", f"no gradient reaches {_listed(absent)}: they are never trained")
+        return CheckResult(name, "warning", f"no gradient reaches {_listed(absent)}: they are never trained")
     if silent:
-        return Finding(name, "warning", f"zero on {_DRAWS} random inputs: {_listed(silent)}")
-    return Finding(name)
+        return CheckResult(name, "warning", f"zero on {_DRAWS} random inputs: {_listed(silent)}")
+    return CheckResult(name)
 
 
-def finite(subject: Subject) -> Finding:
+def finite(subject: CheckedModel) -> CheckResult:
     """Look for values that are not finite."""
     model = subject.build()
-    found = run_from(model, subject.inputs(model))
-    wrong = [part for part in (found.outputs, *found.states) if not bool(part.isfinite().all())]
-    said = "outputs or states are not finite on random inputs"
-    return Finding("finite values", "warning", said, subject.place("step")) if wrong else Finding("finite values")
+    one = run_from(model, subject.inputs(model))
+    wrong = [part for part in (one.outputs, *one.states) if not bool(part.isfinite().all())]
+    message = "outputs or states are not finite on random inputs"
+    return (
+        CheckResult("finite values", "warning", message, subject.place("step"))
+        if wrong
+        else CheckResult("finite values")
+    )
 
 
-def batch_independence(subject: Subject) -> Finding:
+def batch_independence(subject: CheckedModel) -> CheckResult:
     """Change one example, and compare the outputs and gradients of the others."""
     name = "batch independence"
     model = subject.build()
     if getattr(model, "batch_dependent", False):
-        return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
+        return CheckResult(name, "not applicable", "the model declares itself `batch_dependent`")
     x = subject.inputs(model)
     if not _repeats(model, x):
-        return Finding(name, "not applicable", _DIFFERS)
+        return CheckResult(name, "not applicable", _NOT_REPEATABLE)
     other = x.clone()
     other[-1] += 1
     for training in (True, False):
@@ -125,70 +131,70 @@ def batch_independence(subject: Subject) -> Finding:
         b = run_from(model, other, training=training, gradients=True)
         reached = a.of_inputs is not None and bool(a.of_inputs[1:].count_nonzero())
         if reached or not close(a.outputs[:-1], b.outputs[:-1]):
-            said = f"{mode}, an example's output depends on the others; `batch_dependent = True` declares it"
-            return Finding(name, "warning", said, subject.place("step"))
-    return Finding(name)
+            message = f"{mode}, an example's output depends on the others; `batch_dependent = True` declares it"
+            return CheckResult(name, "warning", message, subject.place("step"))
+    return CheckResult(name)
 
 
-def look_ahead(subject: Subject) -> Finding:
+def look_ahead(subject: CheckedModel) -> CheckResult:
     """Change the inputs after a time step, and compare the outputs up to it."""
     name = "look-ahead"
     if subject.deep:
-        return Finding(name, "not applicable", "a deep model has no time")
+        return CheckResult(name, "not applicable", "a deep model has no time")
     model = subject.build()
     x = subject.inputs(model)
     if not _repeats(model, x):
-        return Finding(name, "not applicable", _DIFFERS)
+        return CheckResult(name, "not applicable", _NOT_REPEATABLE)
     whole = run_from(model, x, training=False).outputs
     for last in range(subject.steps - 1):
         other = x.clone()
         other[:, last + 1 :] += 1
         if not close(whole[:, : last + 1], run_from(model, other, training=False).outputs[:, : last + 1]):
             assert isinstance(model, RecurrentModel)
-            said = f"the output of time step {last + 1} depends on later inputs"
+            message = f"the output of time step {last + 1} depends on later inputs"
             method = "input_projection" if _drive_looks_ahead(model, x, last) else "layer_output"
-            return Finding(name, "broken", said, subject.place(method))
-    return Finding(name)
+            return CheckResult(name, "broken", message, subject.place(method))
+    return CheckResult(name)
 
 
-def emits_alone(subject: Subject) -> Finding:
-    """Check that `layer_output` makes its output of one time step alone."""
+def layer_output(subject: CheckedModel) -> CheckResult:
+    """Check that the `layer_output` of a time step depends on that step only."""
     name = "layer_output"
     model = subject.build()
     if not isinstance(model, RecurrentModel) or type(model).layer_output is RecurrentModel.layer_output:
-        return Finding(name, "not applicable", "the model has no `layer_output` of its own")
+        return CheckResult(name, "not applicable", "the model has no `layer_output` of its own")
     if getattr(model, "batch_dependent", False):
-        return Finding(name, "not applicable", "the model declares itself `batch_dependent`")
+        return CheckResult(name, "not applicable", "the model declares itself `batch_dependent`")
     why = steps_apart(model, "layer_output")
     return (
-        Finding(name)
+        CheckResult(name)
         if why is None
-        else Finding(name, "broken", f"`layer_output` {why}", subject.place("layer_output"))
+        else CheckResult(name, "broken", f"`layer_output` {why}", subject.place("layer_output"))
     )
 
 
-def types(subject: Subject) -> Finding:
+def types(subject: CheckedModel) -> CheckResult:
     """Build and run the model in float32 and in float64, and look for values of another type."""
     name = "types"
     for dtype in (torch.float32, torch.float64):
         called = str(dtype).removeprefix("torch.")
         try:
             model = subject.build(dtype=dtype)
-            found = run_from(model, subject.inputs(model), gradients=True)
+            one = run_from(model, subject.inputs(model), gradients=True)
         except Exception as error:
             where = where_in(subject.entry.cls, error)
-            return Finding(name, "broken", f"fails in {called} with {type(error).__name__}: {error}", where)
-        parts = {f"parameter {n}": p for n, p in model.named_parameters()} | {"the output": found.outputs}
-        parts |= {f"state {i}": part for i, part in enumerate(found.states)}
+            return CheckResult(name, "broken", f"fails in {called} with {type(error).__name__}: {error}", where)
+        parts = {f"parameter {n}": p for n, p in model.named_parameters()} | {"the output": one.outputs}
+        parts |= {f"state {i}": part for i, part in enumerate(one.states)}
         for what, part in parts.items():
             real = part.dtype.to_real() if part.is_complex() else part.dtype
             if real.is_floating_point and real != dtype:
-                return Finding(name, "broken", f"in {called}, {what} is of {str(real).removeprefix('torch.')}")
-    return Finding(name)
+                return CheckResult(name, "broken", f"in {called}, {what} is of {str(real).removeprefix('torch.')}")
+    return CheckResult(name)
 
 
 def _repeats(model: ChainModel, x: Tensor) -> bool:
-    """Return whether two passes from one state are equal, without which nothing can be told from a third."""
+    """Return whether two passes from one state are equal; otherwise a changed input proves nothing."""
     return all(
         close(run_from(model, x, training=mode).outputs, run_from(model, x, training=mode).outputs)
         for mode in (True, False)

@@ -1,3 +1,5 @@
+"""Products of packed Givens rotations, and the pairings that they follow."""
+
 import itertools
 import math
 from collections import Counter
@@ -8,19 +10,8 @@ import scipy.stats
 import torch
 
 from stablebench.errors import UserError
-from stablebench.models.base import frozen_generator
-from stablebench.models.blocks import orthogonal
-from stablebench.models.blocks.orthogonal import (
-    BlockInit,
-    PackedRotations,
-    SkewExponential,
-    block_angles,
-    random_orthogonal,
-    round_robin,
-    skew_exponential,
-)
-from stablebench.models.deep.roafnn import RoaFNN
-from stablebench.models.recurrent.roarnn import RoaRNN
+from stablebench.models.blocks.pairing import round_robin
+from stablebench.models.blocks.rotations import PackedRotations, _RotationProduct
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +67,6 @@ def test_packed_rotations_are_the_product_of_givens_rotations(n, rotations):
 def test_packed_rotations_have_the_right_gradient(n, rotations):
     rotation = PackedRotations(n, rotations)
     inputs = (rotation.first, rotation.second, rotation.partner)
-    from stablebench.models.blocks.orthogonal import _RotationProduct
-
     assert torch.autograd.gradcheck(
         lambda a: _RotationProduct.apply(a, *inputs), rotation.angles.detach().requires_grad_()
     )
@@ -112,73 +101,6 @@ def test_too_many_rotations_are_refused(n, rotations, message):
         PackedRotations(n, rotations)
 
 
-def test_the_random_orthogonal_matrix_is_orthogonal_and_depends_on_its_generator_alone():
-    O = random_orthogonal(50, frozen_generator("O"))  # noqa: E741
-    assert (O.T @ O - torch.eye(50)).abs().max() < 1e-13
-    torch.rand(3)
-    assert torch.equal(O, random_orthogonal(50, frozen_generator("O")))
-    torch.manual_seed(1)
-    assert not torch.equal(O, random_orthogonal(50, frozen_generator("O")))
-
-
-def test_the_skew_exponential_is_the_matrix_exponential():
-    exponential = SkewExponential(9, torch.zeros(4))
-    exponential.upper.data.normal_()
-    A = exponential.skew().detach()
-    assert torch.equal(A, -A.T)
-    assert exponential.upper.numel() == 36
-    W = exponential().detach()
-    assert torch.allclose(W, torch.from_numpy(scipy.linalg.expm(A.numpy())), rtol=0, atol=1e-13)
-    assert (W.T @ W - torch.eye(9)).abs().max() < 1e-13
-
-
-def skew(n: int, norm: float) -> torch.Tensor:
-    A = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
-    return (A - A.T) * norm / torch.linalg.matrix_norm(A - A.T, 2)
-
-
-@pytest.mark.parametrize("norm", [0.0, 1e-3, 0.8, 0.9, 3.0, 50.0])
-@pytest.mark.parametrize("n", [2, 7, 40])
-def test_the_exponential_and_its_gradient_are_torchs(n: int, norm: float) -> None:
-    A = (skew(n, norm) if norm else torch.zeros(n, n, dtype=torch.float64)).requires_grad_()
-    G = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    found, expected = skew_exponential(A), torch.matrix_exp(A)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + norm))
-    gradients = [torch.autograd.grad((Q * G).sum(), A)[0] for Q in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11 * (1 + norm))
-
-
-@pytest.mark.parametrize("norm", [0.5, 3.0, 20.0])
-def test_the_exponential_in_float32_is_orthogonal_and_as_exact_as_torchs(norm: float) -> None:
-    A = skew(64, norm)
-    exact, ours, theirs = torch.matrix_exp(A), skew_exponential(A.float()), torch.matrix_exp(A.float())
-    assert (ours @ ours.T - torch.eye(64, dtype=torch.float32)).abs().max() < 1e-5 * (1 + norm)
-    assert (ours - exact).abs().max() <= 2 * (theirs - exact).abs().max() + 1e-6
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_the_exponential_of_what_is_not_finite_is_not_finite(value: float) -> None:
-    A = skew(3, 1.0)
-    A[0, 1], A[1, 0] = value, -value
-    assert skew_exponential(A).isnan().any()
-
-
-@pytest.mark.parametrize("n", [2, 5, 8])
-def test_the_skew_exponential_starts_as_rotations_of_pairs(n):
-    angles = torch.linspace(-3, 3, n // 2)
-    expected = torch.block_diag(*(givens(2, 0, 1, t) for t in angles.tolist()), torch.eye(n % 2))[:n, :n]
-    assert torch.allclose(SkewExponential(n, angles)(), expected, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("init", "to_uniform"),
-    [("henaff", lambda s: (s + math.pi) / (2 * math.pi)), ("cayley", lambda s: 2 * torch.atan(s) / (math.pi / 2))],
-)
-def test_block_angles_follow_their_distribution(init: BlockInit, to_uniform):
-    draws = to_uniform(block_angles(init, 20_000))
-    assert scipy.stats.kstest(draws.numpy(), "uniform").pvalue > 1e-3  # the seed is fixed: no flaky failures
-
-
 @pytest.mark.parametrize("n", [3, 4, 5, 8, 17, 128])
 def test_ring_angles_make_one_cycle_through_all_coordinates(n: int) -> None:
     matrix = PackedRotations(n, 2, angle_range=0.0, ring=True)().detach().abs().round(decimals=5)
@@ -200,31 +122,12 @@ def test_a_ring_needs_two_rounds() -> None:
 def test_compiled_rotations_and_torchs_agree(n: int, rotations: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = PackedRotations(n, rotations)
     weights = torch.randn(n, n)
-    found = []
+    results = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(orthogonal, "_native_rotations", lambda dtype: None)
-        assert (orthogonal._native_rotations(torch.float64) is not None) == compiled
+            monkeypatch.setattr(rotations, "native_rotations", lambda dtype: None)
+        assert (rotations.native_rotations(torch.float64) is not None) == compiled
         product = packed()
-        found.append((product.detach(), *torch.autograd.grad((product * weights).sum(), [packed.angles])))
+        results.append((product.detach(), *torch.autograd.grad((product * weights).sum(), [packed.angles])))
         assert torch.autograd.gradcheck(lambda _: packed(), packed.angles)
-    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 17, 64, 127, 128])
-def test_what_every_seed_gives_the_orthogonal_factor(n: int) -> None:
-    for seed in range(40 if n < 64 else 5):
-        O = random_orthogonal(n, torch.Generator().manual_seed(seed))  # noqa: E741 - the paper's name
-        values = torch.linalg.eigvals(O)
-        assert torch.linalg.det(O).item() == pytest.approx((-1) ** (n - 1), abs=1e-12)
-        assert O[0, 0].item() < 0
-        assert (values - 1).abs().min().item() < 1e-13 * n
-        assert n % 2 or (values + 1).abs().min().item() < 1e-13 * n
-
-
-def test_so_no_layer_of_roarnn_or_roafnn_turns_the_state_at_an_even_width() -> None:
-    for seed in range(8):
-        torch.manual_seed(seed)
-        assert torch.linalg.det(RoaRNN(3, 16, horizon=10).O).item() == pytest.approx(-1)
-        filters = list(RoaFNN(2, 2, layers=12).orthogonal_matrices().values())
-        assert filters and all(torch.linalg.det(layer).allclose(-torch.ones(len(layer))) for layer in filters)
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
