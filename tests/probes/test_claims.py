@@ -9,6 +9,7 @@ from probe_networks import stack
 from stablebench.data.batch import Batch
 from stablebench.models import registry as model_registry
 from stablebench.models.base import State
+from stablebench.models.claims.roarnn import from_corners
 from stablebench.models.network import Network
 from stablebench.models.recurrent.dizzy import DizzyRNN
 from stablebench.models.recurrent.exprnn import ExpRNN
@@ -193,8 +194,12 @@ def test_the_corner_that_a_row_of_o_turns_into_one_unit_leads_farthest() -> None
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 6)
     (after,) = layer.step(layer.b.expand_as(corners), (corners,), layer.recurrent_weights())
     shared = (1 - layer.alpha) * layer.O.abs().sum(1)
-    assert layer.from_corners() == pytest.approx(after.abs().max().item(), abs=2 * layer.alpha)
-    assert (shared - layer.alpha).max() <= layer.from_corners() <= (shared + layer.alpha).max()
+    assert from_corners(layer.O, layer.step_without_input) == pytest.approx(
+        after.abs().max().item(), abs=2 * layer.alpha
+    )
+    assert (
+        (shared - layer.alpha).max() <= from_corners(layer.O, layer.step_without_input) <= (shared + layer.alpha).max()
+    )
 
 
 @pytest.mark.parametrize(

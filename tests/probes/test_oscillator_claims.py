@@ -10,12 +10,12 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.models.base import State
+from stablebench.models.claims.cornn import cornn_claims
 from stablebench.models.claims.oscillator import (
     Oscillators,
     largest_gradient_entry,
     largest_one_step_norm,
     log10_product_norm,
-    oscillator_claims,
 )
 from stablebench.models.network import Network
 from stablebench.models.recurrent.cornn import CoRNN
@@ -131,7 +131,7 @@ def test_bounds_on_jacobians_are_violated_by_a_step_larger_than_said() -> None:
 
     layer = of_the_theory()
     evidence, whole = measured(layer), layer.oscillators()
-    claims = oscillator_claims(Understated(**{field.name: getattr(whole, field.name) for field in fields(Oscillators)}))
+    claims = cornn_claims(Understated(**{field.name: getattr(whole, field.name) for field in fields(Oscillators)}))
     outcomes = [claim.check(evidence) for claim in claims[ONE_STEP : APPROXIMATED + 1]]
     assert all(outcome.applies and not outcome.holds for outcome in outcomes)
 
@@ -197,5 +197,5 @@ def test_a_chain_that_forgets_its_velocities_violates_proposition_3_3() -> None:
     evidence, whole = measured(layer, 400), layer.oscillators()
     c = Forgetting(**{field.name: getattr(whole, field.name) for field in fields(Oscillators)})
     for oscillators, holds in ((whole, True), (c, False)):
-        outcome = oscillator_claims(oscillators)[LONG_TERM].check(evidence)
+        outcome = cornn_claims(oscillators)[LONG_TERM].check(evidence)
         assert outcome.applies and outcome.holds == holds

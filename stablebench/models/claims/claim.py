@@ -7,10 +7,11 @@ measured, what the paper's bound is, and whether its hypothesis is met. A new cl
         return [Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights")]
 """
 
+import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,6 +126,58 @@ class Claim:
     hypothesis: str
     check: Callable[[Evidence], Outcome]
     about: Literal["weights", "chain"] = "chain"
+
+
+@dataclass(frozen=True)
+class Proposition(abc.ABC):
+    """A claim whose parts are methods: what is stated, what is assumed, what is measured and what it must not exceed.
+
+    Subclasses set `statement`, `hypothesis` and perhaps `about`, which are those of `Claim`.
+    """
+
+    statement: ClassVar[str]
+    hypothesis: ClassVar[str]
+    about: ClassVar[Literal["weights", "chain"]] = "chain"
+
+    @abc.abstractmethod
+    def measure(self, evidence: Evidence) -> Value:
+        """Return the number that the statement is about, or the ends of the measured interval."""
+
+    @abc.abstractmethod
+    def bound(self, evidence: Evidence) -> Value:
+        """Return what the number must not exceed, or the interval that it must lie in."""
+
+    def holds(self, measured: Any, bound: Any, evidence: Evidence) -> bool:
+        """Return whether the number keeps the bound; NaN does not."""
+        return measured <= bound
+
+    def is_vacuous(self, measured: Any, bound: Any) -> bool:
+        """Return whether the bound is so wide that it says nothing."""
+        return False
+
+    def applies(self, evidence: Evidence) -> bool:
+        """Return whether the hypothesis is met."""
+        return True
+
+    def remark(self, evidence: Evidence) -> str:
+        """Return the numbers that the hypothesis depends on in this chain, if any."""
+        return ""
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Return the outcome on one chain."""
+        measured, bound = self.measure(evidence), self.bound(evidence)
+        holds = self.holds(measured, bound, evidence)
+        return Outcome(
+            measured, bound, holds, self.is_vacuous(measured, bound), self.applies(evidence), self.remark(evidence)
+        )
+
+    def hypothesis_in_numbers(self) -> str:
+        """Return the hypothesis with the numbers of this model, where it has some."""
+        return self.hypothesis
+
+    def claim(self) -> Claim:
+        """Return it as a claim."""
+        return Claim(self.statement, self.hypothesis_in_numbers(), self.check, self.about)
 
 
 def at_most(measured: float, bound: float) -> Outcome:

@@ -1,39 +1,22 @@
-r"""What the coRNN paper proves of its chain: bounds on energies, on Jacobians and on the gradient of a loss.
+r"""coRNN's chain as its paper's propositions see it: energies, norms of Jacobians, and gradients of a loss.
 
     z_t = kept z_{t-1} + delta dt (phi(A_{t-1}) - gamma y_{t-1})     A_{t-1} = W y_{t-1} + W2 z_{t-1} + V u_t + b
     y_t = y_{t-1} + dt z_t
 
 with delta = kept = 1 / (1 + epsilon dt) for implicit damping, delta = 1 and kept = 1 - epsilon dt for explicit; m is
-the number of units, t_n = n dt. What is assumed, with the number that the paper gives it:
-
-    (52), (49)  2 epsilon - gamma dt >= 1, or 2 epsilon - (gamma + epsilon^2) dt >= 1 (explicit)
-    (8), (53)   eta = delta dt max(gamma + ||W||, ||W2||) <= dt^r for an r in [1/2, 1], in the infinity norm
-
-(8) is (53) for gamma = epsilon = 1, implicit damping and the constant 1, which stands here for (53)'s unnamed C: so the
-condition is eta <= dt^(1/2), and dt^r is max(eta, dt). The statements about all entries of a parameter are measured
-with the loss (6) and targets of size 1 away from the states, the worst there are of their size.
-
-Propositions D.1 to D.3 are about the differential equation, not about this chain; D.1 and D.2 are what 3.1 (F.1) and
-E.1 say of it for dt -> 0. See `stablebench.report.paper_checks.check` for D.3.
+the number of units, t_n = n dt.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
-
-_VACUOUS = 10.0
-"""Decades of growth from which on a bound on it says nothing."""
-_CONSTANTS = 2.0
-"""Decades, up and down, that stand for the unnamed constants of an order."""
-_SAMPLES = 4
-"""Sequences that the gradient of the loss is taken of."""
+from stablebench.models.claims.claim import Evidence
 
 
 @dataclass(frozen=True)
@@ -97,7 +80,7 @@ class Oscillators:
         return self.activation == "tanh"
 
     @property
-    def of_proposition_3(self) -> bool:
+    def is_form_4(self) -> bool:
         """Whether it is the form (4), with gamma = epsilon = 1."""
         return self.damping == "implicit" and self.gamma == self.epsilon == 1
 
@@ -133,98 +116,19 @@ class Oscillators:
         """Return y and z of states of the whole chain."""
         return states[..., : self.units], states[..., self.units : 2 * self.units]
 
+    def energy_shares(self, states: Tensor) -> Tensor:
+        """Return the largest gamma y'y + z'z of the samples over m t_n, at t = 1 ... T, (T).
 
-def oscillator_claims(c: Oscillators) -> list[Claim]:
-    """Return the paper's propositions as claims."""
-    return [*_energy_claims(c), *_jacobian_claims(c), _gradient_claim(c), _long_term_claim(c)]
+        Args:
+            states: The whole chain's, (T + 1, samples, size).
+        """
+        energy = self.energies(states).amax(1)[1:]
+        return energy / (self.units * self.dt * torch.arange(1, len(energy) + 1, dtype=energy.dtype))
 
-
-def _energy_claims(c: Oscillators) -> list[Claim]:
-    def energies(y: Tensor, z: Tensor) -> Tensor:
-        """Return the largest gamma y'y + z'z of the samples at t = 1 ... T, over m t_n."""
-        energy = (c.gamma * y.square() + z.square()).sum(2).amax(1)[1:]
-        return energy / (c.units * c.dt * torch.arange(1, len(energy) + 1, dtype=energy.dtype))
-
-    def share(e: Evidence) -> Tensor:
-        return energies(*c.split(e.states))
-
-    def sharper(e: Evidence) -> Outcome:
-        return at_most((share(e) * c.surplus).max().item(), 1.0).under_hypothesis(c.surplus > 0 and c.bounded)
-
-    def printed(e: Evidence) -> Outcome:
-        return at_most(share(e).max().item(), 1.0).under_hypothesis(c.surplus >= 1 and c.bounded)
-
-    def for_ever(e: Evidence) -> Outcome:
-        y, z = c.split(e.states)
-        energy = (c.gamma * y.square() + z.square()).sum(2).max().item() / c.units
-        outcome = at_most(energy, 1.0).under_hypothesis(c.surplus >= 1 and c.bounded and c.in_unit_time(e))
-        return _remarked(outcome, f"N dt = {(e.steps + 1) * c.dt:.3g}")
-
-    def apart(e: Evidence) -> Outcome:
-        differences = e.states - e.states.roll(1, dims=1)
-        found = (energies(*c.split(differences)) / 4).max().item()
-        return at_most(found, 1.0).under_hypothesis(c.surplus >= 1 and c.bounded and e.states.shape[1] > 1)
-
-    condition = f"|phi| <= 1; (49), (52): D >= 1 (D = {c.surplus:.3g})"
-    return [
-        Claim(
-            "energy gamma y'y + z'z over its bound hidden t dt / D, largest of all t (propositions 3.1 and F.1)",
-            f"|phi| <= 1, as for tanh; D > 0 (D = {c.surplus:.3g})",
-            sharper,
-        ),
-        Claim(
-            "energy gamma y'y + z'z over hidden t dt, largest of all t (3.1, equation 5; F.1, equation 50)",
-            condition,
-            printed,
-        ),
-        Claim(
-            "energy gamma y'y + z'z over hidden, largest of all t (3.1, the last step of equation 5)",
-            f"{condition}; N dt <= 1",
-            for_ever,
-        ),
-        Claim(
-            "the same energy of the difference of two sequences over 4 hidden t dt, largest of all t (E.1)",
-            f"{condition}; two sequences",
-            apart,
-        ),
-    ]
-
-
-def _jacobian_claims(c: Oscillators) -> list[Claim]:
-    def one_step(e: Evidence) -> Outcome:
-        found = largest_one_step_norm(c, c.slopes(e)[1:]) if e.steps else 1.0
-        return _remarked(at_most(found, 1 + 3 * c.step_power).under_hypothesis(c.small_weights), c.weights_remark(e))
-
-    def product(e: Evidence) -> Outcome:
-        high = e.steps * math.log10(1 + 3 * c.step_power)
-        return _remarked(within(e, high).under_hypothesis(c.small_weights), c.weights_remark(e))
-
-    def approximated(e: Evidence) -> Outcome:
-        outcome = within(e, math.log10(1 + 3 * e.steps * c.step_power))
-        return _remarked(outcome.under_hypothesis(c.small_weights and c.in_unit_time(e)), c.weights_remark(e))
-
-    @cache
-    def norm(e: Evidence) -> float:
-        return log10_product_norm(c, c.slopes(e, 1)[1:, 0])
-
-    def within(e: Evidence, high: float) -> Outcome:
-        found = norm(e)
-        return Outcome(found, high, found <= high + 1e-9, vacuous=high > _VACUOUS)
-
-    hypothesis = "(8), or (53) with the constant 1: eta <= dt^(1/2); |phi'| <= 1"
-    return [
-        Claim("largest infinity norm of a one-step Jacobian <= 1 + 3 dt^r (equation 13)", hypothesis, one_step),
-        Claim(
-            "log10 of the infinity norm of dX_T/dX_1 of the first sequence <= N log10(1 + 3 dt^r) (equation 14)",
-            hypothesis,
-            product,
-        ),
-        Claim(
-            "the same norm <= log10(1 + 3 N dt^r) (equation 14 as it is approximated, terms in dt^2r left out)",
-            f"{hypothesis}; N dt <= 1",
-            approximated,
-        ),
-    ]
+    def energies(self, states: Tensor) -> Tensor:
+        """Return gamma y'y + z'z of states, (T + 1, samples)."""
+        y, z = self.split(states)
+        return (self.gamma * y.square() + z.square()).sum(2)
 
 
 def largest_one_step_norm(c: Oscillators, slopes: Tensor) -> float:
@@ -268,24 +172,6 @@ def log10_product_norm(c: Oscillators, slopes: Tensor) -> float:
     return log + math.log10(norm) if norm else -math.inf
 
 
-def _gradient_claim(c: Oscillators) -> Claim:
-    m = c.units
-
-    def check(e: Evidence) -> Outcome:
-        found = largest_gradient_entry(c, e.inputs[:_SAMPLES])
-        factor = 1.0 if c.of_proposition_3 else c.eta / math.sqrt(c.dt) / c.gamma
-        outcome = at_most(found, 1.5 * factor * (m + math.sqrt(m)))
-        version = c.small_weights if c.of_proposition_3 else c.damping == "explicit" and c.surplus >= 1
-        return _remarked(outcome.under_hypothesis(version and c.bounded and c.in_unit_time(e)), c.weights_remark(e))
-
-    return Claim(
-        "largest entry of dE/dtheta of the loss (6), targets -sign(y), V's entries over max(1, |u|) <= "
-        "3/2 (hidden + hidden^(1/2)) (3.2), or 3 C (hidden + hidden^(1/2)) / (2 gamma), C = eta / dt^(1/2) (F.2)",
-        "(8) for gamma = epsilon = 1 and implicit damping, (49) and (53) for explicit; N dt <= 1",
-        check,
-    )
-
-
 def largest_gradient_entry(c: Oscillators, inputs: Tensor) -> float:
     """Return the largest entry of the gradient of the mean over n and samples of 1/2 ||y_n - target||^2.
 
@@ -304,23 +190,6 @@ def largest_gradient_entry(c: Oscillators, inputs: Tensor) -> float:
     return max(largest.values())
 
 
-def _long_term_claim(c: Oscillators) -> Claim:
-    def check(e: Evidence) -> Outcome:
-        n = e.steps + 1
-        low, high = long_term_share(c, e)
-        outcome = Outcome((low, high), (-_CONSTANTS, _CONSTANTS), -_CONSTANTS <= low and high <= _CONSTANTS)
-        met = n >= 20 and c.eta <= c.dt * (1 + 1e-9) and c.bounded and c.in_unit_time(e)
-        return _remarked(outcome.under_hypothesis(met), c.weights_remark(e))
-
-    return Claim(
-        "log10 of the largest entry of dE_n^(k)/dW over sech^2(t_k^(1/2) (1 + dt)) delta dt t_n |y_n| |y_k|, least and "
-        "largest of n/20 <= k <= n/10, zero targets: a constant (3.3, F.3; none is named, here 1/100 ... 100)",
-        "(8) with r = 1: eta <= dt; N dt <= 1, n >= 20; with the sizes that y has, for the printed y_n = O(t_n^(1/2)) "
-        "is excluded by the zero inputs and b = 0 that are assumed with it",
-        check,
-    )
-
-
 def long_term_share(c: Oscillators, evidence: Evidence) -> tuple[float, float]:
     """Return log10 of the contributions of long ago to dE_n/dW against the order of proposition 3.3, their ends.
 
@@ -330,18 +199,14 @@ def long_term_share(c: Oscillators, evidence: Evidence) -> tuple[float, float]:
     slopes = c.slopes(evidence, 1)[:, 0]
     ys, n = c.split(evidence.states[:, 0])[0], len(slopes)
     g_y, g_z = ys[-1], torch.zeros_like(ys[-1])
-    found = []
+    shares = []
     for k in range(n, 0, -1):
         velocity = g_z + c.dt * g_y
         through = c.delta * c.dt * slopes[k - 1] * velocity
         if n / 20 <= k <= n / 10 and ys[-1].any():
             order = c.delta * c.dt * n * c.dt * math.cosh(math.sqrt(k * c.dt) * (1 + c.dt)) ** -2
             size = through.abs().max().item() / (order * ys[-1].abs().max().item())
-            found.append(math.log10(size) if size else -math.inf)
+            shares.append(math.log10(size) if size else -math.inf)
         g_y = g_y + through @ c.W - c.delta * c.dt * c.gamma * velocity
         g_z = c.kept * velocity + through @ c.W2
-    return (min(found), max(found)) if found else (-math.inf, math.inf)
-
-
-def _remarked(outcome: Outcome, remark: str) -> Outcome:
-    return Outcome(outcome.measured, outcome.bound, outcome.holds, outcome.vacuous, outcome.applies, remark)
+    return (min(shares), max(shares)) if shares else (-math.inf, math.inf)

@@ -39,8 +39,8 @@ from torch import Tensor, nn
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import modrelu
 from stablebench.models.blocks.skew_exponential import BlockInit, SkewExponential, block_angles, filled
-from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
-from stablebench.models.claims.polynomial_growth import fitted_degree, log_binomial_bound, log_power_norm
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.nnrnn import nnrnn_claims
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative
 
@@ -154,68 +154,9 @@ class NnRNN(RecurrentModel):
         return {"P": self.P()}
 
     def claims(self) -> list[Claim]:
-        """Return that the moduli of W's eigenvalues are those of gamma, and propositions 1 and 2 for this W."""
-        return [
-            Claim(
-                "the moduli of W's eigenvalues are |gamma|: largest difference (section 4)",
-                "none; an entry of T inside a block breaks it",
-                lambda _: at_most(self._deviation(), 1e-10),
-                about="weights",
-            ),
-            Claim(
-                "log10 ||W^N|| <= log10 sum over l < blocks of C(N, l) ||T||^l, N the chain's steps (proposition 2)",
-                "|gamma| = 1, T below the blocks",
-                self._power,
-                about="weights",
-            ),
-            Claim(
-                "||W^t|| grows as a polynomial: its degree, the median slope of log ||W^t|| over log t from "
-                "t = 64 blocks to 2^8 times that, <= 65/64 (blocks - 1) (proposition 2)",
-                "|gamma| = 1, T below the blocks",
-                self._degree,
-                about="weights",
-            ),
-            Claim(
-                "Fisher memory of the Schur form at least its bound, lags below hidden: least share (proposition 1)",
-                "strictly lower triangular, so gamma = 0, and one weight under the whole diagonal",
-                self._memory,
-                about="weights",
-            ),
-        ]
-
-    def _deviation(self) -> float:
-        # of the transpose, which is in real Schur form already: nothing is lost to non-normality
-        found = torch.linalg.eigvals(self.schur_form().T).abs().sort().values
-        pairs = len(self.theta)
-        moduli = torch.cat([self.gamma[:pairs].repeat_interleave(2), self.gamma[pairs:]]).abs().sort().values
-        return (found - moduli).abs().max().item()
-
-    def _on_the_circle(self, e: Evidence) -> bool:
-        off = (self.gamma.detach().abs() - 1).abs().max().item()
-        return off <= e.weights_eps and self.mask == "blocks"
-
-    def _power(self, e: Evidence) -> Outcome:
-        T = filled(self.hidden, self.below, self.T.detach())
-        high = log_binomial_bound(e.steps, len(self.gamma), torch.linalg.matrix_norm(T, 2).item()) / math.log(10)
-        found = log_power_norm(self.schur_form().detach(), e.steps) / math.log(10)
-        holds = found <= high + e.steps * 2 * e.weights_eps + 1e-9
-        return Outcome(found, high, holds, vacuous=high > 10).under_hypothesis(self._on_the_circle(e))
-
-    def _degree(self, e: Evidence) -> Outcome:
-        blocks = len(self.gamma)
-        found = fitted_degree(self.schur_form().detach(), 64 * blocks)
-        high = 65 / 64 * (blocks - 1)
-        return Outcome(found, high, found <= high + 1e-6).under_hypothesis(self._on_the_circle(e))
-
-    def _memory(self, e: Evidence) -> Outcome:
-        form = self.schur_form().detach()
-        line = form.diagonal(-1)
-        one_weight = len(line) > 0 and line[0].item() > 0 and bool((line == line[0]).all())
-        if not one_weight:
-            return Outcome(math.nan, 1.0, holds=False, applies=False)
-        share = e.fisher_memory_share(form.tril(-1))
-        outcome = Outcome(share, 1.0, share >= 1 - 1e-9, vacuous=share > 1e10)
-        return outcome.under_hypothesis(not form.triu().any())
+        """Return section 4 and propositions 1 and 2 for this W; see `stablebench.models.claims.nnrnn`."""
+        lower = filled(self.hidden, self.below, self.T.detach())
+        return nnrnn_claims(self.schur_form().detach(), lower, self.gamma.detach(), self.mask == "blocks")
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return `main`, `orthogonal` (the entries of A) and `lower` (T)."""

@@ -38,7 +38,8 @@ from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State, frozen_generator
 from stablebench.models.blocks.activations import activation
 from stablebench.models.blocks.random_orthogonal import random_orthogonal
-from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, singular_values_within
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.roarnn import from_corners, roarnn_claims
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
@@ -116,50 +117,15 @@ class RoaRNN(RecurrentModel):
         return {"O": self.O}
 
     def claims(self) -> list[Claim]:
-        """Return theorem 3.1 for the chain's own number of steps N, before its limit and as printed; remark 3.1."""
-        s = torch.linalg.matrix_norm(self.W.detach(), 2).item()
-        shrink, grow = self.alpha * (1 + s), self.alpha * (s - 1)  # r = 1 for relu and tanh
+        """Return theorem 3.1 and remark 3.1; see `stablebench.models.claims.roarnn`."""
+        bounded = self.activation == "tanh"
+        return roarnn_claims(
+            self.alpha, self.W.detach(), bounded, lambda: from_corners(self.O, self.step_without_input)
+        )
 
-        def check(e: Evidence, low: float, high: float) -> Outcome:
-            return singular_values_within(e, low, high, 2 * e.steps * e.weights_eps).under_hypothesis(shrink < 1)
-
-        def finite(e: Evidence) -> Outcome:
-            low = math.log1p(-shrink) if shrink < 1 else -math.inf
-            return check(e, e.steps * low if e.steps else 0.0, e.steps * math.log1p(grow))
-
-        hypothesis = "rho < N / (1 + r s), that is alpha (1 + r s) < 1, with s = ||W|| and r = 1"
-        return [
-            Claim(
-                "log10 of the singular values of dh_T/dh_1 within N log10(1 - alpha (1 + r s)) ... "
-                "N log10(1 + alpha (r s - 1)) (theorem 3.1 before its limit)",
-                hypothesis,
-                finite,
-            ),
-            Claim(
-                "log10 of the singular values of dh_T/dh_1 within -rho (1 + r s) / ln 10 ... rho (r s - 1) / ln 10, "
-                "rho = alpha N (theorem 3.1 as printed)",
-                hypothesis,
-                lambda e: check(e, -e.steps * shrink, e.steps * grow),
-            ),
-            Claim(
-                "h_t stays within [-1, 1]: largest |h_t| one step after a corner of the cube, x_t = 0 (remark 3.1)",
-                "phi bounded by 1, as tanh is",
-                lambda e: at_most(self.from_corners(), 1 + 2 * e.weights_eps).under_hypothesis(
-                    self.activation == "tanh"
-                ),
-                about="weights",
-            ),
-        ]
-
-    def from_corners(self) -> float:
-        """Return the largest |h_t| that one step without input reaches from a corner of the cube [-1, 1]^hidden.
-
-        A unit's corner is the one that its row of O turns all into that unit.
-        """
-        corners = torch.where(self.O < 0, -1.0, 1.0).to(self.O)
-        corners = torch.cat([corners, -corners])
-        (after,) = self.step(self.b.expand_as(corners), (corners,), self.recurrent_weights())
-        return after.abs().max().item()
+    def step_without_input(self, h: Tensor) -> Tensor:
+        """Return h_t for x_t = 0 and h_{t-1} = h, (rows, hidden)."""
+        return self.step(self.b.expand_as(h), (h,), self.recurrent_weights())[0]
 
     def input_projection(self, x: Tensor) -> Tensor:
         """Return V x_t + b, (batch, time, hidden)."""

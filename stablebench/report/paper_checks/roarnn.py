@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stablebench.data.tasks import adding, copy
 from stablebench.models import registry as model_registry
+from stablebench.models.claims.roarnn import from_corners
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.report.paper_checks.check import PaperCheck, agreement, seed_0
 
@@ -111,10 +112,10 @@ def interval_on_adding(hidden: int = 128, length: int = 200) -> PaperCheck:
 
 def hypercube(hidden: int = 64, T: int = 200) -> PaperCheck:
     """Take one step from a corner of the cube that remark 3.1 says the states stay in."""
-    reached = {
-        kind: build("roarnn", 1, hidden, T, 1.0, activation="tanh", orthogonal=kind).from_corners()
-        for kind in ("dense", "permutation", "identity")
-    }
+    reached = {}
+    for kind in ("dense", "permutation", "identity"):
+        model = build("roarnn", 1, hidden, T, 1.0, activation="tanh", orthogonal=kind)
+        reached[kind] = from_corners(model.O, model.step_without_input)
     return PaperCheck(
         "hypercube",
         "with |phi| < R the states stay in the cube [-R, R]^N, for 0 < alpha < 1 (roaRNN paper, remark 3.1)",
