@@ -1,4 +1,4 @@
-"""Names -> task cards, recipes, suites and search spaces. A name is a file's stem; no list is kept anywhere."""
+"""Names -> task cards with their published numbers, recipes, suites and search spaces. A name is a file's stem."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stablebench.errors import unknown_name
-from stablebench.resources import recipes_dir, suites_dir, sweeps_dir, tasks_dir
+from stablebench.resources import published_dir, recipes_dir, suites_dir, sweeps_dir, tasks_dir
 
 if TYPE_CHECKING:
     from stablebench.schema.card import TaskCard
+    from stablebench.schema.published import Paper
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
     from stablebench.schema.sweep import SweepSpace
@@ -21,26 +22,66 @@ def task_names() -> list[str]:
 
 
 def task_card(name: str) -> "TaskCard":
-    """Return a task card.
+    """Return a task card with the numbers that all papers have published on the task.
 
     Raises:
-        UserError: There is no such task, or its card has problems.
+        UserError: There is no such task, or its card or a paper's file has problems.
     """
     known = task_names()
     if name not in known:
         raise unknown_name("task", name, known)
-    path = tasks_dir() / f"{name}.yaml"
-    found = path.stat()
-    return _card_at(path, found.st_mtime_ns, found.st_size)
+    papers = sorted(published_dir().glob("*.yaml"))
+    return _card_at(_as_it_is(tasks_dir() / f"{name}.yaml"), tuple(_as_it_is(path) for path in papers))
+
+
+def paper_names() -> list[str]:
+    """Return the names of all papers with published numbers."""
+    return _paths(published_dir())
+
+
+def paper(name: str) -> "Paper":
+    """Return the numbers that a paper has published.
+
+    Raises:
+        UserError: There is no such paper, or its file has problems.
+    """
+    from stablebench.schema.published import Paper
+
+    return _named(published_dir(), name, "paper", paper_names(), Paper)
+
+
+_File = tuple[Path, int, int]
+"""A file as it is: path, time of the last change in ns, size in bytes."""
+
+
+def _as_it_is(path: Path) -> _File:
+    status = path.stat()
+    return path, status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=64)
-def _card_at(path: Path, mtime_ns: int, size: int) -> "TaskCard":
-    """Return the card of a file, which is read again only after it changed: suites ask for it with every cell."""
+def _card_at(card: _File, papers: tuple[_File, ...]) -> "TaskCard":
+    """Return the card of a file, which is read again only after a file changed: suites ask for it with every run."""
     from stablebench.schema.card import TaskCard
     from stablebench.schema.strict import load
 
-    return load(path, TaskCard)
+    own = load(card[0], TaskCard)
+    entries = [
+        entry
+        for paper in papers
+        for table in _paper_at(paper).tables
+        if table.task == own.task
+        for entry in table.entries
+    ]
+    return own.model_copy(update={"published": [*own.published, *entries]})
+
+
+@lru_cache(maxsize=64)
+def _paper_at(paper: _File) -> "Paper":
+    from stablebench.schema.published import Paper
+    from stablebench.schema.strict import load
+
+    return load(paper[0], Paper)
 
 
 def recipe_names() -> list[str]:

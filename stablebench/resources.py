@@ -1,4 +1,4 @@
-"""Where the task cards, recipes and suites lie: in a checkout, or inside the installed package."""
+"""Where task cards, published numbers, recipes and suites lie: in a checkout, or inside the installed package."""
 
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 @cache
 def data_root() -> Path:
-    """Return the folder that holds `tasks/` and `configs/`.
+    """Return the folder that holds `tasks/`, `published/` and `configs/`.
 
     A checkout comes first: an editable install also carries a copy, and that copy goes stale.
     """
@@ -21,6 +21,11 @@ def data_root() -> Path:
 def tasks_dir() -> Path:
     """Return the folder of the task cards."""
     return data_root() / "tasks"
+
+
+def published_dir() -> Path:
+    """Return the folder of the published numbers, one file a paper."""
+    return data_root() / "published"
 
 
 def recipes_dir() -> Path:

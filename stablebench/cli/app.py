@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -182,6 +183,17 @@ def _stablebench(
     """Does its gradient survive, does it learn, what does it cost? A benchmark suite for recurrent networks."""
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print a warning: what has a new name in one line, others as Python does."""
+    if issubclass(category, FutureWarning):
+        typer.echo(f"Warning: {visible_lines(str(message))}", err=True)
+    else:
+        _python_shows(message, category, *where)
+
+
+_python_shows = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line, with quiet ends: whatever a terminal cannot show or a closed pipe does not take.
 
@@ -192,6 +204,7 @@ def main() -> None:
         keep_stdout_for_results()
     else:
         lose_quietly()
+    warnings.showwarning = _show_warning
     code = None
     try:
         app(prog_name="stablebench")

@@ -167,13 +167,13 @@ def _task_text(card: "TaskCard", variant: str | None) -> str:
         f"From: {card.reference}",
         *([f"Variant: {card.variant.strip()}"] if card.variant else []),
         f"Input {card.input}, readout {card.readout}, loss {card.loss}, metric {card.metric}"
-        + (f" (also {', '.join(card.also)})" if card.also else ""),
-        f"--T sets {card.length}: {card.length_means}" if card.length else "Fixed length; --T is refused.",
+        + (f" (also {', '.join(card.extra_metrics)})" if card.extra_metrics else ""),
+        f"--T sets {card.length}: {card.length_description}" if card.length else "Fixed length; --T is refused.",
         f"Examples: {_examples(card, params)}",
         *[f"Split {key}: {split.why}" for key, split in card.splits.items()],
-        *([f"Beside the parameters: {_settings(card.facts)}"] if card.facts else []),
+        *([f"Beside the parameters: {_settings(card.conditions)}"] if card.conditions else []),
         f"Run without a recipe: {_defaults(card)}",
-        *[f"Version {change}" for change in card.changes],
+        *[f"Version {change}" for change in card.changelog],
     ]
     return "\n".join(lines)
 
@@ -200,7 +200,7 @@ def _scores(card: "TaskCard", variant: str | None) -> dict[str, Any]:
     from stablebench.data.task import resolve_params
 
     params = resolve_params(card, variant=variant)
-    scores = {metric: card.baseline(metric, params) for metric in [card.metric, *card.also]}
+    scores = {metric: card.baseline(metric, params) for metric in [card.metric, *card.extra_metrics]}
     named = {"variant": variant or "(default)", "params": params, "examples": _examples(card, params)}
     return named | scores | {"target": card.target_value(params)}
 
@@ -217,7 +217,7 @@ def _variants_table(scores: list[dict[str, Any]]) -> Table:
 
 
 def _scores_tables(card: "TaskCard", scores: list[dict[str, Any]]) -> list[Table]:
-    rows = [["baseline", b.name, b.metric, _number(b.value), b.why] for b in card.baselines]
+    rows = [["baseline", b.name, b.metric, _number(b.value), b.derivation] for b in card.baselines]
     if card.target is not None:
         rows.append(["target", "solved", card.target.metric, _number(card.target.value), card.target.why])
     columns = ["", "name", "metric", "value", "why"]
@@ -236,12 +236,12 @@ def _published(card: "TaskCard", entry: "Published", params: dict[str, Any]) -> 
 
 def _published_table(published: list[dict[str, Any]]) -> Table:
     columns = ("key", "model", "variant", "what", "statistic", "value", "units", "params", "protocol", "differs")
-    columns += ("source", "where", "states", "note")
+    columns += ("source", "where", "reported_protocol", "note")
     return Table(
         columns,
         [[cells[column] for column in columns] for cells in map(_published_cells, published)],
         title="Published",
-        wrap=_WORDS | {"key", "model", "states", "what"},
+        wrap=_WORDS | {"key", "model", "reported_protocol", "what"},
     )
 
 
@@ -261,7 +261,7 @@ def _published_cells(entry: dict[str, Any]) -> dict[str, Any]:
         "value": said,
         "differs": "; ".join([*entry["differs"], *unstated]),
         "source": f"{entry['source']}, quoting {entry['quoted']}" if entry["quoted"] else entry["source"],
-        "states": _settings(entry["states"]),
+        "reported_protocol": _settings(entry["reported_protocol"]),
     }
 
 
@@ -320,15 +320,15 @@ def suite(name: str) -> Shown:
         f"{name}: {found.summary}\n"
         f"Seeds {', '.join(map(str, found.seeds))}; {cells} cells of {found.threads} thread"
         + ("s" if found.threads > 1 else "")
-        + (f"\nEvery cell: {_settings(found.set)}" if found.set else "")
+        + (f"\nEvery cell: {_settings(found.overrides)}" if found.overrides else "")
         + "".join(f"\nBudget {b}: {h:g} hour{'s' * (h != 1)} of a core" for b, h in found.core_hours.items())
     )
     rows = [
-        [t.task + (f" --T {t.T}" if t.T else ""), ", ".join(t.models or found.models), _settings(t.set)]
+        [t.task + (f" --T {t.T}" if t.T else ""), ", ".join(t.models or found.models), _settings(t.overrides)]
         for t in found.tasks
     ]
     tables = [Table(["task", "models", "values"], rows, wrap=frozenset({"models", "values"}))]
-    own = [[m, _settings(values)] for m, values in found.sets.items()]
+    own = [[m, _settings(values)] for m, values in found.model_overrides.items()]
     tables.append(Table(["model", "values"], own, title="Single models", wrap=_WORDS))
     return {"name": name, **found.model_dump(mode="json"), "cells": cells}, text, tables
 

@@ -99,7 +99,7 @@ def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
     if split is None:
         return {}
     if split not in card.splits:
-        known = ", ".join(card.splits) or "none beside the card's own; leave `split` out"
+        known = ", ".join(card.splits) or "none but the card's own; leave `split` out"
         raise UserError(
             f"Task {card.task} has no split '{split}'.{did_you_mean(str(split), card.splits)} Its splits: {known}."
         )

@@ -134,7 +134,7 @@ def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float
 def _validation_s(trainer: Trainer, seconds: float) -> float:
     """Return the seconds of one look at the validation split, from about `seconds` of it."""
     card = trainer.card
-    names = list(dict.fromkeys(["loss", card.metric, *card.also]))
+    names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
     chunk = max(trainer.spec.train.batch_size, 100)
     pieces = trainer.validation()
     seen, taken = 0, 0.0

@@ -61,7 +61,8 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     suite = registry.suite(name or "quick")
     changed: dict[str, Any] = {}
     if asked.models is not None:
-        changed |= {"models": asked.models, "sets": {m: s for m, s in suite.sets.items() if m in asked.models}}
+        of_models = {name: values for name, values in suite.model_overrides.items() if name in asked.models}
+        changed |= {"models": asked.models, "model_overrides": of_models}
         changed["tasks"] = _narrowed(suite, asked.models)
     if asked.tasks is not None:
         changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
@@ -93,8 +94,10 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
     Raises:
         UserError: A cell cannot be resolved, or the suite has no short budget and it is asked for.
     """
-    if asked.short and not suite.short:
-        raise UserError("--budget short: this suite has no `short` values; leave it out, or give --set train.steps=N.")
+    if asked.short and not suite.short_overrides:
+        raise UserError(
+            "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
+        )
     cells: dict[tuple[str, int], Resolved] = {}
     last: ContractError | None = None
     for task in suite.tasks:
@@ -102,8 +105,8 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
             settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
             request = RunRequest(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
             try:
-                if task.params is not None and "model.hidden" not in asked.settings | asked.options:
-                    settings["model.hidden"] = width_for(resolve(request), task.params)
+                if task.match_parameters is not None and "model.hidden" not in asked.settings | asked.options:
+                    settings["model.hidden"] = width_for(resolve(request), task.match_parameters)
                 resolved = resolve(request)
             except ContractError as error:
                 if refused is None:
@@ -128,8 +131,8 @@ def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) 
         model: The model.
         short: Whether its short budget is meant.
     """
-    settings = {"threads": suite.threads} | suite.set | task.set | suite.sets.get(model, {})
-    return _with_budget(settings, suite.short if short else {})
+    settings = {"threads": suite.threads} | suite.overrides | task.overrides | suite.model_overrides.get(model, {})
+    return _with_budget(settings, suite.short_overrides if short else {})
 
 
 def _with_budget(

@@ -18,21 +18,27 @@ from stablebench.execution.suites import settings_of
 from stablebench.models import registry as model_registry
 from stablebench.schema.card import TaskCard
 from stablebench.schema.optim import OptimSpec
-from stablebench.schema.published import RUN_FIELDS
+from stablebench.schema.published import RUN_FIELDS, Paper, Published
 from stablebench.schema.recipe import Recipe, RecipeVariant
-from stablebench.schema.strict import MAX_PROBLEMS, problems
+from stablebench.schema.strict import MAX_PROBLEMS, Strict, problems, rename_earlier_keys
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_, read
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.specs.search_space import check_space, with_values
 
-Kind = Literal["card", "recipe", "suite", "sweep"]
-_SCHEMAS: dict[Kind, type[BaseModel]] = {"card": TaskCard, "recipe": Recipe, "suite": Suite, "sweep": SweepSpace}
+Kind = Literal["card", "published", "recipe", "suite", "sweep"]
+_SCHEMAS: dict[Kind, type[Strict]] = {
+    "card": TaskCard,
+    "published": Paper,
+    "recipe": Recipe,
+    "suite": Suite,
+    "sweep": SweepSpace,
+}
 V = TypeVar("V")
 _SETTABLE = ("task", "model", "optim", "train")
 _ENDINGS = {".yaml", ".yml"}
-_SUITE_SETTINGS = ("set", "short", "sets.*", "tasks.*.set", "expected.*.where")
+_SUITE_SETTINGS = ("overrides", "short_overrides", "model_overrides.*", "tasks.*.overrides", "expected.*.where")
 
 
 @dataclass
@@ -105,6 +111,8 @@ def kind_of(path: Path, data: Any) -> Kind | None:
         return "card"
     if "space" in keys and not {"params", "tuned_by"} & keys:
         return "sweep"
+    if {"paper", "tables"} & keys:
+        return "published"
     if {"tasks", "models"} & keys:
         return "suite"
     if {"model", "params", "optim"} & keys:
@@ -125,7 +133,8 @@ def check_file(path: Path) -> list[str]:
 
 def _problems_of(path: Path) -> list[str]:
     if path.suffix and path.suffix.lower() not in _ENDINGS:
-        return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): a card, a recipe, a suite or a sweep."]
+        kinds = "a card, a paper's numbers, a recipe, a suite or a sweep"
+        return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): {kinds}."]
     try:
         document = read(path)
     except UserError as error:
@@ -133,11 +142,12 @@ def _problems_of(path: Path) -> list[str]:
     kind = kind_of(path, document.data)
     if kind is None:
         return [
-            f"{path}:1: must be a task card (`data`, `metric` ...), a recipe (`model`, `params` ...), "
-            "a suite (`tasks`, `models`) or a sweep's `space`."
+            f"{path}:1: must be a task card (`data`, `metric` ...), published numbers (`paper`, `tables`), "
+            "a recipe (`model`, `params` ...), a suite (`tasks`, `models`) or a sweep's `space`."
         ]
     if not isinstance(document.data, dict):
         return [f"{path}:1: must be a mapping of keys to values."]
+    rename_earlier_keys(document, _SCHEMAS[kind], str(path))
     report = _Report(path, document)
     _check_names(report, kind)
     try:
@@ -151,12 +161,18 @@ def _problems_of(path: Path) -> list[str]:
     if content is None:
         _look_up(report, kind)
     else:
-        check = {"card": _check_card, "recipe": _check_recipe, "suite": _check_suite, "sweep": _check_sweep}[kind]
-        check(report, content)
+        checks = {
+            "card": _check_card,
+            "published": _check_paper,
+            "recipe": _check_recipe,
+            "suite": _check_suite,
+            "sweep": _check_sweep,
+        }
+        checks[kind](report, content)
     return report.lines()
 
 
-def _without_unknown_keys(data: dict[str, Any], schema: type[BaseModel], error: ValidationError) -> BaseModel | None:
+def _without_unknown_keys(data: dict[str, Any], schema: type[Strict], error: ValidationError) -> BaseModel | None:
     """Return what a file says beside the keys that its schema does not know; None if it refuses more than those."""
     kept = copy.deepcopy(data)
     try:
@@ -176,8 +192,10 @@ def _without_unknown_keys(data: dict[str, Any], schema: type[BaseModel], error: 
 def _check_names(report: _Report, kind: Kind) -> None:
     """A file is found by its name, so its name must be what it says inside."""
     path, data = report.path.resolve(), report.document.data
-    if kind == "card" and isinstance(data.get("task"), str) and data["task"] != path.stem:
-        report.add(("task",), f"must be the file's name, '{path.stem}', got '{data['task']}'.")
+    if kind in ("card", "published"):
+        key = "task" if kind == "card" else "paper"
+        if isinstance(data.get(key), str) and data[key] != path.stem:
+            report.add((key,), f"must be the file's name, '{path.stem}', got '{data[key]}'.")
     if kind == "recipe" and path.parent.parent.name == "recipes":
         for key, name in (("model", path.stem), ("task", path.parent.name)):
             if isinstance(data.get(key), str) and data[key] != name:
@@ -244,7 +262,8 @@ def _check_card(report: _Report, card: TaskCard) -> None:
         if params is not None:
             report.attempt(key, lambda params=params: sizes_of(card, params))
             _check_scores(report, card, params)
-    _check_published(report, card)
+    for i, entry in enumerate(card.published):
+        _check_published(report, ("published", i), entry, card)
 
 
 def _check_scores(report: _Report, card: TaskCard, params: dict[str, Any]) -> None:
@@ -254,14 +273,30 @@ def _check_scores(report: _Report, card: TaskCard, params: dict[str, Any]) -> No
         report.attempt(("target", "value"), lambda: card.target_value(params))
 
 
-def _check_published(report: _Report, card: TaskCard) -> None:
-    """What an entry states must be a field of the card or of a run."""
-    for i, entry in enumerate(card.published):
-        params = report.attempt(("published", i), lambda e=entry: resolve_params(card, variant=e.variant))
-        known = [*card.fields(params or {}), *RUN_FIELDS]
-        for name in entry.states if params is not None else ():
-            if name not in known:
-                report.add(("published", i, "states"), f"unknown field '{name}'.{did_you_mean(name, known)}")
+def _check_published(report: _Report, key: Path_, entry: Published, card: TaskCard) -> None:
+    """What an entry reports must be a field of the card or of a run."""
+    params = report.attempt(key, lambda: resolve_params(card, variant=entry.variant))
+    if params is None:
+        return
+    if entry.metric not in (None, card.metric, *card.extra_metrics):
+        report.add((*key, "metric"), f"the task {card.task} does not measure {entry.metric}.")
+    known = [*card.fields(params), *RUN_FIELDS]
+    for name in entry.reported_protocol:
+        if name not in known:
+            report.add((*key, "reported_protocol"), f"unknown field '{name}'.{did_you_mean(name, known)}")
+
+
+def _check_paper(report: _Report, paper: Paper) -> None:
+    seen: set[tuple[str, str]] = set()
+    for i, table in enumerate(paper.tables):
+        card = _card(report, ("tables", i, "task"), table.task)
+        for j, entry in enumerate(table.entries):
+            key: Path_ = ("tables", i, "entries", j)
+            if (table.task, entry.key) in seen:
+                report.add((*key, "key"), f"the key {entry.key} stands twice for the task {table.task}.")
+            seen.add((table.task, entry.key))
+            if card is not None:
+                _check_published(report, key, entry, card)
 
 
 def _check_recipe(report: _Report, recipe: Recipe) -> None:
@@ -371,18 +406,18 @@ def _check_apart(report: _Report, recipe: Recipe) -> None:
 def _check_suite(report: _Report, suite: Suite) -> None:
     known = _check_models(report, ("models",), suite.models)
     shortened: set[str] = set()
-    _check_settings(report, ("set",), suite.set)
-    _check_settings(report, ("short",), suite.short)
-    for model, settings in suite.sets.items():
-        _check_settings(report, ("sets", model), settings)
+    _check_settings(report, ("overrides",), suite.overrides)
+    _check_settings(report, ("short_overrides",), suite.short_overrides)
+    for model, settings in suite.model_overrides.items():
+        _check_settings(report, ("model_overrides", model), settings)
     for i, task in enumerate(suite.tasks):
         key: Path_ = ("tasks", i)
-        _check_settings(report, (*key, "set"), task.set)
+        _check_settings(report, (*key, "overrides"), task.overrides)
         known_here = task.models is None or _check_models(report, (*key, "models"), task.models)
         if _check_task(report, (*key, "task"), task.task) and known and known_here:
             for model in task.models or suite.models:
                 sound = report.attempt(key, lambda t=task, m=model: _resolve(suite, t, m, short=False))
-                if sound and suite.short:
+                if sound and suite.short_overrides:
                     _check_short(report, suite, task, model, shortened)
     if len(set(suite.seeds)) < len(suite.seeds):
         report.add(("seeds",), "a seed stands twice.")
@@ -431,7 +466,7 @@ def _check_short(report: _Report, suite: Suite, task: SuiteTask, model: str, sai
             problem = line.removeprefix(f"{model} on {task.task}: ").removeprefix(f"model {model}: ")
             name = problem.partition(": ")[0]
             if name not in said:
-                report.add(("short",), line)
+                report.add(("short_overrides",), line)
             said.add(name)
 
 
@@ -487,8 +522,8 @@ def _check_sweep(report: _Report, sweep: SweepSpace) -> None:
 
 def _check_searched(report: _Report, sweep: SweepSpace, model: str, task: str) -> None:
     request = RunRequest(model, task)
-    if sweep.set:
-        report.attempt(("set",), lambda: resolve(with_values(request, sweep, {})))
+    if sweep.overrides:
+        report.attempt(("overrides",), lambda: resolve(with_values(request, sweep, {})))
     for key, dimension in sweep.space.items():
-        alone = SweepSpace(summary="", source="", set=sweep.set, space={key: dimension})
+        alone = SweepSpace(summary="", source="", overrides=sweep.overrides, space={key: dimension})
         report.attempt(("space", key), lambda alone=alone: check_space(alone, request), key)

@@ -29,7 +29,7 @@ def is_measured(card: TaskCard, entry: Published) -> bool:
     """Whether a leaderboard of the task has what a published entry counts or measures."""
     if entry.metric is None:
         return entry.event in EVENTS
-    return entry.metric in (card.metric, *card.also) and _on_such_examples(card, entry)
+    return entry.metric in (card.metric, *card.extra_metrics) and _on_such_examples(card, entry)
 
 
 def beside(

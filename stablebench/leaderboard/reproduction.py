@@ -223,7 +223,7 @@ def _expectation(
 ) -> dict[str, Any]:
     name, _, variant = expected.task.partition("/")
     card = cards(name)
-    line = _line(expected.says, verdict="not run")
+    line = _line(expected.statement, verdict="not run")
     of_task = [table for table in tables if table["name"] == name]
     exact = [table for table in of_task if _is_of(table, expected, card)]
     taken = [

@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
@@ -59,7 +59,7 @@ class Protocol(Strict):
         validation: Examples of the validation split.
         test: Examples of the test split.
         select_on: `last`: the last weights are tested; `validation`: those best on validation.
-        validation_from: Where validation examples come from: drawn anew (`generator`), held out of `train`, a part of
+        validation_from: Where validation examples come from: newly drawn (`generator`), held out of `train`, a part of
             their `own`, or the `test` examples themselves, as some papers do (said in the leaderboard).
         evaluation_streams: Parallel streams in which the validation and test tokens of a stream are read.
         eval_every: Updates between two evaluations.
@@ -113,13 +113,13 @@ class Baseline(Strict):
         name: What it does.
         metric: What it scores in.
         value: A number, arithmetic over the task's parameters, or a mapping of variants to these.
-        why: The derivation.
+        derivation: How the value follows from the task.
     """
 
     name: str
     metric: MetricName
     value: Number
-    why: str
+    derivation: str = Field(serialization_alias="why")
 
 
 class Target(Strict):
@@ -147,21 +147,31 @@ class TaskCard(Strict):
         variant: Which of the public variants of the task this is.
         data: The examples.
         length: The parameter that `--T` sets; None for a task of fixed length.
-        length_means: What that length counts.
+        length_description: What that length counts.
         variants: Named sets of parameters, addressed as `task/variant`; `split` may be one of them.
-        splits: Named uses of the data beside the protocol's own; the parameter `split` names one.
-        facts: What else decides the scores and is no parameter, to compare with what papers state.
+        splits: Named uses of the data next to the protocol's own; the parameter `split` names one.
+        conditions: What else decides the scores and is no parameter, to compare with what papers report.
         input: `tokens` (integers, fed one-hot), `values` (features per step) or `static` (features, no time).
         readout: Whether the `last` output or `every` one is read.
         loss: What training minimises.
         metric: What the leaderboard ranks by.
-        also: What else is measured.
+        extra_metrics: What else is measured.
         protocol: Sizes and defaults.
         baselines: Scores without learning; the first with the metric of `metric` is the one to beat.
         target: When the task counts as solved.
-        published: What papers report.
-        changes: One line a version.
+        published: What papers report. The numbers that are shipped lie in `published/<paper>.yaml` and are added by
+            `registry.task_card`.
+        changelog: One line a version.
     """
+
+    earlier_keys: ClassVar[dict[str, str]] = {
+        "length_means": "length_description",
+        "facts": "conditions",
+        "also": "extra_metrics",
+        "baselines.*.why": "derivation",
+        "published.*.states": "reported_protocol",
+        "changes": "changelog",
+    }
 
     task: str
     version: Count
@@ -170,27 +180,27 @@ class TaskCard(Strict):
     variant: str = ""
     data: DataSpec
     length: str | None = None
-    length_means: str = ""
+    length_description: str = Field("", serialization_alias="length_means")
     variants: dict[str, dict[str, Any]] = {}
     splits: dict[str, Split] = {}
-    facts: dict[str, bool | int | float | str] = {}
+    conditions: dict[str, bool | int | float | str] = Field({}, serialization_alias="facts")
     input: Literal["tokens", "values", "static"]
     readout: Literal["last", "every"]
     loss: LossName
     metric: MetricName
-    also: list[MetricName] = []
+    extra_metrics: list[MetricName] = Field([], serialization_alias="also")
     protocol: Protocol
     baselines: list[Baseline]
     target: Target | None = None
     published: list[Published] = []
-    changes: list[str]
+    changelog: list[str]
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskCard":
         wrong = []
         if not NAME.match(self.task):
             wrong.append(f"`task` must be snake_case, got '{self.task}'")
-        metrics = {self.metric, *self.also}
+        metrics = {self.metric, *self.extra_metrics}
         if not any(b.metric == self.metric for b in self.baselines):
             wrong.append(f"`baselines` must have one in the task's metric, {self.metric}")
         wrong += [f"`baselines`: {b.metric} is not measured" for b in self.baselines if b.metric not in metrics]
@@ -233,8 +243,8 @@ class TaskCard(Strict):
 
     def has_params(self, variant: str | None, params: Mapping[str, Any]) -> bool:
         """Return whether a variant (None: the card itself) has these resolved parameters."""
-        said = self.data.params | (self.variants.get(variant, {}) if variant else {})
-        return all(name in params and params[name] == value for name, value in said.items())
+        values = self.data.params | (self.variants.get(variant, {}) if variant else {})
+        return all(name in params and params[name] == value for name, value in values.items())
 
     def value_at(self, value: Number, params: Mapping[str, Any]) -> float | None:
         """Return a baseline's or target's number at these parameters; None where it has none for them."""
@@ -259,8 +269,13 @@ class TaskCard(Strict):
         return self.protocol.model_copy(update=split.model_dump(exclude={"why"}, exclude_none=True))
 
     def sha256(self) -> str:
-        """Return the digest of all in the card that can decide a run; published numbers and the history cannot."""
-        return hashlib.sha256(self.model_dump_json(exclude={"published", "changes"}).encode()).hexdigest()
+        """Return the digest of the whole card but its published numbers and its changelog, which decide no run.
+
+        It is taken under the key names of version 0.1.0 (the serialisation aliases), so that runs of that version and
+        of this one have the same digest.
+        """
+        content = self.model_dump_json(by_alias=True, exclude={"published", "changelog"})
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def selection(self, params: Mapping[str, Any]) -> str:
         """Return in words how validation and test examples were used."""
@@ -275,7 +290,7 @@ class TaskCard(Strict):
         return f"{tested} tested; {source}"
 
     def fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all that is compared with what papers state: parameters, examples, selection and facts."""
+        """Return all that is compared with what papers report: parameters, examples, selection, conditions."""
         protocol = self.protocol_at(params)
         best = "best_on_test" if protocol.validation_from == "test" else "best_on_validation"
         selection = "last" if protocol.select_on == "last" else best
@@ -284,13 +299,13 @@ class TaskCard(Strict):
         if self.data.generator:
             examples = {"train": "fresh"}
         named = {name: value for name, value in params.items() if name != "split"}
-        return {**named, **examples, "selection": selection, **self.facts}
+        return {**named, **examples, "selection": selection, **self.conditions}
 
     def decided(self) -> dict[str, list[str]]:
         """Return the names of the fields that this card decides, as `Published.needed` takes them."""
         data = [name for name in self.data.params if name != "split"]
         examples = [] if self.data.generator else ["train", "validation", "test"]
-        return {"data": [*data, *self.facts], "examples": examples, "selection": ["selection"]}
+        return {"data": [*data, *self.conditions], "examples": examples, "selection": ["selection"]}
 
     def compare(self, entry: Published, params: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> Comparison:
         """Return how far a published entry's protocol is ours at these parameters.

@@ -1,9 +1,9 @@
-"""A published number, and how far its protocol is ours: found by comparing what the paper states with our fields."""
+"""Published numbers, `published/<paper>.yaml`, and how far a paper's protocol is ours, field by field."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from stablebench.schema.strict import Count, NonNegative, Strict
 
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 class Published(Strict):
-    """A published number, at its one home.
+    """A published number.
 
     Args:
         key: What recipes and suites call it: `<paper>_<model>_<where>`.
@@ -56,8 +56,8 @@ class Published(Strict):
         source: The paper.
         where: Table, figure or section.
         quoted: The paper that the source quotes; its own protocol is then not stated.
-        states: What the source, or its authors' published code, says of its protocol, by the names of the card's
-            fields or of `RUN_FIELDS`.
+        reported_protocol: What the source, or its authors' published code, says of its protocol, by the names of the
+            card's fields or of `RUN_FIELDS`.
         note: What else matters.
     """
 
@@ -79,7 +79,7 @@ class Published(Strict):
     source: str
     where: str
     quoted: str | None = None
-    states: dict[str, bool | int | float | str] = {}
+    reported_protocol: dict[str, bool | int | float | str] = {}
     note: str | None = None
 
     @model_validator(mode="after")
@@ -114,18 +114,73 @@ class Published(Strict):
             fields: Our fields at some parameters; fields of a run only where there is one.
             decided: As for `needed`.
         """
-        theirs = ({"units": self.units} if self.units else {}) | self.states
+        theirs = ({"units": self.units} if self.units else {}) | self.reported_protocol
         differs = [
-            f"{name} {_said(value)}, ours {_said(fields[name])}"
+            f"{name} {_format(value)}, ours {_format(fields[name])}"
             for name, value in theirs.items()
             if name in fields and fields[name] != value
         ]
-        unstated = [name for name in self.needed(decided) if name not in self.states]
+        unstated = [name for name in self.needed(decided) if name not in self.reported_protocol]
         flag: Flag = "differs" if differs else "unknown" if unstated else "same"
         return Comparison(flag, differs, unstated)
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+class PublishedTable(Strict):
+    """What one table or figure of a paper says of one task.
+
+    Args:
+        task: The task's name.
+        where: Table, figure or section.
+        defaults: Keys of an entry that hold for all of the table's; of `reported_protocol` each value by itself.
+        entries: The numbers, completed by the defaults.
+    """
+
+    task: str
+    where: str
+    defaults: dict[str, Any] = {}
+    entries: list[Published] = Field(min_length=1)
+
+
+class Paper(Strict):
+    """The numbers that a paper has published.
+
+    Args:
+        paper: The paper's short name, equal to the file's stem.
+        source: The paper, as it is cited.
+        tables: Its tables and figures, one for each task that they are about.
+    """
+
+    paper: str
+    source: str
+    tables: list[PublishedTable]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_entries(cls, data: Any) -> Any:
+        """Fill the paper's, the table's and the default values into every entry."""
+        if not isinstance(data, dict) or not isinstance(data.get("tables"), list):
+            return data
+        return data | {"tables": [_completed(table, data.get("source")) for table in data["tables"]]}
+
+
+def _completed(table: Any, source: Any) -> Any:
+    """Return a table with whole entries; one of another form is left to the schema to refuse."""
+    defaults = table.get("defaults", {}) if isinstance(table, dict) else None
+    entries = table.get("entries") if isinstance(table, dict) else None
+    if not isinstance(defaults, dict) or not isinstance(entries, list):
+        return table
+    shared = {"source": source, "where": table.get("where")} | defaults
+    return table | {"entries": [_over(shared, entry) if isinstance(entry, dict) else entry for entry in entries]}
+
+
+def _over(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry laid over its defaults."""
+    both = [values.get("reported_protocol") for values in (defaults, entry)]
+    merged = {"reported_protocol": both[0] | both[1]} if all(isinstance(part, dict) for part in both) else {}
+    return defaults | entry | merged

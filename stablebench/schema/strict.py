@@ -4,10 +4,11 @@ import inspect
 import math
 import types
 import typing
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -58,12 +59,17 @@ Values = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys, conversions between types, and NaN or infinity."""
+    """A frozen model that refuses unknown keys, conversions between types, and NaN or infinity.
+
+    `earlier_keys` are the keys of its files that an earlier version called otherwise: new names by dotted pattern.
+    """
+
+    earlier_keys: ClassVar[dict[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Strict)
 MAX_PROBLEMS = 9
 """Lines about one file; what is beyond them is counted."""
 _MAX_TEXT = 500
@@ -86,10 +92,17 @@ def validate(document: Document, model: type[M], name: str) -> M:
     """
     if not isinstance(document.data, dict):
         raise UserError(f"{name}:1: must be a mapping of keys to values.")
+    rename_earlier_keys(document, model, name)
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
         raise UserError("\n".join(problems(error, model, name, document))) from None
+
+
+def rename_earlier_keys(document: Document, model: type[Strict], name: str) -> None:
+    """Give the keys of a document that earlier versions called otherwise their names, with a warning for each."""
+    for line in document.rename(model.earlier_keys):
+        warnings.warn(f"{name}:{line}", FutureWarning, stacklevel=2)
 
 
 def problems(

@@ -1,6 +1,6 @@
 """The suite, `configs/suites/<path>.yaml`: what `compare` runs."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,21 +14,23 @@ class SuiteTask(Strict):
         task: `task` or `task/variant`.
         T: The task's length, where it is no variant's.
         models: The models on this task; None for the suite's.
-        set: Values that all of its cells have, as `--set` takes them: `train.steps`, `optim.lr`, `model.hidden`.
-        params: Trainable parameters that all models get, the readout's and a trained embedding's included: each
-            model's width is solved for. None leaves the widths as they are.
+        overrides: Values that all of its runs have, as `--set` takes them: `train.steps`, `optim.lr`, `model.hidden`.
+        match_parameters: Trainable parameters that all models get, the readout's and a trained embedding's included:
+            each model's width is solved for. None leaves the widths as they are.
     """
 
     task: str
     T: Count | None = None
     models: list[str] | None = None
-    set: dict[str, Any] = {}
-    params: Count | None = None
+    overrides: dict[str, Any] = {}
+    match_parameters: Count | None = None
 
     @model_validator(mode="after")
     def _one_width(self) -> "SuiteTask":
-        if self.params is not None and "model.hidden" in self.set:
-            raise ValueError("`params` and `set` model.hidden must not both be given: one decides the width.")
+        if self.match_parameters is not None and "model.hidden" in self.overrides:
+            raise ValueError(
+                "`match_parameters` and model.hidden in `overrides` must not both be given: one decides the width."
+            )
         return self
 
 
@@ -36,7 +38,7 @@ class Expectation(Strict):
     """What a figure without numbers shows: one model does better than others on a task, or reaches a value.
 
     Args:
-        says: The paper's statement, in words.
+        statement: What the paper says, in words.
         task: `task` or `task/variant`, one of the suite's.
         T: The task's length, where it is no variant's.
         model: The model it is about; where it has several rows, its best one.
@@ -47,7 +49,7 @@ class Expectation(Strict):
         misses: A value that its score must not reach, in the task's metric.
     """
 
-    says: str
+    statement: str
     task: str
     T: Count | None = None
     model: str
@@ -71,34 +73,43 @@ class Suite(Strict):
         summary: What it shows, and how long it takes on which machine.
         tasks: The tasks.
         models: The models, each with its recipe.
-        seeds: The seeds of every cell.
-        threads: Threads of a cell.
-        set: Values that all cells have, as `--set` takes them.
-        sets: Values that all cells of one model have, by model.
+        seeds: The seeds of every model on every task.
+        threads: CPU threads of a run.
+        overrides: Values that all runs have, as `--set` takes them.
+        model_overrides: Values that all runs of one model have, by model.
         source: The paper and the table or figure that it repeats.
-        short: Values that replace those of all cells under `--budget short`.
-        published: Keys of the published numbers that it is held against, `task: [key, ...]`.
+        short_overrides: Values that replace those of all runs under `--budget short`.
+        published: Keys of the published numbers that it is compared with, `task: [key, ...]`.
         expected: What the figure shows, as checks.
         core_hours: What all its runs take, by budget: hours of one core of an AMD EPYC, as `compare --estimate` says;
             less where runs stop at their target.
     """
+
+    earlier_keys: ClassVar[dict[str, str]] = {
+        "set": "overrides",
+        "sets": "model_overrides",
+        "short": "short_overrides",
+        "tasks.*.set": "overrides",
+        "tasks.*.params": "match_parameters",
+        "expected.*.says": "statement",
+    }
 
     summary: str
     tasks: list[SuiteTask] = Field(min_length=1)
     models: list[str] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     threads: Count = 1
-    set: dict[str, Any] = {}
-    sets: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, Any] = {}
+    model_overrides: dict[str, dict[str, Any]] = {}
     source: str | None = None
-    short: dict[str, Any] = {}
+    short_overrides: dict[str, Any] = {}
     published: dict[str, list[str]] = {}
     expected: list[Expectation] = []
     core_hours: dict[Literal["full", "short"], Positive] = {}
 
     @model_validator(mode="after")
     def _models_known(self) -> "Suite":
-        unknown = sorted(set(self.sets) - set(self.models))
+        unknown = sorted(set(self.model_overrides) - set(self.models))
         if unknown:
-            raise ValueError(f"`sets` names models that the suite does not run: {', '.join(unknown)}.")
+            raise ValueError(f"`model_overrides` names models that the suite does not run: {', '.join(unknown)}.")
         return self

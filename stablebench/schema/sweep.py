@@ -1,6 +1,6 @@
 """The space of a sweep, `configs/sweeps/<path>.yaml` or `space` in a recipe: which values are searched, and where."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,7 +33,7 @@ class Dimension(Strict):
     def _one_kind(self) -> "Dimension":
         if self.choices is not None:
             if (self.low, self.high, self.points) != (None, None, None) or self.log or self.integer:
-                raise ValueError("`choices` stands alone: leave `low`, `high`, `log`, `integer` and `points` out.")
+                raise ValueError("`choices` excludes the others: leave out `low`, `high`, `log`, `integer`, `points`.")
             if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
                 raise ValueError("`choices`: a value stands twice.")
             return self
@@ -66,21 +66,23 @@ class SweepSpace(Strict):
         model: The model it is made for; None for any that has the keys.
         task: The task it is made for; None for any.
         sampler: How values are drawn unless `--sampler` says otherwise.
-        set: Values that all trials have, as `--set` takes them.
+        overrides: Values that all trials have, as `--set` takes them.
         space: What is searched, by dotted key of the run spec: `model.rho`, `optim.lr`, `train.batch_size`.
     """
+
+    earlier_keys: ClassVar[dict[str, str]] = {"set": "overrides"}
 
     summary: str
     source: str
     model: str | None = None
     task: str | None = None
     sampler: Sampler | None = None
-    set: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _searched_or_set(self) -> "SweepSpace":
-        both = sorted(self.space.keys() & self.set.keys())
+        both = sorted(self.space.keys() & self.overrides.keys())
         if both:
-            raise ValueError(f"`set` and `space` must not share keys, got {', '.join(both)}.")
+            raise ValueError(f"`overrides` and `space` must not share keys, got {', '.join(both)}.")
         return self

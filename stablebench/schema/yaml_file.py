@@ -5,6 +5,7 @@ recurses without limit. Here scalars follow YAML 1.2's core schema, and anchors,
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,45 @@ class Document:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def values(self, pattern: str) -> Iterator[tuple[Path_, Any]]:
+        """Yield path and value of every key that matches a dotted pattern; `*` is any key of a mapping or list."""
+        matches: list[tuple[Path_, Any]] = [((), self.data)]
+        for part in pattern.split("."):
+            matches = [
+                ((*path, key), item) for path, value in matches for key, item in _items(value) if part in ("*", key)
+            ]
+        yield from matches
+
+    def rename(self, keys: Mapping[str, str]) -> Iterator[str]:
+        """Rename keys, each in its place, and yield `LINE: what is now called what` of each that there was.
+
+        Args:
+            keys: New names by dotted pattern of the earlier key; a key whose new name is there too stays as it is.
+        """
+        for pattern, name in keys.items():
+            for path, _ in list(self.values(pattern)):
+                *parents, earlier = path
+                mapping = self.data
+                for parent in parents:
+                    mapping = mapping[parent]
+                if name in mapping:
+                    continue
+                renamed = {name if key == earlier else key: value for key, value in mapping.items()}
+                mapping.clear()
+                mapping.update(renamed)
+                depth = len(parents)
+                self.lines = {
+                    (*at[:depth], name, *at[depth + 1 :]) if at[: depth + 1] == path else at: line
+                    for at, line in self.lines.items()
+                }
+                yield f"{self.line((*parents, name))}: `{earlier}` is now called `{name}`."
+
+
+def _items(value: Any) -> list[tuple[str | int, Any]]:
+    if isinstance(value, list):
+        return list(enumerate(value))
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def read(path: Path) -> Document:

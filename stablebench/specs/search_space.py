@@ -108,7 +108,7 @@ def extremes(space: SweepSpace) -> Iterator[tuple[str, Scalar]]:
 
 def with_values(request: RunRequest, space: SweepSpace, values: dict[str, Any]) -> RunRequest:
     """Return the request of one trial: the space's fixed values, then the user's, then the searched ones."""
-    settings = space.set | request.settings | values
+    settings = space.overrides | request.settings | values
     return RunRequest(request.model, request.task, request.T, request.options, settings, request.recipe)
 
 

@@ -112,7 +112,7 @@ def score(
     network = network.to(where)
     first = next(iter(task.pieces(split)))
     engine_for_evaluation(engine, network, where, first.inputs, first.lengths)
-    names = list(dict.fromkeys(["loss", card.metric, *card.also]))
+    names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
     with python_random.seeded(record.spec.seed):  # what a user's model may draw from
         metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}

@@ -445,7 +445,7 @@ class Trainer:
         self._stalls = stalls(self.card.metric, [e.metrics[self.card.metric] for e in self.evaluations])
 
     def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
-        names = list(dict.fromkeys(["loss", self.card.metric, *self.card.also]))
+        names = list(dict.fromkeys(["loss", self.card.metric, *self.card.extra_metrics]))
         chunk = max(self.spec.train.batch_size, 100)
         carried = self.task.carries_states
 

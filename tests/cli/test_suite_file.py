@@ -11,10 +11,10 @@ from stablebench.cli.app import app
 SUITE = """\
 summary: mine
 tasks:
-  - {task: copy, T: 5, set: {task.S: 2, train.steps: 2, train.batch_size: 2}}
+  - {task: copy, T: 5, overrides: {task.S: 2, train.steps: 2, train.batch_size: 2}}
 models: [rnn, lstm]
 seeds: [0]
-set: {model.hidden: 4}
+overrides: {model.hidden: 4}
 """
 
 

@@ -22,10 +22,11 @@ params: {rho: 0.5}
 optim: {lr: 0.01}
 train: {steps: 10}
 """
+PUBLISHED = "{key: k, model: m, metric: loss, statistic: mean, value: 1, source: s, where: w, variant: t401}"
 SUITE = """\
 summary: a test
 tasks:
-  - {task: copy/t100, set: {train.steps: 5}}
+  - {task: copy/t100, overrides: {train.steps: 5}}
 models: [rnn]
 seeds: [0]
 """
@@ -146,7 +147,7 @@ def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
     [
         (("task: copy/t100", "task: copy/t101"), 3, "tasks.0.task: the task copy has no variant 't101'."),
         (("train.steps: 5", "trian.steps: 5"), 3, "Did you mean train?"),
-        (("train.steps: 5", "steps: 5"), 3, "tasks.0.set.steps: must be one of task.NAME, model.NAME"),
+        (("train.steps: 5", "steps: 5"), 3, "tasks.0.overrides.steps: must be one of task.NAME, model.NAME"),
         (("train.steps: 5", "train.steps: 0"), 3, "rnn on copy/t100: train.steps: input should be greater"),
         (("train.steps: 5", "train.stepz: 5"), 3, "rnn on copy/t100: train.stepz: unknown key"),
         (("train.steps: 5", "model.nothing: 5"), 3, "nothing: unknown key"),
@@ -154,22 +155,26 @@ def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
         (("models: [rnn]", "models: []"), 4, "models: "),
         (("seeds: [0]", "seeds: [0, 0]"), 5, "seeds: a seed stands twice."),
         (("seeds: [0]", "seeds: [-1]"), 5, "seeds.0: "),
-        (("seeds: [0]", "seeds: [0]\nset: {device: cpu}"), 6, "set.device: must be one of task.NAME"),
+        (("seeds: [0]", "seeds: [0]\noverrides: {device: cpu}"), 6, "overrides.device: must be one of task.NAME"),
         (
-            ("seeds: [0]", "seeds: [0]\nshort: {train.steps: 0}"),
+            ("seeds: [0]", "seeds: [0]\nshort_overrides: {train.steps: 0}"),
             6,
-            "short: rnn on copy/t100: train.steps: input should",
+            "short_overrides: rnn on copy/t100: train.steps: input should",
         ),
-        (("seeds: [0]", "seeds: [0]\nshort: {trian.steps: 5}"), 6, "short.trian.steps: must be one of"),
+        (
+            ("seeds: [0]", "seeds: [0]\nshort_overrides: {trian.steps: 5}"),
+            6,
+            "short_overrides.trian.steps: must be one of",
+        ),
         (
             (
                 "seeds: [0]",
-                "seeds: [0]\nexpected: [{says: x, task: copy/t100, model: rnn, reaches: 1, where: {hidden: 2}}]",
+                "seeds: [0]\nexpected: [{statement: x, task: copy/t100, model: rnn, reaches: 1, where: {hidden: 2}}]",
             ),
             6,
             "expected.0.where.hidden: must be one of",
         ),
-        (("seeds: [0]", "seeds: [0]\nsets: {gru: {train.steps: 1}}"), 1, "`sets` names models"),
+        (("seeds: [0]", "seeds: [0]\nmodel_overrides: {gru: {train.steps: 1}}"), 1, "`model_overrides` names models"),
         (("{task: copy/t100, ", "{task: copy/t100, models: [rmn], "), 3, "tasks.0.models.0: No model named 'rmn'"),
         (("{task: copy/t100, ", "{task: copy/t100, T: 7, "), 3, "give one of the two"),
         (("{task: copy/t100, ", "{task: digits, T: 7, "), 3, "has a fixed length"),
@@ -188,7 +193,7 @@ def test_a_suites_problem_is_named(change: tuple[str, str], line: int, message: 
     [
         (("task: copy", "task: kopy"), "task: must be the file's name, 'copy', got 'kopy'."),
         (("generator: copy,", "generator: nothing,"), "must name a module of stablebench.data"),
-        (("generator: copy,", "generator: folders,"), "must have `generate`"),
+        (("generator: copy,", "generator: psmnist,"), "must have `generate`"),
         (("S: 10,", "Z: 10,"), "data: Z: unknown key. Known keys: S, alphabet"),
         (("t200: {length: 200}", "t200: {length: 0}"), "variants.t200: length: input should be greater"),
         (("t200: {length: 200}", "t200: {lenght: 200}"), "variants.t200: lenght: unknown key. Did you mean length?"),
@@ -199,7 +204,7 @@ def test_a_suites_problem_is_named(change: tuple[str, str], line: int, message: 
         (("value: 0.99", 'value: "1 / nothing"'), "target.value: `nothing` is no numeric parameter"),
         (("metric: loss", "metric: los"), "Did you mean loss?"),
         (("readout: every", "readout: evry"), "readout: "),
-        (("variant: t400", "variant: t401"), "no variant named 't401'"),
+        (("version: 1", f"version: 1\npublished: [{PUBLISHED}]"), "no variant named 't401'"),
         (("version: 1", "version: 1\nversion: 2"), "the key 'version' stands twice"),
     ],
 )
@@ -254,14 +259,14 @@ def test_json_has_every_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["seeds: []", "seeds: [0]\nfeeds: 1", "seeds: [0]\nthreads: many"])
 def test_a_suite_that_its_schema_refuses_is_looked_up_all_the_same(broken: str, tmp_path: Path) -> None:
     text = SUITE.replace("rnn]", "rnnn, lstm, lstm]").replace("copy/t100", "copi").replace("train.steps", "steps")
-    path = suite(tmp_path, text.replace("seeds: [0]", f"{broken}\nshort: {{trian.steps: 1}}"))
+    path = suite(tmp_path, text.replace("seeds: [0]", f"{broken}\nshort_overrides: {{trian.steps: 1}}"))
     found = check_file(path)
     for message in (
         f"{path}:3: tasks.0.task: No task named 'copi'.",
-        f"{path}:3: tasks.0.set.steps: must be one of",
+        f"{path}:3: tasks.0.overrides.steps: must be one of",
         f"{path}:4: models.0: No model named 'rnnn'.",
         f"{path}:4: models.2: lstm stands twice.",
-        "short.trian.steps: must be one of",
+        "short_overrides.trian.steps: must be one of",
     ):
         assert any(message in problem for problem in found), (message, found)
     assert len(found) == 6, found
@@ -294,9 +299,9 @@ def test_an_unknown_key_hides_nothing(tmp_path: Path) -> None:
 )
 def test_a_short_budget_s_problem_is_said_once_for_all_cells(key: str, message: str, tmp_path: Path) -> None:
     text = SUITE.replace("[rnn]", "[rnn, lstm]").replace("tasks:\n", "tasks:\n  - {task: copy/t200}\n")
-    path = suite(tmp_path, text + f"short: {{{key}: 1}}\n")
+    path = suite(tmp_path, text + f"short_overrides: {{{key}: 1}}\n")
     (found,) = check_file(path)
-    assert found.startswith(f"{path}:7: short: {message}")
+    assert found.startswith(f"{path}:7: short_overrides: {message}")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +314,7 @@ def test_a_short_budget_s_problem_is_said_once_for_all_cells(key: str, message: 
 def test_what_a_suite_runs_is_said_where_it_does_not_run_what_is_expected(
     task: str, model: str, message: str, tmp_path: Path
 ) -> None:
-    expected = f"expected: [{{says: x, task: {task}, model: {model}, reaches: 1}}]\n"
+    expected = f"expected: [{{statement: x, task: {task}, model: {model}, reaches: 1}}]\n"
     (found,) = check_file(suite(tmp_path, SUITE + expected))
     assert found.endswith(message)
 
@@ -319,7 +324,10 @@ def test_what_is_no_yaml_file_is_said_to_be_none(tmp_path: Path) -> None:
     path.write_text("class Cell(Base):\n    def f(self): return {1}\n")
     result = validate(path, recipe(tmp_path, RECIPE))
     assert result.exit_code == 2
-    assert f"{path}: must be a YAML file (.yaml, .yml): a card, a recipe, a suite or a sweep." in result.stderr
+    assert (
+        f"{path}: must be a YAML file (.yaml, .yml): a card, a paper's numbers, a recipe, a suite or a sweep."
+        in result.stderr
+    )
     assert "not valid YAML" not in result.stderr
 
 

@@ -7,9 +7,9 @@ import pytest
 from stablebench import registry
 from stablebench.execution.validate import check_file
 from stablebench.models import registry as model_registry
-from stablebench.resources import data_root, recipes_dir, suites_dir, tasks_dir
+from stablebench.resources import data_root, published_dir, recipes_dir, suites_dir, tasks_dir
 
-FILES = sorted(p for root in (tasks_dir(), recipes_dir(), suites_dir()) for p in root.rglob("*.yaml"))
+FILES = sorted(p for root in (tasks_dir(), published_dir(), recipes_dir(), suites_dir()) for p in root.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(data_root()).as_posix())
@@ -18,7 +18,7 @@ def test_a_shipped_file_has_no_problems(path: Path) -> None:
 
 
 def test_there_are_files_of_each_kind() -> None:
-    assert {path.relative_to(data_root()).parts[0] for path in FILES} == {"tasks", "configs"}
+    assert {path.relative_to(data_root()).parts[0] for path in FILES} == {"tasks", "published", "configs"}
     assert any(suites_dir() in path.parents for path in FILES)
     assert any(recipes_dir() in path.parents for path in FILES)
 

@@ -1,5 +1,7 @@
-"""Every published number that was collected has a home in a card, or a stated reason for none."""
+"""Every published number that was collected has a home in a paper's file, or a stated reason for none."""
 
+import hashlib
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import yaml
 
 from stablebench import registry
+from stablebench.resources import published_dir
 
 INDEX = yaml.safe_load((Path(__file__).parent / "published_index.yaml").read_text(encoding="utf-8"))
 COLLECTION = os.environ.get("STABLEBENCH_PUBLISHED")
@@ -30,7 +33,34 @@ METRICS = {
 
 
 def keys(part: str) -> Counter[tuple[str, str]]:
-    return Counter((task, key) for task, found in INDEX[part].items() for key in found)
+    return Counter((task, key) for task, entries in INDEX[part].items() for key in entries)
+
+
+def digest_of(task: str) -> str:
+    """Return a digest of all that is published on a task, under the key names of version 0.1.0."""
+    entries = [entry.model_dump(mode="json") for entry in registry.task_card(task).published]
+    for entry in entries:
+        entry["states"] = entry.pop("reported_protocol")
+    text = json.dumps(sorted(entries, key=lambda entry: entry["key"]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_every_number_of_version_0_1_0_has_all_its_values() -> None:
+    """The digests were computed from the `published` lists that the cards of version 0.1.0 had."""
+    assert {task: digest_of(task) for task in registry.task_names()} == INDEX["digests"]
+
+
+def test_a_key_stands_once_for_a_task() -> None:
+    for name in registry.task_names():
+        keys_here = [entry.key for entry in registry.task_card(name).published]
+        assert len(keys_here) == len(set(keys_here)), name
+
+
+def test_a_papers_file_has_its_name_and_lines_that_can_be_read() -> None:
+    for name in registry.paper_names():
+        assert registry.paper(name).paper == name
+        lines = (published_dir() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        assert max(map(len, lines)) <= 120, name
 
 
 def test_cards_and_index_have_the_same_keys() -> None:
@@ -46,7 +76,7 @@ def test_metric_statistic_and_event_are_fields_of_their_own() -> None:
     for name in registry.task_names():
         card = registry.task_card(name)
         for entry in card.published:
-            assert entry.metric is None or entry.metric in {card.metric, *card.also}, entry.key
+            assert entry.metric is None or entry.metric in {card.metric, *card.extra_metrics}, entry.key
             if entry.metric == "accuracy" and isinstance(entry.value, float):
                 assert 0 < entry.value <= 1, entry.key  # our unit is the fraction
             assert entry.std is None or entry.statistic == "mean", entry.key
@@ -54,7 +84,7 @@ def test_metric_statistic_and_event_are_fields_of_their_own() -> None:
 
 
 @pytest.mark.skipif(COLLECTION is None, reason="STABLEBENCH_PUBLISHED names no collection of published numbers")
-def test_every_collected_number_is_in_its_card() -> None:
+def test_every_collected_number_has_its_home() -> None:
     entries = yaml.safe_load(Path(COLLECTION or "").read_text(encoding="utf-8"))
     elsewhere = Counter({entry["what"]: entry["entries"] for entry in INDEX["elsewhere"]})
     assert Counter(e["task"] for e in entries if e["task"] in elsewhere) == elsewhere

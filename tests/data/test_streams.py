@@ -38,7 +38,7 @@ def task() -> Iterator[Task]:
     def sizes(bptt: int) -> Sizes:
         return Sizes(ALPHABET, ALPHABET, bptt, Embedding(3))
 
-    module: Any = ModuleType("stablebench.data.tiny_stream")
+    module: Any = ModuleType("stablebench.data.tasks.tiny_stream")
     module.stream, module.sizes = stream, sizes
     sys.modules[module.__name__] = module
     card = TaskCard.model_validate(
@@ -52,10 +52,10 @@ def task() -> Iterator[Task]:
             "readout": "every",
             "loss": "cross_entropy",
             "metric": "bpc",
-            "also": ["perplexity", "accuracy"],
+            "extra_metrics": ["perplexity", "accuracy"],
             "protocol": {"train": N, "validation": 53, "test": 53, "validation_from": "own", "evaluation_streams": 4},
-            "baselines": [{"name": "b", "metric": "bpc", "value": 1.0, "why": "w"}],
-            "changes": ["1: first"],
+            "baselines": [{"name": "b", "metric": "bpc", "value": 1.0, "derivation": "w"}],
+            "changelog": ["1: first"],
         }
     )
     yield Task(card, {"bptt": BPTT})

@@ -42,10 +42,10 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
     suite = Suite.model_validate(
         {
             "summary": "s",
-            "tasks": [{"task": "copy/t100", "params": 20_000}],
+            "tasks": [{"task": "copy/t100", "match_parameters": 20_000}],
             "models": ["lstm", "exprnn"],
             "seeds": [0, 1],
-            "short": {"train.steps": 7},
+            "short_overrides": {"train.steps": 7},
         }
     )
     lstm, _, exprnn, _ = runs_of(suite, SuiteOverrides())
@@ -53,8 +53,8 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
     assert {c.spec.model.hidden for c in runs_of(suite, SuiteOverrides(options={"model.hidden": 9}))} == {9}
     assert lstm.spec.train.steps > 7
     assert {c.spec.train.steps for c in runs_of(suite, SuiteOverrides(short=True))} == {7}
-    with pytest.raises(UserError, match="no `short` values"):
-        runs_of(suite.model_copy(update={"short": {}}), SuiteOverrides(short=True))
+    with pytest.raises(UserError, match="no `short_overrides`"):
+        runs_of(suite.model_copy(update={"short_overrides": {}}), SuiteOverrides(short=True))
 
 
 def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task(

@@ -253,11 +253,13 @@ def test_published_numbers_stand_beside_ours() -> None:
         readout="every",
         loss="cross_entropy",
         metric="loss",
-        also=["accuracy"],
+        extra_metrics=["accuracy"],
         protocol=Protocol(validation=1, test=1),
-        baselines=[Baseline(name="b", metric="loss", value=1.0, why="w")],
+        baselines=[Baseline(name="b", metric="loss", value=1.0, derivation="w")],
         published=[
-            Published(key="k1", model="rnn", metric="loss", statistic="mean", value=0.2, states=stated, **entry),
+            Published(
+                key="k1", model="rnn", metric="loss", statistic="mean", value=0.2, reported_protocol=stated, **entry
+            ),
             Published(
                 key="k2",
                 model="rnn",
@@ -265,7 +267,7 @@ def test_published_numbers_stand_beside_ours() -> None:
                 statistic="best",
                 value=0.98,
                 bound="at_least",
-                states=stated | {"batch_size": 50},
+                reported_protocol=stated | {"batch_size": 50},
                 quoted="Someone",
                 **entry,
             ),
@@ -276,7 +278,7 @@ def test_published_numbers_stand_beside_ours() -> None:
             Published(key="k7", model="rnn", metric="loss", statistic="best_on_validation", value=0.1, **entry),
             Published(key="k8", model="rnn", metric="loss", statistic="unknown", value=0.1, **entry),
         ],
-        changes=["1"],
+        changelog=["1"],
     )
     records = [
         record(seed=0, score=0.1, also={"accuracy": 0.5}, best=0.2),

@@ -39,7 +39,11 @@ def entry(value: float = 0.95, **more: Any) -> Published:
     shared: dict[str, Any] = {"key": "k", "model": "cornn", "statistic": "unknown", "units": 128, "variant": "hapt"}
     measured = {} if "event" in more or "quantity" in more else {"metric": "accuracy"}
     states = {"windows": "hapt", "classes": 2, "train": 5867, "validation": 1485, "test": 2996}
-    shared |= {"source": "a paper", "where": "Table 1", "states": states | {"selection": "best_on_validation"}}
+    shared |= {
+        "source": "a paper",
+        "where": "Table 1",
+        "reported_protocol": states | {"selection": "best_on_validation"},
+    }
     return Published.model_validate(shared | measured | {"value": value} | more)
 
 
@@ -104,7 +108,7 @@ def test_of_a_loss_lower_is_better() -> None:
     for score, expected in ((0.1, "reproduced"), (0.3, "within interval"), (0.3, "below")):
         ends = [0.15, 0.4] if expected != "below" else [0.25, 0.4]
         document = board(table(row("cornn", score, ends, metric="mse"), task="adding", variant="t200"))
-        printed = entry(0.2, metric="mse", variant="t200", states={})
+        printed = entry(0.2, metric="mse", variant="t200", reported_protocol={})
         assert lines(document, printed, task="adding")[0]["verdict"] == expected
 
 
@@ -120,7 +124,7 @@ def test_of_the_same_protocol_nothing_is_said_and_what_is_not_stated_is() -> Non
     document = board(table(row("cornn", 0.96)))
     (line,) = lines(document, entry())
     assert (line["protocol"], line["differs"], line["unstated"]) == ("same", [], [])
-    (line,) = lines(document, entry(states={"windows": "hapt"}))
+    (line,) = lines(document, entry(reported_protocol={"windows": "hapt"}))
     assert line["protocol"] == "unknown" and line["unstated"][0] == "classes"
 
 
@@ -151,13 +155,13 @@ def test_the_row_of_the_printed_size_counts_and_of_another_size_it_is_said() -> 
 
 
 def test_another_length_and_fewer_updates_are_said() -> None:
-    printed = entry(1.0, variant="t400", states={"length": 400, "steps": 4000})
+    printed = entry(1.0, variant="t400", reported_protocol={"length": 400, "steps": 4000})
     of_400 = table(row("cornn", 0.5), task="copy", variant="t400")
     of_50 = table(row("cornn", 0.5), task="copy", variant=None, length=50)
     assert lines(board(of_400), printed, task="copy")[0]["differs"] == ["steps 4,000, ours 300"]
     (line,) = lines(board(of_50), printed, task="copy")
     assert line["differs"] == ["length 400, ours 50", "steps 4,000, ours 300"]
-    unstated = entry(1.0, variant="t400", states={"length": 400})
+    unstated = entry(1.0, variant="t400", reported_protocol={"length": 400})
     for asked, said in (
         (Overrides(short=True), "short budget, 300 updates"),
         (Overrides({"train.steps": 300}), "300 updates asked for"),
@@ -169,7 +173,7 @@ def test_another_length_and_fewer_updates_are_said() -> None:
 def test_events_are_numbers_of_the_leaderboard_too() -> None:
     def of(event: str, value: float, **found: Any) -> dict[str, Any]:
         document = board(table(row("cornn", 0.5, **found), task="copy", variant="t400"))
-        made = entry(value, event=event, variant="t400", bound="at_most", states={})
+        made = entry(value, event=event, variant="t400", bound="at_most", reported_protocol={})
         return lines(document, made, task="copy")[0]
 
     assert of("steps_to_baseline", 500, steps_to_baseline=400)["verdict"] == "reproduced"
@@ -184,7 +188,7 @@ def test_events_are_numbers_of_the_leaderboard_too() -> None:
 
 def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     def says(*rows: dict, task: str = "har2/hapt", model: str = "cornn", of: dict | None = None, **parts: Any) -> dict:
-        made = suite(expected=[{"says": "it learns", "task": task, "model": model} | parts])
+        made = suite(expected=[{"statement": "it learns", "task": task, "model": model} | parts])
         document = board(of or table(*rows))
         return reproduction(made, document, Overrides(), registry.task_card)["reproduction"]["lines"][0]
 
@@ -216,7 +220,9 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
 
 def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed() -> None:
     def says(**parts: Any) -> str:
-        made = suite(expected=[{"says": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts])
+        made = suite(
+            expected=[{"statement": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts]
+        )
         return reproduction(made, board(table(*rows)), Overrides(), registry.task_card)["reproduction"]["lines"][0][
             "verdict"
         ]
@@ -264,7 +270,7 @@ def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have
             assert is_measured(card, known[key]), f"{key}: no leaderboard has {known[key].what}"
 
 
-@pytest.mark.parametrize("name", [n for n in HELD if not any(t.params for t in registry.suite(n).tasks)])
+@pytest.mark.parametrize("name", [n for n in HELD if not any(t.match_parameters for t in registry.suite(n).tasks)])
 @pytest.mark.parametrize("short", [False, True])
 def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
     found = registry.suite(name)
@@ -299,6 +305,6 @@ def test_a_papers_suite_runs_the_task_that_the_paper_states(name: str) -> None:
         task, model, params = cell.spec.task.name, cell.spec.model.name, cell.spec.task.params
         entries = [e for e in cell.card.published if e.key.startswith(f"{paper}_") and e.model == model]
         for fact, value in params.items():
-            stated = {e.states[fact] for e in entries if fact in e.states}
+            stated = {e.reported_protocol[fact] for e in entries if fact in e.reported_protocol}
             if stated and fact not in ("length", "bptt") and (task, fact) not in STATED_APART:
                 assert value in stated, f"{name}: {model} on {task}: {fact}"

@@ -25,7 +25,7 @@ def space(text: str, more: str = "") -> SweepSpace:
         ("  optim.lr: {}", "must have `choices`, or `low` and `high`"),
         ("  optim.lr: {low: 1, high: 0.5}", "`low` must be < `high`, got 1 and 0.5"),
         ("  optim.lr: {low: 0, high: 0.5, log: true}", "`low` must be > 0 on a logarithmic scale"),
-        ("  optim.lr: {choices: [1, 2], low: 1}", "`choices` stands alone"),
+        ("  optim.lr: {choices: [1, 2], low: 1}", "`choices` excludes the others"),
         ("  optim.lr: {choices: [1, 1]}", "a value stands twice"),
         ("  model.hidden: {low: 1.5, high: 4, integer: true}", "whole numbers"),
         ("  optim.lr: {lo: 1, high: 0.5}", "unknown key. Did you mean low?"),
@@ -39,7 +39,7 @@ def test_a_space_that_says_nothing_is_refused_with_its_line(text: str, message: 
 
 def test_a_key_is_searched_or_set() -> None:
     with pytest.raises(UserError, match="must not share keys, got optim.lr"):
-        space("  optim.lr: {low: 1, high: 2}", "set: {optim.lr: 1}")
+        space("  optim.lr: {low: 1, high: 2}", "overrides: {optim.lr: 1}")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_drawn_values_are_rounded_inside_their_range() -> None:
 
 def test_the_presets_are_the_papers_spaces() -> None:
     adding = registry.sweep("cornn/adding")
-    assert adding.set == {"optim.lr": 0.02, "train.batch_size": 50}
+    assert adding.overrides == {"optim.lr": 0.02, "train.batch_size": 50}
     assert describe(adding.space) == (
         "model.dt 0.01 to 0.1 (log); model.gamma 1 to 100 (log); model.epsilon 1 to 100 (log)"
     )

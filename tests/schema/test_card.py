@@ -1,5 +1,6 @@
 """Cards: values by variant, splits, and how far a published protocol is ours."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ from pydantic import ValidationError
 from stablebench import registry
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
+from stablebench.execution.validate import check_file
 from stablebench.schema.card import TaskCard
-from stablebench.schema.published import Published
+from stablebench.schema.published import Paper, Published
+from stablebench.schema.strict import load
 from stablebench.specs.resolve import RunRequest, resolve
 
 CARD: dict[str, Any] = {
@@ -22,15 +25,15 @@ CARD: dict[str, Any] = {
     "splits": {
         "less": {"train": 50, "validation": 10, "validation_from": "train", "select_on": "validation", "why": "w"}
     },
-    "facts": {"pixels": "0 to 1"},
+    "conditions": {"pixels": "0 to 1"},
     "input": "values",
     "readout": "last",
     "loss": "cross_entropy",
     "metric": "accuracy",
     "protocol": {"train": 60, "validation": 1, "test": 10, "validation_from": "test"},
-    "baselines": [{"name": "n", "metric": "accuracy", "value": {"a": 0.1, "b": "1 / 5"}, "why": "w"}],
+    "baselines": [{"name": "n", "metric": "accuracy", "value": {"a": 0.1, "b": "1 / 5"}, "derivation": "w"}],
     "target": {"metric": "accuracy", "value": {"b": 0.9}, "why": "w"},
-    "changes": ["1: first"],
+    "changelog": ["1: first"],
 }
 
 
@@ -104,7 +107,7 @@ def test_splits_of_mnist_use_no_image_twice(name: str) -> None:
 def test_an_unknown_split_is_one_message() -> None:
     with pytest.raises(UserError, match=r"Task psmnist has no split '57'. Did you mean 57k\?"):
         resolve_params(registry.task_card("psmnist"), settings={"split": "57"})
-    with pytest.raises(UserError, match="Task copy has no split '57k'. Its splits: none beside the card's own"):
+    with pytest.raises(UserError, match="Task copy has no split '57k'. Its splits: none but the card's own"):
         resolve_params(registry.task_card("copy"), settings={"split": "57k"})
 
 
@@ -124,24 +127,27 @@ def test_what_a_card_names_must_be_there(changes: dict[str, Any], message: str) 
 
 def test_a_protocol_is_the_same_only_where_all_that_decides_is_stated_and_equal() -> None:
     params = {"permutation": "lmu"}
-    assert card().compare(entry(states=ALL), params).flag == "same"
+    assert card().compare(entry(reported_protocol=ALL), params).flag == "same"
     for name in ALL:
         left_out = {k: v for k, v in ALL.items() if k != name}
-        compared = card().compare(entry(states=left_out), params)
+        compared = card().compare(entry(reported_protocol=left_out), params)
         assert (compared.flag, compared.unstated) == ("unknown", [name])
-    other = card().compare(entry(states={"train": 50, "permutation": "lmu"}), params)
+    other = card().compare(entry(reported_protocol={"train": 50, "permutation": "lmu"}), params)
     assert (other.flag, other.differs) == ("differs", ["train 50, ours 60"])
 
 
 def test_a_curve_has_no_chosen_weights_and_a_formula_no_training() -> None:
     chosen = {k: v for k, v in ALL.items() if k != "selection"}
-    assert card().compare(entry(statistic="curve", value=None, states=chosen), {"permutation": "lmu"}).flag == "same"
-    formula = entry(statistic="exact", states={"permutation": "lmu", "pixels": "0 to 1"})
+    assert (
+        card().compare(entry(statistic="curve", value=None, reported_protocol=chosen), {"permutation": "lmu"}).flag
+        == "same"
+    )
+    formula = entry(statistic="exact", reported_protocol={"permutation": "lmu", "pixels": "0 to 1"})
     assert card().compare(formula, {"permutation": "lmu"}).flag == "same"
 
 
 def test_what_a_run_decides_is_compared_where_there_is_one() -> None:
-    stated = entry(states=ALL | {"epochs": 20}, units=64)
+    stated = entry(reported_protocol=ALL | {"epochs": 20}, units=64)
     assert card().compare(stated, {"permutation": "lmu"}).flag == "same"
     compared = card().compare(stated, {"permutation": "lmu"}, {"epochs": 10, "units": 64})
     assert compared.differs == ["epochs 20, ours 10"]
@@ -164,4 +170,119 @@ def test_an_entry_is_one_kind_of_number(changes: dict[str, Any], message: str) -
 def test_a_published_number_leaves_the_cards_digest_alone() -> None:
     published = entry().model_dump()
     assert card(published=[published]).sha256() == card().sha256()
-    assert card(facts={"pixels": "other"}).sha256() != card().sha256()
+    assert card(conditions={"pixels": "other"}).sha256() != card().sha256()
+
+
+CARD_DIGESTS = {
+    "adding": "8465910e50c461bb",
+    "copy": "968ba2e8c0eeecd7",
+    "copy_masked": "03a216ae136c0fc1",
+    "denoise": "e4bf96e830d38cbf",
+    "digits": "e22e57f406bbdfa6",
+    "digits_flat": "4a4cb3ed08f3b8a4",
+    "double_moon": "1f2afafc57acad3e",
+    "first_recall": "82c67b2cb8eac591",
+    "har2": "0c338ee3c2266855",
+    "har6": "edc0e5cbf0087387",
+    "imdb": "573b996551328118",
+    "kth_highest": "476f275faf331bdc",
+    "lorenz96": "37609a65674f7167",
+    "mqar": "ba99d55cf8d7af37",
+    "noisy_cifar10": "68aeb0fe3bcfad72",
+    "psmnist": "31a60906501608f2",
+    "ptb_char": "f9a4a98a1abb6bcf",
+    "ptb_word": "55c8f3790cd63fcb",
+    "scifar10": "899ea98113908cf8",
+    "selective_copy": "1c9c443e4500ee1f",
+    "smnist": "afb86594e1aa10d7",
+}
+"""The beginnings of what version 0.1.0 wrote as `card_sha256` into the records of its runs."""
+
+
+def test_runs_of_version_0_1_0_have_the_card_of_now() -> None:
+    assert {name: registry.task_card(name).sha256()[:16] for name in registry.task_names()} == CARD_DIGESTS
+
+
+def test_an_earlier_card_loads_under_the_names_of_now_with_a_warning_for_each() -> None:
+    path = Path(__file__).parents[1] / "store_0_1_0" / "denoise.yaml"
+    with pytest.warns(FutureWarning) as caught:
+        earlier = load(path, TaskCard)
+    lines = [str(warning.message).removeprefix(f"{path}:") for warning in caught]
+    assert lines == [
+        "11: `length_means` is now called `length_description`.",
+        "19: `facts` is now called `conditions`.",
+        "24: `also` is now called `extra_metrics`.",
+        "37: `why` is now called `derivation`.",
+        "41: `why` is now called `derivation`.",
+        "47: `states` is now called `reported_protocol`.",
+        "48: `changes` is now called `changelog`.",
+    ]
+    now = registry.task_card("denoise")
+    assert earlier == now
+    assert earlier.sha256() == now.sha256()
+
+
+def test_a_file_with_an_earlier_key_has_no_problem_and_an_error_in_it_keeps_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("summary: s\ntasks:\n  - task: copy\n    params: none\nmodels: [rnn]\nseeds: [0]\n")
+    with pytest.warns(FutureWarning, match="suite.yaml:4: `params` is now called `match_parameters`."):
+        (problem,) = check_file(path)
+    assert problem.startswith(f"{path}:4: tasks.0.match_parameters: input should be a valid integer, got 'none'")
+    path.write_text(path.read_text().replace("params: none", "set: {}\n    overrides: {}"))
+    (problem,) = check_file(path)
+    assert problem.startswith(f"{path}:4: tasks.0.set: unknown key.")
+
+
+def test_an_earlier_suite_loads(tmp_path: Path) -> None:
+    with pytest.warns(FutureWarning) as caught:
+        suite = registry.suite(str(Path(__file__).parents[1] / "store_0_1_0" / "suite.yaml"))
+    assert len(caught) == 3
+    assert suite.tasks[0].overrides["train.steps"] == 20
+    assert suite.model_overrides == {"rnn": {"model.activation": "tanh"}}
+    assert suite.short_overrides == {"train.steps": 10}
+
+
+PAPER = """\
+paper: ours
+source: "Ours (2026)"
+tables:
+  - task: copy
+    where: Table 1
+    defaults: {metric: loss, statistic: mean, reported_protocol: {length: 100, S: 10}}
+    entries:
+      - {key: a, model: rnn, value: 0.5}
+      - {key: b, model: lstm, statistic: best, value: 0.25, reported_protocol: {S: 5}, source: "Theirs"}
+"""
+
+
+def test_the_entries_of_a_paper_are_completed_by_their_tables_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "ours.yaml"
+    path.write_text(PAPER)
+    first, second = load(path, Paper).tables[0].entries
+    assert (first.source, first.where, first.metric, first.statistic) == ("Ours (2026)", "Table 1", "loss", "mean")
+    assert first.reported_protocol == {"length": 100, "S": 10}
+    assert (second.source, second.where, second.metric, second.statistic) == ("Theirs", "Table 1", "loss", "best")
+    assert second.reported_protocol == {"length": 100, "S": 5}
+    assert check_file(path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("paper: ours", "paper: theirs"), 1, "paper: must be the file's name, 'ours'"),
+        (("task: copy", "task: copi"), 4, "tables.0.task: No task named 'copi'. Did you mean copy?"),
+        (("value: 0.5", "value: half"), 8, "tables.0.entries.0.value: input should be a valid number"),
+        (("key: b", "kee: b"), 9, "tables.0.entries.1.kee: unknown key. Did you mean key?"),
+        (("key: b", "key: a"), 9, "tables.0.entries.1.key: the key a stands twice for the task copy."),
+        (("{S: 5}", "{Z: 5}"), 9, "tables.0.entries.1.reported_protocol: unknown field 'Z'."),
+        (("metric: loss", "metric: bpc"), 8, "tables.0.entries.0.metric: the task copy does not measure bpc."),
+        (("metric: loss", "metrik: loss"), 8, "tables.0.entries.0.metrik: unknown key. Did you mean metric?"),
+        (("model: rnn", "model: rnn, variant: t99"), 8, "tables.0.entries.0: Task copy has no variant 't99'."),
+    ],
+)
+def test_a_papers_problem_is_named(change: tuple[str, str], line: int, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "ours.yaml"
+    assert change[0] in PAPER
+    path.write_text(PAPER.replace(*change))
+    problems = check_file(path)
+    assert any(problem.startswith(f"{path}:{line}: {message}") for problem in problems), problems

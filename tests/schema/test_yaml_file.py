@@ -21,7 +21,13 @@ from stablebench.schema.strict import load, validate
 from stablebench.schema.suite import Suite
 from stablebench.schema.yaml_file import parse, read
 
-CARD = (tasks_dir() / "copy.yaml").read_text()
+PUBLISHED = """\
+published:
+  - {key: fig2_t400, model: a, variant: t400, metric: loss, statistic: best, value: 1, units: 190, source: s, where: w}
+  - {key: fig2_t2000, model: roarnn, variant: t2000, metric: accuracy, statistic: best, value: 1, source: s, where: w}
+  - {key: guess_t400, model: guess, variant: t400, metric: loss, statistic: exact, value: 0.1, source: s, where: w}
+"""
+CARD = (tasks_dir() / "copy.yaml").read_text() + PUBLISHED
 
 
 @pytest.mark.parametrize(
@@ -184,8 +190,8 @@ CHANGES: list[tuple[str, str]] = [
     ("input: tokens", "input: [tokens]"),
     ("loss: cross_entropy", "loss: crossentropy"),
     ("metric: loss", "metric: f1"),
-    ("also: [accuracy]", "also: accuracy"),
-    ("also: [accuracy]", "also: [acuracy]"),
+    ("extra_metrics: [accuracy]", "extra_metrics: accuracy"),
+    ("extra_metrics: [accuracy]", "extra_metrics: [acuracy]"),
     ("validation: 500", "validation: 0"),
     ("validation: 500", "validation: 5.0"),
     ("validation: 500", "validation: '500'"),
@@ -210,9 +216,9 @@ CHANGES: list[tuple[str, str]] = [
     ("statistic: exact", "statistic: maybe"),
     ("variant: t400", "variant: t401"),
     ("units: 190", "units: 0"),
-    ("key: roarnn_roarnn_fig2_t400", "key: roarnn_roarnn_fig2_t2000"),
-    ('changes: ["1: first version"]', "changes: first"),
-    ('changes: ["1: first version"]', ""),
+    ("key: fig2_t400", "key: fig2_t2000"),
+    ('changelog: ["1: first version"]', "changelog: first"),
+    ('changelog: ["1: first version"]', ""),
     ("readout: every", "readout: every\nreadout: last"),
     ("readout: every", "readout: every\n" + "x" * 100_000 + ": 1"),
     ("readout: every", 'readout: every\n"\\e[31mred\\n": 1'),
