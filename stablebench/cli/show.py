@@ -344,7 +344,7 @@ def sweep(name: str) -> Shown:
             f"{name}: {found.summary}",
             f"From: {found.source}",
             made_for + (f"; sampler {found.sampler}" if found.sampler else ""),
-            *([f"Every trial: {_settings(found.set)}"] if found.set else []),
+            *([f"Every trial: {_settings(found.overrides)}"] if found.overrides else []),
         ]
     )
     rows = [[key, _searched(dimension)] for key, dimension in found.space.items()]

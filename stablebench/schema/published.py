@@ -181,6 +181,6 @@ def _completed(table: Any, source: Any) -> Any:
 
 def _over(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """Return an entry laid over its defaults."""
-    both = [values.get("reported_protocol") for values in (defaults, entry)]
-    merged = {"reported_protocol": both[0] | both[1]} if all(isinstance(part, dict) for part in both) else {}
+    shared, own = defaults.get("reported_protocol"), entry.get("reported_protocol")
+    merged = {"reported_protocol": shared | own} if isinstance(shared, dict) and isinstance(own, dict) else {}
     return defaults | entry | merged

@@ -46,11 +46,11 @@ def test_a_card_is_named_after_its_task_and_explains_itself(name: str):
     card = registry.task_card(name)
     assert card.task == name == (tasks_dir() / f"{name}.yaml").stem
     assert card.summary.endswith(".") and card.reference and card.variant
-    assert (card.length is None) == (card.length_means == "")
-    assert all(baseline.why for baseline in card.baselines)
+    assert (card.length is None) == (card.length_description == "")
+    assert all(baseline.derivation for baseline in card.baselines)
     assert card.target is not None and card.target.why
-    assert len(card.changes) == card.version and card.changes[-1].startswith(f"{card.version}:")
-    assert {card.metric, *card.also} <= set(METRICS)
+    assert len(card.changelog) == card.version and card.changelog[-1].startswith(f"{card.version}:")
+    assert {card.metric, *card.extra_metrics} <= set(METRICS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +66,7 @@ def test_length_is_a_parameter_and_variants_named_after_it_say_the_truth(name: s
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_variants_resolve_and_scores_without_learning_can_be_computed(name: str, variant: str | None):
     card, params = card_and_params(name, variant)
-    for metric in {card.metric, *card.also}:
+    for metric in {card.metric, *card.extra_metrics}:
         baseline = card.baseline(metric, params)
         assert baseline is not None and math.isfinite(baseline) and baseline > 0
         if metric == "accuracy":
@@ -128,7 +128,7 @@ def test_published_numbers_have_a_source_and_state_fields_that_there_are(name: s
     for entry in card.published:
         assert re.fullmatch(r"[a-z0-9_]+", entry.key) and entry.source and entry.where
         params = resolve_params(card, variant=entry.variant)
-        assert set(entry.states) <= {*card.fields(params), *RUN_FIELDS}, entry.key
+        assert set(entry.reported_protocol) <= {*card.fields(params), *RUN_FIELDS}, entry.key
         compared = card.compare(entry, params)
         assert (compared.flag == "differs") == bool(compared.differs), entry.key
         assert compared.flag != "same" or not compared.unstated, entry.key

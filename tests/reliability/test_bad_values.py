@@ -17,7 +17,7 @@ T = "train --model rnn --task copy --runs-dir {tmp}/runs"
 C = "compare --models rnn --tasks copy --runs-dir {tmp}/runs"
 CARD = "task: mine\nversion: 1\nsummary: s\nreference: r\ndata: {generator: copy, params: {}}\ninput: tokens\n"
 CARD += "readout: every\nloss: cross_entropy\nmetric: loss\nprotocol: {validation: 5, test: 5}\n"
-CARD += "baselines: [{name: n, metric: loss, value: 1, why: w}]\nchanges: ['1: first']\n"
+CARD += "baselines: [{name: n, metric: loss, value: 1, derivation: w}]\nchangelog: ['1: first']\n"
 RECIPE = "task: copy\nmodel: rnn\nsource: s\ntuned_by: paper\n"
 SUITE = "summary: s\ntasks: [{task: copy}]\nmodels: [rnn]\nseeds: [0]\n"
 FILES: dict[str, bytes] = {
@@ -316,7 +316,7 @@ ROWS: list[tuple[str, list[str]]] = [
     ("validate {tmp}/suite_seed.yaml", ["seeds.0", "got -1"]),
     ("validate {tmp}/suite_set.yaml", ["rho: unknown key"]),
     ("validate {tmp}/suite_key.yaml", ["must be one of task.NAME, model.NAME"]),
-    ("validate {tmp}/suite_sets.yaml", ["`sets` names models that the suite does not run: lstm"]),
+    ("validate {tmp}/suite_sets.yaml", ["`model_overrides` names models that the suite does not run: lstm"]),
 ]
 
 
