@@ -144,7 +144,7 @@ def _run(
     self_check: bool,
 ) -> int:
     from stablebench.cli.ui.sweep import SweepProgress
-    from stablebench.execution.tuning.trials import run_trials
+    from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
     from stablebench.training.run import Options
 
     before = study.trials()
@@ -164,11 +164,9 @@ def _run(
             study,
             request,
             Options(options.runs_dir, options.data_dir, wait=True, track=track, self_check=self_check),
-            trials=wanted,
-            workers=workers,
-            on_start=progress.start,
-            on_update=progress.update,
-            on_end=lambda trial: progress.end(trial, study.best()),
+            wanted,
+            workers,
+            TrialCallbacks(progress.start, progress.update, lambda trial: progress.end(trial, study.best())),
         )
 
 

@@ -15,11 +15,13 @@ class RunEnd:
         index: Which run.
         status: `finished`, `diverged`, `interrupted` or `failed`.
         message: Why it failed, else what it scored.
+        died: Whether its process ended without reporting this.
     """
 
     index: int
     status: str
     message: str
+    died: bool = False
 
 
 def _nothing(*_: Any) -> None:

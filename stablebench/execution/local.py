@@ -1,99 +1,46 @@
-"""Run many runs, each in a process of its own, several at once; a crash costs one of them, which is run again."""
+"""Train many runs on this machine, each in a process of its own; a crash costs one of them, which is restarted."""
 
 import contextlib
-import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from stablebench.errors import LimitReached, StablebenchError, described, ran_out_of_memory, reached_limit
+from stablebench.errors import LimitReached, StablebenchError
 from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.gpu_memory import GpuMemoryBudget
+from stablebench.execution.single_run import Evaluated, run_and_send
 from stablebench.execution.workers import Processes, Worker
 from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.runs.lock import RunLock
-from stablebench.runs.progress import Progress, Reporter
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import Result
 from stablebench.specs.resolve import Resolved
 from stablebench.training.run import Options
-from stablebench.training.run_code import take_code
 from stablebench.training.trackers import end_abandoned
 
-_UPDATE_S = 0.5
-"""Seconds between two reports of a run to its parent."""
 TRIES = 2
 """Times that a run is begun when its process is killed."""
 RunExecutor = Callable[[list[Resolved], Options, int, RunCallbacks], int]
 """Executes runs, so many at once, and reports them; returns 0, or 129, 130 or 143 after a signal."""
 
 
-class _ToParent:
-    """A reporter that sends progress to the parent process; without a parent the run ends, after its checkpoint."""
+@dataclass
+class Job:
+    """A run that is to be executed.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection, self._sent = connection, 0.0
-        self._has_parent = True
+    Args:
+        index: Its number, by which callbacks name it.
+        resolved: The run.
+        tries: How often it was begun.
+    """
 
-    def start(self, title: str) -> None:
-        """Do nothing: the parent knows what it started."""
-
-    def update(self, progress: Progress) -> bool:
-        """Send it if the last one is old enough."""
-        if time.monotonic() - self._sent >= _UPDATE_S:
-            self._sent = time.monotonic()
-            self._send(progress)
-        return self._has_parent
-
-    def note(self, text: str) -> None:
-        """Send a line."""
-        self._send(text)
-
-    def _send(self, message: Progress | str) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:  # the parent was killed
-            self._has_parent = False
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-def _run_and_send(index: int, resolved: Resolved, options: Options, connection: Connection) -> None:
-    """Train a run in this process and send how it ended."""
-    end = run_one(index, resolved, options, _ToParent(connection))
-    with contextlib.suppress(OSError):  # the parent was killed: nobody wants to know
-        connection.send(end)
-    connection.close()
-
-
-def run_one(index: int, resolved: Resolved, options: Options, reporter: Reporter) -> RunEnd:
-    """Train a run in this process and return how it ended, whatever happens to it."""
-    from stablebench.training.run import train
-
-    try:
-        take_code(resolved, reporter.note)
-        record = train(resolved, options, reporter).record
-    except StablebenchError as error:
-        return RunEnd(index, "failed", str(error))
-    except KeyboardInterrupt:
-        return RunEnd(index, "interrupted", "stopped at once")
-    except Exception as error:
-        if (limit := reached_limit(error)) is not None:
-            return RunEnd(index, "failed", str(limit))
-        memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
-        return RunEnd(index, "failed", f"{memory}{described(error)}")
-    scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
-    return RunEnd(index, record.status, record.error or f"test {scored}")
+    index: int
+    resolved: Resolved
+    tries: int = 0
 
 
 def run_locally(runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
     """Train runs on this machine, `workers` at a time; the next ones go on when one fails.
-
-    A run whose process is killed is restarted from its checkpoint; killed again, its record says `failed`.
-    Runs on a GPU begin as they fit in its memory (`gpu_memory`). Those that another process runs come last, and are
-    waited for.
 
     Args:
         runs: The runs.
@@ -107,60 +54,137 @@ def run_locally(runs: list[Resolved], options: Options, workers: int, callbacks:
     Raises:
         LimitReached: The system begins no process at all.
     """
-    waiting = deque(range(len(runs)))
-    tries = [0] * len(runs)
-    crowded = False
-    with Interrupt() as interrupt, Processes(interrupt, callbacks.on_update) as running:
-        gpu_memory = GpuMemoryBudget.now(runs)
-        while (waiting and interrupt.signum is None) or running:
-            while waiting and len(running) < workers and interrupt.signum is None:
-                index = next((i for i in waiting if not _is_held(runs[i], options)), waiting[0])
-                if not gpu_memory.fits(runs[index], [runs[i] for i in running.indices]):
-                    if not crowded:
-                        callbacks.on_update(index, gpu_memory.wait_message(runs[index]))
-                    crowded = True
-                    break
-                try:
-                    running.start(index, _run_and_send, index, runs[index], options)
-                except Interrupted:
-                    break
-                except LimitReached as limit:
-                    if not running:
-                        raise
-                    workers = len(running)
-                    callbacks.on_update(index, f"waits, with {workers} at once from here on: {limit}")
-                    break
-                waiting.remove(index)
-                tries[index] += 1
-                callbacks.on_start(index)
-            for worker, message in running.messages():
-                index = worker.index
-                if message is None:
-                    end = _end(worker, runs[index], options, interrupt.signum is not None)
-                    if worker.last is not end and end.status == "failed":
-                        if tries[index] < TRIES and interrupt.signum is None:
-                            callbacks.on_update(index, f"{end.message}; restarting it from its checkpoint")
-                            waiting.appendleft(index)
-                            continue
-                        folder = options.folder or run_folder(options.runs_dir, runs[index].spec)
-                        mark_failed(folder, end.message, worker.peak_bytes or None, options.track)
-                    callbacks.on_end(end)
-                elif not isinstance(message, RunEnd):
-                    callbacks.on_update(index, message)
-            if interrupt.signum is not None:
-                running.end_all()
-    return 0 if interrupt.signum is None else interrupt.exit_code
+    jobs = [Job(index, resolved) for index, resolved in enumerate(runs)]
+    return LocalExecutor(options, workers, callbacks).execute(jobs)
 
 
-def _is_held(resolved: Resolved, options: Options) -> bool:
-    """Return whether another process of this machine runs a run, as far as can be seen without waiting."""
-    folder = options.folder or run_folder(options.runs_dir, resolved.spec)
-    holder = RunLock(folder.path).holder()
-    return holder is not None and holder.is_here and not holder.has_died
+class LocalExecutor:
+    """Trains runs in processes of this machine.
+
+    A run whose process is killed is restarted from its checkpoint; killed again, its record says `failed`. Runs on a
+    GPU begin as they fit in its memory (`gpu_memory`). Those that another process runs come last, and are waited for.
+
+    Args:
+        options: How they are run.
+        workers: Processes at once, at most.
+        callbacks: Called as they begin, go on and end.
+        on_evaluation: Called with an index, an update and the validation value after it; returns whether the run goes
+            on. None: all do.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        workers: int,
+        callbacks: RunCallbacks,
+        on_evaluation: Callable[[int, int, float], bool] | None = None,
+    ) -> None:
+        self._options, self._workers = options, workers
+        self._callbacks, self._on_evaluation = callbacks, on_evaluation
+        self._waiting: deque[Job] = deque()
+        self._begun: dict[int, Job] = {}
+        self._gpu_memory: GpuMemoryBudget | None = None
+        self._waits_for_memory = False
+        self._interrupt = Interrupt()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has come."""
+        return self._interrupt.signum is not None
+
+    def execute(self, jobs: list[Job], more: Iterable[Job] = ()) -> int:
+        """Train runs until there are no more, or a signal comes.
+
+        Args:
+            jobs: The runs.
+            more: Further ones, each asked for when there is a process for it.
+
+        Returns:
+            0, or 129, 130 or 143 after a signal; those that ran have then written their checkpoints.
+
+        Raises:
+            LimitReached: The system begins no process at all.
+        """
+        self._waiting.extend(jobs)
+        upcoming = iter(more)
+        with self._interrupt, Processes(self._interrupt, self._callbacks.on_update) as processes:
+            while True:
+                self._start_waiting(processes, upcoming)
+                if not processes:
+                    return self._interrupt.exit_code
+                for worker, message in processes.messages():
+                    self._receive(worker, message)
+                if self.interrupted:
+                    processes.end_all()
+
+    def _start_waiting(self, processes: Processes, upcoming: Iterator[Job]) -> None:
+        """Begin runs until all workers have one, or no other can begin now."""
+        while len(processes) < self._workers and not self.interrupted:
+            if not self._waiting and (job := next(upcoming, None)) is not None:
+                self._waiting.append(job)
+            if not self._waiting:
+                return
+            job = next((job for job in self._waiting if not self._is_held(job)), self._waiting[0])
+            if not self._fits(job, [self._begun[index].resolved for index in processes.indices]):
+                return
+            try:
+                arguments = (job.index, job.resolved, self._options, self._on_evaluation is not None)
+                processes.start(job.index, run_and_send, *arguments)
+            except Interrupted:
+                return
+            except LimitReached as limit:
+                if not processes:
+                    raise
+                self._workers = len(processes)
+                self._callbacks.on_update(job.index, f"waits, with {self._workers} at once from here on: {limit}")
+                return
+            self._waiting.remove(job)
+            job.tries += 1
+            self._begun[job.index] = job
+            self._callbacks.on_start(job.index)
+
+    def _fits(self, job: Job, running: list[Resolved]) -> bool:
+        """Return whether a run fits in the GPU's memory together with those that run; say once that one does not."""
+        if self._gpu_memory is None:
+            self._gpu_memory = GpuMemoryBudget.now([waiting.resolved for waiting in self._waiting])
+        fits = self._gpu_memory.fits(job.resolved, running)
+        if not fits and not self._waits_for_memory:
+            self._callbacks.on_update(job.index, self._gpu_memory.wait_message(job.resolved))
+            self._waits_for_memory = True
+        return fits
+
+    def _receive(self, worker: Worker, message: object) -> None:
+        """Pass on what a process reports; restart its run where the process died, and report how a run ended."""
+        if isinstance(message, Evaluated) and self._on_evaluation is not None:
+            goes_on = self._on_evaluation(worker.index, message.step, message.value)
+            with contextlib.suppress(OSError):  # it was killed in the meantime
+                worker.connection.send(goes_on)
+        elif message is None:
+            self._end(worker)
+        elif not isinstance(message, RunEnd):
+            self._callbacks.on_update(worker.index, message)  # pyright: ignore[reportArgumentType]
+
+    def _end(self, worker: Worker) -> None:
+        job = self._begun[worker.index]
+        end = exit_status(worker, job.resolved, self._options, self.interrupted)
+        if end.died and end.status == "failed":
+            if job.tries < TRIES and not self.interrupted:
+                self._callbacks.on_update(job.index, f"{end.message}; restarting it from its checkpoint")
+                self._waiting.appendleft(job)
+                return
+            folder = self._options.folder or run_folder(self._options.runs_dir, job.resolved.spec)
+            mark_failed(folder, end.message, worker.peak_bytes or None, self._options.track)
+        self._callbacks.on_end(end)
+
+    def _is_held(self, job: Job) -> bool:
+        """Return whether another process of this machine runs a run, as far as can be seen without waiting."""
+        folder = self._options.folder or run_folder(self._options.runs_dir, job.resolved.spec)
+        holder = RunLock(folder.path).holder()
+        return holder is not None and holder.is_here and not holder.has_died
 
 
 def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None, track: tuple[str, ...] = ()) -> None:
-    """Have the record of a run whose process died say so, where it has one that says it runs, and its trackers.
+    """Write `failed` into the record of a run whose process died while it ran, and end the run in its trackers.
 
     Args:
         folder: The run.
@@ -176,19 +200,19 @@ def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None, trac
             folder.write_record(record.model_copy(update=changed))
 
 
-def _end(worker: Worker, resolved: Resolved, options: Options, interrupted: bool) -> RunEnd:
+def exit_status(worker: Worker, resolved: Resolved, options: Options, interrupted: bool) -> RunEnd:
     """Return how a run ended: as it reported, else as its record or its process shows."""
     if isinstance(worker.last, RunEnd):
         return worker.last
     if not interrupted or not worker.ended_by_request():
-        return RunEnd(worker.index, "failed", worker.death())
+        return RunEnd(worker.index, "failed", worker.death(), died=True)
     if worker.last is None:
-        return RunEnd(worker.index, "interrupted", "before it began to train")
+        return RunEnd(worker.index, "interrupted", "before it began to train", died=True)
     with contextlib.suppress(StablebenchError):
         record = (options.folder or run_folder(options.runs_dir, resolved.spec)).read_record()
-        if record.status in ("finished", "diverged", "interrupted"):  # all but its last word
+        if record.status in ("finished", "diverged", "interrupted"):  # all but its report
             return RunEnd(worker.index, record.status, record.error or "its record says so")
-    return RunEnd(worker.index, "interrupted", worker.death())
+    return RunEnd(worker.index, "interrupted", worker.death(), died=True)
 
 
 def seeded(resolved: Resolved, seed: int) -> Resolved:

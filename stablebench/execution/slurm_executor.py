@@ -1,29 +1,27 @@
-"""Run runs as an array job of a Slurm cluster, through submitit; the run store lies on a file system they share.
+"""Train runs as an array job of a Slurm cluster, through submitit; the run store lies on a file system they share.
 
 A job that Slurm takes back for another one, or whose time is over, writes its checkpoint and is queued again.
 """
 # pyright: reportMissingImports=false
 # submitit is an extra
 
-import json
 import os
 import re
 import signal
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import mark_failed, run_one
+from stablebench.execution.single_run import run_one
 from stablebench.execution.slurm_ends import why_it_failed
+from stablebench.execution.watch import RunWatch
 from stablebench.process.extras import require
 from stablebench.process.signals import Interrupt
-from stablebench.runs.progress import Lines, Progress
-from stablebench.runs.store import RunFolder, run_folder
-from stablebench.schema.run_record import RunRecord
+from stablebench.runs.progress import Lines
+from stablebench.runs.store import run_folder
 from stablebench.specs.resolve import Resolved
 from stablebench.training.run import Options
 
@@ -31,8 +29,6 @@ _LOOK_S = 1.0
 """Seconds between two looks at the run store."""
 _LOG_S = 60.0
 """Seconds between two lines in a job's log."""
-_TAIL_BYTES = 4096
-"""How much of a curve is read for its last line."""
 _QUEUED_AGAIN = 1000
 """How often a job is queued again whose time is over; submitit's own limit would end a long run."""
 _END_S = 60.0
@@ -67,7 +63,7 @@ class SlurmJob:
         self._index, self._resolved, self._options = index, resolved, options
 
     def __call__(self) -> RunEnd:
-        """Run the run and return how it ended."""
+        """Train the run and return how it ended."""
         end = run_one(self._index, self._resolved, self._options, Lines(sys.stderr, _LOG_S))
         if end.status == "interrupted" and signal.SIGUSR1.name in end.message:
             signal.raise_signal(signal.SIGUSR1)  # the checkpoint is written: submitit queues the job again
@@ -91,7 +87,7 @@ def minutes_of(text: str) -> int:
         raise UserError(f"--time {text}: must be minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS.")
     days, *parts = (int(part) if part is not None else None for part in match.groups())
     given = [part for part in parts if part is not None]
-    if days is None:  # the last of three is seconds, of two as well, one alone is minutes
+    if days is None:  # the last of three is seconds, of two as well, a single one is minutes
         hours, minutes, seconds = {1: (0, given[0], 0), 2: (0, *given[-2:]), 3: tuple(given)}[len(given)]
     else:
         hours, minutes, seconds = [*given, 0, 0][:3]
@@ -103,17 +99,16 @@ def minutes_of(text: str) -> int:
 
 @dataclass
 class _Job:
-    """A job and what was last seen of its run."""
+    """A job and its run."""
 
     job: Any
-    folder: RunFolder
+    watch: RunWatch
     track: tuple[str, ...] = ()
     began: bool = False
-    seen: int = 0
 
 
 def run_on_slurm(queue: Queue, runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
-    """Run runs as one array job, at most `workers` at a time.
+    """Train runs as one array job, at most `workers` at a time.
 
     Args:
         queue: What Slurm is asked for; each run gets as many cores as it has threads.
@@ -172,63 +167,29 @@ def _submitted(queue: Queue, runs: list[Resolved], options: Options, workers: in
         cpus_per_task=max(run.spec.threads for run in runs),
         **slurm,
     )
-    there = Options(
-        options.runs_dir.resolve(),
-        options.data_dir.resolve() if options.data_dir is not None else None,
-        wait=options.wait,
-        grace_s=options.grace_s,
-        probe=options.probe,
-        track=options.track,
-        self_check=options.self_check,
-    )
+    data_dir = None if options.data_dir is None else options.data_dir.resolve()
+    there = replace(options, runs_dir=options.runs_dir.resolve(), data_dir=data_dir)
     try:
         jobs = executor.submit_array([SlurmJob(index, run, there) for index, run in enumerate(runs)])
     except FailedJobError as error:
         raise StablebenchError(f"--slurm: sbatch refused the job: {error}") from None
-    folders = [run_folder(options.runs_dir, run.spec) for run in runs]
-    return [_Job(job, folder, options.track) for job, folder in zip(jobs, folders, strict=True)]
+    watches = [RunWatch(run_folder(options.runs_dir, run.spec)) for run in runs]
+    return [_Job(job, watch, options.track) for job, watch in zip(jobs, watches, strict=True)]
 
 
 def _look(one: _Job, index: int, callbacks: RunCallbacks) -> None:
-    """Say that a run began, and how far its record says it is."""
+    """Report that a run began, and how far its record says it is."""
     if not one.began and one.job.paths.stderr.exists():
         one.began = True
         callbacks.on_start(index)
         callbacks.on_update(index, f"job {one.job.job_id}, log {one.job.paths.stderr}")
-    try:
-        changed = one.folder.record_path.stat().st_mtime_ns
-        if not one.began or changed == one.seen:
-            return
-        one.seen = changed
-        callbacks.on_update(index, _progress(one.folder.read_record(), one.folder))
-    except (OSError, StablebenchError):  # not there yet
-        return
-
-
-def _progress(record: RunRecord, folder: RunFolder) -> Progress:
-    last = record.evaluations[-1] if record.evaluations else None
-    step = last.step if last is not None else record.step
-    speed = step / last.train_s if last is not None and last.train_s > 0 else 0.0
-    value = last.metrics.get(record.metric) if last is not None else None
-    loss = _last_loss(folder.curve_path)
-    return Progress(step, record.spec.train.steps, loss, record.metric, value, record.baseline, speed)
-
-
-def _last_loss(curve: Path) -> float:
-    """Return the last loss of a curve; NaN where it has none."""
-    with curve.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        lines = file.read().split(b"\n")
-    for line in reversed(lines[0 if size <= _TAIL_BYTES else 1 : -1]):
-        values = json.loads(line)
-        if values.get("split") == "train":
-            return values["loss"]
-    return float("nan")
+    if one.began:
+        for message in one.watch.news():
+            callbacks.on_update(index, message)
 
 
 def _end(one: _Job, index: int) -> RunEnd:
-    """Return how a job ended: as it says, else as its record says, else how it died."""
+    """Return how a job ended: as it reports, else as its record says, else how it died."""
     try:
         error = one.job.exception()
         if error is None:
@@ -236,11 +197,5 @@ def _end(one: _Job, index: int) -> RunEnd:
         why = why_it_failed(one.job, error)
     except Exception as unknown:  # submitit's own, where a job left nothing behind
         why = f"{type(unknown).__name__}: {unknown}"
-    try:
-        record = one.folder.read_record()
-        if record.status == "interrupted":
-            return RunEnd(index, "interrupted", record.error or "")
-    except StablebenchError:
-        pass
-    mark_failed(one.folder, why, track=one.track)
-    return RunEnd(index, "failed", f"{why} (log {one.job.paths.stderr})")
+    end = one.watch.end_without_report(index, why, one.track)
+    return end if end.status == "interrupted" else replace(end, message=f"{why} (log {one.job.paths.stderr})")

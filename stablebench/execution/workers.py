@@ -22,7 +22,7 @@ from typing import Any, Self
 import psutil
 
 from stablebench.errors import StablebenchError, UserError, reached_limit
-from stablebench.execution.worker_main import Worker
+from stablebench.execution.worker import Worker
 from stablebench.process.cgroups import MemoryKills, memory_kills
 from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.process.streams import lose_quietly

@@ -5,8 +5,9 @@ STABLEBENCH_CACHE, or `stablebench` in the platform's cache folder.
 """
 
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 
 def named_data_dir(data_dir: Path | None) -> Path | None:
@@ -20,12 +21,4 @@ def named_data_dir(data_dir: Path | None) -> Path | None:
 def cache_dir() -> Path:
     """Return the folder that prepared data are kept in; it need not exist."""
     named = os.environ.get("STABLEBENCH_CACHE")
-    return Path(named).expanduser() if named else _platform_cache() / "stablebench"
-
-
-def _platform_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named).expanduser() if named else user_cache_path("stablebench", appauthor=False, opinion=False)

@@ -1,6 +1,7 @@
 """What rounds differently is recorded, and a run is not gone on with, nor called unequal, without it being said."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,15 +126,13 @@ class Notes(Silent):
 def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stablebench.execution.run_files import RunFolderSync, all_files, write_files
     from stablebench.process import c_library as library
 
     resolved = small(engine="auto")
     here = begun(resolved, tmp_path / "here")
     assert here.read_record().environment.engine == "fused"
     there = run_folder(tmp_path / "there", resolved.spec)
-    write_files(there, all_files(here))
-    changed = RunFolderSync(there)
+    shutil.copytree(here.path, there.path)
     monkeypatch.setenv("PATH", "")  # no compiler
     monkeypatch.delenv("CC", raising=False)
     library.compiler.cache_clear()
@@ -148,30 +147,19 @@ def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
     assert (record.status, record.environment.engine, record.resumed_at) == ("finished", "reference", [])
     assert record.result.test == whole.result.test and record.resumed_elsewhere == []
     assert "begun anew: engine: fused then, reference now" in notes.texts
-    write_files(here, changed.look())  # what came of it comes back, and nothing else is left
-    assert here.read_record() == record and all_files(here) == all_files(there)
+    assert there.read_record() == record
 
 
-def test_cells_on_a_cluster_begin_anew_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cell's options say so: nobody is there to follow the advice of a refusal."""
+def test_runs_on_a_cluster_start_again_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their options say so: nobody is there to follow the advice of a refusal."""
     from types import SimpleNamespace
 
-    from stablebench.execution import ray_executor as ray_cells
-    from stablebench.execution.events import RunEnd
+    from stablebench.execution.events import RunCallbacks
+    from stablebench.execution.ray_executor import _Tasks
 
     asked: list[Options] = []
-
-    def run_one(index: int, resolved: Resolved, options: Options, reporter: Any) -> RunEnd:
-        asked.append(options)
-        return RunEnd(index, "finished", "")
-
-    sent = []
-    mailbox = SimpleNamespace(put=SimpleNamespace(remote=lambda *message: sent.append(message) or False))
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
-    monkeypatch.setattr(ray_cells, "run_one", run_one)
-    before = os.getcwd()
-    try:
-        ray_cells._remote_run(0, 1, small(), Options(tmp_path), {}, mailbox)
-    finally:
-        os.chdir(before)
-    assert [options.anew_elsewhere for options in asked] == [True] and isinstance(sent[-1][2], RunEnd)
+    ray = SimpleNamespace(put=asked.append, remote=lambda **_: lambda function: function)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.chdir(tmp_path)
+    _Tasks([small()], Options(Path("runs")), RunCallbacks())
+    assert asked[0].anew_elsewhere and asked[0].wait and asked[0].runs_dir == tmp_path / "runs"

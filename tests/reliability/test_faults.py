@@ -306,7 +306,7 @@ def check_killed_workers(runs_dir: Path, count: int, kills: int) -> None:
     assert all(end.status == "finished" for end in ends)
     assert len(set(finished)) == len(finished)
     assert all(folder_of(cell, runs_dir).read_record().status == "finished" for cell in asked)
-    assert len(killed) == kills and sum("begun once more" in note for note in notes) == kills
+    assert len(killed) == kills and sum("restarting it" in note for note in notes) == kills
 
 
 def test_killed_workers_cost_nothing_that_was_finished(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_cell_is_begun_once_more_and_then_failed(tmp_path: Path) -> None:
 
     code, ends = run_all(asked[:1], tmp_path, workers=1, on_update=kill)
     assert code == 0 and [end.status for end in ends] == ["failed"] and "killed by SIGKILL" in ends[0].message
-    assert sum("begun once more" in note for note in notes) == 1
+    assert sum("restarting it" in note for note in notes) == 1
     record = folder_of(asked[0], tmp_path).read_record()
     assert record.status == "failed" and "SIGKILL" in (record.error or "")
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
+from killable_runs import ENDLESS, SMALL, cells, process_of, run_all
 from tiny_runs import folder_of
 
 from stablebench.execution import workers as processes

@@ -15,6 +15,7 @@ from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
 from stablebench.execution import local as cells
 from stablebench.execution.events import RunCallbacks
+from stablebench.execution.single_run import run_one
 from stablebench.runs.lock import RunLock
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
@@ -145,7 +146,7 @@ def test_a_suite_says_which_cells_lost_their_folders(tmp_path: Path, monkeypatch
     def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
-            told.on_end(cells.run_one(index, resolved, options, Silent()))
+            told.on_end(run_one(index, resolved, options, Silent()))
         shutil.rmtree(folder_of(runs[0], options.runs_dir).path)
         return 0
 

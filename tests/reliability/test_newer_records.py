@@ -14,6 +14,7 @@ from stablebench.cli.app import app
 from stablebench.execution import local as cells
 from stablebench.execution.events import RunCallbacks
 from stablebench.execution.local import seeded
+from stablebench.execution.single_run import run_one
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
 from stablebench.training.run import Options
@@ -100,7 +101,7 @@ def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path, monkeypatch: py
     def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
-            told.on_end(cells.run_one(index, resolved, options, Silent()))
+            told.on_end(run_one(index, resolved, options, Silent()))
         return 0
 
     monkeypatch.setattr(cells, "run_locally", run_here)

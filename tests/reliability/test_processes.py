@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_cells import ENDLESS, SMALL, cells, process_of, run_all
+from killable_runs import ENDLESS, SMALL, cells, process_of, run_all
 from tiny_runs import folder_of
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import LimitReached, StablebenchError, UserError, reached_limit
-from stablebench.execution import worker_main as worker
+from stablebench.execution import worker
 from stablebench.execution import workers as processes
 from stablebench.execution.workers import Processes, silence_s
 from stablebench.process.signals import Interrupt
@@ -81,7 +81,7 @@ def test_a_process_that_dies_after_its_fork_server_is_begun_again(tmp_path: Path
 
     code, ends = run_all(asked, tmp_path, workers=1, on_update=kill)
     assert code == 0 and ends[0].status == "finished"
-    assert any("the fork server that would say was killed" in note and "begun once more" in note for note in notes)
+    assert any("the fork server that would say was killed" in note and "restarting it" in note for note in notes)
 
 
 @pytest.mark.usefixtures("fast")

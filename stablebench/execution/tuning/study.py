@@ -213,7 +213,7 @@ class Study:
                 _suggest(asked, key, dimension)
             return self._seen(self._study.get_trials(deepcopy=False)[asked.number])
 
-    def take_up(self, number: int) -> Trial:
+    def resume(self, number: int) -> Trial:
         """Complete the values of a trial whose process ended while they were drawn, and return it."""
         with _quiet():
             asked = self._live(number)

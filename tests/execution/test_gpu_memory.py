@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_cells import Heard, cells
+from small_runs import Heard, cells
 
 from stablebench.data.task import sizes_of
 from stablebench.execution import gpu_memory as gpu_share

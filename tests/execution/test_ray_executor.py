@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_cells import Heard, cells, folder_of
+from small_runs import Heard, cells, folder_of
 
 from stablebench.errors import UserError
+from stablebench.execution import ray_executor
 from stablebench.execution.ray_executor import run_on_ray
 from stablebench.training.run import Options
 
@@ -42,7 +43,7 @@ def run(address: str, asked: list[Any], runs_dir: Path, heard: Heard, workers: i
     return run_on_ray(address, asked, Options(runs_dir), workers, heard.listener())
 
 
-def test_cells_survive_the_loss_of_a_node_and_their_files_come_back(cluster: Any, tmp_path: Path) -> None:
+def test_runs_survive_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:
     asked = cells(0, 1, steps=600, train__checkpoint_every=25)
     heard = Heard()
 
@@ -54,19 +55,19 @@ def test_cells_survive_the_loss_of_a_node_and_their_files_come_back(cluster: Any
     heard.on_update = lose_a_node  # pyright: ignore[reportAttributeAccessIssue]
     assert run(cluster.address, asked, tmp_path, heard) == 0
     assert heard.statuses() == ["finished", "finished"], (heard.ends, heard.notes)
-    lost = [index for index, notes in heard.notes.items() if any("its machine was lost" in note for note in notes)]
+    lost = [index for index, notes in heard.notes.items() if any("its process was lost" in note for note in notes)]
     assert len(lost) == 1 and not cluster.spare
     for index, cell in enumerate(asked):
         record = folder_of(cell, tmp_path).read_record()
         assert record.status == "finished" and record.step == 600
-        assert bool(record.resumed_at) == (index in lost)  # not from the start: what came last was gone on from
+        assert bool(record.resumed_at) == (index in lost)  # not from the start
         curve = folder_of(cell, tmp_path).curve_path.read_text().splitlines()
         steps = [json.loads(line)["step"] for line in curve if json.loads(line)["split"] == "train"]
         assert steps == sorted(set(steps)) and steps[-1] == 600
         assert heard.progress[index]
 
 
-def test_a_signal_brings_every_checkpoint_home_and_a_failing_cell_leaves_the_others_alone(
+def test_a_signal_ends_runs_after_their_checkpoints_and_a_failing_one_itself_only(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,6 +96,15 @@ def test_a_signal_brings_every_checkpoint_home_and_a_failing_cell_leaves_the_oth
 def test_what_no_machine_can_run_is_refused(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="takes 99 cores, and no machine of the cluster has more than 1"):
         run(cluster.address, cells(0, threads=99), tmp_path, Heard())
+
+
+def test_a_run_store_that_a_machine_does_not_see_is_refused(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_executor, "_sees", lambda mark: False)
+    with pytest.raises(UserError, match="must lie on a file system that all machines of the cluster share"):
+        run(cluster.address, cells(0), tmp_path, Heard())
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once(tmp_path: Path) -> None:

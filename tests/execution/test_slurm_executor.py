@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_cells import Heard, cells, folder_of
+from small_runs import Heard, cells, folder_of
 
 from stablebench.errors import UserError
 from stablebench.execution.slurm_executor import Queue, minutes_of, run_on_slurm

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_cells import cells, folder_of
+from small_runs import cells, folder_of
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app

@@ -132,7 +132,7 @@ def test_a_killed_sweep_goes_on_with_the_trial_that_ran(tmp_path: Path) -> None:
     plan, trial = _plan_and_first_trial(tmp_path)
     with Study(tmp_path / "journal", plan) as study:
         assert [t.number for t in study.unfinished()] == [0]
-        assert study.take_up(0).values == trial
+        assert study.resume(0).values == trial
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_a_trial_whose_process_is_killed_is_begun_once_more(tmp_path: Path) -> N
     holder = json.loads((saved[0].parents[1] / ".holder").read_text())
     os.kill(int(holder["pid"]), signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0 and "killed by SIGKILL; it is begun once more" in stderr, stderr
+    assert process.returncode == 0 and "killed by SIGKILL; restarting it" in stderr, stderr
     (trial,) = json.loads(stdout)["trials"]
     record = RunFolder(tmp_path / "runs" / trial["run"]).read_record()
     assert trial["status"] == "finished" and record.status == "finished" and record.resumed_at[0] >= 50

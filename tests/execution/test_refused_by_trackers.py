@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_cells import cells, folder_of
+from small_runs import cells, folder_of
 
 from stablebench.execution.local import mark_failed
 from stablebench.runs.progress import Silent

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import _end, run_locally, seeded
+from stablebench.execution.local import exit_status, run_locally, seeded
 from stablebench.execution.workers import Worker
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import run_folder
@@ -110,7 +110,7 @@ def test_a_cell_that_was_ended_before_its_last_word_ended_as_its_record_says(sta
     run_folder(tmp_path, cell.spec).write_record(record.model_copy(update={"status": status, "error": "as it says"}))
     process = cast(BaseProcess, SimpleNamespace(exitcode=-signal.SIGTERM))
     heard = Worker(0, process, cast(Connection, None), last="a word")
-    assert _end(heard, cell, Options(tmp_path), interrupted=True) == RunEnd(0, status, "as it says")
+    assert exit_status(heard, cell, Options(tmp_path), interrupted=True) == RunEnd(0, status, "as it says")
     silent = Worker(0, process, cast(Connection, None))
-    assert _end(silent, cell, Options(tmp_path), interrupted=True).message == "before it began to train"
-    assert _end(heard, cell, Options(tmp_path), interrupted=False).status == "failed"
+    assert exit_status(silent, cell, Options(tmp_path), interrupted=True).message == "before it began to train"
+    assert exit_status(heard, cell, Options(tmp_path), interrupted=False).status == "failed"

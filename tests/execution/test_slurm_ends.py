@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_cells import Heard, cells, folder_of
+from small_runs import Heard, cells, folder_of
 
 from stablebench.execution.slurm_ends import why_it_failed
 from stablebench.execution.slurm_executor import Queue, run_on_slurm
