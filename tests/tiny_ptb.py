@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stablebench.data.files import ptb
-from stablebench.data.files.sources import SourceFile
+from stablebench.data.files.source import SourceFile
 
 SENTENCE = "no it was n't <unk> but N"
 TOKENS = [*SENTENCE.split(), "<eos>"]

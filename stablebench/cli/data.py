@@ -12,7 +12,7 @@ from stablebench.cli.ui.output import Format, Table, note, print_json, print_tab
 
 if TYPE_CHECKING:
     from stablebench.data.files.fetch import Progress
-    from stablebench.data.files.sources import DataSource
+    from stablebench.data.files.source import DataSource
 
 data = typer.Typer(
     help="List, fetch and verify the real data sets, or print where they lie.",
@@ -38,10 +38,10 @@ def list_(
     as_json: _Json = False,
 ) -> None:
     """List the data sets: whether they are there and where, what a download takes, terms and source."""
-    from stablebench.data.files import sources
+    from stablebench.data.files.source import data_source, source_names
 
     refuse_two_formats(fmt, as_json)
-    found = [_described(sources.source(name), data_dir) for name in sources.source_names()]
+    found = [_described(data_source(name), data_dir) for name in source_names()]
     if as_json or fmt == "json":
         print_json(found)
         return
@@ -68,13 +68,13 @@ def fetch(
     verified before a file comes to its place. Exit code 1 if a data set cannot be fetched.
     """
     from stablebench.data.files import fetch as fetching
-    from stablebench.data.files import sources
+    from stablebench.data.files.source import data_root, data_source, source_names
     from stablebench.errors import StablebenchError, UserError
 
     if everything == bool(names):
-        raise UserError(f"Give names, or --all for all of them: {', '.join(sources.source_names())}.")
-    chosen = [sources.source(name) for name in names or sources.source_names()]
-    root = sources.data_root(data_dir)
+        raise UserError(f"Give names, or --all for all of them: {', '.join(source_names())}.")
+    chosen = [data_source(name) for name in names or source_names()]
+    root = data_root(data_dir)
     document, failed = [], False
     for source in chosen:
         item: dict[str, Any] = {"name": source.name, "fetched": False, "folder": str(root / source.name)}
@@ -106,16 +106,17 @@ def verify(
 
     Exit code 1 if a file is damaged or missing, or if there is none to check.
     """
-    from stablebench.data.files import sources
+    from stablebench.data.files import access
+    from stablebench.data.files.source import data_root, data_source, source_names
 
-    chosen = [sources.source(name) for name in names or sources.source_names()]
+    chosen = [data_source(name) for name in names or source_names()]
     if not names:
-        chosen = [source for source in chosen if any(sources.find(source, f, data_dir) for f in source.files)]
+        chosen = [source for source in chosen if any(access.find(source, f, data_dir) for f in source.files)]
     document = []
     for source in chosen:
         held, bare, wrong = 0, 0, []
         elsewhere = []
-        for file, path, problem in sources.verified(source, data_dir):
+        for file, path, problem in access.verified(source, data_dir):
             if path is not None and not _is_named(source, file.path, path, data_dir):
                 elsewhere.append(f"  {file.path}: taken from {path}")
             where = None if path is None else str(path)
@@ -130,7 +131,7 @@ def verify(
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
     if not document:
-        note(f"There are no data sets in {sources.data_root(data_dir)}.")
+        note(f"There are no data sets in {data_root(data_dir)}.")
     elif failed:
         note(f"Damaged or incomplete: {', '.join(failed)}; `stablebench data fetch {' '.join(failed)}` gets them anew.")
     if failed or not document:
@@ -139,12 +140,12 @@ def verify(
 
 def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: Path | None) -> str:
     """Return a data set's line: how many of its files hold, and where they lie."""
-    from stablebench.data.files import sources
+    from stablebench.data.files.source import data_root
 
     files = f"{held + wrong} file{'' if held + wrong == 1 else 's'}"
     said = f"{wrong} of {files} damaged or missing" if wrong else f"{files} hold{'s' if held == 1 else ''}"
     said += f", {bare} without a published checksum" if bare else ""
-    return f"{source.name}: {said} ({_folder(source, sources.data_root(data_dir))})"
+    return f"{source.name}: {said} ({_folder(source, data_root(data_dir))})"
 
 
 @data.command()
@@ -154,10 +155,10 @@ def path(
     as_json: _Json = False,
 ) -> None:
     """Print the folder of all data sets, or the one that a data set is in or belongs into."""
-    from stablebench.data.files import sources
+    from stablebench.data.files.source import data_root, data_source
 
-    root = sources.data_root(data_dir)
-    folder = root if name is None else _folder(sources.source(name), root)
+    root = data_root(data_dir)
+    folder = root if name is None else _folder(data_source(name), root)
     if as_json:
         print_json({"name": name, "folder": str(folder)})
     else:
@@ -165,9 +166,9 @@ def path(
 
 
 def _folder(source: "DataSource", root: Path) -> Path:
-    from stablebench.data.files import sources
+    from stablebench.data.files import access
 
-    places = [place for f in source.files if (place := sources.find(source, f, root)) is not None]
+    places = [place for f in source.files if (place := access.find(source, f, root)) is not None]
     if not places:
         return root / source.name
     parents = places[0].path.parents
@@ -176,19 +177,21 @@ def _folder(source: "DataSource", root: Path) -> Path:
 
 def _is_named(source: "DataSource", file: str, path: Path, data_dir: Path | None) -> bool:
     """Return whether a file lies where its publisher has it: by itself, perhaps packed, or in a publisher's archive."""
-    from stablebench.data.files import archives, sources
+    from stablebench.data.files import archives
+    from stablebench.data.files.source import data_root
 
     names = [f"{file}{ending}" for ending in ("", *archives.packed_endings())]
     names += [archive.path for archive in source.all_archives()]
-    return any(path == folder / name for folder in source.folders_in(sources.data_root(data_dir)) for name in names)
+    return any(path == folder / name for folder in source.folders_in(data_root(data_dir)) for name in names)
 
 
 def _described(source: "DataSource", data_dir: Path | None) -> dict[str, Any]:
-    from stablebench.data.files import sources
+    from stablebench.data.files import access
+    from stablebench.data.files.source import data_root
 
-    root = sources.data_root(data_dir)
+    root = data_root(data_dir)
     required = [file for file in source.files if file.required]
-    places = [place for file in required if (place := sources.find(source, file, root)) is not None]
+    places = [place for file in required if (place := access.find(source, file, root)) is not None]
     sizes = [download.n_bytes for download in source.downloads]
     return {
         "name": source.name,

@@ -1,4 +1,4 @@
-"""Whether a model's steps can be compiled and run here, found out by doing it: on zeros, two sequences of one step."""
+"""Whether a model's steps can be compiled and run here, tried out: on zeros, two sequences of one step."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.plan import plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.fused.triton import backend as triton_backend
 from stablebench.models import deep_model
@@ -15,7 +16,7 @@ from stablebench.models.base import DeepModel, RecurrentModel
 from stablebench.process.c_compiler import CompilerError
 
 
-def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
+def not_compiled_reason(model: RecurrentModel, device: torch.device, *, inputs_need_gradient: bool) -> str | None:
     """Return why the fused engine cannot compile a model's step, or run what was compiled; None where it could.
 
     On a CPU the step has then been compiled, loaded and run, forward and backward, in the model's precision; on CUDA
@@ -24,14 +25,14 @@ def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need
     Args:
         model: The recurrence, on `device`; its step can be planned.
         device: Where it runs.
-        inputs_need_gradient: As in `fused.why_not`.
+        inputs_need_gradient: As in `fused.unsupported_reason`.
     """
     dilated = model.dilated_cell()
     if device.type == "cuda":
-        return _why_no_kernel(model if dilated is None else dilated.cell, device, inputs_need_gradient)
+        return _no_kernel_reason(model if dilated is None else dilated.cell, device, inputs_need_gradient)
     x = _zeros(model, device, inputs_need_gradient)
     try:
-        with _leaving_no_trace():
+        with _differentiable_without_drawing():
             outputs, _ = fused.run(model, x)
             _differentiate(outputs, [*model.parameters(), x])
     except CompilerError as error:
@@ -39,8 +40,8 @@ def why_not_compiled(model: RecurrentModel, device: torch.device, *, inputs_need
     return None
 
 
-def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | None:
-    """Return the same of a deep model's layers.
+def layers_not_compiled_reason(model: DeepModel, device: torch.device) -> str | None:
+    """Return why the fused engine cannot compile a deep model's layers, or run what was compiled; None where it could.
 
     Args:
         model: The model, on `device`; its layers can be planned.
@@ -48,7 +49,7 @@ def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | Non
     """
     like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
     try:
-        with _leaving_no_trace():
+        with _differentiable_without_drawing():
             state = model.embed_input(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
             for group in model.layer_groups():
                 run = deep_model.run_layers if len(group) == 1 else fused.run_layers
@@ -59,9 +60,9 @@ def why_layers_not_compiled(model: DeepModel, device: torch.device) -> str | Non
     return None
 
 
-def _why_no_kernel(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> str | None:
+def _no_kernel_reason(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> str | None:
     x = _zeros(model, device, inputs_need_gradient)
-    planned = fused.plan_model(model, x, backend="triton")
+    planned = plan_model(model, x, backend="triton")
     return None if isinstance(planned, UnsupportedStep) else triton_backend.unsupported(planned.program, x.dtype)
 
 
@@ -71,13 +72,13 @@ def _zeros(model: RecurrentModel, device: torch.device, inputs_need_gradient: bo
 
 
 @contextmanager
-def _leaving_no_trace() -> Iterator[None]:
+def _differentiable_without_drawing() -> Iterator[None]:
     """Context that computes gradients, and draws no random number of the run."""
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         yield
 
 
 def _differentiate(outputs: Tensor, leaves: list[Tensor]) -> None:
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    if wanted and outputs.requires_grad:
-        torch.autograd.grad(outputs.sum(), wanted, allow_unused=True)
+    differentiable = [leaf for leaf in leaves if leaf.requires_grad]
+    if differentiable and outputs.requires_grad:
+        torch.autograd.grad(outputs.sum(), differentiable, allow_unused=True)

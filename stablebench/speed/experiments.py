@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.plan import plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.speed.contenders import (
     Contender,
@@ -200,7 +200,7 @@ def scale(
 def _why_too_large(work: Workload) -> str | None:
     """Return why a pass is likely not to fit into memory, or None."""
     built = replace(work, size=replace(work.size, steps=1)).build()
-    planned = fused.plan_model(built.model, built.x)
+    planned = plan_model(built.model, built.x)
     if isinstance(planned, UnsupportedStep):
         return None
     # all that a step reads and writes, gradients too, which is more than is kept

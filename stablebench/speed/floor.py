@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.program import Kind
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ def bare_products(plan: Plan, matrices: Sequence[Tensor], batch: int, steps: int
         BareProduct(
             batch,
             steps,
-            p.left.width,
+            p.lhs.width,
             p.out.width,
-            recurrent=not p.left.buffer.startswith("drive"),
-            left_gradient=p.has_gradient,
+            recurrent=p.lhs.buffer.kind is not Kind.PROJECTION,
+            left_gradient=p.lhs_needs_grad,
             matrix_gradient=matrices[p.matrix].requires_grad,
         )
-        for p in plan.program.products
+        for p in plan.program.matmuls
     ]
 
 
@@ -91,7 +92,7 @@ class Floor:
         self.products = bare_products(plan, matrices, batch, steps)
         self._operands = [
             _Operands(product, matrices[p.matrix].detach())
-            for product, p in zip(self.products, plan.program.products, strict=True)
+            for product, p in zip(self.products, plan.program.matmuls, strict=True)
         ]
         self._steps = steps
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
-from stablebench.engines.fused.engine import BackendName, Plan
+from stablebench.engines.fused.plan import BackendName, Plan
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
@@ -88,7 +88,7 @@ def test_float32_is_as_exact_as_the_reference(name: str, outputs: Outputs) -> No
 
 @pytest.mark.parametrize("name", MODELS)
 def test_threads_change_nothing_but_rounding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_LEAST_OPERATIONS", 1.0)
+    monkeypatch.setattr(native, "_MIN_OPERATIONS_PER_THREAD", 1.0)
     size = (37, 13, 9)
     model = build(name, size[1], size[2], torch.float64)
     one = everything(fused.run, model, size, "every", torch.float64)

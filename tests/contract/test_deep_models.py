@@ -11,8 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
-from stablebench.engines.fused.engine import BackendName
-from stablebench.engines.layers import why_not_fused
+from stablebench.engines.fused.plan import BackendName
 from stablebench.models import deep_model
 from stablebench.models import registry as model_registry
 from stablebench.models.base import DeepModel, count_parameters
@@ -171,7 +170,7 @@ def test_a_thousand_layers_are_a_few_tensors(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_fused_or_says_why_not(name: str) -> None:
-    fusible = why_not_fused(build(name), torch.device("cpu")) is None
+    fusible = fused.layers_unsupported_reason(build(name), torch.device("cpu")) is None
     assert fusible != ("\nEngine: reference" in model_registry.model_docstring(name))
 
 
@@ -206,7 +205,7 @@ def test_float32_is_as_exact_as_the_reference(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_threads_change_nothing_but_rounding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_LEAST_OPERATIONS", 1.0)
+    monkeypatch.setattr(native, "_MIN_OPERATIONS_PER_THREAD", 1.0)
     network = DeepNetwork(build(name, sizes=(3, 13, 9)), 2, engine=fused.run_layers)
     x = inputs(37)
     one = everything(network, x)

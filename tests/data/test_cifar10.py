@@ -14,7 +14,7 @@ from tiny_source import tar_bytes, write
 
 from stablebench import registry
 from stablebench.data.files import cifar10
-from stablebench.data.files.sources import SourceFile
+from stablebench.data.files.source import SourceFile
 from stablebench.data.files.vision import torchvision_datasets
 from stablebench.data.task import Task, generator_for, resolve_params
 from stablebench.data.tasks import noisy_cifar10, scifar10

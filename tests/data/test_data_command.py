@@ -12,8 +12,9 @@ from tiny_source import CONTENTS, source_file, write
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.data.files import fetch, sources
-from stablebench.data.files.sources import DataSource, Download
+from stablebench.data.files import fetch
+from stablebench.data.files import source as source_module
+from stablebench.data.files.source import DataSource, Download, SourceFile, data_source, source_names
 
 
 @pytest.fixture
@@ -36,11 +37,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
             ),
         )
         unchecked = dataclasses.replace(
-            source, name="other", files=(sources.SourceFile("x"),), downloads=(Download(f"{server.url}x", "x"),)
+            source, name="other", files=(SourceFile("x"),), downloads=(Download(f"{server.url}x", "x"),)
         )
         found = {"tiny": source, "other": unchecked}
-        monkeypatch.setattr(sources, "source_names", lambda: tuple(sorted(found)))
-        monkeypatch.setattr(sources, "source", lambda name, before=sources.source: found.get(name) or before(name))
+        monkeypatch.setattr(source_module, "source_names", lambda: tuple(sorted(found)))
+        monkeypatch.setattr(
+            source_module, "data_source", lambda name, before=data_source: found.get(name) or before(name)
+        )
         yield server
 
 
@@ -127,8 +130,8 @@ def test_a_named_folder_that_is_not_there_is_refused_whatever_the_cache_holds(co
 @pytest.mark.parametrize("fmt", ["table", "github", "csv"])
 def test_every_data_set_is_listed_with_terms_and_source(fmt: str, tmp_path: Path):
     text = run("list", "--data-dir", tmp_path, "--format", fmt).stdout
-    for name in sources.source_names():
+    for name in source_names():
         assert name in text
     listed = {str(item["name"]): item for item in read("list", "--data-dir", tmp_path)}
-    assert set(listed) == set(sources.source_names())
+    assert set(listed) == set(source_names())
     assert listed["mnist"]["source"] == "http://yann.lecun.com/exdb/mnist/" and listed["mnist"]["download"] == 11594722

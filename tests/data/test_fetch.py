@@ -12,10 +12,10 @@ import pytest
 from local_server import Server, serving
 from tiny_source import CONTENTS, REQUIRED, SOURCE, source_file, tar_bytes, write, zip_bytes
 
+from stablebench.data.files import ensure
 from stablebench.data.files import fetch as fetch_module
-from stablebench.data.files import sources
 from stablebench.data.files.fetch import fetch
-from stablebench.data.files.sources import DataSource, Download
+from stablebench.data.files.source import DataSource, Download, SourceFile
 from stablebench.errors import StablebenchError, UserError
 
 BIG = os.urandom(1_000_000)
@@ -37,7 +37,7 @@ def one_file(server: Server, content: bytes = BIG, **more: object) -> DataSource
     """Return a data set of one file, `big`, and serve it."""
     server.files["big"] = content
     download = Download(f"{server.url}big", "big", len(content), md5(content))
-    file = sources.SourceFile("big", len(content), md5(content))
+    file = SourceFile("big", len(content), md5(content))
     return DataSource("tiny", "", "", "", (file,), (dataclasses.replace(download, **more),))  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def test_a_file_is_fetched_once_and_then_found_whole(server: Server, tmp_path: P
     source = one_file(server)
     told: list[tuple[str, int, int | None]] = []
     assert fetch(source, tmp_path, lambda *said: told.append(said))
-    assert files_in(tmp_path) == ["tiny/big"] and sources.read(source, source.files[0], tmp_path) == BIG
+    assert files_in(tmp_path) == ["tiny/big"] and ensure.read(source, source.files[0], tmp_path) == BIG
     assert told[-1] == ("big", len(BIG), len(BIG)) and [done for _, done, _ in told] == sorted(d for _, d, _ in told)
     assert not fetch(source, tmp_path)
     assert len(server.asked) == 1
@@ -163,7 +163,7 @@ def test_an_archive_is_unpacked_into_the_publisher_s_layout(server: Server, tmp_
     )
     assert fetch(source, tmp_path)
     assert files_in(tmp_path) == ["tiny/note.txt", "tiny/part/one.txt", "tiny/part/two.txt"]
-    assert {file.path: content for file, content in sources.read_all(source, data_dir=tmp_path)} == REQUIRED
+    assert {file.path: content for file, content in ensure.read_all(source, data_dir=tmp_path)} == REQUIRED
     assert not fetch(source, tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_fetched_anew_and_the_old_one_set_aside(server: Server
     source = DataSource("tiny", "", "", "", (source_file("part/two.txt"),), (download,))
     write(tmp_path / "tiny" / "part" / "two.txt", b"SECOND")
     assert fetch(source, tmp_path)
-    assert sources.read(source, source.files[0], tmp_path) == b"second"
+    assert ensure.read(source, source.files[0], tmp_path) == b"second"
     assert files_in(tmp_path) == ["tiny/part/two.txt.damaged", "tiny/part/two.txt.gz"]
 
 
@@ -230,10 +230,10 @@ def test_without_a_named_folder_data_are_fetched_to_the_cache_when_first_needed(
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     source = one_file(server)
     for _ in range(2):
-        assert sources.read(source, source.files[0]) == BIG
+        assert ensure.read(source, source.files[0]) == BIG
     assert files_in(tmp_path) == ["cache/data/tiny/big"] and len(server.asked) == 1
     assert capsys.readouterr().err.count(f"tiny: fetching {server.url}big") == 1
     (tmp_path / "named").mkdir()
     with pytest.raises(UserError, match="named/tiny lacks big"):  # what a user named is only read
-        sources.read(source, source.files[0], tmp_path / "named")
+        ensure.read(source, source.files[0], tmp_path / "named")
     assert len(server.asked) == 1

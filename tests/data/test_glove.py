@@ -11,7 +11,7 @@ from local_server import serving
 from tiny_source import write, zip_bytes
 
 from stablebench.data.files import glove
-from stablebench.data.files.sources import Download, SourceFile
+from stablebench.data.files.source import Download, SourceFile
 from stablebench.errors import UserError
 from stablebench.process.folders import named_data_dir
 

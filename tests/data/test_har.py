@@ -12,8 +12,8 @@ import torch
 from tiny_source import tar_bytes, write, zip_bytes
 
 from stablebench import registry
-from stablebench.data.files import hapt, sources, uci_har_v1
-from stablebench.data.files.sources import SourceFile
+from stablebench.data.files import access, hapt, uci_har_v1
+from stablebench.data.files.source import SourceFile
 from stablebench.data.task import Task, resolve_params
 from stablebench.data.tasks import har
 from stablebench.errors import UserError
@@ -261,7 +261,7 @@ HAPT_SDS = (0.1928, 0.1180, 0.1017, 0.4027, 0.3775, 0.2502, 0.4132, 0.3907, 0.35
 
 def test_the_real_recordings_give_the_windows_that_they_should():
     folder = named_data_dir(None)
-    if folder is None or sources.find(hapt.SOURCE, hapt.LABELS, folder) is None:
+    if folder is None or access.find(hapt.SOURCE, hapt.LABELS, folder) is None:
         pytest.skip("STABLEBENCH_DATA names no folder with the recordings (hapt/)")
     parts = har.prepare("hapt", folder)
     assert parts["train_activities"].bincount().tolist() == [0, 1226, 1073, 987, 1293, 1423, 1413]

@@ -12,7 +12,7 @@ from tiny_source import tar_bytes, write
 
 from stablebench import registry
 from stablebench.data.files import glove, imdb
-from stablebench.data.files.sources import Download, SourceFile
+from stablebench.data.files.source import Download, SourceFile
 from stablebench.data.task import Task, resolve_params
 from stablebench.data.tasks import imdb_sentiment
 from stablebench.errors import UserError

@@ -13,7 +13,7 @@ import torch
 
 from stablebench import registry
 from stablebench.data.files import mnist
-from stablebench.data.files.sources import SourceFile
+from stablebench.data.files.source import SourceFile
 from stablebench.data.task import Task, resolve_params
 from stablebench.data.tasks import psmnist, smnist
 from stablebench.errors import UserError

@@ -11,9 +11,9 @@ from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, tar_bytes, write, zi
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
-from stablebench.data.files import mnist, sources
+from stablebench.data.files import ensure, mnist
 from stablebench.data.files.other_names import likeness
-from stablebench.data.files.sources import DataSource, SourceFile
+from stablebench.data.files.source import DataSource, SourceFile, data_source, source_names
 from stablebench.errors import UserError
 
 TINY_MNIST = {
@@ -70,7 +70,7 @@ LAYOUTS = {
 def test_it_is_read_verified_and_listed(name: str, source: DataSource, tmp_path: Path) -> None:
     for path, content in LAYOUTS[name].items():
         write(tmp_path / path, content)
-    assert {file.path: content for file, content in sources.read_all(source, data_dir=tmp_path)} == TINY_MNIST
+    assert {file.path: content for file, content in ensure.read_all(source, data_dir=tmp_path)} == TINY_MNIST
 
     verified = CliRunner().invoke(app, ["data", "verify", "mnist", "--data-dir", str(tmp_path)])
     assert verified.exit_code == 0, verified.output
@@ -94,13 +94,13 @@ def test_a_file_of_the_right_name_and_another_content_is_refused_by_name(source:
     for path, content in as_files("mnist").items():
         write(tmp_path / path, content[:-1] + b"!")
     with pytest.raises(UserError, match=r"train-images\.idx3-ubyte is damaged: its sha256 must be"):
-        list(sources.read_all(source, data_dir=tmp_path))
+        list(ensure.read_all(source, data_dir=tmp_path))
 
 
 def test_of_several_the_one_of_the_right_size_is_taken(source: DataSource, tmp_path: Path) -> None:
     for path, content in {**as_files("mnist/half", str, lambda c: c[:9]), **as_files("mnist/whole", str)}.items():
         write(tmp_path / path, content)
-    assert dict((f.path, c) for f, c in sources.read_all(source, data_dir=tmp_path)) == TINY_MNIST
+    assert dict((f.path, c) for f, c in ensure.read_all(source, data_dir=tmp_path)) == TINY_MNIST
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04" + bytes(40)])
@@ -114,18 +114,18 @@ def test_a_packed_file_in_a_zip_that_unpacks_to_more_is_refused(source: DataSour
     bomb = {f"{name}.gz": gzip.compress(bytes(2**23)) for name in TINY_MNIST}
     write(tmp_path / "mnist" / "m.zip", zip_bytes(bomb))
     with pytest.raises(UserError, match="unpacks to more than"):
-        list(sources.read_all(source, data_dir=tmp_path))
+        list(ensure.read_all(source, data_dir=tmp_path))
 
 
 def test_other_data_sets_are_found_so_too(tmp_path: Path) -> None:
     write(tmp_path / "Tiny" / "unpacked" / "ONE.txt", CONTENTS["part/one.txt"])
     write(tmp_path / "Tiny" / "unpacked" / "Two.TXT", CONTENTS["part/two.txt"])
-    assert {f.path: c for f, c in sources.read_all(SOURCE, data_dir=tmp_path)} == REQUIRED
+    assert {f.path: c for f, c in ensure.read_all(SOURCE, data_dir=tmp_path)} == REQUIRED
 
 
 def test_every_data_sets_files_are_told_apart_by_what_is_compared() -> None:
     """Two files of one data set that are alike would be taken for each other, and then refused."""
-    for name in sources.source_names():
-        source = sources.source(name)
+    for name in source_names():
+        source = data_source(name)
         likenesses = [likeness(file.path) for file in source.files]
         assert len(set(likenesses)) == len(likenesses), name

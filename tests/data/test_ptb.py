@@ -12,7 +12,7 @@ from tiny_source import tar_bytes, write
 
 from stablebench import registry
 from stablebench.data.files import ptb
-from stablebench.data.files.sources import SourceFile
+from stablebench.data.files.source import SourceFile
 from stablebench.data.task import Task, resolve_params
 from stablebench.data.tasks import ptb_stream
 from stablebench.errors import UserError

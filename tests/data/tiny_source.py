@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files.source import DataSource, Download, SourceFile
 
 CONTENTS = {"part/one.txt": b"first " * 50, "part/two.txt": b"second", "note.txt": b"a note"}
 

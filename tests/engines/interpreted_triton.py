@@ -29,7 +29,7 @@ from triton_agreement import (
     kernels,
 )
 
-from stablebench.engines.fused.triton import codegen as triton_source
+from stablebench.engines.fused.triton import codegen, kernel_text
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 
@@ -59,16 +59,16 @@ def test_more_sizes_agree(name: str, size: tuple[int, int, int], where: Where, o
 
 # Sizes under which a state of 33 units is treated as thousands of units are otherwise.
 _SMALL = {
-    "wide": triton_source._Sizes(widest=16, inner=16, unrolled=0, resident=0),
-    "in registers": triton_source._Sizes(widest=16, inner=16, unrolled=1 << 20, resident=1 << 20),
+    "wide": kernel_text.Sizes(widest=16, inner=16, unrolled=0, resident=0),
+    "in registers": kernel_text.Sizes(widest=16, inner=16, unrolled=1 << 20, resident=1 << 20),
 }
 
 
 @pytest.mark.parametrize(("sizes", "carried"), [("wide", 0), ("in registers", 512)])
 @pytest.mark.parametrize("name", ["lstm", "cornn", "gru"])
 def test_every_way_to_hold_a_state_agrees(name: str, sizes: str, carried: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(triton_source._SIZES, "float32", _SMALL[sizes])
-    monkeypatch.setattr(triton_source, "_CARRIED", carried)
+    monkeypatch.setitem(kernel_text.SIZES, "float32", _SMALL[sizes])
+    monkeypatch.setattr(codegen, "_CARRIED", carried)
     assert_as_exact_as_the_reference(name, (3, 33, 3), "every", "native")
 
 
@@ -76,8 +76,8 @@ def test_every_way_to_hold_a_state_agrees(name: str, sizes: str, carried: int, m
 @pytest.mark.parametrize("kind", [Shifted, Stages, Forgetful, Pointwise, Swapped, Divided, Elementary])
 def test_odd_steps_agree(kind: type[Odd], sizes: str | None, carried: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if sizes is not None:
-        monkeypatch.setitem(triton_source._SIZES, "float32", _SMALL[sizes])
-    monkeypatch.setattr(triton_source, "_CARRIED", carried)
+        monkeypatch.setitem(kernel_text.SIZES, "float32", _SMALL[sizes])
+    monkeypatch.setattr(codegen, "_CARRIED", carried)
     assert_as_exact_as_the_reference(kind, (3, 19, 3), "every", "native")
 
 

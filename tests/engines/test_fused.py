@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import BackendName
 from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.plan import BackendName
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model
@@ -88,7 +88,7 @@ def test_derivatives_pass_gradcheck(name: str, backend: BackendName) -> None:
 
 def test_every_operation_has_its_gradcheck() -> None:
     by_hand = {"detach"}  # its derivative is none: test_more_operations
-    assert {name for name in OPERATIONS if not name.endswith("_reverse")} == by_hand | (set(UPDATES) & set(OPERATIONS))
+    assert {name for name in OPERATIONS if not name.endswith("_backward")} == by_hand | (set(UPDATES) & set(OPERATIONS))
 
 
 class TwoProducts(RecurrentModel):
@@ -274,7 +274,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     library.compiler.cache_clear()
-    fused._say_once.cache_clear()
+    fused._warn_once.cache_clear()
     yield
     library.compiler.cache_clear()
 

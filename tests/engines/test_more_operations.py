@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c.codegen import kernels
-from stablebench.engines.fused.engine import BackendName
 from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.plan import BackendName
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models import recurrent_model
 from stablebench.process import c_library as library

@@ -12,7 +12,7 @@ from torch import Tensor
 from user_steps import Plain
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.plan import Plan
 from stablebench.models import recurrent_model
 
 GAIN = 1.0

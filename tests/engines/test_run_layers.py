@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
-from stablebench.engines.fused.engine import BackendName, Plan
+from stablebench.engines.fused.plan import BackendName, Plan
 from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.random_orthogonal import random_orthogonal
@@ -69,7 +69,7 @@ def test_values_and_gradients_agree(
     threads: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(native, "_LEAST_OPERATIONS", 1.0)
+    monkeypatch.setattr(native, "_MIN_OPERATIONS_PER_THREAD", 1.0)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     model = Filtered(layers, width, shared=shared)

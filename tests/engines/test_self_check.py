@@ -75,14 +75,14 @@ def test_what_the_plan_refuses_is_found_where_the_plan_does_not(name: str, monke
     monkeypatch.setattr(guard, "own_derivatives_refused", nullcontext)
     monkeypatch.setattr(guard, "refuse_changed", lambda before: None)
     monkeypatch.setattr(trace, "_require_plain", lambda value, name: None)
-    monkeypatch.setattr(trace, "hold_against", lambda *_: None)
+    monkeypatch.setattr(trace, "check_against", lambda *_: None)
     methods, _ = REFUSED[name]
     found = Network([model_of(methods)], 3, readout="last", input="values")
     x = torch.randn(8, 20, 4, generator=torch.Generator().manual_seed(1))
     assert isinstance(fused.plan_model(model_of(methods), x[:, :1]), fused.Plan)
     found.engine = torch_calls
     assert self_check.difference(found, x) is not None
-    assert rehearsal.hold_against is not trace.hold_against
+    assert rehearsal.check_against is not trace.check_against
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

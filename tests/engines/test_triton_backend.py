@@ -13,11 +13,12 @@ import torch
 from triton_agreement import Odd, Shifted, Stages, assert_as_exact_as_the_reference, build
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import Plan
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.program import Program, Slice
+from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.program import NEW, Program, Slice
 from stablebench.engines.fused.triton.backend import TritonBackend, unsupported
-from stablebench.engines.fused.triton.codegen import TEXTS, Precision, source
+from stablebench.engines.fused.triton.codegen import source
+from stablebench.engines.fused.triton.kernel_text import Precision
 from stablebench.models import registry as model_registry
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -32,7 +33,7 @@ def program_of(name: "str | type[Odd]", hidden: int) -> Program:
 
 
 def test_every_operation_has_a_text() -> None:
-    assert TEXTS.keys() == OPERATIONS.keys()
+    assert all(operation.c and operation.triton for operation in OPERATIONS.values())
 
 
 _PLACE = re.compile(
@@ -45,7 +46,7 @@ _PLACE = re.compile(
 @pytest.mark.parametrize("hidden", [13, 150])
 def test_a_barrier_stands_between_writing_and_reading_the_same_memory(name: "str | type[Odd]", hidden: int) -> None:
     """The interpreter has no threads, so it would not miss one."""
-    for kernel in source(program_of(name, hidden), Slice("new", 0, hidden), "float32"):
+    for kernel in source(program_of(name, hidden), Slice(NEW, 0, hidden), "float32"):
         steps = kernel.text.split("for _ in tl.range", 1)[1].split("\n    tl.store", 1)[0]
         since: list[tuple[bool, str, range]] = []
         places, found = [], []
@@ -114,7 +115,7 @@ def compile_for(capability: int, name: str, hidden: int, precision: Precision) -
     from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
     from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
-    backend = TritonBackend(program_of(name, hidden), Slice("new", 0, hidden), precision)
+    backend = TritonBackend(program_of(name, hidden), Slice(NEW, 0, hidden), precision)
     compiled = []
     for kernel, function in zip(backend._sources, ("forward", "reverse"), strict=True):
         kernel_function = getattr(backend._module, function)

@@ -10,7 +10,7 @@ from user_steps import KEPT, REFUSED, HalfTanh, Plain, all_close, everything, mo
 
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.plan import Plan
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model

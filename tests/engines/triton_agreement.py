@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.autograd_function import Layout
-from stablebench.engines.fused.program import Program, Slice
+from stablebench.engines.fused.program import NEW, Program, Slice
 from stablebench.engines.fused.triton.backend import TritonBackend
-from stablebench.engines.fused.triton.codegen import Precision
+from stablebench.engines.fused.triton.kernel_text import Precision
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
@@ -33,7 +33,7 @@ def build(name: "str | type[Odd]", hidden: int, steps: int) -> RecurrentModel:
 
 def kernels(where: Where, precision: Precision = "float32") -> Callable[..., Any]:
     def backend(program: Program, layout: Layout, *_: object) -> TritonBackend:
-        output = Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
+        output = Slice(NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output])
         return TritonBackend(program, output, precision)
 
     def run(model: RecurrentModel, x: Tensor, state: tuple[Tensor, ...], outputs: Outputs) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stablebench import engines
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.plan import Plan
 from stablebench.errors import UserError
 from stablebench.models import deep_model
 from stablebench.models import registry as model_registry

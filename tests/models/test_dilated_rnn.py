@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import BackendName
+from stablebench.engines.fused.plan import BackendName
 from stablebench.models import recurrent_model
 from stablebench.models.base import DilatedCell, RecurrentModel, State
 from stablebench.models.network import Network

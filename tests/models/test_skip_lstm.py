@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.engine import Plan
+from stablebench.engines.fused.plan import Plan
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.models.network import Network

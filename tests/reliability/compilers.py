@@ -60,6 +60,6 @@ def taken(path: Path | None, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def _clear() -> None:
-    for cached in (library.compiler, library.cache_folder, native_rotations.native_rotations, fused._say_once):
+    for cached in (library.compiler, library.cache_folder, native_rotations.native_rotations, fused._warn_once):
         cached.cache_clear()
     library._load.cache_clear()

@@ -47,7 +47,7 @@ def wrong_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _torch_backend(program: fused.Program, layout: fused.Layout, *_: object) -> TorchBackend:
-    output = fused.Slice("new", sum(layout.widths[: layout.output]), layout.widths[layout.output])
+    output = fused.Slice(fused.NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output])
     return TorchBackend(program, output)
 
 

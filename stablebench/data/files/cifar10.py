@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stablebench.data.files import sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile
 from stablebench.data.files.store import prepared
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _parsed(data_dir: Path | None) -> "dict[str, Tensor]":
 
     made = {}
     with tempfile.TemporaryDirectory() as root:
-        for file, content in sources.read_all(SOURCE, data_dir=data_dir):
+        for file, content in ensure.read_all(SOURCE, data_dir=data_dir):
             path = Path(root, file.path)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)

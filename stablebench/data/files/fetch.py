@@ -20,8 +20,8 @@ from typing import Any
 from filelock import FileLock
 
 from stablebench import __version__
-from stablebench.data.files import archives, sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import access, archives
+from stablebench.data.files.source import DataSource, Download, SourceFile, cannot_fetch
 from stablebench.errors import StablebenchError
 from stablebench.visible import visible
 
@@ -79,7 +79,7 @@ def _is_there(source: DataSource, download: Download, root: Path) -> bool:
     """Return whether what a download brings lies whole in one of the data set's folders, in whatever form."""
     wanted = [f for f in source.files if f.required] if download.kind == "archive" else [_brought(source, download)]
     try:
-        for _ in sources.read_all(source, wanted, root):
+        for _ in access.read_all(source, wanted, root):
             pass
     except StablebenchError:
         return False
@@ -104,9 +104,9 @@ def _fetch(source: DataSource, download: Download, folder: Path, progress: Progr
         except _Refused as error:
             reasons.append(f"{url}: {error}")
     else:
-        raise sources.cannot_fetch(source, f"it cannot be fetched ({'; '.join(reasons)})", folder)
+        raise cannot_fetch(source, f"it cannot be fetched ({'; '.join(reasons)})", folder)
     if download.kind == "file":
-        before = sources.find(source, _brought(source, download), folder.parent)
+        before = access.find(source, _brought(source, download), folder.parent)
         if (
             before is not None and not before.renamed and folder in before.path.parents
         ):  # damaged: it would be read before what has come
@@ -214,7 +214,7 @@ def _problem(path: Path, download: Download) -> str | None:
     if download.n_bytes is not None and size != download.n_bytes:
         return f"it gives {size:,} bytes, {download.n_bytes:,} were expected"
     if download.checksum is not None:
-        digest = sources.hasher(download.checksum)
+        digest = access.hasher(download.checksum)
         with path.open("rb") as file:
             while piece := file.read(2**20):
                 digest.update(piece)
@@ -240,7 +240,7 @@ def _unpack(source: DataSource, archive: Path, folder: Path) -> None:
                 path = path_of(name)
                 if path is None or path in placed:
                     continue
-                sources.check(source, archive / name, files[path], content)
+                access.check(source, archive / name, files[path], content)
                 whole = Path(temporary) / "file"
                 with whole.open("wb") as file:
                     file.write(content)
@@ -251,7 +251,7 @@ def _unpack(source: DataSource, archive: Path, folder: Path) -> None:
                 placed.add(path)
         except archives.ArchiveError as error:
             archive.unlink()
-            raise sources.cannot_fetch(source, f"{archive.name} as it was fetched: {error}", folder) from None
+            raise cannot_fetch(source, f"{archive.name} as it was fetched: {error}", folder) from None
     missing = [file.path for file in source.files if file.required and file.path not in placed]
     if missing:
-        raise sources.cannot_fetch(source, f"{archive} does not hold {', '.join(missing)}", folder)
+        raise cannot_fetch(source, f"{archive} does not hold {', '.join(missing)}", folder)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stablebench.data.files import sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import access, ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile, how_to_get
 from stablebench.data.files.store import prepared
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def vectors(words: Sequence[str], *, width: Width = 100, data_dir: Path | None =
         UserError: The data are missing or damaged, or the cache folder cannot be used.
     """
     file = SOURCE.file(f"glove.6B.{width}d.txt")
-    place = sources.find(SOURCE, file, data_dir)
+    place = access.find(SOURCE, file, data_dir)
     read = file if place is None else place.file  # a selection may lack words that the whole file has
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
     key = {"version": 1, "file": read.checksum, "width": width, "words": digest}
@@ -79,7 +79,7 @@ def _read(words: Sequence[str], file: SourceFile, width: int, data_dir: Path | N
 
     found = np.zeros((len(words), width), dtype=np.float32)
     rows = {word.encode(): row for row, word in enumerate(words)}
-    for i, line in enumerate(sources.read(SOURCE, file, data_dir).splitlines(), start=1):
+    for i, line in enumerate(ensure.read(SOURCE, file, data_dir).splitlines(), start=1):
         word, _, numbers = line.partition(b" ")
         row = rows.get(word)
         if row is None:
@@ -89,6 +89,6 @@ def _read(words: Sequence[str], file: SourceFile, width: int, data_dir: Path | N
         except ValueError:
             values = np.empty(0)
         if values.shape != (width,) or not np.isfinite(values).all():
-            raise sources.how_to_get(SOURCE, f"{file.path}: line {i} must be a word and {width} numbers")
+            raise how_to_get(SOURCE, f"{file.path}: line {i} must be a word and {width} numbers")
         found[row] = values
     return torch.from_numpy(found)

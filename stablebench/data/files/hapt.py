@@ -13,8 +13,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from stablebench.data.files import sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile, data_root, how_to_get
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _recordings(data_dir: Path | None) -> "tuple[dict[int, np.ndarray], list[tup
     import numpy as np
 
     tables = {}
-    for file, content in sources.read_all(SOURCE, data_dir=data_dir):
+    for file, content in ensure.read_all(SOURCE, data_dir=data_dir):
         columns = 5 if file is LABELS else 3
         try:
             table = np.loadtxt(io.BytesIO(content), dtype=np.int64 if file is LABELS else np.float64, ndmin=2)
@@ -167,4 +167,4 @@ def _recordings(data_dir: Path | None) -> "tuple[dict[int, np.ndarray], list[tup
 
 
 def _other(problem: str, data_dir: Path | None) -> UserError:
-    return sources.how_to_get(SOURCE, problem, SOURCE.folders_in(sources.data_root(data_dir))[0])
+    return how_to_get(SOURCE, problem, SOURCE.folders_in(data_root(data_dir))[0])

@@ -26,8 +26,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stablebench.data.files import archives, sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import access, archives, ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile, data_root, how_to_get
 from stablebench.data.files.store import prepared
 
 if TYPE_CHECKING:
@@ -148,26 +148,26 @@ def _texts(data_dir: Path | None) -> dict[str, str]:
     for folder in ("train/pos", "train/neg", "test/pos", "test/neg"):
         if counts[folder] != PER_FOLDER:
             problem = f"{where} must hold {PER_FOLDER:,} reviews in {folder}, it has {counts[folder]:,}"
-            raise sources.how_to_get(SOURCE, problem, where.parent)
+            raise how_to_get(SOURCE, problem, where.parent)
     digest = hashlib.sha256()
     for name in sorted(found):
         digest.update(name.encode() + b"\0" + found[name] + b"\0")
     if digest.hexdigest() != REVIEWS_SHA256:
         problem = f"{where}: its reviews are not the published ones, their sha256 is {digest.hexdigest()}"
-        raise sources.how_to_get(SOURCE, problem, where.parent)
+        raise how_to_get(SOURCE, problem, where.parent)
     return {name: found[name].decode("utf-8", errors="replace") for name in sorted(found)}
 
 
 def _entries(data_dir: Path | None) -> tuple[Path, Iterator[tuple[str, bytes]]]:
     """Return what holds the reviews, and its files."""
-    root = sources.data_root(data_dir)
+    root = data_root(data_dir)
     archive = SOURCE.files[0]
-    place = sources.find(SOURCE, archive, data_dir)
+    place = access.find(SOURCE, archive, data_dir)
     trees = (folder / "aclImdb" for folder in (root / SOURCE.name, root))
     tree = next((tree for tree in trees if (tree / "train").is_dir()), None)
     if place is None and tree is not None:
         return tree, _of_tree(tree)
-    _, entries = sources.open_archive(SOURCE, archive, data_dir)
+    _, entries = ensure.open_archive(SOURCE, archive, data_dir)
     return (root / SOURCE.name / archive.path) if place is None else place.path, entries
 
 
@@ -175,7 +175,7 @@ def _of_tree(tree: Path) -> Iterator[tuple[str, bytes]]:
     try:
         yield from archives.members(tree, lambda name: _NAME.search(name) is not None)
     except (OSError, archives.ArchiveError) as error:
-        raise sources.how_to_get(SOURCE, f"{tree} cannot be read ({error})", tree.parent) from None
+        raise how_to_get(SOURCE, f"{tree} cannot be read ({error})", tree.parent) from None
 
 
 def _tokens(texts: dict[str, str]) -> "dict[str, Tensor]":

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stablebench.data.files import sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile
 from stablebench.data.files.store import prepared
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _parsed(data_dir: Path | None) -> "dict[str, Tensor]":
     with tempfile.TemporaryDirectory() as root:
         raw = Path(root) / "MNIST" / "raw"
         raw.mkdir(parents=True)
-        for file, content in sources.read_all(SOURCE, data_dir=data_dir):
+        for file, content in ensure.read_all(SOURCE, data_dir=data_dir):
             (raw / file.path).write_bytes(content)
         for name in ("train", "test"):
             part = torchvision_datasets().MNIST(root, train=name == "train", download=False)

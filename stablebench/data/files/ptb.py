@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stablebench.data.files import sources
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files import access, ensure
+from stablebench.data.files.source import DataSource, Download, SourceFile
 from stablebench.data.files.store import prepared
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def _numbered(level: Level, data_dir: Path | None) -> "dict[str, Tensor]":
 def _text(name: Part, level: Level, data_dir: Path | None) -> bytes:
     """Return the verified text of a part, with its tokens between white space."""
     file, words = _file(name, level), _file(name, "word")
-    place = sources.find(SOURCE, file, data_dir)
+    place = access.find(SOURCE, file, data_dir)
     if level == "word" or (place is not None and place.archive is None):
-        return sources.read(SOURCE, file, data_dir)
-    content = spelt(sources.read(SOURCE, words, data_dir).decode()).encode()
-    sources.check(SOURCE, Path(file.path), file, content)
+        return ensure.read(SOURCE, file, data_dir)
+    content = spelt(ensure.read(SOURCE, words, data_dir).decode()).encode()
+    access.check(SOURCE, Path(file.path), file, content)
     return content
 
 

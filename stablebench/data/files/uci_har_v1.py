@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stablebench.data.files import sources
+from stablebench.data.files import ensure
 from stablebench.data.files.hapt import STEPS, Windows
-from stablebench.data.files.sources import DataSource, Download, SourceFile
+from stablebench.data.files.source import DataSource, Download, SourceFile, data_root, how_to_get
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def windows(name: Literal["train", "test"], data_dir: Path | None = None) -> Win
 
     wanted = [file for file in SOURCE.files if file.path.startswith(f"{name}/")]
     tables = {
-        file.path: _table(file, content, name, data_dir) for file, content in sources.read_all(SOURCE, wanted, data_dir)
+        file.path: _table(file, content, name, data_dir) for file, content in ensure.read_all(SOURCE, wanted, data_dir)
     }
     values = np.stack([tables[_signal_path(name, signal)] for signal in SIGNALS], axis=2)
     activities, people = (tables[f"{name}/{what}_{name}.txt"][:, 0].astype(np.int64) for what in ("y", "subject"))
@@ -73,13 +73,13 @@ def windows(name: Literal["train", "test"], data_dir: Path | None = None) -> Win
 def _table(file: SourceFile, content: bytes, name: str, data_dir: Path | None) -> "np.ndarray":
     import numpy as np
 
-    folder = SOURCE.folders_in(sources.data_root(data_dir))[0]
+    folder = SOURCE.folders_in(data_root(data_dir))[0]
     try:
         table = np.loadtxt(io.BytesIO(content), ndmin=2)
     except ValueError as error:
-        raise sources.how_to_get(SOURCE, f"{file.path} is no table of numbers ({error})", folder) from None
+        raise how_to_get(SOURCE, f"{file.path} is no table of numbers ({error})", folder) from None
     shape = (COUNTS[name], 1 if file.path in _LABELS else STEPS)
     if table.shape != shape or not np.isfinite(table).all():
         problem = f"{file.path} must have {shape[0]:,} lines of {shape[1]} finite numbers"
-        raise sources.how_to_get(SOURCE, problem, folder)
+        raise how_to_get(SOURCE, problem, folder)
     return table

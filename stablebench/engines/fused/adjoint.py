@@ -1,14 +1,14 @@
-"""Reverse-mode derivative of a loop's expressions."""
+"""Backward-mode derivative of a loop's expressions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.program import Expressions, Store
+from stablebench.engines.fused.program import Buffer, Expressions, Store
 
 
 @dataclass(frozen=True)
-class Reverse:
+class LoopDerivative:
     """The derivative of a loop, in the loop's own expressions.
 
     Args:
@@ -20,20 +20,22 @@ class Reverse:
     needed: list[int]
 
 
-def differentiate(expressions: Expressions, stores: list[Store], wanted: Callable[[str], bool]) -> Reverse:
+def differentiate(
+    expressions: Expressions, stores: list[Store], needs_grad: Callable[[Buffer], bool]
+) -> LoopDerivative:
     """Append the derivative to `expressions`.
 
     Args:
         expressions: The loop's.
         stores: What the loop computes; the adjoints are loaded from the gradient buffers of the targets.
-        wanted: Whether what is loaded from a buffer needs a gradient.
+        needs_grad: Whether what is loaded from a buffer needs a gradient.
     """
     n_values = len(expressions.instructions)
     forward = expressions.instructions[:n_values]
     varies: list[bool] = []
     for instruction in forward:
         source = instruction.source
-        varies.append(wanted(source.buffer) if source is not None else any(varies[arg] for arg in instruction.args))
+        varies.append(needs_grad(source.buffer) if source is not None else any(varies[arg] for arg in instruction.args))
     adjoints: dict[int, int] = {}
 
     def receive(value: int, adjoint: int) -> None:
@@ -51,12 +53,12 @@ def differentiate(expressions: Expressions, stores: list[Store], wanted: Callabl
             gradients.append(Store(adjoints[value], instruction.source.gradient))
             continue
         derivative = OPERATIONS[instruction.op].derivative
-        assert derivative is not None  # only reverse loops have operations without one
+        assert derivative is not None  # only backward loops have operations without one
         parts = derivative(expressions, adjoints[value], value, instruction.args, instruction.number)
         for arg, part in zip(instruction.args, parts, strict=True):
             if part is not None and varies[arg]:
                 receive(arg, part)
-    return Reverse(gradients, _needed(expressions, n_values, [store.value for store in gradients]))
+    return LoopDerivative(gradients, _needed(expressions, n_values, [store.value for store in gradients]))
 
 
 def _needed(expressions: Expressions, n_values: int, roots: list[int]) -> list[int]:

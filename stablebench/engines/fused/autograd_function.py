@@ -1,4 +1,4 @@
-"""The chain of a planned step as one autograd function: a loop over time, and the loop of its reverse."""
+"""The chain of a planned step as one autograd function: a loop over time, and the loop of its derivative."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.program import Program
+from stablebench.engines.fused.program import MATMUL_LHS, NEW, OLD, OUTPUT, SAVED, Buffer, Kind, Program
 from stablebench.process.huge_pages import empty
 
 _CHUNK = 64
-"""Steps whose states are kept at once where no gradient is wanted and only the last output is used."""
+"""Steps whose states are in memory at once where no gradient is wanted and only the last output is used."""
 
 
 class Backend(Protocol):
@@ -19,12 +19,14 @@ class Backend(Protocol):
 
     program: Program
 
-    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+    def forward(self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
         """Run all steps."""
         ...
 
-    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
-        """Run all steps in reverse and return the matrices' gradients."""
+    def backward(
+        self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], needs_grad: list[bool]
+    ) -> list[Tensor | None]:
+        """Run all steps in backward and return the matrices' gradients."""
         ...
 
 
@@ -35,7 +37,7 @@ class Layout:
     Args:
         widths: Of the states.
         output: The output's index.
-        drives: How many drives there are.
+        projections: How many projected inputs there are.
         matrices: How many matrices there are.
         vectors: The vectors' widths.
     """
@@ -69,7 +71,7 @@ def run_chain(
         results = _Chain.apply(backend, layout, outputs, inputs.steps, *inputs.flat)
         assert isinstance(results, tuple)
     elif outputs == "every":
-        results = _with_every_output(layout, _forward(backend, layout, inputs, saving=False)["new"])
+        results = _with_every_output(layout, _forward(backend, layout, inputs, saving=False)[NEW])
     else:
         results = _last_states(backend, layout, inputs)
     if outputs == "every":
@@ -84,7 +86,7 @@ class ChainInputs:
     Args:
         steps: Steps of the chain.
         states: Before the first step, each (batch, size).
-        drives: Each (batch, time, any).
+        projections: The projected inputs, each (batch, time, any).
         matrices: Each (inner, columns), or (time, inner, columns) where it differs from step to step.
         vectors: Each (any,) or (time, any).
     """
@@ -103,41 +105,41 @@ class ChainInputs:
     @classmethod
     def from_flat(cls, layout: Layout, steps: int, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
         """Return them in their places."""
-        found = iter(tensors)
+        remaining = iter(tensors)
         counts = (len(layout.widths), layout.projections, layout.matrices, len(layout.vectors))
-        return cls(steps, *(tuple(next(found) for _ in range(count)) for count in counts))
+        return cls(steps, *(tuple(next(remaining) for _ in range(count)) for count in counts))
 
-    def layer_groups(self, steps: int, by_step: frozenset[str]) -> "Iterator[ChainInputs]":
-        """Yield stretches of time, each with the states before the first step of all.
+    def segments(self, steps: int, by_step: frozenset[Buffer]) -> "Iterator[ChainInputs]":
+        """Yield segments of time, each with the states before the first step of all.
 
         Args:
-            steps: Of a stretch.
+            steps: Of a segment.
             by_step: `Program.by_step`.
         """
         for start in range(0, self.steps, steps):
             here = slice(start, min(start + steps, self.steps))
             projections = tuple(projected[:, here] for projected in self.projections)
-            matrices = tuple(m[here] if f"matrix{k}" in by_step else m for k, m in enumerate(self.matrices))
-            vectors = tuple(v[here] if f"vector{k}" in by_step else v for k, v in enumerate(self.vectors))
+            matrices = tuple(m[here] if Buffer(Kind.MATRIX, k) in by_step else m for k, m in enumerate(self.matrices))
+            vectors = tuple(v[here] if Buffer(Kind.VECTOR, k) in by_step else v for k, v in enumerate(self.vectors))
             yield ChainInputs(here.stop - start, self.states, projections, matrices, vectors)
 
 
-def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[str, Tensor]:
+def _forward(backend: Backend, layout: Layout, inputs: ChainInputs, *, saving: bool) -> dict[Buffer, Tensor]:
     """Run all steps and return the buffers, each (time, batch, features), vectors as they are."""
     widths, like = backend.program.widths, inputs.states[0]
     batch, steps = len(like), inputs.steps
-    history = empty(steps + 1, batch, widths["new"], like=like)
+    history = empty(steps + 1, batch, widths[NEW], like=like)
     for i, state in enumerate(inputs.states):
         layout.part(history[0], i).copy_(state)
-    buffers = {"old": history[:-1], "new": history[1:]}
+    buffers = {OLD: history[:-1], NEW: history[1:]}
     for i, projected in enumerate(inputs.projections):
-        buffers[f"drive{i}"] = _dense(projected).transpose(0, 1)
+        buffers[Buffer(Kind.PROJECTION, i)] = _dense(projected).transpose(0, 1)
     for i, vector in enumerate(inputs.vectors):
-        buffers[f"vector{i}"] = vector.contiguous()
-    if "left" in widths:
-        buffers["left"] = empty(steps if saving else 1, batch, widths["left"], like=like).expand(steps, -1, -1)
-    if "saved" in widths and saving:
-        buffers["saved"] = empty(steps, batch, widths["saved"], like=like)
+        buffers[Buffer(Kind.VECTOR, i)] = vector.contiguous()
+    if MATMUL_LHS in widths:
+        buffers[MATMUL_LHS] = empty(steps if saving else 1, batch, widths[MATMUL_LHS], like=like).expand(steps, -1, -1)
+    if SAVED in widths and saving:
+        buffers[SAVED] = empty(steps, batch, widths[SAVED], like=like)
     backend.forward(buffers, list(inputs.matrices), saving=saving)
     return buffers
 
@@ -151,14 +153,14 @@ def _with_every_output(layout: Layout, new: Tensor) -> tuple[Tensor, ...]:
 def _last_states(backend: Backend, layout: Layout, inputs: ChainInputs) -> tuple[Tensor, ...]:
     """Return the last states, with the memory of `_CHUNK` steps."""
     states = inputs.states
-    for group in inputs.layer_groups(_CHUNK, backend.program.by_step):
-        buffers = _forward(backend, layout, replace(group, states=states), saving=False)
-        states = _with_every_output(layout, buffers["new"])[1:]
+    for segment in inputs.segments(_CHUNK, backend.program.by_step):
+        buffers = _forward(backend, layout, replace(segment, states=states), saving=False)
+        states = _with_every_output(layout, buffers[NEW])[1:]
     return states
 
 
 class _Chain(torch.autograd.Function):
-    """(states, drives, matrices, vectors) -> (every output if asked for, last states)."""
+    """(states, projections, matrices, vectors) -> (every output if asked for, last states)."""
 
     @staticmethod
     def forward(
@@ -166,11 +168,11 @@ class _Chain(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         inputs = ChainInputs.from_flat(layout, steps, flat)
         buffers = _forward(backend, layout, inputs, saving=True)
-        kept = {name: buffer for name, buffer in buffers.items() if name in backend.program.kept}
-        ctx.save_for_backward(*inputs.matrices, *kept.values())
+        saved = {name: buffer for name, buffer in buffers.items() if name in backend.program.saved_for_backward}
+        ctx.save_for_backward(*inputs.matrices, *saved.values())
         ctx.set_materialize_grads(False)
-        ctx.call = backend, layout, outputs, steps, list(kept)
-        results = _with_every_output(layout, buffers["new"])
+        ctx.call = backend, layout, outputs, steps, list(saved)
+        results = _with_every_output(layout, buffers[NEW])
         return results if outputs == "every" else results[1:]
 
     @staticmethod
@@ -181,45 +183,50 @@ class _Chain(torch.autograd.Function):
         saved = ctx.saved_tensors  # read once: reading may compute them again
         matrices = list(saved[: layout.matrices])
         buffers = dict(zip(names, saved[layout.matrices :], strict=True))
-        buffers |= _gradient_buffers(backend.program, buffers["new"])
-        carry = buffers["d_new"]
+        buffers |= _gradient_buffers(backend.program, buffers[NEW])
+        carry = buffers[NEW.gradient]
         if outputs == "every":
             d_outputs, *d_last = gradients
             if d_outputs is not None:
-                buffers["d_output"] = _dense(d_outputs).transpose(0, 1)
+                buffers[OUTPUT.gradient] = _dense(d_outputs).transpose(0, 1)
         else:
             d_last = gradients
         for i, d_state in enumerate(d_last):
             if d_state is not None:
                 layout.part(carry[steps % 2], i).copy_(d_state)
-        wanted = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
-        d_matrices = backend.reverse(buffers, matrices, list(wanted.matrices))
-        d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(wanted.states)]
-        d_drives = [
-            _batch_first(buffers.get(f"d_drive{i}")) if need else None for i, need in enumerate(wanted.projections)
+        needs_grad = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
+        d_matrices = backend.backward(buffers, matrices, list(needs_grad.matrices))
+        d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(needs_grad.states)]
+        d_projections = [
+            _batch_first(buffers.get(Buffer(Kind.PROJECTION, i).gradient)) if need else None
+            for i, need in enumerate(needs_grad.projections)
         ]
-        d_vectors = [buffers.get(f"d_vector{k}") if need else None for k, need in enumerate(wanted.vectors)]
+        d_vectors = [
+            buffers.get(Buffer(Kind.VECTOR, k).gradient) if need else None for k, need in enumerate(needs_grad.vectors)
+        ]
         d_vectors = [
             d if d is None or width > 1 else d.sum(-1, keepdim=True)
             for d, width in zip(d_vectors, layout.vectors, strict=True)
         ]
         d_vectors = [None if d is None else d.to(carry.dtype) for d in d_vectors]
-        return (None, None, None, None, *d_states, *d_drives, *d_matrices, *d_vectors)
+        return (None, None, None, None, *d_states, *d_projections, *d_matrices, *d_vectors)
 
 
-def _gradient_buffers(program: Program, new: Tensor) -> dict[str, Tensor]:
-    """Return the gradient buffers that a reverse pass starts from; the adjoints of the last states are zero."""
+def _gradient_buffers(program: Program, new: Tensor) -> dict[Buffer, Tensor]:
+    """Return the gradient buffers that a backward pass starts from; the adjoints of the last states are zero."""
     steps, batch, _ = new.shape
-    carry = new.new_zeros(2, batch, program.widths["new"])
-    buffers = {"d_new": carry, "d_old": carry}
-    for name, width in program.widths.items():
-        if name.startswith("d_drive"):
-            buffers[name] = empty(batch, steps, width, like=new).transpose(0, 1)
-        elif name.startswith("d_vector"):
-            shape = (steps, width) if name.removeprefix("d_") in program.by_step else (width,)
-            buffers[name] = torch.zeros(shape, dtype=torch.float64, device=new.device)  # sums of many terms
-        elif name == "d_left":
-            buffers[name] = empty(1, batch, width, like=new).expand(steps, -1, -1)
+    carry = new.new_zeros(2, batch, program.widths[NEW])
+    buffers = {NEW.gradient: carry, OLD.gradient: carry}
+    for buffer, width in program.widths.items():
+        if not buffer.is_gradient:
+            continue
+        if buffer.kind is Kind.PROJECTION:
+            buffers[buffer] = empty(batch, steps, width, like=new).transpose(0, 1)
+        elif buffer.kind is Kind.VECTOR:
+            shape = (steps, width) if buffer.value in program.by_step else (width,)
+            buffers[buffer] = torch.zeros(shape, dtype=torch.float64, device=new.device)  # sums of many terms
+        elif buffer.kind is Kind.MATMUL_LHS:
+            buffers[buffer] = empty(1, batch, width, like=new).expand(steps, -1, -1)
     return buffers
 
 

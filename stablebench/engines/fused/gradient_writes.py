@@ -1,13 +1,13 @@
-"""Decides which writes of a reverse step store and which add to what an earlier one of the same step left."""
+"""Decides which writes of a backward step store and which add to what an earlier one of the same step left."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stablebench.engines.fused.program import Loop, Product, Slice, Stage
+from stablebench.engines.fused.program import Buffer, Kind, Loop, Matmul, Slice, Stage
 
 
-def order_gradient_writes(stages: list[Stage], widths: dict[str, int]) -> tuple[list[Stage], frozenset[str]]:
-    """Return the stages with every `accumulate` of their reverse set, and the buffers that must start from zero.
+def order_gradient_writes(stages: list[Stage], widths: dict[Buffer, int]) -> tuple[list[Stage], frozenset[Buffer]]:
+    """Return the stages with every `accumulate` of their backward set, and the buffers that must start from zero.
 
     The first write to a feature stores, later ones add. A buffer where writes overlap in part, or that is not written
     everywhere, starts from zero. Gradients of vectors are sums over the steps, so they always add.
@@ -20,13 +20,14 @@ def order_gradient_writes(stages: list[Stage], widths: dict[str, int]) -> tuple[
     zeroed = {
         buffer
         for buffer, width in widths.items()
-        if buffer.startswith(("d_old", "d_product", "d_left", "d_drive"))
+        if buffer.is_gradient
+        and buffer.kind in (Kind.OLD, Kind.MATMUL, Kind.MATMUL_LHS, Kind.PROJECTION)
         and not _tiled([target for target in targets if target.buffer == buffer], width)
     }
     seen: set[Slice] = set()
     flags = []
     for target in targets:
-        flags.append(target.buffer in zeroed or target.buffer.startswith("d_vector") or target in seen)
+        flags.append(target.buffer in zeroed or target.buffer.is_vector_gradient or target in seen)
         seen.add(target)
     return _with_flags(stages, iter(flags)), frozenset(zeroed)
 
@@ -42,23 +43,23 @@ def _tiled(targets: list[Slice], width: int) -> bool:
 
 
 def _targets(stages: list[Stage]) -> Iterator[Slice]:
-    """Yield the target of every gradient write, in the order of the reverse step."""
+    """Yield the target of every gradient write, in the order of the backward step."""
     for stage in reversed(stages):
-        for loop in stage.reverse:
+        for loop in stage.backward:
             yield from (store.target for store in loop.stores)
-        yield from (product.left.gradient for product in stage.products if product.has_gradient)
+        yield from (matmul.lhs.gradient for matmul in stage.matmuls if matmul.lhs_needs_grad)
 
 
 def _with_flags(stages: list[Stage], flags: Iterator[bool]) -> list[Stage]:
     def flagged_loop(loop: Loop) -> Loop:
         return replace(loop, stores=tuple(replace(store, accumulate=next(flags)) for store in loop.stores))
 
-    def flagged_product(product: Product) -> Product:
-        return replace(product, accumulate_gradient=product.has_gradient and next(flags))
+    def flagged_matmul(matmul: Matmul) -> Matmul:
+        return replace(matmul, accumulate_lhs_gradient=matmul.lhs_needs_grad and next(flags))
 
     result = []
     for stage in reversed(stages):
-        reverse = tuple(flagged_loop(loop) for loop in stage.reverse)
-        products = tuple(flagged_product(product) for product in stage.products)
-        result.append(replace(stage, reverse=reverse, products=products))
+        backward = tuple(flagged_loop(loop) for loop in stage.backward)
+        matmuls = tuple(flagged_matmul(matmul) for matmul in stage.matmuls)
+        result.append(replace(stage, backward=backward, matmuls=matmuls))
     return result[::-1]

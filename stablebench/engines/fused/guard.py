@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
 
-from stablebench.engines.fused.step_graph import UnsupportedStepError
+from stablebench.engines.fused.step_graph import UnsupportedStep
 
 RANDOM = frozenset(
     {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_"}
@@ -43,23 +43,23 @@ def refuse_changed(before: dict[str, Any]) -> None:
     """Refuse an operation whose surroundings are not those that the step began with.
 
     Raises:
-        UnsupportedStepError: They are not.
+        UnsupportedStep: They are not.
     """
     for what, value in surroundings().items():
         if value != before[what]:
-            raise UnsupportedStepError(what)
+            raise UnsupportedStep(what)
 
 
 def refuse_hooks(module: nn.Module, name: str) -> None:
     """Refuse a part of a model whose call runs hooks: those of the backward pass would not be run, others once.
 
     Raises:
-        UnsupportedStepError: It has hooks, or there are some for all modules.
+        UnsupportedStep: It has hooks, or there are some for all modules.
     """
     if any(getattr(module, hooks, None) for hooks in _HOOKS):
-        raise UnsupportedStepError(f"its part `{name}` has hooks")
+        raise UnsupportedStep(f"its part `{name}` has hooks")
     if any(getattr(torch_modules, hooks, None) for hooks in _GLOBAL_HOOKS):
-        raise UnsupportedStepError("there are hooks for all modules")
+        raise UnsupportedStep("there are hooks for all modules")
 
 
 def hooks_of(model: nn.Module) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ def own_derivatives_refused() -> Iterator[None]:
     had = vars(base).get("apply")
 
     def apply(cls: type, *_: Any, **__: Any) -> NoReturn:
-        raise UnsupportedStepError(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
+        raise UnsupportedStep(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
 
     base.apply = classmethod(apply)
     try:
@@ -95,7 +95,7 @@ def assignments_refused(modules: Iterable[nn.Module]) -> Iterator[None]:
 
     def refuse(self: nn.Module, name: str, value: Any) -> None:
         if id(self) in watched:
-            raise UnsupportedStepError(f"it changes the attribute `{name}` of the model")
+            raise UnsupportedStep(f"it changes the attribute `{name}` of the model")
         before(self, name, value)
 
     nn.Module.__setattr__ = refuse
@@ -112,9 +112,9 @@ class ValuesRefused(TorchFunctionMode):
         """Run `func` unless it is refused."""
         name = getattr(func, "__name__", "")
         if name in RANDOM:
-            raise UnsupportedStepError(f"it draws random numbers (`{name}`)")
+            raise UnsupportedStep(f"it draws random numbers (`{name}`)")
         if name in _VALUES and not any(isinstance(arg, fx.Proxy) for arg in args):
-            raise UnsupportedStepError(f"it needs a value while it is traced (`{name}`)")
+            raise UnsupportedStep(f"it needs a value while it is traced (`{name}`)")
         return func(*args, **(kwargs or {}))
 
 
@@ -125,5 +125,5 @@ class HooksRefused(TorchFunctionMode):
         """Run `func` unless it is refused."""
         name = getattr(func, "__name__", "")
         if name in _OF_GRADIENTS:
-            raise UnsupportedStepError(f"it lays a hook on a gradient (`{name}`)")
+            raise UnsupportedStep(f"it lays a hook on a gradient (`{name}`)")
         return func(*args, **(kwargs or {}))

@@ -1,35 +1,105 @@
-"""What a planned step is made of: matrix products, and loops over the units of a row between them.
+"""What a planned step is made of: matrix products (matmuls), and loops over the units of a row between them.
 
-One step runs stage by stage; a stage first computes its products, then its loops, each of which is a list of scalar
-instructions for one unit j of one sequence. The reverse step runs the stages backwards: loops first, then the products
-with the transposed matrices. Everything a loop reads or writes is a slice of a named buffer (time, batch, features):
-
-    old, new          the states before and after the step, side by side
-    drive<i>          the drives
-    vector<k>         one value per unit (or one in all), the same for all rows; for all steps too, unless `by_step`
-    product           results of the matrix products
-    left              left operands of products that are no plain states
-    saved             what the reverse loops need and cannot compute from the rest
-    d_<buffer>        gradients; d_new is the adjoint that arrives from later steps, d_old the one that is handed on
+One step runs stage by stage; a stage first computes its matmuls, then its loops, each of which is a list of scalar
+instructions for one unit j of one sequence. The backward step runs the stages in reverse order: loops first, then the
+matmuls with the transposed matrices. Everything a loop reads or writes is a slice of a buffer (time, batch,
+features).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
+
+
+class Kind(StrEnum):
+    """What a buffer holds."""
+
+    OLD = "old"
+    """The states before the step, next to each other."""
+    NEW = "new"
+    """The states after the step, next to each other."""
+    PROJECTION = "projection"
+    """One of the projected inputs, by its index."""
+    VECTOR = "vector"
+    """One value per unit (or one in all), the same for all rows, and for all steps unless it is in `by_step`."""
+    MATRIX = "matrix"
+    """The right side of matmuls, (inner, columns)."""
+    MATMUL = "matmul"
+    """Results of matmuls."""
+    MATMUL_LHS = "matmul_lhs"
+    """Left sides of matmuls that are neither states nor projections as they are."""
+    SAVED = "saved"
+    """What the backward loops need and cannot compute from the rest."""
+    OUTPUT = "output"
+    """The states that are the outputs; only their gradient is a buffer."""
+    TRANSPOSED = "transposed"
+    """A matrix transposed, as compiled C takes it."""
+    PACKED = "packed"
+    """Room for one packed matrix of those that differ from step to step, as compiled C takes it."""
+
+
+class Buffer(NamedTuple):
+    """An array that a program reads or writes.
+
+    Args:
+        kind: What it holds.
+        index: Which of the projections, vectors or matrices; None where there is only one.
+        is_gradient: Whether it holds the gradient instead. `NEW.gradient` is the adjoint that arrives from later steps,
+            `OLD.gradient` the one for the step before.
+    """
+
+    kind: Kind
+    index: int | None = None
+    is_gradient: bool = False
+
+    @property
+    def gradient(self) -> "Buffer":
+        """The buffer of the gradient."""
+        return self._replace(is_gradient=True)
+
+    @property
+    def value(self) -> "Buffer":
+        """The buffer whose gradient this is."""
+        return self._replace(is_gradient=False)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it holds a vector, which has no rows."""
+        return self.kind is Kind.VECTOR and not self.is_gradient
+
+    @property
+    def is_vector_gradient(self) -> bool:
+        """Whether it holds a vector's gradient, a sum over rows."""
+        return self.kind is Kind.VECTOR and self.is_gradient
+
+    def __str__(self) -> str:
+        return f"{'d_' if self.is_gradient else ''}{self.kind}{'' if self.index is None else self.index}"
+
+
+OLD, NEW, MATMUL, MATMUL_LHS, SAVED, OUTPUT = (
+    Buffer(kind) for kind in (Kind.OLD, Kind.NEW, Kind.MATMUL, Kind.MATMUL_LHS, Kind.SAVED, Kind.OUTPUT)
+)
 
 
 @dataclass(frozen=True)
 class Slice:
     """Features `offset` to `offset + width` of a buffer."""
 
-    buffer: str
+    buffer: Buffer
     offset: int
     width: int
 
     @property
     def gradient(self) -> "Slice":
         """The same features of the gradient's buffer."""
-        return Slice("d_" + self.buffer, self.offset, self.width)
+        return Slice(self.buffer.gradient, self.offset, self.width)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is one value that all units share."""
+        return self.width == 1 and self.buffer.is_vector
 
 
 @dataclass(frozen=True)
@@ -74,33 +144,33 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Product:
-    """out (+)= left @ matrix; in reverse, d_left (+)= d_out @ matrix^T.
+class Matmul:
+    """out (+)= lhs @ matrix; backward, d_lhs (+)= d_out @ matrix^T.
 
     Args:
-        left: The left operand.
+        lhs: The left operand.
         matrix: Which of the matrices.
-        out: The result, a slice of `product`.
-        accumulate: Whether the result is added to another product's.
-        has_gradient: Whether d_left is wanted.
-        accumulate_gradient: Whether d_left is added to what is there.
+        out: The result, a slice of `MATMUL`.
+        accumulate: Whether the result is added to another matmul's.
+        lhs_needs_grad: Whether d_lhs is computed.
+        accumulate_lhs_gradient: Whether d_lhs is added to what is there.
     """
 
-    left: Slice
+    lhs: Slice
     matrix: int
     out: Slice
     accumulate: bool = False
-    has_gradient: bool = True
-    accumulate_gradient: bool = False
+    lhs_needs_grad: bool = True
+    accumulate_lhs_gradient: bool = False
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Products, then loops; in reverse the other way round."""
+    """Matmuls, then loops; backward, the other way round."""
 
-    products: tuple[Product, ...]
+    matmuls: tuple[Matmul, ...]
     forward: tuple[Loop, ...]
-    reverse: tuple[Loop, ...]
+    backward: tuple[Loop, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,32 +180,32 @@ class Program:
     Args:
         stages: In the order of the forward pass.
         widths: Features of every buffer that is used, gradients included.
-        zeroed: Gradient buffers to set to zero before each reverse step.
-        by_step: The matrices and vectors, `matrix<k>` and `vector<k>`, that differ from step to step.
+        zeroed: Gradient buffers to set to zero before each backward step.
+        by_step: The matrices and vectors that differ from step to step.
     """
 
     stages: tuple[Stage, ...]
-    widths: dict[str, int]
-    zeroed: frozenset[str]
-    by_step: frozenset[str] = frozenset()
+    widths: dict[Buffer, int]
+    zeroed: frozenset[Buffer]
+    by_step: frozenset[Buffer] = frozenset()
 
     @property
-    def products(self) -> list[Product]:
-        """The products of all stages."""
-        return [product for stage in self.stages for product in stage.products]
+    def matmuls(self) -> list[Matmul]:
+        """The matmuls of all stages."""
+        return [matmul for stage in self.stages for matmul in stage.matmuls]
 
     @cached_property
-    def kept(self) -> frozenset[str]:
-        """The buffers of the forward pass that the reverse reads."""
-        loops = [loop for stage in self.stages for loop in stage.reverse]
+    def saved_for_backward(self) -> frozenset[Buffer]:
+        """The buffers of the forward pass that the backward pass reads."""
+        loops = [loop for stage in self.stages for loop in stage.backward]
         sources = [instruction.source for loop in loops for instruction in loop.instructions]
-        read = {source.buffer for source in sources if source is not None} | {p.left.buffer for p in self.products}
-        return frozenset({"new", "old", *(buffer for buffer in read if not buffer.startswith("d_"))})
+        read = {source.buffer for source in sources if source is not None} | {p.lhs.buffer for p in self.matmuls}
+        return frozenset({NEW, OLD, *(buffer for buffer in read if not buffer.is_gradient)})
 
 
 @dataclass
 class Expressions:
-    """Builds the instructions of a loop; equal ones are kept once, so a position is a value's identity."""
+    """Builds the instructions of a loop; equal ones are stored once, so a position is a value's identity."""
 
     instructions: list[Instruction] = field(default_factory=list)
     _positions: dict[Instruction, int] = field(default_factory=dict)
@@ -177,8 +247,8 @@ class Expressions:
             old = self.instructions[position]
             args = tuple(moved[arg] for arg in old.args)
             moved[position] = result.add(Instruction(old.op, args, old.number, old.source))
-        kept = tuple(Store(moved[store.value], store.target, store.accumulate) for store in stores)
-        return Loop(width, tuple(result.instructions), kept)
+        moved_stores = tuple(Store(moved[store.value], store.target, store.accumulate) for store in stores)
+        return Loop(width, tuple(result.instructions), moved_stores)
 
     def _reached(self, roots: list[int], replace: Callable[[int], Slice | None]) -> set[int]:
         reached: set[int] = set()

@@ -1,4 +1,4 @@
-"""Runs a step once with numbers and holds its trace against it: the same values, and the same autograd graph.
+"""Runs a step once with numbers and checks its trace against it: the same values, and the same autograd graph.
 
 Two calls whose values are equal and whose autograd graphs are made of the same nodes have the same derivative. So
 whatever a step does that the trace does not show (`guard` refuses what is known) is found here.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import guard
-from stablebench.engines.fused.step_graph import UnsupportedStepError
+from stablebench.engines.fused.step_graph import UnsupportedStep
 
 _ROWS = 3
 """Examples that a step is run with: neither 1, which broadcasts, nor 2, which a plan's own example has."""
@@ -32,13 +32,13 @@ def example_of(leaf: Tensor | None) -> Tensor | None:
     return None if leaf is None else leaf.detach().clone().requires_grad_(leaf.is_floating_point())
 
 
-def hold_against(
+def check_against(
     step: Callable[[Any], Sequence[Tensor]],
     traced: Callable[[Any], Sequence[Tensor]],
     leaves: list[Tensor | None],
     others: Iterable[Tensor],
 ) -> None:
-    """Hold a trace against its step.
+    """Check a trace against its step.
 
     Args:
         step: The step, of leaves.
@@ -47,30 +47,30 @@ def hold_against(
         others: The parameters and buffers that may take part.
 
     Raises:
-        NotPlannable: The step changes a tensor in place, or values or autograd graphs differ.
+        UnsupportedStep: The step changes a tensor in place, or values or autograd graphs differ.
     """
     tensors = [t for t in (*leaves, *others) if t is not None]
     versions = [t._version for t in tensors]
     with torch.enable_grad(), guard.HooksRefused():
         expected = tuple(step(leaves))
     if [t._version for t in tensors] != versions:
-        raise UnsupportedStepError("it changes a tensor in place")
+        raise UnsupportedStep("it changes a tensor in place")
     with torch.enable_grad():
-        found = tuple(traced(leaves))
+        values = tuple(traced(leaves))
     with torch.no_grad():
         without = tuple(step(leaves))
-    if not _all_same(found, expected):
-        raise UnsupportedStepError("it gives other values when it is called again, or when it is not traced")
+    if not _all_same(values, expected):
+        raise UnsupportedStep("it gives other values when it is called again, or when it is not traced")
     if not _all_same(without, expected):
-        raise UnsupportedStepError("it gives other values where no gradient is wanted")
-    for a, b in zip(expected, found, strict=True):
+        raise UnsupportedStep("it gives other values where no gradient is wanted")
+    for a, b in zip(expected, values, strict=True):
         difference = _graphs_differ(a, b)
         if difference is not None:
-            raise UnsupportedStepError(f"it has another derivative than its trace ({difference})")
+            raise UnsupportedStep(f"it has another derivative than its trace ({difference})")
 
 
-def _all_same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> bool:
-    return len(found) == len(expected) and all(_same(a, b) for a, b in zip(found, expected, strict=True))
+def _all_same(values: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> bool:
+    return len(values) == len(expected) and all(_same(a, b) for a, b in zip(values, expected, strict=True))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

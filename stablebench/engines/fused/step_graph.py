@@ -1,25 +1,22 @@
 """One time step as a graph of row-wise operations: what a traced `step` becomes before it is turned into loops.
 
-A node stands for a matrix (batch, width). Only products mix the units of a row; all else is done unit by unit.
+A node stands for a matrix (batch, width). Only matmuls mix the units of a row; all else is done unit by unit.
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
 
-@dataclass(frozen=True)
-class UnsupportedStep:
-    """Why a step cannot be planned.
+class UnsupportedStep(Exception):
+    """Why a step cannot be planned: raised while it is traced, and returned in place of a plan.
 
     Args:
         reason: Completes the sentence "the step cannot be fused: ...".
     """
 
-    reason: str
-
-
-class UnsupportedStepError(Exception):
-    """Raised while a step is planned; its text is the reason."""
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +24,11 @@ class Node:
     """A matrix (batch, width) within one step.
 
     Args:
-        op: `state`, `drive` and `vector` (one value per unit, or one in all where the width is 1) are inputs;
-            `product` is args[0] @ matrix; `slice` and `concatenate` act on the features; all else is done unit by unit.
+        op: `state`, `projection` and `vector` (one value per unit, or one in all where the width is 1) are inputs;
+            `matmul` is args[0] @ matrix; `slice` and `concatenate` act on the features; all else is done unit by unit.
         args: The operands; plain numbers are constants.
         width: Features.
-        index: Which state, drive, vector or matrix.
+        index: Which state, projection, vector or matrix.
         offset: First feature of a `slice`.
         number: The slope of a `leaky_relu`.
     """

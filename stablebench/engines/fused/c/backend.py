@@ -1,4 +1,4 @@
-"""Runs a program as compiled C on the CPU: one call per sequence and direction, products included.
+"""Runs a program as compiled C on the CPU: one call per sequence and direction, matmuls included.
 
 With more than one thread the rows of the batch are shared out; sequences do not depend on each other, so the threads
 never wait for one another.
@@ -13,19 +13,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.c.codegen import forward_buffers, reverse_buffers, source
-from stablebench.engines.fused.program import Program, Slice
+from stablebench.engines.fused.c.codegen import backward_buffers, forward_buffers, source
+from stablebench.engines.fused.program import MATMUL, NEW, Buffer, Kind, Program, Slice
 from stablebench.process import c_library as library
 
-_FUNCTIONS = ("forward", "reverse", "pack", "packed_size")
+_FUNCTIONS = ("forward", "backward", "pack", "packed_size")
 """Of a program's library."""
 _SUMMED_ROWS = 128
 """Rows of a product with a transposed matrix that are summed before the sum is added to memory."""
 _SLACK = 64
-"""Elements that may be read behind the last row of `d_product`: a whole panel of the widest vectors."""
-_LEAST_ROWS = 8
+"""Elements that may be read behind the last row of the matmuls' gradients: a whole panel of the widest vectors."""
+_MIN_ROWS_PER_THREAD = 8
 """Rows of a thread at least, as many as a tile has."""
-_LEAST_OPERATIONS = 2e8
+_MIN_OPERATIONS_PER_THREAD = 2e8
 """Multiplications and additions of a thread at least, some 5 ms: less is sooner done than shared out."""
 
 
@@ -48,70 +48,73 @@ class Native:
         self._library.packed_size.restype = ctypes.c_int64
 
     @cached_property
-    def _forward_buffers(self) -> list[str]:
+    def _forward_buffers(self) -> list[Buffer]:
         return forward_buffers(self.program)
 
     @cached_property
-    def _reverse_buffers(self) -> list[str]:
-        return reverse_buffers(self.program)
+    def _backward_buffers(self) -> list[Buffer]:
+        return backward_buffers(self.program)
 
-    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+    def forward(self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
         """Run all steps.
 
         Args:
-            buffers: `old`, `new`, drives, `left` and `saved`, each (time, batch, features) with a dense last axis, and
-                vectors, (features) or (time, features).
+            buffers: `OLD`, `NEW`, projections, `MATMUL_LHS` and `SAVED`, each (time, batch, features) with a dense last
+                axis, and vectors, (features) or (time, features).
             matrices: The matrices, each (inner, columns) or (time, inner, columns).
-            saving: Whether to fill `saved`.
+            saving: Whether to fill `SAVED`.
         """
-        steps, batch, _ = buffers["new"].shape
+        steps, batch, _ = buffers[NEW].shape
         arrays = dict(buffers)
-        if "product" in self.program.widths:
-            arrays["product"] = self._scratch(1, batch, "product")[0].expand(steps, -1, -1)
-        packed = {f"matrix{p.matrix}": self._operand(p.matrix, matrices, "matrix") for p in self.program.products}
+        if MATMUL in self.program.widths:
+            arrays[MATMUL] = self._scratch(1, batch, MATMUL)[0].expand(steps, -1, -1)
+        packed = self._operands(Kind.MATRIX, matrices)
         rows = self._shares(batch, steps)
 
         def run(first: int, last: int) -> None:
-            single = packed | self._room(matrices)
+            single = packed | self._packing_space(matrices)
             call = _Arguments(self._forward_buffers, arrays, single, first)
             self._library.forward(_long(last - first), _long(steps), _long(saving), *call.arrays)
 
         _in_threads(run, rows)
 
-    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
-        """Run all steps in reverse.
+    def backward(
+        self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], needs_grad: list[bool]
+    ) -> list[Tensor | None]:
+        """Run all steps backward.
 
         Args:
-            buffers: As in `forward`, and the gradients: `d_new` and `d_old` both the same (2, batch, states), whose
-                part time % 2 holds the adjoint of the last states; `d_output` if every output has a gradient;
-                `d_left`; drives; vectors, in float64, zeros. What is in no need of a start is overwritten.
+            buffers: As in `forward`, and the gradients: of `NEW` and `OLD` both the same (2, batch, states), whose part
+                time % 2 holds the adjoint of the last states; of `OUTPUT` if every output has a gradient; of
+                `MATMUL_LHS`; of projections; of vectors, in float64, zeros. All others are overwritten.
             matrices: The matrices.
-            wanted: Which of them need a gradient.
+            needs_grad: Which of them need a gradient.
 
         Returns:
             The matrices' gradients.
         """
-        steps, batch, _ = buffers["new"].shape
+        steps, batch, _ = buffers[NEW].shape
         rows = self._shares(batch, steps)
         chunk = max(1, _SUMMED_ROWS // batch) if len(rows) == 1 and not self.program.by_step else 1
         arrays = dict(buffers)
-        if "d_product" in self.program.widths:
-            arrays["d_product"] = self._scratch(min(chunk, steps), batch, "d_product")
-        packed = {
-            f"transposed{p.matrix}": self._operand(p.matrix, matrices, "transposed") for p in self.program.products
-        }
+        if MATMUL.gradient in self.program.widths:
+            arrays[MATMUL.gradient] = self._scratch(min(chunk, steps), batch, MATMUL.gradient)
+        packed = self._operands(Kind.TRANSPOSED, matrices)
         sums = [
-            [torch.zeros(m.shape, dtype=m.dtype) if w else None for m, w in zip(matrices, wanted, strict=True)]
+            [
+                torch.zeros(m.shape, dtype=m.dtype) if need else None
+                for m, need in zip(matrices, needs_grad, strict=True)
+            ]
             for _ in rows
         ]
-        vectors = [{name: buffers[name].clone() for name in buffers if name.startswith("d_vector")} for _ in rows]
+        vectors = [{name: buffers[name].clone() for name in buffers if name.is_vector_gradient} for _ in rows]
 
         def run(first: int, last: int) -> None:
             own = rows.index((first, last))
-            single = packed | vectors[own] | self._room(matrices)
-            single |= {f"d_matrix{k}": s for k, s in enumerate(sums[own]) if s is not None}
-            call = _Arguments(self._reverse_buffers, arrays, single, first)
-            self._library.reverse(_long(last - first), _long(steps), _long(chunk), *call.arrays)
+            single = packed | vectors[own] | self._packing_space(matrices)
+            single |= {Buffer(Kind.MATRIX, k).gradient: s for k, s in enumerate(sums[own]) if s is not None}
+            call = _Arguments(self._backward_buffers, arrays, single, first)
+            self._library.backward(_long(last - first), _long(steps), _long(chunk), *call.arrays)
 
         _in_threads(run, rows)
         for name in vectors[0]:
@@ -120,28 +123,34 @@ class Native:
 
     def _shares(self, batch: int, steps: int) -> list[tuple[int, int]]:
         """Return the rows of each thread, (first, behind the last)."""
-        operations = 2.0 * batch * steps * sum(p.left.width * p.out.width for p in self.program.products)
-        threads = min(torch.get_num_threads(), batch // _LEAST_ROWS, int(operations / _LEAST_OPERATIONS))
+        operations = 2.0 * batch * steps * sum(p.lhs.width * p.out.width for p in self.program.matmuls)
+        threads = min(
+            torch.get_num_threads(), batch // _MIN_ROWS_PER_THREAD, int(operations / _MIN_OPERATIONS_PER_THREAD)
+        )
         threads = max(1, threads)
         return [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
 
-    def _scratch(self, steps: int, batch: int, buffer: str) -> Tensor:
+    def _scratch(self, steps: int, batch: int, buffer: Buffer) -> Tensor:
         width = self.program.widths[buffer]
         return torch.empty(steps * batch * width + _SLACK, dtype=self.dtype)[:-_SLACK].view(steps, batch, width)
 
-    def _operand(self, index: int, matrices: list[Tensor], role: Literal["matrix", "transposed"]) -> Tensor:
-        """Return a matrix as the library takes it: packed, or as it is where it differs from step to step."""
-        matrix = matrices[index]
-        if f"matrix{index}" in self.program.by_step:
-            return matrix.contiguous()
-        return self._packed(matrix if role == "matrix" else matrix.T)
+    def _operands(self, kind: Literal[Kind.MATRIX, Kind.TRANSPOSED], matrices: list[Tensor]) -> dict[Buffer, Tensor]:
+        """Return the matrices as the library takes them: packed, or as they are where they differ from step to step."""
+        operands = {}
+        for index in {p.matrix: None for p in self.program.matmuls}:
+            matrix = matrices[index]
+            if Buffer(Kind.MATRIX, index) in self.program.by_step:
+                operands[Buffer(kind, index)] = matrix.contiguous()
+            else:
+                operands[Buffer(kind, index)] = self._packed(matrix if kind is Kind.MATRIX else matrix.T)
+        return operands
 
-    def _room(self, matrices: list[Tensor]) -> dict[str, Tensor]:
-        """Return room for one packed matrix, or its transpose, of each that differs from step to step."""
+    def _packing_space(self, matrices: list[Tensor]) -> dict[Buffer, Tensor]:
+        """Return space for one packed matrix, or its transpose, of each that differs from step to step."""
         return {
-            f"packed{k}": torch.empty(max(self._packed_size(i, c), self._packed_size(c, i)), dtype=self.dtype)
+            Buffer(Kind.PACKED, k): torch.empty(max(self._packed_size(i, c), self._packed_size(c, i)), dtype=self.dtype)
             for k, (i, c) in enumerate(tuple(matrix.shape[-2:]) for matrix in matrices)
-            if f"matrix{k}" in self.program.by_step
+            if Buffer(Kind.MATRIX, k) in self.program.by_step
         }
 
     def _packed_size(self, inner: int, columns: int) -> int:
@@ -156,7 +165,7 @@ class Native:
 
 
 class _Arguments:
-    """Pointers to and distances within the buffers, from row `first` of the batch on; it does not keep them alive.
+    """Pointers to and distances within the buffers, from row `first` of the batch on; they must outlive it.
 
     Args:
         names: The buffers in the order of the C function; one that is missing is null.
@@ -166,7 +175,9 @@ class _Arguments:
         first: The row.
     """
 
-    def __init__(self, names: list[str], batched: dict[str, Tensor], single: dict[str, Tensor], first: int) -> None:
+    def __init__(
+        self, names: list[Buffer], batched: dict[Buffer, Tensor], single: dict[Buffer, Tensor], first: int
+    ) -> None:
         n = len(names)
         self.arrays = (ctypes.c_void_p * n)(), (ctypes.c_int64 * n)(), (ctypes.c_int64 * n)()
         at, time, row = self.arrays
@@ -177,7 +188,7 @@ class _Arguments:
             at[i], time[i] = buffer.data_ptr(), buffer.stride(0)
             if buffer.dim() > 1:
                 row[i] = buffer.stride(-2)
-            if name not in single and "vector" not in name:
+            if name not in single and name.kind is not Kind.VECTOR:
                 at[i] += first * row[i] * buffer.element_size()
 
 

@@ -1,7 +1,7 @@
-"""Writes a program as C: one function for all steps of a sequence, one for all steps in reverse.
+"""Writes a program as C: one function for all steps of a sequence, one for all steps in backward.
 
 Both take the rows of one slice of the batch, so slices can run side by side. For every buffer of `forward_buffers` or
-`reverse_buffers`, in this order, they get a pointer and the distances between steps and between rows, in elements.
+`backward_buffers`, in this order, they get a pointer and the distances between steps and between rows, in elements.
 """
 
 import math
@@ -9,38 +9,53 @@ from functools import cache
 from pathlib import Path
 
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.program import Instruction, Loop, Product, Program, Slice
+from stablebench.engines.fused.program import (
+    MATMUL,
+    NEW,
+    OLD,
+    OUTPUT,
+    SAVED,
+    Buffer,
+    Instruction,
+    Kind,
+    Loop,
+    Matmul,
+    Program,
+    Slice,
+)
 
 _SIGNATURE = "(int64_t rows, int64_t steps, int64_t {last}, void *const *at, const int64_t *time, const int64_t *row)"
 
 
-def forward_buffers(program: Program) -> list[str]:
+def forward_buffers(program: Program) -> list[Buffer]:
     """Return the buffers that `forward` takes: those of the program, and the packed matrices."""
-    return [*sorted(_plain(program)), *(f"matrix{k}" for k in _matrices(program)), *_packed(program)]
+    return [*_values(program), *(Buffer(Kind.MATRIX, k) for k in _matrices(program)), *_packed(program)]
 
 
-def reverse_buffers(program: Program) -> list[str]:
-    """Return the buffers that `reverse` takes.
+def backward_buffers(program: Program) -> list[Buffer]:
+    """Return the buffers that `backward` takes.
 
-    `transposed<k>` are the packed transposed matrices, `d_matrix<k>` their gradients (null where none is wanted),
-    `d_output` the gradients of the outputs (null if only the last one is used). `d_product` holds `chunk` steps.
+    `transposed<k>` are the packed transposed matrices, `d_matrix<k>` their gradients (null where none is computed),
+    `d_output` the gradients of the outputs (null if only the last one is used). `d_matmul` holds `chunk` steps.
     Matrices that differ from step to step come as they are, (steps, inner, columns), and `packed<k>` is room for one.
     """
-    gradients = [buffer for buffer in program.widths if buffer.startswith("d_")]
-    matrices = [name.format(k) for k in _matrices(program) for name in ("transposed{}", "d_matrix{}")]
-    return [*sorted(_plain(program)), *sorted(gradients), "d_output", *matrices, *_packed(program)]
+    gradients = sorted(buffer for buffer in program.widths if buffer.is_gradient)
+    matrices = [
+        buffer for k in _matrices(program) for buffer in (Buffer(Kind.TRANSPOSED, k), Buffer(Kind.MATRIX, k).gradient)
+    ]
+    return [*_values(program), *gradients, OUTPUT.gradient, *matrices, *_packed(program)]
 
 
-def _plain(program: Program) -> list[str]:
-    return [buffer for buffer in program.widths if not buffer.startswith("d_")]
+def _values(program: Program) -> list[Buffer]:
+    return sorted(buffer for buffer in program.widths if not buffer.is_gradient)
 
 
-def _packed(program: Program) -> list[str]:
-    return [f"packed{k}" for k in _matrices(program) if f"matrix{k}" in program.by_step]
+def _packed(program: Program) -> list[Buffer]:
+    return [Buffer(Kind.PACKED, k) for k in _matrices(program) if Buffer(Kind.MATRIX, k) in program.by_step]
 
 
 def _matrices(program: Program) -> list[int]:
-    return sorted({product.matrix for product in program.products})
+    return sorted({matmul.matrix for matmul in program.matmuls})
 
 
 @cache
@@ -62,7 +77,7 @@ def source(program: Program, output: Slice, double: bool) -> str:
             "#define DOUBLE" if double else "",
             kernels(),
             *_forward(program),
-            *_reverse(program, output),
+            *_backward(program, output),
             "",
         ]
     )
@@ -72,8 +87,8 @@ def _forward(program: Program) -> list[str]:
     lines = [f"INLINE void all_steps{_SIGNATURE.format(last='saving')}", "{", *_unpack(forward_buffers(program))]
     lines.append("    for (int64_t t = 0; t < steps; t++) {")
     for stage in program.stages:
-        for p in stage.products:
-            lines += _product(program, p.matrix, p.left, p.out, p.accumulate)
+        for p in stage.matmuls:
+            lines += _matmul(program, p.matrix, p.lhs, p.out, p.accumulate)
         for loop in stage.forward:
             lines += _loop(program, loop)
     lines += ["    }", "}", "", f"void forward{_SIGNATURE.format(last='saving')}", "{"]
@@ -82,10 +97,10 @@ def _forward(program: Program) -> list[str]:
     return lines
 
 
-def _reverse(program: Program, output: Slice) -> list[str]:
-    d_new, d_output = Slice("d_new", output.offset, output.width), Slice("d_output", 0, output.width)
-    lines = [f"void reverse{_SIGNATURE.format(last='chunk')}", "{", *_unpack(reverse_buffers(program))]
-    vectors = [buffer for buffer in sorted(program.widths) if buffer.startswith("d_vector")]
+def _backward(program: Program, output: Slice) -> list[str]:
+    d_new, d_output = Slice(NEW.gradient, output.offset, output.width), Slice(OUTPUT.gradient, 0, output.width)
+    lines = [f"void backward{_SIGNATURE.format(last='chunk')}", "{", *_unpack(backward_buffers(program))]
+    vectors = [buffer for buffer in sorted(program.widths) if buffer.is_vector_gradient]
     lines += [f"    real {buffer}_step[{program.widths[buffer]}] = {{0}};" for buffer in vectors]
     lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {", "        if (d_output)"]
     lines += _each_row(program, [d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
@@ -93,47 +108,47 @@ def _reverse(program: Program, output: Slice) -> list[str]:
         whole = Slice(buffer, 0, program.widths[buffer])
         lines += _each_row(program, [whole], whole.width, [f"{_at(whole)} = 0;"])
     for stage in reversed(program.stages):
-        for loop in stage.reverse:
+        for loop in stage.backward:
             lines += _loop(program, loop)
-        for p in (p for p in stage.products if p.has_gradient):
-            lines += _product(
-                program, p.matrix, p.out.gradient, p.left.gradient, p.accumulate_gradient, transposed=True
+        for p in (p for p in stage.matmuls if p.lhs_needs_grad):
+            lines += _matmul(
+                program, p.matrix, p.out.gradient, p.lhs.gradient, p.accumulate_lhs_gradient, transposed=True
             )
     for buffer in vectors:  # a step's rows are summed first, and the sums of all steps in double precision
-        total = f"{buffer}[{f't * {buffer}_time + ' if buffer[2:] in program.by_step else ''}j]"
+        total = f"{buffer}[{f't * {buffer}_time + ' if buffer.value in program.by_step else ''}j]"
         lines.append(f"        for (int64_t j = 0; j < {program.widths[buffer]}; j++)")
         lines.append(f"            {total} += {buffer}_step[j], {buffer}_step[j] = 0;")
     lines += ["        if (t % chunk == 0) {", "            const int64_t n = steps - t < chunk ? steps - t : chunk;"]
-    lines += [_matrix_gradient(program, p) for p in program.products]
+    lines += [_matrix_gradient(program, p) for p in program.matmuls]
     return [*lines, "        }", "    }", "}"]
 
 
-def _unpack(buffers: list[str]) -> list[str]:
+def _unpack(buffers: list[Buffer]) -> list[str]:
     """Return the declarations of pointers and distances."""
     lines = []
     for i, buffer in enumerate(buffers):
-        kind = "double" if buffer.startswith("d_vector") else "real"
+        kind = "double" if buffer.is_vector_gradient else "real"
         lines.append(f"    {kind} *const {buffer} = at[{i}];")
         lines.append(f"    const int64_t {buffer}_time = time[{i}], {buffer}_row = row[{i}];")
         lines.append(f"    (void){buffer}, (void){buffer}_time, (void){buffer}_row;")
     return lines
 
 
-def _step(program: Program, buffer: str) -> str:
+def _step(program: Program, buffer: Buffer) -> str:
     """Return the start of a buffer at step t. Adjoints of states alternate between two places."""
-    if buffer.startswith("vector") and buffer not in program.by_step:
-        return buffer
-    if buffer.startswith("d_vector"):
+    if buffer.is_vector and buffer not in program.by_step:
+        return str(buffer)
+    if buffer.is_vector_gradient:
         return f"{buffer}_step"
-    step = {"d_new": "(t + 1) % 2", "d_old": "t % 2", "d_product": "t % chunk"}.get(buffer, "t")
-    return f"{buffer} + ({step}) * {buffer}_time"
+    places = {NEW.gradient: "(t + 1) % 2", OLD.gradient: "t % 2", MATMUL.gradient: "t % chunk"}
+    return f"{buffer} + ({places.get(buffer, 't')}) * {buffer}_time"
 
 
 def _each_row(program: Program, parts: list[Slice], width: int, body: list[str]) -> list[str]:
     """Return the loops over rows b and units j around `body`, in which `<buffer>_b` is row b of a buffer."""
     lines = ["        for (int64_t b = 0; b < rows; b++) {"]
     for buffer in sorted({part.buffer for part in parts}):
-        row = "" if "vector" in buffer else f" + b * {buffer}_row"
+        row = "" if buffer.kind is Kind.VECTOR else f" + b * {buffer}_row"
         lines.append(f"            real *const {buffer}_b = {_step(program, buffer)}{row};")
     lines += ["#pragma omp simd", f"            for (int64_t j = 0; j < {width}; j++) {{"]
     return [*lines, *(f"                {line}" for line in body), "            }", "        }"]
@@ -141,14 +156,13 @@ def _each_row(program: Program, parts: list[Slice], width: int, body: list[str])
 
 def _at(part: Slice) -> str:
     """Return an element of row b: feature j of a slice, or the one that all units share."""
-    shared = part.width == 1 and part.buffer.startswith("vector")
-    return f"{part.buffer}_b[{part.offset}{'' if shared else ' + j'}]"
+    return f"{part.buffer}_b[{part.offset}{'' if part.is_shared else ' + j'}]"
 
 
 def _loop(program: Program, loop: Loop) -> list[str]:
     body = [f"const real v{i} = {_expression(instruction)};" for i, instruction in enumerate(loop.instructions)]
     for store in loop.stores:
-        condition = "if (saving) " if store.target.buffer == "saved" else ""
+        condition = "if (saving) " if store.target.buffer == SAVED else ""
         body.append(f"{condition}{_at(store.target)} {'+=' if store.accumulate else '='} v{store.value};")
     loaded = [instruction.source for instruction in loop.instructions if instruction.source is not None]
     return _each_row(program, [*loaded, *(store.target for store in loop.stores)], loop.width, body)
@@ -169,33 +183,33 @@ def _number(number: float) -> str:
     return f"(real){number.hex()}"
 
 
-def _product(
-    program: Program, matrix: int, left: Slice, out: Slice, accumulate: bool, *, transposed: bool = False
+def _matmul(
+    program: Program, matrix: int, lhs: Slice, out: Slice, accumulate: bool, *, transposed: bool = False
 ) -> list[str]:
-    """Return the lines for out (+)= left @ matrix, or its transpose."""
-    packed, lines = f"{'transposed' if transposed else 'matrix'}{matrix}", []
-    if f"matrix{matrix}" in program.by_step:
+    """Return the lines for out (+)= lhs @ matrix, or its transpose."""
+    packed, lines = Buffer(Kind.TRANSPOSED if transposed else Kind.MATRIX, matrix), []
+    if Buffer(Kind.MATRIX, matrix) in program.by_step:
         row, column = f"{packed}_row", "1"
         if transposed:
             row, column = column, row
         at = f"{packed} + t * {packed}_time"
-        packed = f"packed{matrix}"
-        lines = [f"        pack({left.width}, {out.width}, {at}, {row}, {column}, {packed});"]
+        packed = Buffer(Kind.PACKED, matrix)
+        lines = [f"        pack({lhs.width}, {out.width}, {at}, {row}, {column}, {packed});"]
     return [
         *lines,
-        f"        multiply(rows, {left.width}, {out.width}, {_at_step(program, left)}, {left.buffer}_row, {packed}, "
+        f"        multiply(rows, {lhs.width}, {out.width}, {_at_step(program, lhs)}, {lhs.buffer}_row, {packed}, "
         f"{_at_step(program, out)}, {out.buffer}_row, {int(accumulate)});",
     ]
 
 
-def _matrix_gradient(program: Program, product: Product) -> str:
-    left, d_out = product.left, product.out.gradient
-    gradient = f"d_matrix{product.matrix}"
-    target = f"{gradient} + t * {gradient}_time" if f"matrix{product.matrix}" in program.by_step else gradient
+def _matrix_gradient(program: Program, matmul: Matmul) -> str:
+    lhs, d_out, matrix = matmul.lhs, matmul.out.gradient, Buffer(Kind.MATRIX, matmul.matrix)
+    gradient = matrix.gradient
+    target = f"{gradient} + t * {gradient}_time" if matrix in program.by_step else gradient
     return (
-        f"            if ({gradient}) multiply_transposed(n, rows, {left.width}, {d_out.width}, "
-        f"{_at_step(program, left)}, {left.buffer}_time, {left.buffer}_row, d_product + {d_out.offset}, "
-        f"d_product_time, d_product_row, {target}, {gradient}_row);"
+        f"            if ({gradient}) multiply_transposed(n, rows, {lhs.width}, {d_out.width}, "
+        f"{_at_step(program, lhs)}, {lhs.buffer}_time, {lhs.buffer}_row, {d_out.buffer} + {d_out.offset}, "
+        f"{d_out.buffer}_time, {d_out.buffer}_row, {target}, {gradient}_row);"
     )
 
 

@@ -1,6 +1,6 @@
-"""Runs a program on a GPU as Triton kernels: one launch per sequence and direction, products included.
+"""Runs a program on a GPU as Triton kernels: one launch per sequence and direction, matmuls included.
 
-Gradients of matrices are no part of the kernels: they are one large torch product over all steps and rows.
+Gradients of matrices are no part of the kernels: they are one large matmul of torch's over all steps and rows.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.program import Program, Slice
-from stablebench.engines.fused.triton.codegen import ROWS, Precision, module, source
+from stablebench.engines.fused.program import MATMUL, NEW, OLD, OUTPUT, Buffer, Program, Slice
+from stablebench.engines.fused.triton.codegen import source
+from stablebench.engines.fused.triton.kernel_text import ROWS, Precision, module
 from stablebench.process.c_library import CompilerError, cache_folder, private_folder
 
-_MOST_LINES = 1500
+_MAX_KERNEL_LINES = 1500
 """Lines of a kernel. Wide states take many: an LSTM of 512 units has 480, for which Triton takes half a minute."""
 
 
@@ -30,8 +31,8 @@ class TritonBackend:
     Args:
         program: The program.
         output: Which features of `new` are the output.
-        precision: Of the products: `float32`, or on tensor cores `tf32` or `bf16`, where operands are rounded to 11 or
-            8 bits and sums kept in float32. All else is done in float32. Gradients of matrices are torch's products
+        precision: Of the matmuls: `float32`, or on tensor cores `tf32` or `bf16`, where operands are rounded to 11 or
+            8 bits and sums kept in float32. All else is done in float32. Gradients of matrices are torch's matmuls
             in float32 (`torch.set_float32_matmul_precision`), and for `bf16` those of operands rounded likewise.
     """
 
@@ -41,41 +42,43 @@ class TritonBackend:
         self._sources = source(program, output, precision)
         self._module = _load(module(*self._sources), cache_folder())
 
-    def forward(self, buffers: dict[str, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
+    def forward(self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
         """Run all steps; see `Native.forward`."""
-        steps, batch, _ = buffers["new"].shape
+        steps, batch, _ = buffers[NEW].shape
         arrays = {name: (buffer, 1) for name, buffer in buffers.items()}
         self._launch("forward", arrays, [m.detach() for m in matrices], batch, steps, saving=saving)
 
-    def reverse(self, buffers: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]) -> list[Tensor | None]:
-        """Run all steps in reverse; see `Native.reverse`."""
-        new = buffers["new"]
+    def backward(
+        self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], needs_grad: list[bool]
+    ) -> list[Tensor | None]:
+        """Run all steps backward; see `Native.backward`."""
+        new = buffers[NEW]
         steps, batch, _ = new.shape
-        keeping = any(wanted)
-        every = "d_output" in buffers
+        keeping = any(needs_grad)
+        every = OUTPUT.gradient in buffers
         arrays = dict(buffers)
-        if "d_product" in self.program.widths:
-            width = self.program.widths["d_product"]
-            arrays["d_product"] = new.new_empty(steps if keeping else 1, batch, width).expand(steps, -1, -1)
+        if MATMUL.gradient in self.program.widths:
+            width = self.program.widths[MATMUL.gradient]
+            arrays[MATMUL.gradient] = new.new_empty(steps if keeping else 1, batch, width).expand(steps, -1, -1)
         from_last = {name: (b[-1:] if b.dim() == 3 else b, -1) for name, b in arrays.items()}
-        carry = arrays["d_new"]
-        from_last |= {"d_new": (carry[steps % 2 :], 0), "d_old": (carry[(steps - 1) % 2 :], 0)}
+        carry = arrays[NEW.gradient]
+        from_last |= {NEW.gradient: (carry[steps % 2 :], 0), OLD.gradient: (carry[(steps - 1) % 2 :], 0)}
         sums = self._sources[1].sums
         programs = -(-batch // ROWS)
         partial = new.new_empty(programs, max(1, sum(part.width for part in sums)))
         transposed = [matrix.detach().T for matrix in matrices]
-        self._launch("reverse", from_last, transposed, batch, steps, sums=partial, every=every, keeping=keeping)
+        self._launch("backward", from_last, transposed, batch, steps, sums=partial, every=every, keeping=keeping)
         at = 0
         for part in sums:
             target = buffers[part.buffer].narrow(0, part.offset, part.width)
             target.add_(partial[:, at : at + part.width].sum(0, dtype=target.dtype))
             at += part.width
-        return self._matrix_gradients(arrays, matrices, wanted)
+        return self._matrix_gradients(arrays, matrices, needs_grad)
 
     def _launch(
         self,
         name: str,
-        arrays: dict[str, tuple[Tensor, int]],
+        arrays: dict[Buffer, tuple[Tensor, int]],
         matrices: list[Tensor],
         batch: int,
         steps: int,
@@ -84,15 +87,15 @@ class TritonBackend:
         """Run a kernel.
 
         Args:
-            name: `forward` or `reverse`.
+            name: `forward` or `backward`.
             arrays: The buffers from the first step on that is run, and the direction in which the steps follow.
             matrices: The matrices.
             batch: Rows.
             steps: Steps.
             extra: Its other arguments.
         """
-        kernel = self._sources[("forward", "reverse").index(name)]
-        some = arrays["new"][0]
+        kernel = self._sources[("forward", "backward").index(name)]
+        some = arrays[NEW][0]
         arguments: list[Any] = [batch, steps]
         for buffer in kernel.buffers:
             tensor, direction = arrays.get(buffer, (some, 0))
@@ -105,20 +108,20 @@ class TritonBackend:
             getattr(self._module, name)[grid](*arguments, **extra, num_warps=kernel.warps)
 
     def _matrix_gradients(
-        self, arrays: dict[str, Tensor], matrices: list[Tensor], wanted: list[bool]
+        self, arrays: dict[Buffer, Tensor], matrices: list[Tensor], needs_grad: list[bool]
     ) -> list[Tensor | None]:
-        """Return each wanted matrix's gradient, as one product over all steps and rows."""
+        """Return each matrix's gradient, as one matmul over all steps and rows."""
         gradients: list[Tensor | None] = [
-            torch.zeros_like(m) if w else None for m, w in zip(matrices, wanted, strict=True)
+            torch.zeros_like(m) if need else None for m, need in zip(matrices, needs_grad, strict=True)
         ]
-        for p in self.program.products:
+        for p in self.program.matmuls:
             gradient = gradients[p.matrix]
             if gradient is not None:
-                left, d_out = _rows(arrays, p.left), _rows(arrays, p.out.gradient)
+                lhs, d_out = _rows(arrays, p.lhs), _rows(arrays, p.out.gradient)
                 if self.precision == "bf16":
-                    gradient += (left.bfloat16().T @ d_out.bfloat16()).float()
+                    gradient += (lhs.bfloat16().T @ d_out.bfloat16()).float()
                 else:
-                    gradient.addmm_(left.T, d_out)
+                    gradient.addmm_(lhs.T, d_out)
         return gradients
 
 
@@ -146,13 +149,13 @@ def unsupported(program: Program, dtype: torch.dtype) -> str | None:
         return reason
     if program.by_step:
         return "the Triton kernels have no matrices or vectors that differ from step to step"
-    lines = max(kernel.text.count("\n") for kernel in source(program, Slice("new", 0, 1), "float32"))
-    if lines > _MOST_LINES:
-        return f"its kernel would have {lines} lines; Triton would compile more than {_MOST_LINES} of them for minutes"
+    lines = max(kernel.text.count("\n") for kernel in source(program, Slice(NEW, 0, 1), "float32"))
+    if lines > _MAX_KERNEL_LINES:
+        return f"its kernel would have {lines} lines; Triton takes minutes for more than {_MAX_KERNEL_LINES}"
     return None
 
 
-def _rows(arrays: dict[str, Tensor], part: Slice) -> Tensor:
+def _rows(arrays: dict[Buffer, Tensor], part: Slice) -> Tensor:
     """Return a slice of all steps as (time * batch, features)."""
     return arrays[part.buffer].narrow(-1, part.offset, part.width).flatten(0, 1)
 

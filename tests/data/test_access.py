@@ -15,14 +15,14 @@ import pytest
 from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, source_file, tar_bytes, write, zip_bytes
 
 import stablebench.data
-from stablebench.data.files import archives, sources
+from stablebench.data.files import access, archives, ensure
 from stablebench.data.files.archives import ArchiveError, members
-from stablebench.data.files.sources import DataSource, SourceFile
+from stablebench.data.files.source import DataSource, SourceFile, data_source, source_names
 from stablebench.errors import UserError
 
 
 def read_all(data_dir: Path, source: DataSource = SOURCE) -> dict[str, bytes]:
-    return {file.path: content for file, content in sources.read_all(source, data_dir=data_dir)}
+    return {file.path: content for file, content in ensure.read_all(source, data_dir=data_dir)}
 
 
 @pytest.mark.parametrize("folder", ["tiny", "elsewhere/deep"])
@@ -32,7 +32,7 @@ def test_files_are_read_plain_or_packed_one_by_one(tmp_path: Path, folder: str, 
     for name, content in REQUIRED.items():
         write(tmp_path / folder / f"{name}{ending}", pack(content))
     assert read_all(tmp_path) == REQUIRED
-    assert sources.read(SOURCE, SOURCE.file("part/two.txt"), tmp_path) == b"second"
+    assert ensure.read(SOURCE, SOURCE.file("part/two.txt"), tmp_path) == b"second"
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "Publisher's name/"])
@@ -53,7 +53,7 @@ def test_a_zip_inside_a_zip_is_read(tmp_path: Path):
 def test_a_plain_file_comes_before_an_archive_and_both_may_be_mixed(tmp_path: Path):
     write(tmp_path / "tiny" / "tiny.tar", tar_bytes(CONTENTS))
     write(tmp_path / "tiny" / "part" / "one.txt", CONTENTS["part/one.txt"])
-    place = sources.find(SOURCE, SOURCE.file("part/one.txt"), tmp_path)
+    place = access.find(SOURCE, SOURCE.file("part/one.txt"), tmp_path)
     assert place is not None and place.archive is None
     assert read_all(tmp_path) == REQUIRED
 
@@ -62,9 +62,9 @@ def test_a_file_that_serves_instead_is_given_as_itself(tmp_path: Path):
     part = SourceFile("two.some.txt", 3, sha256(b"sec"))
     source = DataSource("tiny", "Tiny", "", "", (source_file("part/two.txt", instead=(part,)),), ())
     write(tmp_path / "tiny" / "two.some.txt.gz", gzip.compress(b"sec"))
-    assert list(sources.read_all(source, data_dir=tmp_path)) == [(part, b"sec")]
+    assert list(ensure.read_all(source, data_dir=tmp_path)) == [(part, b"sec")]
     write(tmp_path / "tiny" / "part" / "two.txt", b"second")
-    assert list(sources.read_all(source, data_dir=tmp_path)) == [(source.files[0], b"second")]
+    assert list(ensure.read_all(source, data_dir=tmp_path)) == [(source.files[0], b"second")]
 
 
 def test_the_message_about_missing_files_says_all_that_is_needed_to_get_them(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_a_packed_file_that_is_cut_off_or_no_packed_file_is_said(tmp_path: Path,
     for content in (pack(CONTENTS["part/one.txt"])[:-9], b"<html>not found</html>", b""):
         write(tmp_path / "tiny" / "part" / f"one.txt{ending}", content)
         with pytest.raises(UserError, match=f"tiny: .*one.txt{ending} (is damaged or cut off|must have 300 bytes)"):
-            sources.read(SOURCE, SOURCE.files[0], tmp_path)
+            ensure.read(SOURCE, SOURCE.files[0], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tiny.tar.gz", "tiny.tar.xz", "tiny.zip", "tiny.tar"])
@@ -183,10 +183,10 @@ def test_an_archive_whose_files_are_too_many_to_list_is_read_whole(tmp_path: Pat
     file = SourceFile("t.tar", len(content), sha256(content), instead=(SourceFile("u.zip"),))
     source = DataSource("tiny", "", "", "", (file,), ())
     write(tmp_path / "tiny" / "t.tar", content)
-    found, entries = sources.open_archive(source, file, tmp_path)
+    found, entries = ensure.open_archive(source, file, tmp_path)
     assert found == file and dict(entries) == CONTENTS
     (tmp_path / "tiny" / "t.tar").rename(tmp_path / "tiny" / "u.zip")
-    found, entries = sources.open_archive(source, file, tmp_path)
+    found, entries = ensure.open_archive(source, file, tmp_path)
     assert found.path == "u.zip"
     with pytest.raises(UserError, match="u.zip: it is damaged"):
         list(entries)
@@ -195,12 +195,12 @@ def test_an_archive_whose_files_are_too_many_to_list_is_read_whole(tmp_path: Pat
 def test_checking_says_of_each_file_where_it_is_and_what_is_wrong(tmp_path: Path):
     write(tmp_path / "tiny" / "part" / "one.txt", CONTENTS["part/one.txt"])
     write(tmp_path / "tiny" / "note.txt", b"a nota")
-    found = {file.path: (path, problem) for file, path, problem in sources.verified(SOURCE, tmp_path)}
+    found = {file.path: (path, problem) for file, path, problem in access.verified(SOURCE, tmp_path)}
     assert found["part/one.txt"] == (tmp_path / "tiny" / "part" / "one.txt", None)
     assert found["part/two.txt"] == (None, "is missing")
     assert "is damaged: its sha256" in (found["note.txt"][1] or "")
     write(tmp_path / "tiny" / "tiny.tar", tar_bytes({**CONTENTS, "part/two.txt": b"SECOND"}))
-    problems = [problem for _, _, problem in sources.verified(SOURCE, tmp_path) if problem]
+    problems = [problem for _, _, problem in access.verified(SOURCE, tmp_path) if problem]
     assert len(problems) == 2 and any("tiny.tar/part/two.txt is damaged" in problem for problem in problems)
 
 
@@ -212,12 +212,12 @@ def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(archives, "open_file", denied)  # a mode of 000 means nothing to a superuser
     with pytest.raises(UserError, match=r"tiny: .*one.txt cannot be read \(Permission denied\)"):
-        sources.read(SOURCE, SOURCE.files[0], tmp_path)
+        ensure.read(SOURCE, SOURCE.files[0], tmp_path)
 
 
-@pytest.mark.parametrize("name", sources.source_names())
+@pytest.mark.parametrize("name", source_names())
 def test_every_data_set_says_what_it_is_and_where_it_comes_from(name: str):
-    source = sources.source(name)
+    source = data_source(name)
     assert source.name == name and source.title and source.terms
     assert source.homepage.startswith(("https://", "http://"))
     assert source.downloads and any(file.required for file in source.files)
@@ -243,14 +243,14 @@ def test_data_sets_are_found_by_their_constant_and_unknown_names_get_a_suggestio
         for path in folder.glob("*.py")
         if any("SOURCE" in ast.dump(node) for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign))
     }
-    assert set(sources.source_names()) == with_source >= {"mnist", "cifar10"}
+    assert set(source_names()) == with_source >= {"mnist", "cifar10"}
     with pytest.raises(UserError, match=r"No data set named 'cifar'. Did you mean cifar10\?"):
-        sources.source("cifar")
+        data_source("cifar")
 
 
 def test_describing_mnist_and_cifar10_needs_no_torch():
-    script = "import sys; from stablebench.data import sources\n" + (
-        "for name in ('mnist', 'cifar10'): sources.source(name)\nassert not {'torch', 'numpy'} & set(sys.modules)"
+    script = "import sys; from stablebench.data.files.source import data_source\n" + (
+        "for name in ('mnist', 'cifar10'): data_source(name)\nassert not {'torch', 'numpy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
