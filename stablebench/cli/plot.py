@@ -9,7 +9,7 @@ from stablebench.cli.plot_boards import curves, profiles, time_to_target
 from stablebench.cli.plot_measures import fisher_memory, oscillators, probe, structure
 from stablebench.cli.plot_trajectories import trajectories
 from stablebench.cli.shared.options import DataDir
-from stablebench.cli.ui.output import say
+from stablebench.cli.ui.output import say_paths
 
 plot = typer.Typer(
     help="Draw figures of runs.",
@@ -76,7 +76,7 @@ def decision_boundary(
     from stablebench.data.task import Task
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.report.figures.decision_boundary import plane, save_figure
-    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.style import check_figure_path
     from stablebench.specs.limits import checked_card
     from stablebench.training.score import trained_network
 
@@ -96,7 +96,4 @@ def decision_boundary(
     examples = task.split("test")
     model = record.spec.model
     title = f"{model.label} on {card.task}, {model.layers:,} layers, width {model.hidden}, after {found.step:,} updates"
-    save_figure(output, drawn, examples.inputs, examples.targets, title)
-    numbers = output.with_suffix(".csv")
-    drawn.write(numbers)
-    say(f"{output}\n{numbers}")
+    say_paths(save_figure(output, drawn, examples.inputs, examples.targets, title))

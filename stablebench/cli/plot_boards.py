@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stablebench.cli.shared.suite_options import SuiteOptions, suite_options
-from stablebench.cli.ui.output import note, say
+from stablebench.cli.ui.output import note, say_paths
 
 if TYPE_CHECKING:
-    from stablebench.report.figures.style import Plot
+    from stablebench.report.figures.panels import Plot
 
 _What = Annotated[
     list[str] | None,
@@ -72,18 +72,14 @@ def profiles(options: SuiteOptions, what: _What = None, output: _Output = Path("
 
 
 def _check(output: Path) -> None:
-    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.style import check_figure_path
 
     check_figure_path(output, "--output")
 
 
 def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> None:
-    from stablebench.report.figures.style import as_csv, save
-    from stablebench.runs.atomic import write_atomically
+    from stablebench.report.figures.panels import save_plots
 
-    save(output, plots)
-    numbers = output.with_suffix(".csv")
-    write_atomically(numbers, as_csv(plots).encode())
-    say(f"{output}\n{numbers}")
+    say_paths(save_plots(output, plots))
     for problem in unreadable.values():
         note(f"not in the figure: {problem}")

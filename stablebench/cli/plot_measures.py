@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.ui.output import echo, note, say
+from stablebench.cli.ui.output import echo, note, say, say_paths
 from stablebench.schema.seeds import MAX_SEED
 
 _Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
@@ -24,16 +24,15 @@ def probe(
     Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
     """
     from stablebench.cli.shared.plot_runs import run_folder
-    from stablebench.report.figures.gradient_norms import check_figure_path
     from stablebench.report.figures.monitor import probed_runs, save_figure
+    from stablebench.report.figures.style import check_figure_path
 
     check_figure_path(output, "--output")
     found = probed_runs([run_folder(run) for run in runs], show or [])
-    save_figure(output, found)
-    found.write(output.with_suffix(".csv"))
+    written = save_figure(output, found)
     for folder in found.bare:
         note(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).")
-    say(f"{output}\n{output.with_suffix('.csv')}")
+    say_paths(written)
 
 
 def structure(
@@ -41,7 +40,7 @@ def structure(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A model as it starts, nnrnn; or with RUN the code of its own, FILE.py:CLASS."
+            metavar="NAME", help="A model at initialisation, nnrnn; or with RUN the code of its own, FILE.py:CLASS."
         ),
     ] = None,
     hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2)] = 128,
@@ -50,7 +49,7 @@ def structure(
 ) -> None:
     """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.
 
-    As figure 3 of its paper, for the first layer of a trained RUN or for a model as it starts (--model).
+    As figure 3 of its paper, for the first layer of a trained RUN or for a model at initialisation (--model).
     """
     from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.errors import UserError
@@ -64,8 +63,8 @@ def structure(
 
     from stablebench.cli.shared.requests import name_code
     from stablebench.models import registry as model_registry
-    from stablebench.report.figures.gradient_norms import check_figure_path
     from stablebench.report.figures.schur import save_figure, schur_structure
+    from stablebench.report.figures.style import check_figure_path
     from stablebench.training.score import trained_network
 
     check_figure_path(output, "--output")
@@ -82,11 +81,8 @@ def structure(
         entry = model_registry.model_entry(model)
         torch.manual_seed(seed)
         layer = entry.build(1, hidden, entry.resolve({}), horizon=1)
-        title = f"{model}, width {hidden}, as it starts"
-    drawn = schur_structure(layer)
-    save_figure(output, drawn, title)
-    drawn.write(output.with_suffix(".csv"))
-    say(f"{output}\n{output.with_suffix('.csv')}")
+        title = f"{model}, width {hidden}, at initialisation"
+    say_paths(save_figure(output, schur_structure(layer), title))
 
 
 def oscillators(
@@ -99,17 +95,16 @@ def oscillators(
     The weights are the paper's. The starts and the steps, which it does not print, stand in
     stablebench/report/figures/oscillator_trajectories.py. A trajectory that grows without bound is cut off, and named.
     """
-    from stablebench.report.figures.gradient_norms import check_figure_path
     from stablebench.report.figures.oscillators import oscillators as trajectories
     from stablebench.report.figures.oscillators import save_figure
+    from stablebench.report.figures.style import check_figure_path
 
     check_figure_path(output, "--output")
     drawn = trajectories(dt, time)
-    save_figure(output, drawn)
-    drawn.write(output.with_suffix(".csv"))
+    written = save_figure(output, drawn)
     for sentence in drawn.broken_off():
         say(sentence)
-    say(f"{output}\n{output.with_suffix('.csv')}")
+    say_paths(written)
 
 
 def fisher_memory(
@@ -121,14 +116,13 @@ def fisher_memory(
 
     Prints the areas under the Fisher memory curves, the table J_tot of its supplement.
     """
-    from stablebench.report.figures.fisher_memory import forms, save_figure, write
-    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.fisher_memory import forms, save_figure
+    from stablebench.report.figures.style import check_figure_path
     from stablebench.tables import Table, render
 
     check_figure_path(output, "--output")
     found = forms(size, starts)
-    save_figure(output, found)
-    write(output.with_suffix(".csv"), found)
+    written = save_figure(output, found)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
     echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
-    say(f"{output}\n{output.with_suffix('.csv')}")
+    say_paths(written)

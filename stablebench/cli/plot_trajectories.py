@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.shared.options import DataDir
-from stablebench.cli.ui.output import say
+from stablebench.cli.ui.output import say_paths
 
 if TYPE_CHECKING:
     from stablebench.data.task import Task
@@ -39,7 +39,7 @@ def trajectories(
     `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
     """
     from stablebench.errors import UserError
-    from stablebench.report.figures.gradient_norms import check_figure_path
+    from stablebench.report.figures.style import check_figure_path
 
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
@@ -48,17 +48,17 @@ def trajectories(
     check_figure_path(output, "--output")
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
-        _draw_prediction(run, model, output, which, plane, data_dir, threads)
+        written = _draw_prediction(run, model, output, which, plane, data_dir, threads)
     else:
         assert task is not None
-        _draw_data(task, output, which, plane, data_dir)
-    say(f"{output}\n{output.with_suffix('.csv')}")
+        written = _draw_data(task, output, which, plane, data_dir)
+    say_paths(written)
 
 
-def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> None:
+def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> list[Path]:
     from stablebench import registry
     from stablebench.data.task import Task, resolve_params
-    from stablebench.report.figures.lorenz96 import Trajectory, save_trajectories, write_trajectories
+    from stablebench.report.figures.lorenz96 import Trajectory, save_trajectories
 
     name, _, variant = asked.partition("/")
     card = registry.task_card(name)
@@ -69,8 +69,7 @@ def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], dat
         times, states, targets = _example(found, which)
         ahead = found.params["ahead"]
         drawn.append(Trajectory(_force(found), times, _joined(states, targets, ahead)))
-    save_trajectories(output, drawn, plane)
-    write_trajectories(output.with_suffix(".csv"), drawn)
+    return save_trajectories(output, drawn, plane)
 
 
 def _draw_prediction(
@@ -81,7 +80,7 @@ def _draw_prediction(
     plane: tuple[int, int],
     data_dir: Path | None,
     threads: int,
-) -> None:
+) -> list[Path]:
     from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.cli.shared.requests import name_code
     from stablebench.process.settings import prepare_process
@@ -96,7 +95,7 @@ def _draw_prediction(
     from stablebench import engines
     from stablebench.data.task import Task
     from stablebench.models.network import Network
-    from stablebench.report.figures.lorenz96 import predicted, save_prediction, write_prediction
+    from stablebench.report.figures.lorenz96 import predicted, save_prediction
     from stablebench.specs.limits import checked_card
     from stablebench.training.score import trained_network
 
@@ -113,8 +112,7 @@ def _draw_prediction(
         f"{model.label}, {model.hidden} units, after {found.step:,} updates: "
         f"NRMSE {prediction.pooled:.4f}, {task.params['ahead']} points ahead"
     )
-    save_prediction(output, prediction, plane, title)
-    write_prediction(output.with_suffix(".csv"), prediction)
+    return save_prediction(output, prediction, plane, title)
 
 
 def _refuse_others(task: str) -> None:

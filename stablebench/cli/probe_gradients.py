@@ -57,12 +57,13 @@ def probe_gradients(
     from stablebench.cli.shared.probe_subjects import trained, untrained
     from stablebench.cli.shared.probe_tables import LOSS
     from stablebench.probes.probe import check_differentiable, probe
-    from stablebench.report.figures.gradient_norms import check_figure_path, save_figure
-    from stablebench.report.figures.probe import check_folder, pictures, save
+    from stablebench.report.figures.gradient_norms import save_figure
+    from stablebench.report.figures.probe import check_folder, pictures, save_pictures
+    from stablebench.report.figures.style import check_figure_path
 
     measures = _measures(what)
     if png is not None:
-        check_figure_path(png)
+        check_figure_path(png, "--png")
         if "flow" not in measures:
             raise UserError(f"--png draws gradient norms: add flow to --what {what}.")
     if figures is not None:
@@ -83,7 +84,7 @@ def probe_gradients(
         flows = {name: result.flow for name, result in named.items() if result.flow is not None}
         save_figure(png, flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}")
     if figures is not None:
-        written = save(figures, figure_format, pictures(named, subjects[0].where, LOSS[loss]))
+        written = save_pictures(figures, figure_format, pictures(named, subjects[0].where, LOSS[loss]))
         if not options.quiet:
             note("\n".join(str(path) for path in written))
     if options.json:
@@ -119,7 +120,7 @@ def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:
 def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
     from stablebench.cli.shared.probe_tables import claims_table, side_by_side, tables_of
     from stablebench.cli.ui.output import print_tables
-    from stablebench.report.figures.gradient_norms import text_plot
+    from stablebench.report.figures.text_plot import text_plot
 
     if len(subjects) == 1:
         print_tables(tables_of(results[0], subjects[0].title, subjects[0].card.readout))

@@ -1,4 +1,4 @@
-"""Measure every claim of the papers, before and after training, and write the page of promises."""
+"""Measure every claim of the papers, before and after training, and write the claims page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from stablebench.cli.ui.output import note, say
 def promises(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="Writes PATH.md, and figures in the folder PATH.")
-    ] = Path("docs/promises"),
+    ] = Path("docs/claims"),
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Small sizes, in a minute or two; the page says that they are not the papers'."),
@@ -30,7 +30,7 @@ def promises(
 ) -> None:
     """Measure every claim of the papers' models and write what came out as a page with tables and figures.
 
-    Each model is measured with its paper's settings as it starts, and on copy and adding before and after a short
+    Each model is measured with its paper's settings at initialisation, and on copy and adding before and after a short
     training. Interrupted, the command goes on with the runs that it has.
     """
     import time
@@ -46,7 +46,7 @@ def promises(
     from stablebench.process import settings as process
     from stablebench.report.claims import FULL, MODELS, QUICK, measure_all, numbers
     from stablebench.report.claims_page import Provenance, write_page
-    from stablebench.report.paper_checks import findings
+    from stablebench.report.paper_checks import all_checks
     from stablebench.runs.atomic import write_atomically
 
     wanted = MODELS if models is None else [name.strip() for name in models.split(",") if name.strip()]
@@ -57,7 +57,7 @@ def promises(
     sizes = sizes if steps is None else replace(sizes, steps=steps)
     began, commit = time.perf_counter(), process.commit()  # of the code that runs, whatever changes meanwhile
     chains = list(measure_all(wanted, sizes, runs_dir, (lambda _: None) if quiet else note))
-    theorems = [] if quick else findings()
+    theorems = [] if quick else all_checks()
     provenance = Provenance(
         command=_command(quick, models, steps),
         commit=commit,

@@ -109,10 +109,10 @@ class StateChain(abc.ABC):
         Raises:
             StablebenchError: A state is not finite.
         """
-        found = [self.initial()]
+        sequence = [self.initial()]
         for t in range(1, self.steps + 1):
-            found.append(self.step(t, found[-1]))
-        states = torch.stack(found)
+            sequence.append(self.step(t, sequence[-1]))
+        states = torch.stack(sequence)
         finite = states.isfinite().flatten(1).all(1)
         if not finite.all():
             first = int(finite.int().argmin())

@@ -15,7 +15,7 @@ from torch import Tensor
 from stablebench.errors import StablebenchError
 
 _DOUBLINGS = 60
-"""Of the number of terms of C: 2^60 are more than any that matters."""
+"""Doublings of the number of terms of C: 2^60 terms are more than any that matters."""
 _SETTLED = 1e-15
 """Relative change of C at which its sum has converged."""
 
@@ -116,12 +116,12 @@ def fisher_memory(theta: Tensor, v: Tensor, lags: int, horizon: int | None = Non
         StablebenchError: The noise has no limit, or it exceeds float64.
     """
     factor = noise_root(theta, horizon)
-    theta, signal, found = theta.double(), v.double().reshape(len(theta), -1), []
+    theta, signal, information = theta.double(), v.double().reshape(len(theta), -1), []
     for _ in range(lags + 1):
         white = torch.linalg.solve_triangular(factor, signal, upper=False)
-        found.append(white.square().sum() / signal.shape[1])
+        information.append(white.square().sum() / signal.shape[1])
         signal = theta @ signal
-    return FisherMemory(torch.stack(found), horizon)
+    return FisherMemory(torch.stack(information), horizon)
 
 
 def delay_line_bound(theta: Tensor, lags: int) -> Tensor:
@@ -156,11 +156,11 @@ def linear_memory_capacity(theta: Tensor, v: Tensor, lags: int) -> Tensor:
     Raises:
         StablebenchError: Responses exceed float64.
     """
-    signal, found = v.double(), []
+    signal, by_lag = v.double(), []
     for _ in range(lags + 1):
-        found.append(signal)
+        by_lag.append(signal)
         signal = theta.double() @ signal
-    responses = torch.stack(found, dim=1)  # of the states to the input of each lag
+    responses = torch.stack(by_lag, dim=1)  # of the states to the input of each lag
     if not responses.isfinite().all():
         raise StablebenchError("The responses of this network grow beyond float64.")
     # the share of input k that the states hold: the squared length of unit vector k projected on the row space

@@ -6,7 +6,7 @@ A backward sweep, one vector-Jacobian product a step:
     dL/dx_t = (ds_t/dx_t)^T g_t + dl_t/dx_t            x_t encoded: a token's vector
 
 L is the loss of one sample, averaged over what the loss counts in it, so norms do not depend on the batch's size. Each
-g_t is kept as a vector of about unit size times a power of two, so norms far outside float64 are found as exactly as
+g_t is kept as a vector of about unit size times a power of two, so norms far outside float64 are computed as exactly as
 others, and a gradient of exactly 0 is one that really is.
 """
 
@@ -49,7 +49,7 @@ class MeanEstimate:
     samples: int
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data: a rate per step back in time."""
+        """Return a JSON-serialisable dict: a rate per step back in time."""
         return {
             "per_step_back": self.mean,
             "standard_error": self.standard_error,
@@ -103,8 +103,8 @@ class GradientFlow:
         return ratio if math.isfinite(ratio) else None
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data; logarithms are to base 10."""
-        found = {
+        """Return a JSON-serialisable dict; logarithms are to base 10."""
+        document = {
             "loss": self.loss,
             "samples": len(self.log_norms),
             "t": list(range(self.log_norms.shape[1])),
@@ -115,8 +115,8 @@ class GradientFlow:
         }
         rate = self.input_growth_rate()
         if self.log_input_norms is None or rate is None:
-            return found | {"input": None}
-        return found | {
+            return document | {"input": None}
+        return document | {
             "input": {
                 "t": list(range(1, self.log_input_norms.shape[1] + 1)),
                 "log10_norm": self.input_quantiles(),
@@ -164,13 +164,13 @@ def gradient_flow(
         states: `chain.states()`.
         batch: The samples.
         loss: The task's loss, of `stablebench.data.metrics`.
-        which: `task`: the task's own loss; `last`: that of the last scored step alone.
+        which: `task`: the task's own loss; `last`: that of the last scored step only.
     """
-    found = list(adjoints(network, chain, states, batch, loss=loss, which=which))
-    logs = torch.stack([adjoint.log_norms() for adjoint in reversed(found)], dim=1)
+    derivatives = list(adjoints(network, chain, states, batch, loss=loss, which=which))
+    logs = torch.stack([adjoint.log_norms() for adjoint in reversed(derivatives)], dim=1)
     if chain.inputs is None:
         return GradientFlow(which, logs)
-    into_inputs = [_in_input(chain, states, adjoint).log_norms() for adjoint in reversed(found) if adjoint.t]
+    into_inputs = [_in_input(chain, states, adjoint).log_norms() for adjoint in reversed(derivatives) if adjoint.t]
     return GradientFlow(which, logs, torch.stack(into_inputs, dim=1))
 
 
@@ -246,7 +246,7 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
 def _sources(
     network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: str, which: Loss
 ) -> dict[int, tuple[Tensor, Tensor | None]]:
-    """Return the derivative of each sample's loss in s_t, and in x_t, through the readout at t alone, by t.
+    """Return the derivative of each sample's loss in s_t, and in x_t, through the readout at t only, by t.
 
     Args:
         network: The network, for its readout.
@@ -277,8 +277,8 @@ def _sources(
         first + i: (source, None if direct is None or not direct[i].any() else direct[i])
         for i, source in enumerate(gradient.unbind(0))
     }
-    alone = len(by_step) == 1
-    return {t: (source, past) for t, (source, past) in by_step.items() if alone or source.any() or past is not None}
+    only_one = len(by_step) == 1
+    return {t: (source, past) for t, (source, past) in by_step.items() if only_one or source.any() or past is not None}
 
 
 def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> Tensor:

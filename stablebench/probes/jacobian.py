@@ -41,7 +41,7 @@ _ALTERNATIONS = 20
 _PARTS = 4
 """Parts of the chain whose growth is kept apart."""
 _SWEEPS = 40
-"""Of Jacobi rotations, at most; about ten are needed."""
+"""Sweeps of Jacobi rotations, at most; about ten are needed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class SingularValues:
         return self.logs.square().mean(1).sqrt()
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data; a value beyond float64 has its logarithm only, a value of 0 no logarithm.
+        """Return a JSON-serialisable dict; a value beyond float64 has its logarithm only, a value of 0 no logarithm.
 
         `log10_sigma` has all singular values of each sample, the largest first.
         """
@@ -150,13 +150,13 @@ def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValue
         if not block.isfinite().all():
             raise StablebenchError(f"The derivative of step {t} is not finite.")
         new_Q, R = torch.linalg.qr(block)
-        kept = _kept_digits(R)
-        worst = kept[~singular].min().item() if not singular.all() else 1.0
+        digits = _kept_digits(R)
+        worst = digits[~singular].min().item() if not singular.all() else 1.0
         if length > 1 and worst < _DIGITS_LOST:
             length //= 2
             continue
         if length == 1:
-            dead = kept <= n * _EPS
+            dead = digits <= n * _EPS
             singular |= dead.any(1)
             R = torch.where(dead[:, :, None], 0.0, R)
         product.multiply(R)
@@ -259,17 +259,17 @@ def _rotated(a: Tensor, e_a: Tensor, b: Tensor, e_b: Tensor, cosine: Tensor) -> 
     e_large, e_small = torch.where(swap, e_b, e_a), torch.where(swap, e_a, e_b)
     zero = e_small.isneginf()
     d = torch.where(zero, 0.0, e_small - torch.where(zero, 0.0, e_large)).exp()
-    # the angle's tangent is tau d; the small row, in its own scale, takes up tau of the large one
+    # the angle's tangent is tau d; the small row, in its own scale, adds tau of the large one
     g = torch.where(zero | (cosine == 0), torch.inf, (d * d - 1) / (2 * cosine))
     tau = torch.where(g >= 0, 1.0, -1.0) / (g.abs() + (d * d + g * g).sqrt())
     scale = (1 + (tau * d).square()).rsqrt()[:, :, None]
     new_large = scale * (large - (tau * d * d)[:, :, None] * small)
     new_small = scale * (small + tau[:, :, None] * large)
-    found = []
+    rows = []
     for new, e in ((new_large, e_large), (new_small, e_small)):
         norm = torch.linalg.vector_norm(new, dim=2)
-        found.append((torch.where(norm > 0, 1 / norm, 0.0)[:, :, None] * new, e + norm.log()))
-    (large, e_large), (small, e_small) = found
+        rows.append((torch.where(norm > 0, 1 / norm, 0.0)[:, :, None] * new, e + norm.log()))
+    (large, e_large), (small, e_small) = rows
     first = torch.where(swap[:, :, None], small, large), torch.where(swap, e_small, e_large)
     second = torch.where(swap[:, :, None], large, small), torch.where(swap, e_large, e_small)
     return [first, second]

@@ -57,7 +57,7 @@ class LagShare:
         return quantiles(self.shares)
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return {
             "loss": self.loss,
             "samples": len(self.log_norms),
@@ -79,15 +79,15 @@ def lag_share(
         states: `chain.states()`.
         batch: The samples.
         loss: The task's loss, of `stablebench.data.metrics`.
-        which: `task`: the task's own loss; `last`: that of the last scored step alone.
+        which: `task`: the task's own loss; `last`: that of the last scored step only.
     """
-    found, trained = [], False
+    log_norms, trained = [], False
     for adjoint in adjoints(network, chain, states, batch, loss=loss, which=which):
         if adjoint.t:
             traced = chain.trace(adjoint.t, states[adjoint.t - 1])
             trained |= bool(traced.used)
-            found.append(_log_norms(traced, adjoint))
-    return LagShare(which, torch.stack(found, dim=1)) if trained and found else None
+            log_norms.append(_log_norms(traced, adjoint))
+    return LagShare(which, torch.stack(log_norms, dim=1)) if trained and log_norms else None
 
 
 def _log_norms(traced: Traced, adjoint: Adjoint) -> Tensor:
@@ -102,7 +102,7 @@ def _log_norms(traced: Traced, adjoint: Adjoint) -> Tensor:
 
 def _by_sample(traced: Traced, g: Tensor) -> tuple[Tensor | None, ...]:
     """Return the products of each sample's own cotangent with the derivative in the parameters, (batch, ...) each."""
-    each = torch.diag_embed(g.T).permute(1, 2, 0)  # (batch, batch, size): of each sample alone
+    each = torch.diag_embed(g.T).permute(1, 2, 0)  # (batch, batch, size): of one sample each
     try:
         return torch.autograd.grad(
             traced.after, traced.used, each, is_grads_batched=True, allow_unused=True, retain_graph=True

@@ -23,7 +23,7 @@ from stablebench.probes.fisher_memory import fisher_memory, linear_memory_capaci
 from stablebench.probes.spectra import sampled_steps, step_jacobian
 
 _DIRECTIONS = 8
-"""Of the input, at most."""
+"""Directions of the input, at most."""
 _RANK = 1e-9
 """Singular value of ds_t/dx_t, relative to the largest, below which a direction is none."""
 _ROUNDING = 1e-9
@@ -40,7 +40,7 @@ class StepMemory:
         step: t.
         radius: Spectral radius of Theta.
         horizon: Steps of noise; None for ever.
-        curve: J(0) ... J(lags), (lags + 1); None where it cannot be told.
+        curve: J(0) ... J(lags), (lags + 1); None where it cannot be computed.
         capacity: The linear memory capacity; None where responses exceed float64.
         reason: Why there is no curve.
     """
@@ -92,7 +92,7 @@ class LinearMemory:
         return sorted({step.horizon for step in self.steps if step.horizon is not None})
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         curve = self.curve
         return {
             "lags": self.lags,
@@ -127,8 +127,8 @@ def linear_memory(chain: StateChain, states: Tensor) -> LinearMemory:
         states: `chain.states()`.
     """
     lags = min(chain.steps, _LONGEST)
-    found = [_at(chain, states, t, lags) for t in sampled_steps(chain) if t > 1 or chain.size == chain.inner_size]
-    return LinearMemory(found, lags)
+    memories = [_at(chain, states, t, lags) for t in sampled_steps(chain) if t > 1 or chain.size == chain.inner_size]
+    return LinearMemory(memories, lags)
 
 
 def _at(chain: StateChain, states: Tensor, t: int, lags: int) -> StepMemory:

@@ -79,7 +79,7 @@ class LyapunovSpectrum:
         return j + (sums[j - 1] / values[j].abs()).item()
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data; directions that die have no exponent."""
+        """Return a JSON-serialisable dict; directions that die have no exponent."""
         means = self.exponents.mean(0).tolist()
         return {
             "exponents": [v if math.isfinite(v) else None for v in means],
@@ -93,17 +93,17 @@ class LyapunovSpectrum:
         }
 
 
-def lyapunov_spectrum(found: SingularValues) -> LyapunovSpectrum:
+def lyapunov_spectrum(jacobian: SingularValues) -> LyapunovSpectrum:
     """Return the Lyapunov exponents of a chain whose Jacobian product has been orthogonalised.
 
     Args:
-        found: What `jacobian_singular_values` returned.
+        jacobian: What `jacobian_singular_values` returned.
     """
-    steps = max(found.steps, 1)
-    exponents = (found.growth.sum(0) / steps).sort(dim=1, descending=True).values
+    steps = max(jacobian.steps, 1)
+    exponents = (jacobian.growth.sum(0) / steps).sort(dim=1, descending=True).values
     error, parts = None, ()
-    if min(found.part_steps) >= _LEAST_PART:
-        by_part = found.growth / torch.tensor(found.part_steps)[:, None, None]
+    if min(jacobian.part_steps) >= _LEAST_PART:
+        by_part = jacobian.growth / torch.tensor(jacobian.part_steps)[:, None, None]
         parts = tuple(by_part.amax(2).mean(1).tolist())
         largest = by_part.amax(2).flatten()
         if largest.isfinite().all():

@@ -1,4 +1,4 @@
-"""What a probe measures of one network, each part when it is first asked for, and the verdicts on claims against it."""
+"""What a probe measures of one network, each part when it is first needed, and the verdicts on claims against it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,7 +121,7 @@ class ChainMeasurements:
 def check_claims(evidence: ChainMeasurements) -> list[ClaimVerdict]:
     """Return the verdicts on the claims of the network's layers, in their order."""
     layers = evidence.network.models
-    found = []
+    verdicts = []
     for i, layer in enumerate(layers):
         for claim in layer.claims():
             if claim.about == "chain" and i:
@@ -142,5 +142,5 @@ def check_claims(evidence: ChainMeasurements) -> list[ClaimVerdict]:
                 verdict = "violated"
             elif outcome.vacuous:
                 verdict = "vacuous"
-            found.append(ClaimVerdict(statement, verdict, outcome.measured, outcome.bound, hypothesis))
-    return found
+            verdicts.append(ClaimVerdict(statement, verdict, outcome.measured, outcome.bound, hypothesis))
+    return verdicts

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 _BIAS = 1023
-"""Of the exponent in float64."""
+"""Bias of the exponent in float64."""
 
 
 def power_of_two(k: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found; None for what was not asked for.
+    """What a probe measured; None for a part that was not requested.
 
     Args:
-        which: The loss that was asked for.
+        which: The loss that was requested.
         claims: Verdicts, in the model's order.
-        flows: Gradient norms, of the loss that was asked for and of the other one.
+        flows: Gradient norms, of the loss that was requested and of the other one.
         lags: Shares of the parameters' gradient by lag, of both losses; None where nothing in the chain is trained.
         jacobian: Singular values.
         lyapunov: Lyapunov exponents.
@@ -48,18 +48,18 @@ class ProbeResult:
 
     @property
     def flow(self) -> GradientFlow | None:
-        """Gradient norms of the loss that was asked for."""
+        """Gradient norms of the loss that was requested."""
         return None if self.flows is None else self.flows[self.which]
 
     @property
     def lag_share(self) -> LagShare | None:
-        """Shares by lag, of the loss that was asked for."""
+        """Shares by lag, of the loss that was requested."""
         return None if self.lags is None else self.lags[self.which]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data: `measures` and `claims`.
+        """Return a JSON-serialisable dict: `measures` and `claims`.
 
-        `gradient_flow` and `lag_share` are those of the loss that was asked for, `by_loss` has those of both.
+        `gradient_flow` and `lag_share` are those of the loss that was requested, `by_loss` has those of both.
         """
         measures: dict[str, Any] = {}
         if self.flows is not None and self.lags is not None:
@@ -69,13 +69,13 @@ class ProbeResult:
             }
             measures |= by_loss[self.which] | {"by_loss": by_loss}
         for name in ("jacobian", "lyapunov", "spectra", "memory"):
-            if (found := getattr(self, name)) is not None:
-                measures[name] = found.document()
-        return {"measures": measures, "claims": [asdict(finding) for finding in self.claims]}
+            if (part := getattr(self, name)) is not None:
+                measures[name] = part.document()
+        return {"measures": measures, "claims": [asdict(verdict) for verdict in self.claims]}
 
 
-def _document(found: LagShare | None) -> dict[str, Any] | None:
-    return None if found is None else found.document()
+def _document(share: LagShare | None) -> dict[str, Any] | None:
+    return None if share is None else share.document()
 
 
 def probe(
@@ -93,7 +93,7 @@ def probe(
         network: The network.
         batch: The samples of the gradient flow.
         loss: The task's loss, of `stablebench.data.metrics`.
-        which: `task`: gradients of the task's own loss; `last`: of the loss at the last scored step alone.
+        which: `task`: gradients of the task's own loss; `last`: of the loss at the last scored step only.
         samples: How many of them the Jacobian is computed for.
         what: What is measured; claims are checked whatever it is.
 
@@ -102,34 +102,34 @@ def probe(
         StablebenchError: A state or a derivative is not finite.
     """
     check_differentiable(network)
-    found = ChainMeasurements(network, batch, loss, samples)
+    chain = ChainMeasurements(network, batch, loss, samples)
     with torch.no_grad():
-        findings = check_claims(found)
-        flows = _flows(found) if "flow" in what else None
-        lags = _lags(found, batch, loss) if "flow" in what else None
-        one, states = chain_of(found.network, first(batch, 1).inputs), found.states[:, :1]
+        verdicts = check_claims(chain)
+        flows = _flows(chain) if "flow" in what else None
+        lags = _lags(chain, batch, loss) if "flow" in what else None
+        one, states = chain_of(chain.network, first(batch, 1).inputs), chain.states[:, :1]
         return ProbeResult(
             which,
-            findings,
+            verdicts,
             flows,
             lags,
-            found.jacobian if "jacobian" in what else None,
-            lyapunov_spectrum(found.jacobian) if "lyapunov" in what else None,
-            spectra(found.network, one, states) if "spectra" in what else None,
+            chain.jacobian if "jacobian" in what else None,
+            lyapunov_spectrum(chain.jacobian) if "lyapunov" in what else None,
+            spectra(chain.network, one, states) if "spectra" in what else None,
             linear_memory(one, states) if "memory" in what else None,
         )
 
 
-def _flows(found: ChainMeasurements) -> dict[Loss, GradientFlow]:
-    return {"task": found.flow("task"), "last": found.flow("last")}
+def _flows(chain: ChainMeasurements) -> dict[Loss, GradientFlow]:
+    return {"task": chain.flow("task"), "last": chain.flow("last")}
 
 
-def _lags(found: ChainMeasurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
+def _lags(chain: ChainMeasurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
     def share(which: Loss) -> LagShare | None:
-        return lag_share(found.network, found.chain, found.states, batch, loss=loss, which=which)
+        return lag_share(chain.network, chain.chain, chain.states, batch, loss=loss, which=which)
 
     task = share("task")
-    if found.network.readout == "last":  # one loss
+    if chain.network.readout == "last":  # one loss
         return {"task": task, "last": None if task is None else replace(task, loss="last")}
     return {"task": task, "last": share("last")}
 

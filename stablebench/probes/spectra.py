@@ -60,7 +60,7 @@ class Spectrum:
         return self.henrici / self.norm if self.norm else 0.0
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return {
             "of": self.of,
             "spectral_radius": self.radius,
@@ -85,7 +85,7 @@ class Spectra:
     steps: list[Spectrum]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return {
             "recurrent_matrix": [spectrum.document() for spectrum in self.recurrent],
             "one_step_jacobian": [spectrum.document() for spectrum in self.steps],

@@ -1,7 +1,7 @@
-"""What the papers promise of their models, and what we measure: every claim, as models start and after some training.
+"""What the papers claim of their models, and what we measure: every claim, at initialisation and after some training.
 
-A chain is a model on a task's inputs. Some have the settings of the model's paper and are measured as they start; on
-copy and adding every model is measured as it starts and after a short training with its recipe there.
+A chain is a model on a task's inputs. Some have the settings of the model's paper and are measured at initialisation;
+on copy and adding every model is measured at initialisation and after a short training with its recipe there.
 """
 
 import json
@@ -43,7 +43,7 @@ MODELS = (
     "lstm",
     "rnn",
 )
-"""The papers' models, and two without a promise for contrast."""
+"""The papers' models, and two without a claim for contrast."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Setting:
 
     Args:
         model: Its name.
-        task: The task whose inputs it gets; its recipe there gives what is not said here.
+        task: The task whose inputs it gets; its recipe there gives what is not set here.
         T: The task's length; None where it has only one.
         says: What the settings are.
         values: Values of the run spec by dotted key.
@@ -134,7 +134,7 @@ class Measured:
         model: The model's name.
         where: The task, its length and the width.
         says: Where the settings come from.
-        updates: Of the weights; 0 as they start.
+        updates: Of the weights; 0 at initialisation.
         claims: Verdicts.
         log10_gradient: Median over samples of log10 ||dL/dh_t||, t = 0 ... E, L at the last scored step; NaN for 0.
         log10_singular: log10 of the singular values of dh_T/dh_1 of the first sample, the largest first; NaN for 0.
@@ -156,8 +156,8 @@ class Measured:
 
     @property
     def state(self) -> str:
-        """As it starts, or after how many updates."""
-        return f"after {self.updates:,} updates" if self.updates else "as it starts"
+        """At initialisation, or after how many updates."""
+        return f"after {self.updates:,} updates" if self.updates else "at initialisation"
 
 
 def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Callable[[str], None]) -> Iterator[Measured]:
@@ -166,14 +166,14 @@ def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Calla
     Args:
         models: Of `MODELS`.
         sizes: How large.
-        runs_dir: Where the trained ones are kept.
-        note: Told what is being measured.
+        runs_dir: The run store of the trained ones.
+        note: Called with what is being measured.
     """
     for model in models:
         for setting in PAPERS:
             if setting.model == model:
                 note(f"{model}: {setting.says}")
-                yield _as_it_starts(setting, sizes)
+                yield _at_initialisation(setting, sizes)
         if not isinstance_recurrent(model):
             note(f"{model}: trained on double_moon")
             yield _trained(Setting(model, "double_moon", None, "its recipe"), sizes, runs_dir)
@@ -181,7 +181,7 @@ def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Calla
         for task, length in (("copy", sizes.copy), ("adding", sizes.adding)):
             setting = Setting(model, task, length, "its recipe")
             note(f"{model}: {task} {length}, before and after training")
-            yield _as_it_starts(setting, sizes)
+            yield _at_initialisation(setting, sizes)
             yield _trained(setting, sizes, runs_dir)
 
 
@@ -216,7 +216,7 @@ def _length(resolved: Resolved) -> int | None:
     return None if name is None else resolved.spec.task.params[name]
 
 
-def _as_it_starts(setting: Setting, sizes: Sizes) -> Measured:
+def _at_initialisation(setting: Setting, sizes: Sizes) -> Measured:
     resolved = _resolved(setting, sizes, {"precision": "float64"})
     task = Task(resolved.card, resolved.spec.task.params)
     network = build_network(resolved.spec, resolved.card, task.sizes)
@@ -234,7 +234,7 @@ def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
     try:
         outcome = session.train(resolved, session.Options(runs_dir), Silent())
         record = outcome.record
-        network, found = trained_network(outcome.folder, record)
+        network, checkpoint = trained_network(outcome.folder, record)
     except StablebenchError as error:
         return Measured(setting.model, where, setting.says, sizes.steps, problem=str(error))
     if record.status != "finished":
@@ -243,7 +243,7 @@ def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
     test = {record.metric: (record.result.test or {}).get(record.metric, math.nan)}
     if record.baseline is not None:
         test["trivial baseline"] = record.baseline
-    empty = Measured(setting.model, where, setting.says, found.step, test=test)
+    empty = Measured(setting.model, where, setting.says, checkpoint.step, test=test)
     return _measured(empty, network, Task(resolved.card, resolved.spec.task.params), sizes)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.leaderboard import protocol_in_words, reproduction_title, said_published, span
-from stablebench.report.figures.curves import band_of, learning_curve, measured
-from stablebench.report.svg import Figure, Series, panels_of
+from stablebench.report.figures.curves import Line, band_of, learning_curve, measured
+from stablebench.report.svg import Figure, panels_of
 from stablebench.schema.run_record import RunRecord
 
 _COLOURS, _DASHES, _WIDTHS = 8, 4, 2
@@ -211,7 +211,7 @@ def _curves(
         band = band_of(held, points, done)
         if band is None:
             continue
-        series.append(Series(name, band.x, band.middle, band.low, band.high))
+        series.append(Line(name, band.x, band.middle, band.low, band.high))
         last = band.x[-1]
         at = [max((i for i, x in enumerate(band.x) if x <= share * last), default=None) for share in _SHARES]
         rows.append([name, *("" if i is None else f"{band.middle[i]:.4g} at {band.x[i]:g}" for i in at)])
@@ -242,7 +242,7 @@ def _arrival_figures(key: str, table: dict[str, Any], statistics: dict[str, Any]
             corners = [(t, 1 - share) for t, share in arrivals["curve"]]
             end = max(arrivals["horizon"], corners[-1][0])
             series.append(
-                Series(
+                Line(
                     row["name"], [t for t, _ in corners] + [end], [s for _, s in corners] + [corners[-1][1]], steps=True
                 )
             )
@@ -265,7 +265,7 @@ def _scatter(key: str, table: dict[str, Any], column: str, label: str) -> Figure
     rows = [row for row in table["rows"] if row["score"] is not None and row[column]]
     if not rows:
         return None
-    series = [Series(row["name"], [float(row[column])], [row["score"]], dots=True) for row in rows]
+    series = [Line(row["name"], [float(row[column])], [row["score"]], dots=True) for row in rows]
     title = f"{metric} against {label}"
     told = f"Median test {metric} of each of {len(rows)} models against its {label}, on a logarithmic axis."
     panels = panels_of(series, log_y=not table["higher_is_better"], log_x=True)
@@ -280,7 +280,7 @@ def overall_figures(statistics: dict[str, Any]) -> list[Figure]:
         rows = profile["rows"]
         if not any(row["solved"] for row in rows):
             continue
-        series = [Series(row["name"], *zip(*row["curve"], strict=True), steps=True) for row in rows]
+        series = [Line(row["name"], *zip(*row["curve"], strict=True), steps=True) for row in rows]
         where = f" ({profile['hardware']})" if profile["hardware"] else ""
         title = f"performance profile in {profile['unit']}{where}"
         told = (

@@ -8,34 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from stablebench.report.figures.curves import Line
 from stablebench.report.scale import Scale, scale_of
 
 WIDTH, HEIGHT = 960, 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 120, 24, 24, 92
 _DOT = 9
-
-
-@dataclass(frozen=True)
-class Series:
-    """One model's part of a figure.
-
-    Args:
-        name: The model, as its leaderboard row calls it.
-        x: Where.
-        y: The line; one dot where there is one point and `dots`.
-        low: Lower end of the band; empty for none.
-        high: Its upper end.
-        steps: Whether the line is a step function.
-        dots: Whether points stand alone.
-    """
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    steps: bool = False
-    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +64,7 @@ class Figure:
 
 
 def panels_of(
-    series: Sequence[Series],
+    series: Sequence[Line],
     *,
     log_y: bool | None = False,
     log_x: bool = False,
@@ -109,7 +87,7 @@ def panels_of(
     return [_panel(series, across, scale_of(ys, log, (None, None) if log else y_ends)) for log in kinds]
 
 
-def _panel(series: Sequence[Series], across: Scale, up: Scale) -> Panel:
+def _panel(series: Sequence[Line], across: Scale, up: Scale) -> Panel:
     return Panel(
         "log" if up.log else "linear",
         [(_column(across, value), label) for value, label in across.ticks()],
@@ -126,7 +104,7 @@ def _row(scale: Scale, value: float) -> int:
     return round(HEIGHT - _BOTTOM - scale.position(value) * (HEIGHT - _TOP - _BOTTOM))
 
 
-def _drawn(series: Series, across: Scale, up: Scale) -> Drawn:
+def _drawn(series: Line, across: Scale, up: Scale) -> Drawn:
     columns = [_column(across, x) for x in series.x]
     points = list(zip(columns, (_row(up, y) for y in series.y), strict=True))
     if series.dots:

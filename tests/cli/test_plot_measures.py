@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,17 @@ def test_plot_probe_writes_a_figure_and_every_number(store: Path, tmp_path: Path
 
 def test_seeds_of_a_spec_are_one_series_and_show_keeps_what_is_called_so(store: Path) -> None:
     runs = probed_runs([RunFolder(Path(path)) for path in seeds(store)], ["gradient.whole", "diagnostics"])
-    names = {one.name: one for one in runs.series()}
+    names = {name: line for (_, name), line in runs.lines().items()}
     assert set(names) == {
         "gradient.whole",
         *(f"diagnostics.layers.0.{n}" for n in ("mean_gamma", "lower_energy", "lower_share")),
     }
-    assert names["gradient.whole"].values.shape == (2, 3)
-    assert names["gradient.whole"].steps.tolist() == [0, 3, 6]
+    assert names["gradient.whole"].x == [0, 3, 6]
+    values = {row[1:3]: row[4] for row in runs.rows if row[3] == "gradient.whole"}
+    assert len(values) == 6
+    mean, spread = (f([values[seed, 3] for seed in (0, 1)]) for f in (statistics.mean, statistics.stdev))
+    assert names["gradient.whole"].y[1] == pytest.approx(mean)
+    assert names["gradient.whole"].low[1] == pytest.approx(mean - spread)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: 
     page = (tmp_path / "promises.md").read_text()
     assert "**Not the sizes of the full page: 5 updates, every width 12, no length above 16.**" in page
     assert "Made by `stablebench promises --quick --models urnn` at commit" in page and str(tmp_path) not in page
-    assert "(2) copy 8, width 12, as it starts" in page and "(3) copy 8, width 12, after 5 updates" in page
+    assert "(2) copy 8, width 12, at initialisation" in page and "(3) copy 8, width 12, after 5 updates" in page
     for name in ("gradients", "singular-values", "eigenvalues"):
         assert f"(promises/{name}.png)" in page
         assert (tmp_path / "promises" / f"{name}.png").stat().st_size > 5000
@@ -77,11 +77,11 @@ def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> Non
     page = (tmp_path / "p.md").read_text()
     assert "Not the sizes of the full page" not in page
     lines = [" ".join(line.split()) for line in page.splitlines()]
-    row = "| \\|\\|W\\|\\| <= 1 | (1) copy 9, width 3, as it starts | violated | 2 | 0.5 ... 1 | W square |"
+    row = "| \\|\\|W\\|\\| <= 1 | (1) copy 9, width 3, at initialisation | violated | 2 | 0.5 ... 1 | W square |"
     assert row in lines
     assert any("not measured: diverged: the loss is nan" in line for line in lines)
-    assert "| rnn | as it starts | 1 | 0 | 0 | 1 | 0 | 0 |" in lines
+    assert "| rnn | at initialisation | 1 | 0 | 0 | 1 | 0 | 0 |" in lines
     assert "| rnn | trained | 1 | 0 | 0 | 0 | 0 | 1 |" in lines
     assert "| all is well | a network | all is not | sigma 1.25 | confirmed |" in lines
-    assert "copy 9, width 3 | its recipe | as it starts | 1 | 0.5 | -0.5 |" in " ".join(lines)
+    assert "copy 9, width 3 | its recipe | at initialisation | 1 | 0.5 | -0.5 |" in " ".join(lines)
     assert "## Theorems put to numbers" in page and not list((tmp_path / "p").iterdir())

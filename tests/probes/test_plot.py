@@ -6,7 +6,9 @@ import torch
 
 from stablebench.errors import UserError
 from stablebench.probes.gradient_flow import GradientFlow
-from stablebench.report.figures.gradient_norms import check_figure_path, save_figure, text_plot
+from stablebench.report.figures.gradient_norms import save_figure
+from stablebench.report.figures.style import check_figure_path
+from stablebench.report.figures.text_plot import text_plot
 
 FALLING = GradientFlow("task", torch.arange(11).expand(3, -1) * math.log(10))
 DEAD = GradientFlow("task", torch.full((3, 11), -math.inf))

@@ -7,11 +7,11 @@ import pytest
 from run_maker import made_record
 
 from stablebench.errors import UserError
-from stablebench.report.figures.curves import band_of, measured, thinned
+from stablebench.report.figures.curves import Line, band_of, measured, thinned
 from stablebench.report.figures.leaderboard import arrival_plots, curve_plots, profile_plots
-from stablebench.report.figures.style import as_csv, save
+from stablebench.report.figures.panels import draw_plots, save_plots
 from stablebench.report.scale import scale_of
-from stablebench.report.svg import Series, panels_of
+from stablebench.report.svg import panels_of
 
 
 def test_a_band_is_the_median_between_the_lowest_and_the_highest_seed() -> None:
@@ -64,14 +64,14 @@ def test_ticks_are_round_and_few(values: list[float], log: bool, labels: list[st
 
 def test_a_line_is_drawn_where_its_values_lie() -> None:
     (panel,) = panels_of(
-        [Series("a", [0.0, 1.0, 2.0], [0.0, 1.0, 0.5])], log_y=None, x_ends=(0.0, 2.0), y_ends=(0.0, 1.0)
+        [Line("a", [0.0, 1.0, 2.0], [0.0, 1.0, 0.5])], log_y=None, x_ends=(0.0, 2.0), y_ends=(0.0, 1.0)
     )
     assert panel.series[0].line == "M120 548l408-524 408 262"
     (steps,) = panels_of(
-        [Series("a", [0.0, 1.0, 2.0], [0.0, 1.0, 1.0], steps=True)], log_y=None, x_ends=(0.0, 2.0), y_ends=(0.0, 1.0)
+        [Line("a", [0.0, 1.0, 2.0], [0.0, 1.0, 1.0], steps=True)], log_y=None, x_ends=(0.0, 2.0), y_ends=(0.0, 1.0)
     )
     assert steps.series[0].line == "M120 548l408 0 0-524 408 0"
-    assert [p.kind for p in panels_of([Series("a", [1.0, 2.0], [-1.0, 0.0])], log_y=True)] == ["linear"]
+    assert [p.kind for p in panels_of([Line("a", [1.0, 2.0], [-1.0, 0.0])], log_y=True)] == ["linear"]
 
 
 RECORDS = [
@@ -86,13 +86,23 @@ RECORDS = [
 def test_a_paper_figure_is_written_the_same_twice(tmp_path: Path, suffix: str) -> None:
     plots = curve_plots(RECORDS, log_y=True)
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    save(first, plots)
-    save(second, plots)
+    save_plots(first, plots)
+    save_plots(second, plots)
     assert first.read_bytes() == second.read_bytes() and len(first.read_bytes()) > 1000
 
 
-def test_the_numbers_of_a_figure_are_those_of_the_records() -> None:
-    rows = list(csv.DictReader(as_csv(curve_plots(RECORDS)).splitlines()))
+def test_a_run_with_one_evaluation_is_drawn_as_a_marker_and_a_longer_one_as_a_line() -> None:
+    one = [made_record("rnn", seed=seed, rate=0.02, points=1) for seed in range(2)]
+    (axes,) = draw_plots(curve_plots(one)).axes
+    assert axes.lines[0].get_marker() == "o" and axes.lines[0].get_markevery() == [0]
+    assert len(axes.collections) == 2  # the band's end to end as a bar: of one point a band has no width
+    for longer in draw_plots(curve_plots(RECORDS)).axes:
+        assert {line.get_marker() for line in longer.lines if len(line.get_xdata()) > 2} == {"none"}
+
+
+def test_the_numbers_of_a_figure_are_those_of_the_records(tmp_path: Path) -> None:
+    _, numbers = save_plots(tmp_path / "a.png", curve_plots(RECORDS))
+    rows = list(csv.DictReader(numbers.read_text().splitlines()))
     assert {row["panel"] for row in rows} == {"adding", "copy"} and len(rows) == 2 * 2 * 8
     losses = [
         r.evaluations[0].metrics["loss"] for r in RECORDS if (r.spec.model.name, r.spec.task.name) == ("gru", "copy")

@@ -1,6 +1,7 @@
 """What a command prints: tables or one JSON document on stdout, everything else on stderr."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -10,7 +11,18 @@ from stablebench.process import streams
 from stablebench.tables import Format, Table, json_text, render
 from stablebench.visible import visible_lines
 
-__all__ = ["Format", "Table", "echo", "json_text", "note", "print_json", "print_tables", "refuse_two_formats", "say"]
+__all__ = [
+    "Format",
+    "Table",
+    "echo",
+    "json_text",
+    "note",
+    "print_json",
+    "print_tables",
+    "refuse_two_formats",
+    "say",
+    "say_paths",
+]
 
 
 def print_json(document: Any) -> None:
@@ -43,6 +55,11 @@ def echo(text: str, *, nl: bool = True) -> None:
 def say(text: str) -> None:
     """Print lines on stdout; what a terminal would obey is seen as its code."""
     echo(visible_lines(text))
+
+
+def say_paths(paths: Iterable[Path]) -> None:
+    """Print the files that were written, one a line."""
+    say("\n".join(str(path) for path in paths))
 
 
 def note(text: str) -> None:

@@ -29,7 +29,7 @@ _VACUOUS_DECADES = 10.0
 
 
 class Evidence(Protocol):
-    """What is measured on one chain, in float64; each part is computed when it is first asked for."""
+    """What is measured on one chain, in float64; each part is computed when it is first needed."""
 
     @property
     def steps(self) -> int:
@@ -186,7 +186,7 @@ def at_most(measured: float, bound: float) -> Outcome:
 
 
 def singular_values_within(evidence: Evidence, low: float, high: float, tolerance: float = 0.0) -> Outcome:
-    """Return whether all singular values of dh_T/dh_1 lie in [exp(low), exp(high)], said in log10.
+    """Return whether all singular values of dh_T/dh_1 lie in [exp(low), exp(high)], in log10.
 
     Vacuous if the interval spans more than ten decades.
 

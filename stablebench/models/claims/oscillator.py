@@ -54,7 +54,7 @@ class Oscillators:
 
     @property
     def delta(self) -> float:
-        """What the force is multiplied by, beside dt."""
+        """What the force is multiplied by, besides dt."""
         return 1 / (1 + self.epsilon * self.dt) if self.damping == "implicit" else 1.0
 
     @property

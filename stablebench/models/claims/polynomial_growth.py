@@ -31,11 +31,11 @@ def fitted_degree(matrix: Tensor, first: int) -> float:
         first: The shortest length, >= 1.
     """
     power, log = _power(matrix, first)
-    found = [log]
+    log_norms = [log]
     for _ in range(_OCTAVES):
         power, log = _scaled(power @ power, 2 * log)
-        found.append(log)
-    logs = numpy.array(found)
+        log_norms.append(log)
+    logs = numpy.array(log_norms)
     if not numpy.isfinite(logs).all():
         return -math.inf
     i, j = numpy.triu_indices(len(logs), 1)

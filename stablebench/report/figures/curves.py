@@ -14,6 +14,29 @@ _MOST_KEPT = 4096
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of a figure.
+
+    Args:
+        name: What the legend calls it.
+        x: Where, increasing.
+        y: Its values; one dot where there is one point and `dots`.
+        low: Lower end of a band; empty for none.
+        high: Its upper end.
+        steps: Whether it is a step function.
+        dots: Whether its points stand apart.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    steps: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True)
 class Band:
     """Seeds over an axis.
 
@@ -83,7 +106,7 @@ def learning_curve(record: RunRecord, metric: str) -> dict[float, float]:
 
 
 def measured(path: Path) -> dict[str, dict[float, float]]:
-    """Return what a run's curve file holds beside its losses: gradient norms, and what probes measured.
+    """Return what a run's curve file holds besides its losses: gradient norms, and what probes measured.
 
     Args:
         path: `metrics.jsonl`.
@@ -134,5 +157,5 @@ class ThinnedCurve:
         self._seen += 1
 
     def values(self) -> dict[float, float]:
-        """Return what is kept, by step."""
+        """Return the values, by step."""
         return self._kept | (dict([self._last]) if self._last is not None else {})

@@ -1,13 +1,15 @@
 """The output of a network over the plane of its two inputs, as a figure and as the numbers behind it."""
 
-import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from stablebench.models.deep_network import DeepNetwork
+from stablebench.report.figures import style
 
 _CHUNK = 2000
 """Points that go through the network at once."""
@@ -27,15 +29,10 @@ class Plane:
     y: Tensor
     output: Tensor
 
-    def write(self, path: Path) -> None:
-        """Write one line a point: x1, x2, output."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["x1", "x2", "output"])
-            for y, row in zip(self.y.tolist(), self.output.tolist(), strict=True):
-                writer.writerows(
-                    [f"{x:.6g}", f"{y:.6g}", f"{z:.6g}"] for x, z in zip(self.x.tolist(), row, strict=True)
-                )
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield x1, x2 and output of each point."""
+        for y, row in zip(self.y.tolist(), self.output.tolist(), strict=True):
+            yield from ((f"{x:.6g}", f"{y:.6g}", f"{z:.6g}") for x, z in zip(self.x.tolist(), row, strict=True))
 
 
 @torch.no_grad()
@@ -59,21 +56,17 @@ def plane(network: DeepNetwork, x: tuple[float, float], y: tuple[float, float], 
     return Plane(columns, rows, outputs.view(points, points).double())
 
 
-def save_figure(path: Path, plane: Plane, points: Tensor, labels: Tensor, title: str) -> None:
-    """Write a figure of the outputs between -1 and 1, the line where they change sign, and examples.
+@style.styled
+def draw(plane: Plane, points: Tensor, labels: Tensor, title: str) -> Figure:
+    """Return a figure of the outputs between -1 and 1, the line where they change sign, and examples.
 
     Args:
-        path: Where; the suffix says the format.
         plane: The outputs.
         points: Examples (n, 2).
         labels: Their signs (n, 1).
-        title: What stands above.
+        title: Its title.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.new_figure(6.4, 4.0)
     axes = figure.add_subplot()
     x, y, output = plane.x.numpy(), plane.y.numpy(), plane.output.numpy()
     shades = axes.pcolormesh(x, y, output, cmap="RdBu_r", vmin=-1, vmax=1, shading="nearest", rasterized=True)
@@ -85,8 +78,13 @@ def save_figure(path: Path, plane: Plane, points: Tensor, labels: Tensor, title:
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     axes.set_aspect("equal")
-    axes.set_xlabel("$x_1$")
-    axes.set_ylabel("$x_2$")
-    figure.suptitle(title, fontsize="medium")
+    axes.grid(visible=False)
+    style.label_axes(axes, "$x_1$", "$x_2$")
+    style.title_above(figure, title)
     figure.colorbar(shades, label="output", shrink=0.9)
-    figure.savefig(path, dpi=150)
+    return figure
+
+
+def save_figure(path: Path, plane: Plane, points: Tensor, labels: Tensor, title: str) -> list[Path]:
+    """Write the figure and the plane's numbers; return both paths. See `draw`."""
+    return style.save_with_csv(path, draw(plane, points, labels, title), ("x1", "x2", "output"), plane.rows())

@@ -5,14 +5,18 @@ starts on the unit sphere (figure 1(b): standard deviation across units, and nor
 curves (figure 1(c)), whose areas are the table of J_tot.
 """
 
-import csv
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from stablebench.probes.fisher_memory import FisherMemory, feedforward_matrix, fisher_memory, transients
+from stablebench.report.figures import style
+from stablebench.report.figures.curves import Line
 
 ALPHAS = (0.95, 1.0, 1.05)
 BETAS = (0.0, 0.005)
@@ -54,66 +58,57 @@ def forms(n: int = 100, starts: int = 1000) -> list[Form]:
         n: Their size, >= 2.
         starts: Starts on the sphere, >= 1.
     """
-    found = []
+    matrices = []
     for d, beta, alpha in itertools.product(DIAGONALS, BETAS, ALPHAS):
         theta = feedforward_matrix(n, alpha, beta, d)
         signal = theta.new_zeros(n)
         signal[0] = 1
         memory = fisher_memory(theta, signal, _BEYOND * n)
         swelling = transients(theta, n, starts) if d == 0 else (None, None)
-        found.append(Form(alpha, beta, d, memory, *swelling))
-    return found
+        matrices.append(Form(alpha, beta, d, memory, *swelling))
+    return matrices
 
 
-def write(path: Path, found: list[Form]) -> None:
-    """Write one line a number: what, alpha, beta, d, t, value and, of transients, its deviation over starts."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["what", "alpha", "beta", "d", "t", "value", "deviation"])
-        for form in found:
-            key = [form.alpha, form.beta, form.d]
-            writer.writerow(["area", *key, "", f"{form.memory.area:.9g}", ""])
-            writer.writerows(["J", *key, t, f"{v:.9g}", ""] for t, v in enumerate(form.memory.curve.tolist()))
-            for what, values in (("unit deviation", form.deviations), ("norm", form.norms)):
-                if values is not None:
-                    means, spread = values.mean(1).tolist(), values.std(1, correction=0).tolist()
-                    pairs = enumerate(zip(means, spread, strict=True))
-                    writer.writerows([what, *key, t, f"{m:.9g}", f"{s:.9g}"] for t, (m, s) in pairs)
+def rows(drawn: list[Form]) -> Iterator[list[Any]]:
+    """Yield what, alpha, beta, d, t, value and, of transients, its deviation over starts."""
+    for form in drawn:
+        key = [form.alpha, form.beta, form.d]
+        yield ["area", *key, "", f"{form.memory.area:.9g}", ""]
+        yield from (["J", *key, t, f"{v:.9g}", ""] for t, v in enumerate(form.memory.curve.tolist()))
+        for what, values in (("unit deviation", form.deviations), ("norm", form.norms)):
+            if values is not None:
+                means, spread = values.mean(1).tolist(), values.std(1, correction=0).tolist()
+                pairs = enumerate(zip(means, spread, strict=True))
+                yield from ([what, *key, t, f"{m:.9g}", f"{s:.9g}"] for t, (m, s) in pairs)
 
 
-def save_figure(path: Path, found: list[Form]) -> None:
-    """Write the figure: transients on the left, memory curves on the right.
-
-    Args:
-        path: Where; the suffix says the format.
-        found: The matrices.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+@style.styled
+def draw(drawn: list[Form]) -> Figure:
+    """Return the figure: transients on the left, memory curves on the right."""
+    figure = style.new_figure(9, 5)
     axes = figure.subplot_mosaic([["spread", "curve"], ["norm", "curve"]])
-    spread, norm, curve = axes["spread"], axes["norm"], axes["curve"]
-    for form in found:
-        colour, line = f"C{ALPHAS.index(form.alpha)}", "-" if form.beta == 0 else "--"
-        for ax, values in ((spread, form.deviations), (norm, form.norms)):
+    for form in drawn:
+        shape = {"color": style.COLOURS[ALPHAS.index(form.alpha)], "linestyle": "-" if form.beta == 0 else "--"}
+        for name, values in (("spread", form.deviations), ("norm", form.norms)):
             if values is not None:
                 means, deviation = values.mean(1), values.std(1, correction=0)
-                ax.plot(means.numpy(), line, color=colour, linewidth=1)
-                low, high = (means - deviation).clamp(min=0).numpy(), (means + deviation).numpy()
-                ax.fill_between(range(len(means)), low, high, color=colour, alpha=0.15, linewidth=0)
-        width = 1.0 if form.d == 0 else 2.2
-        curve.plot(form.memory.curve.numpy(), line, color=colour, linewidth=width, alpha=0.8, label=form.label)
-    spread.set_ylabel("deviation of units")
-    norm.set_ylabel(r"$\|h_t\|$")
-    norm.set_xlabel("t")
-    spread.set_title("transients from the unit sphere, d = 0", fontsize="medium")
-    curve.set_yscale("log")
-    curve.set_ylim(1e-4, 1.5)
-    curve.set_xlabel("k")
-    curve.set_title("Fisher memory J(k); thick: d = 0.2", fontsize="medium")
-    for ax in (spread, norm, curve):
-        ax.grid(alpha=0.3)
-    figure.legend(*curve.get_legend_handles_labels(), frameon=False, fontsize="x-small", loc="outside right center")
-    figure.savefig(path, dpi=120)
+                low, high = (means - deviation).clamp(min=0), means + deviation
+                line = Line("", range(len(means)), means.tolist(), low.tolist(), high.tolist())
+                style.draw_line(axes[name], line, **shape)
+        curve = form.memory.curve.tolist()
+        style.draw_line(
+            axes["curve"], Line(form.label, range(len(curve)), curve), linewidth=2.2 if form.d else 1, **shape
+        )
+    style.label_axes(axes["spread"], "", "deviation of units", "transients from the unit sphere, d = 0")
+    style.label_axes(axes["norm"], "t", r"$\|h_t\|$")
+    style.label_axes(axes["curve"], "k", "", "Fisher memory J(k); thick: d = 0.2")
+    axes["curve"].set_yscale("log")
+    axes["curve"].set_ylim(1e-4, 1.5)
+    style.legend_below(figure)
+    return figure
+
+
+def save_figure(path: Path, drawn: list[Form]) -> list[Path]:
+    """Write the figure and its numbers; return both paths."""
+    columns = ("what", "alpha", "beta", "d", "t", "value", "deviation")
+    return style.save_with_csv(path, draw(drawn), columns, rows(drawn))

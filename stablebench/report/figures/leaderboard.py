@@ -5,8 +5,8 @@ from typing import Any
 
 from stablebench import leaderboard
 from stablebench.errors import UserError
-from stablebench.report.figures.curves import band_of, learning_curve
-from stablebench.report.figures.style import Line, Plot
+from stablebench.report.figures.curves import Line, band_of, learning_curve
+from stablebench.report.figures.panels import Plot
 from stablebench.schema.run_record import RunRecord
 
 _POINTS = 500
@@ -63,11 +63,11 @@ def arrival_plots(records: Sequence[RunRecord], goal: str, unit: str) -> list[Pl
     board = leaderboard.document("", records, lambda name: None)
     plots = []
     for table in leaderboard.statistics(board)["tables"]:
-        found = [(row["name"], row["arrivals"].get(goal, {}).get(unit)) for row in table["rows"]]
-        lines = [_arrived(name, arrivals) for name, arrivals in found if arrivals and arrivals["horizon"]]
+        rows = [(row["name"], row["arrivals"].get(goal, {}).get(unit)) for row in table["rows"]]
+        lines = [_arrived(name, arrivals) for name, arrivals in rows if arrivals and arrivals["horizon"]]
         if any(max(line.y) > 0 for line in lines):
             label = "updates" if unit == "steps" else "seconds of training"
-            plots.append(Plot(f"{table['task']}: {goal}", label, "share of runs that arrived", lines, steps=True))
+            plots.append(Plot(f"{table['task']}: {goal}", label, "share of runs that arrived", lines))
     if not plots:
         raise UserError(f"No run got to its {goal}, so there is no time to draw.")
     return plots
@@ -76,7 +76,7 @@ def arrival_plots(records: Sequence[RunRecord], goal: str, unit: str) -> list[Pl
 def _arrived(name: str, arrivals: dict[str, Any]) -> Line:
     corners = [(time, 1 - share) for time, share in arrivals["curve"]]
     corners.append((max(arrivals["horizon"], corners[-1][0]), corners[-1][1]))
-    return Line(name, *zip(*corners, strict=True))
+    return Line(name, *zip(*corners, strict=True), steps=True)
 
 
 def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
@@ -88,14 +88,14 @@ def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
     Raises:
         UserError: No target was reached by models that can be compared.
     """
-    found = leaderboard.statistics(leaderboard.document("", records, lambda name: None))["overall"]
+    overall = leaderboard.statistics(leaderboard.document("", records, lambda name: None))["overall"]
     plots = []
-    for profile in found["profiles"]:
-        lines = [Line(row["name"], *zip(*row["curve"], strict=True)) for row in profile["rows"]]
+    for profile in overall["profiles"]:
+        lines = [Line(row["name"], *zip(*row["curve"], strict=True), steps=True) for row in profile["rows"]]
         if any(row["solved"] for row in profile["rows"]):
             where = f" ({profile['hardware']})" if profile["hardware"] else ""
             title = f"{profile['unit']} to the target{where}, {profile['tasks']} tasks"
-            plots.append(Plot(title, r"tau", "share of tasks", lines, steps=True))
+            plots.append(Plot(title, "tau", "share of tasks", lines))
     if not plots:
         raise UserError("No task's target was reached by two models that ran the same tasks: there is no profile.")
     return plots

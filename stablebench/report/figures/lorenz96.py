@@ -1,17 +1,17 @@
 """Trajectories of a system in the plane of two of its variables, and how far off a network's prediction of them is."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.models.network import Network
-from stablebench.runs.atomic import write_atomically
+from stablebench.report.figures import style
 
 _CHUNK = 32
 """Trajectories that go through the network at once."""
@@ -38,7 +38,7 @@ class Prediction:
 
     Args:
         true: The trajectory.
-        predicted: What the network said of the same points, (time, variables).
+        predicted: What the network predicted of the same points, (time, variables).
         nrmse: At each point, root mean square error over root mean square of the targets, over all examples, (time,).
         pooled: The same over all points together.
     """
@@ -62,7 +62,7 @@ def predicted(network: Network, pieces: Iterable[Batch], which: int, times: Tens
     """
     training, seen = network.training, 0
     errors, sizes = torch.zeros(len(times), dtype=torch.float64), torch.zeros(len(times), dtype=torch.float64)
-    found: tuple[Tensor, Tensor] | None = None
+    example: tuple[Tensor, Tensor] | None = None
     network.eval()
     try:
         for piece in pieces:
@@ -71,103 +71,77 @@ def predicted(network: Network, pieces: Iterable[Batch], which: int, times: Tens
                 errors += (outputs - targets).square().sum((0, 2))
                 sizes += targets.square().sum((0, 2))
                 if seen <= which < seen + len(inputs):
-                    found = targets[which - seen], outputs[which - seen]
+                    example = targets[which - seen], outputs[which - seen]
                 seen += len(inputs)
     finally:
         network.train(training)
-    if found is None:
+    if example is None:
         raise IndexError(f"there are {seen} examples, got number {which}")
     pooled = (errors.sum() / sizes.sum()).sqrt().item()
-    return Prediction(Trajectory(name, times, found[0]), found[1], (errors / sizes).sqrt(), pooled)
+    return Prediction(Trajectory(name, times, example[0]), example[1], (errors / sizes).sqrt(), pooled)
 
 
-def write_trajectories(path: Path, trajectories: Sequence[Trajectory]) -> None:
-    """Write one line a point: name, time, x1, x2, ..."""
-    variables = trajectories[0].states.shape[1]
-    rows = [["name", "time", *(f"x{i + 1}" for i in range(variables))]]
-    for one in trajectories:
-        points = zip(one.times.tolist(), one.states.tolist(), strict=True)
-        rows += [[one.name, f"{time:.6g}", *(f"{x:.7g}" for x in state)] for time, state in points]
-    _write(path, rows)
-
-
-def write_prediction(path: Path, found: Prediction) -> None:
-    """Write one line a point: time, nrmse, x1, x2, ..., predicted_x1, predicted_x2, ..."""
-    names = [f"x{i + 1}" for i in range(found.true.states.shape[1])]
-    rows = [["time", "nrmse", *names, *(f"predicted_{name}" for name in names)]]
-    columns = (found.true.times, found.nrmse, found.true.states, found.predicted)
-    for time, error, state, said in zip(*(column.tolist() for column in columns), strict=True):
-        rows.append([f"{time:.6g}", f"{error:.7g}", *(f"{x:.7g}" for x in (*state, *said))])
-    _write(path, rows)
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically(path, text.getvalue().encode())
-
-
-def save_trajectories(path: Path, trajectories: Sequence[Trajectory], variables: tuple[int, int]) -> None:
-    """Write a figure of trajectories in the plane of two variables, a panel each.
+@style.styled
+def draw_trajectories(trajectories: Sequence[Trajectory], variables: tuple[int, int]) -> Figure:
+    """Return a figure of trajectories in the plane of two variables, a panel each.
 
     Args:
-        path: Where; the suffix says the format.
         trajectories: At least one.
         variables: Numbers of the two, from 0.
     """
-    figure, axes = _figure(len(trajectories), width=3.6 * len(trajectories))
-    for axis, one in zip(axes, trajectories, strict=True):
-        axis.plot(*one.states[:, variables].T.numpy(), color="black", linewidth=0.7)
-        axis.set_title(one.name)
-        _label_plane(axis, variables)
-    _save(figure, path)
+    figure = style.new_figure(3.6 * len(trajectories), 3.6)
+    for axes, one in zip(figure.subplots(1, len(trajectories), squeeze=False)[0], trajectories, strict=True):
+        axes.plot(*one.states[:, variables].T.numpy(), color="black", linewidth=0.7)
+        _label_plane(axes, variables, one.name)
+    return figure
 
 
-def save_prediction(path: Path, found: Prediction, variables: tuple[int, int], title: str) -> None:
-    """Write a figure of a trajectory with its prediction, beside the error over time.
+def save_trajectories(path: Path, trajectories: Sequence[Trajectory], variables: tuple[int, int]) -> list[Path]:
+    """Write the figure and one line a point, name, time, x1, x2, ...; return both paths."""
+    columns = ("name", "time", *(f"x{i + 1}" for i in range(trajectories[0].states.shape[1])))
+    rows = [
+        [one.name, f"{time:.6g}", *(f"{x:.7g}" for x in state)]
+        for one in trajectories
+        for time, state in zip(one.times.tolist(), one.states.tolist(), strict=True)
+    ]
+    return style.save_with_csv(path, draw_trajectories(trajectories, variables), columns, rows)
+
+
+@style.styled
+def draw_prediction(prediction: Prediction, variables: tuple[int, int], title: str) -> Figure:
+    """Return a figure of a trajectory with its prediction, next to the error over time.
 
     Args:
-        path: Where; the suffix says the format.
-        found: What is drawn.
+        prediction: What is drawn.
         variables: Numbers of the two variables of the plane, from 0.
-        title: What stands above.
+        title: Its title.
     """
-    figure, (plane, error) = _figure(2, width=8.4)
-    for states, style, label in (
-        (found.true.states, {"color": "black", "linewidth": 1.2}, "true"),
-        (found.predicted, {"color": "tab:red", "linewidth": 0.8, "linestyle": "--"}, "predicted"),
-    ):
-        plane.plot(*states[:, variables].T.numpy(), label=label, **style)
-    plane.set_title(found.true.name)
-    plane.legend(frameon=False)
-    _label_plane(plane, variables)
-    error.semilogy(found.true.times.numpy(), found.nrmse.numpy(), color="tab:red", linewidth=1)
-    error.axhline(found.pooled, color="black", linewidth=0.8, linestyle=":", label=f"all points: {found.pooled:.3g}")
-    error.set_title("over all test trajectories")
-    error.set_xlabel("time of the predicted point")
-    error.set_ylabel("NRMSE")
-    error.grid(alpha=0.3, which="both")
-    error.legend(frameon=False)
-    figure.suptitle(title, fontsize="medium")
-    _save(figure, path)
+    figure = style.new_figure(8.4, 3.9)
+    plane, error = figure.subplots(1, 2)
+    plane.plot(*prediction.true.states[:, variables].T.numpy(), color="black", label="true")
+    plane.plot(
+        *prediction.predicted[:, variables].T.numpy(), "--", color=style.COLOURS[1], label="predicted", linewidth=0.8
+    )
+    _label_plane(plane, variables, prediction.true.name)
+    error.semilogy(prediction.true.times.numpy(), prediction.nrmse.numpy(), color=style.COLOURS[1])
+    error.axhline(prediction.pooled, color="black", linestyle=":", label=f"all points: {prediction.pooled:.3g}")
+    style.label_axes(error, "time of the predicted point", "NRMSE", "over all test trajectories")
+    style.title_above(figure, title)
+    style.legend_below(figure)
+    return figure
 
 
-def _figure(panels: int, width: float):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, panels, squeeze=False)[0]
-
-
-def _label_plane(axis, variables: tuple[int, int]) -> None:
-    axis.set_xlabel(f"$x_{variables[0] + 1}$")
-    axis.set_ylabel(f"$x_{variables[1] + 1}$")
-    axis.grid(alpha=0.3)
+def save_prediction(path: Path, prediction: Prediction, variables: tuple[int, int], title: str) -> list[Path]:
+    """Write the figure and one line a point, time, nrmse, x1, ..., predicted_x1, ...; return both paths."""
+    names = [f"x{i + 1}" for i in range(prediction.true.states.shape[1])]
+    parts = (prediction.true.times, prediction.nrmse, prediction.true.states, prediction.predicted)
+    rows = [
+        [f"{time:.6g}", f"{error:.7g}", *(f"{x:.7g}" for x in (*true, *predicted))]
+        for time, error, true, predicted in zip(*(part.tolist() for part in parts), strict=True)
+    ]
+    columns = ("time", "nrmse", *names, *(f"predicted_{name}" for name in names))
+    return style.save_with_csv(path, draw_prediction(prediction, variables, title), columns, rows)
 
 
-def _save(figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:].lower(), dpi=150)
-    write_atomically(path, content.getvalue())
+def _label_plane(axes: Axes, variables: tuple[int, int], title: str) -> None:
+    style.label_axes(axes, f"$x_{variables[0] + 1}$", f"$x_{variables[1] + 1}$", title)

@@ -1,15 +1,18 @@
 """What was measured along runs (`train --probe`), as a figure and as the numbers behind it."""
 
-import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stablebench.errors import UserError
-from stablebench.report.figures.curves import current_name
+from stablebench.report.figures import style
+from stablebench.report.figures.curves import Line, current_name
 from stablebench.runs.store import RunFolder, read_curve
 
 _LOGARITHMIC = ("orthogonality", "norm", "gradient", "energy")
@@ -24,30 +27,6 @@ _TITLES = {
     "jacobian": r"$\partial h_T / \partial h_1$",
 }
 _RUNS = ("this run", "this run, nor along the others")
-_LEGEND = 14
-"""Lines that a panel's legend names."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One measured number along the runs of one spec, its seeds together.
-
-    Args:
-        label: The runs.
-        name: What was measured, dotted: `diagnostics.layers.0.sigma`.
-        steps: Updates, (points).
-        values: (seeds, points); NaN where it could not be measured.
-    """
-
-    label: str
-    name: str
-    steps: numpy.ndarray
-    values: numpy.ndarray
-
-    @property
-    def group(self) -> str:
-        """The part of the name before its first dot: the panel."""
-        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -62,25 +41,26 @@ class ProbedRuns:
     rows: list[tuple[str, int, int, str, float]]
     bare: tuple[Path, ...] = ()
 
-    def series(self) -> list[Series]:
-        """Return the numbers by spec and name; runs of one spec may end at different steps."""
-        found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    def lines(self) -> dict[tuple[str, str], Line]:
+        """Return by label and name the mean over seeds, with a band of one standard deviation where there are several.
+
+        Runs of one spec may end at different steps.
+        """
+        by_seed: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
         for label, seed, step, name, value in self.rows:
-            found.setdefault((label, name), {}).setdefault(seed, {})[step] = value
-        return [_series(label, name, by_seed) for (label, name), by_seed in found.items()]
-
-    def write(self, path: Path) -> None:
-        """Write one line a number: run, seed, step, name, value."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["run", "seed", "step", "name", "value"])
-            writer.writerows([*row[:-1], f"{row[-1]:.9g}"] for row in self.rows)
+            by_seed.setdefault((label, name), {}).setdefault(seed, {})[step] = value
+        return {(label, name): _mean_line(name, list(seeds.values())) for (label, name), seeds in by_seed.items()}
 
 
-def _series(label: str, name: str, by_seed: dict[int, dict[int, float]]) -> Series:
-    steps = sorted({step for values in by_seed.values() for step in values})
-    values = [[of_seed.get(step, numpy.nan) for step in steps] for of_seed in by_seed.values()]
-    return Series(label, name, numpy.array(steps), numpy.array(values))
+def _mean_line(name: str, seeds: list[dict[int, float]]) -> Line:
+    steps = sorted({step for seed in seeds for step in seed})
+    values = numpy.array([[seed.get(step, numpy.nan) for step in steps] for seed in seeds])
+    counts = numpy.isfinite(values).sum(0)
+    mean = numpy.where(counts > 0, numpy.nansum(values, 0) / numpy.maximum(counts, 1), numpy.nan)
+    if len(seeds) == 1:
+        return Line(name, steps, mean.tolist())
+    spread = numpy.sqrt(numpy.nansum((values - mean) ** 2, 0) / numpy.maximum(counts - 1, 1))
+    return Line(name, steps, mean.tolist(), (mean - spread).tolist(), (mean + spread).tolist())
 
 
 def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> ProbedRuns:
@@ -93,16 +73,16 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
     Raises:
         UserError: No run has measurements, or none is left.
     """
-    found = [(folder.read_record(), list(_measured(folder))) for folder in folders]
-    bare = tuple(folder.path for folder, (_, measured) in zip(folders, found, strict=True) if not measured)
+    records = [(folder.read_record(), list(_measured(folder))) for folder in folders]
+    bare = tuple(folder.path for folder, (_, measured) in zip(folders, records, strict=True) if not measured)
     hashes: dict[str, set[str]] = {}
-    for record, measured in found:
+    for record, measured in records:
         if measured:
             hashes.setdefault(_label(record), set()).add(record.spec_hash)
     if not hashes:
         raise UserError(f"{bare[0]}: nothing was measured along {_RUNS[len(bare) > 1]}; train it with --probe every=N.")
     rows = []
-    for record, measured in found:
+    for record, measured in records:
         label = _label(record)
         if len(hashes.get(label, ())) > 1:
             label = f"{label} ({record.spec_hash[:6]})"
@@ -126,53 +106,41 @@ def _measured(folder: RunFolder) -> Iterator[tuple[int, str, float]]:
                     yield line["step"], current_name(name), float(value)
 
 
-def save_figure(path: Path, runs: ProbedRuns) -> None:
-    """Write a figure with a panel for each group of numbers; of several seeds the mean, and a band of one deviation.
-
-    Args:
-        path: Where; the suffix says the format.
-        runs: The measurements.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    series = runs.series()
-    groups = list(dict.fromkeys(one.group for one in series))
-    labels = list(dict.fromkeys(one.label for one in series))
+@style.styled
+def draw(runs: ProbedRuns) -> Figure:
+    """Return a figure with a panel for each group of numbers."""
+    lines = runs.lines()
+    groups = list(dict.fromkeys(name.partition(".")[0] for _, name in lines))
+    labels = list(dict.fromkeys(label for label, _ in lines))
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(6.0 * columns, 3.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    for i, group in enumerate(groups):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        _draw(axes, [one for one in series if one.group == group], labels, group)
-    figure.suptitle(", ".join(labels) if len(labels) <= 3 else f"{len(labels)} specs", fontsize="medium")
-    figure.savefig(path, dpi=110)
+    figure = style.new_figure(6.0 * columns, 3.6 * rows)
+    for number, group in enumerate(groups, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        _draw_group(axes, {key: line for key, line in lines.items() if key[1].partition(".")[0] == group}, labels)
+        values = [row[4] for row in runs.rows if row[3].partition(".")[0] == group and math.isfinite(row[4])]
+        if group in _LOGARITHMIC and min(values, default=-1.0) >= 0 and max(values) > 0:
+            axes.set_yscale("log")
+        style.label_axes(axes, "updates", "", _TITLES.get(group, style.plain(group)))
+        style.legend_below_axes(axes, 6.0)
+    style.title_above(figure, ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} specs")
+    return figure
 
 
-def _draw(axes: Any, series: list[Series], labels: list[str], group: str) -> None:
-    names = list(dict.fromkeys(one.name for one in series))
-    for one in series:
-        colour = f"C{names.index(one.name) % 10}" if len(names) > 1 else f"C{labels.index(one.label) % 10}"
-        style = ("-", "--", ":", "-.")[labels.index(one.label) % 4] if len(names) > 1 else "-"
-        text = one.name.partition(".")[2] if len(labels) == 1 else f"{one.name.partition('.')[2]}, {one.label}"
-        counts = numpy.isfinite(one.values).sum(0)
-        mean = numpy.nansum(one.values, 0) / numpy.maximum(counts, 1)
-        mean = numpy.where(counts > 0, mean, numpy.nan)
-        axes.plot(one.steps, mean, style, color=colour, label=text, linewidth=1.2)
-        if len(one.values) > 1:
-            squares = numpy.nansum((one.values - mean) ** 2, 0) / numpy.maximum(counts - 1, 1)
-            spread = numpy.sqrt(squares)
-            axes.fill_between(one.steps, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-    positive = all((one.values[numpy.isfinite(one.values)] >= 0).all() for one in series)
-    if group in _LOGARITHMIC and positive and any((one.values > 0).any() for one in series):
-        axes.set_yscale("log")
-    axes.set_title(_TITLES.get(group, group), fontsize="medium")
-    axes.set_xlabel("updates")
-    axes.grid(alpha=0.3)
-    handles, texts = axes.get_legend_handles_labels()
-    shown = len(handles) if len(handles) <= _LEGEND else _LEGEND - 1
-    if shown < len(handles):
-        handles, texts = handles[: shown + 1], [*texts[:shown], f"{len(texts) - shown} more: see the numbers"]
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it covers no curve
-    axes.legend(handles, texts, frameon=False, fontsize="x-small", ncols=3 if len(labels) == 1 else 2, **below)
+def _draw_group(axes: Axes, lines: dict[tuple[str, str], Line], labels: list[str]) -> None:
+    """Draw numbers in colours and specs in dashes; where there is one number, specs in colours."""
+    names = list(dict.fromkeys(name for _, name in lines))
+    for (label, name), line in lines.items():
+        colour, dashes = (names.index(name), labels.index(label)) if len(names) > 1 else (labels.index(label), 0)
+        own = name.partition(".")[2]
+        shape = {
+            "color": style.COLOURS[colour % len(style.COLOURS)],
+            "linestyle": style.DASHES[dashes % len(style.DASHES)],
+        }
+        style.draw_line(axes, line, label=style.plain(own if len(labels) == 1 else f"{own}, {label}"), **shape)
+
+
+def save_figure(path: Path, runs: ProbedRuns) -> list[Path]:
+    """Write the figure and one line a number; return both paths."""
+    rows = ([*row[:-1], f"{row[-1]:.9g}"] for row in runs.rows)
+    return style.save_with_csv(path, draw(runs), ("run", "seed", "step", "name", "value"), rows)

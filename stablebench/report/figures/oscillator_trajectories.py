@@ -104,7 +104,7 @@ SIGNALS: dict[str, Signal] = {"cos 4t": cosine, "steps": stairs}
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class OscillatorTrajectory:
     """A solution.
 
     Args:
@@ -125,7 +125,7 @@ class Trajectory:
 
 
 @torch.no_grad()
-def trajectory(system: Oscillator, signal: Signal, dt: float = 1e-3, time: float = 10.0) -> Trajectory:
+def trajectory(system: Oscillator, signal: Signal, dt: float = 1e-3, time: float = 10.0) -> OscillatorTrajectory:
     """Return what the model computes, step by step in float64.
 
     Args:
@@ -158,7 +158,7 @@ def trajectory(system: Oscillator, signal: Signal, dt: float = 1e-3, time: float
         if not state[0].abs().max() <= _BEYOND:
             break
         y[i], z[i] = state[0][0], state[1][0]
-    return Trajectory(t, y, z)
+    return OscillatorTrajectory(t, y, z)
 
 
 def right_hand_side(system: Oscillator, signal: Signal) -> Callable[[float, numpy.ndarray], numpy.ndarray]:

@@ -1,12 +1,9 @@
-"""What a probe found as pictures, several models in each, with the numbers behind them.
+"""What a probe measured as pictures, several models in each, with the numbers behind them.
 
 Norms and singular values are drawn over their logarithm to base 10, because they may lie beyond what a float can hold.
 """
 
-import csv
-import io
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,32 +11,52 @@ from typing import Any
 
 import numpy
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from stablebench.errors import UserError
+from stablebench.errors import StablebenchError, UserError
 from stablebench.models.claims.claim import DECADE
 from stablebench.probes.probe import ProbeResult
+from stablebench.probes.spectra import Spectrum
+from stablebench.report.figures import style
+from stablebench.report.figures.curves import Line
 
 _BINS = 40
-"""Of a histogram."""
+"""Bins of a histogram."""
+_LEAST_MEMORY = 1e-16
+"""Fisher memory that is drawn as none."""
 _LAG = "Lag E - t: steps back from E, the last step that the loss reads. Median of the samples, band from 5 to 95 %."
 _NAMES = ("gradient-norm", "lag-share", "singular-values", "lyapunov", "eigenvalues", "fisher-memory")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure.
+    """One figure and its numbers.
 
     Args:
         name: Its file's stem.
-        draw: Draws it on a figure.
+        title: Its title.
+        caption: How it is to be read.
+        draw: Draws its panels on a figure.
         columns: Headings of its numbers.
         rows: Its numbers.
     """
 
     name: str
-    draw: Callable[[Any], None]
+    title: str
+    caption: str
+    draw: Callable[[Figure], None]
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
+
+    @style.styled
+    def figure(self) -> Figure:
+        """Return it with title, caption and legend."""
+        figure = style.new_figure(7, 4.4)
+        self.draw(figure)
+        style.title_above(figure, self.title, self.caption)
+        style.legend_below(figure)
+        return figure
 
 
 def check_folder(folder: Path, suffix: str, overwrite: bool) -> None:
@@ -59,7 +76,7 @@ def check_folder(folder: Path, suffix: str, overwrite: bool) -> None:
         )
 
 
-def save(folder: Path, suffix: str, drawn: Sequence[Picture]) -> list[Path]:
+def save_pictures(folder: Path, suffix: str, drawn: Sequence[Picture]) -> list[Path]:
     """Write pictures and their numbers; return the files.
 
     Args:
@@ -70,26 +87,15 @@ def save(folder: Path, suffix: str, drawn: Sequence[Picture]) -> list[Path]:
     Raises:
         UserError: The folder cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for picture in drawn:
-            figure = Figure(figsize=(7, 4.4), layout="constrained")
-            FigureCanvasAgg(figure)
-            picture.draw(figure)
             path = folder / f"{picture.name}.{suffix}"
-            figure.savefig(path, dpi=150)
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(picture.columns)
-            writer.writerows(picture.rows)
-            path.with_suffix(".csv").write_text(text.getvalue(), encoding="utf-8")
-            written += [path, path.with_suffix(".csv")]
-    except OSError as error:
-        raise UserError(f"--figures {folder}: cannot be written ({error.strerror}).") from error
+            written += style.save_with_csv(path, picture.figure(), picture.columns, picture.rows)
+    except (OSError, StablebenchError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"--figures {folder}: cannot be written ({reason}).") from error
     return written
 
 
@@ -106,69 +112,36 @@ def pictures(results: Mapping[str, ProbeResult], title: str, loss: str) -> list[
     return [picture for picture in drawn if picture is not None]
 
 
-def _nan(row: Sequence[float | None]) -> numpy.ndarray:
-    return numpy.array([math.nan if value is None else value for value in row], dtype=float)
+def _quantile_lines(curves: Mapping[str, dict[str, list[float]]]) -> list[Line]:
+    """Return the median of each model with its band, over the lag."""
+    return [Line(name, range(len(c["median"])), c["median"], c["p5"], c["p95"]) for name, c in curves.items()]
 
 
-def _titled(figure: Any, title: str, caption: str) -> None:
-    """Write above a figure what it is, and how it is to be read."""
-    figure.suptitle(f"{title}\n" + textwrap.fill(caption, int(13 * figure.get_figwidth())), fontsize="small")
-
-
-def _finish(axes: Any, x: str, y: str, log10: bool = False) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    if log10:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-
-
-def _legend(figure: Any) -> None:
-    """Name the lines of all panels once, below them, where no curve can be."""
-    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = max(1, min(len(handles), int(9 * figure.get_figwidth()) // (max(map(len, handles), default=0) + 6)))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize="small"
-    )
-
-
-def _widened(axes: Any) -> None:
-    """Let a flat line be flat, not rounding noise blown up."""
-    low, high = axes.get_ylim()
-    if high - low < 1:
-        axes.set_ylim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
-
-
-def _bands(axes: Any, curves: Mapping[str, dict[str, numpy.ndarray]]) -> None:
-    for name, curve in curves.items():
-        lags = numpy.arange(len(curve["median"]))
-        (line,) = axes.plot(lags, curve["median"], label=name, linewidth=1.2)
-        axes.fill_between(lags, curve["p5"], curve["p95"], color=line.get_color(), alpha=0.2, linewidth=0)
+def _draw_powers(axes: Axes, lines: Sequence[Line], x: str, y: str) -> None:
+    """Draw lines of logarithms to base 10."""
+    for number, line in enumerate(lines):
+        style.draw_line(axes, line, **style.look(number))
+    style.keep_flat_lines_flat(axes)
+    style.show_powers_of_ten(axes.yaxis)
+    style.label_axes(axes, x, y)
 
 
 def _gradient_norm(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
     states, inputs = {}, {}
     for name, result in results.items():
         if result.flow is not None:
-            states[name] = {k: _nan(row)[::-1] for k, row in result.flow.quantiles().items()}
+            states[name] = {k: style.finite(row)[::-1] for k, row in result.flow.quantiles().items()}
             if (rows := result.flow.input_quantiles()) is not None:
-                inputs[name] = {k: _nan(row)[::-1] for k, row in rows.items()}
+                inputs[name] = {k: style.finite(row)[::-1] for k, row in rows.items()}
     if not states:
         return None
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Figure) -> None:
         panels = [(states, r"$\|\partial L / \partial h_t\|$"), (inputs, r"$\|\partial L / \partial x_t\|$")]
         panels = [panel for panel in panels if panel[0]]
         figure.set_size_inches(4.6 * len(panels) + 1.2, 4.4)
-        _titled(figure, title, _LAG)
-        for axes, (curves, label) in zip(numpy.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-            _bands(axes, curves)
-            _widened(axes)
-            _finish(axes, "lag E - t", label, log10=True)
-        _legend(figure)
+        for axes, (curves, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _draw_powers(axes, _quantile_lines(curves), "lag E - t", label)
 
     rows = [
         [name, of, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
@@ -176,161 +149,136 @@ def _gradient_norm(results: Mapping[str, ProbeResult], title: str) -> Picture | 
         for name, curve in curves.items()
         for lag in range(len(curve["median"]))
     ]
-    return Picture("gradient-norm", draw, ["model", "of", "lag", "log10_median", "log10_p5", "log10_p95"], rows)
+    columns = ["model", "of", "lag", "log10_median", "log10_p5", "log10_p95"]
+    return Picture("gradient-norm", title, _LAG, draw, columns, rows)
 
 
 def _lag_share(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.lag_share for name, result in results.items() if result.lag_share is not None}
-    curves = {name: {k: _nan(row) for k, row in share.quantiles().items()} for name, share in found.items()}
+    shares = {name: result.lag_share for name, result in results.items() if result.lag_share is not None}
+    curves = {name: {k: style.finite(row) for k, row in share.quantiles().items()} for name, share in shares.items()}
     if not curves:
         return None
 
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        logs = {}
-        for name, curve in curves.items():
-            logs[name] = {k: numpy.log10(numpy.where(row > 0, row, math.nan)) for k, row in curve.items()}
-        _bands(axes, logs)
-        _widened(axes)
-        _finish(axes, "lag E - t", "share of the parameters' gradient", log10=True)
-        _titled(figure, title, _LAG)
-        _legend(figure)
+    def draw(figure: Figure) -> None:
+        logs = {name: {k: _log10(row) for k, row in curve.items()} for name, curve in curves.items()}
+        label = "share of the parameters' gradient"
+        _draw_powers(figure.add_subplot(), _quantile_lines(logs), "lag E - t", label)
 
     rows = [
         [name, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
         for name, curve in curves.items()
         for lag in range(len(curve["median"]))
     ]
-    return Picture("lag-share", draw, ["model", "lag", "median", "p5", "p95"], rows)
+    return Picture("lag-share", title, _LAG, draw, ["model", "lag", "median", "p5", "p95"], rows)
+
+
+def _log10(values: Sequence[float], least: float = 0.0) -> list[float]:
+    return [math.log10(value) if value > least else math.nan for value in values]
 
 
 def _singular_values(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.jacobian for name, result in results.items() if result.jacobian is not None}
-    values = {name: (jacobian.logs / DECADE).flatten().numpy() for name, jacobian in found.items()}
-    finite = {name: row[numpy.isfinite(row)] for name, row in values.items()}
+    jacobians = {name: result.jacobian for name, result in results.items() if result.jacobian is not None}
+    values = {name: (jacobian.logs / DECADE).flatten().numpy() for name, jacobian in jacobians.items()}
     if not values:
         return None
 
-    def draw(figure: Any) -> None:
-        from matplotlib.ticker import FuncFormatter, MaxNLocator
-
+    def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        every = numpy.concatenate(list(finite.values()))
+        kept = {name: row[numpy.isfinite(row)] for name, row in values.items()}
+        every = numpy.concatenate(list(kept.values()))
         low, high = (every.min(), every.max()) if len(every) else (0.0, 0.0)
         pad = max(0.02 * (high - low), 0.1)
-        bins = numpy.linspace(low - pad, high + pad, _BINS + 1)
-        for i, (name, row) in enumerate(finite.items()):
-            dead = len(values[name]) - len(row)
-            label = name + (f" ({100 * dead / len(values[name]):.3g} % are 0)" if dead else "")
-            axes.hist(row, bins, histtype="stepfilled", alpha=0.25, color=f"C{i}")
-            axes.hist(row, bins, histtype="step", color=f"C{i}", label=label)
+        bins = numpy.linspace(low - pad, high + pad, _BINS + 1).tolist()
+        for number, (name, row) in enumerate(kept.items()):
+            zeros, shape = len(values[name]) - len(row), style.look(number)
+            label = name + (f" ({100 * zeros / len(values[name]):.3g} % are 0)" if zeros else "")
+            axes.hist(row, bins, histtype="stepfilled", alpha=0.25, color=shape["color"])
+            axes.hist(row, bins, histtype="step", label=style.plain(label), **shape)
         axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
         axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool(high - low > 4)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.4g}}}$"))
-        _finish(
-            axes,
-            r"singular values of $\partial h_T / \partial h_1$",
-            f"values in a bin of {bins[1] - bins[0]:.2g} decades",
-        )
-        _titled(
-            figure, title, f"{_BINS} bins, evenly apart in the logarithm; the dotted line is 1, where norms are kept."
-        )
-        _legend(figure)
+        style.show_powers_of_ten(axes.xaxis, nbins=6, integer=bool(high - low > 4))
+        x = r"singular values of $\partial h_T / \partial h_1$"
+        style.label_axes(axes, x, f"values in a bin of {bins[1] - bins[0]:.2g} decades")
 
     rows = [
         [name, sample, i, value]
-        for name, jacobian in found.items()
+        for name, jacobian in jacobians.items()
         for sample, row in enumerate((jacobian.logs / DECADE).tolist())
         for i, value in enumerate(row)
     ]
-    return Picture("singular-values", draw, ["model", "sample", "index", "log10_sigma"], rows)
+    caption = f"{_BINS} bins, evenly apart in the logarithm; the dotted line is 1, where norms are kept."
+    return Picture("singular-values", title, caption, draw, ["model", "sample", "index", "log10_sigma"], rows)
 
 
 def _lyapunov(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.lyapunov for name, result in results.items() if result.lyapunov is not None}
-    values = {name: spectrum.exponents.mean(0).numpy() for name, spectrum in found.items()}
+    spectra = {name: result.lyapunov for name, result in results.items() if result.lyapunov is not None}
+    values = {name: spectrum.exponents.mean(0).tolist() for name, spectrum in spectra.items()}
     if not values:
         return None
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for name, row in values.items():
-            shown = numpy.where(numpy.isfinite(row), row, math.nan)
-            place = (numpy.arange(len(row)) + 0.5) / len(row)
-            axes.plot(place, shown, ".-", markersize=3, linewidth=1, label=f"{name}, {found[name].dynamics}")
+        for number, (name, row) in enumerate(values.items()):
+            x = [(i + 0.5) / len(row) for i in range(len(row))]
+            style.draw_line(axes, Line(f"{name}, {spectra[name].dynamics}", x, style.finite(row)), **style.look(number))
         axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
-        _finish(axes, "index / state size", "Lyapunov exponent, ln per step")
-        _titled(figure, title, "Above the dotted line neighbouring states part, below it they meet.")
-        _legend(figure)
+        style.label_axes(axes, "index / state size", "Lyapunov exponent, ln per step")
 
-    rows = [[name, i, value] for name, row in values.items() for i, value in enumerate(row.tolist())]
-    return Picture("lyapunov", draw, ["model", "index", "exponent"], rows)
+    rows = [[name, i, value] for name, row in values.items() for i, value in enumerate(row)]
+    caption = "Above the dotted line neighbouring states part, below it they meet."
+    return Picture("lyapunov", title, caption, draw, ["model", "index", "exponent"], rows)
 
 
 def _eigenvalues(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.spectra for name, result in results.items() if result.spectra is not None}
-    if not found:
+    networks = {name: result.spectra for name, result in results.items() if result.spectra is not None}
+    if not networks:
         return None
 
-    def draw(figure: Any) -> None:
-        columns = min(len(found), 4)
-        lines = math.ceil(len(found) / columns)
-        figure.set_size_inches(max(3.1 * columns + 0.4, 5.0), 3.4 * lines + 0.6)
-        _titled(
-            figure,
-            title,
-            "Rings: eigenvalues of the recurrent matrix; dots: of one-step Jacobians; line: unit circle.",
-        )
-        grid = figure.subplots(lines, columns, squeeze=False).flatten()
-        angle = numpy.linspace(0, 2 * math.pi, 361)
-        for axes, (name, spectra) in zip(grid, found.items(), strict=False):
-            axes.plot(numpy.cos(angle), numpy.sin(angle), color="black", linewidth=0.8, label="unit circle")
-            for label, group, style in (
-                ("one-step Jacobians", spectra.steps, {"marker": ".", "color": "C0", "s": 16, "linewidths": 0}),
-                (
-                    "recurrent matrix",
-                    spectra.recurrent,
-                    {"marker": "o", "edgecolors": "C1", "s": 14, "facecolors": "none"},
-                ),
-            ):
-                if group:
-                    points = torch.cat([spectrum.eigenvalues for spectrum in group])
-                    axes.scatter(points.real, points.imag, label=label, **style)
-            axes.set_aspect("equal", adjustable="datalim")
-            axes.set_title(name, fontsize="medium")
-            _finish(axes, "Re", "Im")
-        for axes in grid[len(found) :]:
+    def draw(figure: Figure) -> None:
+        columns = min(len(networks), 4)
+        rows = math.ceil(len(networks) / columns)
+        figure.set_size_inches(max(3.1 * columns + 0.4, 5.0), 3.4 * rows + 0.6)
+        panels = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes, (name, spectra) in zip(panels, networks.items(), strict=False):
+            style.draw_unit_circle(axes)
+            dots = {"marker": ".", "color": style.COLOURS[0], "s": 16, "linewidths": 0}
+            rings = {"edgecolors": style.COLOURS[1], "s": 14, "facecolors": "none"}
+            _draw_eigenvalues(axes, "one-step Jacobians", spectra.steps, dots)
+            _draw_eigenvalues(axes, "recurrent matrix", spectra.recurrent, rings)
+            style.label_axes(axes, "Re", "Im", style.plain(name))
+        for axes in panels[len(networks) :]:
             axes.set_visible(False)
-        _legend(figure)
 
     rows = [
         [name, spectrum.of, value.real, value.imag]
-        for name, spectra in found.items()
+        for name, spectra in networks.items()
         for spectrum in [*spectra.recurrent, *spectra.steps]
         for value in spectrum.eigenvalues.tolist()
     ]
-    return Picture("eigenvalues", draw, ["model", "of", "real", "imaginary"], rows)
+    caption = "Rings: eigenvalues of the recurrent matrix; dots: of one-step Jacobians; line: unit circle."
+    return Picture("eigenvalues", title, caption, draw, ["model", "of", "real", "imaginary"], rows)
+
+
+def _draw_eigenvalues(axes: Axes, label: str, spectra: Sequence[Spectrum], shape: dict[str, Any]) -> None:
+    if spectra:
+        points = torch.cat([spectrum.eigenvalues for spectrum in spectra])
+        axes.scatter(points.real, points.imag, label=label, **shape)
 
 
 def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
     memories = {name: result.memory for name, result in results.items() if result.memory is not None}
-    curves = {name: memory.curve.numpy() for name, memory in memories.items() if memory.curve is not None}
+    curves = {name: memory.curve.tolist() for name, memory in memories.items() if memory.curve is not None}
     if not curves:
         return None
 
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        least = -16.0
+    def draw(figure: Figure) -> None:
+        lines = []
         for name, curve in curves.items():
-            logs = numpy.log10(numpy.where(curve > 10**least, curve, math.nan))
             horizons = memories[name].horizons
             label = name + (f" (noise of {horizons[0]} steps)" if horizons else "")
-            axes.plot(numpy.arange(len(curve)), logs, label=label, linewidth=1.2)
-        _widened(axes)
-        _finish(axes, "lag k", "Fisher memory J(k)", log10=True)
-        _titled(figure, title, "How much of an input k steps back is left in the state beside later noise.")
-        _legend(figure)
+            lines.append(Line(label, range(len(curve)), _log10(curve, _LEAST_MEMORY)))
+        _draw_powers(figure.add_subplot(), lines, "lag k", "Fisher memory J(k)")
 
-    rows = [[name, k, value] for name, curve in curves.items() for k, value in enumerate(curve.tolist())]
-    return Picture("fisher-memory", draw, ["model", "lag", "J"], rows)
+    rows = [[name, k, value] for name, curve in curves.items() for k, value in enumerate(curve)]
+    caption = "How much of an input k steps back is left in the state under later noise."
+    return Picture("fisher-memory", title, caption, draw, ["model", "lag", "J"], rows)

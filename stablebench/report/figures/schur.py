@@ -5,16 +5,20 @@ mean magnitude of its entries along each sub-diagonal. The first sub-diagonal is
 it is the sine of a block of Lambda, not an entry of T.
 """
 
-import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from stablebench.errors import UserError
 from stablebench.models.base import ChainModel
 from stablebench.models.recurrent.nnrnn import NnRNN
+from stablebench.report.figures import style
+from stablebench.report.figures.curves import Line
 
 _BINS = 32
 
@@ -40,7 +44,7 @@ class SchurStructure:
         return torch.where(block[:, None] > block, self.theta, 0.0)
 
     def subdiagonal_means(self) -> tuple[Tensor, Tensor]:
-        """Return the mean |entry| of Theta and of T alone along the sub-diagonals k = 1 ... n - 1, (n - 1) each.
+        """Return the mean |entry| of Theta and of T only along the sub-diagonals k = 1 ... n - 1, (n - 1) each.
 
         T's mean is over the entries that are T's: on the first sub-diagonal every second one.
         """
@@ -55,18 +59,15 @@ class SchurStructure:
         """Return the length of the mean of exp(i theta): 0 for angles spread evenly, 1 where all are the same."""
         return torch.polar(torch.ones_like(self.angles), self.angles).mean().abs().item()
 
-    def write(self, path: Path) -> None:
-        """Write one line a number: what, i, j, value; entries of Theta that are 0 are left out."""
+    def rows(self) -> Iterator[list[Any]]:
+        """Yield what, i, j and value of each number; entries of Theta that are 0 are left out."""
         whole, own = self.subdiagonal_means()
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["what", "i", "j", "value"])
-            for what, values in (("angle", self.angles), ("modulus", self.moduli)):
-                writer.writerows([what, i, "", f"{value:.9g}"] for i, value in enumerate(values.tolist()))
-            for what, values in (("mean of sub-diagonal", whole), ("mean of sub-diagonal of T", own)):
-                writer.writerows([what, k, "", f"{value:.9g}"] for k, value in enumerate(values.tolist(), start=1))
-            for i, j in self.theta.nonzero().tolist():
-                writer.writerow(["theta", i, j, f"{self.theta[i, j].item():.9g}"])
+        for what, values in (("angle", self.angles), ("modulus", self.moduli)):
+            yield from ([what, i, "", f"{value:.9g}"] for i, value in enumerate(values.tolist()))
+        for what, values in (("mean of sub-diagonal", whole), ("mean of sub-diagonal of T", own)):
+            yield from ([what, k, "", f"{value:.9g}"] for k, value in enumerate(values.tolist(), start=1))
+        for i, j in self.theta.nonzero().tolist():
+            yield ["theta", i, j, f"{self.theta[i, j].item():.9g}"]
 
 
 def schur_structure(model: ChainModel) -> SchurStructure:
@@ -82,37 +83,36 @@ def schur_structure(model: ChainModel) -> SchurStructure:
         return SchurStructure(model.schur_form().double(), torch.pi - angles, model.gamma.double().clone())
 
 
-def save_figure(path: Path, found: SchurStructure, title: str) -> None:
-    """Write a figure: Theta's entries, the histogram of the angles, and magnitudes by sub-diagonal.
+@style.styled
+def draw(structure: SchurStructure, title: str) -> Figure:
+    """Return a figure: Theta's entries, the histogram of the angles, and magnitudes by sub-diagonal.
 
     Args:
-        path: Where; the suffix says the format.
-        found: The Schur form.
-        title: What stands above.
+        structure: The Schur form.
+        title: Its title.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.new_figure(11, 3.9)
     heat, histogram, magnitudes = (figure.add_subplot(1, 3, i, polar=i == 2) for i in (1, 2, 3))
-    limit = max(found.theta.abs().max().item(), 1e-12)
-    image = heat.imshow(found.theta.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    limit = max(structure.theta.abs().max().item(), 1e-12)
+    image = heat.imshow(structure.theta.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    heat.grid(visible=False)
     figure.colorbar(image, ax=heat, shrink=0.8)
-    heat.set_title(r"$\Theta = \Lambda + T$", fontsize="medium")
-    histogram.hist(found.angles.numpy(), bins=_BINS, range=(-torch.pi, torch.pi), color="C0")
+    style.label_axes(heat, "", "", r"$\Theta = \Lambda + T$")
+    histogram.hist(structure.angles.numpy(), bins=_BINS, range=(-torch.pi, torch.pi), color=style.COLOURS[0])
     histogram.set_yticklabels([])
-    histogram.set_title(
-        rf"angles $\theta_i$; mean $\gamma$ {found.moduli.mean():.3f}, concentration {found.concentration():.2f}",
-        fontsize="medium",
+    mean, concentration = structure.moduli.mean(), structure.concentration()
+    style.label_axes(
+        histogram, "", "", rf"angles $\theta_i$; mean $\gamma$ {mean:.3f}, concentration {concentration:.2f}"
     )
-    whole, own = found.subdiagonal_means()
-    k = range(1, len(found.theta))
-    magnitudes.plot(k, whole.numpy(), label=r"$\Theta$", color="C0")
-    magnitudes.plot(k, own.numpy(), "--", label="T alone", color="C1")
-    magnitudes.set_xlabel("sub-diagonal k")
-    magnitudes.set_title("mean magnitude", fontsize="medium")
-    magnitudes.legend(frameon=False)
-    magnitudes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize="medium")
-    figure.savefig(path, dpi=120)
+    k = range(1, len(structure.theta))
+    for number, (name, means) in enumerate(zip(("Theta", "T only"), structure.subdiagonal_means(), strict=True)):
+        style.draw_line(magnitudes, Line(name, k, means.tolist()), **style.look(number))
+    style.label_axes(magnitudes, "sub-diagonal k", "", "mean magnitude")
+    style.legend_below(figure)
+    style.title_above(figure, title)
+    return figure
+
+
+def save_figure(path: Path, structure: SchurStructure, title: str) -> list[Path]:
+    """Write the figure and its numbers; return both paths. See `draw`."""
+    return style.save_with_csv(path, draw(structure, title), ("what", "i", "j", "value"), structure.rows())

@@ -1,137 +1,204 @@
-"""Figures for papers from a leaderboard and its runs, and the numbers behind each as lines of a CSV file.
+"""The one style of all figures: canvas, colours, lines with bands, legends, and the file with its numbers.
 
-Colours are those of Okabe and Ito, told apart by most people who do not see all colours; dashes differ as well.
+Colours are those of Okabe and Ito, distinct to most people who do not see all colours; dashes differ as well. Legends
+lie outside the axes, where no curve can be.
 """
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import numpy
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from stablebench.errors import UserError
+from stablebench.report.figures.curves import Line
+from stablebench.runs.atomic import write_atomically
 from stablebench.tables import visible
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-_DASHES = ("-", "--", ":", "-.")
-_COLUMN_INCHES = 3.3
-"""Width of a column of a two-column paper."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One model's line.
-
-    Args:
-        name: The model.
-        x: Where.
-        y: Its values.
-        low: Lower end of a band; empty for none.
-        high: Its upper end.
-    """
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A panel of a figure.
-
-    Args:
-        title: What stands above.
-        x_label: Of the axis.
-        y_label: Of the axis.
-        lines: What is drawn.
-        steps: Whether lines are step functions.
-        log_y: Whether the vertical axis is logarithmic.
-        level: A dashed horizontal line, None for none.
-    """
-
-    title: str
-    x_label: str
-    y_label: str
-    lines: list[Line]
-    steps: bool = False
-    log_y: bool = False
-    level: float | None = None
-
-
-def save(path: Path, plots: Sequence[Plot]) -> None:
-    """Write a figure of panels side by side, three a row, with one legend below.
-
-    Args:
-        path: Where; the suffix says the format.
-        plots: At least one.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across = min(len(plots), 3)
-    down = -(-len(plots) // across)
-    names = sorted({line.name for plot in plots for line in plot.lines})
-    many = zip(names, islice(cycle(_COLOURS), len(names)), strict=True)
-    looks: dict[str, dict[str, Any]] = {
-        name: {"color": colour, "linestyle": _DASHES[i // len(_COLOURS) % len(_DASHES)]}
-        for i, (name, colour) in enumerate(many)
-    }
-    paper: dict[Any, Any] = {
-        "font.size": 8,
-        "font.family": "serif",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+DASHES = ("-", "--", ":", "-.")
+_DPI = 200
+_SUFFIXES = (".png", ".svg", ".pdf")
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "figure.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "axes.prop_cycle": cycler(color=COLOURS),
     # text stays text in SVG and PDF; no date, so that the same runs give the same file
-    paper |= {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "stablebench"}
-    with mpl.rc_context(paper):
-        legend_rows = -(-len(names) // (2 * across))
-        height = 2.3 * down + 0.17 * legend_rows
-        figure = Figure(figsize=(_COLUMN_INCHES * across, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        handles: dict[str, Any] = {}
-        for number, plot in enumerate(plots):
-            axes = figure.add_subplot(down, across, number + 1)
-            for line in plot.lines:
-                drawn = axes.plot(
-                    line.x, line.y, label=line.name, linewidth=1.1, drawstyle="steps-post" if plot.steps else "default",
-                    **looks[line.name],
-                )  # fmt: skip
-                handles[line.name] = drawn[0]
-                if line.low:
-                    axes.fill_between(line.x, line.low, line.high, color=drawn[0].get_color(), alpha=0.18, linewidth=0)
-            if plot.level is not None:
-                axes.axhline(plot.level, color="grey", linewidth=0.7, linestyle=(0, (4, 3)))
-            if plot.log_y:
-                axes.set_yscale("log")
-            axes.set_title(_plain(plot.title), fontsize=8)
-            axes.set_xlabel(_plain(plot.x_label))
-            axes.set_ylabel(_plain(plot.y_label))
-        shown = [handles[name] for name in names]
-        figure.legend(
-            shown, [_plain(n) for n in names], loc="outside lower center", ncols=2 * across, frameon=False, fontsize=7
-        )
-        dateless = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix.lower(), {})
-        figure.savefig(path, dpi=300, metadata=dateless)
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "stablebench",
+}
+_DATELESS: Mapping[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+
+styled = mpl.rc_context(_STYLE)
+"""Decorates what draws, so that it draws in this style."""
 
 
-def _plain(text: str) -> str:
+def check_figure_path(path: Path, option: str = "--output") -> None:
+    """Raise `UserError` unless `path` names a figure that can be written.
+
+    Args:
+        path: The figure's file.
+        option: The option that it was given with.
+
+    Raises:
+        UserError: Its suffix is none of a figure's, or its folder does not exist.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{option} {path}: must end in {', '.join(_SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}.")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@styled
+def save(path: Path, figure: Figure) -> None:
+    """Write a figure; the suffix of `path` decides the format."""
+    content, suffix = io.BytesIO(), path.suffix.lower()
+    figure.savefig(content, format=suffix[1:], dpi=_DPI, metadata=_DATELESS.get(suffix, {}))
+    write_atomically(path, content.getvalue())
+
+
+def save_with_csv(path: Path, figure: Figure, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Path]:
+    """Write a figure, and its numbers as a CSV file of the same name; return both paths.
+
+    Args:
+        path: The figure's file.
+        figure: The figure.
+        columns: Headings of its numbers.
+        rows: Its numbers.
+    """
+    save(path, figure)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    numbers = path.with_suffix(".csv")
+    write_atomically(numbers, text.getvalue().encode())
+    return [path, numbers]
+
+
+def plain(text: str) -> str:
     """Return a text that matplotlib does not read as a formula, and that every format can hold."""
     return visible(text).replace("$", r"\$")
 
 
-def as_csv(plots: Sequence[Plot]) -> str:
-    """Return the numbers of a figure: one line a point."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["panel", "model", "x", "y", "low", "high"])
-    for plot in plots:
-        for line in plot.lines:
-            bands = zip(line.low, line.high, strict=True) if line.low else cycle([("", "")])
-            for x, y, (low, high) in zip(line.x, line.y, bands, strict=False):
-                writer.writerow([plot.title, line.name, x, y, low, high])
-    return text.getvalue()
+def look(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the line with this number, different for the first 28."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
+
+
+def draw_line(axes: Axes, line: Line, **style: Any) -> Any:
+    """Draw a line with its band, and return its handle; a point without neighbours is drawn as a marker.
+
+    Args:
+        axes: Where.
+        line: The line; NaN interrupts it.
+        style: matplotlib's arguments of a line.
+    """
+    x, y = numpy.asarray(line.x, float), numpy.asarray(line.y, float)
+    drawn = numpy.concatenate([[False], numpy.isfinite(y), [False]])
+    lonely = numpy.flatnonzero(drawn[1:-1] & ~drawn[:-2] & ~drawn[2:])
+    style = {"label": plain(line.name), "drawstyle": "steps-post" if line.steps else "default"} | style
+    (handle,) = axes.plot(x, y, marker="o", markevery=lonely.tolist(), **style)
+    if not len(lonely):
+        handle.set_marker("none")
+    if len(line.low):
+        low, high, colour = numpy.asarray(line.low, float), numpy.asarray(line.high, float), handle.get_color()
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        if len(lonely):
+            axes.vlines(x[lonely], low[lonely], high[lonely], color=colour, alpha=0.4)
+    return handle
+
+
+def draw_unit_circle(axes: Axes) -> None:
+    """Draw the unit circle of the complex plane, with both axes on one scale."""
+    angle = numpy.linspace(0, 2 * math.pi, 361)
+    axes.plot(numpy.cos(angle), numpy.sin(angle), color="black", linewidth=0.8, label="unit circle")
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
+    """Write the labels of an axes; texts may hold formulas."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title)
+
+
+def title_above(figure: Figure, title: str, caption: str = "") -> None:
+    """Write above a figure what it is and, in as many lines as it takes, how it is to be read."""
+    width = int(17 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(plain(part), width) for part in (title, caption) if part))
+
+
+def show_powers_of_ten(axis: Axis, **locator: Any) -> None:
+    """Label an axis of logarithms to base 10 with the powers; `locator` are arguments of `MaxNLocator`."""
+    axis.set_major_locator(MaxNLocator(**({"integer": True, "min_n_ticks": 2} | locator)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.4g}}}$"))
+
+
+def keep_flat_lines_flat(axes: Axes) -> None:
+    """Widen a vertical axis of logarithms to one decade, so that rounding noise is not blown up."""
+    low, high = axes.get_ylim()
+    if high - low < 1:
+        axes.set_ylim((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
+
+
+def legend_below(figure: Figure) -> None:
+    """Name the lines of all panels once, below them."""
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if handles:
+        columns = _columns(handles, figure.get_figwidth())
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def legend_below_axes(axes: Axes, width: float, most: int = 14) -> None:
+    """Name the lines of one panel below it.
+
+    Args:
+        axes: The panel.
+        width: Its width in inches.
+        most: Lines that are named; of more, the last entry says how many are left out.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > most:
+        labels = [*labels[: most - 1], f"{len(labels) - most + 1} more: see the numbers"]
+        handles = handles[:most]
+    # five lines of its text below the panel: under the labels of its horizontal axis
+    position = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 5}
+    axes.legend(handles, labels, ncols=_columns(labels, width), **position)
+
+
+def _columns(labels: Iterable[str], width: float) -> int:
+    """Return in how many columns a legend is as wide as `width` inches at most."""
+    sizes = [len(label) for label in labels]
+    return max(1, min(len(sizes), int(14 * width) // (max(sizes, default=0) + 7)))
+
+
+def finite(values: Sequence[float | None]) -> list[float]:
+    """Return values with NaN for None and for what is not finite."""
+    return [value if value is not None and math.isfinite(value) else math.nan for value in values]

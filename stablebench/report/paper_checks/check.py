@@ -1,6 +1,6 @@
-"""What came out where the papers' theorems were put to numbers; each computed when it is asked for.
+"""What came out where the papers' theorems were put to numbers; each computed when it is called.
 
-A finding says what its paper states, what this project expects to measure instead or beside it, and what it measures.
+A check says what its paper states, what this project expects to measure instead or as well, and what it measures.
 Sizes are arguments; the defaults are the papers' own, and take seconds.
 """
 
@@ -14,10 +14,10 @@ Agreement = Literal["confirmed", "not confirmed"]
 
 @dataclass(frozen=True)
 class PaperCheck:
-    """A finding on one statement of a paper.
+    """One statement of a paper, put to numbers.
 
     Args:
-        name: Of the finding, in snake case.
+        name: Its name, in snake case.
         statement: What the paper states, and where.
         setting: The network and inputs that it was measured on.
         expected: What this project expects.

@@ -1,4 +1,4 @@
-"""Findings on the coRNN paper: what its propositions assume, and two that do not hold as printed."""
+"""Checks of the coRNN paper: what its propositions assume, and two that do not hold as printed."""
 
 import math
 from dataclasses import dataclass

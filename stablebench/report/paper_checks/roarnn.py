@@ -1,4 +1,4 @@
-"""Findings on the roaRNN paper: theorem 3.1, remark 3.1, and the ablation with the identity."""
+"""Checks of the roaRNN paper: theorem 3.1, remark 3.1, and the ablation with the identity."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Findings on eigenvalues: the uRNN poster's upper bound, and nnRNN's moduli."""
+"""Checks of eigenvalues: the uRNN poster's upper bound, and nnRNN's moduli."""
 
 import torch
 

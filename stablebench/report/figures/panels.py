@@ -1,0 +1,69 @@
+"""Figures of panels side by side, three a row, with one legend below: what the figures for papers are made of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from stablebench.report.figures import style
+from stablebench.report.figures.curves import Line
+
+COLUMNS = ("panel", "model", "x", "y", "low", "high")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A panel of a figure.
+
+    Args:
+        title: Its title.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
+        lines: What is drawn.
+        log_y: Whether the vertical axis is logarithmic.
+        level: Height of a dashed horizontal line, None for none.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: list[Line]
+    log_y: bool = False
+    level: float | None = None
+
+
+@style.styled
+def draw_plots(plots: Sequence[Plot]) -> Figure:
+    """Return a figure of at least one panel; a model looks the same in each."""
+    across = min(len(plots), 3)
+    down = -(-len(plots) // across)
+    names = sorted({line.name for plot in plots for line in plot.lines})
+    figure = style.new_figure(3.3 * across, 2.3 * down + 0.17 * -(-len(names) // (2 * across)))
+    for number, plot in enumerate(plots, start=1):
+        axes = figure.add_subplot(down, across, number)
+        for line in sorted(plot.lines, key=lambda line: line.name):
+            style.draw_line(axes, line, **style.look(names.index(line.name)))
+        if plot.level is not None:
+            axes.axhline(plot.level, color="grey", linewidth=0.7, linestyle=(0, (4, 3)))
+        if plot.log_y:
+            axes.set_yscale("log")
+        style.label_axes(axes, style.plain(plot.x_label), style.plain(plot.y_label), style.plain(plot.title))
+    style.legend_below(figure)
+    return figure
+
+
+def numbers_of(plots: Sequence[Plot]) -> Iterator[Sequence[Any]]:
+    """Yield the numbers of a figure under `COLUMNS`, a row a point."""
+    for plot in plots:
+        for line in plot.lines:
+            bands = zip(line.low, line.high, strict=True) if len(line.low) else cycle([("", "")])
+            for x, y, (low, high) in zip(line.x, line.y, bands, strict=False):
+                yield plot.title, line.name, x, y, low, high
+
+
+def save_plots(path: Path, plots: Sequence[Plot]) -> list[Path]:
+    """Write a figure and its numbers; return both paths."""
+    return style.save_with_csv(path, draw_plots(plots), COLUMNS, numbers_of(plots))
