@@ -24,7 +24,7 @@ _CANNOT = (MemoryError, OverflowError, RuntimeError, ValueError, ArithmeticError
 def build_network(
     spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None, *, weights_follow: bool = False
 ) -> Network | DeepNetwork:
-    """Return the network, initialised from the seed alone, on the CPU, in the spec's precision.
+    """Return the network, initialised only from the seed, on the CPU, in the spec's precision.
 
     The global generators of torch, Python and numpy are as before afterwards.
 

@@ -1,4 +1,4 @@
-"""What models over time and over layers share: parameter groups, what their papers claim, how they start."""
+"""The base class of models over time and over layers: parameter groups, claims of their papers, frozen generators."""
 
 import abc
 import itertools
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.claims.claim import Claim
 
-State = tuple[Tensor, ...]
+State = tuple[Float[Tensor, "batch _"], ...]
 """The states of one time step, or behind one layer, each (batch, size)."""
 
 
@@ -49,7 +50,7 @@ class ParameterGroup:
 
 
 class ChainModel(nn.Module, abc.ABC):
-    """What models over time and over layers share.
+    """A chain of states, over time or over layers.
 
     Args:
         in_features: Width of the input.
@@ -59,16 +60,16 @@ class ChainModel(nn.Module, abc.ABC):
     output_state: int = 0
     """Which of the states is the output (coRNN's y, LSTM's h)."""
     revision: ClassVar[int] = 1
-    """Counts what a registered model starts from or computes at the same arguments: a change of either adds 1."""
+    """Version of a registered model, >= 1: raised when its initial numbers or its function change."""
     added_arguments: ClassVar[tuple[tuple[str, Any], ...]] = ()
     """Arguments that earlier versions did not have, each with the value that does what those did."""
     batch_dependent: ClassVar[bool] = False
-    """Whether an example's outputs depend on the others of its batch, and that is meant."""
+    """Whether an example's outputs are meant to depend on the others of its batch."""
     non_differentiable_reason: str = ""
-    """Why what autograd gives is no derivative of the model, where it is none: there is nothing to probe then."""
+    """Why autograd's result is no derivative of the model; empty if it is one. Such a model cannot be probed."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take methods that were written under a name of version 0.1 under today's."""
+        """Give methods with a name of version 0.1 today's name."""
         super().__init_subclass__(**kwargs)
         for earlier, name in EARLIER_NAMES.items():
             if earlier in vars(cls) and name not in vars(cls):
@@ -76,7 +77,7 @@ class ChainModel(nn.Module, abc.ABC):
                 warnings.warn(f"{cls.__name__}: `{earlier}` is now called `{name}`.", FutureWarning, stacklevel=3)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what a name of version 0.1 means today."""
+        """Return the attribute that a name of version 0.1 has today."""
         return super().__getattr__(EARLIER_NAMES.get(name, name))
 
     def __init__(self, in_features: int, hidden: int) -> None:
@@ -102,10 +103,10 @@ class ChainModel(nn.Module, abc.ABC):
         return with_main_group(self)
 
     def after_update(self) -> None:
-        """Do what must follow every optimiser step (clamping, a change of base point)."""
+        """Change parameters after every optimiser step (clamping, a change of base point); by default nothing."""
 
     def claims(self) -> list[Claim]:
-        """Return what the model's paper proves of it, to be checked by the gradient probe; by default nothing."""
+        """Return the propositions of the model's paper, which the gradient probe checks; by default none."""
         return []
 
     def diagnostics(self) -> dict[str, float | Tensor]:
@@ -121,9 +122,9 @@ class ChainModel(nn.Module, abc.ABC):
 
 
 def real_like(module: nn.Module) -> Tensor:
-    """Return the first parameter, else buffer, of real floating numbers: what values of a model are like.
+    """Return the first real floating-point parameter, else buffer: it has the dtype and device of the model's values.
 
-    A complex parameter or a count tells neither; a module without real ones gives an empty tensor of torch's default.
+    A module without any gives an empty tensor of torch's default dtype.
     """
     tensors = list(itertools.chain(module.parameters(), module.buffers()))
     device = tensors[0].device if tensors else None
@@ -131,7 +132,7 @@ def real_like(module: nn.Module) -> Tensor:
 
 
 def with_main_group(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:
-    """Return `named` groups preceded by `main`, which takes every parameter that they leave."""
+    """Return `named` groups preceded by `main`, which has all other parameters."""
     taken = {id(p) for group in named for p in group.parameters}
     main = [p for p in model.parameters() if id(p) not in taken]
     return [ParameterGroup("main", main), *named]
@@ -143,7 +144,7 @@ def frozen_generator(stream: str) -> torch.Generator:
     In the 32 bits that the generator uses, different seeds below 2**32 give different ones, since 0x9E3779B1 is odd.
 
     Args:
-        stream: What is drawn, for example "O": models that draw the same stream under one seed get the same numbers.
+        stream: Name of the draw, for example "O": equal names give equal numbers under one seed.
     """
     seed = torch.initial_seed() * 0x9E3779B1 + zlib.crc32(stream.encode())
     return torch.Generator().manual_seed(seed % 2**32)

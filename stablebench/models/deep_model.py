@@ -1,4 +1,4 @@
-"""Deep models: what one is, and the loop over `step` under autograd that defines what it computes.
+"""Deep models: the base class, and the loop over `step` under autograd that defines what a model computes.
 
 The chain is the layers; those of one shape have their parameters in one tensor (`LayerGroup`), and `step` is one
 layer's equation.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.chain_model import ChainModel, State
@@ -53,7 +54,7 @@ class DeepModel(ChainModel):
         """The width of what the model gives out."""
         return self.hidden
 
-    def embed_input(self, x: Tensor) -> State:
+    def embed_input(self, x: Float[Tensor, "batch in"]) -> State:
         """Return the states before the first layer, each (batch, size), of inputs (batch, in); by default (x,)."""
         return (x,)
 
@@ -79,7 +80,7 @@ class DeepModel(ChainModel):
         """
         return nn.Linear(self.out_features, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         """Run the chain with the reference engine.
 
         Args:
@@ -96,14 +97,14 @@ class DeepModel(ChainModel):
 
 def run_layers(
     model: DeepModel, group: LayerGroup, state: State, outputs: Literal["every", "last"] = "last"
-) -> tuple[Tensor, State]:
+) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run a group of layers.
 
     Args:
         model: The chain.
         group: One of its `layer_groups()`.
         state: What enters the first layer, each (batch, size).
-        outputs: `every` layer's output, or the `last` one's alone.
+        outputs: `every` layer's output, or only the `last` one's.
 
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.

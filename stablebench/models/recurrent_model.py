@@ -1,10 +1,10 @@
-"""Recurrent models: what one is, and the loop over `step` under autograd that defines what it computes.
+"""Recurrent models: the base class, and the loop over `step` under autograd that defines what a model computes.
 
 A recurrence is written in three pieces, so that everything that can be done once is done once:
 
-    drive(x)       once per sequence      the part that depends on the input alone, U x_t + b for all t
-    transition()   once per forward pass  the recurrent matrices, built from their parametrisation
-    step(...)      once per time step     the paper's equation
+    input_projection(x)   once per sequence      the part that depends only on the input, U x_t + b for all t
+    recurrent_weights()   once per forward pass  the recurrent matrices, built from their parametrisation
+    step(...)             once per time step     the paper's equation
 """
 
 import abc
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.chain_model import ChainModel, State, real_like
@@ -19,10 +20,10 @@ from stablebench.models.chain_model import ChainModel, State, real_like
 
 @dataclass(frozen=True)
 class DilatedCell:
-    """A recurrence with dilation, h_t = f(x_t, h_{t-d}), as what it repeats.
+    """A recurrence with dilation, h_t = f(x_t, h_{t-d}), described by the cell that it repeats.
 
     The states of the model are, for each state of the cell, the newest one and, where d > 1, the d - 1 before it side
-    by side, the oldest first. Its transition is the cell's.
+    by side, the oldest first. Its recurrent weights are the cell's.
 
     Args:
         cell: f, a part of the model.
@@ -56,19 +57,31 @@ class RecurrentModel(ChainModel):
 
     @property
     def out_features(self) -> int:
-        """The width of what the layer gives out: that of the output state, unless `layer_output` changes it."""
+        """The width of the layer's output: that of the output state, unless `layer_output` changes it."""
         return self.state_sizes[self.output_state]
 
-    def input_projection(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return what depends on the input alone, (batch, time, any): one tensor or several, by default x itself."""
+    def input_projection(
+        self, x: Float[Tensor, "batch time in"]
+    ) -> Float[Tensor, "batch time _"] | tuple[Float[Tensor, "batch time _"], ...]:
+        """Return the part that depends only on the input (the drive), by default x itself.
+
+        Args:
+            x: Inputs (batch, time, in).
+
+        Returns:
+            (batch, time, any), one tensor or a tuple of several.
+        """
         return x
 
     def recurrent_weights(self) -> Any:
-        """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None."""
+        """Return what `step` needs of the parameters, built once per forward pass: a tensor, a tuple, or None.
+
+        Matrices are transposed where states are multiplied from the left, as rows (batch, size).
+        """
         return None
 
     def recurrent_matrix(self) -> Tensor | None:
-        """Return what takes h_{t-1} to h_t at inputs of 0 where the activation has slope 1, or None.
+        """Return the matrix that takes h_{t-1} to h_t at inputs of 0 where the activation has slope 1, or None.
 
         Real or complex, (n, n), for states in columns. The gradient probe draws its eigenvalues.
         """
@@ -84,14 +97,19 @@ class RecurrentModel(ChainModel):
             recurrent_weights: What `recurrent_weights()` returned.
         """
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return what the layer gives out, from one time step alone: by default the output state as it is.
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
+        """Return the output of the layer, for each time step from that step only: by default the output state as it is.
 
-        What does not act back on the chain belongs here, not into `step`: it is computed once for all time steps.
+        Operations that do not act back on the chain belong here, not into `step`: they run once for all time steps.
 
         Args:
             output: The output state, (..., size).
             x: The layer's input of the same time steps, (..., in).
+
+        Returns:
+            (..., out_features).
         """
         return output
 
@@ -107,7 +125,9 @@ class RecurrentModel(ChainModel):
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Initialise the linear readout where the model's paper says how; torch's default is in place."""
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Float[Tensor, "batch time in"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch time out"], State]:
         """Run the chain with the reference engine.
 
         Args:
@@ -123,18 +143,18 @@ class RecurrentModel(ChainModel):
 
 def run_steps(
     model: RecurrentModel,
-    x: Tensor,
+    x: Float[Tensor, "batch time in"],
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
     recurrent_weights: Any = None,
-) -> tuple[Tensor, State]:
+) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run the chain.
 
     Args:
         model: The recurrence.
         x: Inputs (batch, time, in), time >= 1.
         state: The states before the first step, each (batch, size); by default the model's own.
-        outputs: `every` step's output, or the `last` one's alone.
+        outputs: `every` step's output, or only the `last` one's.
         recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
 
     Returns:
@@ -151,7 +171,7 @@ def run_steps(
 
 
 def split_by_step(projected: Tensor | tuple[Tensor, ...]) -> list[Tensor] | list[tuple[Tensor, ...]]:
-    """Return the drive of each time step from drives (batch, time, any).
+    """Return the input projection of each time step, (batch, any), from (batch, time, any).
 
     `unbind`, because indexing a tensor that needs a gradient once a step makes the backward pass quadratic in time.
     """

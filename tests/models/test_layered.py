@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from stablebench.errors import UserError
-from stablebench.models.blocks.layered import Init, hidden_widths, new_biases, new_weights, plain_readout, runs
+from stablebench.models.blocks.layered import Init, equal_shapes, hidden_widths, new_biases, new_weights, plain_readout
 
 
 def test_layers_of_one_shape_are_counted_together() -> None:
-    assert runs(2, [2] * 48) == [(48, 2, 2)]
-    assert runs(64, [32] * 3) == [(1, 64, 32), (2, 32, 32)]
-    assert runs(2, [2, 2, 4, 4, 4, 1]) == [(2, 2, 2), (1, 2, 4), (2, 4, 4), (1, 4, 1)]
-    assert runs(1, [2, 1, 2, 1]) == [(1, 1, 2), (1, 2, 1), (1, 1, 2), (1, 2, 1)]
+    assert equal_shapes(2, [2] * 48) == [(48, 2, 2)]
+    assert equal_shapes(64, [32] * 3) == [(1, 64, 32), (2, 32, 32)]
+    assert equal_shapes(2, [2, 2, 4, 4, 4, 1]) == [(2, 2, 2), (1, 2, 4), (2, 4, 4), (1, 4, 1)]
+    assert equal_shapes(1, [2, 1, 2, 1]) == [(1, 1, 2), (1, 2, 1), (1, 1, 2), (1, 2, 1)]
 
 
 def test_widths_are_hidden_unless_named() -> None:

@@ -18,6 +18,7 @@ SHAPES = [(1, 1), (2, 2), (7, 7), (9, 4), (4, 9), (1, 5), (5, 1)]
 
 @pytest.fixture(autouse=True)
 def _float64() -> None:
+    torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
 
 

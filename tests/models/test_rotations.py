@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 from stablebench.errors import UserError
+from stablebench.models.blocks import rotations as packed_rotations
 from stablebench.models.blocks.pairing import round_robin
 from stablebench.models.blocks.rotations import PackedRotations, _RotationProduct
 
@@ -125,8 +126,8 @@ def test_compiled_rotations_and_torchs_agree(n: int, rotations: int | None, monk
     results = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(rotations, "native_rotations", lambda dtype: None)
-        assert (rotations.native_rotations(torch.float64) is not None) == compiled
+            monkeypatch.setattr(packed_rotations, "native_rotations", lambda dtype: None)
+        assert (packed_rotations.native_rotations(torch.float64) is not None) == compiled
         product = packed()
         results.append((product.detach(), *torch.autograd.grad((product * weights).sum(), [packed.angles])))
         assert torch.autograd.gradcheck(lambda _: packed(), packed.angles)

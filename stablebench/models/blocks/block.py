@@ -1,4 +1,4 @@
-"""The block that deep linear recurrences stand in: a residual stream, a norm before, a nonlinear mixing after.
+"""The block around deep linear recurrences: a residual stream, a norm before, a nonlinear mixing after.
 
     u_t = E x_t + e        in the first layer of a stack; x_t, which has this width already, in those above
     v_t = norm(u_t)        what the recurrence reads
@@ -16,15 +16,15 @@ Mix: TypeAlias = Literal["glu", "gelu", "none"]
 
 
 class Block(nn.Module):
-    """What is around a recurrence whose inputs and outputs are of one width.
+    """The layers around a recurrence whose inputs and outputs have one width.
 
     Args:
-        in_features: Width of x_t.
-        width: Width of u_t, v_t, y_t and o_t.
-        layer: Position in the stack, from 0; the encoder is there in layer 0, and wherever the widths differ.
-        norm: LayerNorm of u_t over its features, or none.
-        mix: glu is W gelu(y) + b, its first half times the sigmoid of its second; gelu that alone.
-        skip: Whether u_t is added.
+        in_features: Width of x_t, >= 1.
+        width: Width of u_t, v_t, y_t and o_t, >= 1.
+        layer: Position in the stack, >= 0; layer 0 has an encoder, and so has every layer whose widths differ.
+        norm: `layer` for LayerNorm of u_t over its features, or `none`.
+        mix: `glu` is W gelu(y) + b, its first half times the sigmoid of its second; `gelu` only gelu(y); or `none`.
+        skip: Whether u_t is added to the output.
     """
 
     def __init__(self, in_features: int, width: int, *, layer: int, norm: Norm, mix: Mix, skip: bool) -> None:

@@ -1,4 +1,4 @@
-"""What deep models are built from: the widths of their layers, weights of many layers at once, an activated readout."""
+"""Parts of deep models: the widths of their layers, weights of many layers at once, an activated readout."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ Init = Literal["normal", "glorot", "he", "orthogonal"]
 """Weights and biases N(0, 1); or biases 0 and weights U(-a, a) with a^2 = 6 / (inner + outer), N(0, 2 / inner), or
 orthogonal with Haar's measure. Glorot & Bengio 2010; He et al. 2015; Saxe et al. 2014."""
 Output = Literal["linear", "layer"]
-"""Whether the readout is an affine map, or one more layer."""
+"""An affine map as the readout, or one more layer."""
 
 
 def hidden_widths(hidden: int, layers: int, widths: list[int] | None) -> list[int]:
@@ -41,12 +41,12 @@ def hidden_widths(hidden: int, layers: int, widths: list[int] | None) -> list[in
     return widths
 
 
-def runs(in_features: int, widths: list[int]) -> list[tuple[int, int, int]]:
-    """Return how many maps of one shape follow each other, and that shape: (count, inner, outer).
+def equal_shapes(in_features: int, widths: list[int]) -> list[tuple[int, int, int]]:
+    """Return the consecutive maps of one shape as (count, inner, outer), from first to last.
 
     Args:
-        in_features: Width of the input.
-        widths: Of the hidden layers.
+        in_features: Width of the input, >= 1.
+        widths: Widths of the hidden layers.
     """
     groups: list[tuple[int, int, int]] = []
     for inner, outer in pairwise([in_features, *widths]):
@@ -61,10 +61,10 @@ def new_weights(init: Init, count: int, inner: int, outer: int) -> nn.Parameter:
     """Return the weights of `count` maps, (count, outer, inner), drawn from torch's global generator.
 
     Args:
-        init: How.
-        count: How many.
-        inner: Width that a map takes.
-        outer: Width that it gives.
+        init: Distribution; see `Init`.
+        count: Number of maps, >= 1.
+        inner: Width of a map's input, >= 1.
+        outer: Width of its output, >= 1.
     """
     W = torch.empty(count, outer, inner)
     if init == "normal":
@@ -86,7 +86,7 @@ def new_biases(init: Init, count: int, outer: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(count, outer) if init == "normal" else torch.zeros(count, outer))
 
 
-def start_readout(readout: nn.Linear, init: Init) -> None:
+def draw_readout(readout: nn.Linear, init: Init) -> None:
     """Draw a linear readout like the layers."""
     with torch.no_grad():
         readout.weight.copy_(new_weights(init, 1, readout.in_features, readout.out_features)[0])
@@ -115,12 +115,12 @@ def plain_readout(output: Output, phi: Activation, init: Init, width: int, outpu
     """Return a readout W h + b, or phi of it, drawn like the layers.
 
     Args:
-        output: Which of them.
+        output: `linear` for W h + b, `layer` for phi of it.
         phi: The activation.
-        init: How it is drawn.
-        width: Of h.
+        init: Distribution of weights and biases; see `Init`.
+        width: Width of h.
         outputs: Classes, or width of the target values.
     """
     readout = nn.Linear(width, outputs) if output == "linear" else ActivatedReadout(width, outputs, phi)
-    start_readout(readout, init)
+    draw_readout(readout, init)
     return readout

@@ -8,13 +8,14 @@ import abc
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from stablebench.models.base import RecurrentModel, State
 
 
 class LinearRecurrence(RecurrentModel):
-    """h_t = a_t * h_{t-1} + b_t elementwise, with a_t and b_t from the input alone.
+    """h_t = a_t * h_{t-1} + b_t elementwise, with a_t and b_t that depend only on the input.
 
     Subclasses write `terms` in place of `step`; what follows the recurrence goes into `layer_output`. There is one
     state. A complex one is a real tensor, (batch, 2 n): n real parts, then n imaginary ones; so are its a and b.
@@ -24,8 +25,10 @@ class LinearRecurrence(RecurrentModel):
     """Whether the state is complex."""
 
     @abc.abstractmethod
-    def terms(self, projected: Any, recurrent_weights: Any) -> tuple[Tensor, Tensor]:
-        """Return a and b, elementwise in whatever leading dimensions the drive has.
+    def terms(
+        self, projected: Any, recurrent_weights: Any
+    ) -> tuple[Float[Tensor, "*steps size"], Float[Tensor, "*all_steps size"]]:
+        """Return a and b, elementwise in all leading dimensions of `projected`.
 
         Args:
             projected: `input_projection(x)`: (batch, any) for one time step, (batch, time, any) for all.

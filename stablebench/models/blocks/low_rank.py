@@ -1,4 +1,4 @@
-"""A trained matrix that is whole, or a product of two thin ones: FastRNN, FastGRNN."""
+"""A trained matrix that is full, or a product of two thin ones: FastRNN, FastGRNN."""
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ class Factored(nn.Module):
     Both factors are drawn with `scale` too, as in the authors' code of FastGRNN.
 
     Args:
-        rows: Its rows.
-        columns: Its columns.
-        rank: None for a whole matrix.
-        scale: Standard deviation at the start.
-        argument: What the user calls `rank`, for errors.
+        rows: Number of rows.
+        columns: Number of columns.
+        rank: Columns of the factors, >= 1 and <= min(rows, columns); None for a full matrix.
+        scale: Standard deviation of the initial entries, > 0.
+        argument: The argument's name for the user, for errors.
     """
 
     def __init__(self, rows: int, columns: int, rank: int | None, *, scale: float, argument: str) -> None:
@@ -24,7 +24,7 @@ class Factored(nn.Module):
         if rank is not None and rank > min(rows, columns):
             raise UserError(
                 f"`{argument}` must be <= {min(rows, columns)} for a matrix of {rows} x {columns}, got {rank}; "
-                "leave it out for a whole matrix."
+                "leave it out for a full matrix."
             )
         shapes = [(rows, columns)] if rank is None else [(rows, rank), (columns, rank)]
         self.factors = nn.ParameterList([nn.Parameter(scale * torch.randn(shape)) for shape in shapes])
@@ -41,7 +41,7 @@ class Factored(nn.Module):
 
 
 def applied(x: Tensor | None, matrices: tuple[Tensor, ...]) -> Tensor:
-    """Return x M_1 M_2 ..., (..., columns of the last); without x the product of the matrices alone."""
+    """Return x M_1 M_2 ..., (..., columns of the last); without x the product of the matrices."""
     first, rest = (x, matrices) if x is not None else (matrices[0], matrices[1:])
     for matrix in rest:
         first = first @ matrix

@@ -9,6 +9,7 @@ import abc
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
@@ -36,7 +37,7 @@ class OrthogonalRNN(RecurrentModel):
     """Condition of the bound on the Jacobian."""
 
     @abc.abstractmethod
-    def orthogonal(self) -> Tensor:
+    def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, (hidden, hidden)."""
 
     @abc.abstractmethod
@@ -53,19 +54,24 @@ class OrthogonalRNN(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]:
         """Return W, transposed for states in rows, and b."""
         return self.orthogonal().T, self.b
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W."""
         return self.orthogonal()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch hidden"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W, b = recurrent_weights

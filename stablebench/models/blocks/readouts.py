@@ -1,4 +1,4 @@
-"""Starts of the linear readout that published scripts give it; by default it stays as torch draws it."""
+"""Initial weights of the linear readout in published scripts; by default those of torch."""
 
 from typing import Literal
 
@@ -9,11 +9,11 @@ ReadoutInit = Literal["default", "kaiming", "xavier"]
 
 
 def initialise(readout: nn.Linear, init: ReadoutInit) -> None:
-    """Draw the readout anew from torch's global generator, unless `init` is default.
+    """Draw the readout again from torch's global generator, unless `init` is default.
 
     Args:
-        readout: The readout, changed in place.
-        init: What its weights are drawn from.
+        readout: The linear readout, changed in place.
+        init: Distribution of its weights; see `ReadoutInit`.
     """
     if init == "default":
         return

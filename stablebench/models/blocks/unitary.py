@@ -1,4 +1,4 @@
-r"""What the models with Householder reflections, Cayley transforms and complex unitary matrices are built from.
+r"""Householder reflections, Cayley transforms and complex unitary matrices.
 
 A complex state z of n units is one real tensor of width 2 n: the real parts, then the imaginary parts. A complex matrix
 M acts on it as the real matrix [[Re M, -Im M], [Im M, Re M]] of (2 n, 2 n), which has M's singular values, each twice.

@@ -1,4 +1,4 @@
-r"""What the complex models share: a unitary matrix between complex modReLU units; each model parametrises the matrix.
+r"""The complex models: a unitary matrix between complex modReLU units; each model parametrises the matrix.
 
     h_t = modReLU(W h_{t-1} + V x_t, b)
 
@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -44,7 +45,7 @@ class UnitaryRNN(RecurrentModel):
         self.b = nn.Parameter(b if init == "paper" else b.uniform_(-0.01, 0.01))
 
     @abc.abstractmethod
-    def unitary(self) -> Tensor:
+    def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return W, (hidden, hidden), complex."""
 
     @property
@@ -52,19 +53,26 @@ class UnitaryRNN(RecurrentModel):
         """The width of h_t, real and imaginary parts."""
         return (2 * self.hidden,)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {2*self.hidden}"]:
         """Return V x_t, (batch, time, 2 hidden)."""
         return nn.functional.linear(x, self.V)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(
+        self,
+    ) -> tuple[Float[Tensor, "{2*self.hidden} {2*self.hidden}"], Float[Tensor, " {self.hidden}"]]:
         """Return W in its real form, transposed for states in rows, and b."""
         return as_real(self.unitary()).T, self.b
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Complex[Tensor, "hidden hidden"]:
         """Return W, complex."""
         return self.unitary()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {2*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "{2*self.hidden} {2*self.hidden}"], Float[Tensor, " {self.hidden}"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W, b = recurrent_weights
@@ -85,7 +93,7 @@ def glorot_readout(readout: nn.Linear) -> None:
     nn.init.zeros_(readout.bias)
 
 
-def drawn_start(hidden: int) -> nn.Parameter:
+def drawn_initial_state(hidden: int) -> nn.Parameter:
     """Return h_0 (2 hidden), trained, of mean square norm 1: uniform in +-sqrt(3 / (2 hidden))."""
     bound = math.sqrt(3 / (2 * hidden))
     return nn.Parameter(torch.empty(2 * hidden).uniform_(-bound, bound))

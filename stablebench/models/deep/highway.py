@@ -19,13 +19,16 @@ Stability claim: a layer whose T is 0 is the identity, and so is its derivative 
     tests/models/test_highway.py.
 Reference: Srivastava, Greff, Schmidhuber. Highway Networks. 2015. https://arxiv.org/abs/1505.00387, and Training Very
     Deep Networks. NeurIPS 2015. https://arxiv.org/abs/1507.06228
-Differs from the paper: gate_bias is -2 unless said; the paper names -1 and -3, and searched -1 to -10 for each depth
-    (from memory, the text was not at hand). The output need not be a softmax.
+Differs from the paper:
+    - gate_bias is -2 by default; the paper names -1 and -3, and searched -1 to -10 for each depth (from memory, the
+      text was not at hand).
+    - The output need not be a softmax.
 """
 
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -41,13 +44,14 @@ class Highway(DeepModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x.
-        hidden: Width of h_l.
-        layers: Depth, input and output counted, >= 4.
-        gate_bias: Where b_T starts; the lower, the more is carried.
-        activation: phi.
-        init: How weights and the other biases start.
-        output: Whether the output is linear, or a layer with its phi.
+        in_features: Number of input features, the width of x, >= 1.
+        hidden: Number of units of each hidden layer, the width of h_l, >= 1.
+        layers: Depth of the network including its input and output layers, >= 4; it has `layers - 2` hidden layers.
+        gate_bias: Initial bias b_T of the transform gates; lower values make layers carry more of their input.
+        activation: Elementwise nonlinearity phi of the layers: `tanh` or `relu`.
+        init: Distribution of the initial weights: `glorot` U(+-sqrt(6 / (in + out))), `he` N(0, 2 / in), `orthogonal`,
+            all with biases 0, or `normal` weights and biases N(0, 1).
+        output: Readout: `linear` is an affine map, `layer` applies phi to it.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Highway(DeepModel):
         self.W_T = new_weights(init, count, hidden, hidden)
         self.b_T = nn.Parameter(torch.full((count, hidden), gate_bias))
 
-    def embed_input(self, x: Tensor) -> State:
+    def embed_input(self, x: Float[Tensor, "batch in"]) -> State:
         """Return h_1, of a plain layer."""
         return (activation(self.activation, nn.functional.linear(x, self.W_1[0], self.b_1[0])),)
 

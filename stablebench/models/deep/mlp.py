@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.activations import activation
-from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, plain_readout, runs
+from stablebench.models.blocks.layered import (
+    Init,
+    Output,
+    equal_shapes,
+    hidden_widths,
+    new_biases,
+    new_weights,
+    plain_readout,
+)
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -34,13 +42,15 @@ class Mlp(DeepModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x.
-        hidden: Width of the hidden layers, or of the last where `widths` are given.
-        layers: Depth, input and output counted, >= 3.
-        widths: Widths of the hidden layers one by one; null for all the same.
-        activation: phi.
-        init: How weights and biases start.
-        output: Whether the output is linear, or a layer with its phi.
+        in_features: Number of input features, the width of x, >= 1.
+        hidden: Width of the hidden layers, or of the last one if `widths` are given, >= 1.
+        layers: Depth of the network including its input and output layers, >= 3; it has `layers - 2` hidden layers.
+        widths: Widths of the hidden layers from first to last, each >= 1; the last must be `hidden`. null makes all
+            `hidden`.
+        activation: Elementwise nonlinearity phi of the layers: `tanh` or `relu`.
+        init: Distribution of the initial weights: `glorot` U(+-sqrt(6 / (in + out))), `he` N(0, 2 / in), `orthogonal`,
+            all with biases 0, or `normal` weights and biases N(0, 1).
+        output: Readout: `linear` is an affine map, `layer` applies phi to it.
     """
 
     def __init__(
@@ -58,7 +68,7 @@ class Mlp(DeepModel):
         self.activation: Literal["tanh", "relu"] = activation
         self.init: Init = init
         self.output: Output = output
-        shapes = runs(in_features, hidden_widths(hidden, layers, widths))
+        shapes = equal_shapes(in_features, hidden_widths(hidden, layers, widths))
         self.W = nn.ParameterList([new_weights(init, *shape) for shape in shapes])
         self.b = nn.ParameterList([new_biases(init, count, outer) for count, _, outer in shapes])
 

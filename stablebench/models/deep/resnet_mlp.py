@@ -19,15 +19,18 @@ Stability claim: with |phi'| <= 1 and step_size * s < 1, where s is the largest 
 Reference: He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016.
     https://arxiv.org/abs/1512.03385. The layer with its step size: Haber, Ruthotto. Stable Architectures for Deep
     Neural Networks. Inverse Problems 34, 2018. https://arxiv.org/abs/1705.03341
-Differs from the paper: He et al. have convolutions, two layers between additions, batch normalisation and a ReLU behind
-    the addition. Here one layer is one addition and nothing follows it, as in Haber & Ruthotto, so that depth and
-    parameters are those of `mlp`. The first layer changes the width and adds nothing, also where the widths are equal.
+Differs from the paper:
+    - He et al. have convolutions, two layers between additions, batch normalisation and a ReLU behind the addition.
+      Here one layer is one addition and nothing follows it, as in Haber & Ruthotto, so that depth and parameters are
+      those of `mlp`.
+    - The first layer changes the width and adds nothing, also where the widths are equal.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -44,13 +47,14 @@ class ResnetMlp(DeepModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x.
-        hidden: Width of h_l.
-        layers: Depth, input and output counted, >= 4.
-        step_size: What every residual is multiplied by.
-        activation: phi.
-        init: How weights and biases start.
-        output: Whether the output is linear, or a layer with its phi.
+        in_features: Number of input features, the width of x, >= 1.
+        hidden: Number of units of each hidden layer, the width of h_l, >= 1.
+        layers: Depth of the network including its input and output layers, >= 4; it has `layers - 2` hidden layers.
+        step_size: Factor of the residual that each layer adds, > 0.
+        activation: Elementwise nonlinearity phi of the layers: `tanh` or `relu`.
+        init: Distribution of the initial weights: `glorot` U(+-sqrt(6 / (in + out))), `he` N(0, 2 / in), `orthogonal`,
+            all with biases 0, or `normal` weights and biases N(0, 1).
+        output: Readout: `linear` is an affine map, `layer` applies phi to it.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class ResnetMlp(DeepModel):
         self.W_1, self.b_1 = new_weights(init, 1, in_features, hidden), new_biases(init, 1, hidden)
         self.W, self.b = new_weights(init, layers - 3, hidden, hidden), new_biases(init, layers - 3, hidden)
 
-    def embed_input(self, x: Tensor) -> State:
+    def embed_input(self, x: Float[Tensor, "batch in"]) -> State:
         """Return h_1."""
         return (activation(self.activation, nn.functional.linear(x, self.W_1[0], self.b_1[0])),)
 

@@ -23,10 +23,13 @@ Stability claim (theorem 2.1 before its limit): with phi' in [0, r], s the large
     many layers, and a chain of few can fall below it (asserted too).
 Reference: Ceni. Random Orthogonal Additive Filters: A Solution to the Vanishing/Exploding Gradient of Deep Neural
     Networks. IEEE TNNLS 2025. https://arxiv.org/abs/2210.01245
-Differs from the paper: figure 1 counts layers of neurons, so "L = 50" has 49 maps and 291 parameters, while equation 12
-    has L maps; here `layers` is the former, also in alpha. A wide matrix has no QR factor of its own shape; O is then
-    the transpose of a tall one's. Definition C.1 takes unit vectors that do not fit a tall matrix; here they are of the
-    larger dimension and all different. Semi-permutations are applied as matrices, so they are no faster.
+Differs from the paper:
+    - Figure 1 counts layers of neurons, so "L = 50" has 49 maps and 291 parameters, while equation 12 has L maps; here
+      `layers` is the former, also in alpha.
+    - A wide matrix has no QR factor of its own shape; O is then the transpose of a tall one's.
+    - Definition C.1 takes unit vectors that do not fit a tall matrix; here they are of the larger dimension and all
+      different.
+    - Semi-permutations are applied as matrices, so they are no faster.
 """
 
 import math
@@ -39,7 +42,15 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.base import DeepModel, LayerGroup, State, frozen_generator
 from stablebench.models.blocks.activations import activation
-from stablebench.models.blocks.layered import Init, Output, hidden_widths, new_biases, new_weights, runs, start_readout
+from stablebench.models.blocks.layered import (
+    Init,
+    Output,
+    draw_readout,
+    equal_shapes,
+    hidden_widths,
+    new_biases,
+    new_weights,
+)
 from stablebench.models.blocks.random_orthogonal import random_semi_orthogonal, random_semi_permutation
 from stablebench.models.claims.claim import (
     Claim,
@@ -90,16 +101,20 @@ class RoaFNN(DeepModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x.
-        hidden: Width of the hidden layers, or of the last where `widths` are given.
-        layers: Depth, input and output counted, >= 3.
-        rho: alpha = rho / (layers - 1), 0 < rho <= layers - 1; at the upper end the model is the plain network.
-        widths: Widths of the hidden layers one by one; null for all the same.
-        activation: phi.
-        orthogonal: What O is.
+        in_features: Number of input features, the width of x, >= 1.
+        hidden: Width of the hidden layers, or of the last one if `widths` are given, >= 1.
+        layers: Depth of the network including its input and output layers, >= 3; it has `layers - 2` hidden layers.
+        rho: Strength of the trained part, > 0 and <= layers - 1: alpha = rho / (layers - 1). At the upper end the model
+            is the plain network.
+        widths: Widths of the hidden layers from first to last, each >= 1; the last must be `hidden`. null makes all
+            `hidden`.
+        activation: Elementwise nonlinearity phi of the layers: `tanh` or `relu`.
+        orthogonal: Fixed matrices O_l: `dense` random (semi-)orthogonal, `permutation` random semi-permutations, or
+            `identity`, cut to shape.
         shared: Whether all layers of one shape have the same O.
-        init: How weights and biases start.
-        output: Whether the output is linear, or a layer with its own O.
+        init: Distribution of the initial weights: `glorot` U(+-sqrt(6 / (in + out))), `he` N(0, 2 / in), `orthogonal`,
+            all with biases 0, or `normal` weights and biases N(0, 1).
+        output: Readout: `linear` is an affine map, `layer` one more layer with its own O.
     """
 
     def __init__(
@@ -126,7 +141,7 @@ class RoaFNN(DeepModel):
         self.shared = shared
         self.init: Init = init
         self.output: Output = output
-        shapes = runs(in_features, self.widths)
+        shapes = equal_shapes(in_features, self.widths)
         self.W = nn.ParameterList([new_weights(init, *shape) for shape in shapes])
         self.b = nn.ParameterList([new_biases(init, count, outer) for count, _, outer in shapes])
         rng = frozen_generator("O")
@@ -176,7 +191,7 @@ class RoaFNN(DeepModel):
             else:
                 O = self._filters(1, outputs, self.hidden, frozen_generator("O of the output"))[0]  # noqa: E741
             readout = FilteredReadout(O, self.alpha, self.activation)
-        start_readout(readout, self.init)
+        draw_readout(readout, self.init)
         return readout
 
     def diagnostics(self) -> dict[str, float | Tensor]:

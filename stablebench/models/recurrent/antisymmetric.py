@@ -21,14 +21,17 @@ Stability claim: all eigenvalues of M have real part -gamma, and those of the OD
     Asserted in tests/models/test_antisymmetric.py.
 Reference: Chang, Chen, Haber, Chi. AntisymmetricRNN: A Dynamical System View on Recurrent Neural Networks. ICLR 2019.
     https://arxiv.org/abs/1902.09689
-Differs from the paper: nothing known in the equations. Its count of n (n - 1) / 2 for the recurrent matrix is taken to
-    mean that W is strictly triangular; W drawn in full would make W - W^T larger by sqrt(2). Section and proposition
-    numbers are from memory.
+Differs from the paper:
+    - Nothing known in the equations.
+    - Its count of n (n - 1) / 2 for the recurrent matrix is taken to mean that W is strictly triangular; W drawn in
+      full would make W - W^T larger by sqrt(2).
+    - Section and proposition numbers are from memory.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -43,12 +46,12 @@ class Antisymmetric(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        epsilon: Step of forward Euler.
-        gamma: Diffusion: how far left of the imaginary axis the spectrum lies.
-        sigma_w: Scale of W at the start.
-        gated: Whether a gate scales the step, unit by unit.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        epsilon: Step size of forward Euler, > 0; smaller steps keep the state longer.
+        gamma: Diffusion, >= 0: the eigenvalues of the recurrent matrix have real part -gamma.
+        sigma_w: Scale of the initial recurrent matrix, > 0: W's entries have standard deviation sigma_w / sqrt(hidden).
+        gated: Whether a gate z_t scales the Euler step of each unit.
     """
 
     above: Tensor
@@ -79,11 +82,11 @@ class Antisymmetric(RecurrentModel):
         W = filled(self.hidden, self.above, self.W)
         return W - W.T - self.gamma * torch.eye(self.hidden, dtype=W.dtype, device=W.device)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time projected"]:
         """Return V x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return M, transposed for states in rows."""
         return self.M().T
 
@@ -91,7 +94,12 @@ class Antisymmetric(RecurrentModel):
         """Return I + epsilon M, or None with a gate."""
         return None if self.gated else torch.eye(self.hidden, dtype=self.W.dtype) + self.epsilon * self.M()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch projected"],
+        state: State,
+        recurrent_weights: Float[Tensor, "hidden hidden"],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         recurrent = h @ recurrent_weights

@@ -15,8 +15,10 @@ Stability claim: that of `antisymmetric` on M. The ODE's Jacobian is a positive 
     <= 0 as well. Asserted in tests/models/test_antisymmetric.py.
 Reference: Chang, Chen, Haber, Chi. AntisymmetricRNN: A Dynamical System View on Recurrent Neural Networks. ICLR 2019.
     https://arxiv.org/abs/1902.09689
-Differs from the paper: as `antisymmetric`. That shared M keeps the ODE's spectrum on the line is not true at states
-    where a candidate is so negative that tanh' sigmoid + tanh sigmoid' < 0 (asserted too).
+Differs from the paper:
+    - The same as `antisymmetric`.
+    - That shared M keeps the ODE's spectrum on the line is not true at states where a candidate is so negative that
+      tanh' sigmoid + tanh sigmoid' < 0 (asserted too).
 """
 
 from stablebench.models.recurrent.antisymmetric import Antisymmetric

@@ -20,7 +20,7 @@ Init: W_h orthogonal block by block, or the identity in each (the paper's MNIST)
     gamma 0.1 (section 4). Population: mean 0 and variance 1 until the first update.
 Stability claim: none proved. In training, every normalised feature has at every step mean 0 and standard deviation
     gamma over the batch (less where epsilon counts), whatever the weights. The paper measures in a tanh network that
-    gradients vanish at gamma 1 and not at 0.1; in this LSTM at its start they grow, at gamma 1 alone. Asserted in
+    gradients vanish at gamma 1 and not at 0.1; in this LSTM at initialisation they grow, only at gamma 1. Asserted in
     tests/models/test_bn_lstm.py.
 Reference: Cooijmans, Ballas, Laurent, Gülçehre, Courville. Recurrent Batch Normalization. ICLR 2017.
     https://arxiv.org/abs/1603.09025
@@ -38,6 +38,7 @@ Engine: reference, because the statistics mix the sequences of a batch, and thos
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -52,13 +53,15 @@ class BNLSTM(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t and c_t.
-        horizon: Steps of the chain that the model is trained on; each has statistics of its own.
-        recurrent_init: What each block of W_h starts as.
-        gamma: Where all gamma start.
-        momentum: Share of a batch in the population's statistics, once there were 1 / momentum batches.
-        noise: Standard deviation of h_0 in training.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of h_t and c_t, >= 1.
+        horizon: Number of time steps of the sequences that the model is trained on, >= 1. Each of them has its own
+            statistics.
+        recurrent_init: Initial value of each block of W_h: `orthogonal` a random orthogonal matrix, `identity` the unit
+            matrix.
+        gamma: Initial scale of all normalised features, > 0.
+        momentum: Weight of a batch in the running statistics, >= 0 and <= 1, once 1 / momentum batches were seen.
+        noise: Standard deviation of Gaussian noise added to h_0 in training, >= 0.
     """
 
     batch_dependent = True
@@ -106,15 +109,20 @@ class BNLSTM(RecurrentModel):
         h, *rest = super().initial_state(batch)
         return (h + self.noise * torch.randn_like(h) if self.noise and self.training else h, *rest)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
         """Return W_x x_t, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.W_x)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden {4*self.hidden}"]:
         """Return W_h, transposed for states in rows."""
         return self.W_h.T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {4*self.hidden}"],
+        state: State,
+        recurrent_weights: Float[Tensor, "hidden {4*self.hidden}"],
+    ) -> State:
         """Return (h_t, c_t, t + 1)."""
         h, c, t = state
         at = t.detach()[:, 0].long().clamp(0, self.horizon - 1)

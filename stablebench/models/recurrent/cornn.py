@@ -22,11 +22,13 @@ Stability claim: from zero states, with |phi| <= 1 and D > 0, gamma y'y + z'z <=
     tests/models/test_cornn.py and tests/probes/test_oscillator_claims.py.
 Reference: Rusch, Mishra. Coupled Oscillatory Recurrent Neural Network (coRNN). ICLR 2021.
     https://arxiv.org/abs/2010.00951
-Differs from the paper: `learned` constants are dt = sigmoid(.) as there, but gamma and epsilon = exp(.), not ReLU,
-    which stays 0 once it is. The proof of 3.1 with the best constant in Young's inequality gives D. The energy bound
-    needs no N dt <= 1, which the experiments do not have (65 on psMNIST), but grows with time then. The Jacobian's
-    bound over N steps, (1 + 3 dt^r)^N, is not the 1 + 3 N dt^r of (14): with N dt = 1 and r = 1/2 it is about
-    exp(3 / sqrt(dt)).
+Differs from the paper:
+    - `learned` constants are dt = sigmoid(.) as there, but gamma and epsilon = exp(.), not ReLU, which stays 0 once it
+      is.
+    - The proof of 3.1 with the best constant in Young's inequality gives D.
+    - The energy bound needs no N dt <= 1, which the experiments do not have (65 on psMNIST), but grows with time then.
+    - The Jacobian's bound over N steps, (1 + 3 dt^r)^N, is not the 1 + 3 N dt^r of (14): with N dt = 1 and r = 1/2 it
+      is about exp(3 / sqrt(dt)).
 """
 
 import math
@@ -34,6 +36,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -50,15 +53,15 @@ class CoRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of u_t.
-        hidden: Width of y_t and z_t.
-        dt: Time step; < 1 if it is learned.
-        gamma: Frequency, squared.
-        epsilon: Damping.
-        damping: Whether the damping term takes the velocity before the step (explicit) or after it (implicit).
-        activation: phi; cubic is x - x^3 / 3.
-        learned: Whether dt, gamma and epsilon are trained, starting at the given values.
-        init: Whether the affine map of (u, y, z) is drawn as one (fused) or as three (separate).
+        in_features: Number of input features, the width of u_t, >= 1.
+        hidden: Number of oscillators, the width of y_t and z_t, >= 1.
+        dt: Time step of the discretisation, > 0; < 1 if it is learned.
+        gamma: Squared frequency of the oscillators, > 0.
+        epsilon: Damping coefficient of the oscillators, > 0.
+        damping: Velocity in the damping term: `explicit` takes the one before the step, `implicit` the one after it.
+        activation: Elementwise nonlinearity phi of the forcing: `tanh`, `identity` or `cubic` (x - x^3 / 3).
+        learned: Whether dt, gamma and epsilon are trained, starting from the given values.
+        init: Initial affine map of (u, y, z): `fused` draws it as one map of all three, `separate` as three maps.
     """
 
     constants: Tensor
@@ -105,7 +108,7 @@ class CoRNN(RecurrentModel):
             return self.constants
         return torch.cat([torch.sigmoid(self.constants[:1]), torch.exp(self.constants[1:])])
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V u_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
@@ -113,7 +116,7 @@ class CoRNN(RecurrentModel):
         """Return W, W2, transposed for states in rows, and dt, gamma, epsilon as one value a unit."""
         return self.W.T, self.W2.T, *self.dt_gamma_epsilon()[:, None].expand(3, self.hidden).unbind(0)
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "units units"]:
         """Return the step of (y, z) as a matrix, (2 hidden, 2 hidden)."""
         W, W2, dt, gamma, epsilon = self.recurrent_weights()
         W, W2, eye = W.T, W2.T, torch.eye(self.hidden, dtype=W.dtype)
@@ -124,7 +127,9 @@ class CoRNN(RecurrentModel):
             to_z = to_z / (1 + dt * epsilon)[:, None]
         return torch.cat([torch.cat([eye, torch.zeros_like(eye)], dim=1) + dt[:, None] * to_z, to_z])
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return (y_t, z_t)."""
         y, z = state
         W, W2, dt, gamma, epsilon = recurrent_weights

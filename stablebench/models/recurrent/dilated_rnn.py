@@ -18,8 +18,10 @@ Stability claim: within a layer a gradient passes T / d steps instead of T, and 
     tests/models/test_dilated_rnn.py.
 Reference: Chang, Zhang, Han, Yu, Guo, Tan, Cui, Witbrock, Hasegawa-Johnson, Huang. Dilated Recurrent Neural Networks.
     NeurIPS 2017. https://arxiv.org/abs/1710.02224
-Differs from the paper: `start` > 1 without the convolution over `start` outputs that the paper adds behind the stack to
-    make every input reach the last output. The cells start as ours do, not N(0, 1) as in the code.
+Differs from the paper:
+    - `start` > 1 comes without the convolution over `start` outputs that the paper adds behind the stack to make every
+      input reach the last output.
+    - The cells are initialised as ours are, not N(0, 1) as in the code.
 """
 
 from typing import Any, Literal
@@ -41,12 +43,12 @@ class DilatedRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        layer: Position in the stack, from 0.
-        cell: What f is.
-        base: By what the dilation grows from layer to layer.
-        start: Dilation of the first layer.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        layer: Position of this layer in the stack, >= 0; 0 is the first.
+        cell: Recurrent cell f of each layer: `rnn` (tanh), `lstm` or `gru`.
+        base: Factor by which the dilation grows from layer to layer, >= 1.
+        start: Dilation of the first layer in time steps, >= 1.
     """
 
     def __init__(

@@ -23,15 +23,18 @@ Stability claim: ||dL/dh_t|| = ||dL/dh_{t-1}|| for a loss on the last state (the
     in tests/models/test_dizzy.py.
 Reference: Dorobantu, Stromhaug, Renteria. DizzyRNN: Reparameterizing Recurrent Neural Networks for Norm-Preserving
     Backpropagation. 2016. https://arxiv.org/abs/1612.04035
-Differs from the paper: odd hidden sizes (each P_k leaves one coordinate as it is, hidden rounds reach all pairs). The
-    text has Q_1 ... Q_n beside Q_1 ... Q_{n-1}; n - 1 exist. The authors' code averages the penalty and puts sigma
-    half-way into one product; here it is the text's sum and U diag(sigma) V^T.
+Differs from the paper:
+    - Odd hidden sizes are allowed: each P_k leaves one coordinate as it is, hidden rounds reach all pairs.
+    - The text has both Q_1 ... Q_n and Q_1 ... Q_{n-1}; n - 1 exist.
+    - The authors' code averages the penalty and puts sigma half-way into one product; here it is the text's sum and U
+      diag(sigma) V^T.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -48,18 +51,24 @@ class DizzyRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t, >= 2.
-        rotations: r, at most hidden - 1 (hidden for odd ones); by default all. The paper's best runs have 10 of 127.
-        activation: f.
-        input_map: What W_x is.
-        singular_values: Whether rotation maps are U diag(sigma) V^T with trained sigma.
-        sigma_penalty: lambda; without effect unless `singular_values`. The paper names no value.
-        angle_start: Centres of the recurrent angles' start: zero, or a ring (`stablebench.models.blocks.pairing`).
-        angle_range: Angles start uniform in [-angle_range, angle_range] around their centres, in radians.
-        input_std: Standard deviation that a dense W_x starts with; by default 1/sqrt(hidden).
-        silent: Input features whose column of a dense W_x starts at 0, for example a task's blank.
-        readout_std: Standard deviation of the readout's start, its bias then being 0; by default torch's own start.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 2.
+        rotations: Number r of packed rotations, >= 1 and at most hidden - 1 (hidden for odd sizes); null for all. The
+            paper's best runs have 10 of 127.
+        activation: Elementwise nonlinearity f of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`.
+        input_map: Input map W_x: `dense` a trained matrix, `rotations` of the form of W_h, which needs inputs as wide
+            as the state.
+        singular_values: Whether the rotation maps are U diag(sigma) V^T with trained singular values sigma.
+        sigma_penalty: Weight lambda of the penalty on singular values away from 1, >= 0; used with `singular_values`.
+            The paper gives none.
+        angle_start: Centres of the initial recurrent angles: `zero`, or `ring`, with which abs(W_h) is a cyclic
+            permutation.
+        angle_range: Half-width of the uniform distribution of initial angles around their centres, in radians, >= 0.
+        input_std: Standard deviation of a dense W_x's initial entries, > 0; null for 1/sqrt(hidden).
+        silent: Indices, >= 0, of input features whose columns of a dense W_x start at 0, for example a task's blank.
+        readout_std: Standard deviation of the readout's initial weights, >= 0, its bias then being 0; null for torch's
+            initialisation.
     """
 
     def __init__(
@@ -104,19 +113,21 @@ class DizzyRNN(RecurrentModel):
     def _maps(self) -> list["_RotationMap"]:
         return [self.recurrent_map] if self.input_map is None else [self.recurrent_map, self.input_map]
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W_x x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W_x if self.input_map is None else self.input_map(), self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W_h, transposed for states in rows."""
         return self.recurrent_map().T
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W_h."""
         return self.recurrent_map()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, projected + h @ recurrent_weights),)

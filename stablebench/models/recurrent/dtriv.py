@@ -20,18 +20,23 @@ Stability claim: W^T W = I whatever the optimiser does to A; B stays orthogonal 
     Asserted in tests/models/test_dtriv.py. The Jacobian diag(phi') W has norm <= 1 for |phi'| <= 1.
 Reference: Lezcano-Casado. Trivializations for Gradient-Based Optimization on Manifolds. NeurIPS 2019.
     https://arxiv.org/abs/1909.09501
-Differs from the paper: each change of base ends with a Newton-Schulz step B <- B (3 I - B^T B) / 2, without which
-    rounding would add up. The optimiser's moments of A are kept as they are when the base changes: both tangent spaces
-    are skew matrices by left translation, so their entries carry over, but they are not transported in parallel, and
-    Adam's and RMSprop's second moments depend on the coordinates anyway. A weight decay of A pulls W to B, not to I.
-    The paper's experiments have K = 1 and 100. The authors' code changes the base within the pass before the K-th
-    update, after W was computed: that update then moves A from 0 at the new base by the gradient with respect to A at
-    the old one; here the base changes after the update. It projects the base with an SVD after 100 changes.
+Differs from the paper:
+    - Each change of base ends with a Newton-Schulz step B <- B (3 I - B^T B) / 2, without which rounding would add up.
+      The authors' code projects the base with an SVD after 100 changes.
+    - The optimiser's moments of A stay as they are when the base changes: both tangent spaces are skew matrices by left
+      translation, so their entries carry over, but they are not transported in parallel, and Adam's and RMSprop's
+      second moments depend on the coordinates anyway.
+    - A weight decay of A pulls W to B, not to I.
+    - The paper's experiments have K = 1 and 100.
+    - The authors' code changes the base within the pass before the K-th update, after W was computed: that update then
+      moves A from 0 at the new base by the gradient with respect to A at the old one. Here the base changes after the
+      update.
 """
 
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.blocks.activations import Activation
@@ -48,12 +53,16 @@ class DTriv(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        change_base_every: K, updates between two changes of the base; 0 for none.
-        activation: modrelu, or phi.
-        init: What the angles of A_0's blocks are drawn from.
-        readout_init: How the readout starts; kaiming in the authors' copying script, default in their pixel one.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        change_base_every: Number K of updates between two changes of the base point, >= 0; 0 for no change.
+        activation: Nonlinearity of the update: `modrelu` with trained thresholds, or elementwise `tanh`, `relu`, `abs`,
+            `leaky_relu` (slope 0.01 below 0) or `identity`.
+        init: Distribution of the initial angles of A_0's 2 x 2 blocks: `henaff` uniform in (-pi, pi), `cayley` tan(u/2)
+            with u uniform in (0, pi/2).
+        readout_init: Distribution of the readout's initial weights: `default` as torch.nn.Linear's, `kaiming` N(0, 2 /
+            hidden) or `xavier` N(0, 2 / (hidden + outputs)), both with bias 0. The authors' copying script has kaiming,
+            their pixel script default.
     """
 
     B: Tensor
@@ -81,7 +90,7 @@ class DTriv(OrthogonalRNN):
         if change_base_every:
             self.change_base()
 
-    def orthogonal(self) -> Tensor:
+    def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W = B expm(A)."""
         return self.B @ self.exponential()
 

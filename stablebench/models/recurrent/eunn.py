@@ -27,19 +27,24 @@ Stability claim: W^H W = I whatever the optimiser does. With capacity = hidden t
     has. Asserted in tests/models/test_eunn.py.
 Reference: Jing, Shen, Dubcek, Peurifoy, Skirlo, LeCun, Tegmark, Soljacic. Tunable Efficient Unitary Neural Networks
     (EUNN) and their application to RNNs. ICML 2017. https://arxiv.org/abs/1612.05231
-Differs from the paper: exp(i phi) stands in a column of a rotation, as in the authors' code and in Clements et al.
-    2016. In a row, where the paper has it as far as could be checked, D takes up the phases of the first layer, and
-    L = n reaches a set of fewer dimensions than the group: 13 of 16 for n = 4 (asserted too). |z| is sqrt(re^2 + im^2 +
-    1e-10), for a finite derivative at 0. The product is the paper's, so F_L acts first; the authors' code applies F_1
-    first (`order` code), whose matrices are others for the same angles. Its angles start as ours and b = 0, but for
-    one of its commits, which has angles within 0.01 of 0 and b = -0.01; what the experiments had could not be checked.
-    The readout takes real and imaginary parts, the code's the real ones. Odd sizes and capacities are taken.
+Differs from the paper:
+    - exp(i phi) is in a column of a rotation, as in the authors' code and in Clements et al. 2016. In a row, where the
+      paper has it as far as could be checked, D absorbs the phases of the first layer, and L = n reaches a set of fewer
+      dimensions than the group: 13 of 16 for n = 4 (asserted too).
+    - |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0.
+    - The product is the paper's, so F_L acts first; the authors' code applies F_1 first (`order` code), whose matrices
+      are others for the same angles.
+    - Its initial angles are as ours and b = 0, but for one of its commits, which has angles within 0.01 of 0 and b =
+      -0.01; what the experiments had could not be checked.
+    - The readout takes real and imaginary parts, the code's the real ones.
+    - Odd sizes and capacities are allowed.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -54,12 +59,13 @@ class EUNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Complex units of h_t, >= 2; the output is twice as wide. A power of two for the fft layout.
-        capacity: L of the tunable layout, at most hidden; the fft layout has its own.
-        layout: Which pairs the layers turn.
-        order: Which layer acts on the state first: F_L (paper), or F_1 (code).
-        input_init: What V is drawn from.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of complex units of h_t, >= 2, for the fft layout a power of two; the output is twice as wide.
+        capacity: Number L of rotation layers in the tunable layout, >= 1 and at most hidden; the fft layout has
+            log2(hidden).
+        layout: Pairs that the layers rotate: `tunable` neighbouring ones, `fft` those of a fast Fourier transform.
+        order: Order of the layers: the last acts on the state first (`paper`), or the first one does (`code`).
+        input_init: Distribution of the initial input matrix V: `glorot` uniform, or `small` U(-0.01, 0.01).
     """
 
     added_arguments = (
@@ -109,7 +115,7 @@ class EUNN(UnitaryRNN):
         for name, indices in (("first", places[:, 0]), ("second", places[:, 1]), ("partner", partner)):
             self.register_buffer(name, indices.contiguous(), persistent=False)
 
-    def unitary(self) -> Tensor:
+    def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return the recurrent matrix, (hidden, hidden), complex."""
         cos, sin, turn = self.theta.cos(), self.theta.sin(), torch.polar(torch.ones_like(self.phi), self.phi)
         ones = torch.ones(self.partner.numel(), dtype=turn.dtype, device=turn.device)

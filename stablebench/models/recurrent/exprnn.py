@@ -18,12 +18,15 @@ Stability claim: W^T W = I whatever the optimiser does to A. Asserted in tests/m
     diag(phi') W then has norm <= 1 for |phi'| <= 1; it vanishes only through units where phi' < 1.
 Reference: Lezcano-Casado, Martínez-Rubio. Cheap Orthogonal Constraints in Neural Networks: A Simple Parametrization of
     the Orthogonal and Unitary Group. ICML 2019. https://arxiv.org/abs/1901.08428
-Differs from the paper: none known in the equation. The exponential is a scaled and squared Taylor polynomial, and its
-    gradient that polynomial's. The parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal.
+Differs from the paper:
+    - None known in the equation.
+    - The exponential is a scaled and squared Taylor polynomial, and its gradient that polynomial's.
+    - The parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal.
 """
 
 from typing import Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.blocks.activations import Activation
@@ -38,11 +41,15 @@ class ExpRNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        activation: modrelu, or phi.
-        init: What the angles of A's blocks are drawn from.
-        readout_init: How the readout starts; kaiming in the authors' copying script, default in their pixel one.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        activation: Nonlinearity of the update: `modrelu` with trained thresholds, or elementwise `tanh`, `relu`, `abs`,
+            `leaky_relu` (slope 0.01 below 0) or `identity`.
+        init: Distribution of the initial angles of A's 2 x 2 blocks: `henaff` uniform in (-pi, pi), `cayley` tan(u/2)
+            with u uniform in (0, pi/2).
+        readout_init: Distribution of the readout's initial weights: `default` as torch.nn.Linear's, `kaiming` N(0, 2 /
+            hidden) or `xavier` N(0, 2 / (hidden + outputs)), both with bias 0. The authors' copying script has kaiming,
+            their pixel script default.
     """
 
     added_arguments = (("readout_init", "default"),)
@@ -62,7 +69,7 @@ class ExpRNN(OrthogonalRNN):
         self.W = SkewExponential(hidden, block_angles(init, hidden // 2))
         self.add_input_map()
 
-    def orthogonal(self) -> Tensor:
+    def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W = expm(A)."""
         return self.W()
 

@@ -12,10 +12,13 @@ Init: as roaRNN; under one seed both start from the same trainable parameters (s
 Stability claim: that of roaRNN, which holds for every orthogonal O (remark 3.3).
 Reference: Ceni, section IV-D. https://arxiv.org/abs/2210.01245. The same cell is the leaky-integrator echo state
     network (Jaeger et al. 2007) with trained weights, and FastRNN (Kusupati et al. 2018) with a fixed step.
-Differs from the paper: as roaRNN. Beware when comparing the two: with W ~ N(0, 1) nothing turns the directions in which
-    W grows, and the Jacobian over the whole chain starts with a largest singular value of 5e2 (hidden 256, 784 steps,
-    rho 1/2) to 2e12 (hidden 190, 420 steps, rho 3), where roaRNN has 1.2 and 2.3. The figure shows O and this start at
-    once; the paper gives eyeRNN a tenth of the learning rate. `eyernn_isometric` takes the start away.
+Differs from the paper:
+    - The same as roaRNN.
+    - Beware when comparing the two: with W ~ N(0, 1) nothing turns the directions in which W grows, and the Jacobian
+      over the whole chain has a largest initial singular value of 5e2 (hidden 256, 784 steps, rho 1/2) to 2e12 (hidden
+      190, 420 steps, rho 3), where roaRNN has 1.2 and 2.3. The figure shows the effect of O and of this initialisation
+      together; the paper gives eyeRNN a tenth of the learning rate. `eyernn_isometric` removes the effect of the
+      initialisation.
 """
 
 from stablebench.models.recurrent.roarnn import RoaRNN

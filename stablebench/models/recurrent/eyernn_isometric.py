@@ -21,11 +21,13 @@ Init: as roaRNN, but W is multiplied by s = sqrt(2 / hidden), He's for ReLU. Und
         128, 200, 1 (tanh)      roaRNN -2.6 ... 0.3    here -2.4 ... 0.3    eyeRNN -6.8 ... 4.2
         256, 784, 1/2 (pixels)  roaRNN -3.0 ... 0.3    here -2.6 ... 0.5    eyeRNN -15 ... 13
 
-Stability claim: that of roaRNN, which holds for every orthogonal O (remark 3.3); with ||W|| about 2.8 at the start, in
-    place of 2 sqrt(hidden), its bounds mean something. The start is asserted in tests/models/test_eyernn_isometric.py.
+Stability claim: that of roaRNN, which holds for every orthogonal O (remark 3.3); with ||W|| about 2.8 at
+    initialisation, in place of 2 sqrt(hidden), its bounds mean something. The initial W is asserted in
+    tests/models/test_eyernn_isometric.py.
 Reference: Ceni, section IV-D. https://arxiv.org/abs/2210.01245
-Differs from the paper: the start is ours. The paper's ablation, `eyernn`, takes away O and the near-isometric start at
-    once; this one takes away O alone.
+Differs from the paper:
+    - The initialisation is ours.
+    - The paper's ablation, `eyernn`, removes O and the near-isometric initialisation at once; this one removes O only.
 """
 
 from stablebench.models.recurrent.roarnn import RoaRNN

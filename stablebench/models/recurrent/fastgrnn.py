@@ -17,11 +17,14 @@ Stability claim: none is proved of the Jacobian. One step moves a unit to zeta (
     convex combination. Asserted in tests/models/test_fastgrnn.py.
 Reference: Kusupati, Singh, Bhatia, Kumar, Jain, Varma. FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated
     Recurrent Neural Network. NeurIPS 2018. https://arxiv.org/abs/1901.02358
-Differs from the paper: no sparsity (its iterative hard thresholding) and no quantisation. The start is that of the
-    authors' code. The bound on |h_t| is ours.
+Differs from the paper:
+    - No sparsity (its iterative hard thresholding) and no quantisation.
+    - The initialisation is that of the authors' code.
+    - The bound on |h_t| is ours.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -38,12 +41,14 @@ class FastGRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        zeta_start: Where zeta starts, before the sigmoid.
-        nu_start: Where nu starts, before the sigmoid.
-        rank_w: Rank of W; by default W is whole.
-        rank_u: Rank of U; by default U is whole.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        zeta_start: Initial argument of the sigmoid that gives zeta, the weight of the gated candidate.
+        nu_start: Initial argument of the sigmoid that gives nu, the weight of the candidate regardless of the gate.
+        rank_w: Rank of the input matrix W as a product of two thin matrices, >= 1 and at most its smaller side; null
+            for a full matrix.
+        rank_u: Rank of the recurrent matrix U as a product of two thin matrices, >= 1 and at most its smaller side;
+            null for a full matrix.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class FastGRNN(RecurrentModel):
         self.b_h = nn.Parameter(torch.ones(hidden))
         self.mixing = nn.Parameter(torch.tensor([zeta_start, nu_start]))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W x_t, (batch, time, hidden)."""
         return applied(x, self.W.transposed())
 
@@ -72,7 +77,7 @@ class FastGRNN(RecurrentModel):
         zeta, nu = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), self.b_z, self.b_h, zeta, nu
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Transition) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Transition) -> State:
         """Return h_t."""
         (h,) = state
         U, b_z, b_h, zeta, nu = recurrent_weights

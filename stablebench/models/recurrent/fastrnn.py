@@ -16,13 +16,17 @@ Stability claim: with s = ||U||_2, |phi'| <= 1 and alpha s < beta, the singular 
     does not grow with T (section 3.1.1, theorem 3.1's remark). Asserted in tests/models/test_fastrnn.py.
 Reference: Kusupati, Singh, Bhatia, Kumar, Jain, Varma. FastGRNN: A Fast, Accurate, Stable and Tiny Kilobyte Sized Gated
     Recurrent Neural Network. NeurIPS 2018. https://arxiv.org/abs/1901.02358
-Differs from the paper: no sparsity and no quantisation. The paper gives the bound for the condition number; here it is
-    taken apart into its two ends. The start is that of the authors' code. Numbers of sections are from memory.
+Differs from the paper:
+    - No sparsity and no quantisation.
+    - The paper gives the bound for the condition number; here it is split into its two ends.
+    - The initialisation is that of the authors' code.
+    - Numbers of sections are from memory.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -40,13 +44,16 @@ class FastRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        activation: phi.
-        alpha_start: Where a starts, before the sigmoid.
-        beta_start: Where b' starts, before the sigmoid.
-        rank_w: Rank of W; by default W is whole.
-        rank_u: Rank of U; by default U is whole.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`.
+        alpha_start: Initial argument a of the sigmoid that gives alpha, the weight of the candidate.
+        beta_start: Initial argument b' of the sigmoid that gives beta, the weight of the previous state.
+        rank_w: Rank of the input matrix W as a product of two thin matrices, >= 1 and at most its smaller side; null
+            for a full matrix.
+        rank_u: Rank of the recurrent matrix U as a product of two thin matrices, >= 1 and at most its smaller side;
+            null for a full matrix.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class FastRNN(RecurrentModel):
         self.b = nn.Parameter(torch.ones(hidden))
         self.mixing = nn.Parameter(torch.tensor([alpha_start, beta_start]))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W x_t + b, (batch, time, hidden)."""
         return applied(x, self.W.transposed()) + self.b
 
@@ -76,7 +83,7 @@ class FastRNN(RecurrentModel):
         alpha, beta = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), alpha, beta
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Transition) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Transition) -> State:
         """Return h_t."""
         (h,) = state
         U, alpha, beta = recurrent_weights

@@ -20,21 +20,24 @@ Stability claim: W^H W = I after every update. Every W can be reached, where the
     tests/training/test_cayley_update.py.
 Reference: Wisdom, Powers, Hershey, Le Roux, Atlas. Full-Capacity Unitary Recurrent Neural Networks. NeurIPS 2016.
     https://arxiv.org/abs/1611.00035
-Differs from the paper: each update ends with a Newton-Schulz step W <- W (3 I - W^H W) / 2, without which rounding
-    would add up. The authors' code for MNIST divides G by RMSprop's root mean square before A is formed; here G is as
-    it is. That code keeps W in its real form, where each entry stands twice, and forms A of the gradient of one of the
-    two: about half of G, so that its learning rate of W is about twice ours. |z| is sqrt(re^2 + im^2 + 1e-10), for a
-    finite derivative at 0. W's start in the paper could not be checked.
+Differs from the paper:
+    - Each update ends with a Newton-Schulz step W <- W (3 I - W^H W) / 2, without which rounding would add up.
+    - The authors' code for MNIST divides G by RMSprop's root mean square before A is formed; here G is as it is.
+    - That code has W in its real form, where each entry appears twice, and forms A of the gradient of one of the two:
+      about half of G, so that its learning rate of W is about twice ours.
+    - |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0.
+    - The paper's initial W could not be checked.
 """
 
 import math
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, State, with_main_group
 from stablebench.models.blocks.unitary import random_unitary
-from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
+from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_initial_state, glorot_readout
 from stablebench.models.recurrent.urnn_arjovsky import composed
 from stablebench.models.registry import register_model
 
@@ -44,9 +47,10 @@ class FullCapacityURNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Complex units of h_t; the output is twice as wide.
-        init: Whose start it has where the paper's and the code's differ.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of complex units of h_t, >= 1; the output is twice as wide.
+        init: Initial values where paper and code differ: `paper`, or `code` for those of the authors' code; see Init in
+            the module.
     """
 
     added_arguments = (("init", "paper"),)
@@ -57,7 +61,7 @@ class FullCapacityURNN(UnitaryRNN):
         W = random_unitary(hidden) if init == "paper" else _composed_start(hidden)
         self.W = nn.Parameter(torch.stack([W.real, W.imag]))
         self.add_input_map(init)
-        self.h_0 = drawn_start(hidden)
+        self.h_0 = drawn_initial_state(hidden)
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw it Glorot uniform with bias 0, where `init` is code."""
@@ -68,7 +72,7 @@ class FullCapacityURNN(UnitaryRNN):
         """Return h_0, which is trained, for each sequence."""
         return (self.h_0.expand(batch, -1),)
 
-    def unitary(self) -> Tensor:
+    def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return W, (hidden, hidden), complex."""
         return torch.complex(*self.W)
 

@@ -24,6 +24,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -36,9 +37,10 @@ class GRU(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        recurrent_init: How W starts.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        recurrent_init: Initial recurrent matrix W: `default` uniform in +-1/sqrt(hidden), `orthogonal` each of its
+            blocks a random orthogonal matrix.
     """
 
     def __init__(
@@ -56,15 +58,20 @@ class GRU(RecurrentModel):
                 for block in self.W.chunk(3):
                     nn.init.orthogonal_(block)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
         """Return W, transposed for states in rows, and c_n."""
         return self.W.T, self.c_n
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {3*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W, c_n = recurrent_weights

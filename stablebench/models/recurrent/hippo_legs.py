@@ -30,12 +30,14 @@ Stability claim: the eigenvalues of A are 1 ... N, and A + A^T = I + B B^T, so t
     tests/models/test_hippo_legs.py.
 Reference: Gu, Dao, Ermon, Rudra, Ré. HiPPO: Recurrent Memory with Optimal Polynomial Projections. NeurIPS 2020.
     https://arxiv.org/abs/2008.07669
-Differs from the paper: not in the equations of figure 2. The authors' code (as published) updates h from c_t, not from
-    c_{t-1}; its gate and candidate do not see h_{t-1}; its f_t is of h_{t-1} and x_t. From it are c_1 and the one k on
-    both sides of a step: equation 4 has no c_1. Its table of A_k ends at a given length; here each step solves its
-    triangular system, which needs no length and takes no longer than a product with a matrix of the table. The O(N)
-    step of proposition 4 is a loop over N, slower in torch than the dense one. Not checked against the paper: which
-    gate its figures' tau has.
+Differs from the paper:
+    - Nothing in the equations of figure 2.
+    - The authors' code (as published) updates h from c_t, not from c_{t-1}; its gate and candidate do not see h_{t-1};
+      its f_t is of h_{t-1} and x_t. From it are c_1 and the one k on both sides of a step: equation 4 has no c_1.
+    - Its table of A_k ends at a given length; here each step solves its triangular system, which needs no length and
+      takes no longer than a product with a matrix of the table.
+    - The O(N) step of proposition 4 is a loop over N, slower in torch than the dense one.
+    - Not checked against the paper: which gate its figures' tau has.
 Engine: reference, because the matrix of the memory differs from step to step.
 """
 
@@ -43,6 +45,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -56,10 +59,11 @@ class HippoLegS(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        order: N, the polynomials of the memory. The authors take as many as units.
-        discretisation: How a step of the memory is computed. `euler` is unstable for orders above about 10.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        order: Number N of Legendre coefficients in the memory, >= 1. The authors take as many as units.
+        discretisation: Discretisation of a memory step: `bilinear`, `backward`, or `euler`, which is unstable for
+            orders above about 10.
     """
 
     A: Tensor
@@ -92,17 +96,24 @@ class HippoLegS(RecurrentModel):
         """The widths of h, c and k."""
         return (self.hidden, self.order, 1)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {2*self.hidden}"]:
         """Return what x_t adds to candidate and gate, with the biases, (batch, time, 2 hidden)."""
         L = torch.cat([self.L_tau, self.L_g])[:, self.hidden + self.order :]
         return nn.functional.linear(x, L, torch.cat([self.b_tau, self.b_g]))
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(
+        self,
+    ) -> tuple[Float[Tensor, "{self.hidden+self.order} {2*self.hidden}"], Float[Tensor, "hidden 1"]]:
         """Return [L_tau; L_g] of (h, c), and L_f, transposed for states in rows."""
         L = torch.cat([self.L_tau, self.L_g])[:, : self.hidden + self.order]
         return L.T, self.L_f[:, None]
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {2*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "{self.hidden+self.order} {2*self.hidden}"], Float[Tensor, "hidden 1"]],
+    ) -> State:
         """Return (h_t, c_t, k + 1)."""
         h, c, k = state
         L, L_f = recurrent_weights

@@ -11,20 +11,23 @@ Shapes: x_t (batch, in); g_i, h_t (batch, hidden); U (hidden, hidden); W (hidden
 Parameters: `hidden * (hidden + inputs + 1) + iterations`.
 Cost per step: `hidden * (iterations * hidden + inputs)` multiply-adds.
 Init: U ~ N(0, (sigma / 2)^2 / hidden), so ||U|| is about sigma; W ~ N(0, 1 / in); b = 0; eta_i = `eta`.
-Stability claim: at the equilibrium g + h_{t-1} depends on x_t alone, so dh_t/dh_{t-1} = -I (theorem 1) and gradients
+Stability claim: at the equilibrium g + h_{t-1} depends only on x_t, so dh_t/dh_{t-1} = -I (theorem 1) and gradients
     neither vanish nor explode. After K iterations, with |phi'| <= 1, it is within q = prod_i (|1 - eta_i alpha| +
     |eta_i| ||U||) of -I in the spectral norm, so for q < 1 the singular values of dh_T/dh_t lie in
     [(1 - q)^(T-t), (1 + q)^(T-t)]. Asserted in tests/models/test_incremental_rnn.py.
 Reference: Kag, Zhang, Saligrama. RNNs Incrementally Evolving on an Equilibrium Manifold: A Panacea for Vanishing and
     Exploding Gradients? ICLR 2020. https://openreview.net/forum?id=HylpqA4FwS
-Differs from the paper: the start, alpha and eta are ours, chosen such that q is small. eta is one number per iteration,
-    trained, the same for all t. The bound for K iterations is derived here. Written from the equation as remembered;
-    numbers of sections and theorems were not checked.
+Differs from the paper:
+    - The initialisation, alpha and eta are ours, chosen such that q is small.
+    - eta is one number per iteration, trained, the same for all t.
+    - The bound for K iterations is derived here.
+    - Written from the equation as remembered; numbers of sections and theorems were not checked.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -39,13 +42,14 @@ class IncrementalRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        iterations: K, Euler steps towards the equilibrium.
-        alpha: Leak; the equilibrium is unique for ||U|| < alpha.
-        eta: Where the sizes of the Euler steps start.
-        sigma: Spectral norm of U at the start, about.
-        activation: phi; the bounds are for |phi'| <= 1.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        iterations: Number K of Euler steps towards the equilibrium per time step, >= 1.
+        alpha: Leak rate of the ODE, > 0; the equilibrium is unique for ||U|| < alpha.
+        eta: Initial size of each Euler step, > 0; the sizes are trained.
+        sigma: Approximate initial spectral norm of the recurrent matrix U, > 0.
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`. The bounds hold for |phi'| <= 1.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class IncrementalRNN(RecurrentModel):
         self.b = nn.Parameter(torch.zeros(hidden))
         self.eta = nn.Parameter(torch.full((iterations,), eta))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
@@ -75,7 +79,9 @@ class IncrementalRNN(RecurrentModel):
         """Return U, transposed for states in rows, and each eta_i as one value a unit."""
         return self.U.T, *self.eta[:, None].expand(len(self.eta), self.hidden).unbind(0)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         U, *etas = recurrent_weights

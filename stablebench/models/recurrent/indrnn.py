@@ -1,4 +1,4 @@
-r"""IndRNN: every unit sees of the previous state itself alone, with a bounded weight.
+r"""IndRNN: every unit sees only its own previous state, with a bounded weight.
 
 Equation:
 
@@ -11,7 +11,7 @@ Shapes: x_t (batch, in); h_t (batch, hidden); W (hidden, in); u, b (hidden). The
 Parameters: `hidden * (inputs + 2)`.
 Cost per step: `hidden * inputs` multiply-adds.
 Init: u ~ U(gamma^(-1/horizon), gamma^(1/horizon)) in layers from `long_from` on, U(0, gamma^(1/horizon)) below. The
-    paper has the first in the last layer alone: with several layers take `long_from` = layers - 1. W Kaiming uniform
+    paper has the first in the last layer only: with several layers take `long_from` = layers - 1. W Kaiming uniform
     with slope 8, so U(+-sqrt(6 / (65 in))), b = 0, as in the authors' code, whose readout N(0, 2 / in) with bias 0 is
     `readout_init` kaiming; by default it starts as torch's.
 Stability claim: dh_T/dh_t is diagonal with entries u^(T-t) times a product of relu' in [0, 1], so at most gamma over
@@ -19,15 +19,19 @@ Stability claim: dh_T/dh_t is diagonal with entries u^(T-t) times a product of r
 Reference: Li, Li, Cook, Zhu, Gao. Independently Recurrent Neural Network (IndRNN): Building A Longer and Deeper RNN.
     CVPR 2018. https://arxiv.org/abs/1803.04831. Residual and dense stacks: Li, Li, Cook, Gao. Deep Independently
     Recurrent Neural Network (IndRNN). 2019. https://arxiv.org/abs/1910.06251
-Differs from the paper: no batch normalisation and no dropout, both part of its deep stacks. Its residual blocks hold
-    two layers, and its dense ones reduce their width between blocks; here every layer adds, or appends, its own input.
-    gamma is 2; the later code's default is 5. That code clamps u before the pass, here it is done after the update.
+Differs from the paper:
+    - No batch normalisation and no dropout, both part of its deep stacks.
+    - Its residual blocks have two layers, and its dense ones reduce their width between blocks; here every layer adds,
+      or appends, its own input.
+    - gamma is 2; the later code's default is 5.
+    - That code clamps u before the pass; here u is clamped after the update.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -44,15 +48,18 @@ class IndRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        horizon: Steps of the chain that the model is trained on.
-        layer: Position in the stack, from 0.
-        gamma: What the derivative over `horizon` steps may grow to, >= 1.
-        activation: relu, or another phi; the bound is for |phi'| <= 1.
-        stack: What the layer gives out.
-        long_from: Layers from this position on start with a memory as long as the chain.
-        readout_init: How the readout starts; kaiming in the authors' scripts.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        horizon: Number of time steps of the sequences that the model is trained on, >= 1.
+        layer: Position of this layer in the stack, >= 0; 0 is the first.
+        gamma: Bound on the derivative over `horizon` steps, >= 1: recurrent weights are clamped to gamma^(1 / horizon).
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`. The bound holds for |phi'| <= 1.
+        stack: Output of the layer: `plain` h_t, `residual` h_t + x_t where the widths are equal, or `dense` [x_t, h_t].
+        long_from: First layer, >= 0 and counted from 0, whose weights start near the bound, so with a memory as long as
+            the chain.
+        readout_init: Distribution of the readout's initial weights: `default` as torch.nn.Linear's, `kaiming` N(0, 2 /
+            in) or `xavier` N(0, 2 / (in + outputs)), both with bias 0. The authors' scripts have kaiming.
     """
 
     added_arguments = (("readout_init", "default"),)
@@ -90,24 +97,28 @@ class IndRNN(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, " hidden"]:
         """Return u."""
         return self.u
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return diag(u)."""
         return torch.diag(self.u)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, " hidden"]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, projected + recurrent_weights * h),)
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
         """Return h_t, with x_t added or put in front where the stack says so."""
         if self.stack == "dense":
             return torch.cat([x, output], dim=-1)

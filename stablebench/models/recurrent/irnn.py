@@ -8,8 +8,8 @@ Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in)
 Parameters: `hidden * (hidden + inputs + 1)`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: W the unit matrix, V N(0, 0.001^2), b = 0.
-Stability claim: at the start W keeps norms and the gradient of an active unit does not change; training does not keep
-    that.
+Stability claim: at initialisation W keeps norms and the gradient of an active unit does not change; training does not
+    keep that.
 Reference: Le, Jaitly, Hinton. A Simple Way to Initialize Recurrent Networks of Rectified Linear Units. 2015.
     https://arxiv.org/abs/1504.00941
 """

@@ -17,15 +17,18 @@ Stability claim: from zero, |h_t| <= 1 / a elementwise. The step is Lipschitz wi
     Asserted in tests/models/test_leaky_esn.py.
 Reference: Jaeger, Lukosevicius, Popovici, Siewert. Optimization and applications of echo state networks with
     leaky-integrator neurons. Neural Networks 20, 2007.
-Differs from the paper: the readout sees h_t alone, not [h_t, x_t], and is trained by the run's optimiser, not by linear
-    regression; no feedback from outputs, no noise; the constants are not optimised by gradient. b is written apart from
-    V; the paper has a constant input. W is sparse in values, stored and multiplied as a dense matrix.
+Differs from the paper:
+    - The readout sees h_t only, not [h_t, x_t], and is trained by the run's optimiser, not by linear regression.
+    - No feedback from outputs, no noise; the constants are not optimised by gradient.
+    - b is written apart from V; the paper has a constant input.
+    - W is sparse in values, stored and multiplied as a dense matrix.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -40,15 +43,15 @@ class LeakyESN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Units of the reservoir.
-        spectral_radius: What W is scaled to.
-        scaled_by: Whether that is its spectral radius (radius) or its largest singular value (norm).
-        leak: a, the leaking rate; a gamma <= 1.
-        gamma: The time step over the time constant, so the speed of the reservoir.
-        input_scaling: Largest |V|.
-        bias_scaling: Largest |b|.
-        connections: Entries in each row of W that are not 0.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units of the reservoir, >= 1.
+        spectral_radius: Size that the reservoir matrix W is scaled to, >= 0; see `scaled_by`.
+        scaled_by: Measure of W's size: its spectral `radius`, or its `norm`, the largest singular value.
+        leak: Leaking rate a, > 0, with leak * gamma <= 1: how fast units forget.
+        gamma: Time step over time constant, > 0: the speed of the reservoir.
+        input_scaling: Largest absolute entry of the input matrix V, >= 0.
+        bias_scaling: Largest absolute entry of the bias b, >= 0.
+        connections: Number of nonzero entries in each row of W, >= 1; all, if there are no more units.
     """
 
     W: Tensor
@@ -88,19 +91,21 @@ class LeakyESN(RecurrentModel):
         self.register_buffer("V", (uniform(hidden, in_features) * input_scaling).to(dtype))
         self.register_buffer("b", (uniform(hidden) * bias_scaling).to(dtype))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, transposed for states in rows."""
         return self.W.T
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return gamma W + (1 - a gamma) I."""
         return self.gamma * self.W + (1 - self.leak * self.gamma) * torch.eye(self.hidden, dtype=self.W.dtype)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         return ((1 - self.leak * self.gamma) * h + self.gamma * torch.tanh(projected + h @ recurrent_weights),)

@@ -19,14 +19,17 @@ Stability claim: for dt <= 1 and from zero states |y_t|, |z_t| <= 1 (proposition
     proposition 4.2 builds on. Asserted in tests/models/test_lem.py.
 Reference: Rusch, Mishra, Erichson, Mahoney. Long Expressive Memory for Sequence Modeling. ICLR 2022.
     https://arxiv.org/abs/2110.04744
-Differs from the paper: nothing known in the equations. The authors' code has two biases in each map, here they are one,
-    initialised as their sum. Numbers of equations and propositions are from memory; the bound on the Jacobian is
-    derived here, for tanh' <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
+Differs from the paper:
+    - Nothing known in the equations.
+    - The authors' code has two biases in each map, here they are one, initialised as their sum.
+    - Numbers of equations and propositions are from memory.
+    - The bound on the Jacobian is derived here, for tanh' <= 1, sigma_hat' <= 1/4 and states in [-1, 1].
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -40,9 +43,9 @@ class LEM(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of u_t.
-        hidden: Width of y_t and z_t.
-        dt: Largest time step.
+        in_features: Number of input features, the width of u_t, >= 1.
+        hidden: Number of units, the width of y_t and z_t, >= 1.
+        dt: Largest time step of a unit, > 0; the learned gates scale it by factors in (0, 1).
     """
 
     revision = 2
@@ -65,15 +68,20 @@ class LEM(RecurrentModel):
         """Draw the weights from N(0, 2 / hidden)."""
         nn.init.kaiming_normal_(readout.weight)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
         """Return V u_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]]:
         """Return W and W_y, transposed for states in rows."""
         return self.W.T, self.W_y.T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {4*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]],
+    ) -> State:
         """Return (y_t, z_t)."""
         y, z = state
         W, W_y = recurrent_weights

@@ -23,15 +23,18 @@ Stability claim: the real parts of A's eigenvalues lie between the smallest and 
     which is < 1 for a small epsilon under that condition. Asserted in tests/models/test_lipschitz.py.
 Reference: Erichson, Azencot, Queiruga, Hodgkinson, Mahoney. Lipschitz Recurrent Neural Networks. ICLR 2021.
     https://arxiv.org/abs/2006.12070
-Differs from the paper: W and A have one beta and one gamma each, `beta_w` and `gamma_w` being A's unless given. The
-    authors' code has h in rows and multiplies by A from the right, which is the same with M transposed. The gated form
-    is not in the paper but in that code, where W is shared. Numbers of equations are from memory.
+Differs from the paper:
+    - W and A have one beta and one gamma each, `beta_w` and `gamma_w` being A's unless given.
+    - The authors' code has h in rows and multiplies by A from the right, which is the same with M transposed.
+    - The gated form is not in the paper but in that code, where W is shared.
+    - Numbers of equations are from memory.
 """
 
 import math
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -48,17 +51,19 @@ class Lipschitz(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        epsilon: Time step.
-        beta: A's share of antisymmetry: 0 is symmetric, 1 antisymmetric.
-        gamma: A's damping: how far its spectrum is moved to the left.
-        beta_w: W's; by default `beta`.
-        gamma_w: W's; by default `gamma`.
-        init: How U and b start, and sigma unless it is given: see Init.
-        sigma: Scale of M_A and M_W at the start; by default 6, with `init` code 0.1.
-        solver: How the ODE is discretised.
-        gated: Whether a gate scales f, unit by unit.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        epsilon: Time step of the discretised ODE, > 0.
+        beta: Share of antisymmetry in A, >= 0 and <= 1: 0 makes it symmetric, 1 antisymmetric.
+        gamma: Damping of A, >= 0: how far its spectrum is moved to the left.
+        beta_w: Share of antisymmetry in W, >= 0 and <= 1; null for `beta`.
+        gamma_w: Damping of W, >= 0; null for `gamma`.
+        init: Initial U and b, and the default of sigma: `xavier` (an older state of the authors' code) or `code` (the
+            published one).
+        sigma: Scale of the initial M_A and M_W, > 0: entries N(0, (sigma / hidden)^2); null for 6, with `init` code
+            0.1.
+        solver: Discretisation of the ODE: forward `euler`, or `rk2`, the explicit midpoint rule.
+        gated: Whether a gate scales f, the change of each unit.
     """
 
     added_arguments = (("init", "xavier"),)
@@ -112,16 +117,21 @@ class Lipschitz(RecurrentModel):
 
         return between(self.M_A, self.beta, self.gamma), between(self.M_W, self.beta_w, self.gamma_w)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time projected"]:
         """Return U x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
         return nn.functional.linear(x, self.U, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden {2*self.hidden}"]:
         """Return A and W, transposed for states in rows, side by side."""
         A, W = self.A_and_W()
         return torch.cat([A.T, W.T], dim=1)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch projected"],
+        state: State,
+        recurrent_weights: Float[Tensor, "hidden {2*self.hidden}"],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         middle = h
@@ -129,7 +139,7 @@ class Lipschitz(RecurrentModel):
             middle = h + (self.epsilon / 2) * self._f(projected, h, recurrent_weights)
         return (h + self.epsilon * self._f(projected, middle, recurrent_weights),)
 
-    def _f(self, projected: Tensor, h: Tensor, recurrent_weights: Tensor) -> Tensor:
+    def _f(self, projected: Tensor, h: Tensor, recurrent_weights: Float[Tensor, "hidden {2*self.hidden}"]) -> Tensor:
         linear, recurrent = (h @ recurrent_weights).chunk(2, dim=-1)
         if not self.gated:
             return linear + torch.tanh(recurrent + projected)

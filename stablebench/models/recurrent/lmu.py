@@ -1,4 +1,4 @@
-r"""LMU: a network beside a linear memory that holds the last theta steps of one scalar as Legendre coefficients.
+r"""LMU: a network with a linear memory that holds the last theta steps of one scalar as Legendre coefficients.
 
 Equation (6 to 8 of the paper):
 
@@ -23,14 +23,16 @@ Stability claim: all eigenvalues of A have negative real parts, so those of A_ba
 Reference: Voelker, Kajić, Eliasmith. Legendre Memory Units: Continuous-Time Representation in Recurrent Neural
     Networks. NeurIPS 2019.
     https://papers.nips.cc/paper/9689-legendre-memory-units-continuous-time-representation-in-recurrent-neural-networks
-Differs from the paper: A_bar and B_bar are fixed, as in its experiments, and theta too. Xavier normal is not cut at two
-    standard deviations, as Keras does.
+Differs from the paper:
+    - A_bar and B_bar are fixed, as in its experiments, and theta too.
+    - Xavier normal is not cut at two standard deviations, as Keras does.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -44,13 +46,14 @@ class LMU(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        horizon: Steps of the chain that the model is trained on.
-        order: d, the coefficients of the memory. A window of theta steps needs about theta / 4 or more to be held in
-            all detail; smooth inputs need few.
-        theta: Steps that the memory spans; by default the horizon.
-        init: How encoders and kernels start: drawn (default) or with the memory alone in charge (memory).
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        horizon: Number of time steps of the sequences that the model is trained on, >= 1.
+        order: Number d of Legendre coefficients in the memory, >= 1. A window of theta steps needs about theta / 4 or
+            more to keep all detail; smooth inputs need few.
+        theta: Length of the memory's window in time steps, > 0; null for the horizon.
+        init: Initial encoders and kernels: `default` drawn at random, `memory` such that only the memory drives the
+            network.
     """
 
     A_bar: Tensor
@@ -89,7 +92,7 @@ class LMU(RecurrentModel):
         """The widths of h and m."""
         return (self.hidden, self.order)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {self.hidden+1}"]:
         """Return W_x x_t and e_x^T x_t side by side, (batch, time, hidden + 1)."""
         return nn.functional.linear(x, torch.cat([self.W_x, self.e_x[None]]))
 
@@ -98,7 +101,9 @@ class LMU(RecurrentModel):
         memory = (self.A_bar.T, self.B_bar[None])
         return self.e_h[:, None], self.e_m[:, None], *memory, self.W_h.T, self.W_m.T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch {self.hidden+1}"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return (h_t, m_t)."""
         h, m = state
         e_h, e_m, A_bar, B_bar, W_h, W_m = recurrent_weights

@@ -18,18 +18,23 @@ Init: |lambda|^2 ~ U(r_min^2, r_max^2), so lambda uniform on the ring, phase ~ U
     sqrt(1 - |lambda|^2) and then trained; B entries with real and imaginary part N(0, 1/(2 hidden)), C N(0, 1/n), D
     N(0, 1). E, e and the gate as torch.nn.Linear.
 Stability claim: |lambda| = exp(-exp(nu_log)) < 1 whatever the optimiser does, so dh_T/dh_t, diagonal with lambda^(T-t),
-    has singular values |lambda|^(T-t); at the start r_min <= |lambda| <= r_max. Asserted in tests/models/test_lru.py.
+    has singular values |lambda|^(T-t); at initialisation r_min <= |lambda| <= r_max. Asserted in
+    tests/models/test_lru.py.
 Reference: Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu, De. Resurrecting Recurrent Neural Networks for Long
     Sequences. ICML 2023. https://arxiv.org/abs/2303.06349
-Differs from the paper: LayerNorm alone (the paper also has batch normalisation), no dropout; the encoder is part of
-    the first layer. The group `recurrent` (nu_log, theta_log, gamma_log, B) has the run's own rate unless a recipe says
-    otherwise; the paper gives it a smaller one and no weight decay. Written from the equations; the placing of the
-    block's parts follows the S4 line of models that the paper builds on, and was not checked against its code.
+Differs from the paper:
+    - LayerNorm only (the paper also has batch normalisation), no dropout.
+    - The encoder is part of the first layer.
+    - The group `recurrent` (nu_log, theta_log, gamma_log, B) has the run's own rate unless a recipe sets another; the
+      paper gives it a smaller one and no weight decay.
+    - Written from the equations. The order of the block's parts follows the S4 line of models that the paper builds on,
+      and was not checked against its code.
 """
 
 import math
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -52,16 +57,16 @@ class LRU(LinearRecurrence):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of the block.
-        layer: Position in the stack, from 0.
-        state: n, the complex states; `hidden` by default.
-        r_min: Smallest |lambda| at the start.
-        r_max: Largest |lambda| at the start, <= 1.
-        max_phase: Largest phase of lambda at the start, in radians.
-        norm: Whether the recurrence reads a LayerNorm of the block's input.
-        mix: What comes after the recurrence: a gated linear unit of gelu, gelu alone, or nothing.
-        skip: Whether the block's input is added to its output.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Width of the block and of its output, >= 1.
+        layer: Position of this layer in the stack, >= 0; 0 is the first.
+        state: Number n of complex states of the recurrence, >= 1; null for `hidden`.
+        r_min: Smallest initial modulus of the eigenvalues lambda, >= 0 and < r_max.
+        r_max: Largest initial modulus of the eigenvalues lambda, > 0 and <= 1.
+        max_phase: Largest initial phase of the eigenvalues lambda, in radians, > 0.
+        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features) or `none`.
+        mix: Map after the recurrence: `glu` (gated linear unit of gelu), `gelu` only, or `none`.
+        skip: Whether the block's input is added to its output (residual connection).
     """
 
     complex_state = True
@@ -108,27 +113,33 @@ class LRU(LinearRecurrence):
         """The width of the block."""
         return self.hidden
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {2*self.state}"]:
         """Return B v_t, (batch, time, 2 n)."""
         return nn.functional.linear(self.block.read(x), self.B.flatten(0, 1))
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, " {2*self.state}"], Float[Tensor, " {2*self.state}"]]:
         """Return lambda and gamma, (2 n,) each; gamma is real, so it is the same for both halves."""
         modulus, phase = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)
         gamma = torch.exp(self.gamma_log)
         return modulus.repeat(2) * torch.cat([torch.cos(phase), torch.sin(phase)]), gamma.repeat(2)
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Complex[Tensor, "state state"]:
         """Return diag(lambda), complex."""
         real, imaginary = self.recurrent_weights()[0].chunk(2)
         return torch.diag(torch.complex(real, imaginary))
 
-    def terms(self, projected: Tensor, recurrent_weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def terms(
+        self,
+        projected: Float[Tensor, "*steps {2*self.state}"],
+        recurrent_weights: tuple[Float[Tensor, " {2*self.state}"], Float[Tensor, " {2*self.state}"]],
+    ) -> tuple[Tensor, Tensor]:
         """Return lambda and gamma * (B v_t)."""
         eigenvalues, gamma = recurrent_weights
         return eigenvalues, gamma * projected
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
         """Return o_t."""
         u = self.block.stream(x)
         real, imaginary = self.C

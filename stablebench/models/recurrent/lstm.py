@@ -12,7 +12,7 @@ Parameters: `4 * hidden * (hidden + inputs + 1)`.
 Cost per step: `4 * hidden * (hidden + inputs)` multiply-adds.
 Init: all U(-1/sqrt(hidden), 1/sqrt(hidden)) as torch.nn.LSTM, b the sum of two such draws; `forget_bias` is added to
     b's forget block. `recurrent_init` orthogonal makes each of W's four blocks a random orthogonal matrix (roaRNN).
-Stability claim: none for the whole Jacobian; dc_t/dc_{t-1} along the cell alone is diag(sigmoid(f)) <= 1. Asserted in
+Stability claim: none for the whole Jacobian; dc_t/dc_{t-1} along the cell is diag(sigmoid(f)) <= 1. Asserted in
     tests/models/test_torch_parity.py.
 Reference: Hochreiter, Schmidhuber. Long Short-Term Memory. Neural Computation 9, 1997. Forget gates: Gers,
     Schmidhuber, Cummins. Learning to Forget. Neural Computation 12, 2000.
@@ -23,6 +23,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -35,10 +36,11 @@ class LSTM(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t and c_t.
-        recurrent_init: How W starts.
-        forget_bias: Added to the bias of the forget gates at the start.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of h_t and c_t, >= 1.
+        recurrent_init: Initial recurrent matrix W: `default` uniform in +-1/sqrt(hidden), `orthogonal` each of its
+            blocks a random orthogonal matrix.
+        forget_bias: Constant added to the initial bias of the forget gates; larger values keep c_t longer.
     """
 
     def __init__(
@@ -65,15 +67,20 @@ class LSTM(RecurrentModel):
         """The widths of h and c."""
         return (self.hidden, self.hidden)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
         """Return V x_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden {4*self.hidden}"]:
         """Return W, transposed for states in rows."""
         return self.W.T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {4*self.hidden}"],
+        state: State,
+        recurrent_weights: Float[Tensor, "hidden {4*self.hidden}"],
+    ) -> State:
         """Return (h_t, c_t)."""
         h, c = state
         i, f, g, o = (projected + h @ recurrent_weights).chunk(4, dim=-1)

@@ -1,4 +1,4 @@
-r"""minGRU: a GRU whose gate and candidate see the input alone, so that it is linear in its state.
+r"""minGRU: a GRU whose gate and candidate see only the input, so that it is linear in its state.
 
 Equation (section 3.1 of the paper):
 
@@ -16,15 +16,20 @@ Stability claim: h_t is a convex combination of h_0 and of all c_s, s <= t, elem
     the products of 1 - z_s, s = t + 1 ... T, in (0, 1): gradients do not explode. Asserted in
     tests/models/test_mingru.py.
 Reference: Feng, Tung, Ahmed, Bengio, Hajimirsadeghi. Were RNNs All We Needed? 2024. https://arxiv.org/abs/2410.01201
-Differs from the paper: it trains in log space, which needs positive candidates and so its g; here the equation is run
-    as it is, and g is a choice. h_0 = 0, not g(0). The paper's blocks around the cell (convolution, MLP, norms) are
-    left out. `update_bias` is ours. Written from the equations; what is said of appendix B was not checked against it.
+Differs from the paper:
+    - It trains in log space, which needs positive candidates and so its g; here the equation is run as it is, and g is
+      a choice.
+    - h_0 = 0, not g(0).
+    - The paper's blocks around the cell (convolution, MLP, norms) are left out.
+    - `update_bias` is ours.
+    - Written from the equations; appendix B was not checked.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.blocks.activations import positive
@@ -38,10 +43,10 @@ class MinGRU(LinearRecurrence):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        candidate: Whether g is the identity or the positive function of the paper's training in log space.
-        update_bias: Added to the bias of the update gates at the start; the lower, the longer is the memory.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        candidate: Function g of the candidate: `identity`, or `positive`, that of the paper's training in log space.
+        update_bias: Constant added to the initial bias of the update gates; lower values make the memory longer.
     """
 
     def __init__(
@@ -60,11 +65,13 @@ class MinGRU(LinearRecurrence):
         with torch.no_grad():
             self.b[:hidden] += update_bias
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {2*self.hidden}"]:
         """Return W x_t + b, (batch, time, 2 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def terms(self, projected: Tensor, recurrent_weights: None) -> tuple[Tensor, Tensor]:
+    def terms(
+        self, projected: Float[Tensor, "*steps {2*self.hidden}"], recurrent_weights: None
+    ) -> tuple[Tensor, Tensor]:
         """Return 1 - z_t and z_t c_t."""
         gate, c = projected.chunk(2, dim=-1)
         z = torch.sigmoid(gate)

@@ -1,4 +1,4 @@
-r"""minLSTM: an LSTM whose gates and candidate see the input alone, so that it is linear in its state.
+r"""minLSTM: an LSTM whose gates and candidate see only the input, so that it is linear in its state.
 
 Equation (section 3.2 of the paper):
 
@@ -18,16 +18,20 @@ Stability claim: with `normalise`, f' + i' = 1, so h_t is a convex combination o
     elementwise, whatever the length. Either way dh_T/dh_t is diagonal with the products of f'_s, s = t + 1 ... T, in
     (0, 1): gradients do not explode. Asserted in tests/models/test_minlstm.py.
 Reference: Feng, Tung, Ahmed, Bengio, Hajimirsadeghi. Were RNNs All We Needed? 2024. https://arxiv.org/abs/2410.01201
-Differs from the paper: it trains in log space, which needs positive candidates and so its g; here the equation is run
-    as it is, and g is a choice. f' is computed as sigmoid(log f - log i), the same number also where f + i underflows.
-    h_0 = 0, not g(0). The paper's blocks around the cell (convolution, MLP, norms) are left out. Written from the
-    equations; what is said of appendix B was not checked against it.
+Differs from the paper:
+    - It trains in log space, which needs positive candidates and so its g; here the equation is run as it is, and g is
+      a choice.
+    - f' is computed as sigmoid(log f - log i), the same number also where f + i underflows.
+    - h_0 = 0, not g(0).
+    - The paper's blocks around the cell (convolution, MLP, norms) are left out.
+    - Written from the equations; appendix B was not checked.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.blocks.activations import positive
@@ -41,11 +45,11 @@ class MinLSTM(LinearRecurrence):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        candidate: Whether g is the identity or the positive function of the paper's training in log space.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        candidate: Function g of the candidate: `identity`, or `positive`, that of the paper's training in log space.
         normalise: Whether the gates are divided by their sum (length independence scaling).
-        forget_bias: Added to the bias of the forget gates at the start; the higher, the longer is the memory.
+        forget_bias: Constant added to the initial bias of the forget gates; higher values make the memory longer.
     """
 
     def __init__(
@@ -66,17 +70,19 @@ class MinLSTM(LinearRecurrence):
         with torch.no_grad():
             self.b[:hidden] += forget_bias
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
         """Return W x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
-    def terms(self, projected: Tensor, recurrent_weights: None) -> tuple[Tensor, Tensor]:
+    def terms(
+        self, projected: Float[Tensor, "*steps {3*self.hidden}"], recurrent_weights: None
+    ) -> tuple[Tensor, Tensor]:
         """Return f'_t and i'_t c_t."""
-        forget, enter, c = projected.chunk(3, dim=-1)
+        forget, write, c = projected.chunk(3, dim=-1)
         c = positive(c) if self.candidate == "positive" else c
         if not self.normalise:
-            return torch.sigmoid(forget), torch.sigmoid(enter) * c
-        f = torch.sigmoid(nn.functional.logsigmoid(forget) - nn.functional.logsigmoid(enter))
+            return torch.sigmoid(forget), torch.sigmoid(write) * c
+        f = torch.sigmoid(nn.functional.logsigmoid(forget) - nn.functional.logsigmoid(write))
         return f, (1 - f) * c
 
     def claims(self) -> list[Claim]:

@@ -25,15 +25,18 @@ Stability claim: the moduli of W's eigenvalues are |gamma_i| for every T. Assert
 Reference: Kerg, Goyette, Puelma Touzel, Gidel, Vorontsov, Bengio, Lajoie. Non-normal Recurrent Neural Network (nnRNN):
     learning long time dependencies while improving expressivity with transient dynamics. NeurIPS 2019.
     https://arxiv.org/abs/1905.12080
-Differs from the paper: equation 5 prints t_{2,1}, an entry of the first block, and the authors' code has one such
-    entry in every block; then the moduli are not gamma and the claim fails. `mask` authors is that form. T is decayed
-    by the optimiser. Odd sizes.
+Differs from the paper:
+    - Equation 5 prints t_{2,1}, an entry of the first block, and the authors' code has one such entry in every block;
+      then the moduli are not gamma and the claim fails. `mask` authors is that form.
+    - T is decayed by the optimiser.
+    - Odd sizes are allowed.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
@@ -50,14 +53,19 @@ class NnRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        gamma: Whether the moduli are trained or stay 1.
-        delta: Weight of the penalty on learned moduli; 1e-4 is the supplement's for the copying problem.
-        mask: Where T may be nonzero: below the 2 x 2 `blocks`, or wherever the `authors`' code has it.
-        init: What the angles of A's blocks are drawn from.
-        input_init: What U is drawn from; the shipped cell has linear.
-        readout_init: Whether the readout's weights start Xavier normal; its bias stays as torch draws it.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        gamma: Moduli of W's eigenvalues: `learned`, starting at 1, or `fixed` at 1.
+        delta: Weight of the penalty on learned moduli away from 1, >= 0; 1e-4 is the supplement's for the copying
+            problem.
+        mask: Places where T may be nonzero: below the 2 x 2 `blocks`, or as in the `authors` code, one more in every
+            block.
+        init: Distribution of the initial angles of A's 2 x 2 blocks: `henaff` uniform in (-pi, pi), `cayley` tan(u/2)
+            with u uniform in (0, pi/2).
+        input_init: Distribution of the initial input matrix U: `xavier` normal, or `linear`, U(+-1/sqrt(in)), which the
+            shipped cell has.
+        readout_init: Distribution of the readout's initial weights: `default` as torch.nn.Linear's, or `xavier` normal;
+            its bias is torch's.
     """
 
     added_arguments = (
@@ -115,20 +123,25 @@ class NnRNN(RecurrentModel):
         blocks = torch.diag(diagonal) + torch.diag(below, -1) - torch.diag(below, 1)
         return blocks + filled(self.hidden, self.below, self.T)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return U x_t, (batch, time, hidden)."""
         return nn.functional.linear(x, self.U)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]:
         """Return W, transposed for states in rows, and b."""
         P = self.P()
         return P @ self.schur_form().T @ P.T, self.b
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W."""
         return self.recurrent_weights()[0].T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch hidden"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W, b = recurrent_weights

@@ -19,13 +19,16 @@ Cost per step: `hidden * (hidden + inputs + memory) + (2 * heads + 4 * sqrt(head
     multiply-adds, and about 20 heads * memory elementwise operations.
 Init: all U(-1/sqrt(n), 1/sqrt(n)), n the inputs of the affine map, as in the authors' code, whose readout N(0, 2 /
     (hidden + outputs)) with bias 0 is `readout_init` xavier; by default it starts as torch's.
-Stability claim: what heads write is added, so along the memory alone dm_t/dm_{t-1} = I, and a write of head i has
+Stability claim: what heads write is added, so along the memory dm_t/dm_{t-1} = I, and a write of head i has
     5-norm alpha_i / K. Asserted in tests/models/test_nru.py.
 Reference: Chandar, Sankar, Vorontsov, Kahou, Bengio. Towards Non-saturating Recurrent Units for Modelling Long-term
     Dependencies. AAAI 2019. https://arxiv.org/abs/1902.06704
-Differs from the paper: no layer normalisation of h (an option there). As many heads erase as write. Written from the
-    equations as remembered and the released code, which disagree: the code averages over heads (as here; the sum makes
-    the state grow 1e5-fold over 200 steps at this start), and its configuration has no f (`rectified` false).
+Differs from the paper:
+    - No layer normalisation of h (an option there).
+    - As many heads erase as write.
+    - Written from the equations as remembered and the released code, which disagree: the code averages over heads (as
+      here; the sum makes the initial network's state grow 1e5-fold over 200 steps), and its configuration has no f
+      (`rectified` false).
 Engine: reference, because the outer products and the norms mix the units of a row.
 """
 
@@ -33,6 +36,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -47,13 +51,14 @@ class NRU(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        memory: Width of m_t; heads * memory must be a square.
-        heads: How many heads write, and how many erase.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        memory: Width of the memory m_t, >= 1; heads * memory must be a square number.
+        heads: Number of heads that write to the memory, and of heads that erase, >= 1.
         rectified: Whether f is relu; otherwise it is the identity, and heads may write with either sign.
-        combine: Whether what the heads write is averaged or added up.
-        readout_init: How the readout starts; xavier in the authors' code.
+        combine: Combination of the heads' contributions: their `mean` or their `sum`.
+        readout_init: Distribution of the readout's initial weights: `default` as torch.nn.Linear's, `kaiming` N(0, 2 /
+            hidden) or `xavier` N(0, 2 / (hidden + outputs)), both with bias 0. The authors' code has xavier.
     """
 
     added_arguments = (("readout_init", "default"),)
@@ -92,7 +97,7 @@ class NRU(RecurrentModel):
         """Draw the readout as `readout_init` says."""
         initialise(readout, self.readout_init)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return W_x x_t + b, (batch, time, hidden)."""
         weight = self.to_hidden.weight[:, self.hidden : self.hidden + self.in_features]
         return nn.functional.linear(x, weight, self.to_hidden.bias)
@@ -102,7 +107,9 @@ class NRU(RecurrentModel):
         W_h, _, W_m = self.to_hidden.weight.split([self.hidden, self.in_features, self.memory], dim=1)
         return torch.cat([W_h, W_m], dim=1).T, self.to_heads.weight.T, self.to_heads.bias
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return (h_t, m_t)."""
         h, m = state
         recurrent, to_heads, bias = recurrent_weights

@@ -19,14 +19,18 @@ Stability claim: W^T W = I whatever the optimiser does, so that the singular val
     with W - I of rank m at most. Asserted in tests/models/test_ornn.py.
 Reference: Mhammedi, Hellicar, Rahman, Bailey. Efficient Orthogonal Parametrisation of Recurrent Neural Networks Using
     Householder Reflections. ICML 2017. https://arxiv.org/abs/1612.00188
-Differs from the paper: W is built as one matrix, W = I - U S^-1 U^T with S upper triangular; the paper applies the
-    reflections to the state at each step. u_1 is drawn and fixed: in the authors' code it is trained as a real number,
-    and W is not orthogonal once it has left +-1. h_0 = 0; their code learns it.
+Differs from the paper:
+    - W is built as one matrix, W = I - U S^-1 U^T with S upper triangular; the paper applies the reflections to the
+      state at each step.
+    - u_1 is drawn and fixed: in the authors' code it is trained as a real number, and W is not orthogonal once it has
+      left +-1.
+    - h_0 = 0; their code learns it.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -47,9 +51,10 @@ class ORNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        reflections: m, at most hidden; by default hidden.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        reflections: Number m of Householder reflections, >= 1 and at most hidden; null for hidden, which gives every
+            orthogonal W of one sign.
     """
 
     activation = "leaky_relu"
@@ -79,7 +84,7 @@ class ORNN(OrthogonalRNN):
         self.register_buffer("last_sign", sign)
         self.register_buffer("places", rows * hidden + columns, persistent=False)
 
-    def orthogonal(self) -> Tensor:
+    def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, the product of the reflections."""
         columns = filled(self.hidden, self.places, self.u)[:, : self.trained]
         return householder_product(columns) * self.last_sign

@@ -17,13 +17,16 @@ Stability claim: none, and no bound on the state either: n has none. From h_0 >=
 Reference: Dey, Salem. Gate-Variants of Gated Recurrent Unit (GRU) Neural Networks. MWSCAS 2017.
     https://arxiv.org/abs/1701.05923. The coRNN paper's table 4 quotes it as ReLU GRU. Equations: Cho et al. 2014.
     https://arxiv.org/abs/1406.1078
-Differs from the paper: only its full gates (GRU0) are here, not the three variants with fewer parameters. The printed
-    99k parameters for IMDB are 3 hidden (hidden + inputs + 1) with 128 units and inputs of 128, not the 100 of GloVe.
-    The initialisation is ours: the paper could not be read again for it. The reset gate acts before the recurrent
-    product, unlike in `gru`.
+Differs from the paper:
+    - Only its full gates (GRU0) are here, not the three variants with fewer parameters.
+    - The printed 99k parameters for IMDB are 3 hidden (hidden + inputs + 1) with 128 units and inputs of 128, not the
+      100 of GloVe.
+    - The initialisation is ours: the paper could not be read again for it.
+    - The reset gate acts before the recurrent product, unlike in `gru`.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -36,8 +39,8 @@ class ReluGRU(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
     """
 
     def __init__(self, in_features: int, hidden: int) -> None:
@@ -46,15 +49,20 @@ class ReluGRU(RecurrentModel):
         self.V = nn.Parameter(torch.cat([nn.init.xavier_uniform_(torch.empty(hidden, in_features)) for _ in range(3)]))
         self.b = nn.Parameter(torch.zeros(3 * hidden))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]]:
         """Return the blocks r, z and the block n of W, transposed for states in rows."""
         return self.W[: 2 * self.hidden].T, self.W[2 * self.hidden :].T
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {3*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         gates, W_n = recurrent_weights

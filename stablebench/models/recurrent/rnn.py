@@ -23,6 +23,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -37,10 +38,12 @@ class Rnn(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        activation: phi.
-        recurrent_init: How W starts.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`.
+        recurrent_init: Initial recurrent matrix W: `default` uniform in +-1/sqrt(hidden), `orthogonal` a random
+            orthogonal matrix, `identity` the unit matrix, with V ~ N(0, 0.001^2) and b = 0.
     """
 
     def __init__(
@@ -64,19 +67,21 @@ class Rnn(RecurrentModel):
             nn.init.normal_(self.V, std=1e-3)  # section 3 of Le et al.
             nn.init.zeros_(self.b)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, transposed for states in rows."""
         return self.W.T
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W."""
         return self.W
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, projected + h @ recurrent_weights),)

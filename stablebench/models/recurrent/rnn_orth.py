@@ -8,7 +8,7 @@ Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in)
 Parameters: `hidden * (hidden + inputs + 1)`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds.
 Init: W a random orthogonal matrix; V, b U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two such draws.
-Stability claim: at the start W keeps norms; ReLU and training do not.
+Stability claim: at initialisation W keeps norms; ReLU and training do not.
 Reference: Ceni. Random Orthogonal Additive Filters. IEEE TNNLS 2025, section IV. https://arxiv.org/abs/2210.01245
 Differs from the paper: its two biases are one, initialised as their sum.
 """

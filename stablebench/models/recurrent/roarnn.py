@@ -18,20 +18,23 @@ Stability claim (theorem 3.1 before its limit): with phi' in [0, r], s = ||W||_2
     values of a product of N one-step Jacobians lie in [(1 - alpha (1 + r s))^N, (1 + alpha (r s - 1))^N]. Asserted in
     tests/models/test_roarnn.py. With N = horizon the upper end is at most exp(rho (r s - 1)), as printed; the printed
     lower end exp(-rho (1 + r s)) is only the limit for a long chain, and a finite one falls below it (asserted too).
-    Remark 3.1, that the states stay in the cube [-R, R]^hidden for |phi| < R, is true for O the identity or a
-    permutation alone: a dense row of O has entries whose sizes add up to about sqrt(2 hidden / pi), and so far one step
+    Remark 3.1, that the states stay in the cube [-R, R]^hidden for |phi| < R, is true only for O the identity or a
+    permutation: a dense row of O has entries whose sizes add up to about sqrt(2 hidden / pi), and so far one step
     leads out of the cube from one of its corners. What every O keeps is the ball of radius R sqrt(hidden).
 Reference: Ceni. Random Orthogonal Additive Filters: A Solution to the Vanishing/Exploding Gradient of Deep Neural
     Networks. IEEE TNNLS 2025. https://arxiv.org/abs/2210.01245
-Differs from the paper: one denominator, `horizon` = the T steps of the chain. Adding and psMNIST have rho / T as here.
-    Copy has rho / (L + S) where T = L + 2 S: take rho (L + 2 S) / (L + S). The theory has rho / (L - 1) for L states,
-    so N = L - 1 Jacobians: take rho T / (T - 1). O = permutation is applied as a matrix, so it is no faster.
+Differs from the paper:
+    - One denominator, `horizon` = the T steps of the chain. Adding and psMNIST have rho / T as here. Copy has rho / (L
+      + S) where T = L + 2 S: take rho (L + 2 S) / (L + S). The theory has rho / (L - 1) for L states, so N = L - 1
+      Jacobians: take rho T / (T - 1).
+    - O = permutation is applied as a matrix, so it is no faster.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -49,14 +52,17 @@ class RoaRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        horizon: Steps of the chain that the model is trained on.
-        rho: alpha = rho / horizon, 0 < rho <= horizon; at rho = horizon the model is the Elman network.
-        activation: phi.
-        init: What W, V, b and the readout are drawn from.
-        orthogonal: What O is.
-        recurrent_scale: What W is multiplied by after its draw: 1 (unit), or sqrt(2 / hidden) (he).
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        horizon: Number of time steps of the sequences that the model is trained on, >= 1.
+        rho: Strength of the trained part, > 0 and <= horizon: alpha = rho / horizon. At rho = horizon the model is the
+            Elman network.
+        activation: Elementwise nonlinearity phi of the update: `relu` or `tanh`.
+        init: Distribution of the initial entries of W, V and b: `normal` N(0, 1), or `uniform` U(-1, 1), the readout's
+            too.
+        orthogonal: Fixed matrix O on the residual path: `dense` a random orthogonal matrix, `permutation` a random
+            permutation, or `identity`.
+        recurrent_scale: Factor of W after its draw: 1 (`unit`), or sqrt(2 / hidden) (`he`).
     """
 
     O: Tensor  # noqa: E741 - the paper's name
@@ -127,21 +133,26 @@ class RoaRNN(RecurrentModel):
         """Return h_t for x_t = 0 and h_{t-1} = h, (rows, hidden)."""
         return self.step(self.b.expand_as(h), (h,), self.recurrent_weights())[0]
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, ...]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], ...]:
         """Return W and, unless O is the identity, (1 - alpha) O, both transposed for states in rows."""
         if self.orthogonal == "identity":
             return (self.W.T,)
         return self.W.T, (1 - self.alpha) * self.O.T
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return alpha W + (1 - alpha) O."""
         return self.alpha * self.W + (1 - self.alpha) * self.O
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch hidden"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], ...],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W = recurrent_weights[0]

@@ -25,17 +25,21 @@ Stability claim: Re A < 0 whatever the optimiser does, so |Abar| < 1 under eithe
     Asserted in tests/models/test_s4d.py.
 Reference: Gu, Gupta, Goel, Re. On the Parameterization and Initialization of Diagonal State Space Models. NeurIPS 2022.
     https://arxiv.org/abs/2206.11893
-Differs from the paper: N is 16, not 64, because here all states of a chain are computed and kept, N hidden numbers a
-    step, where the paper has only the kernel. B is 1 and not trained: it enters only in a product with C. LayerNorm
-    before the recurrence, no dropout; the encoder is part of the first layer. The group `recurrent` (log_dt,
-    log_A_real, A_imag) has the run's own rate unless a recipe says otherwise; the paper gives it a smaller one and no
-    weight decay. Written from the equations; the block was not checked against the authors' code.
+Differs from the paper:
+    - N is 16, not 64, because here all states of a chain are computed and stored, N hidden numbers a step, where the
+      paper has only the kernel.
+    - B is 1 and not trained: it enters only in a product with C.
+    - LayerNorm before the recurrence, no dropout; the encoder is part of the first layer.
+    - The group `recurrent` (log_dt, log_A_real, A_imag) has the run's own rate unless a recipe sets another; the paper
+      gives it a smaller one and no weight decay.
+    - Written from the equations; the block was not checked against the authors' code.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -54,17 +58,17 @@ class S4D(LinearRecurrence):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Channels, and width of the block.
-        layer: Position in the stack, from 0.
-        state: N, the states of a channel, even: N / 2 conjugate pairs.
-        init: S4D-Lin, S4D-Inv or S4D-LegS.
-        discretisation: Zero-order hold, or bilinear.
-        dt_min: Smallest step size at the start.
-        dt_max: Largest step size at the start.
-        norm: Whether the recurrence reads a LayerNorm of the block's input.
-        mix: What comes after the recurrence: a gated linear unit of gelu, gelu alone, or nothing.
-        skip: Whether the block's input is added to its output.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of channels, the width of the block and of its output, >= 1.
+        layer: Position of this layer in the stack, >= 0; 0 is the first.
+        state: Number N of states of each channel, even and >= 1: N / 2 conjugate pairs.
+        init: Initial diagonal A: `lin` (S4D-Lin), `inv` (S4D-Inv) or `legs` (S4D-LegS).
+        discretisation: Discretisation of the state space model: zero-order hold (`zoh`) or `bilinear`.
+        dt_min: Smallest initial step size of a channel, > 0.
+        dt_max: Largest initial step size of a channel, > 0.
+        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features) or `none`.
+        mix: Map after the recurrence: `glu` (gated linear unit of gelu), `gelu` only, or `none`.
+        skip: Whether the block's input is added to its output (residual connection).
     """
 
     complex_state = True
@@ -111,7 +115,7 @@ class S4D(LinearRecurrence):
         """The channels."""
         return self.hidden
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return v_t, (batch, time, hidden)."""
         return self.block.read(x)
 
@@ -129,12 +133,16 @@ class S4D(LinearRecurrence):
             b = _divided((dt.expand_as(x), torch.zeros_like(y)), (1 - x / 2, -y / 2))
         return torch.cat(a).flatten(), torch.cat(b).flatten()
 
-    def terms(self, projected: Tensor, recurrent_weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def terms(
+        self, projected: Float[Tensor, "*steps hidden"], recurrent_weights: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Return Abar and Bbar * v_t."""
         a, b = recurrent_weights
         return a, torch.cat([projected] * self.state, dim=-1) * b
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
         """Return o_t."""
         u = self.block.stream(x)
         real, imag = self.C
@@ -167,7 +175,7 @@ class S4D(LinearRecurrence):
 
 
 def frequencies_of(init: DiagonalInit, state: int) -> Tensor:
-    """Return the imaginary parts of A at the start, (state / 2,), in float64."""
+    """Return the initial imaginary parts of A, (state / 2,), in float64."""
     n = torch.arange(state // 2, dtype=torch.float64)
     if init == "lin":
         return math.pi * n

@@ -17,13 +17,17 @@ Stability claim: W^T W = I whatever the optimiser does to A, det W = (-1)^`negat
     <= 1. Asserted in tests/models/test_scornn.py.
 Reference: Helfrich, Willmott, Ye. Orthogonal Recurrent Neural Networks with Scaled Cayley Transform. ICML 2018.
     https://arxiv.org/abs/1707.09520
-Differs from the paper: the parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal, whose gradients
-    are the entries of the paper's (asserted). `negative_ones` is tuned there, half of the units for copying; which
-    units have them is not said: here the first. V's and b's starts are not stated alike in paper and code: Glorot and 0
-    are ours. h_0 = 0.
+Differs from the paper:
+    - The parameters are the hidden (hidden - 1) / 2 entries of A above its diagonal, whose gradients are the entries of
+      the paper's (asserted).
+    - `negative_ones` is tuned there, half of the units for copying. It does not state which units have them: here the
+      first.
+    - Paper and code initialise V and b differently: Glorot and 0 are ours.
+    - h_0 = 0.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -39,9 +43,10 @@ class ScoRNN(OrthogonalRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        negative_ones: Entries -1 of D, at most hidden; by default half of them, rounded down.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        negative_ones: Number of entries -1 in the diagonal matrix D, >= 0 and at most hidden; null for half of them,
+            rounded down.
     """
 
     D: Tensor
@@ -62,7 +67,7 @@ class ScoRNN(OrthogonalRNN):
         signs[:negative_ones] = -1
         self.register_buffer("D", signs, persistent=False)
 
-    def orthogonal(self) -> Tensor:
+    def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W = (I + A)^-1 (I - A) D."""
         return cayley(self.A.skew()) * self.D
 

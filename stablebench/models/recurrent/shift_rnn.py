@@ -16,13 +16,16 @@ Reference: Ceni (https://arxiv.org/abs/2210.01245), section I, of his reference 
     fixed as a specific orthogonal matrix (namely a shifting permutation matrix), while all the other weights are
     trained". That work is taken to be Rotman, Wolf. Shuffling Recurrent Neural Networks. AAAI 2021.
     https://arxiv.org/abs/2007.07324, whose code calls itself shifting; the bibliography was not at hand.
-Differs from the paper: Rotman & Wolf put a gated network of x_t in the place of V x_t + b; with it the model is
-    `shuffling_rnn`. This is the plain Elman network of the quoted sentence. ReLU is theirs.
+Differs from the paper:
+    - Rotman & Wolf put a gated network of x_t in the place of V x_t + b; with it the model is `shuffling_rnn`. This is
+      the plain Elman network of the quoted sentence.
+    - ReLU is theirs.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -37,9 +40,10 @@ class ShiftRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t, >= 2.
-        activation: phi.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 2.
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`.
     """
 
     def __init__(self, in_features: int, hidden: int, *, activation: Activation = "relu") -> None:
@@ -51,11 +55,11 @@ class ShiftRNN(RecurrentModel):
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: None) -> State:
         """Return h_t."""
         (h,) = state
         shifted = torch.cat([h[:, -1:], h[:, :-1]], dim=1)

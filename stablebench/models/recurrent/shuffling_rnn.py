@@ -17,14 +17,17 @@ Stability claim: P is a permutation, so a product of one-step Jacobians diag(rel
     and column, a 1: its singular values are 0 or 1, and a gradient never grows. Asserted in
     tests/models/test_shuffling_rnn.py.
 Reference: Rotman, Wolf. Shuffling Recurrent Neural Networks. AAAI 2021. https://arxiv.org/abs/2007.07324
-Differs from the paper: P is the cyclic shift of the authors' code; the paper lets it be any permutation, and any that
-    is one cycle through all units is this one with the units renumbered. The output s(h_t) is the affine readout.
-    Tokens come in one-hot; the authors learn an embedding for them, which f_s and the first layer of f_r absorb.
+Differs from the paper:
+    - P is the cyclic shift of the authors' code; the paper lets it be any permutation, and any that is one cycle
+      through all units is this one with the units renumbered.
+    - The output s(h_t) is the affine readout.
+    - Tokens are one-hot inputs; the authors learn an embedding for them, which f_s and the first layer of f_r absorb.
 """
 
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -39,10 +42,10 @@ class ShufflingRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t, >= 2.
-        mlp_width: Width of f_r's hidden layers.
-        mlp_layers: Number of f_r's hidden layers.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 2.
+        mlp_width: Width of the hidden layers of the input network f_r, >= 1.
+        mlp_layers: Number of hidden layers of the input network f_r, >= 1.
     """
 
     def __init__(self, in_features: int, hidden: int, *, mlp_width: Count = 64, mlp_layers: Count = 1) -> None:
@@ -55,11 +58,11 @@ class ShufflingRNN(RecurrentModel):
         self.f_r = nn.Sequential(*layers, nn.Linear(mlp_width, hidden))
         self.f_s = nn.Linear(in_features, hidden)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return beta(x_t), (batch, time, hidden)."""
         return self.f_r(x) * torch.sigmoid(self.f_s(x))
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: None) -> State:
         """Return h_t."""
         (h,) = state
         return (torch.relu(torch.cat([h[:, -1:], h[:, :-1]], dim=1) + projected),)

@@ -30,13 +30,16 @@ Stability claim: a step that copies has the Jacobian ds_t/ds_{t-1} = I, so gradi
     3). Asserted in tests/models/test_skip_lstm.py.
 Reference: Campos, Jou, Giro-i-Nieto, Torres, Chang. Skip RNN: Learning to Skip State Updates in Recurrent Neural
     Networks. ICLR 2018. https://arxiv.org/abs/1708.06834
-Differs from the paper: each stacked layer decides for itself; there the top layer decides for all. h_0 and c_0 are
-    zero, not learned as in the code. The budget loss, `cost` times the number of updates of a sequence, is averaged
-    over the batch and added as this layer's `penalty`: `layer_output`, the last to see a pass in training, keeps the
-    number of updates until `penalty` takes it. Halves are rounded to the even number, so p = 1/2 skips. The gradient is
-    that of the paper's equations, through d_t's dependence on u_t by the state; the published results come from the
-    code's form (`straight_through` code), whose gradients differ by up to some per cent of their norm, w_p's by a
-    quarter.
+Differs from the paper:
+    - Each stacked layer decides for itself; there the top layer decides for all.
+    - h_0 and c_0 are zero, not learned as in the code.
+    - The budget loss, `cost` times the number of updates of a sequence, is averaged over the batch and added as this
+      layer's `penalty`: `layer_output`, the last to see a pass in training, stores the number of updates until
+      `penalty` reads it.
+    - Halves are rounded to the even number, so p = 1/2 skips.
+    - The gradient is that of the paper's equations, through d_t's dependence on u_t by the state. The published results
+      come from the code's form (`straight_through` code), whose gradients differ by up to some per cent of their norm,
+      w_p's by up to a quarter.
 """
 
 import math
@@ -44,6 +47,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -57,12 +61,13 @@ class SkipRNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t and c_t.
-        cell: What updates the state.
-        update_bias: Where b_p starts: how likely updates are at first.
-        cost: Of one update of one sequence, lambda in the paper, added to the loss.
-        straight_through: Whose equations of u, d and p are differentiated: the values are the same.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of h_t and c_t, >= 1.
+        cell: Recurrent cell that updates the state: `lstm` or `gru`.
+        update_bias: Initial bias b_p of the update probability; larger values make updates more frequent at first.
+        cost: Penalty lambda for each update of a sequence, >= 0, added to the loss.
+        straight_through: Form of the equations of u, d and p that is differentiated: the `paper`'s or the `code`'s. The
+            values are equal.
     """
 
     added_arguments = (("straight_through", "paper"),)
@@ -117,7 +122,7 @@ class SkipRNN(RecurrentModel):
         probabilities = 2 if self.keeps_d else 1
         return (*states[:-probabilities], *(torch.ones_like(p) for p in states[-probabilities:]))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time gates"]:
         """Return V x_t + b, (batch, time, blocks * hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
@@ -126,7 +131,9 @@ class SkipRNN(RecurrentModel):
         blocks = [self.W] if self.cell == "lstm" else [self.W[: 2 * self.hidden], self.W[2 * self.hidden :]]
         return self.w_p.T, self.b_p, self.b_p.new_ones(1, self.hidden), *(block.T for block in blocks)
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch gates"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return the states after the step."""
         first, p = state[0], state[-1]
         w_p, b_p, ones, *W = recurrent_weights
@@ -163,7 +170,9 @@ class SkipRNN(RecurrentModel):
         r, z = torch.sigmoid(drive_r + hidden_r), torch.sigmoid(drive_z + hidden_z)
         return (z * h + (1 - z) * torch.tanh(drive_n + (r * h) @ W_n),)
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
         """Return h."""
         if not self.cost:
             return output

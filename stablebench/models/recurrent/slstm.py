@@ -23,15 +23,17 @@ Stability claim: c_t / n_t is a mean of the tanh(z) with positive weights, so |h
     A.2). Asserted in tests/models/test_slstm.py.
 Reference: Beck, Pöppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, Hochreiter. xLSTM: Extended Long
     Short-Term Memory. NeurIPS 2024. https://arxiv.org/abs/2405.04517
-Differs from the paper: the cell alone, without the residual block around it (convolution, normalisation of groups,
-    projections). The initialisation is ours; the paper's forget biases were not at hand. Its authors' code starts with
-    m_0 = 0 and takes m_1 = i while all n are 0, which is the same for h.
+Differs from the paper:
+    - The cell only, without the residual block around it (convolution, normalisation of groups, projections).
+    - The initialisation is ours; the paper's forget biases were not at hand.
+    - Its authors' code starts with m_0 = 0 and takes m_1 = i while all n are 0, which is the same for h.
 """
 
 import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
@@ -49,11 +51,12 @@ class SLSTM(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        heads: Equal groups of units; a unit sees the previous output of its own group alone.
-        forget: What the forget gate is of f. An exponential one can exceed 1.
-        forget_bias: Where the forget gates' biases start; with `forget` exp they are log F, so take 0 there.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        heads: Number of equal groups of units, >= 1; a unit sees the previous output of its own group only.
+        forget: Function of f in the forget gate: `sigmoid`, or `exp`, which can exceed 1.
+        forget_bias: First initial bias of the forget gates, which rise to twice that; with `forget` exp they are log F,
+            so take 0 there.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class SLSTM(RecurrentModel):
         zeros = self.b.new_zeros(batch, self.hidden)
         return zeros, zeros, zeros, torch.full_like(zeros, _NO_WEIGHT)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
         """Return W x_t + b, (batch, time, 4 hidden)."""
         return nn.functional.linear(x, self.W, self.b)
 
@@ -97,7 +100,9 @@ class SLSTM(RecurrentModel):
         blocks = self.R.view(4, self.heads, width, width)
         return tuple(block.reshape(4 * width, width).T for block in blocks.unbind(1))
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch {4*self.hidden}"], state: State, recurrent_weights: tuple[Tensor, ...]
+    ) -> State:
         """Return (h_t, c_t, n_t, m_t)."""
         h, c, n, m = state
         if self.heads == 1:

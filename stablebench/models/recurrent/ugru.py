@@ -19,14 +19,17 @@ Stability claim: W_n^T W_n = I after every update. Asserted in tests/models/test
     gradient: gates and tanh stand between the states, and the gates' matrices are free. h_t is a convex combination, so
     |h_t| <= max(1, |h_{t-1}|) elementwise.
 Reference: poster on uRNN and uGRU with bounded gradients (authors not identified).
-Differs from the paper: it gives perplexities of a uGRU and no equation. This is `gru` with the poster's update rule for
-    the one matrix that does in a GRU what W does in its uRNN; the gates' matrices, which the rule could hold as well,
-    are left to the optimiser. The reset gate is applied after the product, as in torch, so that W_n acts on h_{t-1}.
+Differs from the paper:
+    - It gives perplexities of a uGRU and no equation. This is `gru` with the poster's update rule for the one matrix
+      that does in a GRU what W does in its uRNN; the gates' matrices, to which the rule could apply as well, are left
+      to the optimiser.
+    - The reset gate is applied after the product, as in torch, so that W_n acts on h_{t-1}.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
@@ -39,8 +42,8 @@ class UGRU(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
     """
 
     def __init__(self, in_features: int, hidden: int) -> None:
@@ -54,15 +57,20 @@ class UGRU(RecurrentModel):
         with torch.no_grad():
             self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
         """Return W and W_n in one matrix, transposed for states in rows, and c_n."""
         return torch.cat([self.W, self.W_n]).T, self.c_n
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch {3*self.hidden}"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]],
+    ) -> State:
         """Return h_t."""
         (h,) = state
         W, c_n = recurrent_weights

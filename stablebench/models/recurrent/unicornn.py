@@ -6,7 +6,7 @@ Equation (4 of the paper), sigma_hat the sigmoid, k = dt sigma_hat(c):
     y_t = y_{t-1} + k * z_t
 
     The layer gives out y_t (`stack` plain), or y_t + u_t where the widths are equal (residual). Layers act on each
-    other through V alone, so the model is meant to be stacked (--layers).
+    other only through V, so the model is meant to be stacked (--layers).
 
 Shapes: u_t (batch, in); y_t, z_t (batch, hidden); V (hidden, in); w, b, c (hidden). The states are (y, z), the output
     is y.
@@ -21,15 +21,17 @@ Stability claim: a step is a symplectic map of (y, z), the flow of a Hamiltonian
     exponentially, whatever the input. Asserted in tests/models/test_unicornn.py.
 Reference: Rusch, Mishra. UnICORNN: A recurrent model for learning very long time dependencies. ICML 2021.
     https://arxiv.org/abs/2103.05487
-Differs from the paper: its residual stacking feeds V (y^(l-1) + Lambda y^(l-1-S)) with a trained Lambda and a skip over
-    S layers; here every layer adds its own input to its output, S = 1 with Lambda = 1, and sums go on from layer to
-    layer. No dropout between layers, and no backward pass that computes the states again from their inverse. The
-    energy bound is derived here, in place of the paper's, which was not checked.
+Differs from the paper:
+    - Its residual stacking feeds V (y^(l-1) + Lambda y^(l-1-S)) with a trained Lambda and a skip over S layers; here
+      every layer adds its own input to its output, S = 1 with Lambda = 1, and sums go on from layer to layer.
+    - No dropout between layers, and no backward pass that computes the states again from their inverse.
+    - The energy bound is derived here, in place of the paper's, which was not checked.
 """
 
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import RecurrentModel, State
@@ -43,11 +45,11 @@ class UnICORNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of u_t.
-        hidden: Width of y_t and z_t.
-        dt: Largest time step; half of it at the start.
-        alpha: Frequency, squared.
-        stack: What the layer gives out.
+        in_features: Number of input features, the width of u_t, >= 1.
+        hidden: Number of oscillators, the width of y_t and z_t, >= 1.
+        dt: Largest time step of an oscillator, > 0; its initial value is about half of it.
+        alpha: Squared frequency of the oscillators, >= 0.
+        stack: Output of the layer: `plain` y_t, or `residual` y_t + u_t where the widths are equal.
     """
 
     def __init__(
@@ -82,22 +84,29 @@ class UnICORNN(RecurrentModel):
         """Return k, the time step of each unit, (hidden,)."""
         return self.dt * torch.sigmoid(self.c)
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V u_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+    def recurrent_weights(self) -> tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]]:
         """Return w and k."""
         return self.w, self.steps()
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+    def step(
+        self,
+        projected: Float[Tensor, "batch hidden"],
+        state: State,
+        recurrent_weights: tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]],
+    ) -> State:
         """Return (y_t, z_t)."""
         y, z = state
         w, k = recurrent_weights
         z = z - k * (torch.tanh(w * y + projected) + self.alpha * y)
         return y + k * z, z
 
-    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+    def layer_output(
+        self, output: Float[Tensor, "*steps state"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps out"]:
         """Return y_t, with u_t added where the stack says so."""
         return output + x if self.stack == "residual" and self.in_features == self.hidden else output
 

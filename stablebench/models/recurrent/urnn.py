@@ -13,14 +13,17 @@ Stability claim: for phi' in [alpha, beta], 0 <= alpha, the singular values of d
     pre-activation is exactly 0. W^T W = I after every update. Asserted in tests/models/test_urnn.py and
     tests/training/test_exponential_update.py.
 Reference: poster on uRNN and uGRU with bounded gradients (authors not identified).
-Differs from the paper: it states the bounds for every diagonalisable W, with its eigenvalues; the upper one is false
-    unless W is normal, as orthogonal matrices are. It gives no initialisation and no activation for the toy tasks; abs
-    is the best of its three on words. This is not the complex uRNN of Arjovsky, Shah & Bengio 2016; no uGRU.
+Differs from the paper:
+    - It states the bounds for every diagonalisable W, with its eigenvalues; the upper one is false unless W is normal,
+      as orthogonal matrices are.
+    - It gives no initialisation and no activation for the toy tasks; abs is the best of its three on words.
+    - This is not the complex uRNN of Arjovsky, Shah & Bengio 2016; no uGRU.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
@@ -42,9 +45,10 @@ class URNN(RecurrentModel):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Width of h_t.
-        activation: phi.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
+            or `identity`.
     """
 
     def __init__(self, in_features: int, hidden: int, *, activation: Activation = "abs") -> None:
@@ -55,19 +59,21 @@ class URNN(RecurrentModel):
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
 
-    def input_projection(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
         """Return V x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
-    def recurrent_weights(self) -> Tensor:
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, transposed for states in rows."""
         return self.W.T
 
-    def recurrent_matrix(self) -> Tensor:
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W."""
         return self.W
 
-    def step(self, projected: Tensor, state: State, recurrent_weights: Tensor) -> State:
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
+    ) -> State:
         """Return h_t."""
         (h,) = state
         return (activation(self.activation, projected + h @ recurrent_weights),)

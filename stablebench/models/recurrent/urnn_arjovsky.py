@@ -24,19 +24,21 @@ Stability claim: W^H W = I whatever the optimiser does to w and v. Where b <= 0 
     tests/models/test_urnn_arjovsky.py.
 Reference: Arjovsky, Shah, Bengio. Unitary Evolution Recurrent Neural Networks. ICML 2016.
     https://arxiv.org/abs/1511.06464
-Differs from the paper: |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0. Unless `init` is code the
-    readout starts as torch's, not Glorot uniform. The paper's bound on the gradient takes modrelu' for a diagonal of 0
-    and 1; see the claim.
+Differs from the paper:
+    - |z| is sqrt(re^2 + im^2 + 1e-10), for a finite derivative at 0.
+    - Unless `init` is code the readout is initialised as torch's, not Glorot uniform.
+    - The paper's bound on the gradient takes modrelu' for a diagonal of 0 and 1; see the claim.
 """
 
 import math
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, State, frozen_generator, with_main_group
 from stablebench.models.blocks.unitary import glorot_bound
-from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_start, glorot_readout
+from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_initial_state, glorot_readout
 from stablebench.models.registry import register_model
 
 
@@ -45,9 +47,10 @@ class ArjovskyURNN(UnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
-        in_features: Width of x_t.
-        hidden: Complex units of h_t; the output is twice as wide.
-        init: Whose start it has where the paper's and the code's differ.
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of complex units of h_t, >= 1; the output is twice as wide.
+        init: Initial values where paper and code differ: `paper`, or `code` for those of the authors' code; see Init in
+            the module.
     """
 
     Pi: Tensor
@@ -61,7 +64,7 @@ class ArjovskyURNN(UnitaryRNN):
         bound = 1.0 if init == "paper" else glorot_bound(2, 2 * hidden)
         self.v = nn.Parameter(torch.empty(2, 2, hidden).uniform_(-bound, bound))
         self.add_input_map(init)
-        self.h_0 = drawn_start(hidden)
+        self.h_0 = drawn_initial_state(hidden)
         self.register_buffer("Pi", torch.randperm(hidden, generator=frozen_generator("Pi")))
 
     def initialise_readout(self, readout: nn.Linear) -> None:
@@ -73,7 +76,7 @@ class ArjovskyURNN(UnitaryRNN):
         """Return h_0, which is trained, for each sequence."""
         return (self.h_0.expand(batch, -1),)
 
-    def unitary(self) -> Tensor:
+    def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return the recurrent matrix, (hidden, hidden), complex."""
         return composed(self.w, self.v, self.Pi)
 
