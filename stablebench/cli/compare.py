@@ -174,7 +174,7 @@ def _run_missing(
     """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
     from stablebench.cli.ui.cells import progress_of
     from stablebench.execution.events import RunCallbacks
-    from stablebench.training.run import Options
+    from stablebench.training.run import ExecutionOptions
 
     missing = _missing(cells, options.runs_dir)
     missing, broken = _without_broken(missing)
@@ -185,7 +185,9 @@ def _run_missing(
     with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
         code = place.runner()(
             missing,
-            Options(options.runs_dir, options.data_dir, wait=True, track=place.trackers, self_check=self_check),
+            ExecutionOptions(
+                options.runs_dir, options.data_dir, wait=True, track=place.trackers, self_check=self_check
+            ),
             place.workers(workers, missing),
             RunCallbacks(progress.start, progress.update, progress.end),
         )

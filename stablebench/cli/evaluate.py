@@ -60,6 +60,9 @@ def evaluate(
     record = folder.read_record()
     prepare_process(threads, record.spec.precision, record.spec.deterministic)
     name_code(folder, record, model)
+    from stablebench.training.score import EvaluationOptions, score
+
+    options = EvaluationOptions(data_dir, device, engine, given_file)
     if n_tokens is not None:
         from stablebench.training.sample import sample
 
@@ -67,22 +70,17 @@ def evaluate(
             folder,
             record,
             n_tokens,
+            options,
             prompt=prompt or "",
             temperature=1.0 if temperature is None else temperature,
             seed=seed or 0,
-            data_dir=data_dir,
-            device=device,
-            engine=engine,
-            file=given_file,
         )
         if as_json:
             print_json(record.model_dump(mode="json") | {"sample": sampled.document()})
         else:
             _print_text(sampled)
         return
-    from stablebench.training.score import score
-
-    scored = score(folder, record, T=T, split=split, data_dir=data_dir, device=device, engine=engine, file=given_file)
+    scored = score(folder, record, options, T=T, split=split)
     if as_json:
         print_json(record.model_dump(mode="json") | {"evaluation": scored.document()})
         return

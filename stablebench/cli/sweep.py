@@ -145,7 +145,7 @@ def _run(
 ) -> int:
     from stablebench.cli.ui.sweep import SweepProgress
     from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
-    from stablebench.training.run import Options
+    from stablebench.training.run import ExecutionOptions
 
     before = study.trials()
     done = sum(trial.status != "running" for trial in before)
@@ -163,7 +163,7 @@ def _run(
         return run_trials(
             study,
             request,
-            Options(options.runs_dir, options.data_dir, wait=True, track=track, self_check=self_check),
+            ExecutionOptions(options.runs_dir, options.data_dir, wait=True, track=track, self_check=self_check),
             wanted,
             workers,
             TrialCallbacks(progress.start, progress.update, lambda trial: progress.end(trial, study.best())),

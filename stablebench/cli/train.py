@@ -10,11 +10,11 @@ import typer
 
 from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
 from stablebench.cli.ui.output import say
-from stablebench.training.convergence import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
+from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
     from stablebench.specs.resolve import Resolved
-    from stablebench.training.run import Outcome
+    from stablebench.training.run import RunOutcome
 
 
 @run_options
@@ -85,7 +85,7 @@ def train(
     if dry_run:
         _print_spec(resolved, options.json)
         return
-    how = session.Options(
+    how = session.ExecutionOptions(
         options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
     )
     how = replace(how, track=check_trackers(track), self_check=self_check, check_model=True)
@@ -115,7 +115,7 @@ def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _print_outcome(outcome: "Outcome", options: RunOptions) -> None:
+def _print_outcome(outcome: "RunOutcome", options: RunOptions) -> None:
     from stablebench.cli.ui.output import print_json
     from stablebench.process.signals import SIGNAL_CODES
 

@@ -13,8 +13,9 @@ from stablebench.process.settings import prepare_process
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved
+from stablebench.training.build import build_run
 from stablebench.training.evaluation import cut, evaluate
-from stablebench.training.trainer import Trainer
+from stablebench.training.parts import RunParts
 
 _LEAST_UPDATES = 3
 """Updates that are made at least; the first is not counted, it may compile."""
@@ -105,48 +106,46 @@ def _estimate(cell: Resolved, runs: int, missing: int, data_dir: Path | None, se
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="stablebench-estimate-") as folder:
-            trainer, watch = _trained(cell, Path(folder), data_dir, seconds)
+            parts, watch = _trained(cell, Path(folder), data_dir, seconds)
     except StablebenchError as error:
         return replace(found, problem=str(error))
     if not watch.marks:
         return replace(found, problem="it diverged in its first update")
     update_s = statistics.median(watch.taken())
     started_s = time.perf_counter() - began - sum(watch.taken())
-    protocol = trainer.task.protocol
+    protocol = parts.task.protocol
     looks = -(-spec.train.steps // spec.train.eval_every)
-    evaluations_s = _validation_s(trainer, seconds) * (looks + protocol.test / max(protocol.validation, 1))
+    evaluations_s = _validation_s(parts, seconds) * (looks + protocol.test / max(protocol.validation, 1))
     run_s = started_s + spec.train.steps * update_s + evaluations_s
-    return replace(found, parameters=trainer.parameters, update_s=update_s, evaluations_s=evaluations_s, run_s=run_s)
+    return replace(found, parameters=parts.parameters, update_s=update_s, evaluations_s=evaluations_s, run_s=run_s)
 
 
-def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float) -> tuple[Trainer, _Stopwatch]:
-    """Return a trainer after some updates without an evaluation, and what they took."""
+def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float) -> tuple[RunParts, _Stopwatch]:
+    """Return the parts of a run after some updates without an evaluation, and what they took."""
     prepare_process(cell.spec.threads, cell.spec.precision, cell.spec.deterministic)
     never = max(cell.spec.train.steps, 1)
     train = cell.spec.train.model_copy(update={"eval_every": never, "checkpoint_every": never})
     watch = _Stopwatch(seconds)
     timed = replace(cell, spec=cell.spec.model_copy(update={"train": train}))
-    trainer = Trainer(timed, RunFolder(folder / "run"), data_dir=data_dir, reporter=watch)
-    trainer.run()
-    return trainer, watch
+    loop = build_run(timed, RunFolder(folder / "run"), reporter=watch, data_dir=data_dir)
+    loop.run()
+    return loop.parts, watch
 
 
-def _validation_s(trainer: Trainer, seconds: float) -> float:
+def _validation_s(parts: RunParts, seconds: float) -> float:
     """Return the seconds of one look at the validation split, from about `seconds` of it."""
-    card = trainer.card
+    card = parts.card
     names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
-    chunk = max(trainer.spec.train.batch_size, 100)
-    pieces = trainer.validation()
+    chunk = max(parts.spec.train.batch_size, 100)
+    pieces = parts.validation()
     seen, taken = 0, 0.0
-    for number, part in enumerate(pieces if trainer.task.carries_states else cut(pieces, chunk)):
+    for number, part in enumerate(pieces if parts.task.carries_states else cut(pieces, chunk)):
         if number == 1:
             seen, taken = 0, 0.0  # the first may have compiled
         began = time.perf_counter()
-        evaluate(trainer.network, [part], card.loss, names, chunk)
+        evaluate(parts.network, [part], card.loss, names, chunk)
         seen, taken = seen + len(part.inputs), taken + time.perf_counter() - began
         if number and taken >= seconds:
             break
-    whole = (
-        sum(len(piece.inputs) for piece in pieces) if trainer.task.carries_states else trainer.task.protocol.validation
-    )
+    whole = sum(len(piece.inputs) for piece in pieces) if parts.task.carries_states else parts.task.protocol.validation
     return whole * taken / seen

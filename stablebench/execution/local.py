@@ -15,12 +15,12 @@ from stablebench.runs.lock import RunLock
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import Result
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 from stablebench.training.trackers import end_abandoned
 
 TRIES = 2
 """Times that a run is begun when its process is killed."""
-RunExecutor = Callable[[list[Resolved], Options, int, RunCallbacks], int]
+RunExecutor = Callable[[list[Resolved], ExecutionOptions, int, RunCallbacks], int]
 """Executes runs, so many at once, and reports them; returns 0, or 129, 130 or 143 after a signal."""
 
 
@@ -39,7 +39,7 @@ class Job:
     tries: int = 0
 
 
-def run_locally(runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
+def run_locally(runs: list[Resolved], options: ExecutionOptions, workers: int, callbacks: RunCallbacks) -> int:
     """Train runs on this machine, `workers` at a time; the next ones go on when one fails.
 
     Args:
@@ -74,7 +74,7 @@ class LocalExecutor:
 
     def __init__(
         self,
-        options: Options,
+        options: ExecutionOptions,
         workers: int,
         callbacks: RunCallbacks,
         on_evaluation: Callable[[int, int, float], bool] | None = None,
@@ -200,7 +200,7 @@ def mark_failed(folder: RunFolder, why: str, peak_bytes: int | None = None, trac
             folder.write_record(record.model_copy(update=changed))
 
 
-def exit_status(worker: Worker, resolved: Resolved, options: Options, interrupted: bool) -> RunEnd:
+def exit_status(worker: Worker, resolved: Resolved, options: ExecutionOptions, interrupted: bool) -> RunEnd:
     """Return how a run ended: as it reported, else as its record or its process shows."""
     if isinstance(worker.last, RunEnd):
         return worker.last

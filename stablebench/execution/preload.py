@@ -8,7 +8,7 @@ import importlib
 
 from stablebench.process import settings as process
 
-for name in ("torch._dynamo", "stablebench.training.run", "stablebench.training.trainer"):
+for name in ("torch._dynamo", "stablebench.training.run", "stablebench.training.build"):
     importlib.import_module(name)
 process.versions()
 process.packages()

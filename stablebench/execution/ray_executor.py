@@ -25,7 +25,7 @@ from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Lines
 from stablebench.runs.store import run_folder
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 _LOOK_S = 0.5
 """Seconds between two looks at the cluster and the run store."""
@@ -39,7 +39,9 @@ _PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "M
 """Environment variables that the runs see as they are here."""
 
 
-def run_on_ray(address: str, runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
+def run_on_ray(
+    address: str, runs: list[Resolved], options: ExecutionOptions, workers: int, callbacks: RunCallbacks
+) -> int:
     """Train runs on a Ray cluster, at most `workers` at a time; each takes as many cores as it has threads.
 
     Args:
@@ -79,12 +81,14 @@ class _Tasks:
         callbacks: Called as they begin, go on and end.
     """
 
-    def __init__(self, runs: list[Resolved], options: Options, callbacks: RunCallbacks) -> None:
+    def __init__(self, runs: list[Resolved], options: ExecutionOptions, callbacks: RunCallbacks) -> None:
         import ray
 
         self._ray, self._runs, self._options, self._callbacks = ray, runs, options, callbacks
         data_dir = None if options.data_dir is None else options.data_dir.resolve()
-        there = replace(options, runs_dir=options.runs_dir.resolve(), data_dir=data_dir, wait=True, anew_elsewhere=True)
+        there = replace(
+            options, runs_dir=options.runs_dir.resolve(), data_dir=data_dir, wait=True, restart_elsewhere=True
+        )
         self._there = ray.put(there)
         self._task = ray.remote(max_calls=1, max_retries=_RESTARTS, scheduling_strategy="SPREAD")(_run_remotely)
         self.waiting = deque(range(len(runs)))
@@ -144,7 +148,7 @@ class _Tasks:
                 self._ray.cancel(task)  # as Ctrl-C does, in a task that runs
 
 
-def _run_remotely(index: int, resolved: Resolved, options: Options) -> RunEnd:
+def _run_remotely(index: int, resolved: Resolved, options: ExecutionOptions) -> RunEnd:
     """Train a run in this process, on whatever machine this is."""
     return run_one(index, resolved, options, Lines(sys.stderr, _LOG_S))
 

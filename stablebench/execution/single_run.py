@@ -9,7 +9,7 @@ from stablebench.errors import StablebenchError, described, ran_out_of_memory, r
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, Reporter
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 from stablebench.training.run_code import take_code
 
 _UPDATE_S = 0.5
@@ -71,7 +71,7 @@ class ToParent:
         """Do nothing."""
 
 
-def run_and_send(index: int, resolved: Resolved, options: Options, asks: bool, connection: Connection) -> None:
+def run_and_send(index: int, resolved: Resolved, options: ExecutionOptions, asks: bool, connection: Connection) -> None:
     """Train a run in this process and send how it ended.
 
     Args:
@@ -88,7 +88,7 @@ def run_and_send(index: int, resolved: Resolved, options: Options, asks: bool, c
     connection.close()
 
 
-def run_one(index: int, resolved: Resolved, options: Options, reporter: Reporter) -> RunEnd:
+def run_one(index: int, resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> RunEnd:
     """Train a run in this process and return how it ended, whatever happens to it."""
     from stablebench.training.run import train
 

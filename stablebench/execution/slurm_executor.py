@@ -23,7 +23,7 @@ from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Lines
 from stablebench.runs.store import run_folder
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 _LOOK_S = 1.0
 """Seconds between two looks at the run store."""
@@ -59,7 +59,7 @@ class SlurmJob:
         options: How it is run.
     """
 
-    def __init__(self, index: int, resolved: Resolved, options: Options) -> None:
+    def __init__(self, index: int, resolved: Resolved, options: ExecutionOptions) -> None:
         self._index, self._resolved, self._options = index, resolved, options
 
     def __call__(self) -> RunEnd:
@@ -107,7 +107,9 @@ class _Job:
     began: bool = False
 
 
-def run_on_slurm(queue: Queue, runs: list[Resolved], options: Options, workers: int, callbacks: RunCallbacks) -> int:
+def run_on_slurm(
+    queue: Queue, runs: list[Resolved], options: ExecutionOptions, workers: int, callbacks: RunCallbacks
+) -> int:
     """Train runs as one array job, at most `workers` at a time.
 
     Args:
@@ -145,7 +147,7 @@ def run_on_slurm(queue: Queue, runs: list[Resolved], options: Options, workers: 
     return interrupt.exit_code
 
 
-def _submitted(queue: Queue, runs: list[Resolved], options: Options, workers: int) -> list[_Job]:
+def _submitted(queue: Queue, runs: list[Resolved], options: ExecutionOptions, workers: int) -> list[_Job]:
     require("submitit", "slurm", "--slurm")
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a training run waits for
     import submitit

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from stablebench.models.restore import restored
+
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Names in the `__dict__` of every module, which are none of the model's own."""
 _CONTAINERS = (list, dict, set, collections.deque)
@@ -108,22 +110,11 @@ def isolated(module: nn.Module, seed: int = 0) -> Iterator[None]:
         module: Its buffers, attributes and mode may change inside the context.
         seed: Seed of torch's, numpy's and Python's generators, >= 0.
     """
-    outside = random.getstate(), numpy.random.get_state()
-    modes = {part: part.training for part in module.modules()}
-    now = ModuleSnapshot.take(module, copied=False)
-    ModuleSnapshot.take(module).restore()  # copies to work with
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            numpy.random.seed(seed)
-            yield
-    finally:
-        now.restore()
-        _set_random(outside)
-        for part, training in modes.items():
-            part.training = training
+    with restored(module):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        numpy.random.seed(seed)
+        yield
 
 
 def _set_random(states: tuple[Any, Any]) -> None:

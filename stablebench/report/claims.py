@@ -232,7 +232,7 @@ def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
     resolved = _resolved(setting, sizes, extra)
     where = _where(resolved.spec, _length(resolved))
     try:
-        outcome = session.train(resolved, session.Options(runs_dir), Silent())
+        outcome = session.train(resolved, session.ExecutionOptions(runs_dir), Silent())
         record = outcome.record
         network, checkpoint = trained_network(outcome.folder, record)
     except StablebenchError as error:

@@ -1,4 +1,4 @@
-"""What is said while a run trains: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress of a run while it trains: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
 import contextlib
 import os
@@ -10,9 +10,9 @@ from typing import Protocol, TextIO
 from stablebench.visible import visible_lines
 
 _DUMB = ("dumb", "unknown")
-"""What terminals that cannot move the cursor call themselves."""
+"""Names of terminals that cannot move the cursor."""
 _BY_WEIGHT = ("left", "step", "value", "loss", "speed", "baseline")
-"""What a line of progress has, what matters most first."""
+"""Parts of a line of progress, the most important first."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Progress:
         """Return it in one line.
 
         Args:
-            width: Characters that there are; what matters least is left out. None for all of it.
+            width: Characters available; the least important parts are left out. None for all of them.
         """
         parts = {"step": f"step {self.step}/{self.steps}", "loss": f"  loss {self.loss:.4g}"}
         if self.value is not None:
@@ -74,7 +74,7 @@ def clock(seconds: float) -> str:
 
 
 class ExpectedSilence(str):
-    """A note after which nothing may be heard for long: a process waits for another one."""
+    """A note after which a process may be silent for long: it waits for another one."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ class Reporter(Protocol):
     """Follows a run, and may end it."""
 
     def start(self, title: str) -> None:
-        """Say what is about to run."""
+        """Report what is about to run."""
         ...
 
     def update(self, progress: Progress) -> bool:
@@ -95,7 +95,7 @@ class Reporter(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Say something out of the ordinary."""
+        """Report something out of the ordinary."""
         ...
 
     def stop(self) -> None:
@@ -104,7 +104,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Says nothing."""
+    """Reports nothing."""
 
     def start(self, title: str) -> None:
         """Do nothing."""
@@ -151,7 +151,7 @@ class Lines:
         self._latest: Progress | None = None
 
     def start(self, title: str) -> None:
-        """Say what is about to run."""
+        """Report what is about to run."""
         self.note(title)
         self._last = time.monotonic()
 

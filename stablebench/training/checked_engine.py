@@ -1,86 +1,102 @@
-"""Checks, at the start of a sitting, that a run's engine computes what the reference does (`engines.self_check`)."""
+"""Checks, at the start of a session, that a run's engine computes what the reference does (`engines.self_check`)."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stablebench import engines
 from stablebench.engines.self_check import ROWS, difference
-from stablebench.errors import UserError, device_failure, first_line, ran_out_of_memory
+from stablebench.errors import StablebenchError, UserError, device_failure, first_line, ran_out_of_memory
+from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Lines
 from stablebench.schema.run_record import SelfCheck
-from stablebench.training.evaluation import to_device
-
-if TYPE_CHECKING:
-    from stablebench.models.network import AnyNetwork
-    from stablebench.training.trainer import Trainer
+from stablebench.training.parts import RunParts
+from stablebench.training.step import next_batch
 
 _WHY = "self-check: "
 
 
-def checked(trainer: "Trainer", wanted: bool) -> SelfCheck | None:
-    """Check a run's engine on its next batch; a wrong one gives way to the reference.
+def checked(parts: RunParts, wanted: bool) -> SelfCheck | None:
+    """Check a run's engine on its next batch; a wrong one is replaced by the reference engine.
 
     Args:
-        trainer: The run, before its first update of this sitting.
-        wanted: Whether to.
+        parts: The run, before its first update of this session.
+        wanted: Whether to check it.
 
     Returns:
-        How it came out; None for the reference engine, and where memory or a device failed meanwhile, which the run
-        sees to as in any update.
+        How it came out; None for the reference engine, and where memory or a device failed during the check, which
+        the run handles as in any update.
 
     Raises:
         UserError: The engine is wrong, and was asked for by name.
     """
-    if trainer.engine.name == "reference":
-        return "failed" if (trainer.gave_way or "").startswith(_WHY) else None
+    engine = parts.engine
+    if engine.name == "reference":
+        return "failed" if (engine.reason or "").startswith(_WHY) else None
     if not wanted:
         return "off"
     try:
-        what = engine_differs(trainer)
+        what = engine_differs(parts)
     except Exception as error:
         if ran_out_of_memory(error) or device_failure(error) is not None:
             return None
         what = f"it fails with {type(error).__name__}: {first_line(error)}"
-        if not _reference_runs(trainer):
-            return None  # the run itself will say it
+        if not _reference_runs(parts):
+            return None  # the run itself will report it
     if what is None:
         return "passed"
-    name = trainer.engine.name
-    if trainer.spec.engine != "auto":
-        raise UserError(f"{_refusal(trainer.spec.engine, what)}; --no-self-check leaves this check out.")
-    trainer.reporter.note(_warning(name, what))
-    trainer.resumed_elsewhere.append(f"step {trainer.step}: engine: {name} then, reference now ({_WHY}{what})")
-    trainer.give_way(_WHY + what)
+    if engine.asked != "auto":
+        raise UserError(f"{_refusal(engine.asked, what)}; --no-self-check leaves this check out.")
+    parts.reporter.note(_warning(engine.name, what))
+    parts.add_fallback(engine.name, _WHY + what)
+    engine.fall_back(_WHY + what)
     return "failed"
 
 
-def engine_differs(trainer: "Trainer") -> str | None:
-    """Return in one line what a run's engine computes otherwise than the reference, on the next batch, or None."""
-    spec, task = trainer.spec, trainer.task
-    batch = task.train_batch(spec.seed, trainer.step, spec.train.batch_size)
-    batch = to_device(batch, trainer.device)
-    begins = task.begins_anew(trainer.step, spec.train.batch_size)
-    return difference(trainer.network, batch.inputs, batch.lengths, None if begins else trainer.carried)
+def refuse_other_numbers(parts: RunParts) -> None:
+    """Refuse to go on with an engine that no longer computes what a user's model does.
+
+    What a step reads besides tensors may change while it trains, where no check at its start can see it.
+
+    Raises:
+        StablebenchError: The engine no longer computes what the reference does.
+    """
+    if parts.spec.model.source is None or parts.self_check != "passed":
+        return
+    what = engine_differs(parts)
+    if what is not None:
+        raise StablebenchError(
+            f"{parts.folder.path}: after update {parts.state.step} the {parts.engine.name} engine does not compute "
+            f"what the reference engine does ({what}): the model's step reads something that changes while it trains. "
+            "Its numbers since the last check may be wrong; run it with --engine reference."
+        )
 
 
-def _reference_runs(trainer: "Trainer") -> bool:
+def engine_differs(parts: RunParts) -> str | None:
+    """Return in one line what a run's engine computes differently from the reference on the next batch, or None."""
+    spec, task, step = parts.spec, parts.task, parts.state.step
+    batch = next_batch(parts)
+    begins = task.begins_anew(step, spec.train.batch_size)
+    return difference(parts.network, batch.inputs, batch.lengths, None if begins else parts.state.carried)
+
+
+def _reference_runs(parts: RunParts) -> bool:
     """Return whether the reference runs where the engine failed."""
-    fast: Any = trainer.network.engine
-    trainer.network.engine = engines.choose("reference", trainer.network, trainer.device).run
+    chosen: Any = parts.network.engine
+    parts.network.engine = engines.choose("reference", parts.network, parts.device).run
     try:
-        engine_differs(trainer)
+        engine_differs(parts)
     except Exception:
         return False
     finally:
-        trainer.network.engine = fast
+        parts.network.engine = chosen
     return True
 
 
 def engine_for_evaluation(
-    asked: str, network: "AnyNetwork", where: torch.device, inputs: Tensor, lengths: Tensor | None = None
+    asked: str, network: AnyNetwork, where: torch.device, inputs: Tensor, lengths: Tensor | None = None
 ) -> None:
     """Give a trained network an engine whose outputs are those of the reference on a few examples.
 
@@ -88,8 +104,8 @@ def engine_for_evaluation(
         asked: `auto`, `reference`, `scan` or `fused`.
         network: The network, on `where`; its mode (train, eval) is left as it was.
         where: The device.
-        inputs: Of the examples that it will be evaluated on.
-        lengths: Of them.
+        inputs: The examples that it will be evaluated on, or the first of them.
+        lengths: Their lengths, (batch,), or None.
 
     Raises:
         UserError: The engine cannot run the model, or is wrong, and was asked for by name.

@@ -1,4 +1,4 @@
-"""All that a network has become: parameters and buffers, and, of a user's own model, its other attributes."""
+"""The state of a network: parameters and buffers, and, of a user's own model, its other attributes."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.process import device, python_random
 from stablebench.runs.checkpoint import Checkpoint, why_not_stored
-from stablebench.training import attributes
+from stablebench.training import attribute_reader, attributes
 from stablebench.training.attributes import Held
 
 _EXTRA = "extra state"
@@ -21,12 +21,12 @@ _EXTRA = "extra state"
 
 @dataclass(frozen=True)
 class NetworkState:
-    """What a network has become.
+    """The state of a network.
 
     Args:
         tensors: Its parameters and buffers.
-        outside: Tensors elsewhere.
-        document: What JSON can hold of the rest; empty where nothing is held but parameters and buffers.
+        outside: Tensors of its other attributes.
+        document: The rest, as JSON; empty where only parameters and buffers are held.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -39,11 +39,11 @@ class NetworkState:
         return NetworkState(tensors, outside, copy.deepcopy(self.document))
 
     @classmethod
-    def of_checkpoint(cls, found: Checkpoint, best: bool = False) -> "NetworkState":
+    def of_checkpoint(cls, saved: Checkpoint, best: bool = False) -> "NetworkState":
         """Return the state that a checkpoint holds, or that of the weights best on validation."""
-        document = found.state.get("best_attributes" if best else "attributes") or {}
-        outside = found.part("best_attributes" if best else "attributes")
-        return cls(found.part("best" if best else "network"), outside, document)
+        document = saved.state.get("best_attributes" if best else "attributes") or {}
+        outside = saved.part("best_attributes" if best else "attributes")
+        return cls(saved.part("best" if best else "network"), outside, document)
 
 
 class StateKeeper:
@@ -51,7 +51,7 @@ class StateKeeper:
 
     Args:
         network: The network, as it was built.
-        whole: Whether to hold what its models have beside parameters and buffers: of a user's own code.
+        whole: Whether to hold the other attributes of its models, too: those of a user's own code.
 
     Raises:
         UserError: The network has something that no checkpoint holds.
@@ -78,7 +78,7 @@ class StateKeeper:
             if gives is not nn.Module.get_extra_state and takes is nn.Module.set_extra_state:
                 raise UserError(
                     f"model: {own.__name__} ({name}) has `get_extra_state` and no `set_extra_state`, so that its "
-                    "checkpoints could not be taken up; write both."
+                    "checkpoints could not be restored; write both."
                 )
         passing = {
             f"{name}.{key}": module._buffers[key]
@@ -93,9 +93,9 @@ class StateKeeper:
                     "where it is needed."
                 )
             if value is not None and not isinstance(value, Tensor):
-                found = attributes.encoded(value, name).opaque
-                if found:
-                    kinds = ", ".join(sorted({type(opaque.value).__name__ for opaque in found.values()}))
+                opaque = attributes.encoded(value, name).opaque
+                if opaque:
+                    kinds = ", ".join(sorted({type(each.value).__name__ for each in opaque.values()}))
                     raise UserError(
                         f"model: no checkpoint can hold `{name}` ({kinds}): extra state must be numbers, strings, "
                         "tensors, and lists and dictionaries of them."
@@ -132,7 +132,7 @@ class StateKeeper:
                 parameter.requires_grad_(name not in document["frozen"])
         if "modules" not in document:
             return []
-        return attributes.put_back(self._models(), Held(document["modules"], state.outside))
+        return attribute_reader.put_back(self._models(), Held(document["modules"], state.outside))
 
     def unheld(self) -> list[str]:
         """Return the attributes that changed and cannot be held, each once."""
@@ -145,7 +145,7 @@ class StateKeeper:
         return new
 
     def refuse_other_parameters(self) -> None:
-        """Hold that the network has the parameters it began with.
+        """Check that the network has the parameters it began with.
 
         Raises:
             UserError: One was replaced, added or removed, which the optimiser does not see.
@@ -199,9 +199,9 @@ def _write_tensors(network: AnyNetwork, state: NetworkState) -> None:
     if "modules" in state.document:
         _fit_buffers(network, saved)
     present = network.state_dict()
-    dilated = {name for name, t in present.items() if isinstance(t, Tensor) and attributes.overlaps(t)}
+    dilated = {name for name, t in present.items() if isinstance(t, Tensor) and attribute_reader.overlaps(t)}
     extra = {
-        name: attributes.decoded(Held(document, state.outside), f"{_EXTRA} {name}")
+        name: attribute_reader.decoded(Held(document, state.outside), f"{_EXTRA} {name}")
         for name, document in state.document.get("extra", {}).items()
     }
     given: Mapping[str, Any] = {name: t for name, t in saved.items() if name not in dilated} | extra
@@ -212,8 +212,8 @@ def _write_tensors(network: AnyNetwork, state: NetworkState) -> None:
     missing = set(wrong.missing_keys) - (dilated & saved.keys())
     if missing or wrong.unexpected_keys:
         names = ", ".join([*sorted(missing), *wrong.unexpected_keys])
-        raise UserError(f"the checkpoint does not fit the model (one of them alone has {names}).")
+        raise UserError(f"the checkpoint does not fit the model (only one of them has {names}).")
     for name in dilated & saved.keys():
         if present[name].shape != saved[name].shape:
             raise UserError(f"the checkpoint does not fit the model ({name} has another shape).")
-        attributes.write(present[name], saved[name])
+        attribute_reader.write(present[name], saved[name])

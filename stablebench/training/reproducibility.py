@@ -1,7 +1,7 @@
-"""Whether a run's spec decides its numbers: not those that a user's own model draws elsewhere, or reads from the clock.
+"""Whether a run's spec decides its numbers, which a user's own model may draw elsewhere, or read from the clock.
 
-They are looked for once, before the first update of a sitting: the model is built twice and run twice from one state,
-and what comes out must be equal bit for bit.
+It is tested once, before the first update of a session: the model is built twice and run twice from one state, and the
+results must be equal bit for bit.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def equal(a: Tensor, b: Tensor) -> bool:
 
 
 def difference(a: NetworkState, b: NetworkState) -> str | None:
-    """Return the name of the first thing in which two states differ, or None if they are equal."""
+    """Return the name of the first tensor or attribute in which two states differ, or None if they are equal."""
     for one, other in ((a.tensors, b.tensors), (a.outside, b.outside)):
         for name in dict.fromkeys([*one, *other]):
             if name not in one or name not in other or not equal(one[name], other[name]):
@@ -57,11 +57,11 @@ def why_built_differently(keeper: StateKeeper, build: Callable[[], AnyNetwork]) 
 
 @dataclass(frozen=True)
 class Passes:
-    """What two forward passes of a user's model from one state came to.
+    """How two forward passes of a user's model from one state compare.
 
     Args:
         differ: Why they gave other numbers; None if they gave the same.
-        moves: What one changes beside its outputs, which a replay of its kernels would not; None if nothing.
+        moves: What a pass changes next to its outputs, which a replay of its kernels would not; None if nothing.
     """
 
     differ: str | None = None
@@ -76,20 +76,20 @@ def two_passes(keeper: StateKeeper, where: torch.device, forward: Callable[[], l
     Args:
         keeper: Of the network.
         where: Its device.
-        forward: Runs the network and returns what came out.
+        forward: Runs the network and returns its results.
     """
     before, generators = keeper.state().copied(), python_random.states()
-    found: list[tuple[list[Tensor], NetworkState]] = []
+    results: list[tuple[list[Tensor], NetworkState]] = []
     drawn = False
     for _ in range(2):
         with keeper.undisturbed(where):
             try:
                 outputs = [output.detach() for output in forward()]
-            except Exception:  # the update that follows fails in the same way, and its error is said
+            except Exception:  # the update that follows fails in the same way, and reports its error
                 return Passes()
-            found.append((outputs, keeper.state().copied()))
+            results.append((outputs, keeper.state().copied()))
             drawn |= any(not torch.equal(now, generators[name]) for name, now in python_random.states().items())
-    (one, after), (other, after_again) = found
+    (one, after), (other, after_again) = results
     name = difference(before, after)
     moves = "the model draws random numbers that are not torch's" if drawn else None
     if moves is None and name is not None:

@@ -1,4 +1,4 @@
-"""What a run that goes on is taken up from."""
+"""Finds the checkpoint that a run is resumed from, and makes its tensors the run's own."""
 
 import torch
 from torch import Tensor
@@ -37,8 +37,8 @@ def contiguous_clone(tensor: Tensor) -> Tensor:
 
 def states_of(tensors: dict[str, Tensor], device: torch.device) -> list[State]:
     """Return the states of all layers from tensors called `layer.number`."""
-    found: dict[int, dict[int, Tensor]] = {}
+    layers: dict[int, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, number = (int(part) for part in name.split("."))
-        found.setdefault(layer, {})[number] = contiguous_clone(tensor.to(device))
-    return [tuple(state[i] for i in sorted(state)) for _, state in sorted(found.items())]
+        layers.setdefault(layer, {})[number] = contiguous_clone(tensor.to(device))
+    return [tuple(state[i] for i in sorted(state)) for _, state in sorted(layers.items())]

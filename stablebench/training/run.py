@@ -1,4 +1,4 @@
-"""From a resolved run to its record: find the folder, take the lock, go on where it stands."""
+"""From a resolved run to its record: find its folder, lock it, resume what is there, train."""
 
 import os
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ _ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a run is run; none of it can change its numbers.
+class ExecutionOptions:
+    """How a run is executed; none of it can change its numbers.
 
     Args:
         runs_dir: The run store.
         data_dir: Folder of the real data sets; None for the cache folder.
-        rerun: Start anew beside a run that has ended.
+        rerun: Run again, in a folder of its own, even if a finished run exists.
         wait: Wait for another process that is running it.
-        grace_s: Seconds to wait for one that is about to end, where `wait` is false.
+        grace_s: Seconds to wait for another process that is about to end, where `wait` is false.
         force: Resume although engine, device or versions differ.
         folder: The run's folder where it is known; by default the spec's newest under `runs_dir`.
         probe: What is measured along the run, as `MonitorConfig.parse` reads it; by default what it was begun with.
-        track: Trackers that are fed with the run's curve.
-        self_check: Hold the engine against the reference before the first update.
+        track: Trackers that receive the run's curve.
+        self_check: Check the engine against the reference before the first update.
         check_model: Check a user's model against the contract, on a small instance, before the first update.
-        anew_elsewhere: Begin a run anew, instead of refusing it, whose checkpoint comes from where numbers are rounded
-            differently: its machine was chosen by a cluster.
+        restart_elsewhere: Restart a run, instead of refusing it, whose checkpoint comes from where numbers are rounded
+            differently: a cluster has chosen its machine.
     """
 
     runs_dir: Path = Path("runs")
@@ -50,17 +50,17 @@ class Options:
     track: tuple[str, ...] = ()
     self_check: bool = True
     check_model: bool = False
-    anew_elsewhere: bool = False
+    restart_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a sitting ended.
+class RunOutcome:
+    """How a session of a run ended.
 
     Args:
         folder: The run's folder.
         record: Its record.
-        ran: Whether anything was run: a run that has ended is not run again.
+        ran: Whether it trained: a run that has ended is not trained again.
         exit_code: 0, 3 after divergence, 129, 130 or 143 after a signal.
     """
 
@@ -88,8 +88,8 @@ def refuse_torchrun() -> None:
     )
 
 
-def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
-    """Run what is left of a run.
+def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> RunOutcome:
+    """Train what is left of a run.
 
     Raises:
         UserError: The run cannot be built or its data are missing.
@@ -100,53 +100,54 @@ def train(resolved: Resolved, options: Options, reporter: Reporter) -> Outcome:
     if options.rerun and has_ended(folder):
         folder = fresh_run_folder(options.runs_dir, spec)
     if (ended := _whole_ended_record(folder)) is not None:
-        return Outcome(folder, ended, False, _exit_code(ended))
+        return RunOutcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision, spec.deterministic)
+    from stablebench.training.build import build_run
     from stablebench.training.model_check import check_before_run
     from stablebench.training.monitor import MonitorConfig
-    from stablebench.training.trainer import Trainer
 
     with folder.lock(None if options.wait else options.grace_s, reporter.note):
         damage = folder.quarantine_corrupt_record()
         if damage is not None:
-            reporter.note(f"{damage} It is set aside as record.json.damaged; the run goes on from its checkpoints.")
-        if (ended := ended_record(folder)) is not None:  # the process that was waited for finished it
-            return Outcome(folder, ended, False, _exit_code(ended))
+            reporter.note(f"{damage} It is set aside as record.json.damaged; the run is resumed from its checkpoints.")
+        if (ended := ended_record(folder)) is not None:  # another process has finished it in the meantime
+            return RunOutcome(folder, ended, False, _exit_code(ended))
         asked = options.probe or _probed_before(folder)
         reporter = tracked(reporter, folder, options.track)
         begin = partial(
-            Trainer,
+            build_run,
             resolved,
             folder,
-            data_dir=options.data_dir,
             reporter=reporter,
+            data_dir=options.data_dir,
             force=options.force,
-            watch=None if asked is None else MonitorConfig.parse(asked),
+            monitor=None if asked is None else MonitorConfig.parse(asked),
             self_check=options.self_check,
         )
         if options.check_model:
             check_before_run(spec, reporter.note)
         try:
-            trainer = begin()
+            loop = begin()
         except OtherEnvironment as error:
-            if not options.anew_elsewhere:
+            if not options.restart_elsewhere:
                 raise
             folder.forget()
-            reporter.note(f"begun anew: {'; '.join(error.differences)}")
-            trainer = begin()
+            reporter.note(f"restarted: {'; '.join(error.differences)}")
+            loop = begin()
+        parts = loop.parts
         reporter.start(
-            f"{spec.model.label} on {spec.task.name} ({trainer.parameters:,} parameters, {trainer.engine.name} engine, "
-            f"{trainer.device}, seed {spec.seed}) in {folder.path}"
+            f"{spec.model.label} on {spec.task.name} ({parts.parameters:,} parameters, {parts.engine.name} engine, "
+            f"{parts.device}, seed {spec.seed}) in {folder.path}"
         )
         if spec.model.source is not None:
             reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
             keep_code(folder, spec)
-        if trainer.engine.note is not None:
-            reporter.note(trainer.engine.note)
-        record = trainer.run()
+        if parts.engine.choice.note is not None:
+            reporter.note(parts.engine.choice.note)
+        record = loop.run()
         if record.uncovered:
             reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
-        return Outcome(folder, record, True, trainer.exit_code or _exit_code(record))
+        return RunOutcome(folder, record, True, loop.exit_code or _exit_code(record))
 
 
 def _probed_before(folder: RunFolder) -> str | None:

@@ -23,7 +23,7 @@ from stablebench.specs.resolve import Resolved
 
 _MANIFEST = "manifest.json"
 _MAX_BYTES = 100_000_000
-"""Of a file that is read."""
+"""Largest file of a copy that is read."""
 
 
 class _File(Strict):
@@ -35,7 +35,7 @@ class _File(Strict):
 
 
 class Manifest(Strict):
-    """What lies in `code/`.
+    """The content of `code/`.
 
     Args:
         entry: The module that has the class.
@@ -147,7 +147,7 @@ def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, sam
 def _hold_named(folder: RunFolder, spec: RunSpec, entry: model_registry.ModelEntry) -> None:
     """Refuse code that is not the run's, and say what differs where the run carries its own."""
     if entry.source == spec.model.source or entry.code is None or entry.name.rpartition(":")[2] != spec.model.label:
-        return  # another class is said where the run is built
+        return  # another class is refused where the run is built
     try:
         carried = carried_code(folder)
     except UserError:
@@ -185,9 +185,9 @@ def carried_code(folder: RunFolder) -> Code | None:
         manifest = Manifest.model_validate_json(_read(root / _MANIFEST))
         modules = [_module(root, place, file) for place, file in manifest.files.items()]
     except (OSError, ValidationError, ValueError) as error:
-        said = str(error).partition("\n")[0]
+        why = str(error).partition("\n")[0]
         raise UserError(
-            f"{root}: the run's copy of its model's code is damaged ({said}); name it with --model."
+            f"{root}: the run's copy of its model's code is damaged ({why}); name it with --model."
         ) from None
     return Code(manifest.entry, tuple(sorted(modules, key=lambda m: m.name)), tuple(manifest.packages))
 

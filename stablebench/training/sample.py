@@ -20,7 +20,9 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import checked_card
 from stablebench.training.checked_engine import engine_for_evaluation
-from stablebench.training.score import trained_network
+from stablebench.training.score import EvaluationOptions, trained_network
+
+_DEFAULT = EvaluationOptions()
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Sample:
 
     Args:
         step: Updates that the weights had.
-        prompt: What it was given to begin with, as it was read.
-        text: That and what it wrote behind it, a sentence a line.
-        tokens: What it wrote, as single tokens.
+        prompt: The beginning that it was given, as it was read.
+        text: The prompt and the text that it wrote after it, a sentence a line.
+        tokens: Its own text, as single tokens.
         unknown: Words of the prompt that it read as `<unk>`.
-        temperature: What the scores were divided by.
-        seed: What the draws depend on.
+        temperature: The divisor of the scores.
+        seed: Decided the draws.
     """
 
     step: int
@@ -46,7 +48,7 @@ class Sample:
     seed: int
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return asdict(self)
 
 
@@ -95,39 +97,36 @@ def drawn(scores: Tensor, temperature: float, generator: torch.Generator) -> int
 
 
 def continued(network: Network, tokens: Sequence[int], n: int, *, temperature: float = 1.0, seed: int = 0) -> list[int]:
-    """Return `n` tokens that the network writes behind others.
+    """Return `n` tokens that the network writes after others.
 
-    The draw of a token depends on the seed and on its place in the whole sequence alone: more tokens begin with the
-    same ones, and a sequence that is given as far as it was written goes on as it did.
+    The draw of a token depends only on the seed and on its place in the whole sequence: more tokens begin with the
+    same ones, and a sequence that is given as far as it was written continues as it did.
 
     Args:
         network: Of tokens, every step of which is read.
-        tokens: What it begins with, at least one.
+        tokens: The beginning, at least one.
         n: How many to write.
-        temperature: What the scores are divided by, >= 0; see `drawn`.
+        temperature: Divides the scores, >= 0; see `drawn`.
         seed: Decides the draws.
     """
     reader = Reader(network)
-    unread, found = list(tokens), []
+    unread, written = list(tokens), []
     for place in range(len(tokens), len(tokens) + n):
         token = drawn(reader.read(unread), temperature, generator_for("sample", seed, place))
-        found.append(token)
+        written.append(token)
         unread = [token]
-    return found
+    return written
 
 
 def sample(
     folder: RunFolder,
     record: RunRecord,
     n: int,
+    options: EvaluationOptions = _DEFAULT,
     *,
     prompt: str = "",
     temperature: float = 1.0,
     seed: int = 0,
-    data_dir: Path | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    file: Path | None = None,
 ) -> Sample:
     """Return text that a trained run writes, at the start of a sentence.
 
@@ -135,28 +134,25 @@ def sample(
         folder: The run.
         record: Its record.
         n: Tokens.
-        prompt: What the text begins with.
-        temperature: What the scores are divided by, >= 0; at 0 the likeliest token is taken.
+        options: Where and with what it is evaluated; the vocabulary comes from its folder of data.
+        prompt: The beginning of the text.
+        temperature: Divides the scores, >= 0; at 0 the likeliest token is taken.
         seed: Decides the draws.
-        data_dir: Folder of the real data sets, which the vocabulary comes from.
-        device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `reference`, `scan` or `fused`.
-        file: One checkpoint; by default the weights that were tested.
 
     Raises:
         UserError: The run's task is no stream of text, its data are missing, or there is no whole checkpoint.
     """
-    text = _text(record, data_dir)
+    text = _text(record, options.data_dir)
     begun, unknown = text.read(prompt)
-    network, found = trained_network(folder, record, file)
+    network, saved = trained_network(folder, record, options.file)
     assert isinstance(network, Network)  # as for every task of tokens
-    where = resolve_device(device)
+    where = resolve_device(options.device)
     network = network.to(where)
-    engine_for_evaluation(engine, network, where, torch.tensor([[text.end, *begun]]))
+    engine_for_evaluation(options.engine, network, where, torch.tensor([[text.end, *begun]]))
     written = continued(network, [text.end, *begun], n, temperature=temperature, seed=seed)
     tokens = [text.vocabulary[number] for number in written]
     whole = text.write([*begun, *written])
-    return Sample(found.step, text.write(begun), whole, tokens, unknown, temperature, seed)
+    return Sample(saved.step, text.write(begun), whole, tokens, unknown, temperature, seed)
 
 
 def _text(record: RunRecord, data_dir: Path | None) -> Text:

@@ -25,11 +25,28 @@ from stablebench.training.resume import latest_valid_checkpoint
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a run scored.
+class EvaluationOptions:
+    """Where and with what a trained run is evaluated.
 
     Args:
-        split: The examples.
+        data_dir: Folder of the real data sets; None for the cache folder.
+        device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `reference`, `scan` or `fused`.
+        file: One checkpoint; by default the weights that were tested.
+    """
+
+    data_dir: Path | None = None
+    device: str = "auto"
+    engine: str = "auto"
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a run on a split.
+
+    Args:
+        split: `test` or `validation`.
         step: Updates that the weights had.
         params: The task's parameters.
         metrics: By name.
@@ -43,8 +60,11 @@ class Score:
     baselines: dict[str, float]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return asdict(self)
+
+
+_DEFAULT = EvaluationOptions()
 
 
 def trained_network(
@@ -63,57 +83,51 @@ def trained_network(
     card = checked_card(record)
     sizes = Task(card, record.spec.task.params).sizes
     network = build_network(record.spec, card, sizes, weights_follow=True)
-    told = Lines(sys.stderr)
+    reporter = Lines(sys.stderr)
     if (other := other_revision(record.spec)) is not None:
-        told.note(f"{other}: only initialisation differs; the trained weights are the run's own.")
+        reporter.note(f"{other}: only initialisation differs; the trained weights are the run's own.")
     if file is None and record.result.tested == "best" and folder.best_path.exists():
         file = folder.best_path
-    found = checkpoint.load(file) if file is not None else latest_valid_checkpoint(folder, told)
-    if found is None:
+    saved = checkpoint.load(file) if file is not None else latest_valid_checkpoint(folder, reporter)
+    if saved is None:
         raise UserError(f"{folder.path}: the run has no checkpoint yet.")
     try:
-        StateKeeper(network, whole=record.spec.model.source is not None).put_back(NetworkState.of_checkpoint(found))
+        StateKeeper(network, whole=record.spec.model.source is not None).put_back(NetworkState.of_checkpoint(saved))
     except UserError as error:
         raise UserError(f"{folder.path}: {error}") from None
-    return network, found
+    return network, saved
 
 
 def score(
     folder: RunFolder,
     record: RunRecord,
+    options: EvaluationOptions = _DEFAULT,
     *,
     T: int | None = None,
     split: Split = "test",
-    data_dir: Path | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    file: Path | None = None,
 ) -> Score:
     """Return the metrics of a trained run on a split.
 
     Args:
         folder: The run.
         record: Its record.
+        options: Where and with what it is evaluated.
         T: Another length of the task.
         split: `test` or `validation`.
-        data_dir: Folder of the real data sets.
-        device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `reference`, `scan` or `fused`.
-        file: One checkpoint; by default the weights that were tested.
 
     Raises:
         UserError: There is no whole checkpoint, the task has no such length, or its data are missing.
     """
     card = checked_card(record)
     params = resolve_params(card, T=T, settings=record.spec.task.params)
-    task = Task(card, params, data_dir)
-    network, found = trained_network(folder, record, file)
-    where = resolve_device(device)
+    task = Task(card, params, options.data_dir)
+    network, saved = trained_network(folder, record, options.file)
+    where = resolve_device(options.device)
     network = network.to(where)
     first = next(iter(task.pieces(split)))
-    engine_for_evaluation(engine, network, where, first.inputs, first.lengths)
+    engine_for_evaluation(options.engine, network, where, first.inputs, first.lengths)
     names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
     with python_random.seeded(record.spec.seed):  # what a user's model may draw from
         metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
-    return Score(split, found.step, params, metrics, baselines)
+    return Score(split, saved.step, params, metrics, baselines)

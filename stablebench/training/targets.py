@@ -1,11 +1,47 @@
-"""When a run has got where its card wants it: past the trivial baseline, and to the target."""
+"""When a run reaches its task's baseline and target: at the first of three evaluations in a row that do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stablebench.data.metrics import higher_is_better
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_record import Evaluation
-from stablebench.training.convergence import beats_baseline, first_sustained, reaches_target
+
+CONSECUTIVE_EVALUATIONS = 3
+"""Evaluations that must pass in a row; a single one may be luck."""
+
+
+def first_sustained(
+    values: Sequence[tuple[int, float, float]], passes: Callable[[float], bool], running: int = CONSECUTIVE_EVALUATIONS
+) -> tuple[int, float] | None:
+    """Return step and seconds of the first of `running` evaluations in a row that pass, or None.
+
+    Args:
+        values: Step, seconds of training and value of each evaluation, in their order.
+        passes: Whether a value passes.
+        running: How many must pass in a row.
+    """
+    streak = 0
+    for i, (_, _, value) in enumerate(values):
+        streak = streak + 1 if passes(value) else 0
+        if streak == running:
+            step, seconds, _ = values[i - running + 1]
+            return step, seconds
+    return None
+
+
+def beats_baseline(metric: str, baseline: float) -> Callable[[float], bool]:
+    """Return whether a value is under 0.9 of the baseline, or 0.05 over it where higher is better."""
+    if higher_is_better(metric):
+        return lambda value: value >= baseline + 0.05
+    return lambda value: value < 0.9 * baseline
+
+
+def reaches_target(metric: str, target: float) -> Callable[[float], bool]:
+    """Return whether a value is at the target or better."""
+    if higher_is_better(metric):
+        return lambda value: value >= target
+    return lambda value: value <= target
 
 
 class TargetTracker:
@@ -25,17 +61,17 @@ class TargetTracker:
             self._tests["target"] = card.target.metric, reaches_target(card.target.metric, target)
 
     def target_holds(self, evaluations: Sequence[Evaluation], wanted: int) -> bool:
-        """Return whether the last `wanted` evaluations all reach the target; never where none is wanted."""
+        """Return whether the last `wanted` evaluations all reach the target; never where `wanted` is 0."""
         if not wanted or "target" not in self._tests or len(evaluations) < wanted:
             return False
         metric, passes = self._tests["target"]
         return all(passes(evaluation.metrics[metric]) for evaluation in evaluations[-wanted:])
 
-    def arrivals(self, evaluations: Sequence[Evaluation]) -> dict[str, int | float]:
-        """Return steps and seconds to each goal that was held, by the names of `Result`."""
-        found: dict[str, int | float] = {}
+    def time_to_target(self, evaluations: Sequence[Evaluation]) -> dict[str, int | float]:
+        """Return updates and seconds until the baseline was beaten and the target reached, as `Result` names them."""
+        times: dict[str, int | float] = {}
         for goal, (metric, passes) in self._tests.items():
-            held = first_sustained([(e.step, e.train_s, e.metrics[metric]) for e in evaluations], passes)
-            if held is not None:
-                found[f"steps_to_{goal}"], found[f"seconds_to_{goal}"] = held
-        return found
+            first = first_sustained([(e.step, e.train_s, e.metrics[metric]) for e in evaluations], passes)
+            if first is not None:
+                times[f"steps_to_{goal}"], times[f"seconds_to_{goal}"] = first
+        return times

@@ -1,4 +1,4 @@
-"""Run a run's first updates again and hold them against what it left: bit for bit, or where they part."""
+"""Re-run the first updates of a run and report where they differ from what it stored, bit for bit."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,38 +14,38 @@ from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
 from stablebench.runs.progress import Reporter, Silent, StopAfter
 from stablebench.runs.store import RunFolder, read_curve
-from stablebench.schema.run_record import RunRecord
+from stablebench.schema.run_record import Environment, RunRecord
 from stablebench.specs.resolve import Resolved
+from stablebench.training.build import build_run
 from stablebench.training.network_state import NetworkState
 from stablebench.training.reproducibility import difference
-from stablebench.training.trainer import Trainer
 
 _TIMES = ("wall_s",)
-"""What of a curve's line two runs of one spec may differ in."""
+"""Keys of a curve's line that may differ between two runs of one spec."""
 _COMPARED = ("network", "optimiser", "carried", "random")
-"""The parts of a checkpoint."""
+"""Parts of every checkpoint."""
 _COMPARED_WHERE_HELD = ("generators", "attributes")
 """Parts that earlier versions did not hold."""
 _MAY_DIFFER = ("commit", "platform", "torch_config", "packages")
-"""What of an environment does not stand in the way of equal numbers by itself; it is said where they part."""
+"""Fields of an environment that do not by themselves prevent equal numbers; reported where numbers differ."""
 _BY_PART = ("reproducible", "irreproducible", "backend", "compiler", "rounding")
-"""What of an environment is no cause, or is compared part by part."""
+"""Fields of an environment that are no cause, or are compared part by part."""
 
 
 @dataclass
 class Verdict:
-    """What a run's first updates came to when they were run again.
+    """How the first updates of a run compare when they are run again.
 
     Args:
         steps: Updates run again.
         lines: Lines of the curve that were compared: losses of updates, and evaluations.
         checkpoints: Steps of the checkpoints whose tensors were compared.
         result: Whether the end of the run was compared, too.
-        differences: Where they part, the first first; none if all is equal bit for bit.
-        environment: What of the environment is not as it was.
-        promised: Whether equal numbers were promised: not of a run on CUDA without `--deterministic`, nor of a model
+        differences: Where they differ, in their order; empty if all is equal bit for bit.
+        environment: How the environment differs.
+        promised: Whether equal numbers are claimed: not of a run on CUDA without `--deterministic`, nor of a model
             that draws what no seed decides.
-        cause: Why they were not, or None.
+        cause: Why they are not, or None.
     """
 
     steps: int
@@ -63,7 +63,7 @@ class Verdict:
         return not self.differences
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return {"equal": self.is_equal} | asdict(self)
 
 
@@ -86,9 +86,9 @@ def verify(
         resolved: What the run was resolved to.
         record: Its record.
         folder: Its folder, which is not changed.
-        steps: Updates, >= 1; those beyond the run's own are left out.
+        steps: Updates, >= 1; at most those of the run are made.
         data_dir: Folder of the real data sets.
-        reporter: Told how it goes.
+        reporter: Follows the updates.
 
     Raises:
         UserError: The run has made no update, its data are missing, or its curve is damaged.
@@ -97,7 +97,7 @@ def verify(
         raise UserError(f"{folder.path}: the run has made no update yet, there is nothing to verify.")
     to_its_end = steps >= record.step and record.status in ("finished", "diverged")
     steps = min(steps, record.step)
-    stored = {step: found for step, found in _checkpoints(folder) if 0 < step <= steps}
+    stored = {step: saved for step, saved in _checkpoints(folder) if 0 < step <= steps}
     quiet = replace(resolved, spec=resolved.spec.model_copy(update={"train": _without_saves(resolved)}))
     with tempfile.TemporaryDirectory(prefix="stablebench-verify-") as temporary:
         again = RunFolder(Path(temporary) / "run")
@@ -107,23 +107,24 @@ def verify(
         for stop in [*sorted(stored.keys() - {steps}), steps]:
             last = stop == steps
             follow = reporter or Silent()
-            trainer = Trainer(
+            loop = build_run(
                 quiet,
                 again,
-                data_dir=data_dir,
                 reporter=follow if last and to_its_end else StopAfter(stop, follow),
+                data_dir=data_dir,
                 self_check=record.self_check != "off",
             )
-            ended = trainer.run()
+            ended = loop.run()
             if stop in stored and ended.step == stop:
                 verdict.checkpoints.append(stop)
                 verdict.differences += _tensors_differ(stored[stop], checkpoint.load(again.checkpoint_path(stop)), stop)
             if ended.status == "diverged":
                 break
         _compare_curves(verdict, folder, again, steps)
-        verdict.environment = _environments_differ(record, trainer)
-        if verdict.promised and trainer.environment.irreproducible is not None:  # an older record did not see it
-            verdict.promised, verdict.cause = False, trainer.environment.irreproducible
+        environment = loop.parts.environment.now
+        verdict.environment = _environments_differ(record, environment)
+        if verdict.promised and environment.irreproducible is not None:  # an older record did not see it
+            verdict.promised, verdict.cause = False, environment.irreproducible
         if ended.status != record.status and (to_its_end or ended.status == "diverged"):
             verdict.differences.append(
                 f"it {record.status} at step {record.step}; now it {ended.status} at {ended.step}"
@@ -145,10 +146,10 @@ def _checkpoints(folder: RunFolder) -> Iterator[tuple[int, Checkpoint]]:
     """Yield a run's whole checkpoints with their steps."""
     for path in folder.checkpoints():
         try:
-            found = checkpoint.load(path)
+            saved = checkpoint.load(path)
         except UserError:
             continue
-        yield found.step, found
+        yield saved.step, saved
 
 
 def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: int) -> None:
@@ -157,8 +158,8 @@ def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: 
         verdict.lines += 1
         step, split = key
         if key not in was or key not in is_:
-            said = "is not in the run's curve, where it was lost" if key in is_ else "is in the run's curve only"
-            verdict.differences.append(f"step {step}: the {split} line {said}")
+            where = "is not in the run's curve, where it was lost" if key in is_ else "is in the run's curve only"
+            verdict.differences.append(f"step {step}: the {split} line {where}")
             continue
         names = [name for name in was[key] if name in is_[key] and was[key][name] != is_[key][name]]
         verdict.differences += [f"step {step}: {split} {n} {was[key][n]!r} then, {is_[key][n]!r} now" for n in names]
@@ -174,18 +175,18 @@ def _lines(folder: RunFolder, steps: int) -> dict[tuple[int, str], dict[str, Any
 
 
 def _tensors_differ(before: Checkpoint, now: Checkpoint, step: int) -> list[str]:
-    found = []
+    lines = []
     for part in (*_COMPARED, *(part for part in _COMPARED_WHERE_HELD if before.part(part))):
         was, is_ = before.part(part), now.part(part)
         for name in dict.fromkeys([*was, *is_]):
             if name not in was or name not in is_:
-                found.append(f"step {step}: {part} {name} is {'now' if name in is_ else 'in the checkpoint'} only")
+                lines.append(f"step {step}: {part} {name} is {'now' if name in is_ else 'in the checkpoint'} only")
             elif not _same(was[name], is_[name]):
-                found.append(f"step {step}: {part} {name} differs{_by(was[name], is_[name])}")
+                lines.append(f"step {step}: {part} {name} differs{_by(was[name], is_[name])}")
     if before.state.get("attributes") not in (None, now.state.get("attributes")):
         name = difference(NetworkState.of_checkpoint(before), NetworkState.of_checkpoint(now))
-        found.append(f"step {step}: the model's attribute {name} differs")
-    return found
+        lines.append(f"step {step}: the model's attribute {name} differs")
+    return lines
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -208,15 +209,15 @@ def _results_differ(before: RunRecord, now: RunRecord) -> list[str]:
     return [f"the end: {name} {was!r} then, {is_!r} now" for name, was, is_ in pairs if was != is_]
 
 
-def _environments_differ(record: RunRecord, trainer: Trainer) -> list[str]:
-    before, now = record.environment.model_dump(), trainer.environment.model_dump()
-    found = [
+def _environments_differ(record: RunRecord, environment: Environment) -> list[str]:
+    before, now = record.environment.model_dump(), environment.model_dump()
+    lines = [
         f"{key}: {before[key]} then, {now[key]} now"
         for key in before
         if key not in _BY_PART and before[key] != now[key]
     ]
-    found += numerics.differences(before, now)
-    short = [line for line in found if line.partition(":")[0] not in _MAY_DIFFER]
+    lines += numerics.differences(before, now)
+    short = [line for line in lines if line.partition(":")[0] not in _MAY_DIFFER]
     changed = sorted(set(before["packages"]) ^ set(now["packages"]))
     return short + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])
 

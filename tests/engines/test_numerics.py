@@ -17,8 +17,8 @@ from stablebench.runs.progress import Silent, StopAfter
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import verify as verification
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.build import build_run
+from stablebench.training.run import ExecutionOptions, train
 
 
 def small(**settings: Any) -> Resolved:
@@ -29,7 +29,7 @@ def small(**settings: Any) -> Resolved:
 def begun(resolved: Resolved, runs_dir: Path) -> RunFolder:
     prepare_process(resolved.spec.threads, resolved.spec.precision)
     folder = run_folder(runs_dir, resolved.spec)
-    Trainer(resolved, folder, data_dir=None, reporter=StopAfter(4)).run()
+    build_run(resolved, folder, reporter=StopAfter(4)).run()
     return folder
 
 
@@ -63,10 +63,10 @@ def test_a_setting_that_rounds_differently_is_refused_and_named(
         monkeypatch.setenv(name, value)
     line = f"{name}: {value} then, not set now" if when == "then" else f"{name}: not set then, {value} now"
     with pytest.raises(UserError, match="would not give the same numbers") as error:
-        train(resolved, Options(tmp_path), Silent())
+        train(resolved, ExecutionOptions(tmp_path), Silent())
     assert f"({line})" in str(error.value)
     assert line in verification.verify(resolved, folder.read_record(), folder, 4).environment
-    record = train(resolved, Options(tmp_path, force=True), Silent()).record
+    record = train(resolved, ExecutionOptions(tmp_path, force=True), Silent()).record
     assert record.status == "finished" and record.resumed_elsewhere == [f"step 4: {line}"]
 
 
@@ -78,12 +78,12 @@ def test_torchs_instruction_set_is_refused_and_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OLD")
     line = f"cpu_capability: {before} then, OLD now"
     with pytest.raises(UserError, match=line):
-        train(resolved, Options(tmp_path), Silent())
+        train(resolved, ExecutionOptions(tmp_path), Silent())
     assert line in verification.verify(resolved, folder.read_record(), folder, 4).environment
 
 
 def test_torch_takes_what_its_variable_says_and_the_record_has_it() -> None:
-    code = "from stablebench.training import numerics; print(numerics.settings())"
+    code = "from stablebench.engines import numerics; print(numerics.settings())"
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "'cpu_capability': 'DEFAULT'" in done.stdout or "NO AVX" in done.stdout
@@ -98,7 +98,7 @@ def test_threads_are_recorded_where_torch_has_another_number_and_not_refused(
     ran = begun(resolved, tmp_path).read_record().environment
     assert ran.threads == 1 and "OMP_NUM_THREADS" not in ran.rounding and ran.rounding["MKL_NUM_THREADS"] == "7"
     monkeypatch.delenv("MKL_NUM_THREADS")
-    assert train(resolved, Options(tmp_path), Silent()).record.resumed_elsewhere == []
+    assert train(resolved, ExecutionOptions(tmp_path), Silent()).record.resumed_elsewhere == []
 
 
 def test_tunables_of_the_c_library_that_are_no_processors_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_tunables_of_the_c_library_that_are_no_processors_are_left_out(monkeypat
 
 def test_every_engine_says_what_computed(tmp_path: Path) -> None:
     for engine, backend in (("reference", "reference"), ("fused", "native C")):
-        ran = train(small(engine=engine), Options(tmp_path), Silent()).record.environment
+        ran = train(small(engine=engine), ExecutionOptions(tmp_path), Silent()).record.environment
         assert (ran.backend, ran.compiler is None) == (backend, engine == "reference")
 
 
@@ -138,15 +138,15 @@ def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
     library.compiler.cache_clear()
     try:
         with pytest.raises(UserError, match="engine: fused then, reference now"):
-            train(resolved, Options(tmp_path / "there"), Silent())
+            train(resolved, ExecutionOptions(tmp_path / "there"), Silent())
         notes = Notes()
-        record = train(resolved, Options(tmp_path / "there", anew_elsewhere=True), notes).record
-        whole = train(resolved, Options(tmp_path / "whole"), Silent()).record
+        record = train(resolved, ExecutionOptions(tmp_path / "there", restart_elsewhere=True), notes).record
+        whole = train(resolved, ExecutionOptions(tmp_path / "whole"), Silent()).record
     finally:
         library.compiler.cache_clear()
     assert (record.status, record.environment.engine, record.resumed_at) == ("finished", "reference", [])
     assert record.result.test == whole.result.test and record.resumed_elsewhere == []
-    assert "begun anew: engine: fused then, reference now" in notes.texts
+    assert "restarted: engine: fused then, reference now" in notes.texts
     assert there.read_record() == record
 
 
@@ -157,9 +157,9 @@ def test_runs_on_a_cluster_start_again_elsewhere(monkeypatch: pytest.MonkeyPatch
     from stablebench.execution.events import RunCallbacks
     from stablebench.execution.ray_executor import _Tasks
 
-    asked: list[Options] = []
+    asked: list[ExecutionOptions] = []
     ray = SimpleNamespace(put=asked.append, remote=lambda **_: lambda function: function)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.chdir(tmp_path)
-    _Tasks([small()], Options(Path("runs")), RunCallbacks())
-    assert asked[0].anew_elsewhere and asked[0].wait and asked[0].runs_dir == tmp_path / "runs"
+    _Tasks([small()], ExecutionOptions(Path("runs")), RunCallbacks())
+    assert asked[0].restart_elsewhere and asked[0].wait and asked[0].runs_dir == tmp_path / "runs"

@@ -14,7 +14,7 @@ from stablebench.execution.gpu_memory import GpuMemoryBudget, run_bytes
 from stablebench.execution.local import run_locally
 from stablebench.models.build import build_network
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 GIB = 2**30
 
@@ -76,7 +76,7 @@ def test_cells_begin_as_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         told.on_start(index)
         running.append(len(heard.started) - len(heard.ends))
 
-    code = run_locally(cells(0, 1, 2), Options(tmp_path), 3, replace(told, on_start=start))
+    code = run_locally(cells(0, 1, 2), ExecutionOptions(tmp_path), 3, replace(told, on_start=start))
     assert code == 0 and heard.statuses() == ["finished"] * 3
     assert max(running) == 2
     assert heard.notes[2] == ["waits for memory: it takes about 0.8 GiB of the GPU, which had 2.0 GiB free for all"]

@@ -19,7 +19,7 @@ from stablebench.execution.workers import Worker
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 def cells(*seeds: int, steps: int = 20) -> list[Resolved]:
@@ -34,7 +34,7 @@ def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, d
     def ended(end: RunEnd) -> None:
         ends[end.index] = end
 
-    return run_locally(asked, Options(runs_dir), workers, RunCallbacks(on_end=ended)), ends
+    return run_locally(asked, ExecutionOptions(runs_dir), workers, RunCallbacks(on_end=ended)), ends
 
 
 def test_every_cell_ends_with_its_record(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_killed_cell_is_failed_and_goes_on_when_run_again(tmp_path: Path) -> N
             if any(name.startswith(str(tmp_path)) and name.endswith(".lock") for name in held):
                 os.kill(int(path.name), signal.SIGKILL)
 
-    code = run_locally(asked, Options(tmp_path), 1, RunCallbacks(on_update=kill, on_end=ends.append))
+    code = run_locally(asked, ExecutionOptions(tmp_path), 1, RunCallbacks(on_update=kill, on_end=ends.append))
     assert code == 0
     assert (ends[0].status, "SIGKILL" in ends[0].message) == ("failed", True)
 
@@ -81,7 +81,7 @@ def test_a_signal_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None
                 os.kill(os.getpid(), signal.SIGINT)
 
     ends: list[RunEnd] = []
-    code = run_locally(asked, Options(tmp_path), 2, RunCallbacks(on_update=interrupt, on_end=ends.append))
+    code = run_locally(asked, ExecutionOptions(tmp_path), 2, RunCallbacks(on_update=interrupt, on_end=ends.append))
     assert code == 130
     assert {end.status for end in ends} == {"interrupted"} and len(ends) == 2
     for end in ends:
@@ -106,11 +106,11 @@ def test_ctrl_c_before_the_first_cell_has_begun_is_no_traceback(tmp_path: Path) 
 @pytest.mark.parametrize("status", ["interrupted", "finished"])
 def test_a_cell_that_was_ended_before_its_last_word_ended_as_its_record_says(status: str, tmp_path: Path) -> None:
     (cell,) = cells(0)
-    record = train(cell, Options(tmp_path), Silent()).record
+    record = train(cell, ExecutionOptions(tmp_path), Silent()).record
     run_folder(tmp_path, cell.spec).write_record(record.model_copy(update={"status": status, "error": "as it says"}))
     process = cast(BaseProcess, SimpleNamespace(exitcode=-signal.SIGTERM))
     heard = Worker(0, process, cast(Connection, None), last="a word")
-    assert exit_status(heard, cell, Options(tmp_path), interrupted=True) == RunEnd(0, status, "as it says")
+    assert exit_status(heard, cell, ExecutionOptions(tmp_path), interrupted=True) == RunEnd(0, status, "as it says")
     silent = Worker(0, process, cast(Connection, None))
-    assert exit_status(silent, cell, Options(tmp_path), interrupted=True).message == "before it began to train"
-    assert exit_status(heard, cell, Options(tmp_path), interrupted=False).status == "failed"
+    assert exit_status(silent, cell, ExecutionOptions(tmp_path), interrupted=True).message == "before it began to train"
+    assert exit_status(heard, cell, ExecutionOptions(tmp_path), interrupted=False).status == "failed"

@@ -16,11 +16,11 @@ torch.cuda.is_available = lambda: False
 before = set(sys.modules)
 from stablebench.runs.progress import Silent
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 from pathlib import Path
 small = {"task.S": 2, "train.steps": 2, "train.eval_every": 2, "train.batch_size": 4, "model.hidden": 4}
 run = resolve(RunRequest("rnn", "copy", T=5, settings=small | {"engine": "reference"}))
-train(run, Options(Path(sys.argv[1])), Silent())
+train(run, ExecutionOptions(Path(sys.argv[1])), Silent())
 print(len([name for name in set(sys.modules) - before if not name.startswith("stablebench")]))
 """
 

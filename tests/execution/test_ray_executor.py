@@ -15,7 +15,7 @@ from small_runs import Heard, cells, folder_of
 from stablebench.errors import UserError
 from stablebench.execution import ray_executor
 from stablebench.execution.ray_executor import run_on_ray
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray starts servers: tens of seconds
@@ -40,7 +40,7 @@ def cluster() -> Iterator[Any]:
 
 
 def run(address: str, asked: list[Any], runs_dir: Path, heard: Heard, workers: int = 8) -> int:
-    return run_on_ray(address, asked, Options(runs_dir), workers, heard.listener())
+    return run_on_ray(address, asked, ExecutionOptions(runs_dir), workers, heard.listener())
 
 
 def test_runs_survive_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:

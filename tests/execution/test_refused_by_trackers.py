@@ -15,7 +15,7 @@ from stablebench.execution.local import mark_failed
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import Curve, RunFolder
 from stablebench.training import trackers
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.tracker_names import mlflow_name, tensorboard_name
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the trackers' own packages warn of
@@ -55,7 +55,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def tracked_run(tmp_path: Path, seed: int = 0, tracker: str = "mlflow") -> tuple[RunFolder, list[str]]:
     (cell,) = cells(seed)
     notes = Notes()
-    assert train(cell, Options(tmp_path, track=(tracker,)), notes).record.status == "finished"
+    assert train(cell, ExecutionOptions(tmp_path, track=(tracker,)), notes).record.status == "finished"
     return folder_of(cell, tmp_path), [note for note in notes.said if note.startswith("--track")]
 
 
@@ -190,7 +190,7 @@ def test_a_folder_that_vanishes_costs_the_trackers_and_not_the_run(
     monkeypatch.setitem(trackers._TRACKERS, "fed", Fed)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
     (cell,) = cells(0)
     folder, notes = folder_of(cell, tmp_path), Notes()
-    train(cell, Options(tmp_path), Silent())
+    train(cell, ExecutionOptions(tmp_path), Silent())
     told = trackers.Tracked(notes, folder, ("fed",))
     told._feed()
     folder.curve_path.unlink()

@@ -11,7 +11,7 @@ from small_runs import Heard, cells, folder_of
 
 from stablebench.execution.slurm_ends import why_it_failed
 from stablebench.execution.slurm_executor import Queue, run_on_slurm
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 
 class UncompletedJobError(RuntimeError):
@@ -75,7 +75,7 @@ def test_a_killed_job_is_failed_and_so_is_its_record(tmp_path: Path, monkeypatch
             os.kill(int(holder.read_text().split('"pid": ')[1].split(",")[0]), signal.SIGKILL)
 
     heard.on_update = kill  # pyright: ignore[reportAttributeAccessIssue]
-    assert run_on_slurm(Queue(cluster="local"), asked, Options(tmp_path), 1, heard.listener()) == 0
+    assert run_on_slurm(Queue(cluster="local"), asked, ExecutionOptions(tmp_path), 1, heard.listener()) == 0
     assert heard.statuses() == ["failed"] and heard.ends[0].message.startswith("its job died and left no result")
     record = folder_of(asked[0], tmp_path).read_record()
     assert record.status == "failed" and (record.error or "").startswith("its job died")

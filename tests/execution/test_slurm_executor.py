@@ -10,7 +10,7 @@ from small_runs import Heard, cells, folder_of
 
 from stablebench.errors import UserError
 from stablebench.execution.slurm_executor import Queue, minutes_of, run_on_slurm
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def run(asked: list[Any], runs_dir: Path, heard: Heard) -> int:
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    return run_on_slurm(Queue(cluster="local"), asked, Options(runs_dir), 2, heard.listener())
+    return run_on_slurm(Queue(cluster="local"), asked, ExecutionOptions(runs_dir), 2, heard.listener())
 
 
 @pytest.mark.slow  # a process of its own that imports torch, three times

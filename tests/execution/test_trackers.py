@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.trackers import flat_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the trackers' own packages warn of
@@ -57,8 +57,8 @@ class StopsAt(Silent):
 def interrupted_and_resumed(tmp_path: Path, tracker: str) -> RunFolder:
     """Return a run that was made in two sittings."""
     (cell,) = cells(0, steps=60)
-    assert train(cell, Options(tmp_path, track=(tracker,)), StopsAt(30)).exit_code == 143
-    assert train(cell, Options(tmp_path, track=(tracker,)), Silent()).record.status == "finished"
+    assert train(cell, ExecutionOptions(tmp_path, track=(tracker,)), StopsAt(30)).exit_code == 143
+    assert train(cell, ExecutionOptions(tmp_path, track=(tracker,)), Silent()).record.status == "finished"
     return folder_of(cell, tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_a_tracker_that_fails_costs_a_line_and_not_the_run(tmp_path: Path, monke
             notes.append(text)
 
     (cell,) = cells(0)
-    assert train(cell, Options(tmp_path, track=("broken",)), Notes()).record.status == "finished"
+    assert train(cell, ExecutionOptions(tmp_path, track=("broken",)), Notes()).record.status == "finished"
     assert [note for note in notes if "no server" in note] == [
         "--track broken: OSError: no server; the run goes on without it."
     ]

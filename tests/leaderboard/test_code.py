@@ -9,7 +9,7 @@ from stablebench import leaderboard
 from stablebench.runs.progress import Silent
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 GCC = {"name": "gcc-12", "version": "(Debian) 12.2.0", "flags": "-O3 -march=native", "instructions": "AVX-512"}
 CLANG = GCC | {"name": "clang-14", "version": "Debian clang version 14.0.6"}
@@ -20,7 +20,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     values = {"train.eval_every": 2, "train.batch_size": 4, "model.hidden": 4, "train.steps": 2, "task.S": 2}
     resolved = resolve(RunRequest("rnn", "copy", T=5, settings=values | {"engine": "reference"}))
     folder: Path = tmp_path_factory.mktemp("runs")
-    return train(resolved, Options(folder), Silent()).record
+    return train(resolved, ExecutionOptions(folder), Silent()).record
 
 
 def seed(record: RunRecord, number: int, **environment: Any) -> RunRecord:

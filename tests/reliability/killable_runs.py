@@ -9,7 +9,7 @@ from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import lock as run_lock
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
 ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.checkpoint_every": 1000}
@@ -23,7 +23,7 @@ def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any
     ends: dict[int, RunEnd] = {}
     code = run_locally(
         asked,
-        Options(runs_dir, wait=True),
+        ExecutionOptions(runs_dir, wait=True),
         workers,
         RunCallbacks(on_end=lambda end: ends.update({end.index: end}), **told),
     )

@@ -20,8 +20,8 @@ from stablebench.process.signals import Interrupted
 from stablebench.runs.progress import Silent
 from stablebench.schema.run_record import RunRecord
 from stablebench.training import checked_engine
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.loop import TrainingLoop
+from stablebench.training.run import ExecutionOptions, train
 
 
 class Notes(Silent):
@@ -55,7 +55,7 @@ def _torch_backend(program: fused.Program, layout: fused.Layout, *_: object) -> 
 @pytest.mark.parametrize(("model", "task"), [("rnn", "copy"), ("roafnn", "digits_flat")])
 def test_under_auto_the_reference_takes_over_and_the_record_says_why(model: str, task: str, tmp_path: Path) -> None:
     notes = Notes()
-    record = train(tiny(model, task, engine="auto"), Options(tmp_path / "auto"), notes).record
+    record = train(tiny(model, task, engine="auto"), ExecutionOptions(tmp_path / "auto"), notes).record
     (warning,) = [text for text in notes.texts if text.startswith("warning: the fused engine does not compute")]
     assert "the gradient of" in warning and "differs by" in warning
     assert (record.status, record.self_check, record.environment.engine) == ("finished", "failed", "reference")
@@ -84,16 +84,16 @@ def test_what_failed_once_is_not_taken_up_by_the_engine_again(tmp_path: Path) ->
     for path in [*folder.checkpoints(), folder.record_path, folder.curve_path, folder.best_path]:
         path.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_report", _stop_at(11))
-        train(resolved, Options(tmp_path / "parts"), Silent())
-    record = train(resolved, Options(tmp_path / "parts"), Silent()).record
+        patch.setattr(TrainingLoop, "_report", _stop_at(11))
+        train(resolved, ExecutionOptions(tmp_path / "parts"), Silent())
+    record = train(resolved, ExecutionOptions(tmp_path / "parts"), Silent()).record
     assert record.resumed_at and record.self_check == "failed" and len(record.resumed_elsewhere) == 1
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole).values(), tensors(folder).values(), strict=True))
 
 
 def _stop_at(step: int) -> object:
-    def report(self: Trainer, loss: float) -> bool:
-        if self.step == step:
+    def report(self: TrainingLoop, loss: float) -> bool:
+        if self.state.step == step:
             raise Interrupted
         return True
 
@@ -115,11 +115,13 @@ def test_a_resumed_run_is_checked_too_and_is_the_same(tmp_path: Path, monkeypatc
     resolved = tiny("rnn", "copy", engine="auto")
     whole = run(resolved, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_report", _stop_at(11))
-        train(resolved, Options(tmp_path / "parts"), Silent())
+        patch.setattr(TrainingLoop, "_report", _stop_at(11))
+        train(resolved, ExecutionOptions(tmp_path / "parts"), Silent())
     steps: list[int] = []
     right = checked_engine.engine_differs
-    monkeypatch.setattr(checked_engine, "engine_differs", lambda t: (steps.append(t.step), right(t))[1])
+    monkeypatch.setattr(
+        checked_engine, "engine_differs", lambda parts: (steps.append(parts.state.step), right(parts))[1]
+    )
     folder = run(resolved, tmp_path / "parts")
     assert steps == [11]
     assert without_times(folder.read_record().result.model_dump()) == without_times(
@@ -152,7 +154,7 @@ def test_a_reference_that_fails_too_is_the_runs_own_error(tmp_path: Path) -> Non
     resolved = tiny("rnn", "copy", engine="auto")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="of the model itself"):
         patch.setattr("stablebench.models.network.Network.encode", _fail)
-        train(resolved, Options(tmp_path), Silent())
+        train(resolved, ExecutionOptions(tmp_path), Silent())
 
 
 def _fail(*_: object) -> None:

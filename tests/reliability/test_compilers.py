@@ -20,7 +20,7 @@ from stablebench.process import c_library as library
 from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
 from stablebench.runs.progress import Silent, StopAfter
 from stablebench.training import verify as verification
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 class Notes(Silent):
@@ -37,7 +37,7 @@ def test_a_compiler_that_fails_is_found_out_before_the_engine_is_named(
 ) -> None:
     notes = Notes()
     with taken(script(tmp_path / "bin" / "mock", FAILING[how]), tmp_path / "cache", monkeypatch):
-        record = train(tiny(engine="auto", **{"train.steps": 8}), Options(tmp_path / "runs"), notes).record
+        record = train(tiny(engine="auto", **{"train.steps": 8}), ExecutionOptions(tmp_path / "runs"), notes).record
     ran = record.environment
     assert (record.status, ran.engine, ran.backend, ran.compiler) == ("finished", "reference", "reference", None)
     said = next(text for text in notes.texts if text.startswith("the reference engine runs this model"))
@@ -91,11 +91,11 @@ def _begin(resolved: Any, runs_dir: Path, steps: int = 6) -> Any:
     """Run the first updates, up to a checkpoint."""
     from stablebench.process.settings import prepare_process
     from stablebench.runs.store import run_folder
-    from stablebench.training.trainer import Trainer
+    from stablebench.training.build import build_run
 
     prepare_process(resolved.spec.threads, resolved.spec.precision)
     folder = run_folder(runs_dir, resolved.spec)
-    Trainer(resolved, folder, data_dir=None, reporter=StopAfter(steps)).run()
+    build_run(resolved, folder, reporter=StopAfter(steps)).run()
     return folder
 
 
@@ -148,7 +148,7 @@ def test_a_program_that_fails_to_compile_in_mid_run_gives_way_and_is_said(
     resolved, notes = tiny(engine="fused"), Notes()
     whole = run(tiny(engine="reference"), tmp_path / "reference").read_record()
     failing_from(monkeypatch, 3, CompilerError("mock failed: no licence"))
-    record = train(resolved, Options(tmp_path / "runs"), notes).record
+    record = train(resolved, ExecutionOptions(tmp_path / "runs"), notes).record
     assert (record.status, record.environment.engine) == ("finished", "reference")
     assert (record.environment.backend, record.environment.compiler) == ("reference", None)
     assert record.resumed_elsewhere == ["step 2: engine: fused then, reference now (mock failed: no licence)"]
@@ -169,7 +169,7 @@ def test_a_signal_amid_a_compilation_in_mid_run_ends_it_with_a_checkpoint(
         return CompilationInterrupted()
 
     failing_from(monkeypatch, 5, told_to_end)
-    ended = train(resolved, Options(tmp_path / "runs"), Silent())
+    ended = train(resolved, ExecutionOptions(tmp_path / "runs"), Silent())
     assert (ended.exit_code, ended.record.status, ended.record.step) == (143, "interrupted", 4)
     monkeypatch.undo()
     again = run(resolved, tmp_path / "runs").read_record()
@@ -212,7 +212,7 @@ def test_a_compiler_that_hangs_is_ended_with_its_children_at_the_deadline(
     monkeypatch.setenv("STABLEBENCH_COMPILE_TIMEOUT", "0.6")
     began, notes = time.monotonic(), Notes()
     with taken(mock, tmp_path / "cache", monkeypatch):
-        record = train(tiny(engine="auto", **{"train.steps": 8}), Options(tmp_path / "runs"), notes).record
+        record = train(tiny(engine="auto", **{"train.steps": 8}), ExecutionOptions(tmp_path / "runs"), notes).record
         for _ in range(3):  # it is not waited for again
             with pytest.raises(CompilerError, match="did not end within 0.6 s; STABLEBENCH_COMPILE_TIMEOUT"):
                 library.load("int other;")

@@ -24,9 +24,9 @@ from stablebench.process import settings as process
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training import trainer
+from stablebench.training import build
 from stablebench.training.failures import RunFailed
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 class OutOfResources(Exception):
@@ -92,7 +92,7 @@ def fast_engine(
         return Choice(fused, "fused") if name == "auto" else chosen(name, *where)
 
     monkeypatch.setattr(engines, "choose", choose)
-    monkeypatch.setattr(trainer, "checked", lambda *_: None)  # which would be the first call
+    monkeypatch.setattr(build, "checked", lambda *_: None)  # which would be the first call
 
 
 def assert_same_numbers(a: RunFolder, b: RunFolder) -> None:
@@ -111,7 +111,7 @@ def test_a_kernel_that_fails_gives_way_to_the_reference_once_with_a_warning(
 ) -> None:
     fast_engine(monkeypatch, error)
     notes = Notes()
-    outcome = train(tiny("rnn", "copy", engine="auto"), Options(tmp_path / "failed"), notes)
+    outcome = train(tiny("rnn", "copy", engine="auto"), ExecutionOptions(tmp_path / "failed"), notes)
     assert (outcome.exit_code, outcome.record.status) == (0, "finished")
     said = str(error).partition("\n")[0]
     warnings = [text for text in notes.texts if text.startswith("warning: the fused engine failed")]
@@ -180,7 +180,7 @@ def test_a_run_whose_engine_gave_way_is_resumed_with_the_reference(
             return True
 
     with pytest.raises(KeyboardInterrupt):
-        train(resolved, Options(tmp_path / "cut"), Stop())
+        train(resolved, ExecutionOptions(tmp_path / "cut"), Stop())
     monkeypatch.undo()
     fast_engine(monkeypatch, FAILURES[0], at=1)  # nothing calls it any more
     assert_same(whole, run(resolved, tmp_path / "cut"))

@@ -25,8 +25,8 @@ from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import Curve, RunFolder
 from stablebench.specs import resolve
 from stablebench.specs.resolve import Resolved
-from stablebench.training import trainer
-from stablebench.training.run import Options, has_ended, train
+from stablebench.training import loop
+from stablebench.training.run import ExecutionOptions, has_ended, train
 
 SMALL = ["--T", "5", "--hidden", "6", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
 
@@ -51,7 +51,7 @@ class SignalAt(Silent):
 def test_a_signal_ends_a_run_after_its_checkpoint_and_a_requeue_resumes(signum: int, code: int, tmp_path: Path) -> None:
     whole = run(tiny(), tmp_path / "whole")
     told = SignalAt(13, signum)
-    outcome = train(tiny(), Options(tmp_path / "cut"), told)
+    outcome = train(tiny(), ExecutionOptions(tmp_path / "cut"), told)
     assert time.perf_counter() - told.sent_s < 5  # one update and a second, on a machine that may be busy
     assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (code, "interrupted", 13)
     assert signal.Signals(signum).name in (outcome.record.error or "")
@@ -64,7 +64,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(
 ) -> None:
     resolved = tiny("rnn", "digits", True)
     whole = run(resolved, tmp_path / "whole")
-    calls, evaluate = [0], trainer.evaluate
+    calls, evaluate = [0], loop.evaluate
 
     def interrupted(*arguments: object, **named: object) -> object:
         calls[0] += 1
@@ -72,8 +72,8 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(
             os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments, **named)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(trainer, "evaluate", interrupted)
-    outcome = train(resolved, Options(tmp_path / "cut"), Silent())
+    monkeypatch.setattr(loop, "evaluate", interrupted)
+    outcome = train(resolved, ExecutionOptions(tmp_path / "cut"), Silent())
     assert (outcome.exit_code, outcome.record.status) == (143, "interrupted")
     assert len(outcome.record.evaluations) == min(which - 1, 3)
     monkeypatch.undo()
@@ -108,20 +108,20 @@ def test_a_signal_that_follows_another_does_not_cost_the_checkpoint(
 ) -> None:
     """As when a terminal's Ctrl-C is followed by the wish of the process that began the run."""
     whole = run(tiny(), tmp_path / "whole")
-    saved = trainer.Trainer._save
+    saved = loop.TrainingLoop._save
 
-    def hit(self: trainer.Trainer) -> None:
-        if self._interrupt.signum is not None:
+    def hit(self: loop.TrainingLoop) -> None:
+        if self.parts.interrupt.signum is not None:
             os.kill(os.getpid(), signal.SIGTERM)
         saved(self)
 
     def kill(*_: object) -> None:
         pytest.fail("the signal would have ended the process")
 
-    monkeypatch.setattr(trainer.Trainer, "_save", hit)
+    monkeypatch.setattr(loop.TrainingLoop, "_save", hit)
     before = signal.signal(signal.SIGTERM, kill)
     try:
-        outcome = train(tiny(), Options(tmp_path / "cut"), SignalAt(13, signal.SIGINT))
+        outcome = train(tiny(), ExecutionOptions(tmp_path / "cut"), SignalAt(13, signal.SIGINT))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (130, "interrupted", 13)
@@ -134,7 +134,7 @@ def test_a_signal_that_follows_another_does_not_cost_the_checkpoint(
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     whole = run(tiny(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), Options(tmp_path / "cut"), SignalAt(13, signal.SIGINT, signal.SIGINT))
+        train(tiny(), ExecutionOptions(tmp_path / "cut"), SignalAt(13, signal.SIGINT, signal.SIGINT))
     folder = folder_of(tiny(), tmp_path / "cut")
     assert folder.read_record().status == "interrupted"
     assert folder.checkpoints()[0].stem == "step-12"  # none was written after the signals
@@ -178,7 +178,7 @@ def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_d
     with pytest.raises(
         StablebenchError, match=r"step-10.* bytes cannot be written \(No space left on device\)"
     ) as caught:
-        train(resolved, Options(small_disk), Fill())
+        train(resolved, ExecutionOptions(small_disk), Fill())
     assert caught.value.exit_code == 1 and len(str(caught.value).splitlines()) == 1
     folder = folder_of(resolved, small_disk)
     assert [checkpoint.load(path).step for path in folder.checkpoints()] == [8, 6]
@@ -205,7 +205,7 @@ def test_a_page_or_leaderboard_that_a_full_disk_does_not_take_leaves_the_old_one
 def _run_with_small_files(resolved: Resolved, runs_dir: Path, limit: int, answer: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        train(resolved, Options(runs_dir), Silent())
+        train(resolved, ExecutionOptions(runs_dir), Silent())
     except StablebenchError as error:
         message = f"{error.exit_code} {error}"
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -264,7 +264,9 @@ def cells(count: int, **settings: object) -> list[Resolved]:
 
 def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, list[RunEnd]]:
     ends: list[RunEnd] = []
-    code = run_locally(asked, Options(runs_dir, grace_s=10.0), workers, RunCallbacks(on_end=ends.append, **told))
+    code = run_locally(
+        asked, ExecutionOptions(runs_dir, grace_s=10.0), workers, RunCallbacks(on_end=ends.append, **told)
+    )
     return code, ends
 
 

@@ -22,7 +22,7 @@ from stablebench.runs import lock as run_lock
 from stablebench.runs.lock import RunLock
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 class Notes(Silent):
@@ -56,7 +56,7 @@ def test_a_damaged_newest_checkpoint_is_seen_and_the_one_before_is_used(how: str
     newest, before = cut.checkpoints()
     newest.write_bytes(damaged(newest.read_bytes(), how, random.Random(how)))
     notes = Notes()
-    outcome = train(tiny(), Options(tmp_path / "cut"), notes)
+    outcome = train(tiny(), ExecutionOptions(tmp_path / "cut"), notes)
     assert any(newest.name in text and "Falling back to the one before" in text for text in notes.texts), notes.texts
     assert outcome.record.resumed_at == [int(before.stem.removeprefix("step-"))]
     assert_same(whole, cut)
@@ -94,7 +94,7 @@ def test_a_damaged_record_is_set_aside_and_nothing_finished_is_lost(tmp_path: Pa
     record, weights = folder.read_record(), tensors(folder)
     folder.record_path.write_text(folder.record_path.read_text()[:700])
     notes = Notes()
-    outcome = train(tiny(), Options(tmp_path), notes)
+    outcome = train(tiny(), ExecutionOptions(tmp_path), notes)
     assert "record.json.damaged" in notes.texts[0]
     assert outcome.record.result.test == record.result.test and outcome.record.resumed_at == [24]
     assert all((tensors(folder)[name] == tensor).all() for name, tensor in weights.items())
@@ -143,7 +143,7 @@ def test_wait_waits_and_takes_what_the_other_process_made(tmp_path: Path) -> Non
     holder = folder_of(tiny(), tmp_path).path / ".holder"
     while not holder.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
-    outcome = train(tiny(), Options(tmp_path, wait=True), Silent())
+    outcome = train(tiny(), ExecutionOptions(tmp_path, wait=True), Silent())
     process.join(60)
     assert (process.exitcode, outcome.ran, outcome.record.status) == (0, False, "finished")
     assert not holder.exists()

@@ -12,7 +12,7 @@ from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally
 from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Progress, Silent
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 class HangsUpAt(Silent):
@@ -34,7 +34,7 @@ def nohup() -> Iterator[None]:
 
 def test_a_hangup_ends_a_run_after_its_checkpoint(tmp_path: Path) -> None:
     whole = run(tiny(), tmp_path / "whole")
-    outcome = train(tiny(), Options(tmp_path / "cut"), HangsUpAt(13))
+    outcome = train(tiny(), ExecutionOptions(tmp_path / "cut"), HangsUpAt(13))
     assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (129, "interrupted", 13)
     assert "SIGHUP" in (outcome.record.error or "")
     assert_same(whole, run(tiny(), tmp_path / "cut"))
@@ -42,7 +42,7 @@ def test_a_hangup_ends_a_run_after_its_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nohup")
 def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    outcome = train(tiny(), Options(tmp_path), HangsUpAt(13))
+    outcome = train(tiny(), ExecutionOptions(tmp_path), HangsUpAt(13))
     assert (outcome.exit_code, outcome.record.status) == (0, "finished")
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
@@ -62,7 +62,7 @@ def test_a_hangup_ends_all_cells_after_their_checkpoints(tmp_path: Path) -> None
     def hang_up(index: int, message: Progress | str) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
-    code = run_locally(asked, Options(tmp_path), 1, RunCallbacks(on_update=hang_up, on_end=ends.append))
+    code = run_locally(asked, ExecutionOptions(tmp_path), 1, RunCallbacks(on_update=hang_up, on_end=ends.append))
     assert code == 129 and [end.status for end in ends] == ["interrupted"]
     folder = folder_of(asked[0], tmp_path)
     assert folder.read_record().status == "interrupted" and folder.checkpoints()

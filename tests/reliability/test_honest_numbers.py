@@ -19,8 +19,9 @@ from stablebench.models.recurrent.rnn import Rnn
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.loop import TrainingLoop
+from stablebench.training.run import ExecutionOptions, train
+from stablebench.training.step import TrainingStep
 
 EXPLODING = {"optim.name": "sgd", "optim.lr": 1e30, "model.activation": "identity", "train.steps": 50}
 
@@ -31,7 +32,7 @@ def no_constants(path: Path) -> None:
 
 
 def test_a_diverging_run_says_where_and_keeps_what_it_measured(tmp_path: Path) -> None:
-    outcome = train(tiny(**EXPLODING), Options(tmp_path), Silent())
+    outcome = train(tiny(**EXPLODING), ExecutionOptions(tmp_path), Silent())
     assert (outcome.record.status, outcome.exit_code) == ("diverged", 3)
     assert f"in update {outcome.record.step + 1}" in (outcome.record.error or "")
     assert outcome.record.result.test is None
@@ -40,16 +41,16 @@ def test_a_diverging_run_says_where_and_keeps_what_it_measured(tmp_path: Path) -
 
 
 def test_the_last_finite_metric_stays_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Trainer._update
+    update = TrainingLoop._update
 
-    def poisoned(trainer: Trainer) -> float:
-        if trainer.step == 17:
+    def poisoned(trainer: TrainingLoop) -> float:
+        if trainer.state.step == 17:
             with torch.no_grad():
-                next(trainer.network.parameters()).fill_(math.nan)
+                next(trainer.parts.network.parameters()).fill_(math.nan)
         return update(trainer)
 
-    monkeypatch.setattr(Trainer, "_update", poisoned)
-    record = train(tiny(), Options(tmp_path), Silent()).record
+    monkeypatch.setattr(TrainingLoop, "_update", poisoned)
+    record = train(tiny(), ExecutionOptions(tmp_path), Silent()).record
     assert (record.status, record.step, record.evaluations[-1].step) == ("diverged", 17, 16)
     assert math.isfinite(record.evaluations[-1].metrics["loss"]) and record.result.best is not None
 
@@ -66,28 +67,28 @@ def test_an_error_that_weights_without_a_number_cause_is_a_divergence(
             raise RuntimeError("the algorithm failed to converge")
         return projected(model, x)
 
-    update = Trainer._update
+    update = TrainingLoop._update
 
-    def poisoned(trainer: Trainer) -> float:
-        if trainer.step == 5:
+    def poisoned(trainer: TrainingLoop) -> float:
+        if trainer.state.step == 5:
             with torch.no_grad():
-                next(trainer.network.parameters()).fill_(value)
+                next(trainer.parts.network.parameters()).fill_(value)
         return update(trainer)
 
     monkeypatch.setattr(Rnn, "input_projection", failing)
-    monkeypatch.setattr(Trainer, "_update", poisoned)
-    record = train(tiny(), Options(tmp_path), Silent()).record
+    monkeypatch.setattr(TrainingLoop, "_update", poisoned)
+    record = train(tiny(), ExecutionOptions(tmp_path), Silent()).record
     assert record.status == "diverged" and "the weights are not finite after update 5" in (record.error or "")
 
 
 def test_a_spike_between_two_lines_of_the_curve_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gradients = Trainer._gradients
+    gradients = TrainingStep.gradients
 
-    def spiky(trainer: Trainer, parts: object) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, norm = gradients(trainer, parts)  # pyright: ignore[reportArgumentType]
-        return (loss * 1000 if trainer.step == 13 else loss), norm
+    def spiky(step: TrainingStep, parts: object) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, norm = gradients(step, parts)  # pyright: ignore[reportArgumentType]
+        return (loss * 1000 if step.state.step == 13 else loss), norm
 
-    monkeypatch.setattr(Trainer, "_gradients", spiky)
+    monkeypatch.setattr(TrainingStep, "gradients", spiky)
     lines = [line for line in curve(run(tiny(), tmp_path)) if line["split"] == "train"]
     assert lines[1]["loss_max"] > 500 * lines[1]["loss"] and lines[0]["loss_max"] < 5
 
@@ -150,7 +151,7 @@ def test_a_hash_that_changes_is_a_run_of_its_own(tmp_path: Path) -> None:
 
 def test_going_on_elsewhere_is_refused_and_if_forced_recorded(tmp_path: Path) -> None:
     """Under another torch, device, processor, engine, number of threads or flag."""
-    train(tiny(), Options(tmp_path), StopAt(5))
+    train(tiny(), ExecutionOptions(tmp_path), StopAt(5))
     folder = RunFolder(next(tmp_path.glob("*/*/*")))
     path = folder.checkpoints()[0]
     found = checkpoint.load(path)

@@ -16,7 +16,7 @@ from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally
 from stablebench.runs import lock as run_lock
 from stablebench.runs.progress import Progress, Silent
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 
 def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(
@@ -98,10 +98,10 @@ def test_a_run_that_another_process_has_is_waited_for(theirs: str, tmp_path: Pat
             notes.append(message)
             lock.__exit__(None, None, None)
             if theirs == "finishes":
-                train(asked[0], Options(tmp_path, wait=True), Silent())  # the waiting one may be faster
+                train(asked[0], ExecutionOptions(tmp_path, wait=True), Silent())  # the waiting one may be faster
 
     ends: list[RunEnd] = []
-    code = run_locally(asked, Options(tmp_path, wait=True), 1, RunCallbacks(on_update=heard, on_end=end))
+    code = run_locally(asked, ExecutionOptions(tmp_path, wait=True), 1, RunCallbacks(on_update=heard, on_end=end))
     assert code == 0 and {told.status for told in ends} == {"finished"} and len(ends) == 3
     assert order == [1, 2, 0] and len(notes) == 1  # it comes last, and is said once
 

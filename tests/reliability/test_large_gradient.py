@@ -104,15 +104,15 @@ def test_a_run_with_a_large_gradient_goes_on_where_it_is_clipped_and_else_says_w
 def test_a_spike_of_the_gradient_between_two_lines_of_the_curve_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stablebench.training.trainer import Trainer
+    from stablebench.training.step import TrainingStep
 
-    gradients = Trainer._gradients
+    gradients = TrainingStep.gradients
 
-    def spiky(trainer: Trainer, parts: object) -> tuple[Tensor, Tensor]:
-        loss, norm = gradients(trainer, parts)  # pyright: ignore[reportArgumentType]
-        return loss, norm * 1e6 if trainer.step == 13 else norm
+    def spiky(step: TrainingStep, parts: object) -> tuple[Tensor, Tensor]:
+        loss, norm = gradients(step, parts)  # pyright: ignore[reportArgumentType]
+        return loss, norm * 1e6 if step.state.step == 13 else norm
 
-    monkeypatch.setattr(Trainer, "_gradients", spiky)
+    monkeypatch.setattr(TrainingStep, "gradients", spiky)
     first, second = [line for line in curve(run(tiny(), tmp_path)) if line["split"] == "train"]
     assert second["gradient_norm_max"] > 1e4 * second["gradient_norm"]
     assert first["gradient_norm_max"] < 100 * first["gradient_norm"]

@@ -19,8 +19,8 @@ from stablebench.execution.single_run import run_one
 from stablebench.runs.lock import RunLock
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.loop import TrainingLoop
+from stablebench.training.run import ExecutionOptions, train
 
 
 class At(Silent):
@@ -52,14 +52,14 @@ def test_a_renamed_folder_has_the_whole_run_and_goes_on_there(what: str, step: i
     gone = depth(folder_of(tiny(), runs_dir).path, what)
     moved = tmp_path / "elsewhere"
     with pytest.raises(StablebenchError, match=r"renamed to .*elsewhere.*train --resume .*elsewhere"):
-        train(tiny(), Options(runs_dir), At(step, lambda: gone.rename(moved)))
+        train(tiny(), ExecutionOptions(runs_dir), At(step, lambda: gone.rename(moved)))
     assert not gone.exists()
     (record_path,) = moved.rglob("record.json")
     folder = RunFolder(record_path.parent)
     record = folder.read_record()
     assert record.status == "failed" and "renamed" in (record.error or "")
     assert not (folder.path / ".holder").exists()
-    outcome = train(tiny(), replace(Options(runs_dir), folder=folder), Silent())
+    outcome = train(tiny(), replace(ExecutionOptions(runs_dir), folder=folder), Silent())
     assert outcome.record.status == "finished"
     assert_same(whole, folder)
 
@@ -68,29 +68,29 @@ def test_a_renamed_folder_has_the_whole_run_and_goes_on_there(what: str, step: i
 def test_a_removed_folder_is_said_and_not_made_again(what: str, tmp_path: Path) -> None:
     gone = depth(folder_of(tiny(), tmp_path / "runs").path, what)
     with pytest.raises(StablebenchError, match=r"removed.*while the run went on"):
-        train(tiny(), Options(tmp_path / "runs"), At(7, lambda: shutil.rmtree(gone)))
+        train(tiny(), ExecutionOptions(tmp_path / "runs"), At(7, lambda: shutil.rmtree(gone)))
     assert not gone.exists()
 
 
 def test_a_folder_removed_in_the_last_evaluation_is_no_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, result = folder_of(tiny(), tmp_path), Trainer._result
-    monkeypatch.setattr(Trainer, "_result", lambda self, test: (shutil.rmtree(folder.path), result(self, test))[1])
+    folder, result = folder_of(tiny(), tmp_path), TrainingLoop._result
+    monkeypatch.setattr(TrainingLoop, "_result", lambda self, test: (shutil.rmtree(folder.path), result(self, test))[1])
     with pytest.raises(StablebenchError, match="removed"):
         run(tiny(), tmp_path)
     assert not folder.path.exists()
 
 
 def test_the_command_exits_with_1_and_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Trainer._update
+    update = TrainingLoop._update
 
-    def removing(self: Trainer) -> float:
-        if self.step == 3:
+    def removing(self: TrainingLoop) -> float:
+        if self.state.step == 3:
             shutil.rmtree(tmp_path / "runs")
         return update(self)
 
-    monkeypatch.setattr(Trainer, "_update", removing)
+    monkeypatch.setattr(TrainingLoop, "_update", removing)
     asked = "train --model rnn --task copy --T 5 --hidden 4 --steps 8 --batch-size 4 --engine reference --quiet"
     result = CliRunner().invoke(app, [*asked.split(), "--runs-dir", str(tmp_path / "runs")])
     assert result.exit_code == 1 and "Traceback" not in result.output
@@ -101,14 +101,14 @@ def test_the_command_exits_with_1_and_one_message(tmp_path: Path, monkeypatch: p
 def test_a_removed_curve_fails_the_run_in_its_folder(tmp_path: Path) -> None:
     folder = folder_of(tiny(), tmp_path)
     with pytest.raises(StablebenchError, match=r"metrics.jsonl: the run's curve was removed"):
-        train(tiny(), Options(tmp_path), At(7, folder.curve_path.unlink))
+        train(tiny(), ExecutionOptions(tmp_path), At(7, folder.curve_path.unlink))
     assert folder.read_record().status == "failed"
 
 
 def test_a_removed_lock_is_taken_again(tmp_path: Path) -> None:
     folder = folder_of(tiny(), tmp_path)
     reporter = At(7, lambda: ((folder.path / ".lock").unlink(), (folder.path / ".holder").unlink()))
-    assert train(tiny(), Options(tmp_path), reporter).record.status == "finished"
+    assert train(tiny(), ExecutionOptions(tmp_path), reporter).record.status == "finished"
     assert any("taken again" in note for note in reporter.notes)
     assert not (folder.path / ".holder").exists()
 
@@ -125,7 +125,7 @@ def test_a_run_that_another_process_has_taken_over_writes_nothing_more(tmp_path:
         (folder.path / ".holder").write_text(json.dumps(holder | {"pid": 1}))
 
     with pytest.raises(StablebenchError, match="another process runs it now"):
-        train(tiny(), Options(tmp_path), At(7, taken_over))
+        train(tiny(), ExecutionOptions(tmp_path), At(7, taken_over))
     assert folder.record_path.read_text() == "of another process"
     assert (folder.path / ".holder").exists()
     other.__exit__(None, None, None)
@@ -143,7 +143,7 @@ def test_a_lock_that_is_given_back_leaves_the_folder_that_took_its_place_alone(t
 
 
 def test_a_suite_says_which_cells_lost_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
+    def run_here(runs: Any, options: ExecutionOptions, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
             told.on_end(run_one(index, resolved, options, Silent()))
@@ -160,6 +160,6 @@ def test_a_suite_says_which_cells_lost_their_folders(tmp_path: Path, monkeypatch
 def test_the_curve_is_whole_where_the_folder_was_renamed(tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     with pytest.raises(StablebenchError, match="renamed"):
-        train(tiny(), Options(tmp_path / "runs"), At(15, lambda: (tmp_path / "runs").rename(moved)))
+        train(tiny(), ExecutionOptions(tmp_path / "runs"), At(15, lambda: (tmp_path / "runs").rename(moved)))
     (path,) = moved.rglob("metrics.jsonl")
     assert [line["step"] for line in read_curve(path)] == [8, 10, 16]

@@ -17,7 +17,7 @@ from stablebench.execution.local import seeded
 from stablebench.execution.single_run import run_one
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 NEWER: dict[str, tuple[str, Any]] = {
     "a metric": ("metric", "f1"),
@@ -98,7 +98,7 @@ def test_it_is_not_in_the_leaderboard_and_the_rest_is_ranked(name: str, whole: R
 def test_it_is_never_set_aside(whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the command that began the run nor by its suite."""
 
-    def run_here(runs: Any, options: Options, workers: int, told: RunCallbacks) -> int:
+    def run_here(runs: Any, options: ExecutionOptions, workers: int, told: RunCallbacks) -> int:
         for index, resolved in enumerate(runs):
             told.on_start(index)
             told.on_end(run_one(index, resolved, options, Silent()))

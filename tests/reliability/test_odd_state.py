@@ -19,10 +19,10 @@ from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent, StopAfter
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved
+from stablebench.training.build import build_run
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.reproducibility import difference
-from stablebench.training.score import score
-from stablebench.training.trainer import Trainer
+from stablebench.training.score import EvaluationOptions, score
 from stablebench.training.verify import verify
 
 _OF_ONE_UPDATE = {"bn_lstm: layers.0.moments"}
@@ -48,7 +48,7 @@ def resolved_of(name: str, best: bool = False, /, **settings: Any) -> Resolved:
 def in_sittings(resolved: Resolved, folder: RunFolder, *stops: int | None) -> Notes:
     notes = Notes()
     for stop in stops:
-        Trainer(resolved, folder, data_dir=None, reporter=notes if stop is None else StopAfter(stop, notes)).run()
+        build_run(resolved, folder, reporter=notes if stop is None else StopAfter(stop, notes)).run()
     return notes
 
 
@@ -72,7 +72,7 @@ def test_a_trained_run_scores_what_its_record_says(name: str, tmp_path: Path) ->
     """What is put back for `evaluate` is all that the test of the run had."""
     folder = run(resolved_of(name, True), tmp_path)
     record = folder.read_record()
-    assert score(folder, record, device="cpu", engine="reference").metrics == record.result.test
+    assert score(folder, record, EvaluationOptions(device="cpu", engine="reference")).metrics == record.result.test
 
 
 def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_probe_moves_no_generator(tmp_path: Path) -> None:
 def test_a_model_that_no_seed_decides_is_not_called_reproducible(name: str, said: str, tmp_path: Path) -> None:
     resolved = resolved_of(name, False, **{"train.steps": 2})
     notes, folder = Notes(), RunFolder(tmp_path / "run")
-    Trainer(resolved, folder, data_dir=None, reporter=notes).run()
+    build_run(resolved, folder, reporter=notes).run()
     record = folder.read_record()
     assert record.environment.reproducible is False and said in (record.environment.irreproducible or "")
     verdict = verify(resolved, record, folder, 2)
@@ -143,7 +143,7 @@ def test_what_no_checkpoint_can_hold_is_said_once_and_recorded(tmp_path: Path) -
 @pytest.mark.filterwarnings("ignore:.*quantize")
 def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_update(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        Trainer(resolved_of(name), RunFolder(tmp_path / "run"), data_dir=None, reporter=Silent())
+        build_run(resolved_of(name), RunFolder(tmp_path / "run"), reporter=Silent())
     assert said in str(caught.value)
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -151,7 +151,7 @@ def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_update(name: 
 def test_a_parameter_that_is_replaced_is_refused_after_the_first_update(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match=r"`layers\.0\.W` was replaced while training"):
-        Trainer(resolved_of("Replaces"), folder, data_dir=None, reporter=Silent()).run()
+        build_run(resolved_of("Replaces"), folder, reporter=Silent()).run()
     assert folder.read_record().status == "failed"
 
 
@@ -184,8 +184,8 @@ def test_registered_models_have_no_state_beside_parameters_and_buffers(family: s
     for name in model_registry.model_names(family):  # pyright: ignore[reportArgumentType]
         task = "copy" if family == "recurrent" else "digits_flat"
         resolved = tiny(name, task, **{"train.steps": 2, "train.eval_every": 2, "optim.betas": None})
-        trainer = Trainer(resolved, RunFolder(tmp_path / name), data_dir=None, reporter=Silent())
-        keeper = StateKeeper(trainer.network, whole=True)
+        trainer = build_run(resolved, RunFolder(tmp_path / name), reporter=Silent())
+        keeper = StateKeeper(trainer.parts.network, whole=True)
         before = keeper.state().copied()
         trainer.run()
         after = keeper.state()

@@ -15,7 +15,7 @@ from stablebench.execution.events import RunCallbacks
 from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import checkpoint
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 MODELS = ["roarnn", "exprnn", "rnn", "lstm"]
 MORE_MODELS = (
@@ -24,7 +24,7 @@ MORE_MODELS = (
 
 
 def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
-    assert run_locally(cells, Options(runs_dir), workers, RunCallbacks()) == 0
+    assert run_locally(cells, ExecutionOptions(runs_dir), workers, RunCallbacks()) == 0
 
 
 @pytest.mark.slow

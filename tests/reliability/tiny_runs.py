@@ -17,8 +17,8 @@ from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder, read_curve, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
-from stablebench.training import trainer
-from stablebench.training.run import Options, train
+from stablebench.training import loop
+from stablebench.training.run import ExecutionOptions, train
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["stablebench.execution.preload", "sklearn.datasets"])
@@ -50,7 +50,7 @@ def tiny(model: str = "rnn", task: str = "copy", best: bool = False, /, **settin
 
 def run(resolved: Resolved, runs_dir: Path, **options: Any) -> RunFolder:
     """Run to the end in this process, and return the folder."""
-    return train(resolved, Options(runs_dir, **options), Silent()).folder
+    return train(resolved, ExecutionOptions(runs_dir, **options), Silent()).folder
 
 
 def begin_processes() -> None:
@@ -87,9 +87,9 @@ def _run_and_die(resolved: Resolved, runs_dir: Path, moment: tuple[str, int] | N
             return called
 
         if what == "update":
-            trainer.Trainer._update = dying(trainer.Trainer._update)
+            loop.TrainingLoop._update = dying(loop.TrainingLoop._update)
         elif what == "evaluation":
-            trainer.evaluate = dying(trainer.evaluate)
+            loop.evaluate = dying(loop.evaluate)
         elif what == "save":  # the checkpoint is written and not yet in its place
             files.os.replace = dying(os.replace, is_it=lambda source, target: ".safetensors" in str(target))
         elif what == "final record":
@@ -97,7 +97,7 @@ def _run_and_die(resolved: Resolved, runs_dir: Path, moment: tuple[str, int] | N
             RunFolder.write_record = dying(RunFolder.write_record, is_it=lambda _, record: record.status == is_final)
         else:
             raise AssertionError(what)
-    raise SystemExit(train(resolved, Options(runs_dir, grace_s=30.0), Silent()).exit_code)
+    raise SystemExit(train(resolved, ExecutionOptions(runs_dir, grace_s=30.0), Silent()).exit_code)
 
 
 def killed_at_random(resolved: Resolved, runs_dir: Path, rng: random.Random, kills: int, whole_s: float) -> list[Path]:

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from torch import nn
 
-from stablebench.training import attributes
+from stablebench.training import attribute_reader, attributes
 
 
 class Rng(random.Random):
@@ -34,7 +34,7 @@ def test_what_cannot_be_held_stays_and_is_known(value: object) -> None:
     model = Model(value)
     held = attributes.take({"m": model})
     assert any("value" in path for path in held.opaque)
-    attributes.put_back({"m": model}, held)
+    attribute_reader.put_back({"m": model}, held)
     assert model.value is value
 
 
@@ -56,6 +56,6 @@ def test_arrays_and_plain_objects_are_held() -> None:
     assert not held.opaque
     model.value[0][:] = 7  # pyright: ignore[reportIndexIssue]
     model.value[1].count = 2  # pyright: ignore[reportIndexIssue]
-    attributes.put_back({"m": model}, held)
+    attribute_reader.put_back({"m": model}, held)
     array, plain = model.value  # pyright: ignore[reportGeneralTypeIssues]
     assert array.tolist() == [0, 1, 2] and plain.count == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablebench.training.convergence import beats_baseline, first_sustained, reaches_target
+from stablebench.training.targets import beats_baseline, first_sustained, reaches_target
 
 
 def curve(*values: float) -> list[tuple[int, float, float]]:

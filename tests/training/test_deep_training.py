@@ -22,7 +22,7 @@ from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.score import score
 
 STEPS = 40
@@ -54,10 +54,10 @@ def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("model", model_registry.model_names("deep"))
 def test_an_interrupted_run_goes_on_bit_for_bit_and_can_be_scored(tmp_path: Path, model: str, engine: str) -> None:
     resolved = small(model, engine=engine)
-    whole = train(resolved, Options(tmp_path / "whole"), Silent())
+    whole = train(resolved, ExecutionOptions(tmp_path / "whole"), Silent())
     assert whole.record.status == "finished" and whole.record.environment.engine == engine
-    assert train(resolved, Options(tmp_path / "cut"), InterruptAt(17)).exit_code == 130
-    resumed = train(resolved, Options(tmp_path / "cut"), Silent())
+    assert train(resolved, ExecutionOptions(tmp_path / "cut"), InterruptAt(17)).exit_code == 130
+    resumed = train(resolved, ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == [17] and resumed.record.result.test == whole.record.result.test
     expected = final_tensors(whole.folder)
     assert set(final_tensors(resumed.folder)) == set(expected)
@@ -71,7 +71,7 @@ def test_the_engines_train_alike(tmp_path: Path, model: str) -> None:
     ends = []
     for engine in ("reference", "fused"):
         resolved = small(model, engine=engine, precision="float64", **{"train.steps": 20})
-        ends.append(train(resolved, Options(tmp_path), Silent()).record.result.test)
+        ends.append(train(resolved, ExecutionOptions(tmp_path), Silent()).record.result.test)
     assert ends[0] == pytest.approx(ends[1], rel=1e-9)
 
 
@@ -155,7 +155,7 @@ def test_fifty_thousand_layers_cost_no_python_a_layer(tmp_path: Path) -> None:
         )
     )
     began = time.process_time()
-    outcome = train(resolved, Options(tmp_path), Silent())
+    outcome = train(resolved, ExecutionOptions(tmp_path), Silent())
     assert time.process_time() - began < 30  # about 3 s; a loop over layers takes 20 s an update
     assert outcome.record.parameters == 299_991
     assert outcome.record.environment.engine == "fused" and outcome.record.status == "finished"
@@ -167,7 +167,7 @@ def test_fifty_thousand_layers_cost_no_python_a_layer(tmp_path: Path) -> None:
 def test_figure_1_is_reproduced(tmp_path: Path, seed: int) -> None:
     def accuracy(model: str, layers: int) -> float:
         resolved = resolve(RunRequest(model, "double_moon", options={"model.layers": layers, "seed": seed}))
-        return (train(resolved, Options(tmp_path), Silent()).record.result.test or {})["accuracy"]
+        return (train(resolved, ExecutionOptions(tmp_path), Silent()).record.result.test or {})["accuracy"]
 
     assert accuracy("mlp", 3) > 0.99
     assert accuracy("mlp", 50) < 0.6

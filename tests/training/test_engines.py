@@ -15,8 +15,8 @@ from stablebench.models.build import build_network
 from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Progress, Silent
 from stablebench.specs.resolve import Resolved
-from stablebench.training import trainer
-from stablebench.training.run import Options, train
+from stablebench.training import build
+from stablebench.training.run import ExecutionOptions, train
 
 COMPARED = 20
 """Updates whose losses must agree; later on rounding grows as training itself does."""
@@ -39,7 +39,7 @@ def losses_and_status(cell: Resolved, engine: str, steps: int | None, folder: Pa
     budget = cell.spec.train if steps is None else cell.spec.train.model_copy(update={"steps": steps})
     spec = cell.spec.model_copy(update={"engine": engine, "train": budget})
     losses = Losses()
-    record = train(Resolved(spec, cell.card, cell.origin), Options(folder), losses).record
+    record = train(Resolved(spec, cell.card, cell.origin), ExecutionOptions(folder), losses).record
     assert record.environment.engine == engine
     return losses.values, record.status
 
@@ -69,7 +69,7 @@ def test_both_engines_train_alike(
     if (
         difference > 1e-4
     ):  # where modReLU jumps, rounding alone parts the losses: no engine can come closer than it does
-        monkeypatch.setattr(trainer, "build_network", nudged)
+        monkeypatch.setattr(build, "build_network", nudged)
         by_rounding, _ = losses_and_status(cell, "reference", COMPARED, tmp_path / "nudged")
         assert difference <= 3 * largest_difference(by_rounding, reference)
 

@@ -16,9 +16,10 @@ from stablebench.models.recurrent.rnn import Rnn
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import RunRequest, resolve
+from stablebench.training.build import build_run
 from stablebench.training.evaluation import evaluate
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.loop import TrainingLoop
+from stablebench.training.run import ExecutionOptions, train
 
 STREAMS, BPTT = 6, 5
 
@@ -33,13 +34,13 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tiny_ptb.install(tmp_path, monkeypatch, lines)
 
 
-def still(tmp_path: Path) -> Trainer:
-    """A trainer whose updates are too small to change any weight."""
+def still(tmp_path: Path) -> TrainingLoop:
+    """A run whose updates are too small to change any weight."""
     options = {"model.hidden": 6, "train.steps": 100, "train.batch_size": STREAMS, "engine": "reference"}
     settings = {"task.embedding": 4, "precision": "float64", "optim.lr": 1e-30}
     resolved = resolve(RunRequest("lstm", "ptb_word", T=BPTT, options=options, settings=settings))
     torch.set_default_dtype(torch.float64)
-    return Trainer(resolved, RunFolder(tmp_path / "run"), data_dir=None, reporter=Silent())
+    return build_run(resolved, RunFolder(tmp_path / "run"), reporter=Silent())
 
 
 def streams(data_dir: Path) -> torch.Tensor:
@@ -52,7 +53,7 @@ def streams(data_dir: Path) -> torch.Tensor:
 def test_losses_of_updates_are_those_of_one_long_pass_over_each_stream(text: Path, tmp_path: Path) -> None:
     trainer, whole = still(tmp_path), streams(text)
     with torch.no_grad():
-        output, _ = trainer.network(whole[:, :-1])
+        output, _ = trainer.parts.network(whole[:, :-1])
     nats = F.cross_entropy(output.transpose(1, 2), whole[:, 1:], reduction="none")
     layer_groups = nats.shape[1] // BPTT
     assert layer_groups > 3 and nats.shape[1] % BPTT  # what is left over is left out
@@ -65,14 +66,14 @@ def test_losses_of_updates_are_those_of_one_long_pass_over_each_stream(text: Pat
 def test_the_gradient_of_an_update_ends_where_its_stretch_begins(text: Path, tmp_path: Path) -> None:
     trainer, whole = still(tmp_path), streams(text)
     with torch.no_grad():
-        _, states = trainer.network(whole[:, : 2 * BPTT])
+        _, states = trainer.parts.network(whole[:, : 2 * BPTT])
     here = slice(2 * BPTT, 3 * BPTT)
-    output, _ = trainer.network(whole[:, here], states)
+    output, _ = trainer.parts.network(whole[:, here], states)
     loss = F.cross_entropy(output.flatten(0, 1), whole[:, 1:][:, here].flatten())
-    expected = torch.autograd.grad(loss, trainer.updater.parameters)
+    expected = torch.autograd.grad(loss, trainer.parts.updater.parameters)
     for _ in range(3):
         trainer._update()
-    for parameter, gradient in zip(trainer.updater.parameters, expected, strict=True):
+    for parameter, gradient in zip(trainer.parts.updater.parameters, expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-10, atol=1e-14)
 
@@ -81,7 +82,7 @@ def test_the_gradient_of_an_update_ends_where_its_stretch_begins(text: Path, tmp
 def test_a_run_reports_bits_and_perplexity_of_its_loss(tmp_path: Path, task: str, metric: str) -> None:
     options = {"model.hidden": 5, "train.steps": 3, "train.batch_size": 2, "engine": "reference"}
     resolved = resolve(RunRequest("rnn", task, T=7, options=options, settings={"task.embedding": 3}))
-    record = train(resolved, Options(tmp_path), Silent()).record
+    record = train(resolved, ExecutionOptions(tmp_path), Silent()).record
     scored = [*(e.metrics for e in record.evaluations), record.result.test or {}]
     assert len(scored) == 2
     for metrics in scored:

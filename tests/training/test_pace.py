@@ -36,7 +36,7 @@ def at(step: int, accuracy: float) -> Evaluation:
 def test_goals_are_reached_where_they_are_held() -> None:
     goals = TargetTracker(registry.task_card("digits"), {})  # baseline about 0.1, target 0.9
     curve = [at(1, 0.95), at(2, 0.05), *(at(step, 0.5) for step in (3, 4, 5)), *(at(step, 0.99) for step in (6, 7, 8))]
-    found = goals.arrivals(curve)
+    found = goals.time_to_target(curve)
     assert (found["steps_to_baseline"], found["seconds_to_baseline"]) == (3, 0.3)
     assert found["steps_to_target"] == 6
     assert goals.target_holds(curve, 3) and not goals.target_holds(curve, 4) and not goals.target_holds(curve, 0)

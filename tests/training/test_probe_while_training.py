@@ -15,7 +15,7 @@ from stablebench.runs.store import RunFolder, read_curve
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.failures import RunFailed
 from stablebench.training.monitor import MonitorConfig, TrainingProbe
-from stablebench.training.run import Options, train
+from stablebench.training.run import ExecutionOptions, train
 
 PROBE = "every=4,what=all,batch=2,samples=1"
 
@@ -51,8 +51,8 @@ def probed(folder: RunFolder) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("model", ["nnrnn", "dtriv", "bn_lstm"])
 def test_weights_and_curve_are_bitwise_those_without_a_probe(tmp_path: Path, model: str) -> None:
-    bare = train(small(model), Options(tmp_path / "bare"), Silent())
-    seen = train(small(model), Options(tmp_path / "seen", probe=PROBE), Silent())
+    bare = train(small(model), ExecutionOptions(tmp_path / "bare"), Silent())
+    seen = train(small(model), ExecutionOptions(tmp_path / "seen", probe=PROBE), Silent())
     assert seen.record.spec_hash == bare.record.spec_hash
     expected = final_tensors(bare.folder)
     for name, tensor in final_tensors(seen.folder).items():
@@ -63,7 +63,7 @@ def test_weights_and_curve_are_bitwise_those_without_a_probe(tmp_path: Path, mod
 
 
 def test_there_is_a_line_every_n_updates_and_one_before_the_first(tmp_path: Path) -> None:
-    outcome = train(small(), Options(tmp_path, probe=PROBE), Silent())
+    outcome = train(small(), ExecutionOptions(tmp_path, probe=PROBE), Silent())
     lines = probed(outcome.folder)
     assert [line["step"] for line in lines] == [0, 4, 8, 12, 16, 20]
     assert all(isinstance(value, int | float) for line in lines for key, value in line.items() if key != "split")
@@ -74,11 +74,11 @@ def test_there_is_a_line_every_n_updates_and_one_before_the_first(tmp_path: Path
 
 @pytest.mark.parametrize("stops", [(1,), (8,), (5, 12, 19)])
 def test_an_interrupted_run_goes_on_probing_to_the_same_lines(tmp_path: Path, stops: tuple[int, ...]) -> None:
-    whole = train(small(), Options(tmp_path / "whole", probe=PROBE), Silent())
-    how = Options(tmp_path / "cut", probe=PROBE)
+    whole = train(small(), ExecutionOptions(tmp_path / "whole", probe=PROBE), Silent())
+    how = ExecutionOptions(tmp_path / "cut", probe=PROBE)
     for step in stops:
         assert train(small(), how, InterruptAt(step)).record.step == step
-        how = Options(tmp_path / "cut")  # from here on it is the record that knows
+        how = ExecutionOptions(tmp_path / "cut")  # from here on it is the record that knows
     resumed = train(small(), how, Silent())
     assert curve_without_times(resumed.folder) == curve_without_times(whole.folder)
     assert resumed.record.probe == whole.record.probe
@@ -91,19 +91,19 @@ def test_a_killed_run_cuts_what_was_measured_after_its_checkpoint(tmp_path: Path
                 raise RuntimeError("killed")
             return True
 
-    whole = train(small(), Options(tmp_path / "whole", probe=PROBE), Silent())
+    whole = train(small(), ExecutionOptions(tmp_path / "whole", probe=PROBE), Silent())
     with pytest.raises(RunFailed, match="killed"):
-        train(small(), Options(tmp_path / "cut", probe=PROBE), KillAt())
+        train(small(), ExecutionOptions(tmp_path / "cut", probe=PROBE), KillAt())
     (path,) = tmp_path.glob("cut/*/*/*/metrics.jsonl")
     assert [line["step"] for line in read_curve(path) if line["split"] == "probe"][-1] == 16
-    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == [12]
     assert curve_without_times(resumed.folder) == curve_without_times(whole.folder)
 
 
 def test_a_resumed_run_may_be_probed_otherwise(tmp_path: Path) -> None:
-    train(small(), Options(tmp_path), InterruptAt(7))
-    resumed = train(small(), Options(tmp_path, probe="every=5,what=energy"), Silent())
+    train(small(), ExecutionOptions(tmp_path), InterruptAt(7))
+    resumed = train(small(), ExecutionOptions(tmp_path, probe="every=5,what=energy"), Silent())
     assert [line["step"] for line in probed(resumed.folder)] == [10, 15, 20]
     assert "energy.mean" in probed(resumed.folder)[0] and "gradient.whole" not in probed(resumed.folder)[0]
 
@@ -114,5 +114,5 @@ def test_the_run_s_clock_stands_still_while_it_is_probed(tmp_path: Path, monkeyp
         return {}
 
     monkeypatch.setattr(TrainingProbe, "measure", slow)
-    outcome = train(small(), Options(tmp_path, probe="every=1"), Silent())
+    outcome = train(small(), ExecutionOptions(tmp_path, probe="every=1"), Silent())
     assert outcome.record.wall_s < 0.1 * 20

@@ -14,8 +14,8 @@ from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.build import build_run
+from stablebench.training.run import ExecutionOptions, train
 
 STEPS = 24
 STREAMS, BPTT = 3, 5
@@ -70,19 +70,19 @@ def test_a_stream_goes_on_bit_for_bit(tmp_path: Path, model: str, where: str) ->
         "in the second": [per_epoch + 2],
         "often": [1, per_epoch - 1, per_epoch + 1],
     }[where]
-    whole = train(small(model), Options(tmp_path / "whole"), Silent())
+    whole = train(small(model), ExecutionOptions(tmp_path / "whole"), Silent())
     for step in stops:
-        outcome = train(small(model), Options(tmp_path / "cut"), InterruptAt(step, signal.SIGINT))
+        outcome = train(small(model), ExecutionOptions(tmp_path / "cut"), InterruptAt(step, signal.SIGINT))
         assert (outcome.exit_code, outcome.record.step) == (130, step)
-    resumed = train(small(model), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(model), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == stops
     assert_same(whole.folder, resumed.folder)
 
 
 def test_states_are_in_the_checkpoint_and_matter(tmp_path: Path) -> None:
     """The states of every stream are kept; with others in their place the run ends elsewhere."""
-    whole = train(small(), Options(tmp_path / "whole"), Silent())
-    cut = train(small(), Options(tmp_path / "cut"), InterruptAt(3, signal.SIGINT))
+    whole = train(small(), ExecutionOptions(tmp_path / "whole"), Silent())
+    cut = train(small(), ExecutionOptions(tmp_path / "cut"), InterruptAt(3, signal.SIGINT))
     (path,) = cut.folder.checkpoints()
     found = checkpoint.load(path)
     carried = {name: tensor for name, tensor in found.tensors.items() if name.startswith("carried.")}
@@ -94,30 +94,30 @@ def test_states_are_in_the_checkpoint_and_matter(tmp_path: Path) -> None:
         assert carried[name].abs().max() > 0
         found.tensors[name] = torch.zeros_like(carried[name])
     checkpoint.save(path, found)
-    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.status == "finished"
     weights = [final_tensors(folder)["network.head.weight"] for folder in (whole.folder, resumed.folder)]
     assert not torch.equal(*weights)
 
 
 def rate_factor(folder: Path, resolved: Resolved) -> float:
-    """What the rates of a run are multiplied by in its next update, as a new process takes it up."""
-    trainer = Trainer(resolved, RunFolder(folder), data_dir=None, reporter=Silent())
-    return trainer.updater.rate_factor(trainer.step, trainer._stalls)
+    """What the rates of a run are multiplied by in its next update, as a new process resumes it."""
+    trainer = build_run(resolved, RunFolder(folder), reporter=Silent())
+    return trainer.parts.updater.rate_factor(trainer.state.step, trainer.state.stalls)
 
 
 def test_stalls_are_counted_across_an_interruption(tmp_path: Path) -> None:
     """Rates fall before and after it, and the run is the same as without one."""
     settings = {"optim.schedule": {"on_stall": True, "factor": 0.8}, "optim.lr": 1.0, "train.eval_every": 2}
-    whole = train(small(**settings), Options(tmp_path / "whole"), Silent())
+    whole = train(small(**settings), ExecutionOptions(tmp_path / "whole"), Silent())
     perplexities = [e.metrics["perplexity"] for e in whole.record.evaluations]
     stalled = [value > min(perplexities[: i + 1]) for i, value in enumerate(perplexities)]
     first, last = stalled.index(True), len(stalled) - 1 - stalled[::-1].index(True)
     assert first + 1 < last  # a stall before and one after the evaluation at which it is cut
     stop = 2 * (first + 1) + 1
-    cut = train(small(**settings), Options(tmp_path / "cut"), InterruptAt(stop, signal.SIGINT))
+    cut = train(small(**settings), ExecutionOptions(tmp_path / "cut"), InterruptAt(stop, signal.SIGINT))
     assert cut.record.step == stop
     assert rate_factor(cut.folder.path, small(**settings)) == 0.8
-    resumed = train(small(**settings), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(**settings), ExecutionOptions(tmp_path / "cut"), Silent())
     assert_same(whole.folder, resumed.folder)
     assert rate_factor(resumed.folder.path, small(**settings)) == 0.8 ** sum(stalled)

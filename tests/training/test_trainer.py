@@ -17,9 +17,10 @@ from stablebench.runs import checkpoint
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder, read_curve
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
+from stablebench.training.build import build_run
 from stablebench.training.failures import RunFailed
-from stablebench.training.run import Options, train
-from stablebench.training.trainer import Trainer
+from stablebench.training.run import ExecutionOptions, train
+from stablebench.training.step import TrainingStep
 
 STEPS = 40
 
@@ -51,7 +52,7 @@ def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
-    outcome = train(small(), Options(tmp_path), Silent())
+    outcome = train(small(), ExecutionOptions(tmp_path), Silent())
     record = json.loads(outcome.folder.record_path.read_text())
     assert (record["status"], record["step"], outcome.exit_code) == ("finished", STEPS, 0)
     assert set(record["result"]["test"]) == {"loss", "accuracy"}
@@ -65,22 +66,22 @@ def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
 def test_updates_a_second_are_those_behind_the_first_which_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradients = Trainer._gradients
+    gradients = TrainingStep.gradients
 
-    def slow_at_first(trainer: Trainer, parts: Any) -> Any:
-        time.sleep(2 if trainer.step == 0 else 0.005)
-        return gradients(trainer, parts)
+    def slow_at_first(step: TrainingStep, parts: Any) -> Any:
+        time.sleep(2 if step.state.step == 0 else 0.005)
+        return gradients(step, parts)
 
-    monkeypatch.setattr(Trainer, "_gradients", slow_at_first)
-    speed = train(small(), Options(tmp_path), Silent()).record.result.steps_per_s
+    monkeypatch.setattr(TrainingStep, "gradients", slow_at_first)
+    speed = train(small(), ExecutionOptions(tmp_path), Silent()).record.result.steps_per_s
     assert speed is not None and 20 < speed < 200  # 40 updates in 2.2 s and more are 18
 
 
 def test_a_finished_run_is_not_run_again_unless_asked(tmp_path: Path) -> None:
-    first = train(small(), Options(tmp_path), Silent())
-    again = train(small(), Options(tmp_path), Silent())
+    first = train(small(), ExecutionOptions(tmp_path), Silent())
+    again = train(small(), ExecutionOptions(tmp_path), Silent())
     assert not again.ran and again.record == first.record
-    beside = train(small(), Options(tmp_path, rerun=True), Silent())
+    beside = train(small(), ExecutionOptions(tmp_path, rerun=True), Silent())
     assert beside.ran and beside.folder.path.name == f"{first.folder.path.name}-r2"
     for name, tensor in final_tensors(first.folder).items():
         assert torch.equal(tensor, final_tensors(beside.folder)[name]), name
@@ -88,11 +89,11 @@ def test_a_finished_run_is_not_run_again_unless_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stops", [(1,), (10,), (7, 15, 39)])
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stops: tuple[int, ...]) -> None:
-    whole = train(small(), Options(tmp_path / "whole"), Silent())
+    whole = train(small(), ExecutionOptions(tmp_path / "whole"), Silent())
     for step in stops:
-        outcome = train(small(), Options(tmp_path / "cut"), InterruptAt(step, signal.SIGINT))
+        outcome = train(small(), ExecutionOptions(tmp_path / "cut"), InterruptAt(step, signal.SIGINT))
         assert (outcome.exit_code, outcome.record.status, outcome.record.step) == (130, "interrupted", step)
-    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == list(stops)
     expected = final_tensors(whole.folder)
     assert set(final_tensors(resumed.folder)) == set(expected)
@@ -109,27 +110,27 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_cuts_the_curve(tmp_path: P
                 raise RuntimeError("killed")
             return True
 
-    whole = train(small(), Options(tmp_path / "whole"), Silent())
+    whole = train(small(), ExecutionOptions(tmp_path / "whole"), Silent())
     with pytest.raises(RunFailed, match="killed"):
-        train(small(), Options(tmp_path / "cut"), KillAt())
-    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+        train(small(), ExecutionOptions(tmp_path / "cut"), KillAt())
+    resumed = train(small(), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == [30]
     assert curve_without_times(resumed.folder) == curve_without_times(whole.folder)
 
 
 def test_terminate_ends_with_143(tmp_path: Path) -> None:
-    outcome = train(small(), Options(tmp_path), InterruptAt(3, signal.SIGTERM))
+    outcome = train(small(), ExecutionOptions(tmp_path), InterruptAt(3, signal.SIGTERM))
     assert (outcome.exit_code, outcome.record.step) == (143, 3)
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    whole = train(small(), Options(tmp_path / "whole"), Silent())
-    outcome = train(small(), Options(tmp_path / "cut"), InterruptAt(33, signal.SIGINT))
+    whole = train(small(), ExecutionOptions(tmp_path / "whole"), Silent())
+    outcome = train(small(), ExecutionOptions(tmp_path / "cut"), InterruptAt(33, signal.SIGINT))
     newest = outcome.folder.checkpoints()[0]
     content = bytearray(newest.read_bytes())
     content[-5] ^= 1
     newest.write_bytes(content)
-    resumed = train(small(), Options(tmp_path / "cut"), Silent())
+    resumed = train(small(), ExecutionOptions(tmp_path / "cut"), Silent())
     assert resumed.record.resumed_at == [30]
     for name, tensor in final_tensors(resumed.folder).items():
         assert torch.equal(tensor, final_tensors(whole.folder)[name]), name
@@ -137,7 +138,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
 
 def test_divergence_is_a_result_with_its_step(tmp_path: Path) -> None:
     resolved = small("rnn", **{"optim.name": "sgd", "optim.lr": 1e30, "model.activation": "identity"})
-    outcome = train(resolved, Options(tmp_path), Silent())
+    outcome = train(resolved, ExecutionOptions(tmp_path), Silent())
     assert (outcome.record.status, outcome.exit_code) == ("diverged", 3)
     assert (outcome.record.step < STEPS and "nan" in (outcome.record.error or "")) or "inf" in (
         outcome.record.error or ""
@@ -147,22 +148,22 @@ def test_divergence_is_a_result_with_its_step(tmp_path: Path) -> None:
 
 
 def test_resuming_elsewhere_is_refused_without_force(tmp_path: Path) -> None:
-    train(small(), Options(tmp_path), InterruptAt(5, signal.SIGINT))
+    train(small(), ExecutionOptions(tmp_path), InterruptAt(5, signal.SIGINT))
     folder = next(iter(tmp_path.glob("*/*/*/record.json"))).parent
     path = RunFolder(folder).checkpoints()[0]
     found = checkpoint.load(path)
     found.state["environment"]["versions"]["torch"] = "1.0"
     checkpoint.save(path, found)
     with pytest.raises(UserError, match=r"would not give the same numbers.*1\.0"):
-        train(small(), Options(tmp_path), Silent())
-    assert train(small(), Options(tmp_path, force=True), Silent()).record.status == "finished"
+        train(small(), ExecutionOptions(tmp_path), Silent())
+    assert train(small(), ExecutionOptions(tmp_path, force=True), Silent()).record.status == "finished"
 
 
 def test_a_run_stops_early_when_the_target_holds(tmp_path: Path) -> None:
     resolved = small(**{"train.stop_at_target": 2})
     assert resolved.card.target is not None
     easy = resolved.card.model_copy(update={"target": resolved.card.target.model_copy(update={"value": 0.0})})
-    outcome = train(replace(resolved, card=easy), Options(tmp_path), Silent())
+    outcome = train(replace(resolved, card=easy), ExecutionOptions(tmp_path), Silent())
     assert (outcome.record.status, outcome.record.step) == ("finished", 20)
 
 
@@ -171,7 +172,7 @@ def test_seed_decides_weights_and_data_and_the_global_generator_does_not(tmp_pat
         torch.manual_seed(len(name))
         run = small()
         run = replace(run, spec=run.spec.model_copy(update={"seed": seed}))
-        outcome = train(run, Options(tmp_path / name), Silent())
+        outcome = train(run, ExecutionOptions(tmp_path / name), Silent())
         return final_tensors(outcome.folder)["network.head.weight"]
 
     assert torch.equal(weights(3, "a"), weights(3, "bbbbb"))
@@ -180,18 +181,18 @@ def test_seed_decides_weights_and_data_and_the_global_generator_does_not(tmp_pat
 
 def test_another_process_in_the_folder_is_refused(tmp_path: Path) -> None:
     resolved = small()
-    outcome = train(resolved, Options(tmp_path), InterruptAt(2, signal.SIGINT))
+    outcome = train(resolved, ExecutionOptions(tmp_path), InterruptAt(2, signal.SIGINT))
     with outcome.folder.lock(), pytest.raises(Exception, match="another process is running this run"):
-        train(resolved, Options(tmp_path), Silent())
+        train(resolved, ExecutionOptions(tmp_path), Silent())
 
 
 def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
     resolved = small("rnn", **{"optim.name": "sgd", "optim.clip_norm": 1e-3, "optim.lr": 1.0})
     folder = RunFolder(tmp_path)
-    trainer = Trainer(resolved, folder, data_dir=None, reporter=Silent())
-    before = [p.detach().clone() for p in trainer.updater.parameters]
+    trainer = build_run(resolved, folder, reporter=Silent())
+    before = [p.detach().clone() for p in trainer.parts.updater.parameters]
     trainer._update()
-    moved = sum((p.detach() - b).square().sum() for p, b in zip(trainer.updater.parameters, before, strict=True))
+    moved = sum((p.detach() - b).square().sum() for p, b in zip(trainer.parts.updater.parameters, before, strict=True))
     assert torch.as_tensor(moved).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -207,10 +208,12 @@ def test_seconds_of_training_leave_out_what_the_engine_is_compiled_in(
         return compile_(text, folders)
 
     monkeypatch.setattr(library, "compile_library", slow)
-    train(small(engine="reference"), Options(tmp_path / "runs"), Silent())  # whatever takes time once in a process
+    train(
+        small(engine="reference"), ExecutionOptions(tmp_path / "runs"), Silent()
+    )  # whatever takes time once in a process
     before, began = library.compiling_s(), time.perf_counter()
     try:
-        record = train(small(engine="fused"), Options(tmp_path / "runs"), Silent()).record
+        record = train(small(engine="fused"), ExecutionOptions(tmp_path / "runs"), Silent()).record
     finally:
         library.cache_folder.cache_clear()
     took, compiling = time.perf_counter() - began, library.compiling_s() - before

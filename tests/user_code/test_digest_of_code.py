@@ -13,7 +13,7 @@ from stablebench.models import registry as model_registry
 from stablebench.models.user_code import origins
 from stablebench.runs.store import RunFolder, all_runs, run_folder
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 ALONE = cell("GAIN = 0.9\nact = torch.tanh\nimport numpy, math, pydantic, stablebench.data.metrics")
 
@@ -111,7 +111,7 @@ def test_a_process_that_begins_after_a_change_runs_the_code_as_it_was(tmp_path: 
     said: list[str] = []
     ends = []
     told = RunCallbacks(on_update=lambda _, what: said.append(str(what)), on_end=ends.append)
-    assert run_locally([asked], Options(tmp_path / "later"), 1, told) == 0
+    assert run_locally([asked], ExecutionOptions(tmp_path / "later"), 1, told) == 0
     assert [end.status for end in ends] == ["finished"], ends
     assert run_folder(tmp_path / "later", asked.spec).read_record().result.test == expected["result"]["test"]
     assert any("helper.py changed since the run was asked for" in line for line in said)

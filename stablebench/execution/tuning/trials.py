@@ -13,7 +13,7 @@ from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.resolve import RunRequest, resolve
 from stablebench.specs.search_space import with_values
-from stablebench.training.run import Options
+from stablebench.training.run import ExecutionOptions
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def validation_value(record: RunRecord) -> float:
 
 
 def run_trials(
-    study: Study, request: RunRequest, options: Options, trials: int, workers: int, callbacks: TrialCallbacks
+    study: Study, request: RunRequest, options: ExecutionOptions, trials: int, workers: int, callbacks: TrialCallbacks
 ) -> int:
     """Run trials, `workers` at a time, until the study has `trials` of them; those left unfinished come first.
 
@@ -64,7 +64,7 @@ class _Session:
     """The trials that one process runs."""
 
     def __init__(
-        self, study: Study, request: RunRequest, options: Options, workers: int, callbacks: TrialCallbacks
+        self, study: Study, request: RunRequest, options: ExecutionOptions, workers: int, callbacks: TrialCallbacks
     ) -> None:
         self._study, self._request, self._options, self._callbacks = study, request, options, callbacks
         run_callbacks = RunCallbacks(on_update=callbacks.on_update, on_end=self._end)

@@ -1,0 +1,100 @@
+"""The engine of a network while it trains: where it fails, the reference engine computes the same and stays."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from stablebench import engines
+from stablebench.engines import Choice, numerics
+from stablebench.errors import device_failure
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
+from stablebench.process import device, python_random
+from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
+from stablebench.process.signals import Interrupted
+
+T = TypeVar("T")
+
+
+class FallbackEngine:
+    """Runs a network with an engine, and with the reference engine once that one has failed.
+
+    Args:
+        asked: `auto`, `reference`, `scan` or `fused`.
+        network: The network, on `where`; its engine is set here.
+        where: Its device.
+
+    Raises:
+        UserError: There is no such engine, or it cannot run the network.
+    """
+
+    def __init__(self, asked: str, network: Network | DeepNetwork, where: torch.device) -> None:
+        self.asked = asked
+        self._network, self._where = network, where
+        self.draws_elsewhere = False
+        """Whether the network may draw from other generators than torch's, which are then restored, too."""
+        self.reason: str | None = None
+        """Why the reference engine runs the network instead of the chosen one, or None."""
+        self._use(engines.choose(asked, network, where))
+
+    def _use(self, choice: Choice) -> None:
+        self.choice = choice
+        self._network.engine = choice.run
+        self.facts: dict[str, Any] = {"engine": choice.name, **numerics.computed_by(choice, self._network)}
+        """What the record's environment says of it."""
+
+    @property
+    def name(self) -> str:
+        """What the record calls the engine that runs the network now."""
+        return self.choice.name
+
+    def fall_back(self, reason: str) -> None:
+        """Run the network with the reference engine from now on.
+
+        Args:
+            reason: Why, in one line.
+        """
+        self.reason = reason
+        self._use(engines.choose("reference", self._network, self._where))
+
+    def attempt(
+        self, compute: Callable[[], T], restore: Callable[[], None], on_failure: Callable[[str, str], None]
+    ) -> T:
+        """Return what `compute` returns; where a kernel or the compiler fails, from the reference engine.
+
+        Where the device itself no longer answers, the error is raised.
+
+        Args:
+            compute: Runs the network.
+            restore: Restores what `compute` may have changed, besides generators of random numbers.
+            on_failure: Called with the name of the engine that failed, and why, before the second attempt.
+
+        Raises:
+            Interrupted: A signal ended a compilation.
+            Exception: What `compute` raises that is no failure of an engine.
+        """
+        if self.name == "reference":
+            return compute()
+        random = device.random_state(self._where)
+        restore_python = python_random.taken() if self.draws_elsewhere else None
+
+        def restore_all() -> None:
+            restore()
+            device.set_random_state(self._where, random)
+            if restore_python is not None:
+                restore_python()
+
+        try:
+            return compute()
+        except CompilationInterrupted:
+            restore_all()
+            raise Interrupted from None
+        except Exception as error:
+            reason = str(error) if isinstance(error, CompilerError) else device_failure(error)
+            if reason is None or not device.answers(self._where):
+                raise
+        on_failure(self.name, reason)
+        self.fall_back(reason)
+        restore_all()
+        return compute()

@@ -1,0 +1,227 @@
+"""The one training loop: updates, evaluations, checkpoints, and how a run ends."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from stablebench.data.batch import Batch
+from stablebench.errors import StablebenchError
+from stablebench.process import device
+from stablebench.process.c_library import compiling_s
+from stablebench.process.signals import Interrupted
+from stablebench.runs.held_folder import FolderLost
+from stablebench.runs.store import Curve
+from stablebench.schema.run_record import Result, RunRecord
+from stablebench.training import checkpointing, failures
+from stablebench.training.checked_engine import refuse_other_numbers
+from stablebench.training.evaluation import evaluate
+from stablebench.training.failures import Diverged, Failure
+from stablebench.training.parts import RunParts
+from stablebench.training.record import progress_of, write_record
+from stablebench.training.step import TrainingStep
+from stablebench.training.targets import TargetTracker
+from stablebench.training.throughput import Throughput, WallClock
+
+_CURVE_EVERY = 10
+"""Updates between two training lines of the curve."""
+
+
+class TrainingLoop:
+    """Trains one run in its folder, from where its counters are.
+
+    Args:
+        parts: The run, as `build_run` made it.
+    """
+
+    def __init__(self, parts: RunParts) -> None:
+        self.parts, self.state = parts, parts.state
+        self.step = TrainingStep(parts)
+        self.exit_code = 0
+        """129, 130 or 143 once a signal ended the run."""
+        self._targets = TargetTracker(parts.card, parts.spec.task.params)
+        self._throughput = Throughput()
+        self._clock = WallClock(self.state.wall_s)
+        self._saved_at: int | None = None
+
+    def run(self) -> RunRecord:
+        """Train until the budget is spent, the target holds, the run diverges, or a signal or the reporter ends it.
+
+        Returns:
+            The record, as it was written.
+        """
+        parts = self.parts
+        try:
+            with parts.interrupt:  # to the end, or the next signal would end it before its checkpoint is written
+                self.curve = Curve(parts.folder.curve_path, self.state.curve_length)
+                try:
+                    return self._record_run()
+                except FolderLost as lost:
+                    raise self._keep_after_loss(lost) from None
+                finally:
+                    self.curve.close()
+                    parts.reporter.stop()
+        finally:
+            parts.restore_random()
+
+    def _record_run(self) -> RunRecord:
+        """Train, and record how it ended."""
+        write_record(self.parts, "running")
+        try:
+            return self._train()
+        except FolderLost:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            failure = failures.classify(error, self.parts)
+            if isinstance(error, Interrupted):
+                if self._saved_at != self.state.step:
+                    self._save()
+                self.exit_code = self.parts.interrupt.exit_code
+            record = self._record_failure(failure)
+            if failure.raise_as is error:
+                raise
+            if failure.raise_as is not None:
+                raise failure.raise_as from error
+            assert record is not None  # it is missing only after a failure, which is raised
+            return record
+
+    def _train(self) -> RunRecord:
+        state, budget, interrupt = self.state, self.parts.spec.train, self.parts.interrupt
+        self._clock = WallClock(state.wall_s)
+        if state.step == 0:
+            self._measure()
+        if state.evaluation_is_due(budget):  # a signal ended the last session during it
+            self._evaluate()
+            self._measure()
+        while state.step < budget.steps and not self._targets.target_holds(state.evaluations, budget.stop_at_target):
+            loss = self._update()
+            if state.evaluation_is_due(budget):
+                self._evaluate()
+            self._measure()
+            goes_on = self._report(loss)
+            if interrupt.signum is not None or not goes_on:
+                raise Interrupted
+            if state.step % budget.checkpoint_every == 0:
+                self._save()
+        self._save()
+        result = self._result(test=True)
+        state.wall_s = self._clock.seconds
+        self.curve.sync()
+        failures.forget_traceback(self.parts.folder.path)
+        return write_record(self.parts, "finished", result=result)
+
+    def _update(self) -> float:
+        """Make one update and return its loss."""
+        state = self.state
+        began, compiled = time.perf_counter(), compiling_s()
+        loss, norm = self.step.make()
+        seconds = time.perf_counter() - began - (compiling_s() - compiled)
+        state.train_s += seconds
+        self._throughput.add(seconds)
+        state.add_update(loss, norm)
+        if state.step % _CURVE_EVERY == 0:
+            self._throughput.end_block()
+            self.curve.append(step=state.step, split="train", **state.curve_line(loss, norm), wall_s=state.wall_s)
+        state.wall_s = self._clock.seconds
+        return loss
+
+    def _evaluate(self) -> None:
+        """Evaluate on the validation split, and keep the weights if they are the best."""
+        parts, state = self.parts, self.state
+        refuse_other_numbers(parts)
+        metrics = self._metrics(parts.validation)
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise Diverged(f"the validation loss is {metrics['loss']} after update {state.step}")
+        is_best = state.add_evaluation(metrics)
+        self.curve.append(step=state.step, split="validation", **metrics, wall_s=state.wall_s)
+        if is_best and parts.task.protocol.select_on == "validation":
+            state.best_network = parts.keeper.state().copied()
+            checkpointing.save_best(parts)
+        write_record(self.parts, "running")
+
+    def _measure(self) -> None:
+        """Write to the curve what the probe measures; its seconds are none of the run's."""
+        state, probe = self.state, self.parts.probe
+        with self._clock.paused():
+            if probe is not None and probe.due(state.step):
+                values = probe.measure(self.parts.network)
+                self.curve.append(step=state.step, split="probe", **values, wall_s=state.wall_s)
+
+    def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
+        """Return loss and metrics of a split."""
+        parts, card = self.parts, self.parts.card
+        names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+        chunk = max(parts.spec.train.batch_size, 100)
+        carried = parts.task.carries_states
+
+        def compute() -> dict[str, float]:
+            between = self._check_stop_requested
+            return evaluate(parts.network, pieces(), card.loss, names, chunk, carried=carried, between=between)
+
+        return parts.engine.attempt(compute, lambda: None, parts.on_engine_failure)
+
+    def _check_stop_requested(self) -> None:
+        if self.parts.interrupt.signum is not None:
+            raise Interrupted
+
+    def _report(self, loss: float) -> bool:
+        """Report where the run is, and return whether it goes on."""
+        return self.parts.reporter.update(progress_of(self.parts, loss, self._throughput.current))
+
+    def _save(self) -> None:
+        checkpointing.save(self.parts, self.curve)
+        self._saved_at = self.state.step
+
+    def _result(self, test: bool) -> Result:
+        """Return what the run came to.
+
+        Args:
+            test: Whether the test split is evaluated: with the best weights, where the card tests those.
+        """
+        parts, state = self.parts, self.state
+        values: dict[str, Any] = {**self._targets.time_to_target(state.evaluations)}
+        if state.best is not None:
+            values["best"], values["best_step"] = state.best
+        if test:
+            tests_best = parts.task.protocol.select_on == "validation" and bool(state.best_network.tensors)
+            if tests_best:
+                parts.keeper.put_back(state.best_network)
+            values["tested"] = "best" if tests_best else "last"
+            values["tested_step"] = state.best[1] if tests_best and state.best else state.step
+            values["test"] = self._metrics(lambda: parts.task.pieces("test"))
+            if not all(math.isfinite(value) for value in values["test"].values()):
+                raise Diverged("the test loss is not finite")
+        peak = device.peak_bytes(parts.device)
+        return Result(**values, steps_per_s=self._throughput.median, peak_bytes=peak)
+
+    # -- runs that do not finish ---------------------------------------------------------------------------------
+
+    def _record_failure(self, failure: Failure) -> RunRecord | None:
+        """Record how the run ended; None where the disk does not take it, which may be the failure."""
+        if failure.status == "diverged":
+            self.parts.reporter.note(f"diverged at step {self.state.step}: {failure.message}")
+            return write_record(self.parts, "diverged", result=self._result(test=False), error=failure.message)
+        if failure.status == "interrupted":
+            return write_record(self.parts, "interrupted", error=failure.message)
+        try:
+            result = Result(peak_bytes=device.peak_bytes(self.parts.device))
+            return write_record(self.parts, "failed", result=result, error=failure.message)
+        except StablebenchError:
+            path = self.parts.folder.record_path
+            self.parts.reporter.note(f"{path}: could not be written, it still says what it said before")
+            return None
+
+    def _keep_after_loss(self, lost: FolderLost) -> StablebenchError:
+        """Save a run whose folder was only renamed, and return the error that it ends with."""
+        if lost.now is None:
+            step = self.state.step
+            return StablebenchError(f"{lost.path}: {lost.said}; nothing of the run is kept after step {step}.")
+        self.parts.folder.follow(lost.now)
+        self.curve.follow(self.parts.folder.curve_path)
+        if self._saved_at != self.state.step:
+            self._save()
+        self._record_failure(Failure("failed", f"{lost.said} ({lost.path} before)"))
+        return StablebenchError(
+            f"{lost.path}: {lost.said}. It ends at step {self.state.step}, with a checkpoint; "
+            f"`stablebench train --resume {lost.now}` goes on from there."
+        )

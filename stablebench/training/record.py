@@ -1,0 +1,71 @@
+"""What a run reports of itself, from its parts and its counters: its record, and its progress."""
+
+from stablebench.models.user_code.namespace import uncovered
+from stablebench.runs.progress import Progress
+from stablebench.schema.run_record import Result, RunRecord, Status
+from stablebench.training.parts import RunParts
+
+
+def record_of(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
+    """Return the record of a run as it is now.
+
+    Args:
+        parts: The run.
+        status: Whether it runs, or how it ended.
+        result: What it came to, where it has ended.
+        error: Why it ended before its budget was spent.
+    """
+    spec, card, state, params = parts.spec, parts.card, parts.state, parts.spec.task.params
+    return RunRecord(
+        spec=spec,
+        spec_hash=spec.spec_hash(),
+        status=status,
+        metric=card.metric,
+        baseline=card.baseline(card.metric, params),
+        target=card.target_value(params),
+        target_metric=card.target.metric if card.target else None,
+        card_sha256=card.sha256(),
+        selection=card.selection(params),
+        parameters=parts.parameters,
+        embedding_parameters=parts.embedding_parameters,
+        step=state.step,
+        train_s=state.train_s,
+        wall_s=state.wall_s,
+        started=state.started,
+        evaluations=state.evaluations,
+        result=result or Result(),
+        environment=parts.environment.now,
+        resumed_at=state.resumed_at,
+        resumed_elsewhere=state.resumed_elsewhere,
+        origin=parts.resolved.origin,
+        self_check=parts.self_check,
+        probe=None if parts.probe is None else str(parts.probe.config),
+        error=error,
+        uncovered=[] if spec.model.source is None else uncovered(),
+    )
+
+
+def write_record(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
+    """Write the record of a run to its folder, and return it; the arguments are those of `record_of`.
+
+    Raises:
+        FolderLost: The folder was renamed or removed.
+        StablebenchError: The disk does not take it.
+    """
+    record = record_of(parts, status, result, error)
+    parts.folder.write_record(record)
+    return record
+
+
+def progress_of(parts: RunParts, loss: float, steps_per_s: float) -> Progress:
+    """Return where a run is.
+
+    Args:
+        parts: The run.
+        loss: Of the last update.
+        steps_per_s: Updates per second at present.
+    """
+    state, card = parts.state, parts.card
+    value = state.evaluations[-1].metrics[card.metric] if state.evaluations else None
+    baseline = card.baseline(card.metric, parts.spec.task.params)
+    return Progress(state.step, parts.spec.train.steps, loss, card.metric, value, baseline, steps_per_s, state.train_s)
