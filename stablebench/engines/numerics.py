@@ -1,4 +1,4 @@
-"""What decides how a run's numbers are rounded, beyond versions and hardware: for the record, and held at resuming."""
+"""What decides how a run's numbers are rounded, beyond versions and hardware: recorded, and compared at resuming."""
 
 import os
 from typing import Any
@@ -27,12 +27,14 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def settings() -> dict[str, str]:
     """Return the instruction set that torch takes, `cpu_capability`, and the environment variables that are set."""
-    found = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
-    found |= {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    variables = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    variables |= {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
     if "glibc.cpu" in os.environ.get(_LIBC, ""):
-        found[_LIBC] = os.environ[_LIBC]
+        variables[_LIBC] = os.environ[_LIBC]
     threads = str(torch.get_num_threads())
-    return found | {name: os.environ[name] for name in _THREADS if os.environ.get(name, threads) not in ("", threads)}
+    return variables | {
+        name: os.environ[name] for name in _THREADS if os.environ.get(name, threads) not in ("", threads)
+    }
 
 
 def computed_by(engine: Choice, network: AnyNetwork) -> dict[str, Any]:
@@ -57,14 +59,14 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
     What the first does not say, since it is of a version that did not record it, is no difference.
     """
-    found = []
-    if before.get("backend") is not None and before["engine"] == now["engine"]:  # that one is said by itself
-        found += _differ({"backend": before["backend"]}, {"backend": now["backend"]})
+    lines = []
+    if before.get("backend") is not None and before["engine"] == now["engine"]:  # else the message is another one
+        lines += _differ({"backend": before["backend"]}, {"backend": now["backend"]})
         if before.get("compiler") and now.get("compiler"):
-            found += [f"compiler {line}" for line in _differ(before["compiler"], now["compiler"])]
+            lines += [f"compiler {line}" for line in _differ(before["compiler"], now["compiler"])]
     if before.get("rounding"):
-        found += _differ(before["rounding"], now["rounding"], ignored=_THREADS)
-    return found
+        lines += _differ(before["rounding"], now["rounding"], ignored=_THREADS)
+    return lines
 
 
 def _differ(before: dict[str, str], now: dict[str, str], ignored: tuple[str, ...] = ()) -> list[str]:

@@ -30,7 +30,7 @@ def run(
         model: A `LinearRecurrence`.
         x: Inputs (batch, time, in), time >= 1.
         state: The state before the first step, (batch, size); by default the model's own.
-        outputs: `every` step's output, or the `last` one's alone.
+        outputs: `every` step's output, or only the `last` one's.
         recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
 
     Returns:
@@ -123,7 +123,7 @@ def _accumulate(x: Tensor, a: Tensor, reverse: bool) -> None:
     length = x.shape[1]
     if length == 1:
         return
-    # Every second x takes up its neighbour; these, counted from where the scan ends, are a chain of half the length.
+    # Every second x absorbs its neighbour; these, counted from where the scan ends, are a chain of half the length.
     first = length % 2 if reverse else 1
     half, between = x[:, first::2], x[:, 1 - first :: 2]
     pairs = half.shape[1]
@@ -132,7 +132,7 @@ def _accumulate(x: Tensor, a: Tensor, reverse: bool) -> None:
     else:
         half.addcmul_(_links(a, 0, pairs), between[:, :pairs])
     _accumulate(half, _links(a, first, pairs - 1) * _links(a, first + 1, pairs - 1), reverse)
-    # Those between take up their neighbour in turn, all but the one where the scan begins.
+    # Those between absorb their neighbour in turn, all but the one where the scan begins.
     if reverse:
         between, neighbours = between[:, :-1], x[:, 2 - first :: 2]
         between.addcmul_(_links(a, 1 - first, between.shape[1]), neighbours)

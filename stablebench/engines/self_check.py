@@ -1,10 +1,10 @@
-"""Holds an engine against the reference on a few examples and steps: outputs, last states, and all gradients.
+"""Compares an engine with the reference on a few examples and steps: outputs, last states, and all gradients.
 
 The states begin a little off those of the model, because a chain at rest (zeros, and inputs of zeros) would hide a
 wrong term; the outputs are weighed at random, because a task's own loss may count none of the first steps. A dozen
 steps see every term of a step and of its carry from step to step, and stay short of where rounding has grown large.
 
-Rounding is told from a wrong formula by the reference itself: it is run again with all numbers changed by about one
+The reference itself separates rounding from a wrong formula: it is run again with all numbers changed by about one
 rounding, and what an engine differs by is weighed against what that changes. Where a chain is so unstable that this
 says nothing, fewer steps decide. A difference counts if it is there from three starts.
 """
@@ -27,16 +27,16 @@ from stablebench.models.restore import restored
 ROWS = 4
 """Examples."""
 _STEPS = (12, 3, 1)
-"""Steps of time, or layers of a stretch; the fewer ones where rounding grows too fast for a verdict."""
+"""Steps of time, or layers of a group; the fewer ones where rounding grows too fast for a verdict."""
 _STARTS = 3
-"""Starts, and roundings, that are tried before an engine is found wrong."""
-_OFF = 0.1
+"""Starts, and roundings, that are tried before an engine is called wrong."""
+_STATE_NOISE = 0.1
 """Standard deviation of what is added to the first states."""
-_CLOSE = {torch.float32: 2e-5, torch.float64: 1e-11}
+_NEGLIGIBLE_DIFFERENCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 """Relative difference that needs no second look."""
-_ROUNDINGS = 30.0
+_MAX_ROUNDINGS = 30.0
 """How many times what one rounding changes an engine may differ by."""
-_UNSTABLE = 0.01
+_UNSTABLE_CHANGE = 0.01
 """Relative change by one rounding from which on a difference says nothing."""
 
 Quantities = dict[str, Tensor]
@@ -52,7 +52,7 @@ class _Trial:
         inputs: (batch, time, any), or (batch, in) of a deep model.
         lengths: Real steps, (batch,), or None.
         states: The states before the first step by layer, or None for the model's own.
-        steps: Steps of time, or layers of a stretch.
+        steps: Steps of time, or layers of a group.
         start: Which start.
         gradients: Whether gradients are compared, too.
     """
@@ -89,7 +89,7 @@ def difference(
         Exception: What the reference raises, or what the engine does.
     """
     for steps in _STEPS:
-        found: list[str] = []
+        differences: list[str] = []
         for start in range(_STARTS):
             trial = _Trial(network, inputs, lengths, states, steps, start, gradients)
             decided, what = _verdict(trial)
@@ -97,9 +97,9 @@ def difference(
                 break
             if what is None:
                 return None
-            found.append(what)
-        if len(found) == _STARTS:
-            return found[0]
+            differences.append(what)
+        if len(differences) == _STARTS:
+            return differences[0]
     return None
 
 
@@ -109,10 +109,10 @@ def _verdict(trial: _Trial) -> tuple[bool, str | None]:
     expected = _quantities(trial, _reference(trial.network))
     if not all(b.isfinite().all() for b in expected.values()):
         return False, None
-    found = _quantities(trial, engine)
+    computed = _quantities(trial, engine)
     sizes = {name: _norm(b) for name, b in expected.items()}
-    off = {name: _norm(found[name].double() - b.double()) for name, b in expected.items()}
-    close = _CLOSE[trial.network.dtype]
+    off = {name: _norm(computed[name].double() - b.double()) for name, b in expected.items()}
+    close = _NEGLIGIBLE_DIFFERENCE[trial.network.dtype]
     suspicious = [name for name in expected if not off[name] <= close * sizes[name]]
     if not suspicious:
         return True, None
@@ -123,12 +123,12 @@ def _verdict(trial: _Trial) -> tuple[bool, str | None]:
             changed = _norm(again[name].double() - expected[name].double())
             changes[name] = max(changes[name], changed if changed == changed else float("inf"))
     least = torch.finfo(trial.network.dtype).eps * max(sizes.values())
-    wrong = [n for n in suspicious if not off[n] <= max(_ROUNDINGS * changes[n], close * sizes[n], least)]
+    wrong = [n for n in suspicious if not off[n] <= max(_MAX_ROUNDINGS * changes[n], close * sizes[n], least)]
     if wrong:
         worst = max(wrong, key=lambda name: off[name] / max(sizes[name], least))
         by = off[worst] / sizes[worst] if sizes[worst] else float("inf")
         return True, f"{worst} differs by {by:.2g} of its norm"
-    return all(changes[n] <= max(_UNSTABLE * sizes[n], least) for n in suspicious), None
+    return all(changes[n] <= max(_UNSTABLE_CHANGE * sizes[n], least) for n in suspicious), None
 
 
 def _norm(values: Tensor) -> float:
@@ -150,32 +150,32 @@ def _quantities(trial: _Trial, engine: Engine, rounding: int | None = None) -> Q
     network = trial.network
     draw = torch.Generator().manual_seed(trial.start)
     with _prepared(network, engine, trial.steps), torch.set_grad_enabled(trial.gradients):
-        inputs, lengths = _cut(trial)
+        inputs, lengths = _first_inputs(trial)
         if rounding is None:
-            states = _begun(trial, draw, len(inputs))
+            states = _initial_states(trial, draw, len(inputs))
         else:
             roundings = torch.Generator().manual_seed(1 + rounding)
             with torch.no_grad():
                 for parameter in network.parameters():
                     parameter.copy_(_rounded(parameter, roundings))
-            begun = _begun(trial, draw, len(inputs))
+            begun = _initial_states(trial, draw, len(inputs))
             states = None if begun is None else [tuple(_rounded(part, roundings) for part in of) for of in begun]
             inputs = _rounded(inputs, roundings)
         leaves = {f"state {i + 1} of layer {k + 1}": s for k, of in enumerate(states or []) for i, s in enumerate(of)}
         output, after = network(inputs, states, lengths)
         last = [t for t in pytree.tree_leaves(after) if isinstance(t, Tensor) and t.is_floating_point()]
-        found = {"the output": output, **{f"the last state {i + 1}": t for i, t in enumerate(last)}}
+        quantities = {"the output": output, **{f"the last state {i + 1}": t for i, t in enumerate(last)}}
         if trial.gradients:
-            total = torch.stack([(t * _like(t, draw)).sum() for t in found.values()]).sum()
+            total = torch.stack([(t * _like(t, draw)).sum() for t in quantities.values()]).sum()
             named = dict(network.named_parameters()) | leaves
-            wanted = {name: t for name, t in named.items() if t.requires_grad}
-            given = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
-            for (name, t), gradient in zip(wanted.items(), given, strict=True):
-                found[f"the gradient of {name}"] = torch.zeros_like(t) if gradient is None else gradient
-        return {name: t.detach() for name, t in found.items()}
+            differentiable = {name: t for name, t in named.items() if t.requires_grad}
+            gradients = torch.autograd.grad(total, list(differentiable.values()), allow_unused=True)
+            for (name, t), gradient in zip(differentiable.items(), gradients, strict=True):
+                quantities[f"the gradient of {name}"] = torch.zeros_like(t) if gradient is None else gradient
+        return {name: t.detach() for name, t in quantities.items()}
 
 
-def _cut(trial: _Trial) -> tuple[Tensor, Tensor | None]:
+def _first_inputs(trial: _Trial) -> tuple[Tensor, Tensor | None]:
     """Return the first rows and steps of the inputs, and the real steps among them."""
     lengths = None if trial.lengths is None else trial.lengths[:ROWS].clamp(max=trial.steps)
     if isinstance(trial.network, DeepNetwork):
@@ -183,13 +183,13 @@ def _cut(trial: _Trial) -> tuple[Tensor, Tensor | None]:
     return trial.inputs[:ROWS, : trial.steps], lengths
 
 
-def _begun(trial: _Trial, draw: torch.Generator, rows: int) -> list[State] | None:
+def _initial_states(trial: _Trial, draw: torch.Generator, rows: int) -> list[State] | None:
     """Return states a little off those that the batch goes on from, which a gradient can be had of."""
     network = trial.network
     if not isinstance(network, Network):
         return None
     before = trial.states or [layer.initial_state(rows) for layer in network.recurrent_layers]
-    return [tuple(_leaf(part[:rows] + _OFF * _like(part[:rows], draw)) for part in state) for state in before]
+    return [tuple(_leaf(part[:rows] + _STATE_NOISE * _like(part[:rows], draw)) for part in state) for state in before]
 
 
 def _leaf(value: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def _rounded(value: Tensor, draw: torch.Generator) -> Tensor:
 
 @contextmanager
 def _prepared(network: AnyNetwork, engine: Engine, layers: int) -> Iterator[None]:
-    """Context in which the network runs with an engine, of each stretch of layers the first, and is left as it was."""
+    """Context in which the network runs with an engine and the first of each group of layers; it is left as it was."""
 
     def first_layers(model: DeepModel, group: LayerGroup, state: State) -> Any:
         part = LayerGroup(tuple(t[:layers] for t in group.layers), group.shared)

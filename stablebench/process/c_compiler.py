@@ -25,10 +25,10 @@ DEADLINE = "STABLEBENCH_COMPILE_TIMEOUT"
 _DEADLINE_S = 120.0
 _VERSION_S = 10.0
 """Seconds that a compiler gets to say its version."""
-_LOOK_S = 0.1
+_POLL_S = 0.1
 """Seconds after which it is looked whether a signal came."""
-_KEPT_BYTES = 2**16
-"""Of what a compiler prints; the last of it is kept."""
+_TAIL_BYTES = 2**16
+"""Of what a compiler prints; the last of it is stored."""
 _REASON_LINES, _REASON_CHARACTERS = 3, 500
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 _NO_ROOM = ("no space left", "quota exceeded", "file too large", "file size limit", "read-only file system")
@@ -48,7 +48,7 @@ class _NoRoom(CompilerError):
 
 
 def flags() -> tuple[str, ...]:
-    """Return the compiler's flags, which decide how results are rounded: records hold them.
+    """Return the compiler's flags, which decide how results are rounded: records contain them.
 
     Not -ffast-math: it gives up NaN, and a library linked with it flushes subnormals in the whole process.
     """
@@ -86,15 +86,15 @@ _versions: dict[str, str | CompilerError] = {}
 def _version(path: str) -> str:
     if path not in _versions:
         try:
-            code, said = _run([path, "--version"], min(_VERSION_S, deadline_s()), errors=subprocess.DEVNULL)
+            code, printed = _run([path, "--version"], min(_VERSION_S, deadline_s()), errors=subprocess.DEVNULL)
             # an exit code other than 0 may be a compiler's that does not know the option
-            _versions[path] = CompilerError(f"{path} --version was {_how(code)}") if code < 0 else said
+            _versions[path] = CompilerError(f"{path} --version was {_exit_in_words(code)}") if code < 0 else printed
         except CompilerError as error:
             _versions[path] = error
-    found = _versions[path]
-    if isinstance(found, CompilerError):
-        raise found
-    return found
+    version = _versions[path]
+    if isinstance(version, CompilerError):
+        raise version
+    return version
 
 
 def deadline_s() -> float:
@@ -151,7 +151,7 @@ def _compiled(path: str, text: str, building: Path) -> bytes:
     source, result = building / "step.c", building / "step.so"
     source.write_text(text, encoding="utf-8")
     command = [path, *flags(), "-shared", "-fPIC", source.name, "-o", result.name]
-    said = f"{' '.join([path, *flags()])} failed"
+    failure = f"{' '.join([path, *flags()])} failed"
     seconds = deadline_s()
     try:
         code, printed = _run(command, seconds, folder=building)
@@ -160,10 +160,10 @@ def _compiled(path: str, text: str, building: Path) -> bytes:
         raise CompilerError(_hung[path]) from None
     if code:
         kind = _NoRoom if any(words in printed.lower() for words in _NO_ROOM) else CompilerError
-        raise kind(f"{said}: {_reason(printed) or _how(code)}")
+        raise kind(f"{failure}: {_reason(printed) or _exit_in_words(code)}")
     library = result.read_bytes() if result.is_file() else b""
     if not library:
-        raise CompilerError(f"{said}: {_how(code)} and wrote no library. {_reason(printed)}".rstrip())
+        raise CompilerError(f"{failure}: {_exit_in_words(code)} and wrote no library. {_reason(printed)}".rstrip())
     return library
 
 
@@ -175,7 +175,7 @@ def _reason(printed: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)[:_REASON_CHARACTERS]
 
 
-def _how(code: int) -> str:
+def _exit_in_words(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}"
     with suppress(ValueError):
@@ -227,7 +227,7 @@ def _run(
             try:
                 ended = False
                 for some in _output(process, time.monotonic() + seconds):
-                    printed = (printed + some)[-_KEPT_BYTES:]
+                    printed = (printed + some)[-_TAIL_BYTES:]
                     if arrived:
                         break
                 else:
@@ -252,9 +252,9 @@ def _output(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]
             if not is_open:
                 if _has_ended(process):
                     return
-                time.sleep(min(left, _LOOK_S / 10))
-            elif selector.select(min(left, _LOOK_S)):
-                some = os.read(pipe.fileno(), _KEPT_BYTES)
+                time.sleep(min(left, _POLL_S / 10))
+            elif selector.select(min(left, _POLL_S)):
+                some = os.read(pipe.fileno(), _TAIL_BYTES)
                 is_open = bool(some)
                 yield some
                 continue
@@ -264,7 +264,7 @@ def _output(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Return whether a process has ended; where the system can, its number is kept from being given out again."""
+    """Return whether a process has ended; where the system can, its number is not given out again meanwhile."""
     if process.returncode is not None:
         return True
     if not hasattr(os, "waitid"):

@@ -1,7 +1,7 @@
 """Compiles C text into a library, once per text, compiler and processor, and loads it.
 
 Libraries lie in the folder `engines` of the cache folder, named by a hash of all that decides what is in them, with a
-digest beside each (`kept`). Processes that compile the same text at once do not disturb each other.
+digest next to each (`compile_cache`). Processes that compile the same text at once do not disturb each other.
 """
 
 import atexit
@@ -17,7 +17,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from stablebench.process import compile_cache as kept
+from stablebench.process import compile_cache
 from stablebench.process.c_compiler import CompilerError, compile_library, compiler, flags
 from stablebench.process.folders import cache_dir
 
@@ -74,38 +74,38 @@ def load(text: str, *functions: str) -> ctypes.CDLL:
         functions: What it defines.
 
     Raises:
-        CompilerError: It could not be compiled or loaded; asked for again, it is not tried again.
+        CompilerError: It could not be compiled or loaded; a second call does not try again.
         CompilationInterrupted: A signal came while it was compiled.
     """
     key = hashlib.sha256("\0".join([text, *compiler(), *flags(), _processor()]).encode()).hexdigest()[:32]
-    found = _load(text, key, cache_folder(), functions)
-    if isinstance(found, CompilerError):
-        raise CompilerError(str(found))
-    return found
+    loaded = _load(text, key, cache_folder(), functions)
+    if isinstance(loaded, CompilerError):
+        raise CompilerError(str(loaded))
+    return loaded
 
 
 @cache
 def _load(text: str, key: str, folder: Path, functions: tuple[str, ...]) -> ctypes.CDLL | CompilerError:
     path = folder / f"{key}.so"
-    library = kept.read(path)
+    library = compile_cache.read(path)
     is_new = library is None
     try:
         if library is None:
             library = _compile(text, folder)
-        found = kept.open_library(library)
+        loaded = compile_cache.open_library(library)
     except CompilerError as error:
         return error
     except OSError as error:
         return CompilerError(f"what {compiler()[0]} made cannot be loaded: {error}")
-    missing = [name for name in functions if not hasattr(found, name)]
+    missing = [name for name in functions if not hasattr(loaded, name)]
     if missing:
         return CompilerError(f"what {compiler()[0]} made has no function {', '.join(missing)}")
     if is_new:
         try:
-            kept.keep(path, library)
+            compile_cache.write(path, library)
         except OSError as error:
-            _log.info("A compiled step is not kept: %s", error)
-    return found
+            _log.info("A compiled step is not stored: %s", error)
+    return loaded
 
 
 def _compile(text: str, folder: Path) -> bytes:
@@ -154,17 +154,17 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
-    found = {name: line for line in lines if (name := line.partition(":")[0].strip()) in wanted}
-    return "\n".join([platform.machine(), platform.processor(), *(found[name] for name in sorted(found))])
+    names = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+    values = {name: line for line in lines if (name := line.partition(":")[0].strip()) in names}
+    return "\n".join([platform.machine(), platform.processor(), *(values[name] for name in sorted(values))])
 
 
 @cache
 def cache_folder() -> Path:
     """Return a folder for compiled code that nobody else can write to.
 
-    It is `engines` in the user's cache folder; `engines-UID` beside it where the first is another user's; and one for
-    this process alone where neither can be written to.
+    It is `engines` in the user's cache folder; `engines-UID` next to it where the first is another user's; and one for
+    only this process where neither can be written to.
 
     Raises:
         CompilerError: No folder can be written to.
@@ -174,16 +174,16 @@ def cache_folder() -> Path:
         folder = cache_dir() / name
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            found = folder.stat()
-            reason = None if stat.S_ISDIR(found.st_mode) else "it is no folder"
-            reason = reason or kept.why_not_trusted(found)
+            status = folder.stat()
+            reason = None if stat.S_ISDIR(status.st_mode) else "it is no folder"
+            reason = reason or compile_cache.untrusted_reason(status)
             if reason is None:
                 with tempfile.TemporaryFile(dir=folder):
                     return folder
-            _log.warning("No compiled step is loaded from %s or kept there: %s.", folder, reason)
+            _log.warning("No compiled step is loaded from %s or stored there: %s.", folder, reason)
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
-    _log.info("Compiled steps are not kept: %s", "; ".join(problems))
+    _log.info("Compiled steps are not stored: %s", "; ".join(problems))
     return private_folder()
 
 

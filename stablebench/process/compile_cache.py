@@ -1,4 +1,4 @@
-"""Compiled libraries in a folder, each with a digest beside it: what is loaded is what this user's compiler wrote.
+"""Compiled libraries in a folder, each with a digest next to it: what is loaded is what this user's compiler wrote.
 
 A library decides every number of a run and runs with the rights of the user. It is loaded only if file and folder are
 the user's own (or root's) and nobody else can write to them, and the digest holds. All of this is asked of the opened
@@ -22,11 +22,11 @@ _MFD_EXEC = 0x10
 """linux/memfd.h; kernels before 6.3 do not know it."""
 
 
-def why_not_trusted(found: os.stat_result) -> str | None:
+def untrusted_reason(status: os.stat_result) -> str | None:
     """Return why a file or folder may have been written by somebody else, or None."""
-    if found.st_uid not in (os.geteuid(), 0):
-        return f"it belongs to another user (uid {found.st_uid})"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to another user (uid {status.st_uid})"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return "others may write to it"
     return None
 
@@ -34,7 +34,7 @@ def why_not_trusted(found: os.stat_result) -> str | None:
 def read(path: Path) -> bytes | None:
     """Return a library whose owner, permissions and digest hold; None where there is none that may be loaded.
 
-    One that is there and may not be loaded is said.
+    One that is there and may not be loaded is logged.
     """
     try:
         library = _trusted(path)
@@ -66,10 +66,10 @@ def _trusted(path: Path) -> bytes | None:
         is_link = path.is_symlink()
         raise _NotTrusted(f"{path.name} is a link" if is_link else f"{path.name}: {error.strerror}") from None
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise _NotTrusted(f"{path.name} is no regular file")
-        if (reason := why_not_trusted(found)) is not None:
+        if (reason := untrusted_reason(status)) is not None:
             raise _NotTrusted(f"{path.name}: {reason}")
         try:
             return file.read()
@@ -77,7 +77,7 @@ def _trusted(path: Path) -> bytes | None:
             raise _NotTrusted(f"{path.name} cannot be read: {error.strerror}") from None
 
 
-def keep(path: Path, library: bytes) -> None:
+def write(path: Path, library: bytes) -> None:
     """Write a library and its digest, each whole and synced before it is in its place.
 
     Raises:

@@ -1,1 +1,1 @@
-"""How long a model takes for a sequence, forward and backward, and what it is held against."""
+"""How long a model takes for a sequence, forward and backward, and what it is compared with."""

@@ -62,18 +62,18 @@ def sequence_contender(name: str, work: Sequences) -> Contender | UnsupportedSte
 
 
 def transition_contender(model: RecurrentModel) -> Contender:
-    """Return `recurrent_weights()` alone, forward and backward."""
+    """Return only `recurrent_weights()`, forward and backward."""
 
     def leaves() -> list[Tensor]:
-        found = [leaf for leaf in pytree.tree_leaves(model.recurrent_weights()) if isinstance(leaf, Tensor)]
-        return [leaf for leaf in found if leaf.requires_grad]
+        tensors = [leaf for leaf in pytree.tree_leaves(model.recurrent_weights()) if isinstance(leaf, Tensor)]
+        return [leaf for leaf in tensors if leaf.requires_grad]
 
     gradients = [torch.randn_like(leaf) for leaf in leaves()]
 
     def run() -> None:
-        found = leaves()
-        if found:
-            torch.autograd.backward(found, gradients)
+        roots = leaves()
+        if roots:
+            torch.autograd.backward(roots, gradients)
 
     return Contender("transition", run, _clear(model))
 
@@ -164,7 +164,7 @@ _MAKERS: dict[str, Callable[[Sequences], Contender | UnsupportedStep]] = {
     "scan": _scan,
 }
 SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name != "scan")
-"""`fused` and `reference`: the engines. `literal`: a loop over drive and step. nn.*: torch's own, same hidden size."""
+"""`fused` and `reference`: the engines. `literal`: a loop over `input_projection` and `step`. nn.*: torch's own."""
 
 
 def contender_names(model: RecurrentModel) -> tuple[str, ...]:

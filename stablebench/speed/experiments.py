@@ -1,4 +1,4 @@
-"""The three measurements: contenders side by side, time against one size, and the parametrisation alone."""
+"""The three measurements: contenders side by side, time against one size, and only the parametrisation."""
 
 import math
 from collections.abc import Sequence
@@ -110,8 +110,8 @@ def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: boo
     """
     built = work.build()
     made = {name: sequence_contender(name, built) for name in contender_names(built.model)}
-    absent = {name: found.reason for name, found in made.items() if isinstance(found, UnsupportedStep)}
-    present = [found for found in made.values() if not isinstance(found, UnsupportedStep)]
+    absent = {name: entry.reason for name, entry in made.items() if isinstance(entry, UnsupportedStep)}
+    present = [entry for entry in made.values() if not isinstance(entry, UnsupportedStep)]
     timed = [*present, transition_contender(built.model)]
     seconds = round_robin(timed, conditions.repeats, device=work.device, watch=watch)
     peaks: dict[str, int | None] = {}
@@ -193,8 +193,8 @@ def scale(
             left_out[value] = made.reason
         else:
             contenders.append(replace(made, name=str(value)))
-    found = round_robin(contenders, conditions.repeats, device=work.device, watch=watch) if contenders else {}
-    return Series(work.model, "fused", axis, work.size, {int(v): s for v, s in found.items()}, left_out)
+    seconds = round_robin(contenders, conditions.repeats, device=work.device, watch=watch) if contenders else {}
+    return Series(work.model, "fused", axis, work.size, {int(v): s for v, s in seconds.items()}, left_out)
 
 
 def _why_too_large(work: Workload) -> str | None:
@@ -203,7 +203,7 @@ def _why_too_large(work: Workload) -> str | None:
     planned = plan_model(built.model, built.x)
     if isinstance(planned, UnsupportedStep):
         return None
-    # all that a step reads and writes, gradients too, which is more than is kept
+    # all that a step reads and writes, gradients too, which is more than stays in memory
     width = sum(planned.program.widths.values())
     needed = width * work.size.batch * work.size.steps * built.x.element_size()
     free = _free_bytes(work.device)
@@ -232,5 +232,5 @@ def parametrise(work: Workload, widths: Sequence[int], conditions: Conditions, w
     """
     models = {width: replace(work, size=replace(work.size, hidden=width)).build_model() for width in widths}
     contenders = [replace(transition_contender(model), name=str(width)) for width, model in models.items()]
-    found = round_robin(contenders, conditions.repeats, device=work.device, watch=watch)
-    return Series(work.model, "transition", "hidden", work.size, {int(v): s for v, s in found.items()}, {})
+    seconds = round_robin(contenders, conditions.repeats, device=work.device, watch=watch)
+    return Series(work.model, "transition", "hidden", work.size, {int(v): s for v, s in seconds.items()}, {})

@@ -26,8 +26,8 @@ class BareProduct:
         inner: Columns of the left side.
         columns: Columns of the matrix.
         recurrent: Whether a step has to wait for the one before; else the product is one over all steps.
-        left_gradient: Whether d_out @ matrix^T is wanted.
-        matrix_gradient: Whether left^T @ d_out is wanted, which is one product over all steps and rows.
+        left_gradient: Whether d_out @ matrix^T is computed.
+        matrix_gradient: Whether left^T @ d_out is computed, which is one product over all steps and rows.
     """
 
     batch: int
@@ -42,9 +42,9 @@ class BareProduct:
     def shapes(self) -> list[tuple[int, int, int]]:
         """The matrix products of forward and backward, each (rows, inner, columns), one for each call."""
         calls, rows = (self.steps, self.batch) if self.recurrent else (1, self.steps * self.batch)
-        found = [(rows, self.inner, self.columns)] * calls
-        found += [(rows, self.columns, self.inner)] * (calls * self.left_gradient)
-        return found + [(self.inner, self.steps * self.batch, self.columns)] * self.matrix_gradient
+        shapes = [(rows, self.inner, self.columns)] * calls
+        shapes += [(rows, self.columns, self.inner)] * (calls * self.left_gradient)
+        return shapes + [(self.inner, self.steps * self.batch, self.columns)] * self.matrix_gradient
 
     @property
     def flops(self) -> int:
@@ -123,10 +123,10 @@ class _Operands:
 
     def __init__(self, product: BareProduct, matrix: Tensor) -> None:
         calls, rows = (product.steps, product.batch) if product.recurrent else (1, product.steps * product.batch)
-        kept = calls if product.matrix_gradient else 1
+        buffered = calls if product.matrix_gradient else 1
         self.product, self.matrix, self.transposed = product, matrix, matrix.T
-        lefts = torch.randn(kept, rows, product.inner, dtype=matrix.dtype, device=matrix.device)
-        d_outs = torch.randn(kept, rows, product.columns, dtype=matrix.dtype, device=matrix.device)
+        lefts = torch.randn(buffered, rows, product.inner, dtype=matrix.dtype, device=matrix.device)
+        d_outs = torch.randn(buffered, rows, product.columns, dtype=matrix.dtype, device=matrix.device)
         self.lefts, self.d_outs = lefts.expand(calls, -1, -1).unbind(0), d_outs.expand(calls, -1, -1).unbind(0)
         self.all_lefts, self.all_d_outs = lefts.flatten(0, 1), d_outs.flatten(0, 1)
         self.out = matrix.new_empty(rows, product.columns)

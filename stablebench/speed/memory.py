@@ -88,7 +88,7 @@ def _growth(work: Workload, name: str) -> int | None:
 
 
 def _hand_back_freed_memory() -> None:
-    with suppress(AttributeError, OSError, TypeError):  # glibc alone has it
+    with suppress(AttributeError, OSError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -1,4 +1,4 @@
-"""The CIFAR-10 images (Krizhevsky 2009), parsed by torchvision and kept as bytes in the cache folder.
+"""The CIFAR-10 images (Krizhevsky 2009), parsed by torchvision and stored as bytes in the cache folder.
 
 The publisher's batches are pickles: they are opened only after their published checksums hold. They lie in
 `cifar10/cifar-10-batches-py/` of the data folder or, as torchvision has them, in `cifar-10-batches-py/`.

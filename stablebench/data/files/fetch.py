@@ -1,7 +1,7 @@
 """Fetching a data set from its official source.
 
-A download goes to `<name>.part` beside its place, is gone on with where it was cut off (HTTP Range), checked against
-its size and checksum, and only then moved to its place. Of an archive the data set's own files are taken out, each
+A download goes to `<name>.part` next to its place, is resumed where it was cut off (HTTP Range), checked against its
+size and checksum, and only then moved to its place. Of an archive the data set's own files are taken out, each
 checked and moved to its place when whole; nothing is written under a name that the archive chose.
 """
 
@@ -26,7 +26,7 @@ from stablebench.errors import StablebenchError
 from stablebench.visible import visible
 
 Progress = Callable[[str, int, int | None], None]
-"""Told how many bytes of a file there are, and of how many."""
+"""Called with a file, how many of its bytes have arrived, and of how many."""
 _TIMEOUT_S = 30.0
 _TRIES = 5
 """Connections in a row that may bring nothing new before an address is given up."""
@@ -46,7 +46,7 @@ def fetch(source: DataSource, root: Path, progress: Progress | None = None) -> b
     Args:
         source: The data set.
         root: Folder of all data sets.
-        progress: Told how far a download is; by default one line on stderr says what is fetched.
+        progress: Called with how far a download is; by default one line on stderr says what is fetched.
 
     Returns:
         Whether something had to be fetched.
@@ -77,9 +77,9 @@ def fetch(source: DataSource, root: Path, progress: Progress | None = None) -> b
 
 def _is_there(source: DataSource, download: Download, root: Path) -> bool:
     """Return whether what a download brings lies whole in one of the data set's folders, in whatever form."""
-    wanted = [f for f in source.files if f.required] if download.kind == "archive" else [_brought(source, download)]
+    files = [f for f in source.files if f.required] if download.kind == "archive" else [_brought(source, download)]
     try:
-        for _ in access.read_all(source, wanted, root):
+        for _ in access.read_all(source, files, root):
             pass
     except StablebenchError:
         return False
@@ -143,7 +143,7 @@ def _download(url: str, part: Path, download: Download, progress: Progress) -> N
     if problem is None:
         return
     part.unlink()
-    if before:  # perhaps gone on from a part of something else: once more, from the beginning
+    if before:  # perhaps resumed from a part of something else: try again from the beginning
         _download(url, part, download, progress)
         return
     raise _Refused(problem)
@@ -201,7 +201,7 @@ def _open(url: str, start: int) -> Any:
 
 
 def _piece(answer: Any) -> bytes:
-    """Read on; a connection that breaks ends like one that is closed: how much has come decides."""
+    """Read on; a connection that breaks ends like one that is closed: how much has arrived decides."""
     try:
         return answer.read(_PIECE)
     except (OSError, http.client.HTTPException):

@@ -77,7 +77,7 @@ def _read(words: Sequence[str], file: SourceFile, width: int, data_dir: Path | N
     import numpy as np
     import torch
 
-    found = np.zeros((len(words), width), dtype=np.float32)
+    table = np.zeros((len(words), width), dtype=np.float32)
     rows = {word.encode(): row for row, word in enumerate(words)}
     for i, line in enumerate(ensure.read(SOURCE, file, data_dir).splitlines(), start=1):
         word, _, numbers = line.partition(b" ")
@@ -90,5 +90,5 @@ def _read(words: Sequence[str], file: SourceFile, width: int, data_dir: Path | N
             values = np.empty(0)
         if values.shape != (width,) or not np.isfinite(values).all():
             raise how_to_get(SOURCE, f"{file.path}: line {i} must be a word and {width} numbers")
-        found[row] = values
-    return torch.from_numpy(found)
+        table[row] = values
+    return torch.from_numpy(table)

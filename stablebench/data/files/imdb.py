@@ -1,6 +1,6 @@
 r"""The IMDB reviews (Maas et al. 2011): 25,000 to train and 25,000 to test, half of them positive, as tokens.
 
-They are read from the publisher's archive, from one that holds the labelled reviews alone, or from the unpacked folder
+They are read from the publisher's archive, from one that holds only the labelled reviews, or from the unpacked folder
 `aclImdb`; whatever they lie in, all labelled reviews together must have one digest.
 
 A review becomes tokens in three steps, which are ours: line breaks `<br />` become spaces, letters lower case, and the
@@ -118,8 +118,8 @@ def vocabulary(data_dir: Path | None = None) -> list[str]:
 
 def tokenised(text: str) -> list[str]:
     """Return the tokens of a review."""
-    found = _TOKEN.findall(text.replace("<br />", " ").lower())
-    return ["..." if token.startswith("..") else token for token in found]
+    tokens = _TOKEN.findall(text.replace("<br />", " ").lower())
+    return ["..." if token.startswith("..") else token for token in tokens]
 
 
 def padded(reviews: Reviews, length: int) -> "tuple[Tensor, Tensor]":
@@ -129,10 +129,10 @@ def padded(reviews: Reviews, length: int) -> "tuple[Tensor, Tensor]":
     n = len(reviews.ends)
     begins = [0, *reviews.ends[:-1].tolist()]
     lengths = torch.diff(reviews.ends, prepend=torch.zeros(1, dtype=torch.long)).clamp(max=length)
-    found = torch.full((n, length), PADDING, dtype=torch.int16)
-    for row, begin, count in zip(found, begins, lengths.tolist(), strict=True):
+    numbers = torch.full((n, length), PADDING, dtype=torch.int16)
+    for row, begin, count in zip(numbers, begins, lengths.tolist(), strict=True):
         row[:count] = reviews.tokens[begin : begin + count]
-    return found, lengths
+    return numbers, lengths
 
 
 def _prepared(data_dir: Path | None) -> "dict[str, Tensor]":
@@ -143,19 +143,19 @@ def _prepared(data_dir: Path | None) -> "dict[str, Tensor]":
 def _texts(data_dir: Path | None) -> dict[str, str]:
     """Return all labelled reviews by their names, `train/pos/0_9.txt` and so on, in the order of their names."""
     where, entries = _entries(data_dir)
-    found = {match[1]: content for name, content in entries if (match := _NAME.search(name))}
-    counts = Counter(name.rpartition("/")[0] for name in found)
+    contents = {match[1]: content for name, content in entries if (match := _NAME.search(name))}
+    counts = Counter(name.rpartition("/")[0] for name in contents)
     for folder in ("train/pos", "train/neg", "test/pos", "test/neg"):
         if counts[folder] != PER_FOLDER:
             problem = f"{where} must hold {PER_FOLDER:,} reviews in {folder}, it has {counts[folder]:,}"
             raise how_to_get(SOURCE, problem, where.parent)
     digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(name.encode() + b"\0" + found[name] + b"\0")
+    for name in sorted(contents):
+        digest.update(name.encode() + b"\0" + contents[name] + b"\0")
     if digest.hexdigest() != REVIEWS_SHA256:
         problem = f"{where}: its reviews are not the published ones, their sha256 is {digest.hexdigest()}"
         raise how_to_get(SOURCE, problem, where.parent)
-    return {name: found[name].decode("utf-8", errors="replace") for name in sorted(found)}
+    return {name: contents[name].decode("utf-8", errors="replace") for name in sorted(contents)}
 
 
 def _entries(data_dir: Path | None) -> tuple[Path, Iterator[tuple[str, bytes]]]:

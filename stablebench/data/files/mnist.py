@@ -1,4 +1,4 @@
-"""The MNIST images (LeCun, Cortes & Burges), parsed by torchvision and kept as bytes in the cache folder.
+"""The MNIST images (LeCun, Cortes & Burges), parsed by torchvision and stored as bytes in the cache folder.
 
 The four files lie in `mnist/` of the data folder or, as torchvision has them, in `MNIST/raw/`.
 """

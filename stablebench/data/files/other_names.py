@@ -1,6 +1,6 @@
 """Files of a data set as others unpack or pack them: a dot for a hyphen, other letter cases, a folder deeper, one zip.
 
-Only names are looked at here; that it is the right file is held by its checksum when it is read.
+Only names are compared here; whether it is the right file is checked by its checksum when it is read.
 """
 
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from stablebench.data.files import archives
 
-_DEEPEST = 3
+_MAX_DEPTH = 3
 """Folders inside of a data set's own that are looked into."""
-_MOST_FILES = 50_000
+_MAX_FILES = 50_000
 """Files of a folder that are looked at."""
 _IGNORED = (".part", ".damaged", ".lock")
 
@@ -37,8 +37,8 @@ def like(path: str, folders: list[Path], n_bytes: int | None = None) -> Path | N
         n_bytes: The file's size in plain form; None where it is not known.
     """
     wanted = likeness(path)
-    found = [file for folder in folders for file in _files(folder) if likeness(file.name) == wanted]
-    return next((file for file in found if file.stat().st_size == n_bytes), next(iter(found), None))
+    files = [file for folder in folders for file in _files(folder) if likeness(file.name) == wanted]
+    return next((file for file in files if file.stat().st_size == n_bytes), next(iter(files), None))
 
 
 def archive_with(path: str, folders: list[Path]) -> Path | None:
@@ -55,25 +55,25 @@ def archive_with(path: str, folders: list[Path]) -> Path | None:
 
 def present(folders: list[Path]) -> list[Path]:
     """Return the folders that there are, also under names in other letter cases."""
-    found: dict[Path, None] = {}
+    existing: dict[Path, None] = {}
     for folder in folders:
         if folder.is_dir():
-            found[folder] = None
+            existing[folder] = None
             continue
         try:
             with os.scandir(folder.parent) as entries:
                 same = sorted(e.path for e in entries if e.is_dir() and e.name.lower() == folder.name.lower())
         except OSError:
             continue
-        found |= dict.fromkeys(map(Path, same))
-    return list(found)
+        existing |= dict.fromkeys(map(Path, same))
+    return list(existing)
 
 
 def _files(folder: Path, depth: int = 0) -> Iterator[Path]:
     """Yield the files in a folder and those inside of it, so many at most."""
     try:
         with os.scandir(folder) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)[:_MOST_FILES]
+            listed = sorted(entries, key=lambda entry: entry.name)[:_MAX_FILES]
     except OSError:
         return
     inside = []
@@ -84,7 +84,7 @@ def _files(folder: Path, depth: int = 0) -> Iterator[Path]:
             inside.append(Path(entry.path))
         elif entry.is_file():
             yield Path(entry.path)
-    if depth < _DEEPEST:
+    if depth < _MAX_DEPTH:
         for below in inside:
             yield from _files(below, depth + 1)
 

@@ -77,8 +77,8 @@ def load_tokens(name: Part, *, level: Level = "char", data_dir: Path | None = No
     """
     files = [_file(part, level) for part in _STEMS]
     key = {"version": 1, "level": level, "files": [file.checksum for file in files]}
-    found = prepared("ptb", key, lambda: _numbered(level, data_dir))
-    return Tokens(found[name], bytes(found["vocabulary"].numpy()).decode().split("\n"))
+    tensors = prepared("ptb", key, lambda: _numbered(level, data_dir))
+    return Tokens(tensors[name], bytes(tensors["vocabulary"].numpy()).decode().split("\n"))
 
 
 def _file(name: Part, level: Level) -> SourceFile:

@@ -1,9 +1,9 @@
 """Prepared data: tensors in the cache folder, made once and mapped into memory from then on.
 
 A set of tensors has a key that decides its content: which source (by its checksums), which preparation, which version
-of it. The folder's name holds a digest of the key. Making happens under a lock, in a folder beside it that is moved to
+of it. The folder's name holds a digest of the key. Making happens under a lock, in a folder next to it that is moved to
 its place when whole, so that several processes may begin at once and an interruption leaves nothing half made. A
-folder that does not hold what its `meta.json` says is made anew.
+folder that does not contain what its `meta.json` says is made again.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _FORMAT = 1
 """Raised when the layout of these folders changes."""
 _NAME = re.compile(r"[a-z0-9_]+$")
 _intact: dict[Path, tuple[Any, ...]] = {}
-"""Folders whose digests held in this process, with the sizes and times their files had then."""
+"""Folders whose digests were right in this process, with the sizes and times their files had then."""
 
 
 def prepared(name: str, key: Mapping[str, Any], make: "Callable[[], Mapping[str, Tensor]]") -> "dict[str, Tensor]":
@@ -49,22 +49,22 @@ def prepared(name: str, key: Mapping[str, Any], make: "Callable[[], Mapping[str,
     digest = hashlib.sha256(json.dumps(whole_key, sort_keys=True).encode()).hexdigest()
     folder = cache_dir() / "prepared" / f"{name}-{digest[:16]}"
     try:
-        found = _load(folder, whole_key)
-        if found is None:
+        tensors = _load(folder, whole_key)
+        if tensors is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                found = _load(folder, whole_key)  # another process may have been first
-                if found is None:
+                tensors = _load(folder, whole_key)  # another process may have been first
+                if tensors is None:
                     _make(folder, whole_key, make)
-                    found = _load(folder, whole_key)
+                    tensors = _load(folder, whole_key)
     except OSError as error:
         raise UserError(
             f"{name}: the cache folder {folder.parent.parent} cannot be used ({error.strerror or error}); "
             "name another one in the environment variable STABLEBENCH_CACHE."
         ) from None
-    if found is None:
+    if tensors is None:
         raise UserError(f"{name}: what was written to {folder} does not read back the same; is the disk full?")
-    return found
+    return tensors
 
 
 def _make(folder: Path, key: dict[str, Any], make: "Callable[[], Mapping[str, Tensor]]") -> None:

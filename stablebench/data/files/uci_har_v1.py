@@ -61,9 +61,9 @@ def windows(name: Literal["train", "test"], data_dir: Path | None = None) -> Win
     """
     import numpy as np
 
-    wanted = [file for file in SOURCE.files if file.path.startswith(f"{name}/")]
+    chosen = [file for file in SOURCE.files if file.path.startswith(f"{name}/")]
     tables = {
-        file.path: _table(file, content, name, data_dir) for file, content in ensure.read_all(SOURCE, wanted, data_dir)
+        file.path: _table(file, content, name, data_dir) for file, content in ensure.read_all(SOURCE, chosen, data_dir)
     }
     values = np.stack([tables[_signal_path(name, signal)] for signal in SIGNALS], axis=2)
     activities, people = (tables[f"{name}/{what}_{name}.txt"][:, 0].astype(np.int64) for what in ("y", "subject"))

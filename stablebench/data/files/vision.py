@@ -1,6 +1,6 @@
 """The one place that imports torchvision.
 
-PyPI's torchvision beside a CPU-only torch finds its compiled operators unloadable, and its import then fails because it
+PyPI's torchvision next to a CPU-only torch cannot load its compiled operators, and its import then fails because it
 describes operators that do not exist. The data sets need none of them: declaring the missing ones is enough.
 """
 

@@ -7,7 +7,7 @@ and the S symbols are to be given back from the next step on:
     step  length - 1                 trigger
     steps length ... length + S - 1  blanks; the answer is the symbol shown `length` steps before
 
-The classes are the symbols alone, because nothing else is ever asked for: class c is token c + 1.
+The classes are only the symbols, because nothing else is ever an answer: class c is token c + 1.
 """
 
 from typing import Annotated
@@ -50,7 +50,7 @@ def generate(
         rng: Source of randomness.
 
     Returns:
-        Tokens (n, length + S), classes of the same shape (0 where nothing is asked), and the mask of the last S steps.
+        Tokens (n, length + S), classes of the same shape (0 where there is no answer), the mask of the last S steps.
     """
     steps = sizes(length=length, S=S, alphabet=alphabet).steps
     symbols = torch.randint(alphabet, (n, S), generator=rng)

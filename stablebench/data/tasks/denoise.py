@@ -7,7 +7,7 @@ part, in random order, and are to be given back, in the order they came, from th
     step  length                         marker
     steps length + 1 ... length + S      blanks; the answer is the next symbol
 
-Everywhere else the target is blank. Where symbols stand is drawn anew for every sequence, uniformly among all choices
+Everywhere else the target is blank. Where symbols stand is drawn for every sequence, uniformly among all choices
 of S steps. GORU's code draws the steps with repetition, so that some of its symbols are never shown.
 """
 
@@ -48,7 +48,7 @@ def generate(
         length: Steps of the noisy part, >= S.
         S: Symbols to remember.
         alphabet: Number of different symbols.
-        recall_only: Whether the loss counts the recalled steps alone (NRU) or all (GORU).
+        recall_only: Whether the loss counts only the recalled steps (NRU) or all (GORU).
         rng: Source of randomness.
 
     Returns:

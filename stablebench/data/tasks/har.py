@@ -71,7 +71,7 @@ def held_out(*, windows: Source = "hapt", data_dir: Path | None = None) -> torch
 
 
 def prepare(source: Source, data_dir: Path | None = None) -> dict[str, torch.Tensor]:
-    """Return what is kept in the cache folder of one source.
+    """Return what the cache folder stores of one source.
 
     Returns:
         `{train,test}_windows` (n, 128, 9) float32, standardised; `_activities` and `_people` (n,); and `mean` and `sd`,

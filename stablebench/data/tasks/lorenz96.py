@@ -53,7 +53,7 @@ def load(
     ahead: Count = 25,
     data_dir: Path | None = None,
 ) -> Batch:
-    """Return all trajectories of a part; they are computed when first asked for, and kept in the cache folder.
+    """Return all trajectories of a part; they are computed when first needed, and stored in the cache folder.
 
     Args:
         name: 256 of `train`, of which a card may hold out some for validation, or 128 of `test`.
@@ -77,11 +77,11 @@ def load(
 def _computed(F: float, length: int) -> "dict[str, Tensor]":
     import torch
 
-    found = {}
+    parts = {}
     for name, count in COUNTS.items():
         starts = F - 0.5 + np.random.default_rng(_SEEDS[name]).random((count, VARIABLES))
-        found[name] = torch.from_numpy(trajectories(starts, F, length).astype(np.float32))
-    return found
+        parts[name] = torch.from_numpy(trajectories(starts, F, length).astype(np.float32))
+    return parts
 
 
 def trajectories(starts: "NDArray[np.float64]", F: float, length: int) -> "NDArray[np.float64]":

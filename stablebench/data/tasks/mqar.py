@@ -63,7 +63,7 @@ def generate(
     Args:
         n: Number of sequences.
         length: Steps, even, >= 4 pairs.
-        pairs: Keys and values; each key is asked for once.
+        pairs: Keys and values; each key is queried once.
         vocabulary: Number of tokens, more than twice the pairs.
         power: Of the distribution of the questions' places; 1 is uniform.
         filled: Whether random tokens stand between the questions, in place of blanks.
@@ -71,24 +71,24 @@ def generate(
         rng: Source of randomness.
 
     Returns:
-        Tokens (n, length), answers of the same shape (0 where nothing is asked), and the mask of the asked steps.
+        Tokens (n, length), answers of the same shape (0 where there is no answer), and the mask of the queries.
     """
     sizes(length=length, pairs=pairs, vocabulary=vocabulary)
     keys_end = vocabulary // 2
     keys = 1 + _different(n, pairs, keys_end - 1, rng)
     values = keys_end + _different(n, pairs, vocabulary - keys_end, rng)
     places = torch.arange(1, (length - 2 * pairs) // 2 + 1, dtype=torch.float64) ** (power - 1)
-    asked = 2 * pairs + 2 * torch.multinomial(places.expand(n, -1), pairs, generator=rng)
+    queries = 2 * pairs + 2 * torch.multinomial(places.expand(n, -1), pairs, generator=rng)
 
     inputs = torch.zeros(n, length, dtype=torch.long)
     inputs[:, 0 : 2 * pairs : 2] = keys
     inputs[:, 1 : 2 * pairs : 2] = values
-    inputs.scatter_(1, asked, keys)
+    inputs.scatter_(1, queries, keys)
     if filled:
         anything = torch.randint(vocabulary, (n, length), generator=rng)
         inputs = torch.where(inputs == 0, anything, inputs)
-    targets = torch.zeros(n, length, dtype=torch.long).scatter_(1, asked, values)
-    mask = torch.zeros(n, length, dtype=torch.bool).scatter_(1, asked, True)
+    targets = torch.zeros(n, length, dtype=torch.long).scatter_(1, queries, values)
+    mask = torch.zeros(n, length, dtype=torch.bool).scatter_(1, queries, True)
     return Batch(inputs, targets, mask=mask)
 
 

@@ -1,4 +1,4 @@
-"""Penn Treebank as one long sequence of characters or words, of which the next is to be told (see `ptb`)."""
+"""Penn Treebank as one long sequence of characters or words, of which the next is to be predicted (see `ptb`)."""
 
 from pathlib import Path
 

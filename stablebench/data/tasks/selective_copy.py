@@ -2,7 +2,7 @@
 
 Tokens: noise 0, symbols 1 ... alphabet, marker alphabet + 1. S symbols stand at random different steps among the first
 length + S, the others are noise; then come S markers, and the i-th marker asks for the i-th symbol. Nothing but the
-answers is trained or scored, and the classes are the symbols alone: class c is token c + 1.
+answers is trained or scored, and the classes are only the symbols: class c is token c + 1.
 
 A network that does the same at every step whatever it reads cannot solve it: how far back a symbol lies is different
 in every sequence. The layout is that of the S4 code's copying data set with `variable=True`, which the Mamba paper
@@ -41,7 +41,7 @@ def generate(
         rng: Source of randomness.
 
     Returns:
-        Tokens (n, length + 2 S), classes of the same shape (0 where nothing is asked), the mask of the last S steps.
+        Tokens (n, length + 2 S), classes of the same shape (0 where there is no answer), the mask of the last S steps.
     """
     steps = sizes(length=length, S=S, alphabet=alphabet).steps
     symbols = torch.randint(alphabet, (n, S), generator=rng)

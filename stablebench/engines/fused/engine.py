@@ -176,7 +176,7 @@ def layers_unsupported_reason(model: DeepModel, device: torch.device) -> str | N
 def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why nothing is compiled on a device, so that torch calls are all there is, or None.
 
-    Whether a model's own steps can be compiled there is asked in `stablebench.engines.trial`.
+    `stablebench.engines.trial` tests whether a model's own steps can be compiled there.
 
     Args:
         device: Where it runs.

@@ -32,22 +32,22 @@ def run_folded(
     (batch, steps, _), d = x.shape, dilated.dilation
     whole, rest = divmod(steps, d)
     phases = _by_phase(state, d)
-    found = []
+    parts = []
     if whole:
         folded_x = x[:, : whole * d].unflatten(1, (whole, d)).transpose(1, 2).flatten(0, 1)
         output, after = run(dilated.cell, folded_x, tuple(p.flatten(0, 1) for p in phases), outputs, recurrent_weights)
         phases = [part.unflatten(0, (batch, d)) for part in after]
         if outputs == "every":
-            found.append(output.unflatten(0, (batch, d)).transpose(1, 2).flatten(1, 2))
+            parts.append(output.unflatten(0, (batch, d)).transpose(1, 2).flatten(1, 2))
         else:
-            found.append(output.unflatten(0, (batch, d))[:, -1:])
+            parts.append(output.unflatten(0, (batch, d))[:, -1:])
     if rest:
         begun = tuple(p[:, :rest].flatten(0, 1) for p in phases)
         output, after = run(dilated.cell, x[:, whole * d :].flatten(0, 1)[:, None], begun, "last", recurrent_weights)
         newest = [part.unflatten(0, (batch, rest)) for part in after]
         phases = [torch.cat([p[:, rest:], new], dim=1) for p, new in zip(phases, newest, strict=True)]
-        found.append(output.unflatten(0, (batch, rest)))
-    result = torch.cat(found, dim=1) if len(found) > 1 else found[0]
+        parts.append(output.unflatten(0, (batch, rest)))
+    result = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
     return (result if outputs == "every" else result[:, -1]), _as_queues(phases)
 
 

@@ -1,8 +1,8 @@
-"""Refuses, while a step is traced, what the trace would not keep.
+"""Refuses, while a step is traced, what the trace would not contain.
 
-A trace sees the operations of the forward pass. What a step does beside them (a derivative of its own, gradients that
-are switched off, hooks, values that are read, attributes that are set) would be lost or frozen without a word, so it
-is refused at the line where it happens.
+A trace sees the operations of the forward pass. What else a step does (a derivative of its own, gradients that
+are switched off, hooks, values that are read, attributes that are set) would be lost or frozen silently, so it is
+refused at the line where it happens.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ RANDOM = frozenset(
 )
 """torch's operations that draw random numbers."""
 _VALUES = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__bool__", "__index__"})
-"""What turns a tensor into numbers that a trace would keep for ever."""
+"""What turns a tensor into numbers that a trace would contain for ever."""
 _OF_GRADIENTS = frozenset({"register_hook", "register_post_accumulate_grad_hook", "retain_grad"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)

@@ -1,8 +1,7 @@
-"""What a step reads besides tensors: a trace keeps such values for ever, so a plan holds only as long as they do.
+"""What a step reads besides tensors: a trace contains them for ever, so a plan is valid only until they change.
 
-The attributes of the model's modules are found by name in the code that `step` and `input_projection` can reach, as are
-numbers of
-classes, of the files that the code stands in, and of the functions around it.
+The attributes of the model's modules are looked up by the names in the code that `step` and `input_projection` can
+reach, as are numbers of classes, of the files of that code, and of the functions around it.
 """
 
 import collections
@@ -20,11 +19,11 @@ from torch import Tensor, nn
 
 _LIBRARIES = ("torch", "numpy", "math", "builtins", "typing", "stablebench")
 """Packages whose code is not followed: it keeps nothing that changes but numbers in attributes."""
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_MOST = 4096
+_PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
+_MAX_ITEMS = 4096
 """Items of a container that are looked at; of a longer one its length."""
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
-_DEEPEST = 4
+_MAX_DEPTH = 4
 
 Look = Callable[[], Any]
 
@@ -55,28 +54,28 @@ def read_values(model: nn.Module) -> tuple[Any, ...]:
     if reading is None:
         reading = _readings[model] = _reading(model)
     own = [
-        (name, value if isinstance(value, _PLAIN) else frozen(value))
+        (name, value if isinstance(value, _PLAIN_TYPES) else frozen(value))
         for module in model.modules()
         for name, value in vars(module).items()
-        if (isinstance(value, _PLAIN) and value is not None) or name in reading.names
+        if (isinstance(value, _PLAIN_TYPES) and value is not None) or name in reading.names
     ]
     return tuple(own), tuple(frozen(look()) for look in reading.looks)
 
 
-def frozen(value: Any, depth: int = _DEEPEST) -> Any:
+def frozen(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """Return something hashable that differs where a value does: of tensors the shape, of functions which they are."""
-    if isinstance(value, enum.Enum) or isinstance(value, _PLAIN):
+    if isinstance(value, enum.Enum) or isinstance(value, _PLAIN_TYPES):
         return value
     if isinstance(value, Tensor):
         return tuple(value.shape), value.dtype
     if isinstance(value, numpy.ndarray | numpy.generic):
-        return value.dtype.str, value.tobytes() if value.size <= _MOST else value.shape
+        return value.dtype.str, value.tobytes() if value.size <= _MAX_ITEMS else value.shape
     if depth == 0:
         return type(value).__qualname__
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, (*_SEQUENCES, dict, types.MappingProxyType)):
-        if len(value) > _MOST:
+        if len(value) > _MAX_ITEMS:
             return type(value).__qualname__, len(value)
         if isinstance(value, dict | types.MappingProxyType):
             return tuple((frozen(k, depth - 1), frozen(v, depth - 1)) for k, v in value.items())
@@ -127,14 +126,14 @@ def _reading(model: nn.Module) -> _Reading:
         for _, cell in around:
             _meet(lambda cell=cell: _content(cell), names, reading, waiting)
         for name in names & function.__globals__.keys():
-            _meet(lambda held=function.__globals__, name=name: held.get(name), names, reading, waiting)
+            _meet(lambda namespace=function.__globals__, name=name: namespace.get(name), names, reading, waiting)
         for part in parts:
-            for held in (vars(part), *(vars(c) for c in type(part).__mro__ if not _of_library(c.__module__))):
-                for name in names & held.keys():
-                    if held is vars(part):  # its plain values are looked at anyway
-                        waiting.append(held[name])
+            for namespace in (vars(part), *(vars(c) for c in type(part).__mro__ if not _of_library(c.__module__))):
+                for name in names & namespace.keys():
+                    if namespace is vars(part):  # its plain values are looked at anyway
+                        waiting.append(namespace[name])
                     else:
-                        _meet(lambda held=held, name=name: held.get(name), names, reading, waiting)
+                        _meet(lambda namespace=namespace, name=name: namespace.get(name), names, reading, waiting)
     return reading
 
 
@@ -146,13 +145,13 @@ def _content(cell: Any) -> Any:
 
 
 def _meet(look: Look, names: set[str], reading: _Reading, waiting: list[Any]) -> None:
-    """Take up a value that code can reach: code is followed, of a module what is named, of all else the value."""
+    """Follow a value that code can reach: code is followed, of a module what is named, of all else the value."""
     value = look()
     if isinstance(value, types.ModuleType):
-        held: Mapping[str, Any] = vars(value)
-        for name in names & held.keys() if not _of_library(value.__name__) else ():
-            if not isinstance(held[name], types.ModuleType):
-                _meet(lambda name=name: held.get(name), names, reading, waiting)
+        namespace: Mapping[str, Any] = vars(value)
+        for name in names & namespace.keys() if not _of_library(value.__name__) else ():
+            if not isinstance(namespace[name], types.ModuleType):
+                _meet(lambda name=name: namespace.get(name), names, reading, waiting)
     elif isinstance(value, type):
         if not _of_library(value.__module__) and not issubclass(value, nn.Module):
             waiting += vars(value).values()

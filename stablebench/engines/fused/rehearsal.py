@@ -1,7 +1,7 @@
 """Runs a step once with numbers and checks its trace against it: the same values, and the same autograd graph.
 
 Two calls whose values are equal and whose autograd graphs are made of the same nodes have the same derivative. So
-whatever a step does that the trace does not show (`guard` refuses what is known) is found here.
+whatever a step does that the trace does not show (`guard` refuses what is known) is detected here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from stablebench.engines.fused.step_graph import UnsupportedStep
 
 _ROWS = 3
 """Examples that a step is run with: neither 1, which broadcasts, nor 2, which a plan's own example has."""
-_CLOSE = 16
+_MAX_ROUNDINGS = 16
 """Roundings by which values may differ: where a tensor lies in memory may decide in which order a sum is taken."""
 
 
@@ -78,7 +78,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return False
     if not a.is_floating_point():
         return torch.equal(a, b)
-    eps = _CLOSE * torch.finfo(a.dtype).eps
+    eps = _MAX_ROUNDINGS * torch.finfo(a.dtype).eps
     largest = b.abs().nan_to_num(0, 0, 0).max().item() if b.numel() else 0.0
     return torch.allclose(a, b, rtol=eps, atol=eps * largest, equal_nan=True)
 

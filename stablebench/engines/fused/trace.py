@@ -1,6 +1,6 @@
 """Traces `step`, and `input_projection` with it where that can be done, with torch.fx.
 
-What depends on the parameters alone is done once per forward pass and is left to torch and autograd
+What depends only on the parameters is done once per forward pass, by torch and autograd
 (`TracedStep.evaluate`). What depends on inputs and states becomes `Node`s.
 """
 

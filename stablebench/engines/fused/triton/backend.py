@@ -32,7 +32,7 @@ class TritonBackend:
         program: The program.
         output: Which features of `new` are the output.
         precision: Of the matmuls: `float32`, or on tensor cores `tf32` or `bf16`, where operands are rounded to 11 or
-            8 bits and sums kept in float32. All else is done in float32. Gradients of matrices are torch's matmuls
+            8 bits and sums stay in float32. All else is done in float32. Gradients of matrices are torch's matmuls
             in float32 (`torch.set_float32_matmul_precision`), and for `bf16` those of operands rounded likewise.
     """
 

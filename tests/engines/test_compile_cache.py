@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stablebench.process import c_library as library
-from stablebench.process import compile_cache as kept
+from stablebench.process import compile_cache
 from stablebench.process.c_compiler import CompilerError
 
 ANSWER = "int answer(void) { return 42; }"
@@ -70,7 +70,7 @@ def test_a_library_of_ones_own_is_compiled_once(folder: Path, monkeypatch: pytes
 
 
 def another_users(path: Path, marker: bytes) -> None:
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")
     os.chown(path, 12345, 12345)
@@ -78,30 +78,30 @@ def another_users(path: Path, marker: bytes) -> None:
 
 def a_link(path: Path, marker: bytes) -> None:
     elsewhere = path.with_name("elsewhere")
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     os.rename(path, elsewhere)
     path.symlink_to(elsewhere)
 
 
 def a_digest_that_is_a_link(path: Path, marker: bytes) -> None:
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     digest = path.with_name(f"{path.name}.sha256")
     os.rename(digest, path.with_name("elsewhere"))
     digest.symlink_to(path.with_name("elsewhere"))
 
 
 def writable_by_others(path: Path, marker: bytes) -> None:
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     path.chmod(0o622)
 
 
 def a_digest_writable_by_a_group(path: Path, marker: bytes) -> None:
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     path.with_name(f"{path.name}.sha256").chmod(0o620)
 
 
 def without_a_digest(path: Path, marker: bytes) -> None:
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     path.with_name(f"{path.name}.sha256").unlink()
 
 
@@ -158,20 +158,20 @@ def test_what_is_not_ones_own_or_not_whole_is_compiled_again_and_said_once(
     assert [answer(), answer()] == [42, 42]
     said = [record.message for record in caplog.records]
     assert len(said) == 1 and str(path) in said[0] and reason in said[0] and "\n" not in said[0]
-    assert path.is_file() and not path.is_symlink() and kept.read(path) is not None
+    assert path.is_file() and not path.is_symlink() and compile_cache.read(path) is not None
 
 
 def test_what_is_loaded_is_what_was_checked(folder: Path, marker: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is replaced, with its digest, between the check and the load."""
     assert answer() == 42
-    path, read = next(folder.glob("*.so")), kept.read
+    path, read = next(folder.glob("*.so")), compile_cache.read
 
     def then_replaced(path: Path) -> bytes | None:
         found = read(path)
-        kept.keep(path, marker)
+        compile_cache.write(path, marker)
         return found
 
-    monkeypatch.setattr(kept, "read", then_replaced)
+    monkeypatch.setattr(compile_cache, "read", then_replaced)
     assert answer() == 42
     assert path.read_bytes() == marker
 
@@ -189,7 +189,7 @@ def test_a_folder_that_others_can_write_to_is_left_for_one_beside_it(
 ) -> None:
     assert answer() == 42
     path = next(folder.glob("*.so"))
-    kept.keep(path, marker)
+    compile_cache.write(path, marker)
     if how == "writable by others":
         folder.chmod(0o777)
     elif os.geteuid() == 0:
@@ -199,7 +199,7 @@ def test_a_folder_that_others_can_write_to_is_left_for_one_beside_it(
     assert [answer(), library.load(ANSWER, "answer").answer()] == [42, 42]
     assert path.read_bytes() == marker
     own = folder.with_name(f"engines-{os.geteuid()}")
-    assert library.cache_folder() == own and kept.read(own / path.name) is not None
+    assert library.cache_folder() == own and compile_cache.read(own / path.name) is not None
     assert len(caplog.records) == 1 and str(folder) in caplog.text
 
 
@@ -264,11 +264,11 @@ def test_memory_takes_the_place_of_a_temporary_folder(marker: bytes, monkeypatch
         pytest.skip("Linux has it")
     ours = compiled(ANSWER)
     monkeypatch.setattr(tempfile, "tempdir", "/proc/no-such-folder")
-    one, other = kept.open_library(ours), kept.open_library(marker)
+    one, other = compile_cache.open_library(ours), compile_cache.open_library(marker)
     assert (one.answer(), other.answer()) == (42, 666)
 
 
 def test_what_is_no_library_is_one_error() -> None:
     with pytest.raises(OSError, match="^[^/]*(file too short|invalid ELF header)"):
-        kept.open_library(b"garbage")
+        compile_cache.open_library(b"garbage")
     assert ctypes.CDLL(None) is not None
