@@ -10,6 +10,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 from stablebench.process import streams
@@ -17,7 +18,8 @@ from stablebench.visible import visible, visible_json
 
 Format = Literal["table", "github", "latex", "html", "csv", "json"]
 _GAP = 2
-_LEAST_WRAPPED = 20
+_BOLD = "\x1b[1m{}\x1b[0m"
+_MIN_WRAPPED_WIDTH = 20
 """Characters that a column of words keeps; a table that needs fewer is printed row by row."""
 
 
@@ -32,7 +34,7 @@ class Table:
         notes: Lines below it.
         bold: Cells that stand out, (row, column) from 0.
         wrap: Headings of the columns of words, which may be broken over lines.
-        minor: Headings of the columns that a narrow terminal goes without, the first to go first.
+        minor: Headings of the columns that a narrow terminal leaves out, the first one first.
     """
 
     columns: Sequence[str]
@@ -65,8 +67,8 @@ def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = N
     Args:
         tables: The tables.
         fmt: The format.
-        width: Characters of a line in the format `table`; None for the terminal's, or as many as it takes where
-            stdout is none.
+        width: Characters of a line in the format `table`; None for the terminal's, or as many as needed where stdout
+            is no terminal.
     """
     if fmt == "json":
         objects = [{"title": t.title, "rows": [dict(zip(t.columns, r, strict=True)) for r in t.rows]} for t in tables]
@@ -100,7 +102,7 @@ def terminal_width() -> int | None:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(streams.results().fileno()).columns
     except (ValueError, OSError):
         columns = shutil.get_terminal_size().columns
-    return max(columns, _LEAST_WRAPPED)
+    return max(columns, _MIN_WRAPPED_WIDTH)
 
 
 def _is_terminal() -> bool:
@@ -192,16 +194,16 @@ def _plain(table: Table, width: int | None) -> str:
 
 
 def _without(table: Table, column: str) -> Table:
-    gone = list(table.columns).index(column)
+    removed = list(table.columns).index(column)
 
     def shorter(row: Sequence[Any]) -> list[Any]:
-        return [value for j, value in enumerate(row) if j != gone]
+        return [value for j, value in enumerate(row) if j != removed]
 
     return replace(
         table,
         columns=shorter(table.columns),
         rows=[shorter(row) for row in table.rows],
-        bold=frozenset((i, j - (j > gone)) for i, j in table.bold if j != gone),
+        bold=frozenset((i, j - (j > removed)) for i, j in table.bold if j != removed),
         minor=[name for name in table.minor if name != column],
     )
 
@@ -218,46 +220,24 @@ def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | N
     over = sum(widths) + _GAP * (len(widths) - 1) - (width or 10**9)
     for j, name in enumerate(table.columns):
         if over > 0 and name in table.wrap:
-            cut = min(over, max(0, widths[j] - _LEAST_WRAPPED))
+            cut = min(over, max(0, widths[j] - _MIN_WRAPPED_WIDTH))
             widths = [*widths[:j], widths[j] - cut, *widths[j + 1 :]]
             over -= cut
     return widths if over <= 0 else None
 
 
 def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int | None) -> list[str]:
+    """Return headings and rows in columns; texts that are wider than their column are broken over lines."""
     styled = width is not None and _is_terminal() and not os.environ.get("NO_COLOR")
-    rows = [list(table.columns), *texts]
-    if not styled and all(c.isascii() and len(c) <= size for row in rows for c, size in zip(row, widths, strict=True)):
-        return _unstyled(table, rows, widths)  # without the library, which takes longer to import than this to print
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    grid = RichTable(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=True, header_style="bold")
-    for j, (name, size) in enumerate(zip(table.columns, widths, strict=True)):
-        grid.add_column(Text(name), justify="right" if _is_numeric(table, j) else "left", width=size)
-    for i, row in enumerate(texts):
-        grid.add_row(*(Text(c, style="bold" if (i, j) in table.bold else "") for j, c in enumerate(row)))
-    out = io.StringIO()
-    # as wide as it takes: rich counts the last column's padding too
-    console = Console(
-        file=out,
-        width=sum(widths) + _GAP * len(widths),
-        force_terminal=styled,
-        color_system="standard" if styled else None,
-        highlight=False,
-    )
-    console.print(grid)
-    return [line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")]
-
-
-def _unstyled(table: Table, rows: list[list[str]], widths: list[int]) -> list[str]:
-    """One line a row, where every text fits into its column."""
     right = [_is_numeric(table, j) for j in range(len(widths))]
-    lines = []
-    for row in rows:
-        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        lines.append((" " * _GAP).join(cells).rstrip())
+    lines: list[str] = []
+    for i, row in enumerate([table.columns, *texts], start=-1):  # -1: the headings
+        broken = [[text] if len(text) <= w else textwrap.wrap(text, w) for text, w in zip(row, widths, strict=True)]
+        for parts in zip_longest(*broken, fillvalue=""):
+            padded = [p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True)]
+            if styled:
+                padded = [_BOLD.format(p) if i < 0 or (i, j) in table.bold else p for j, p in enumerate(padded)]
+            lines.append((" " * _GAP).join(padded).rstrip())
     return lines
 
 

@@ -1,16 +1,14 @@
 """The entry point: finds the commands, imports one only when it is asked for, and turns errors into messages.
 
-A command is a file of this folder that defines a function, or a `typer.Typer` of subcommands, named like the file;
-its line in `--help` is the first of the file's docstring. Both are read without importing the file.
+Every file of this folder, and every folder but `shared` and `ui`, is a command: it defines a function, or a Typer of
+subcommands, of its own name. A command's line in `--help` is the first line of its file, read without importing it.
 """
 
 import errno
 import importlib
 import os
-import re
 import sys
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,8 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
 from stablebench.cli.shared import early_signals
+from stablebench.cli.shared.commands import parser_of
+from stablebench.cli.shared.old_words import with_new_words
 from stablebench.cli.shared.usage_errors import UsageError, is_help, one_line_of
-from stablebench.cli.shared.whole_numbers import with_whole_numbers
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
 from stablebench.process.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
 from stablebench.visible import visible_lines
@@ -30,32 +29,24 @@ _FIRST = ("train", "evaluate", "probe-gradients", "compare")
 _ANSWERED_BY_THE_PARSER = frozenset({"-h", "--help", "--version", "--show-completion", "--install-completion"})
 """What is printed on stdout without a command being run."""
 _FOLDER = Path(__file__).resolve().parent
+_NO_COMMANDS = ("__init__.py", "app.py", "shared", "ui")
 
 
 def command_files() -> dict[str, Path]:
     """Return the file of every command, by the command's name, in the order of `--help`."""
-    found = {}
-    for path in _FOLDER.glob("*.py"):
-        if path.stem != "app" and _defines(path, path.stem):
-            found[path.stem.rstrip("_").replace("_", "-")] = path
+    files = {}
+    for path in _FOLDER.iterdir():
+        if path.name not in _NO_COMMANDS and (path.suffix == ".py" or (path / "__init__.py").is_file()):
+            name = path.stem.rstrip("_").replace("_", "-")
+            files[name] = path if path.suffix else path / "__init__.py"
     order = {name: i for i, name in enumerate(_FIRST)}
-    return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
-
-
-@cache
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _defines(path: Path, name: str) -> bool:
-    """Whether a module has a function or a value of this name at its top level; a parser takes ten times as long."""
-    return re.search(rf"^(?:def {name}\(|{name}\b[^=\n(]*=)", _text(path), re.MULTILINE) is not None
+    return {name: files[name] for name in sorted(files, key=lambda name: (order.get(name, len(order)), name))}
 
 
 def _first_line(path: Path) -> str:
-    """Return the first line of a module's docstring."""
-    found = re.match(r'r?"""(.+?)(?:"""|\n)', _text(path))
-    return found[1] if found else ""
+    """Return the first line of a module, which is that of its docstring."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().strip().removeprefix('"""').removesuffix('"""')
 
 
 class _LazyCommand(TyperCommand):
@@ -63,7 +54,7 @@ class _LazyCommand(TyperCommand):
 
     def __init__(self, name: str, path: Path) -> None:
         super().__init__(name=name, help=_first_line(path), rich_markup_mode=None)
-        self._stem = path.stem
+        self._stem = path.parent.name if path.name == "__init__.py" else path.stem
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and give its own context: what runs from here on is the command itself."""
@@ -74,11 +65,8 @@ class _LazyCommand(TyperCommand):
         return self.help or ""
 
     def _load(self) -> Any:
-        found = getattr(importlib.import_module(f"stablebench.cli.{self._stem}"), self._stem)
-        if not isinstance(found, typer.Typer):
-            function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-            found.command(self.name)(function)
-        return with_whole_numbers(typer.main.get_command(found))
+        module = importlib.import_module(f"stablebench.cli.{self._stem}")
+        return parser_of(getattr(module, self._stem), self.name)
 
 
 class _Group(TyperGroup):
@@ -101,6 +89,7 @@ class _Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first argument names."""
+        args = with_new_words(args)
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             raise unknown_name("command", args[0], self.commands)
         return super().resolve_command(ctx, args)

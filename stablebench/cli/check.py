@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.shared.options import AsJson, parse_settings
 from stablebench.cli.ui.output import Table, note, print_json, print_tables
 
 
@@ -12,20 +13,23 @@ def check(
     hidden: Annotated[int, typer.Option(metavar="N", help="Width.", min=1, max=4096)] = 8,
     T: Annotated[int, typer.Option("--T", metavar="N", help="Time steps, or layers.", min=2, max=1000)] = 6,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's own: rho=0.5.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's own: rho=0.5. Repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check whether a model keeps to the contract that engines and results rely on.
 
     The model is run at a small size on random inputs. Exit code 2 where the contract is broken, 0 also with warnings.
+
+    Example:
+        stablebench check roarnn --hidden 12 --set rho=0.5
     """
-    from stablebench.cli.shared.options import parse_settings
     from stablebench.contract.checked_model import CheckedModel
     from stablebench.contract.run import run_checks
     from stablebench.models import registry as model_registry
 
-    given = {key.removeprefix("model."): value for key, value in parse_settings(settings or []).items()}
+    given = {key.removeprefix("model."): value for key, value in parse_settings(settings).items()}
     entry = model_registry.model_entry(model)
     results = run_checks(CheckedModel(entry, hidden, T, entry.resolve(given)))
     if as_json:

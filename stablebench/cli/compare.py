@@ -2,129 +2,152 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.shared.suite_options import Budget, Models, Seeds, SuiteOptions, Tasks
-from stablebench.cli.ui.output import Format, echo, note
+from stablebench.cli.shared.commands import OUTPUT, RUNTIME
+from stablebench.cli.shared.options import (
+    DataDir,
+    Force,
+    Format,
+    ModelOptions,
+    OutputOptions,
+    RuntimeOptions,
+    SelfCheck,
+    SuiteOptions,
+    Track,
+    TrainingOptions,
+)
+from stablebench.cli.ui.output import echo, note
+from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
     from stablebench.cli.shared.executors import Executor
+    from stablebench.execution.suites import SuiteOverrides
+    from stablebench.schema.suite import Suite
     from stablebench.specs.resolve import Resolved
 
-
-_SHOWN = 20
+Failures = list[tuple[str, str]]
+"""Names of runs that failed, and why."""
+_MAX_NOTES = 20
 """Unreadable records that are listed."""
 
 
-@run_options
 def compare(
-    options: RunOptions,
+    *,
     suite: Annotated[
-        str | None, typer.Argument(help="The suite, or a file of one; `quick` unless said.", metavar="SUITE")
+        str | None, typer.Argument(help="The suite, or a suite's file (default: quick).", metavar="SUITE")
     ] = None,
-    models: Models = None,
-    tasks: Tasks = None,
-    seeds: Seeds = None,
+    choice: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+    data_dir: DataDir = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Runs at once; by default cores / threads, where a CPU quota counts as cores.", min=1),
+        typer.Option(
+            metavar="N",
+            help="Runs at once (default: cores / threads, a CPU quota counted).",
+            min=1,
+            rich_help_panel=RUNTIME,
+        ),
     ] = None,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS|auto", help="Run the cells on this Ray cluster.")] = None,
-    slurm: Annotated[bool, typer.Option("--slurm", help="Run the cells as an array job of Slurm.")] = False,
-    partition: Annotated[str | None, typer.Option(metavar="NAME", help="The Slurm partition.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="TIME", help="The Slurm time limit of a cell.")] = None,
-    track: Annotated[
+    ray: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
+        typer.Option(metavar="ADDRESS|auto", help="Execute the runs on this Ray cluster.", rich_help_panel=RUNTIME),
     ] = None,
-    no_run: Annotated[bool, typer.Option("--no-run", help="Only redraw: run nothing.")] = False,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only time a few updates of each kind of run: what would it take here?")
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Execute the runs as a Slurm array job.", rich_help_panel=RUNTIME)
     ] = False,
-    budget: Budget = "full",
+    partition: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The Slurm partition.", rich_help_panel=RUNTIME)
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The Slurm time limit of a run.", rich_help_panel=RUNTIME)
+    ] = None,
+    self_check: SelfCheck = True,
+    no_run: Annotated[
+        bool, typer.Option("--no-run", help="Print the leaderboard from stored runs; run nothing.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only time a few updates of each kind of run, and estimate the suite.")
+    ] = False,
     check: Annotated[
-        Path | None, typer.Option(help="Hold the leaderboard against this one; exit code 5 if it got worse.")
-    ] = None,
-    margin: Annotated[float, typer.Option(help="What --check allows, relative: 0.1 is a tenth.", min=0)] = 0.1,
-    output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Also write the leaderboard as JSON here, with its statistics."),
+        typer.Option(metavar="FILE", help="Compare with this baseline leaderboard; exit code 5 if a score got worse."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="Show all cells in one table while they run.")] = False,
+    margin: Annotated[
+        float, typer.Option(metavar="X", help="Relative tolerance of --check: 0.1 is a tenth.", min=0)
+    ] = 0.1,
     statistics: Annotated[
         bool,
-        typer.Option("--statistics", help="Also intervals, times to a goal, pairwise tests, ranks and profiles."),
+        typer.Option("--statistics", help="Also print intervals, times to a goal, pairwise tests, ranks, profiles."),
     ] = False,
-    fmt: Annotated[Format, typer.Option("--format", help="How the tables are printed.")] = "table",
-    self_check: SelfCheck = True,
+    shown: OutputOptions,
+    fmt: Format = "table",
+    live: Annotated[
+        bool, typer.Option("--live", help="Show all runs in one table while they run.", rich_help_panel=OUTPUT)
+    ] = False,
+    track: Track = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Also write the leaderboard as JSON, with its statistics.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard.
 
-    Cells that the run store has are not run again. Exit code 0 when every cell finished or diverged, 1 when one failed.
+    With --models and --tasks it is an ad-hoc suite of these. Stored runs are not run again. Exit code 0 when every run
+    finished or diverged, 1 when one failed.
+
+    Example:
+        stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
-    from stablebench.process.garbage_collection import collector_paused
+    from stablebench import leaderboard
+    from stablebench.cli.shared.executors import Executor
+    from stablebench.cli.shared.output_file import refuse_existing
+    from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
+    from stablebench.runs.atomic import write_atomically
 
-    with collector_paused():
-        from stablebench import leaderboard
-        from stablebench.cli.shared.estimates import print_estimates
-        from stablebench.cli.shared.executors import Executor
-        from stablebench.cli.shared.output_file import refuse_existing
-        from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
-        from stablebench.errors import UserError
-        from stablebench.execution.suites import runs_of, suite_of
-        from stablebench.runs.atomic import write_atomically
-        from stablebench.runs.store import readable_records, run_folders
-
-    if options.model or options.task or options.seed is not None or options.recipe:
-        raise UserError("compare takes --models, --tasks and --seeds; recipes are those of the suite's models.")
-    refuse_two_formats(fmt, options.json)
+    refuse_two_formats(fmt, shown.as_json)
     if output is not None:
         refuse_existing(output, force)
-    place = Executor(ray, slurm, partition, time, track)
-    said = SuiteOptions(models, tasks, seeds, budget, options)
-    asked = said.asked()
-    name, resolved_suite = suite_of(suite, asked)
-    with collector_paused():
-        refused: dict[str, str] = {}
-        cells = runs_of(resolved_suite, asked, refused)
+    executor = Executor(ray, slurm, partition, time, track)
+    refused: dict[str, str] = {}
+    name, resolved_suite, overrides, runs = _planned(suite, choice, sizes, training, runtime, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
-
     if estimate:
-        missing = _missing(cells, options.runs_dir)
-        possible = print_estimates(cells, missing, place.workers(workers, missing or cells), options, fmt)
-        for line in _reasons(list(refused.items())):
-            note(line)
-        raise typer.Exit(0 if possible and not refused else 1)
-    code, failures = (0, []) if no_run else _run_missing(name, cells, options, workers, place, live, self_check)
-    failures = [*refused.items(), *failures]
+        _print_estimates(runs, refused, executor, workers, data_dir, shown, fmt)
+    code, failures = 0, list(refused.items())
+    if not no_run:
+        code, failed = _run_missing(name, runs, executor, workers, data_dir, shown, live=live, self_check=self_check)
+        failures += failed
     if code:
-        left = len(_missing(cells, options.runs_dir))
+        left = len(_missing(runs, shown.runs_dir))
         for line in _reasons(failures):
             note(line)
-        note(f"interrupted: {left} of {len(cells)} cells have not ended; the same command goes on.")
+        note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
-    with collector_paused():
-        folders = run_folders(options.runs_dir, [cell.spec for cell in cells])
-        records, unreadable = readable_records(folders)
-        lost = (
-            [] if no_run else _lost(cells, [f.path in records or str(f.path) in unreadable for f in folders], failures)
-        )
-        document = leaderboard.document(name, records.values()) | {"unreadable": unreadable}
-        document |= leaderboard.reproduction(resolved_suite, document, said.changes())
-    if statistics or options.json or output is not None:
+    document, recorded = _leaderboard(name, resolved_suite, overrides, runs, shown.runs_dir)
+    lost = [] if no_run else _lost(runs, recorded, failures)
+    if statistics or shown.as_json or output is not None:
         document["statistics"] = leaderboard.statistics(document)
     if output is not None:
         write_atomically(output, json_text(document).encode())
-    if options.json:
+    if shown.as_json:
         print_json(document)
     else:
         echo(leaderboard.render(document, fmt))
         if statistics and fmt != "json":
             echo("\n" + leaderboard.render_statistics(document["statistics"], fmt))
+    unreadable = document["unreadable"]
     for line in [*_reasons(failures + lost), *_listed(unreadable)]:
         note(line)
     if baseline is not None:
@@ -137,16 +160,69 @@ def compare(
     raise typer.Exit(1 if failures or lost or unreadable else 0)
 
 
-def _lost(cells: "list[Resolved]", recorded: list[bool], failures: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the cells that did not fail and yet have no record: their folders went while the others ran."""
+@collector_paused()
+def _planned(
+    suite: str | None,
+    choice: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+    refused: dict[str, str],
+) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
+    """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
+    from stablebench.cli.shared.requests import suite_overrides
+    from stablebench.execution.suites import runs_of, suite_of
+
+    overrides = suite_overrides(choice, sizes, training, runtime)
+    name, resolved_suite = suite_of(suite, overrides)
+    return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
+
+
+@collector_paused()
+def _leaderboard(
+    name: str, suite: "Suite", overrides: "SuiteOverrides", runs: "list[Resolved]", runs_dir: Path
+) -> tuple[dict[str, Any], list[bool]]:
+    """Return the leaderboard's document, and for each run whether it has a record."""
+    from stablebench import leaderboard
+    from stablebench.runs.store import readable_records, run_folders
+
+    folders = run_folders(runs_dir, [run.spec for run in runs])
+    records, unreadable = readable_records(folders)
+    document = leaderboard.document(name, records.values()) | {"unreadable": unreadable}
+    changes = leaderboard.Overrides(overrides.changed, overrides.short)
+    document |= leaderboard.reproduction(suite, document, changes)
+    return document, [folder.path in records or str(folder.path) in unreadable for folder in folders]
+
+
+def _print_estimates(
+    runs: "list[Resolved]",
+    refused: dict[str, str],
+    executor: "Executor",
+    workers: int | None,
+    data_dir: Path | None,
+    shown: OutputOptions,
+    fmt: Format,
+) -> None:
+    """Print what the suite would take, and end the command."""
+    from stablebench.cli.shared.estimates import print_estimates
+
+    missing = _missing(runs, shown.runs_dir)
+    possible = print_estimates(runs, missing, executor.workers(workers, missing or runs), data_dir, shown, fmt)
+    for line in _reasons(list(refused.items())):
+        note(line)
+    raise typer.Exit(0 if possible and not refused else 1)
+
+
+def _lost(runs: "list[Resolved]", recorded: list[bool], failures: Failures) -> Failures:
+    """Return the runs that did not fail and yet have no record: their folders went while the others ran."""
     failed = {name for name, _ in failures}
-    names = [cell.label for cell, there in zip(cells, recorded, strict=True) if not there]
+    names = [run.label for run, there in zip(runs, recorded, strict=True) if not there]
     why = "its run folder was removed or renamed while the suite ran; the same command runs it again"
     return [(name, why) for name in names if name not in failed]
 
 
-def _reasons(failures: list[tuple[str, str]]) -> list[str]:
-    """Return why cells failed, each reason once with the cells that it stopped."""
+def _reasons(failures: Failures) -> list[str]:
+    """Return why runs failed, each reason once with the runs that it stopped."""
     stopped: dict[str, list[str]] = {}
     for name, why in failures:
         stopped.setdefault(why, []).append(name)
@@ -156,60 +232,57 @@ def _reasons(failures: list[tuple[str, str]]) -> list[str]:
 def _listed(unreadable: dict[str, str]) -> list[str]:
     """Return a line per record that cannot be read, and a count of those beyond a screenful."""
     lines = [f"not in the leaderboard: {problem}" for problem in unreadable.values()]
-    more = (
-        [f"and {len(lines) - _SHOWN:,} more that cannot be read; --json has them all."] if len(lines) > _SHOWN else []
-    )
-    return lines[:_SHOWN] + more
+    left = len(lines) - _MAX_NOTES
+    more = [f"and {left:,} more that cannot be read; --json has them all."] if left > 0 else []
+    return lines[:_MAX_NOTES] + more
 
 
 def _run_missing(
     suite: str,
-    cells: "list[Resolved]",
-    options: RunOptions,
+    runs: "list[Resolved]",
+    executor: "Executor",
     workers: int | None,
-    place: "Executor",
+    data_dir: Path | None,
+    shown: OutputOptions,
+    *,
     live: bool,
     self_check: bool,
-) -> tuple[int, list[tuple[str, str]]]:
-    """Run the cells without a record; return the exit code of a signal, else 0, and which cells failed and why."""
-    from stablebench.cli.ui.cells import progress_of
+) -> tuple[int, Failures]:
+    """Run what has no record; return the exit code of a signal, else 0, and which runs failed and why."""
+    from stablebench.cli.ui.suite_progress import suite_progress
     from stablebench.execution.events import RunCallbacks
     from stablebench.training.run import ExecutionOptions
 
-    missing = _missing(cells, options.runs_dir)
-    missing, broken = _without_broken(missing)
+    missing, broken = _without_broken(_missing(runs, shown.runs_dir))
     if not missing:
         return 0, broken
-    threads = max(cell.spec.threads for cell in missing)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the cells' processes
-    with progress_of(suite, missing, len(cells), options.quiet, live) as progress:
-        code = place.runner()(
+    threads = max(run.spec.threads for run in missing)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the runs' processes
+    with suite_progress(suite, missing, len(runs), quiet=shown.quiet, live=live) as progress:
+        code = executor.runner()(
             missing,
-            ExecutionOptions(
-                options.runs_dir, options.data_dir, wait=True, track=place.trackers, self_check=self_check
-            ),
-            place.workers(workers, missing),
+            ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=executor.trackers, self_check=self_check),
+            executor.workers(workers, missing),
             RunCallbacks(progress.start, progress.update, progress.end),
         )
     return code, [*broken, *progress.failures]
 
 
-def _without_broken(cells: "list[Resolved]") -> "tuple[list[Resolved], list[tuple[str, str]]]":
-    """Return the cells whose models keep to the contract, and the names of the others with why they do not."""
-    if all(cell.spec.model.source is None for cell in cells):
-        return cells, []
+def _without_broken(runs: "list[Resolved]") -> "tuple[list[Resolved], Failures]":
+    """Return the runs whose models keep to the contract, and the names of the others with why they do not."""
+    if all(run.spec.model.source is None for run in runs):
+        return runs, []
     from stablebench.training.model_check import check_cells
 
-    reasons = check_cells(cells, note)
-    judged = list(zip(cells, reasons, strict=True))
-    kept = [cell for cell, why in judged if why is None]
-    return kept, [(cell.label, why) for cell, why in judged if why is not None]
+    judged = list(zip(runs, check_cells(runs, note), strict=True))
+    failures = [(run.label, why) for run, why in judged if why is not None]
+    return [run for run, why in judged if why is None], failures
 
 
-def _missing(cells: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":
-    """Return the cells that have not ended."""
+def _missing(runs: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":
+    """Return the runs that have not ended."""
     from stablebench.runs.store import run_folders
     from stablebench.training.run import has_ended
 
-    folders = run_folders(runs_dir, (cell.spec for cell in cells))
-    return [cell for cell, folder in zip(cells, folders, strict=True) if not has_ended(folder)]
+    folders = run_folders(runs_dir, (run.spec for run in runs))
+    return [run for run, folder in zip(runs, folders, strict=True) if not has_ended(folder)]

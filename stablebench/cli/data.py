@@ -1,52 +1,48 @@
 """List, fetch and verify the real data sets, or print where they lie."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables, refuse_two_formats, say
+from stablebench.cli.shared.commands import OUTPUT, add_command, subcommands
+from stablebench.cli.shared.options import AsJson, Format, Quiet
+from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats, say
 
 if TYPE_CHECKING:
-    from stablebench.data.files.fetch import Progress
     from stablebench.data.files.source import DataSource
 
-data = typer.Typer(
-    help="List, fetch and verify the real data sets, or print where they lie.",
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_LINE_EVERY_S = 5.0
-_SHOWN = 8
+_MAX_LISTED = 8
 """Files taken from elsewhere that are listed."""
 _DataDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", help="Folder of the data sets; else the cache folder's."),
+    typer.Option(
+        metavar="DIR",
+        envvar="STABLEBENCH_DATA",
+        help="Folder of the data sets (default: in the cache folder).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@data.command("list")
-def list_(
-    data_dir: _DataDir = None,
-    fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
-    as_json: _Json = False,
-) -> None:
-    """List the data sets: whether they are there and where, what a download takes, terms and source."""
+def list_(data_dir: _DataDir = None, fmt: Format = "table", as_json: AsJson = False) -> None:
+    """List the data sets: whether they are present and where, what a download takes, terms and source.
+
+    Example:
+        stablebench data list --format github
+    """
     from stablebench.data.files.source import data_source, source_names
 
     refuse_two_formats(fmt, as_json)
-    found = [_described(data_source(name), data_dir) for name in source_names()]
+    sets = [_described(data_source(name), data_dir) for name in source_names()]
     if as_json or fmt == "json":
-        print_json(found)
+        print_json(sets)
         return
+    from stablebench.cli.ui.progress import size_text
+
     shown = [
-        {**item, "download": _size(item["download"]), "present": _present(item), "in": item["folder"]} for item in found
+        {**item, "download": size_text(item["download"]), "present": _present(item), "in": item["folder"]}
+        for item in sets
     ]
     columns = ["name", "title", "present", "in", "download", "terms", "source"]
     rows = [[item[column] for column in columns] for item in shown]
@@ -54,19 +50,22 @@ def list_(
     print_tables([Table(columns, rows, wrap=wrap, minor=("source", "terms", "title"))], fmt)
 
 
-@data.command()
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
     data_dir: _DataDir = None,
-    as_json: _Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while fetching.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fetch data sets from their official sources.
 
-    What is there and whole is not fetched again, a download that was cut off is gone on with, and checksums are
-    verified before a file comes to its place. Exit code 1 if a data set cannot be fetched.
+    Complete files are not fetched again, an interrupted download is continued, and checksums are verified before a file
+    is moved to its place. Exit code 1 if a data set cannot be fetched.
+
+    Example:
+        stablebench data fetch mnist ptb
     """
+    from stablebench.cli.ui.progress import DownloadProgress
     from stablebench.data.files import fetch as fetching
     from stablebench.data.files.source import data_root, data_source, source_names
     from stablebench.errors import StablebenchError, UserError
@@ -79,7 +78,7 @@ def fetch(
     for source in chosen:
         item: dict[str, Any] = {"name": source.name, "fetched": False, "folder": str(root / source.name)}
         try:
-            with _progress(quiet) as progress:
+            with DownloadProgress(quiet) as progress:
                 item["fetched"] = fetching.fetch(source, root, progress)
         except StablebenchError as error:
             failed = True
@@ -96,15 +95,19 @@ def fetch(
         raise typer.Exit(1)
 
 
-@data.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets; else those there.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Data sets (default: those present).")
+    ] = None,
     data_dir: _DataDir = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every file of data sets against its size and checksum.
 
     Exit code 1 if a file is damaged or missing, or if there is none to check.
+
+    Example:
+        stablebench data verify mnist
     """
     from stablebench.data.files import access
     from stablebench.data.files.source import data_root, data_source, source_names
@@ -124,16 +127,19 @@ def verify(
             held += problem is None
             bare += problem is None and not file.checksum
             wrong += [f"  {file.path}: {problem}"] if problem else []
-        more = [f"  and {len(elsewhere) - _SHOWN} more"] if len(elsewhere) > _SHOWN else []
+        more = [f"  and {len(elsewhere) - _MAX_LISTED} more"] if len(elsewhere) > _MAX_LISTED else []
         if not as_json:
-            say("\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong, *elsewhere[:_SHOWN], *more]))
+            say(
+                "\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong, *elsewhere[:_MAX_LISTED], *more])
+            )
     if as_json:
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
     if not document:
         note(f"There are no data sets in {data_root(data_dir)}.")
     elif failed:
-        note(f"Damaged or incomplete: {', '.join(failed)}; `stablebench data fetch {' '.join(failed)}` gets them anew.")
+        damaged, command = ", ".join(failed), f"stablebench data fetch {' '.join(failed)}"
+        note(f"Damaged or incomplete: {damaged}; `{command}` fetches them again.")
     if failed or not document:
         raise typer.Exit(1)
 
@@ -143,18 +149,21 @@ def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: P
     from stablebench.data.files.source import data_root
 
     files = f"{held + wrong} file{'' if held + wrong == 1 else 's'}"
-    said = f"{wrong} of {files} damaged or missing" if wrong else f"{files} hold{'s' if held == 1 else ''}"
-    said += f", {bare} without a published checksum" if bare else ""
-    return f"{source.name}: {said} ({_folder(source, data_root(data_dir))})"
+    verdict = f"{wrong} of {files} damaged or missing" if wrong else f"{files} hold{'s' if held == 1 else ''}"
+    verdict += f", {bare} without a published checksum" if bare else ""
+    return f"{source.name}: {verdict} ({_folder(source, data_root(data_dir))})"
 
 
-@data.command()
 def path(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set.")] = None,
     data_dir: _DataDir = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the folder of all data sets, or the one that a data set is in or belongs into."""
+    """Print the folder of all data sets, or of one.
+
+    Example:
+        stablebench data path mnist
+    """
     from stablebench.data.files.source import data_root, data_source
 
     root = data_root(data_dir)
@@ -212,53 +221,7 @@ def _present(item: dict[str, Any]) -> str:
     return f"{item['present']} of {item['files']} files" if item["present"] else "no"
 
 
-def _size(n_bytes: int | None) -> str:
-    if n_bytes is None:
-        return "?"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
-
-
-@contextmanager
-def _progress(quiet: bool) -> "Iterator[Progress]":
-    """Show downloads on stderr: a live bar on a terminal, lines elsewhere or with `CI` set."""
-    from stablebench.runs.progress import takes_live_view
-
-    if quiet:
-        yield lambda *_: None
-    elif takes_live_view():
-        with _bar() as progress:
-            yield progress
-    else:
-        yield _Lines()
-
-
-class _Lines:
-    """A line when a file begins, every few seconds, and when it is whole."""
-
-    def __init__(self) -> None:
-        self._path, self._last = "", 0.0
-
-    def __call__(self, path: str, done: int, total: int | None) -> None:
-        """Write a line if there is something new to say."""
-        now = time.monotonic()
-        if path != self._path or now - self._last >= _LINE_EVERY_S or done == total:
-            self._path, self._last = path, now
-            note(f"{path}: {_size(done)} of {_size(total)}")
-
-
-@contextmanager
-def _bar() -> "Iterator[Progress]":
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with RichProgress(TextColumn("{task.description}", markup=False), *columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(path: str, done: int, total: int | None) -> None:
-            if path not in tasks:
-                tasks[path] = bar.add_task(path, total=total)
-            bar.update(tasks[path], completed=done, total=total)
-
-        yield progress
+data = subcommands("List, fetch and verify the real data sets, or print where they lie.")
+add_command(data, list_, "list")
+for _function in (fetch, verify, path):
+    add_command(data, _function)

@@ -1,4 +1,4 @@
-"""Score a trained run on its test or validation examples, at its own length or another; or let it write text."""
+"""Score a trained run on its test or validation examples, at its own length or another, or generate text with it."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.shared.options import DataDir
+from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, Threads
 from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
@@ -15,39 +16,38 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
-    model: Annotated[
-        str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
-    ] = None,
-    T: Annotated[int | None, typer.Option("--T", help="Another length than the run was trained on.", min=1)] = None,
-    split: Annotated[Literal["test", "validation"], typer.Option(help="The examples.")] = "test",
-    n_tokens: Annotated[
+    model: OwnModel = None,
+    T: Annotated[
         int | None,
-        typer.Option("--sample", metavar="N", help="Write N tokens of text instead of scoring it.", min=1),
+        typer.Option("--T", metavar="N", help="Another length than in training.", min=1, rich_help_panel=MODEL),
+    ] = None,
+    split: Annotated[Literal["test", "validation"], typer.Option(help="Which examples.")] = "test",
+    n_tokens: Annotated[
+        int | None, typer.Option("--sample", metavar="N", help="Generate N tokens of text instead of scoring.", min=1)
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the text begins with; a line is a sentence.")
+        str | None, typer.Option(metavar="TEXT", help="The beginning of the text; a line is a sentence.")
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Divides the scores before the softmax: 0 takes the likeliest token.", min=0),
+        typer.Option(metavar="X", help="Divides the logits before the softmax: 0 takes the likeliest token.", min=0),
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Decides what is drawn.", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of --sample.", min=0)] = None,
     data_dir: DataDir = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    engine: Annotated[
-        Literal["auto", "reference", "scan", "fused"], typer.Option(help="How the chain is run.")
-    ] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record and the evaluation or text as JSON.")
-    ] = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    threads: Threads = 1,
+    as_json: AsJson = False,
 ) -> None:
-    """Score a trained run, or with --sample write text with it.
+    """Score a trained run, or with --sample generate text with it.
 
-    Nothing of the run is changed. The model keeps the horizon it was trained with when --T gives another length.
+    The run is not changed. The model keeps the horizon it was trained with when --T gives another length.
 
-    Text needs a run on a stream of text. It begins a sentence, each token is drawn from the softmax of the scores and
+    Text needs a run on a stream of text. It begins a sentence; each token is drawn from the softmax of the logits and
     fed back, and the same seed draws the same text. Words of --prompt that are not in the vocabulary are read as <unk>.
+
+    Example:
+        stablebench evaluate runs/copy/roarnn/RUN --T 200 --split validation
     """
     from stablebench.cli.shared.requests import name_code
     from stablebench.cli.ui.output import print_json
@@ -58,11 +58,11 @@ def evaluate(
     given_file = run if run.suffix == ".safetensors" else None
     folder = RunFolder(run.parent.parent if given_file else run)
     record = folder.read_record()
-    prepare_process(threads, record.spec.precision, record.spec.deterministic)
+    prepare_process(threads or 1, record.spec.precision, record.spec.deterministic)
     name_code(folder, record, model)
     from stablebench.training.score import EvaluationOptions, score
 
-    options = EvaluationOptions(data_dir, device, engine, given_file)
+    options = EvaluationOptions(data_dir, device or "auto", engine or "auto", given_file)
     if n_tokens is not None:
         from stablebench.training.sample import sample
 
@@ -95,13 +95,13 @@ def evaluate(
 def _check_options(
     n_tokens: int | None, T: int | None, prompt: str | None, temperature: float | None, seed: int | None
 ) -> None:
-    """Refuse options that say something about what is not asked for."""
+    """Refuse options of the mode, scoring or sampling, that was not chosen."""
     from stablebench.errors import UserError
 
     of_text = {"--prompt": prompt, "--temperature": temperature, "--seed": seed}
     given = [name for name, value in of_text.items() if value is not None]
     if n_tokens is None and given:
-        raise UserError(f"{', '.join(given)}: only with --sample N, which writes text.")
+        raise UserError(f"{', '.join(given)}: only with --sample N, which generates text.")
     if temperature is not None and not math.isfinite(temperature):
         raise UserError(f"--temperature: must be a finite number >= 0, got {temperature}.")
     if n_tokens is not None and T is not None:

@@ -7,21 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables, refuse_two_formats
+from stablebench.cli.shared.options import AsJson, Format, RunsDir
+from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats
 from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
 
-_WORDS = frozenset({"summary", "variants", "source", "problem"})
+_WRAPPED_COLUMNS = frozenset({"summary", "variants", "source", "problem"})
 
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="models, tasks, recipes, suites, sweeps or runs.")],
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs"),
-    fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects, each with `name`.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    fmt: Format = "table",
+    as_json: AsJson = False,
 ) -> None:
     """List models, tasks, recipes, suites, sweeps or runs.
 
     A file or run that cannot be read is listed with the reason.
+
+    Example:
+        stablebench list runs --runs-dir runs --json
     """
     listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": models,
@@ -34,14 +38,14 @@ def list_(
     if kind not in listers:
         raise unknown_name("kind", kind, listers)
     refuse_two_formats(fmt, as_json)
-    found = listers[kind]()
+    entries = listers[kind]()
     if as_json or fmt == "json":
-        print_json(found)
-    elif found:
-        columns = list(dict.fromkeys(key for item in found for key in item))
-        rows = [[item.get(column) for column in columns] for item in found]
+        print_json(entries)
+    elif entries:
+        columns = list(dict.fromkeys(key for entry in entries for key in entry))
+        rows = [[entry.get(column) for column in columns] for entry in entries]
         minor = [c for c in ("origin", "threads", "seeds", "steps_per_s", "tuned_by") if c in columns]
-        print_tables([Table(columns, rows, wrap=_WORDS, minor=minor)], fmt)
+        print_tables([Table(columns, rows, wrap=_WRAPPED_COLUMNS, minor=minor)], fmt)
     else:
         note(f"There are no {kind}" + (f" in {runs_dir}." if kind == "runs" else "."))
 

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared.options import RunOptions, run_options
+from stablebench.cli.shared.commands import MODEL, OUTPUT
+from stablebench.cli.shared.options import (
+    AsJson,
+    DataDir,
+    ModelOptions,
+    Precision,
+    Quiet,
+    Recipe,
+    Seed,
+    TaskName,
+    Threads,
+    names_of,
+)
+from stablebench.cli.shared.requests import spec_values
 from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
@@ -13,37 +26,68 @@ if TYPE_CHECKING:
     from stablebench.probes.probe import Measure, ProbeResult
 
 
-@run_options
 def probe_gradients(
-    options: RunOptions,
+    *,
     run: Annotated[
         Path | None,
         typer.Argument(help="A run folder, or one checkpoint file in it: its trained weights.", metavar="RUN"),
     ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            "--model",
+            metavar="A,B",
+            help="Models, or FILE.py:CLASS: a,b or repeated. With RUN, the code of its own model.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    task: TaskName = None,
+    recipe: Recipe = None,
+    sizes: ModelOptions,
+    seed: Seed = None,
+    precision: Precision = None,
+    threads: Threads = 1,
+    data_dir: DataDir = None,
     loss: Annotated[
-        Literal["task", "last"], typer.Option(help="The task's own loss, or that of the last scored step alone.")
+        Literal["task", "last"], typer.Option(help="The task's own loss, or only that of the last scored step.")
     ] = "task",
     what: Annotated[
-        str | None,
-        typer.Option(help="Of flow, jacobian, lyapunov, spectra, memory, with commas between; all unless said."),
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Measures: flow, jacobian, lyapunov, spectra, memory (default: all)."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Validation examples for the gradients.", min=1, metavar="N")] = 16,
     samples: Annotated[
-        int | None, typer.Option(help="How many of them for the Jacobian; 4 unless said.", min=1, metavar="N")
+        int | None, typer.Option(help="How many of them for the Jacobian (default: 4).", min=1, metavar="N")
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Write a figure: .png, .svg or .pdf.", metavar="FILE")] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Write a figure of each measure and its numbers as CSV.", metavar="FOLDER")
-    ] = None,
-    figure_format: Annotated[Literal["png", "svg", "pdf"], typer.Option(help="Of the figures in FOLDER.")] = "png",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures that FOLDER has.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 4 if a claim is violated.")] = False,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Write a figure: .png, .svg or .pdf.", metavar="FILE", rich_help_panel=OUTPUT),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a figure of each measure and its numbers as CSV.", metavar="FOLDER", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    figure_format: Annotated[
+        Literal["png", "svg", "pdf"], typer.Option(help="Format of the figures in FOLDER.", rich_help_panel=OUTPUT)
+    ] = "png",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace figures that FOLDER has.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Probe a model's gradients, untrained (--model, --task) or trained (RUN).
 
     Everything is computed in float64 on the CPU: the norms of dL/dh_t and dL/dx_t for every t, the lags that the
     parameters' gradient comes from, all singular values of dh_T/dh_1, Lyapunov exponents, eigenvalues, Fisher memory,
-    and a verdict on each claim of the model's paper. --model takes several names with commas between.
+    and a verdict on each claim of the model's paper. Several models are put side by side.
+
+    Example:
+        stablebench probe-gradients --models roarnn,lstm --task copy/t100 --figures figures
     """
     from stablebench.cli.ui.output import print_json
     from stablebench.errors import UserError
@@ -51,9 +95,7 @@ def probe_gradients(
 
     if samples is not None and samples > batch:
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
-    if options.device == "cuda":
-        raise UserError("--device cuda: probe-gradients computes on the CPU; leave --device out.")
-    prepare_process(options.threads or 1, "float64")
+    prepare_process(threads or 1, "float64")
     from stablebench.cli.shared.probe_subjects import trained, untrained
     from stablebench.cli.shared.probe_tables import LOSS
     from stablebench.probes.probe import check_differentiable, probe
@@ -65,16 +107,25 @@ def probe_gradients(
     if png is not None:
         check_figure_path(png, "--png")
         if "flow" not in measures:
-            raise UserError(f"--png draws gradient norms: add flow to --what {what}.")
+            raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
     if figures is not None:
         check_folder(figures, figure_format, overwrite)
-    subjects = untrained(options, batch) if run is None else [trained(run, options, batch)]
+    names = names_of("--models", models) or []
+    values = spec_values(sizes, seed=seed, precision=precision)
+    if run is None:
+        subjects = untrained(names, task, sizes, values, recipe, data_dir=data_dir, count=batch)
+    else:
+        if [name for name in names if ":" not in name] or task or sizes.settings or recipe or values:
+            raise UserError(f"{run}: a run is probed as its own spec says; leave the options that change it out.")
+        if len(names) > 1:
+            raise UserError(f"--model: {run} has one model; name its code once.")
+        subjects = [trained(run, names[0] if names else None, sizes.T, data_dir=data_dir, count=batch)]
     for subject in subjects:
         check_differentiable(subject.network)
     results: list[ProbeResult] = []
     few = min(4, batch) if samples is None else samples
     for subject in subjects:
-        if not options.quiet:
+        if not quiet:
             note(f"probing {subject.title}")
         results.append(
             probe(subject.network, subject.examples, loss=subject.card.loss, which=loss, samples=few, what=measures)
@@ -85,9 +136,9 @@ def probe_gradients(
         save_figure(png, flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}")
     if figures is not None:
         written = save_pictures(figures, figure_format, pictures(named, subjects[0].where, LOSS[loss]))
-        if not options.quiet:
+        if not quiet:
             note("\n".join(str(path) for path in written))
-    if options.json:
+    if as_json:
         documents = {s.label: _document(s.document(), r) for s, r in zip(subjects, results, strict=True)}
         print_json(next(iter(documents.values())) if len(documents) == 1 else {"models": documents})
     else:
@@ -96,19 +147,17 @@ def probe_gradients(
         raise typer.Exit(4)
 
 
-def _measures(what: str | None) -> "tuple[Measure, ...]":
+def _measures(what: list[str] | None) -> "tuple[Measure, ...]":
     from stablebench.errors import UserError, did_you_mean
     from stablebench.probes.probe import MEASURES
 
-    if what is None:
+    names = names_of("--what", what)
+    if names is None:
         return MEASURES
-    names = [name.strip() for name in what.split(",") if name.strip()]
     for name in names:
         if name not in MEASURES:
             known = ", ".join(MEASURES)
             raise UserError(f"--what: there is no measure '{name}'.{did_you_mean(name, MEASURES)} Measures: {known}.")
-    if not names:
-        raise UserError(f"--what must name measures, of {', '.join(MEASURES)}.")
     return tuple(name for name in MEASURES if name in names)
 
 

@@ -8,103 +8,143 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.ui.output import Format
+from stablebench.cli.shared.commands import OUTPUT, RUNTIME
+from stablebench.cli.shared.options import (
+    DataDir,
+    Force,
+    Format,
+    Model,
+    ModelOptions,
+    OutputOptions,
+    Recipe,
+    RuntimeOptions,
+    Seed,
+    SelfCheck,
+    TaskName,
+    Track,
+    TrainingOptions,
+)
 
 if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
     from stablebench.schema.sweep import Sampler, SweepSpace
     from stablebench.specs.resolve import RunRequest
     from stablebench.tables import Table
+    from stablebench.training.run import ExecutionOptions
 
 
-@run_options
 def sweep(
-    options: RunOptions,
+    *,
+    model: Model = None,
+    task: TaskName = None,
+    recipe: Recipe = None,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    seed: Seed = None,
+    runtime: RuntimeOptions,
+    data_dir: DataDir = None,
     trials: Annotated[
-        int | None, typer.Option(help="Trials in all, those of earlier sittings counted; a grid's points.", min=1)
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Trials in all, those of earlier sessions counted (default: a grid's points)."
+        ),
     ] = None,
     space: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|PRESET",
-            help="What is searched; by default what the recipe states, else the preset model/task. "
-            "`list sweeps` shows the presets.",
+            help="The search space (default: the recipe's, else the preset model/task). `list sweeps` shows presets.",
         ),
     ] = None,
     sampler: Annotated[
-        Literal["random", "tpe", "grid"] | None, typer.Option(help="How values are drawn; the space's own, else tpe.")
+        Literal["random", "tpe", "grid"] | None,
+        typer.Option(help="How values are drawn (default: the space's own, else tpe)."),
     ] = None,
     pruner: Annotated[
         Literal["median", "none"], typer.Option(help="End trials worse than the median of those before them.")
     ] = "median",
     startup: Annotated[
         int | None,
-        typer.Option(help="Trials that are drawn at random (tpe: 10) and never pruned (median: 5).", min=0),
+        typer.Option(
+            metavar="N", help="Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", min=0
+        ),
     ] = None,
+    workers: Annotated[int, typer.Option(metavar="N", help="Trials at once.", min=1, rich_help_panel=RUNTIME)] = 1,
+    self_check: SelfCheck = True,
+    shown: OutputOptions,
+    fmt: Format = "table",
+    track: Track = None,
     storage: Annotated[
-        Path | None, typer.Option(help="The sweep's journal; by default under --runs-dir/sweeps.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="The sweep's journal (default: under --runs-dir/sweeps).", metavar="FILE", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 1,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The best recipe's file; by default beside the journal.", metavar="FILE"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The best recipe's file (default: next to the journal).",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.")] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the curves: tensorboard, mlflow."),
-    ] = None,
-    fmt: Annotated[Format, typer.Option("--format", help="How the table is printed.")] = "table",
-    self_check: SelfCheck = True,
+    force: Force = False,
 ) -> None:
-    """Search for hyper-parameters: each trial is a run of the run store, chosen by validation alone.
+    """Search for hyper-parameters: each trial is a run of the run store, selected on validation only.
 
-    The same command goes on where it was interrupted. With one worker the trials depend on --seed alone. Exit code 1
-    when a trial failed or none finished, 129, 130 or 143 after a signal.
+    The same command resumes an interrupted sweep. With one worker the trials depend on --seed only. Exit code 1 when a
+    trial failed or none finished, 129, 130 or 143 after a signal.
+
+    Example:
+        stablebench sweep --model roarnn --task copy/t100 --trials 20 --space roarnn/lr
     """
     from stablebench.cli.shared.output_file import refuse_existing
-    from stablebench.cli.shared.requests import request_of
+    from stablebench.cli.shared.requests import run_request, spec_values
     from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
     from stablebench.execution.tuning.study import Study
     from stablebench.specs.search_space import check_space, find_space
+    from stablebench.training.run import ExecutionOptions
     from stablebench.training.trackers import check_trackers
 
-    refuse_two_formats(fmt, options.json)
-    request = request_of(options)
-    label, searched = find_space(space, request.model, request.task.partition("/")[0], options.recipe)
+    refuse_two_formats(fmt, shown.as_json)
+    request = run_request(model, task, sizes, spec_values(sizes, training, runtime, seed=seed), recipe)
+    label, searched = find_space(space, request.model, request.task.partition("/")[0], recipe)
     check_space(searched, request)
-    trackers = check_trackers(track)
+    trackers = check_trackers(",".join(track or ()))
     if output is not None:
         refuse_existing(output, force)
     plan = _plan(request, searched, sampler or searched.sampler or "tpe", pruner, startup)
     if trials is None and plan.sampler != "grid":
-        raise UserError("--trials is missing: say how many; only a grid has an end.")
-    journal = storage or _default_journal(options.runs_dir, plan, request)
+        raise UserError("--trials is missing: give their number; only a grid has an end.")
+    journal = storage or _default_journal(shown.runs_dir, plan, request)
+    options = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, options, wanted, workers, trackers, self_check)
-        found, best = study.trials(), study.best()
-    waiting = [trial.number for trial in found if trial.status == "running"]
-    recipe = None
+        code = _run(study, request, options, wanted, workers, runtime.threads or 1, quiet=shown.quiet)
+        ended, best = study.trials(), study.best()
+    waiting = [trial.number for trial in ended if trial.status == "running"]
+    best_recipe = None
     if best is not None and not code and not waiting:
-        recipe = output or journal.with_name(f"{journal.stem}-best-of-{len(found)}.yaml")
-        _write_best(recipe, plan, found, best, request, options.runs_dir, force=force)
-    if options.json:
-        document = {"space": label, "storage": str(journal), "recipe": None if recipe is None else str(recipe)}
+        best_recipe = output or journal.with_name(f"{journal.stem}-best-of-{len(ended)}.yaml")
+        _write_best(best_recipe, plan, ended, best, request, shown.runs_dir, force=force)
+    if shown.as_json:
+        path = None if best_recipe is None else str(best_recipe)
+        document = {"space": label, "storage": str(journal), "recipe": path}
         document |= {"plan": plan.document(), "best": None if best is None else best.number}
-        print_json(document | {"trials": [_as_json(trial) for trial in found]})
+        print_json(document | {"trials": [_as_json(trial) for trial in ended]})
     else:
-        print_tables([_table(plan, found, best)], fmt)
-    if recipe is not None:
-        note(f"best recipe: {recipe}")
+        print_tables([_table(plan, ended, best)], fmt)
+    if best_recipe is not None:
+        note(f"best recipe: {best_recipe}")
     if code or waiting:
-        note(f"{len(found) - len(waiting)} of {wanted} trials have ended; the same command goes on.")
+        note(f"{len(ended) - len(waiting)} of {wanted} trials have ended; the same command continues.")
         raise typer.Exit(code or 1)
     if best is None:
         raise StablebenchError(f"{journal}: no trial finished, so there is no best one.")
-    raise typer.Exit(1 if any(trial.status == "failed" for trial in found) else 0)
+    raise typer.Exit(1 if any(trial.status == "failed" for trial in ended) else 0)
 
 
 def _plan(
@@ -137,33 +177,33 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Pat
 def _run(
     study: "Study",
     request: "RunRequest",
-    options: RunOptions,
+    options: "ExecutionOptions",
     wanted: int,
     workers: int,
-    track: tuple[str, ...],
-    self_check: bool,
+    threads: int,
+    *,
+    quiet: bool,
 ) -> int:
-    from stablebench.cli.ui.sweep import SweepProgress
+    from stablebench.cli.ui.output import note
+    from stablebench.cli.ui.progress import TrialProgress
     from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
-    from stablebench.training.run import ExecutionOptions
 
     before = study.trials()
     done = sum(trial.status != "running" for trial in before)
     if done == len(before) and done >= wanted:
         return 0
     if ":" in request.model:
-        from stablebench.cli.ui.output import note
         from stablebench.specs.resolve import resolve
         from stablebench.specs.search_space import with_values
         from stablebench.training.model_check import check_before_run
 
         check_before_run(resolve(with_values(request, study.plan.space, {})).spec, note)
-    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads or 1))  # read when torch starts, in the trials
-    with SweepProgress(wanted, done, study.plan.metric, study.best(), options.quiet) as progress:
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the trials
+    with TrialProgress(wanted, done, study.plan.metric, study.best(), quiet) as progress:
         return run_trials(
             study,
             request,
-            ExecutionOptions(options.runs_dir, options.data_dir, wait=True, track=track, self_check=self_check),
+            options,
             wanted,
             workers,
             TrialCallbacks(progress.start, progress.update, lambda trial: progress.end(trial, study.best())),
@@ -171,7 +211,14 @@ def _run(
 
 
 def _write_best(
-    path: Path, plan: "Plan", found: "list[Trial]", best: "Trial", request: "RunRequest", runs_dir: Path, *, force: bool
+    path: Path,
+    plan: "Plan",
+    trials: "list[Trial]",
+    best: "Trial",
+    request: "RunRequest",
+    runs_dir: Path,
+    *,
+    force: bool,
 ) -> None:
     """Write the best trial's recipe, unless the file has it already."""
     from stablebench.cli.shared.output_file import refuse_existing
@@ -183,14 +230,14 @@ def _write_best(
 
     resolved = resolve(with_values(request, plan.space, dict(best.values)))
     record = RunFolder(runs_dir / best.facts["run"]).read_record()
-    text = recipe_text(recipe_document(best, resolved, record, plan, found))
+    text = recipe_text(recipe_document(best, resolved, record, plan, trials))
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     refuse_existing(path, force)
     write_atomically(path, text.encode())
 
 
-def _table(plan: "Plan", found: "list[Trial]", best: "Trial | None") -> "Table":
+def _table(plan: "Plan", trials: "list[Trial]", best: "Trial | None") -> "Table":
     from stablebench.tables import Table
 
     keys = list(plan.space.space)
@@ -202,7 +249,7 @@ def _table(plan: "Plan", found: "list[Trial]", best: "Trial | None") -> "Table":
             max(trial.evaluations, default=None),
             trial.value,
         ]
-        for trial in found
+        for trial in trials
     ]
     column = len(keys) + 3
     bold = frozenset() if best is None else frozenset({(best.number, column)})

@@ -2,14 +2,26 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared.options import RunOptions, SelfCheck, run_options
-from stablebench.cli.ui.output import say
+from stablebench.cli.shared.options import (
+    DataDir,
+    Model,
+    ModelOptions,
+    OutputOptions,
+    Recipe,
+    RuntimeOptions,
+    Seed,
+    SelfCheck,
+    TaskName,
+    Track,
+    TrainingOptions,
+)
+from stablebench.cli.shared.text import leaves
+from stablebench.cli.ui.output import note, say
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
@@ -17,20 +29,24 @@ if TYPE_CHECKING:
     from stablebench.training.run import RunOutcome
 
 
-@run_options
 def train(
-    options: RunOptions,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", metavar="RUN")] = None,
-    rerun: Annotated[bool, typer.Option("--rerun", help="Start anew beside a run that has ended.")] = False,
+    *,
+    model: Model = None,
+    task: TaskName = None,
+    recipe: Recipe = None,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    seed: Seed = None,
+    runtime: RuntimeOptions,
+    data_dir: DataDir = None,
+    output: OutputOptions,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.", metavar="RUN")] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run again even if a finished run exists.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run spec and stop.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another process that is running this run.")] = False,
     force_resume: Annotated[
         bool, typer.Option("--force-resume", help="Resume although engine, device, versions or card differ.")
     ] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(metavar="NAME[,NAME]", help="Also feed trackers with the run's curve: tensorboard, mlflow."),
-    ] = None,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -39,18 +55,21 @@ def train(
             "gradients, energy (all of these unless `what` is given), jacobian; what=all. Also batch=N, samples=N.",
         ),
     ] = None,
+    track: Track = None,
     self_check: SelfCheck = True,
 ) -> None:
     """Train one model on one task.
 
-    The run folder lies under --runs-dir. A run that has ended is not run again; one that was interrupted goes on.
-    --probe changes no number of the run; a resumed run goes on with it. `plot probe` draws what it wrote.
-    Exit code 3 means that the run diverged, 129, 130 or 143 that a signal ended it after its checkpoint was written.
+    The run folder lies under --runs-dir. A finished run is not run again, an interrupted one is resumed. --probe
+    changes no number of the run and is kept when it is resumed; `plot probe` draws its measurements. Exit code 3 means
+    that the run diverged, 129, 130 or 143 that a signal ended it after its checkpoint was written.
+
+    Example:
+        stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5
     """
-    from stablebench.cli.shared.requests import named, request_of
-    from stablebench.cli.ui.output import note
+    from stablebench.cli.shared.requests import run_request, spec_values
+    from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
-    from stablebench.runs.progress import reporter
     from stablebench.runs.store import RunFolder
     from stablebench.specs.resolve import resolve
     from stablebench.training import run as session
@@ -64,33 +83,43 @@ def train(
         MonitorConfig.parse(probe)  # so that a mistake in it is reported before anything else is done
         if (renamed := renamed_measures(probe)) is not None:
             note(renamed)
+    values = spec_values(sizes, training, runtime, seed=seed)
     folder = None
     if resume is not None:
-        given = [name for name in ("task", "T", "set", "recipe") if getattr(options, name)] + list(named(options))
-        given += ["model"] if options.model and ":" not in options.model else []
+        others = {"task": task, "T": sizes.T, "set": sizes.settings, "recipe": recipe}
+        given = [name for name, value in others.items() if value is not None] + list(values)
+        given += ["model"] if model and ":" not in model else []
         if given:
             raise UserError(
-                f"--resume goes on with the run's own spec, which {', '.join(given)} would change; leave it out, or "
+                f"--resume continues with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
         folder = RunFolder(resume)
         record = folder.read_record()
-        runs = bool(options.model) or rerun or not session.has_ended(folder)
+        runs = bool(model) or rerun or not session.has_ended(folder)
         if runs:  # else no code is run
-            for line in run_code.name_code(folder, record.spec, options.model, same_packages=not force_resume):
+            for line in run_code.name_code(folder, record.spec, model, same_packages=not force_resume):
                 note(f"resumed with other packages than it began with: {line}")
         resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
     else:
-        resolved = resolve(request_of(options))
+        resolved = resolve(run_request(model, task, sizes, values, recipe))
     if dry_run:
-        _print_spec(resolved, options.json)
+        _print_spec(resolved, output.as_json)
         return
-    how = session.ExecutionOptions(
-        options.runs_dir, options.data_dir, rerun=rerun, wait=wait, force=force_resume, folder=folder, probe=probe
+    options = session.ExecutionOptions(
+        output.runs_dir,
+        data_dir,
+        rerun=rerun,
+        wait=wait,
+        force=force_resume,
+        folder=folder,
+        probe=probe,
+        track=check_trackers(",".join(track or ())),
+        self_check=self_check,
+        check_model=True,
     )
-    how = replace(how, track=check_trackers(track), self_check=self_check, check_model=True)
-    outcome = session.train(resolved, how, reporter(options.quiet))
-    _print_outcome(outcome, options)
+    outcome = session.train(resolved, options, reporter(output.quiet))
+    _print_outcome(outcome, output)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -101,39 +130,31 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
     if as_json:
         print_json({"spec": document, "spec_hash": resolved.spec.spec_hash(), "origin": resolved.origin})
         return
-    for key, value in _leaves(document):
+    for key, value in leaves(document):
         origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
         say(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
     say(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 
 
-def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _print_outcome(outcome: "RunOutcome", options: RunOptions) -> None:
+def _print_outcome(outcome: "RunOutcome", output: OutputOptions) -> None:
     from stablebench.cli.ui.output import print_json
     from stablebench.process.signals import SIGNAL_CODES
 
     record = outcome.record
-    if options.json:
+    if output.as_json:
         print_json(record.model_dump(mode="json"))
         return
-    if options.quiet:
+    if output.quiet:
         return
     if not outcome.ran:
-        say(f"Already {record.status}: nothing was run (--rerun starts anew beside it).")
+        say(f"Already {record.status}: nothing was run (--rerun runs it again).")
     for line in summary_lines(record):
         say(line)
     if record.environment.reproducible is False:
         why = record.environment.irreproducible or "on CUDA without --deterministic"  # older records do not say
         say(f"  {why}: the same spec may give other numbers each time")
     if outcome.exit_code in SIGNAL_CODES:
-        say(f"interrupted at step {record.step}; go on with: stablebench train --resume {outcome.folder.path}")
+        say(f"interrupted at step {record.step}; resume it with: stablebench train --resume {outcome.folder.path}")
     say(f"run folder {outcome.folder.path}")
 
 
@@ -161,5 +182,5 @@ def _arrival(verb: str, step: int | None, tested: float | None, passes: Callable
     if step is not None:
         return f"{verb} at step {step}"
     if tested is not None and passes(tested):
-        return f"{verb} by the test score, but not in {CONSECUTIVE_EVALUATIONS} evaluations running"
+        return f"{verb} by the test score, but not in {CONSECUTIVE_EVALUATIONS} consecutive evaluations"
     return f"not {verb}"

@@ -20,7 +20,7 @@ class SuiteOverrides:
     Args:
         models: Models; None for the suite's.
         tasks: Tasks, `task` or `task/variant`; None for the suite's.
-        seeds: Number of seeds, 0 ... n - 1; None for the suite's.
+        seeds: Seeds; None for the suite's.
         T: Length of every task.
         options: Named options, by key of the run spec.
         settings: `--set` values.
@@ -29,7 +29,7 @@ class SuiteOverrides:
 
     models: list[str] | None = None
     tasks: list[str] | None = None
-    seeds: int | None = None
+    seeds: list[int] | None = None
     T: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -43,19 +43,19 @@ class SuiteOverrides:
 
 
 def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
-    """Return the suite to run and its name: a registered one, or one made on the spot from models and tasks.
+    """Return the suite to run and its name: a registered one, or an ad-hoc one of models and tasks.
 
     Raises:
         UserError: There is no such suite, or tasks are named without models.
     """
     if name is None and asked.models is not None and asked.tasks is not None:
         made = Suite(
-            summary="made on the spot",
+            summary="ad-hoc suite",
             tasks=[SuiteTask(task=task) for task in asked.tasks],
             models=asked.models,
-            seeds=list(range(asked.seeds or 1)),
+            seeds=asked.seeds or [0],
         )
-        return "on the spot", made
+        return "ad-hoc suite", made
     if name is None and asked.tasks is not None:
         raise UserError("--tasks: name the models as well, with --models a,b.")
     suite = registry.suite(name or "quick")
@@ -67,7 +67,7 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     if asked.tasks is not None:
         changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
     if asked.seeds is not None:
-        changed["seeds"] = list(range(asked.seeds))
+        changed["seeds"] = asked.seeds
     return name or "quick", suite.model_copy(update=changed)
 
 

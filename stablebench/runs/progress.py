@@ -177,54 +177,9 @@ class Lines:
         self.note(progress.line())
 
 
-class Bar:
-    """A live bar with loss, metric, baseline, speed and time left, as far as the terminal is wide enough."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._console = Console(stderr=True)
-        self._bar_width = bar_width(self._console.width)
-        self._bar = RichProgress(
-            BarColumn(bar_width=self._bar_width),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            console=self._console,
-            refresh_per_second=5,
-        )
-        self._task = self._bar.add_task("", total=None, numbers="")
-
-    def start(self, title: str) -> None:
-        """Print the title above the bar and show it."""
-        self._bar.start()
-        self.note(title)
-
-    def update(self, progress: Progress) -> bool:
-        """Move the bar."""
-        numbers = progress.line(self._console.width - self._bar_width - 1)
-        self._bar.update(self._task, completed=progress.step, total=progress.steps, numbers=numbers)
-        return True
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(visible_lines(text), markup=False, highlight=False)
-
-    def stop(self) -> None:
-        """Leave the bar as it is and give the terminal back."""
-        self._bar.stop()
-
-
 def bar_width(columns: int) -> int:
     """Return how wide a bar is on a terminal of so many columns, which the numbers behind it need more."""
     return min(20, columns // 8)
-
-
-def reporter(quiet: bool = False) -> Reporter:
-    """Return the reporter for stderr: live on a terminal, lines elsewhere or with `CI` set, silent if `quiet`."""
-    if quiet:
-        return Silent()
-    return Bar() if takes_live_view() else Lines(sys.stderr)
 
 
 def takes_live_view() -> bool:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -12,7 +12,14 @@ from typer.testing import CliRunner
 
 from stablebench.cli import app as app_module
 from stablebench.cli.app import app, command_files
-from stablebench.cli.shared.options import RunOptions, parse_settings, run_options
+from stablebench.cli.shared.commands import add_command
+from stablebench.cli.shared.options import (
+    ModelOptions,
+    OutputOptions,
+    RuntimeOptions,
+    TrainingOptions,
+    parse_settings,
+)
 from stablebench.errors import StablebenchError, UserError
 
 STABLEBENCH = [sys.executable, "-m", "stablebench"]
@@ -123,53 +130,50 @@ def test_it_needs_no_home_and_no_unicode(tmp_path: Path) -> None:
         assert done.stdout.isascii()
 
 
-def record_options(*arguments: str) -> tuple[RunOptions | None, str]:
-    seen: list[RunOptions] = []
+def given_options(*arguments: str) -> tuple[dict[str, Any], str]:
+    """Return the groups of options that a command gets, by name, and its output."""
+    seen: dict[str, Any] = {}
     small = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
-    @small.command()
-    @run_options
-    def command(options: RunOptions, extra: Annotated[bool, typer.Option("--extra")] = False) -> None:
-        seen.append(options)
+    def command(
+        *,
+        sizes: ModelOptions,
+        training: TrainingOptions,
+        extra: Annotated[bool, typer.Option("--extra")] = False,
+        runtime: RuntimeOptions,
+        output: OutputOptions,
+    ) -> None:
+        seen.update(sizes=sizes, training=training, runtime=runtime, output=output, extra=extra)
 
+    add_command(small, command)
     done = CliRunner().invoke(small, list(arguments), env={"STABLEBENCH_DATA": ""})
-    return (seen[0] if seen else None), str(done.exception or "") + done.output
+    return seen, str(done.exception or "") + done.output
 
 
-def test_nothing_said_is_none() -> None:
-    assert record_options()[0] == RunOptions()
-    assert RunOptions().runs_dir == Path("runs")
-    assert RunOptions().set == {}
+def test_what_is_not_given_is_none() -> None:
+    assert given_options()[0] == {
+        "sizes": ModelOptions(),
+        "training": TrainingOptions(),
+        "runtime": RuntimeOptions(),
+        "output": OutputOptions(),
+        "extra": False,
+    }
+    assert OutputOptions().runs_dir == Path("runs")
 
 
 def test_all_options_arrive() -> None:
-    options, message = record_options(
-        *"--model rnn --task copy --T 5 --hidden 6 --layers 2 --steps 7 --epochs 8 --batch-size 9 --lr 1e-3".split(),
-        *"--seed 0 --device cpu --threads 2 --engine fused --precision float64 --runs-dir r --data-dir .".split(),
-        *"--recipe f.yaml --set model.rho=0.5 --set task.S=3 --set optim.name=sgd --json --quiet --extra".split(),
+    given, message = given_options(
+        *"--T 5 --hidden 6 --layers 2 --steps 7 --epochs 8 --batch-size 9 --lr 1e-3 --recompute-every 3".split(),
+        *"--device cpu --threads 2 --engine fused --precision float64 --deterministic --runs-dir r".split(),
+        *"--set model.rho=0.5 --set task.S=3 --json --quiet --extra".split(),
     )
-    assert options == RunOptions(
-        model="rnn",
-        task="copy",
-        T=5,
-        hidden=6,
-        layers=2,
-        steps=7,
-        epochs=8,
-        batch_size=9,
-        lr=1e-3,
-        seed=0,
-        device="cpu",
-        threads=2,
-        engine="fused",
-        precision="float64",
-        recipe=Path("f.yaml"),
-        set={"model.rho": 0.5, "task.S": 3, "optim.name": "sgd"},
-        runs_dir=Path("r"),
-        data_dir=Path("."),
-        json=True,
-        quiet=True,
-    ), message
+    assert given == {
+        "sizes": ModelOptions(T=5, hidden=6, layers=2, settings=["model.rho=0.5", "task.S=3"]),
+        "training": TrainingOptions(steps=7, epochs=8, batch_size=9, lr=1e-3, recompute_every=3),
+        "runtime": RuntimeOptions("cpu", 2, "fused", "float64", True),
+        "output": OutputOptions(runs_dir=Path("r"), as_json=True, quiet=True),
+        "extra": True,
+    }, message
 
 
 @pytest.mark.parametrize(
@@ -192,9 +196,8 @@ def test_all_options_arrive() -> None:
     ],
 )
 def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
-    options, output = record_options(*arguments)
-    assert options is None
-    assert message in output
+    done = CliRunner().invoke(app, ["train", "--model", "rnn", "--task", "copy", *arguments])
+    assert done.exit_code == 2 and message in done.stderr and "Traceback" not in done.output
 
 
 def test_settings_are_read_as_strictly_as_files() -> None:

@@ -22,7 +22,7 @@ def test_compare_runs_what_is_missing_once_and_draws_the_board(tmp_path: Path) -
     document = json.loads(first.stdout)
     (table,) = document["tables"]
     assert {row["model"] for row in table["rows"]} == {"rnn", "roarnn"}
-    assert "4 of 4 cells to run" in first.stderr
+    assert "4 of 4 runs to do" in first.stderr
     records = sorted((tmp_path / "runs").glob("*/*/*/record.json"))
     times = [path.stat().st_mtime_ns for path in records]
     assert len(records) == 4
@@ -80,7 +80,9 @@ def test_every_format_names_every_model(tmp_path: Path) -> None:
         (["quik"], "No suite named 'quik'. Did you mean quick?"),
         (["--tasks", "copy"], "name the models as well"),
         (["quick", "--models", "rnnn"], "No model named 'rnnn'. Did you mean rnn?"),
-        (["quick", "--model", "rnn"], "compare takes --models"),
+        (["quick", "--model", "rnn"], "compare has no option --model. Did you mean --models?"),
+        (["quick", "--seed", "1"], "compare has no option --seed. Did you mean --seeds?"),
+        (["quick", "--recipe", "a.yaml"], "compare has no option --recipe."),
         (["quick", "--no-run", "--check", "nowhere.json"], "nowhere.json"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.cli.ui.speed import SpeedProgress
+from stablebench.cli.ui.progress import SpeedProgress
 
 SMALL = ["--size", "2,4,5", "--repeats", "3", "--no-memory", "--device", "cpu"]
 SORTED = """
@@ -101,7 +101,7 @@ def test_scaling_fits_exponents_against_steps_and_width() -> None:
 def test_parametrisation_is_a_table_against_width() -> None:
     arguments = ["--parametrisation", "--widths", "4,6", "--repeats", "3", "--model", "exprnn", "--model", "rnn"]
     text = run(*arguments).stdout
-    assert "transition(), forward and backward, ms" in text and "H 6" in text and "\nexprnn " in text
+    assert "recurrent_weights(), forward and backward, ms" in text and "H 6" in text and "\nexprnn " in text
     series = json.loads(run(*arguments, "--json").stdout)["series"]
     assert [s["contender"] for s in series] == ["transition", "transition"]
     assert all(len(point["seconds"]) == 3 for s in series for point in s["points"])

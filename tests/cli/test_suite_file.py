@@ -35,7 +35,7 @@ def test_it_is_run_shown_and_reported_by_its_path(mine: Path, tmp_path: Path) ->
     assert shown.exit_code == 0 and "rnn, lstm" in shown.stdout
     ran = call("compare", mine, "--workers", "1", "--json", *runs)
     assert ran.exit_code == 0, ran.stderr
-    assert f"{mine}: 2 of 2 cells to run" in ran.stderr
+    assert f"{mine}: 2 of 2 runs to do" in ran.stderr
     (table,) = json.loads(ran.stdout)["tables"]
     assert {row["model"] for row in table["rows"]} == {"rnn", "lstm"}
     report = call("report", mine, "-o", tmp_path / "page.html", *runs)

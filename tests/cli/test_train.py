@@ -158,7 +158,7 @@ def test_a_score_that_is_there_too_late_to_be_held_is_not_called_missing() -> No
             summary_lines(SimpleNamespace(**shape, **what, result=SimpleNamespace(**result | arrivals | changed)))
         )
 
-    assert "0.5: beaten by the test score, but not in 3 evaluations running" in lines()
+    assert "0.5: beaten by the test score, but not in 3 consecutive evaluations" in lines()
     assert "0.9: not reached" in lines()
     assert "0.5: beaten at step 10" in lines(steps_to_baseline=10)
     assert "0.5: not beaten" in lines(test={"accuracy": 0.51})

@@ -92,7 +92,7 @@ def test_verify_names_what_is_damaged_or_missing_with_exit_code_1(server: Server
     assert lines[0] == f"other: 1 file holds, 1 without a published checksum ({root}/other)"
     assert lines[1] == f"tiny: 2 of 2 files damaged or missing ({root}/tiny)"
     assert "one.txt must have 300 bytes, it has 5" in lines[2] and lines[3] == "  part/two.txt: is missing"
-    assert "Damaged or incomplete: tiny; `stablebench data fetch tiny` gets them anew" in result.stderr
+    assert "Damaged or incomplete: tiny; `stablebench data fetch tiny` fetches them again" in result.stderr
     problems = [item["problem"] for item in read("verify", "tiny", code=1)]
     assert problems[1] == "is missing" and len(problems) == 2
 

@@ -100,7 +100,7 @@ def test_ctrl_c_before_the_first_cell_has_begun_is_no_traceback(tmp_path: Path) 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     said += process.communicate(timeout=120)[1]
     assert process.returncode == 130 and "Traceback" not in said, said
-    assert "interrupted: 1 of 1 cells have not ended; the same command goes on." in said, said
+    assert "interrupted: 1 of 1 runs have not ended; the same command continues." in said, said
 
 
 @pytest.mark.parametrize("status", ["interrupted", "finished"])

@@ -273,7 +273,7 @@ def test_cells_that_a_gpu_fails_are_alone_in_it_and_alone_run_again(tmp_path: Pa
         assert records[name]["result"]["peak_bytes"] > 0 and records[name]["step"] == 9
         (tmp_path / f"{name}.fails").unlink()
     again = CliRunner().invoke(app, [*command, *CELLS.split()])
-    assert again.exit_code == 0 and "2 of 3 cells to run" in again.stderr
+    assert again.exit_code == 0 and "2 of 3 runs to do" in again.stderr
     assert [json.loads(paths[name].read_text())["resumed_at"] for name in ("Large", "Lost", "rnn")] == [[8], [8], []]
 
 

@@ -382,9 +382,9 @@ def test_compare_picks_up_exactly_where_it_was(tmp_path: Path) -> None:
     assert first.exit_code == 0, first.output
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
     again = CliRunner().invoke(app, [*command, "--json"])
-    assert again.exit_code == 0 and "2 of 4 cells to run" in again.stderr
+    assert again.exit_code == 0 and "2 of 4 runs to do" in again.stderr
     assert len(times) == 2 and all(path.stat().st_mtime_ns == before for path, before in times.items())
-    assert "to run" not in CliRunner().invoke(app, command).stderr
+    assert "runs to do" not in CliRunner().invoke(app, command).stderr
 
 
 def test_a_failed_cell_is_in_the_summary_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,12 +396,12 @@ def test_a_failed_cell_is_in_the_summary_and_run_again(tmp_path: Path, monkeypat
     (folder / "metrics.jsonl").mkdir()  # nothing can be appended to a folder
     RunFolder(folder).write_record(record.model_copy(update={"status": "failed"}))
     failed = CliRunner().invoke(app, command)
-    assert failed.exit_code == 1 and "1 of 2 cells to run" in failed.stderr and "failed" in failed.stderr
+    assert failed.exit_code == 1 and "1 of 2 runs to do" in failed.stderr and "failed" in failed.stderr
     (folder / "metrics.jsonl").rmdir()
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
     again = CliRunner().invoke(app, command)
-    assert again.exit_code == 0 and "1 of 2 cells to run" in again.stderr
+    assert again.exit_code == 0 and "1 of 2 runs to do" in again.stderr
 
 
 # -- terminals --------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_going_on_elsewhere_is_refused_and_if_forced_recorded(tmp_path: Path) ->
     result = CliRunner().invoke(app, ["train", "--resume", str(folder.path)])
     assert result.exit_code == 2 and all(line in result.stderr for line in said.values())
     changed = CliRunner().invoke(app, ["train", "--resume", str(folder.path), "--lr", "1", "--force-resume"])
-    assert changed.exit_code == 2 and "goes on with the run's own spec, which optim.lr would change" in changed.stderr
+    assert changed.exit_code == 2 and "continues with the run's own spec, which optim.lr would change" in changed.stderr
     forced = CliRunner().invoke(app, ["train", "--resume", str(folder.path), "--force-resume"])
     assert forced.exit_code == 0, forced.output
     record = folder.read_record()

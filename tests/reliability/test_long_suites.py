@@ -116,7 +116,7 @@ def interrupted_suite(runs_dir: Path, seeds: int, signals: Sequence[int], rng: r
 
 
 def diagnostics(process: "subprocess.Popen[bytes]", runs_dir: Path) -> list[tuple[int, int, int]]:
-    """Return cells done, bytes and open files of a process, three times a second until it ends."""
+    """Return runs done, bytes and open files of a process, three times a second until it ends."""
     system, seen = psutil.Process(process.pid), []
     while process.poll() is None:
         with contextlib.suppress(psutil.Error):

@@ -271,7 +271,7 @@ def test_where_no_process_begins_there_is_one_message_and_what_was_finished_stay
     assert result.exit_code == 1 and result.stderr.splitlines()[-1].startswith("Error: The limit on processes")
     assert "Traceback" not in result.output
     again = CliRunner().invoke(app, [*command, *SMALL, "--runs-dir", str(tmp_path)])
-    assert again.exit_code == 0 and "1 of 2 cells to run" in again.stderr
+    assert again.exit_code == 0 and "1 of 2 runs to do" in again.stderr
 
 
 def test_a_fork_server_that_may_fork_no_more_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

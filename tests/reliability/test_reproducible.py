@@ -99,7 +99,7 @@ def test_verify_says_where_a_loss_parts(tmp_path: Path) -> None:
     line["loss"] = float(torch.nextafter(torch.tensor(line["loss"]), torch.tensor(9.0)))
     folder.curve_path.write_text("".join([*lines[:2], json.dumps(line) + "\n", *lines[3:]]))
     result = verify(folder)
-    assert result.exit_code == 1 and f"parts at step {line['step']}: {line['split']} loss" in result.stdout
+    assert result.exit_code == 1 and f"differs at step {line['step']}: {line['split']} loss" in result.stdout
 
 
 def test_verify_says_which_tensor_parts_by_a_single_bit(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_verify_says_which_tensor_parts_by_a_single_bit(tmp_path: Path) -> None:
     weights.view(torch.int32).view(-1)[0] ^= 1
     checkpoint.save(path, found)
     result = verify(folder)
-    assert result.exit_code == 1 and "parts at step 22: network head.weight differs by up to" in result.stdout
+    assert result.exit_code == 1 and "differs at step 22: network head.weight differs by up to" in result.stdout
 
 
 def test_verify_says_that_the_result_parts(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_verify_says_that_the_result_parts(tmp_path: Path) -> None:
     result = record.result.model_copy(update={"test": {**(record.result.test or {}), "loss": 0.0}})
     folder.write_record(record.model_copy(update={"result": result}))
     told = verify(folder)
-    assert told.exit_code == 1 and "parts at the end: test" in told.stdout
+    assert told.exit_code == 1 and "differs at the end: test" in told.stdout
 
 
 def test_verify_holds_a_diverged_run_to_its_divergence(tmp_path: Path) -> None:

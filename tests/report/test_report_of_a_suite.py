@@ -26,9 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a record of every cell that the words ask for, resolved as `compare` resolves them."""
     folder = tmp_path_factory.mktemp("runs")
     for asked, suite in (
-        (SuiteOverrides(["rnn", "roarnn"], ["copy"], 2, 5, OPTIONS | {"train.steps": 12}, {"task.S": 2}), None),
-        (SuiteOverrides(["roarnn", "rnn_orth"], ["copy"], 1, 5, OPTIONS | {"train.steps": 12}), "roarnn/fig2_copy"),
-        (SuiteOverrides(None, ["adding"], 1, 6, OPTIONS, short=True), "roarnn/fig3_adding"),
+        (SuiteOverrides(["rnn", "roarnn"], ["copy"], [0, 1], 5, OPTIONS | {"train.steps": 12}, {"task.S": 2}), None),
+        (SuiteOverrides(["roarnn", "rnn_orth"], ["copy"], [0], 5, OPTIONS | {"train.steps": 12}), "roarnn/fig2_copy"),
+        (SuiteOverrides(None, ["adding"], [0], 6, OPTIONS, short=True), "roarnn/fig3_adding"),
     ):
         for cell in runs_of(suite_of(suite, asked)[1], asked):
             made = made_record(seed=cell.spec.seed)

@@ -21,7 +21,7 @@ SEEDS = 100
 
 def stored(runs_dir: Path) -> int:
     """Store a record for each of the ten thousand cells and cut one in twenty short; return how many were."""
-    asked = SuiteOverrides([*MODELS.split(",")], TASKS, SEEDS, settings={"train.steps": 200})
+    asked = SuiteOverrides([*MODELS.split(",")], TASKS, list(range(SEEDS)), settings={"train.steps": 200})
     cells = runs_of(suite_of(None, asked)[1], asked)
     rng = random.Random(0)
     damaged = set(rng.sample(range(len(cells)), len(cells) // 20))

@@ -1,6 +1,6 @@
-"""Signals that come before a command has begun, or amid its imports, end the process at once and without a word.
+"""Signals before a command has begun, or during its imports, end the process at once and print nothing.
 
-An error that is raised amid an import may be swallowed there, come out as another one, or be printed. Nothing has been
+An error that is raised during an import may be swallowed there, turn into another one, or be printed. Nothing has
 begun by then, so there is nothing to clean up. This module imports nothing that takes time.
 """
 
@@ -38,7 +38,7 @@ def _is_command() -> bool:
 
 
 def command_begins() -> None:
-    """From here on Ctrl-C is a KeyboardInterrupt again, and SIGTERM ends the process cleanly, but amid imports."""
+    """From here on Ctrl-C is a KeyboardInterrupt again, and SIGTERM ends the process cleanly, except during imports."""
     global _began
     _began = True
 

@@ -1,8 +1,9 @@
 """`compare --estimate`: what a suite would take on this machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stablebench.cli.shared.options import RunOptions
+from stablebench.cli.shared.options import OutputOptions
 from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
 
 if TYPE_CHECKING:
@@ -11,71 +12,59 @@ if TYPE_CHECKING:
 
 
 def print_estimates(
-    cells: "list[Resolved]", missing: "list[Resolved]", workers: int, options: RunOptions, fmt: Format
+    runs: "list[Resolved]",
+    missing: "list[Resolved]",
+    workers: int,
+    data_dir: Path | None,
+    shown: OutputOptions,
+    fmt: Format,
 ) -> bool:
-    """Time a few updates of each kind of cell, and print what the runs would take; return whether all can be run.
+    """Time a few updates of each kind of run, and print what the suite would take; return whether all can be run.
 
     Args:
-        cells: All cells of the suite.
+        runs: All runs of the suite.
         missing: Those that the run store does not have.
         workers: Runs at once.
-        options: Where the data are, and how much is said.
+        data_dir: Where the data sets are.
+        shown: What is printed.
         fmt: How the table is printed.
     """
     from stablebench.execution.estimate import estimates
     from stablebench.runs.progress import clock
 
-    found: list[Estimate] = []
-    for estimate in estimates(cells, missing, data_dir=options.data_dir):
-        found.append(estimate)
-        if not options.quiet:
-            said = estimate.problem or f"{clock(estimate.run_s or 0)} a run"
-            note(f"{estimate.model} ({estimate.hidden} units) on {estimate.task}: {said}")
-    in_all, left = (sum(e.run_s * n(e) for e in found if e.run_s is not None) for n in (_runs, _missing))
-    if options.json:
-        totals = {"core_s": in_all, "missing_core_s": left, "workers": workers, "missing_s": left / workers}
-        print_json({"cells": [e.document() for e in found], **totals})
+    kinds: list[Estimate] = []
+    for estimate in estimates(runs, missing, data_dir=data_dir):
+        kinds.append(estimate)
+        if not shown.quiet:
+            result = estimate.problem or f"{clock(estimate.run_s or 0)} a run"
+            note(f"{estimate.model} ({estimate.hidden} units) on {estimate.task}: {result}")
+    timed = [(e, e.run_s) for e in kinds if e.run_s is not None]
+    total_s, missing_s = sum(s * e.runs for e, s in timed), sum(s * e.missing for e, s in timed)
+    if shown.as_json:
+        totals = {"core_s": total_s, "missing_core_s": missing_s, "workers": workers, "missing_s": missing_s / workers}
+        print_json({"cells": [e.document() for e in kinds], **totals})
     else:
-        print_tables([_table(found, in_all, left, workers)], fmt)
-    return not any(e.problem for e in found)
+        print_tables([_table(kinds, total_s, missing_s, workers)], fmt)
+    return not any(e.problem for e in kinds)
 
 
-def _runs(estimate: "Estimate") -> int:
-    return estimate.runs
-
-
-def _missing(estimate: "Estimate") -> int:
-    return estimate.missing
-
-
-def _table(found: "list[Estimate]", in_all: float, left: float, workers: int) -> Table:
+def _table(kinds: "list[Estimate]", total_s: float, missing_s: float, workers: int) -> Table:
     from stablebench.runs.progress import clock
 
-    def row(estimate: "Estimate") -> list[Any]:
-        e = estimate
+    def row(e: "Estimate") -> list[Any]:
+        missing = f"{e.missing} of {e.runs}"
         if e.update_s is None or e.run_s is None or e.evaluations_s is None:
-            return [e.task, e.model, e.hidden, None, e.steps, None, None, None, f"{e.missing} of {e.runs}"]
+            return [e.task, e.model, e.hidden, None, e.steps, None, None, None, missing]
         share = f"{e.evaluations_s / e.run_s:.0%}"
-        rate = 1 / e.update_s
-        return [
-            e.task,
-            e.model,
-            e.hidden,
-            e.parameters,
-            e.steps,
-            rate,
-            share,
-            clock(e.run_s),
-            f"{e.missing} of {e.runs}",
-        ]
+        return [e.task, e.model, e.hidden, e.parameters, e.steps, 1 / e.update_s, share, clock(e.run_s), missing]
 
     columns = ["task", "model", "hidden", "parameters", "updates", "updates/s", "evaluating", "a run", "missing"]
     notes = [
-        f"All {sum(map(_runs, found))} runs: {clock(in_all)} one after another; "
-        f"the missing {sum(map(_missing, found))}: {clock(left)}, {clock(left / workers)} with {workers} at once.",
+        f"All {sum(e.runs for e in kinds)} runs: {clock(total_s)} one after another; "
+        f"the missing {sum(e.missing for e in kinds)}: {clock(missing_s)}, {clock(missing_s / workers)} with {workers} "
+        "at once.",
         "Timed on this machine as it is now, runs that do not stop at their target early.",
-        *(f"{e.model} on {e.task}: {e.problem}" for e in found if e.problem),
+        *(f"{e.model} on {e.task}: {e.problem}" for e in kinds if e.problem),
     ]
-    return Table(
-        columns, [row(e) for e in found], title="What it would take", notes=notes, minor=("evaluating", "parameters")
-    )
+    rows, minor = [row(e) for e in kinds], ("evaluating", "parameters")
+    return Table(columns, rows, title="What it would take", notes=notes, minor=minor)

@@ -1,4 +1,4 @@
-"""Where the cells of `compare` run: in processes of this machine, on a Ray cluster or as Slurm jobs."""
+"""Where the runs of `compare` are executed: in processes of this machine, on a Ray cluster or as Slurm jobs."""
 
 import os
 from dataclasses import dataclass
@@ -15,30 +15,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Executor:
-    """What the user says about where cells run; nothing means here.
+    """Where the user wants runs to be executed; on this machine by default.
 
     Args:
         ray: A Ray cluster's address, or `auto`.
-        slurm: Whether they run as Slurm jobs.
+        slurm: Whether they are Slurm jobs.
         partition: The Slurm partition.
-        time: The Slurm time limit of a cell.
-        track: Trackers, with commas between.
+        time: The Slurm time limit of a run.
+        track: Trackers, `a,b` or several.
 
     Raises:
-        UserError: Two places are named, an option belongs to another place, or an extra is not installed.
+        UserError: Two executors are named, an option belongs to another one, or an extra is not installed.
     """
 
     ray: str | None = None
     slurm: bool = False
     partition: str | None = None
     time: str | None = None
-    track: str | None = None
+    track: list[str] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is run."""
         from stablebench.execution.slurm_executor import minutes_of
         from stablebench.process.extras import require
-        from stablebench.training.trackers import check_trackers
 
         if self.ray is not None and self.slurm:
             raise UserError("--ray and --slurm: give one of the two.")
@@ -50,11 +49,7 @@ class Executor:
             require("submitit", "slurm", "--slurm")
         if self.time is not None:
             minutes_of(self.time)
-        if (
-            "mlflow" in check_trackers(self.track)
-            and self.ray is not None
-            and not os.environ.get("MLFLOW_TRACKING_URI")
-        ):
+        if "mlflow" in self.trackers and self.ray is not None and not os.environ.get("MLFLOW_TRACKING_URI"):
             raise UserError("--track mlflow with --ray: set MLFLOW_TRACKING_URI to a server that all machines reach.")
 
     @property
@@ -62,10 +57,10 @@ class Executor:
         """The trackers by name."""
         from stablebench.training.trackers import check_trackers
 
-        return check_trackers(self.track)
+        return check_trackers(",".join(self.track or ()))
 
     def runner(self) -> "RunExecutor":
-        """Return what runs the cells there."""
+        """Return the function that executes runs there."""
         if self.ray is not None:
             from stablebench.execution.ray_executor import run_on_ray
 
@@ -79,18 +74,17 @@ class Executor:
 
         return run_locally
 
-    def workers(self, asked: int | None, cells: "list[Resolved]") -> int:
-        """Return how many cells run at once: as asked, else all of them on a cluster, else as many as fit here."""
-        if asked is not None:
-            return asked
+    def workers(self, given: int | None, runs: "list[Resolved]") -> int:
+        """Return how many run at once: as given, else all of them on a cluster, else as many as fit here."""
+        if given is not None:
+            return given
         if self.ray is not None or self.slurm:
-            return len(cells)
-        return max(1, cores() // max(cell.spec.threads for cell in cells))
+            return len(runs)
+        return max(1, cores() // max(run.spec.threads for run in runs))
 
 
 def cores() -> int:
-    """Return how many cores this process may use: those it was given, and as many as its group has the time of."""
-    # Linux: a job may have been given some of them
-    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those it is bound to, at most its group's CPU quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return given if quota is None else max(1, min(given, int(quota)))
+    return bound if quota is None else max(1, min(bound, int(quota)))

@@ -1,50 +1,29 @@
-"""The options of every command that runs something, declared once.
+"""Options that several commands take, each declared once, and groups of them.
 
-A command takes them as one argument:
-
-    @run_options
-    def train(options: RunOptions, ...) -> None:
+A command takes a single option as a parameter (`seed: Seed = None`) or a group as one (`training: TrainingOptions`).
+Only what a command uses is declared by it, so nothing is shown in its help that it refuses or ignores.
 """
 
 import dataclasses
-import functools
-import inspect
 import math
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from stablebench.cli.shared.commands import MODEL, OUTPUT, RUNTIME, TRAINING
 from stablebench.errors import UserError
 from stablebench.schema.seeds import MAX_SEED, WHY
+from stablebench.tables import Format as TableFormat
+
+_MAX_SEEDS = 100_000
+"""Runs of each row at most: all are listed before the first one begins."""
 
 
-@dataclass(frozen=True)
-class _Least:
-    """The smallest value an option takes, or what it must be greater than, and the largest one."""
-
-    value: float
-    exclusive: bool = False
-    most: int | None = None
-    why: str = ""
-
-    def check(self, option: str, value: float) -> None:
-        """Raise `UserError` if `value` is out of the range or no finite number."""
-        if not math.isfinite(value):
-            raise UserError(f"`{option}` must be a finite number, got {value}.")
-        if self.most is not None and value > self.most:
-            raise UserError(f"`{option}` must be <= {self.most}{self.why}, got {value}.")
-        if value < self.value or (value == self.value and self.exclusive):
-            raise UserError(f"`{option}` must be {'>' if self.exclusive else '>='} {self.value:g}, got {value}.")
-
-
-_SEED = _Least(0, most=MAX_SEED, why=f" ({WHY})")
-
-
-def _existing(context: typer.Context, folder: Path | None) -> Path | None:
+def _data_folder(context: typer.Context, folder: Path | None) -> Path | None:
     """Return a folder that `--data-dir` names; one that STABLEBENCH_DATA names is looked for when it is needed."""
     source = context.get_parameter_source("data_dir")
     if folder is not None and source is not None and source.name == "COMMANDLINE" and not folder.is_dir():
@@ -55,127 +34,258 @@ def _existing(context: typer.Context, folder: Path | None) -> Path | None:
     return folder
 
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", envvar="STABLEBENCH_DATA", callback=_existing, help="Folder of the real data sets."),
-]
-SelfCheck = Annotated[
-    bool,
+def _rate(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise UserError(f"`--lr` must be a finite number, got {value}.")
+    if value is not None and value <= 0:
+        raise UserError(f"`--lr` must be > 0, got {value}.")
+    return value
+
+
+def _checked_seed(value: int | None) -> int | None:
+    if value is not None and value > MAX_SEED:
+        raise UserError(f"`--seed` must be <= {MAX_SEED} ({WHY}), got {value}.")
+    return value
+
+
+def _count(help: str, panel: str, *names: str, metavar: str = "N") -> Any:
+    return typer.Option(*names, metavar=metavar, min=1, help=help, rich_help_panel=panel)
+
+
+# -- model and task --------------------------------------------------------------------------------------------------
+
+Model = Annotated[
+    str | None,
     typer.Option(
-        "--self-check/--no-self-check",
-        help="Before the first update, hold a fast engine against the reference one on a few examples and steps.",
+        metavar="NAME",
+        help="A model's name; or path/to/file.py:Class or package.module:Class, whose code is run.",
+        rich_help_panel=MODEL,
     ),
 ]
-_Count = Annotated[int | None, _Least(1)]
-_Settings = Annotated[
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.py:CLASS",
+        help="The code of a run's own model; it is run only if named here.",
+        rich_help_panel=MODEL,
+    ),
+]
+Models = Annotated[
+    list[str] | None, typer.Option(metavar="A,B", help="Models: a,b or repeated.", rich_help_panel=MODEL)
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", metavar="TASK[/VARIANT]", help="A task, or one of its variants.", rich_help_panel=MODEL),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(metavar="A,B", help="Tasks or task/variant: a,b or repeated.", rich_help_panel=MODEL),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A recipe that overrides the registered one.", rich_help_panel=MODEL),
+]
+Length = Annotated[int | None, _count("The task's length; its card says what it counts.", MODEL, "--T")]
+Hidden = Annotated[int | None, _count("Width of the hidden state.", MODEL)]
+Layers = Annotated[int | None, _count("Stacked layers; a deep model's depth with its input and output.", MODEL)]
+Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
         help="Set one value of the run spec: model.rho=0.5, task.S=10, optim.lr=1e-3. Repeatable.",
+        rich_help_panel=MODEL,
     ),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        callback=_checked_seed,
+        help="Determines initialisation and training data.",
+        rich_help_panel=MODEL,
+    ),
+]
+Seeds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="N", help="Seeds 0 to N - 1; or these: 3,5 or repeated.", rich_help_panel=MODEL),
+]
+Budget = Annotated[
+    Literal["full", "short"],
+    typer.Option(help="The suite's full budget of updates, or its short one.", rich_help_panel=MODEL),
+]
+
+# -- runtime and output ----------------------------------------------------------------------------------------------
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="STABLEBENCH_DATA",
+        callback=_data_folder,
+        help="Folder of the real data sets.",
+        rich_help_panel=RUNTIME,
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.", rich_help_panel=RUNTIME)
+]
+Threads = Annotated[int | None, _count("CPU threads.", RUNTIME)]
+Engine = Annotated[
+    Literal["auto", "reference", "scan", "fused"] | None,
+    typer.Option(help="How the chain is run over time; scan is for linear recurrences.", rich_help_panel=RUNTIME),
+]
+Precision = Annotated[
+    Literal["float32", "float64"] | None,
+    typer.Option(help="Floating-point type of all tensors.", rich_help_panel=RUNTIME),
+]
+SelfCheck = Annotated[
+    bool,
+    typer.Option(
+        "--self-check/--no-self-check",
+        help="Before the first update, check a fast engine against the reference engine on a few examples and steps.",
+        rich_help_panel=RUNTIME,
+    ),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(metavar="A,B", help="Also log curves to tensorboard, mlflow.", rich_help_panel=OUTPUT),
+]
+RunsDir = Annotated[Path, typer.Option(metavar="DIR", help="The run store.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.", rich_help_panel=OUTPUT)]
+Format = Annotated[TableFormat, typer.Option("--format", help="How tables are printed.", rich_help_panel=OUTPUT)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress progress output.", rich_help_panel=OUTPUT)]
+
+
+# -- groups ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What a user may say about a run; None where nothing was said. `set` holds parsed values by dotted key."""
+class ModelOptions:
+    """Sizes and settings of the model and its task; None where the user gave nothing."""
 
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="A model's name; or path/to/file.py:Class or package.module:Class, whose code is run."
-        ),
-    ] = None
-    task: Annotated[str | None, typer.Option(metavar="TASK[/VARIANT]", help="A task, or one of its variants.")] = None
-    T: Annotated[_Count, typer.Option("--T", metavar="N", help="The task's length; its card says what it counts.")] = (
-        None
-    )
-    hidden: Annotated[_Count, typer.Option(metavar="N", help="Width of the hidden state.")] = None
-    layers: Annotated[
-        _Count, typer.Option(metavar="N", help="Stacked layers; a deep model's depth, its input and output counted.")
-    ] = None
-    steps: Annotated[_Count, typer.Option(metavar="N", help="Updates.")] = None
-    epochs: Annotated[_Count, typer.Option(metavar="N", help="Passes over the training set.")] = None
-    batch_size: Annotated[_Count, typer.Option(metavar="N", help="Examples of an update.")] = None
+    T: Length = None
+    hidden: Hidden = None
+    layers: Layers = None
+    settings: Settings = None
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """Which runs a suite has; None where the user gave nothing."""
+
+    models: Models = None
+    tasks: Tasks = None
+    seeds: Seeds = None
+    budget: Budget = "full"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a model is trained; None where the user gave nothing."""
+
+    steps: Annotated[int | None, _count("Number of optimiser updates.", TRAINING)] = None
+    epochs: Annotated[int | None, _count("Passes over the training set.", TRAINING)] = None
+    batch_size: Annotated[int | None, _count("Batch size.", TRAINING)] = None
     lr: Annotated[
-        float | None, _Least(0, exclusive=True), typer.Option(metavar="RATE", help="Learning rate of the optimiser.")
-    ] = None
-    seed: Annotated[int | None, _SEED, typer.Option(metavar="N", help="Decides initialisation and training data.")] = (
-        None
-    )
-    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None
-    threads: Annotated[_Count, typer.Option(metavar="N", help="CPU threads.")] = None
-    engine: Annotated[
-        Literal["auto", "reference", "scan", "fused"] | None,
-        typer.Option(help="How the chain is run over time; scan is for linear recurrences."),
+        float | None,
+        typer.Option(metavar="RATE", callback=_rate, help="Learning rate.", rich_help_panel=TRAINING),
     ] = None
     recompute_every: Annotated[
-        _Count,
-        typer.Option(metavar="K", help="Keep the states of every K-th time step alone: less memory, more time."),
+        int | None,
+        _count("Gradient checkpointing: store every K-th state only. Less memory, more time.", TRAINING, metavar="K"),
     ] = None
-    precision: Annotated[
-        Literal["float32", "float64"] | None, typer.Option(help="Floating-point type of all tensors.")
-    ] = None
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where and how the numbers are computed; None where the user gave nothing."""
+
+    device: Device = None
+    threads: Threads = None
+    engine: Engine = None
+    precision: Precision = None
     deterministic: Annotated[
         bool | None,
-        typer.Option("--deterministic", help="Take no algorithm that may give other numbers each time; for CUDA."),
+        typer.Option("--deterministic", help="Use deterministic algorithms only; for CUDA.", rich_help_panel=RUNTIME),
     ] = None
-    recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A recipe that comes on top of the registered one.")
-    ] = None
-    set: dict[str, Any] = field(default_factory=dict)
-    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="The run store.")] = Path("runs")
-    data_dir: DataDir = None
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while running.")] = False
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: A value is out of range.
-        """
-        for name, annotation in typing.get_type_hints(type(self), include_extras=True).items():
-            value = getattr(self, name)
-            for least in getattr(annotation, "__metadata__", ()):
-                if isinstance(least, _Least) and value is not None:
-                    least.check("--" + name.replace("_", "-"), value)
 
 
-def run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator: replace the parameter `options: RunOptions` by the single options that Typer reads."""
-    signature = inspect.signature(function)
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in signature.parameters.items() if n != "options"]
-    shared = option_parameters()
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where runs are stored and what is printed."""
 
-    @functools.wraps(function)
-    def command(**values: Any) -> None:
-        given = {name: values.pop(name) for name in list(values) if name in shared}
-        given["set"] = parse_settings(given.get("set") or [])
-        function(RunOptions(**given), **values)
-
-    parameters = [*shared.values(), *own]
-    command.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-    return command
+    runs_dir: RunsDir = Path("runs")
+    as_json: AsJson = False
+    quiet: Quiet = False
 
 
-def option_parameters() -> dict[str, inspect.Parameter]:
-    """Return the parameters that stand for the fields of `RunOptions`, by name."""
-    hints = typing.get_type_hints(RunOptions, include_extras=True) | {"set": _Settings}
-    return {
-        f.name: inspect.Parameter(
-            f.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None if f.default is dataclasses.MISSING else f.default,
-            annotation=hints[f.name],
-        )
-        for f in dataclasses.fields(RunOptions)
-    }
+# -- values ----------------------------------------------------------------------------------------------------------
 
 
-def parse_settings(items: list[str]) -> dict[str, Any]:
+def names_of(option: str, values: Iterable[str] | None) -> list[str] | None:
+    """Return the names that an option was given, `a,b` or repeated; None if it was not given.
+
+    Args:
+        option: The option, for messages: `--models`.
+        values: What it was given.
+
+    Raises:
+        UserError: A name is empty.
+    """
+    if values is None:
+        return None
+    names = []
+    for text in values:
+        parts = [name.strip() for name in text.split(",")]
+        if not all(parts):
+            raise UserError(f"{option} '{text}': must be names with commas between, and none of them may be empty.")
+        names += parts
+    return names
+
+
+def numbers_of(option: str, values: Iterable[str] | None, least: int = 1) -> list[int] | None:
+    """Return the whole numbers that an option was given, `1,2` or repeated; None if it was not given.
+
+    Raises:
+        UserError: One is no whole number, or below `least`.
+    """
+    if values is None:
+        return None
+    text = ",".join(values)
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < least:
+        raise UserError(f"`{option}` must be whole numbers >= {least} with commas between, got '{text}'.")
+    return numbers
+
+
+def seeds_of(values: list[str] | None) -> list[int] | None:
+    """Return the seeds that `--seeds` names: 0 to N - 1 for a single N, else those given.
+
+    Raises:
+        UserError: They are no whole numbers, or too many or too large.
+    """
+    listed = values is not None and len(",".join(values).split(",")) > 1
+    seeds = numbers_of("--seeds", values, least=0 if listed else 1)
+    if seeds is None:
+        return None
+    if not listed and seeds[0] > _MAX_SEEDS:
+        raise UserError(f"`--seeds` must be <= {_MAX_SEEDS}, got {seeds[0]}.")
+    if listed and max(seeds) > MAX_SEED:
+        raise UserError(f"`--seeds` must be <= {MAX_SEED} ({WHY}), got {max(seeds)}.")
+    return list(dict.fromkeys(seeds)) if listed else list(range(seeds[0]))
+
+
+def parse_settings(items: Iterable[str] | None) -> dict[str, Any]:
     """Return the values of `--set KEY=VALUE` by key; a value is read as strictly as those in files.
 
     Raises:
@@ -184,7 +294,7 @@ def parse_settings(items: list[str]) -> dict[str, Any]:
     from stablebench.schema.yaml_file import parse
 
     settings: dict[str, Any] = {}
-    for item in items:
+    for item in items or ():
         key, equals, text = item.partition("=")
         key = key.strip()
         if not equals or not key or not all(key.split(".")):
@@ -193,3 +303,22 @@ def parse_settings(items: list[str]) -> dict[str, Any]:
             raise UserError(f"--set {key}: given twice; give it once.")
         settings[key] = parse(text, f"--set {key}").data
     return settings
+
+
+def words_of(*groups: Any) -> list[str]:
+    """Return the words of a command line that give the same values to groups of options."""
+    words: list[str] = []
+    for group in groups:
+        for field in dataclasses.fields(group):
+            value = getattr(group, field.name)
+            if value == field.default or value is None:
+                continue
+            _, option = typing.get_args(field.type)
+            name = next((n for n in (option.default, *(option.param_decls or ())) if isinstance(n, str)), None)
+            name = name or "--" + field.name.replace("_", "-")
+            words += [name] if value is True else [w for v in _each(value) for w in (name, str(v))]
+    return words
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

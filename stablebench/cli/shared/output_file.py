@@ -10,7 +10,7 @@ def refuse_existing(path: Path, force: bool, option: str = "--output") -> None:
 
     Args:
         path: Where the file is to be.
-        force: Whether the user said to overwrite it.
+        force: Whether it may be overwritten.
         option: By which option the path came.
 
     Raises:

@@ -1,12 +1,12 @@
-"""What `probe-gradients` probes: models as they start, or the trained weights of a run, each with examples."""
+"""What `probe-gradients` probes: models at initialisation, or the trained weights of a run, each with examples."""
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench.cli.shared.options import RunOptions
-from stablebench.cli.shared.requests import name_code, named, request_of
+from stablebench.cli.shared.options import ModelOptions
+from stablebench.cli.shared.requests import name_code, run_request
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
@@ -17,7 +17,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import checked_card
-from stablebench.specs.resolve import resolve
+from stablebench.specs.resolve import Resolved, resolve
 from stablebench.training.monitor import validation_examples
 from stablebench.training.score import trained_network
 
@@ -61,7 +61,7 @@ class Subject:
         return f"{self.card.task}{length}"
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return a JSON-serialisable dict."""
         return {
             "model": self.spec.model.model_dump(mode="json"),
             "task": {"name": self.card.task, "params": self.params},
@@ -70,64 +70,73 @@ class Subject:
         }
 
 
-def untrained(options: RunOptions, count: int) -> list[Subject]:
-    """Return the models that `--model` names, as their spec says and as they start.
+def untrained(
+    models: list[str],
+    task: str | None,
+    sizes: ModelOptions,
+    values: dict[str, Any],
+    recipe: Path | None,
+    *,
+    data_dir: Path | None,
+    count: int,
+) -> list[Subject]:
+    """Return models at initialisation, each as its spec says.
 
-    They start in float64 unless `--precision` says otherwise: a fixed matrix is then as orthogonal as float64 allows.
+    They are made in float64 unless `--precision` is given: a fixed matrix is then as orthogonal as float64 allows.
 
     Args:
-        options: The options.
+        models: `--models`.
+        task: `--task`.
+        sizes: Length, width, depth and `--set`.
+        values: What options give to the run spec.
+        recipe: `--recipe`.
+        data_dir: Folder of the real data sets.
         count: How many examples.
 
     Raises:
         UserError: An option is missing or wrong, or a model stands twice.
     """
-    models = [name.strip() for name in (options.model or "").split(",") if name.strip()]
-    return [_untrained(options, model, count) for model in _different(models)] or [_untrained(options, None, count)]
-
-
-def _different(models: list[str]) -> list[str]:
     labels = [model.rsplit(":", 1)[-1] for model in models]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UserError(f"--model: {', '.join(twice)} stands twice; give each name once.")
-    return models
+        raise UserError(f"--models: {', '.join(twice)} stands twice; give each name once.")
+    subjects = []
+    for model in models or [None]:
+        request = run_request(model, task, sizes, values, recipe)
+        if "precision" not in request.options and "precision" not in request.settings:
+            request = dataclasses.replace(request, options=request.options | {"precision": "float64"})
+        subjects.append(_untrained(resolve(request), data_dir, count))
+    return subjects
 
 
-def _untrained(options: RunOptions, model: str | None, count: int) -> Subject:
-    request = request_of(options, model)
-    if "precision" not in request.options and "precision" not in request.settings:
-        request = dataclasses.replace(request, options=request.options | {"precision": "float64"})
-    resolved = resolve(request)
+def _untrained(resolved: Resolved, data_dir: Path | None, count: int) -> Subject:
     spec, card = resolved.spec, resolved.card
-    task = Task(card, spec.task.params, options.data_dir)
+    task = Task(card, spec.task.params, data_dir)
     network = build_network(spec, card, task.sizes)
     start_embedding(network, task)
     python_random.seed(spec.seed)  # what a user's model may draw from
     return Subject(spec, card, spec.task.params, network, None, validation_examples(task, count, "--batch"))
 
 
-def trained(run: Path, options: RunOptions, count: int) -> Subject:
+def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | None, count: int) -> Subject:
     """Return a run's trained network: the weights that were tested, else those of its newest whole checkpoint.
 
     Args:
         run: The run folder, or one checkpoint file in it.
-        options: `--T`, `--data-dir` and what cannot change the network.
+        model: The code of its own model, as `--model` names it.
+        T: Another length than in training.
+        data_dir: Folder of the real data sets.
         count: How many examples.
 
     Raises:
-        UserError: There is no such run or no whole checkpoint, or an option would change the network.
+        UserError: There is no such run or no whole checkpoint.
     """
-    kept = {"device", "threads"}
-    named_model = options.model and ":" not in options.model
-    if named_model or options.task or options.set or options.recipe or set(named(options)) - kept:
-        raise UserError(f"{run}: a run is probed as its own spec says; leave the options that change it out.")
-    given_file = run if run.suffix == ".safetensors" else None
-    folder = RunFolder(run.parent.parent if given_file else run)
+    checkpoint = run if run.suffix == ".safetensors" else None
+    folder = RunFolder(run.parent.parent if checkpoint else run)
     record = folder.read_record()
-    name_code(folder, record, options.model)
+    name_code(folder, record, model)
     card = checked_card(record)
-    params = resolve_params(card, T=options.T, settings=record.spec.task.params)
-    network, found = trained_network(folder, record, given_file)
-    task = Task(card, params, options.data_dir)
+    params = resolve_params(card, T=T, settings=record.spec.task.params)
+    network, weights = trained_network(folder, record, checkpoint)
+    task = Task(card, params, data_dir)
     python_random.seed(record.spec.seed)
-    return Subject(record.spec, card, params, network, found.step, validation_examples(task, count, "--batch"))
+    return Subject(record.spec, card, params, network, weights.step, validation_examples(task, count, "--batch"))

@@ -1,4 +1,4 @@
-"""What `probe-gradients` shows of what it found: one model in full, several side by side."""
+"""The tables of `probe-gradients`: one model in full, or several side by side."""
 
 import math
 from collections import Counter
@@ -28,7 +28,7 @@ def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
     """Return the norms at some t, the numbers, and the verdicts.
 
     Args:
-        result: What was found.
+        result: What was measured.
         title: The model and where it was probed.
         readout: Which steps the task reads.
     """
@@ -37,8 +37,9 @@ def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
         tables.append(_norms(result.flow, result.lag_share, title, readout))
     rows = [row for row in _numbers(result).values() if row]
     if rows:
-        found = [[name, value, note] for name, value, note in rows]
-        tables.append(Table(["measure", "value", "what it is"], found, title=title if not tables else ""))
+        tables.append(
+            Table(["measure", "value", "what it is"], list(map(list, rows)), title=title if not tables else "")
+        )
     return [*tables, *claims_table(result)]
 
 
@@ -47,8 +48,8 @@ def claims_table(result: "ProbeResult", heading: str = "Claims") -> list[Table]:
     if not result.claims:
         return []
     columns = ["claim", "verdict", "measured", "bound", "hypothesis"]
-    found = [[f.claim, f.verdict, _value(f.measured), _value(f.bound), f.hypothesis] for f in result.claims]
-    return [Table(columns, found, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
+    rows = [[f.claim, f.verdict, _value(f.measured), _value(f.bound), f.hypothesis] for f in result.claims]
+    return [Table(columns, rows, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
 
 
 def side_by_side(results: "Mapping[str, ProbeResult]", title: str, readout: str) -> Table:
@@ -137,47 +138,47 @@ def _of_flow(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
     flow = result.flow
     if flow is None:
         return {}
-    found = {}
+    numbers = {}
     rate, ratio = flow.growth_rate(), flow.log10_first_over_last()
     if rate.mean is None:
-        found["growth"] = ("growth rate", "none", "the gradients are exactly 0")
+        numbers["growth"] = ("growth rate", "none", "the gradients are exactly 0")
     else:
         interval = "" if rate.interval_95 is None else ", 95 % [{:.3g}, {:.3g}]".format(*rate.interval_95)
-        found["growth"] = ("growth rate", f"{rate.mean:.4g}", f"of ||dL/dh_t||, ln per step back in time{interval}")
+        numbers["growth"] = ("growth rate", f"{rate.mean:.4g}", f"of ||dL/dh_t||, ln per step back in time{interval}")
     at_zero = "not defined" if ratio is None else power(ratio)
-    found["ratio"] = (f"||dL/dh_0|| / ||dL/dh_{flow.log_norms.shape[1] - 1}||", at_zero, "median over the samples")
+    numbers["ratio"] = (f"||dL/dh_0|| / ||dL/dh_{flow.log_norms.shape[1] - 1}||", at_zero, "median over the samples")
     into = flow.input_growth_rate()
     if into is not None and into.mean is not None:
-        found["inputs"] = ("growth rate, inputs", f"{into.mean:.4g}", "the same of ||dL/dx_t||")
+        numbers["inputs"] = ("growth rate, inputs", f"{into.mean:.4g}", "the same of ||dL/dx_t||")
     lags = result.lag_share
     if lags is not None and (half := lags.within(0.5)) is not None:
         most = lags.within(0.95)
         note = f"half of the parameters' gradient comes from lags up to this, 95 % from lags up to {most}"
-        found["half"] = ("half within lag", str(half), note)
-    return found
+        numbers["half"] = ("half within lag", str(half), note)
+    return numbers
 
 
 def _of_jacobian(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
-    found: dict[str, tuple[str, str, str]] = {}
+    numbers: dict[str, tuple[str, str, str]] = {}
     jacobian, lyapunov = result.jacobian, result.lyapunov
     if jacobian is not None:
         what = f"dh_{jacobian.steps + 1}/dh_1 ({jacobian.size} x {jacobian.size}, {len(jacobian.log_largest)} samples)"
-        found["sigma_max"] = ("sigma_max", _range(jacobian.log_largest), f"largest singular value of {what}")
-        found["sigma_min"] = ("sigma_min", _range(jacobian.log_smallest), "smallest one; 0 where it is singular")
+        numbers["sigma_max"] = ("sigma_max", _range(jacobian.log_largest), f"largest singular value of {what}")
+        numbers["sigma_min"] = ("sigma_min", _range(jacobian.log_smallest), "smallest one; 0 where it is singular")
         singular = bool(jacobian.log_smallest.isinf().any())
         condition = "infinite" if singular else _range(jacobian.log_condition)
-        found["condition"] = ("condition", condition, "sigma_max / sigma_min")
+        numbers["condition"] = ("condition", condition, "sigma_max / sigma_min")
         distance = "infinite" if singular else f"{jacobian.isometry_distance.median():.4g}"
-        found["isometry"] = ("isometry distance", distance, "root mean square of ln sigma; 0 is dynamical isometry")
+        numbers["isometry"] = ("isometry distance", distance, "root mean square of ln sigma; 0 is dynamical isometry")
     if lyapunov is not None:
         error = "" if lyapunov.standard_error is None else f" +- {lyapunov.standard_error:.2g}"
         state = "converged" if lyapunov.converged else "not converged"
         value = f"{lyapunov.largest:.4g}" if math.isfinite(lyapunov.largest) else "none, all directions die"
-        found["exponent"] = ("Lyapunov exponent", value, f"largest, ln per step over {lyapunov.steps} steps{error}")
-        found["dynamics"] = ("dynamics", lyapunov.dynamics, f"by that exponent; {state}")
+        numbers["exponent"] = ("Lyapunov exponent", value, f"largest, ln per step over {lyapunov.steps} steps{error}")
+        numbers["dynamics"] = ("dynamics", lyapunov.dynamics, f"by that exponent; {state}")
         if (dimension := lyapunov.kaplan_yorke_dimension) is not None:
-            found["dimension"] = ("Kaplan-Yorke dimension", f"{dimension:.4g}", "of the attractor")
-    return found
+            numbers["dimension"] = ("Kaplan-Yorke dimension", f"{dimension:.4g}", "of the attractor")
+    return numbers
 
 
 def _of_spectra(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
@@ -185,19 +186,19 @@ def _of_spectra(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
         return {}
     group = result.spectra.recurrent or result.spectra.steps
     what = "recurrent matrix" if result.spectra.recurrent else "one-step Jacobians"
-    found = {}
+    numbers = {}
     for key, name, values, note in (
         ("radius", "spectral radius", [s.radius for s in group], f"of the {what}"),
         ("henrici", "non-normality", [s.relative_henrici for s in group], "Henrici's departure over ||A||_F, 0 ... 1"),
         ("orthogonal", "from orthogonal", [s.from_orthogonal for s in group], "||A^T A - I||"),
     ):
         low, high = f"{min(values):.4g}", f"{max(values):.4g}"
-        found[key] = (name, low if low == high else f"{low} ... {high}", note)
+        numbers[key] = (name, low if low == high else f"{low} ... {high}", note)
     if result.spectra.recurrent:
         radii = [s.radius for s in result.spectra.steps]
         span = f"{min(radii):.4g} ... {max(radii):.4g}"
-        found["step_radius"] = ("spectral radius, steps", span, f"of dh_t/dh_t-1 at {len(radii)} steps")
-    return found
+        numbers["step_radius"] = ("spectral radius, steps", span, f"of dh_t/dh_t-1 at {len(radii)} steps")
+    return numbers
 
 
 def _of_memory(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
@@ -210,14 +211,14 @@ def _of_memory(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
         area = f"{memory.area:.4g}"
         noise = f", noise of {memory.horizons[0]} steps (radius >= 1)" if memory.horizons else ""
         note = f"of the Fisher memory curve to lag {memory.lags}, linearised at {len(memory.steps)} steps{noise}"
-    found = {"area": ("Fisher area", area, note)}
+    numbers = {"area": ("Fisher area", area, note)}
     if memory.capacity is not None:
-        found["capacity"] = (
+        numbers["capacity"] = (
             "linear memory capacity",
             f"{memory.capacity:.4g}",
             "inputs back that a linear readout holds",
         )
-    return found
+    return numbers
 
 
 def _percent(share: float) -> str:

@@ -1,14 +1,24 @@
-"""From command-line options to a request."""
+"""From command-line options to a request: one run (`RunRequest`), or the runs of a suite (`SuiteOverrides`)."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from stablebench.cli.shared.options import RunOptions
+from stablebench.cli.shared.options import (
+    ModelOptions,
+    RuntimeOptions,
+    SuiteOptions,
+    TrainingOptions,
+    names_of,
+    parse_settings,
+    seeds_of,
+)
 from stablebench.errors import UserError
-from stablebench.specs.resolve import RunRequest
 
 if TYPE_CHECKING:
+    from stablebench.execution.suites import SuiteOverrides
     from stablebench.runs.store import RunFolder
     from stablebench.schema.run_record import RunRecord
+    from stablebench.specs.resolve import RunRequest
 
 _KEYS = {
     "hidden": "model.hidden",
@@ -28,27 +38,61 @@ _KEYS = {
 """Options by the key of the run spec that they set."""
 
 
-def request_of(options: RunOptions, model: str | None = None) -> RunRequest:
-    """Return what the options ask for.
+def spec_values(*groups: Any, **single: Any) -> dict[str, Any]:
+    """Return the values that options give to a run spec, by its keys; what was not given is left out.
 
     Args:
-        options: The options.
-        model: Replaces `--model`.
+        groups: Groups of options.
+        single: Single options by name.
+    """
+    values: dict[str, Any] = {}
+    for group in (*map(vars, groups), single):
+        values |= {_KEYS[name]: value for name, value in group.items() if name in _KEYS and value is not None}
+    return values
+
+
+def run_request(
+    model: str | None, task: str | None, sizes: ModelOptions, values: dict[str, Any], recipe: Path | None
+) -> "RunRequest":
+    """Return the request for one run.
+
+    Args:
+        model: `--model`.
+        task: `--task`.
+        sizes: Length, width, depth and `--set`.
+        values: What options give to the run spec (`spec_values`).
+        recipe: `--recipe`.
 
     Raises:
-        UserError: `--model` or `--task` is missing.
+        UserError: `--model` or `--task` is missing, or `--set` cannot be read.
     """
-    model = model or options.model
-    if not model or not options.task:
+    from stablebench.specs.resolve import RunRequest
+
+    settings = parse_settings(sizes.settings)
+    if not model or not task:
         missing = "--model" if not model else "--task"
         raise UserError(f"{missing} is missing: `stablebench list {missing[2:]}s` shows what there is.")
-    return RunRequest(
-        model=model,
-        task=options.task,
-        T=options.T,
-        options=named(options),
-        settings=dict(options.set),
-        recipe=options.recipe,
+    return RunRequest(model, task, T=sizes.T, options=values, settings=settings, recipe=recipe)
+
+
+def suite_overrides(
+    suite: SuiteOptions, sizes: ModelOptions, training: TrainingOptions, runtime: RuntimeOptions
+) -> "SuiteOverrides":
+    """Return what the options request in place of a suite, or on top of one.
+
+    Raises:
+        UserError: Names or `--set` cannot be read.
+    """
+    from stablebench.execution.suites import SuiteOverrides
+
+    return SuiteOverrides(
+        models=names_of("--models", suite.models),
+        tasks=names_of("--tasks", suite.tasks),
+        seeds=seeds_of(suite.seeds),
+        T=sizes.T,
+        options=spec_values(sizes, training, runtime),
+        settings=parse_settings(sizes.settings),
+        short=suite.budget == "short",
     )
 
 
@@ -63,8 +107,3 @@ def name_code(folder: "RunFolder", record: "RunRecord", model: str | None) -> No
 
     if others := run_code.name_code(folder, record.spec, model):
         note(f"packages that the model imports are not as they were: {', '.join(others)}")
-
-
-def named(options: RunOptions) -> dict[str, object]:
-    """Return the named options that were given, by the key of the run spec that each sets."""
-    return {key: value for name, key in _KEYS.items() if (value := getattr(options, name)) is not None}

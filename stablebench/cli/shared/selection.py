@@ -4,93 +4,105 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from stablebench.cli.shared.suite_options import SuiteOptions
+import typer
+
+from stablebench.cli.shared.options import ModelOptions, RuntimeOptions, SuiteOptions, TrainingOptions, words_of
+from stablebench.cli.shared.requests import suite_overrides
 from stablebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from stablebench.execution.suites import SuiteOverrides
     from stablebench.runs.store import RunFolder
     from stablebench.schema.run_record import RunRecord
     from stablebench.schema.suite import Suite
 
+SuiteOrRuns = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SUITE|RUNS", help="A suite or a suite's file, or folders of runs (default: all of --runs-dir)."
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Selection:
-    """Runs, and how they were asked for.
+    """Runs, and how they were requested.
 
     Args:
         name: What they are called together.
-        what: As the user typed it.
-        options: Likewise.
+        words: The command line that selects them, without the command's name.
         suite: Whose runs they are; None for those of folders.
+        overrides: What the options request in place of the suite's own.
         records: Folder and record of each.
         unreadable: By folder, what is wrong with a record.
     """
 
     name: str
-    what: list[str]
-    options: SuiteOptions
+    words: list[str]
     suite: "Suite | None"
+    overrides: "SuiteOverrides"
     records: "list[tuple[Path, RunRecord]]"
     unreadable: dict[str, str]
 
-    def command(self, name: str, output: Path) -> str:
-        """Return the command line that asks for the same."""
-        runs_dir = self.options.run.runs_dir
-        words = [*self.what, *self.options.words()]
-        words += [] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)]
-        return " ".join([name, *map(shlex.quote, words), "-o", shlex.quote(output.name)])
 
-
-def selected_runs(what: list[str], options: SuiteOptions) -> Selection:
+def selected_runs(
+    what: list[str] | None,
+    runs_dir: Path,
+    suite_options: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+) -> Selection:
     """Return the runs of a suite, of run folders and folders that hold runs, or of the whole run store.
 
     Args:
-        what: One suite, or folders; empty for a suite made on the spot by the options, else for all of the run store.
-        options: What was said about the suite's cells, and the run store.
+        what: One suite, or folders; empty for an ad-hoc suite that the options name, else for all of the run store.
+        runs_dir: The run store.
+        suite_options: Which runs of the suite.
+        sizes: Sizes and settings of its runs, where they are not the suite's own.
+        training: How they were trained, likewise.
+        runtime: How they were computed, likewise.
 
     Raises:
-        UserError: There is no such suite or folder, or nothing was found.
+        UserError: There is no such suite or folder, or no run in it.
     """
     from stablebench import registry
     from stablebench.runs.store import readable_records
 
-    runs_dir, said, suite = options.run.runs_dir, options.words(), None
-    if (len(what) == 1 and registry.is_suite(what[0]) and not Path(what[0]).is_dir()) or (not what and said):
-        name, suite, folders = _of_suite(what[0] if what else None, options)
-    elif what and said:
-        raise UserError(f"{said[0]}: it says which cells of a suite are meant; name a suite.")
+    what, suite = what or [], None
+    options = words_of(suite_options, sizes, training, runtime)
+    overrides = suite_overrides(suite_options, sizes, training, runtime)
+    if (len(what) == 1 and registry.is_suite(what[0]) and not Path(what[0]).is_dir()) or (not what and options):
+        name, suite, folders = _of_suite(what[0] if what else None, overrides, runs_dir)
+    elif what and options:
+        raise UserError(f"{options[0]}: it selects runs of a suite; name a suite.")
     elif what:
         name, folders = ", ".join(Path(w).name or w for w in what), [f for w in what for f in _of_folder(w, runs_dir)]
     else:
         name, folders = "all runs", runs_within(runs_dir)
     records, unreadable = readable_records(folders)
+    words = [*what, *options, *([] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)])]
     if not records and not unreadable:
-        raise UserError(_none_found(what, options, suite is not None, name))
-    return Selection(name, what, options, suite, list(records.items()), unreadable)
+        if suite is None:
+            raise UserError(f"There are no runs{f' of {name}' if what else ''} in {runs_dir}.")
+        given = f" with {' '.join(options)}" if what and options else ""
+        command = " ".join(["stablebench compare", *map(shlex.quote, words)])
+        raise UserError(
+            f"There are no runs of {'the suite ' if what else ''}{name}{given} in {runs_dir}. `{command}` runs them."
+        )
+    return Selection(name, words, suite, overrides, list(records.items()), unreadable)
 
 
-def _none_found(what: list[str], options: SuiteOptions, of_suite: bool, name: str) -> str:
-    where = options.run.runs_dir
-    if not of_suite:
-        return f"There are no runs of {', '.join(what)} in {where}." if what else f"There are no runs in {where}."
-    words = [*what, *options.words(), *([] if where == Path("runs") else ["--runs-dir", str(where)])]
-    asked = " ".join(["stablebench compare", *map(shlex.quote, words)])
-    whose = f"the suite {name}" if what else name
-    with_ = f" with {' '.join(options.words())}" if what and options.words() else ""
-    return f"There are no runs of {whose}{with_} in {where}. `{asked}` runs them."
-
-
-def _of_suite(name: str | None, options: SuiteOptions) -> "tuple[str, Suite, list[RunFolder]]":
+def _of_suite(name: str | None, overrides: "SuiteOverrides", runs_dir: Path) -> "tuple[str, Suite, list[RunFolder]]":
     from stablebench.execution.suites import runs_of, suite_of
     from stablebench.runs.store import run_folders
 
-    asked = options.asked()
-    called, suite = suite_of(name, asked)
-    if name is None and asked.models and asked.tasks:
-        called = f"{', '.join(asked.models)} on {', '.join(asked.tasks)}"
-    return called, suite, run_folders(options.run.runs_dir, (cell.spec for cell in runs_of(suite, asked)))
+    called, suite = suite_of(name, overrides)
+    if name is None and overrides.models and overrides.tasks:
+        called = f"{', '.join(overrides.models)} on {', '.join(overrides.tasks)}"
+    return called, suite, run_folders(runs_dir, (run.spec for run in runs_of(suite, overrides)))
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
@@ -100,8 +112,8 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
     for path in (Path(name), runs_dir / name):
         if (path / "record.json").is_file():
             return [RunFolder(path)]
-        if path.is_dir() and (found := runs_within(path)):
-            return found
+        if path.is_dir() and (folders := runs_within(path)):
+            return folders
     from stablebench import registry
 
     raise UserError(
@@ -119,10 +131,10 @@ def runs_within(folder: Path, depth: int = 3) -> "list[RunFolder]":
             paths = sorted(entry.path for entry in entries if entry.is_dir())
     except FileNotFoundError:
         return []
-    found: list[RunFolder] = []
+    folders: list[RunFolder] = []
     for path in paths:
         if os.path.isfile(os.path.join(path, "record.json")):
-            found.append(RunFolder(Path(path)))
+            folders.append(RunFolder(Path(path)))
         elif depth > 1:
-            found += runs_within(Path(path), depth - 1)
-    return found
+            folders += runs_within(Path(path), depth - 1)
+    return folders

@@ -1,4 +1,4 @@
-"""What is said about a command line that cannot be read: one line with option, what it takes, what arrived, a guess."""
+"""Messages about a command line that cannot be read: one line with option, what it takes, what arrived, a guess."""
 
 import re
 from typing import Any
@@ -49,17 +49,19 @@ def _name(error: Any) -> str | None:
 
 def _must(error: Any) -> str:
     """Return what a value must be and what arrived."""
-    found = _first_of(error.__cause__)
-    kind, got = found.get("type", ""), found.get("input")
+    problem = _first_of(error.__cause__)
+    kind, got = problem.get("type", ""), problem.get("input")
     if kind in _KINDS:
         return f"must be {_KINDS[kind]}, got {_shown(got)}."
     if kind in _BOUNDS:
         sign, key = _BOUNDS[kind]
-        return f"must be {sign} {found['ctx'][key]}, got {_shown(got)}."
+        return f"must be {sign} {problem['ctx'][key]}, got {got}."
     text = _plain(error)
     chosen = re.match(r"(?P<got>'.*') is not one of (?P<known>'.*')\.?$", text, flags=re.DOTALL)
     if chosen is None:
-        return f"cannot be read: {text[:1].lower()}{text[1:].rstrip('.')}" + (f", got {_shown(got)}." if found else ".")
+        return f"cannot be read: {text[:1].lower()}{text[1:].rstrip('.')}" + (
+            f", got {_shown(got)}." if problem else "."
+        )
     known = re.findall(r"'([^']*)'", chosen["known"])
     return f"must be one of {', '.join(known)}, got {chosen['got']}.{did_you_mean(chosen['got'].strip(chr(39)), known)}"
 

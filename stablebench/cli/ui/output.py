@@ -38,7 +38,7 @@ def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
 
 
 def refuse_two_formats(fmt: Format, as_json: bool) -> None:
-    """Refuse `--json` beside a `--format` that is another.
+    """Refuse `--json` with another `--format`.
 
     Raises:
         UserError: They contradict each other.

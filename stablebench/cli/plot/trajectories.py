@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.shared.options import DataDir
+from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint, run_and_checkpoint
+from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.options import DataDir, OwnModel, Threads
 from stablebench.cli.ui.output import say_paths
 
 if TYPE_CHECKING:
@@ -16,27 +18,28 @@ _VARIABLES = 5
 
 
 def trajectories(
-    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="RUN")] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="FILE.py:CLASS", help="A run's own model; its code runs only if named here.")
-    ] = None,
+    run: RunOrCheckpoint = None,
     task: Annotated[
         str | None,
-        typer.Option(metavar="TASK[/VARIANT]", help="Draw the data alone; without a variant each of them."),
+        typer.Option(
+            metavar="TASK[/VARIANT]", help="Draw only the data; without a variant each of them.", rich_help_panel=MODEL
+        ),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where: .png, .svg or .pdf; the numbers as .csv too.")
-    ] = Path("trajectories.png"),
     which: Annotated[int, typer.Option("--trajectory", metavar="N", help="Which test trajectory.", min=0)] = 0,
     variables: Annotated[
         tuple[int, int], typer.Option(metavar="I J", help="The plane's variables, x1 to x5.", min=1, max=_VARIABLES)
     ] = (1, 2),
+    model: OwnModel = None,
     data_dir: DataDir = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.", min=1)] = 1,
+    threads: Threads = 1,
+    output: FigureFile = Path("trajectories.png"),
 ) -> None:
     """Draw a test trajectory of lorenz96, and with a RUN what it predicts of it and its error over time.
 
     `--task lorenz96` draws figure 5 of coRNN's paper: x1 against x2 for both forces.
+
+    Example:
+        stablebench plot trajectories --task lorenz96 -o figure5.png
     """
     from stablebench.errors import UserError
     from stablebench.report.figures.style import check_figure_path
@@ -44,31 +47,30 @@ def trajectories(
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
     if task is not None and model is not None:
-        raise UserError("--model: it names the code of a RUN; --task draws the data alone.")
+        raise UserError("--model: it names the code of a RUN; --task draws only the data.")
     check_figure_path(output, "--output")
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
-        written = _draw_prediction(run, model, output, which, plane, data_dir, threads)
+        written = _draw_prediction(run, model, output, which, plane, data_dir, threads or 1)
     else:
         assert task is not None
         written = _draw_data(task, output, which, plane, data_dir)
     say_paths(written)
 
 
-def _draw_data(asked: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> list[Path]:
+def _draw_data(task: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> list[Path]:
     from stablebench import registry
     from stablebench.data.task import Task, resolve_params
     from stablebench.report.figures.lorenz96 import Trajectory, save_trajectories
 
-    name, _, variant = asked.partition("/")
+    name, _, variant = task.partition("/")
     card = registry.task_card(name)
     _refuse_others(card.task)
     drawn = []
     for one in [variant] if variant else card.variants:
-        found = Task(card, resolve_params(card, variant=one), data_dir)
-        times, states, targets = _example(found, which)
-        ahead = found.params["ahead"]
-        drawn.append(Trajectory(_force(found), times, _joined(states, targets, ahead)))
+        data = Task(card, resolve_params(card, variant=one), data_dir)
+        times, states, targets = _example(data, which)
+        drawn.append(Trajectory(_force(data), times, _joined(states, targets, data.params["ahead"])))
     return save_trajectories(output, drawn, plane)
 
 
@@ -81,12 +83,10 @@ def _draw_prediction(
     data_dir: Path | None,
     threads: int,
 ) -> list[Path]:
-    from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.cli.shared.requests import name_code
     from stablebench.process.settings import prepare_process
 
-    given_file = run if run.suffix == ".safetensors" else None
-    folder = run_folder(run.parent.parent if given_file else run)
+    folder, given_file = run_and_checkpoint(run)
     record = folder.read_record()
     _refuse_others(record.spec.task.name)
     prepare_process(threads, record.spec.precision)
@@ -102,14 +102,14 @@ def _draw_prediction(
     task = Task(checked_card(record), record.spec.task.params, data_dir)
     times, *_ = _example(task, which)
     name_code(folder, record, own_model)
-    network, found = trained_network(folder, record, given_file)
+    network, weights = trained_network(folder, record, given_file)
     assert isinstance(network, Network)  # as for every task with sequences
     network.engine = engines.choose("auto", network, torch.device("cpu")).run
     of_targets = times[task.params["ahead"] :]
     prediction = predicted(network, task.pieces("test"), which, of_targets, f"{_force(task)}, test trajectory {which}")
     model = record.spec.model
     title = (
-        f"{model.label}, {model.hidden} units, after {found.step:,} updates: "
+        f"{model.label}, {model.hidden} units, after {weights.step:,} updates: "
         f"NRMSE {prediction.pooled:.4f}, {task.params['ahead']} points ahead"
     )
     return save_prediction(output, prediction, plane, title)

@@ -1,4 +1,4 @@
-"""`compare --live`: what the table says of cells that wait, run and end."""
+"""`compare --live`: what the table says of runs that wait, run and end."""
 
 import io
 from types import SimpleNamespace
@@ -7,50 +7,50 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stablebench.cli.ui import live_table as live_view
-from stablebench.cli.ui.bars import shortened
-from stablebench.cli.ui.live_table import LiveView
+from stablebench.cli.ui import suite_progress
+from stablebench.cli.ui.progress import shortened
+from stablebench.cli.ui.suite_progress import LiveTable
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress
 
 
 def view(
     cells: int, monkeypatch: pytest.MonkeyPatch, height: int = 30, width: int = 120
-) -> tuple[LiveView, dict[str, float]]:
+) -> tuple[LiveTable, dict[str, float]]:
     clock = {"now": 0.0}
-    monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    monkeypatch.setattr(suite_progress, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
 
-    def cell(seed: int) -> Any:
+    def made(seed: int) -> Any:
         task = SimpleNamespace(name="copy", variant="t100")
         spec = SimpleNamespace(
             task=task, model=SimpleNamespace(label="[rnn]"), seed=seed, train=SimpleNamespace(steps=100)
         )
-        return SimpleNamespace(spec=spec)
+        return SimpleNamespace(spec=spec, label=f"[rnn] on copy/t100 seed {seed}")
 
     console = Console(file=io.StringIO(), width=width, height=height)
-    return LiveView([cell(i) for i in range(cells)], cells + 2, console), clock
+    return LiveTable([made(i) for i in range(cells)], cells + 2, console), clock
 
 
 def at(step: int, speed: float = 10.0) -> Progress:
     return Progress(step, 100, 0.5, "accuracy", 0.25, 0.1, speed)
 
 
-def drawn(shown: LiveView, height: int = 30, width: int = 120) -> str:
+def drawn(shown: LiveTable, height: int = 30, width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width, height=height)
     console.print(shown.view())
     return console.file.getvalue()  # pyright: ignore
 
 
-def test_cells_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, _ = view(4, monkeypatch)
-    assert "2 of 6 cells done, 0 running, ? left" in drawn(shown)
+    assert "2 of 6 runs done, 0 running, ? left" in drawn(shown)
     for i in range(3):
         shown.start(i)
     shown.update(0, at(40))
     shown.update(1, "resumed at step 10")
     shown.end(RunEnd(2, "failed", "out of memory"))
     lines = drawn(shown).splitlines()
-    assert "3 of 6 cells done, 1 failed, 2 running" in lines[0]
+    assert "3 of 6 runs done, 1 failed, 2 running" in lines[0]
     (first,) = [line for line in lines if "[rnn] on copy/t100 seed 0" in line]
     assert all(word in first for word in ("40/100", "0.5", "accuracy 0.25", "0:06"))
     for seed, word in ((1, "starting"), (2, "failed"), (3, "waiting")):
@@ -59,7 +59,7 @@ def test_cells_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.failures == [("[rnn] on copy/t100 seed 2", "out of memory")]
 
 
-def test_the_time_left_is_that_of_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_is_that_of_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, clock = view(5, monkeypatch)
     assert shown.seconds_left() == float("inf")
     shown.start(0)
@@ -75,7 +75,7 @@ def test_the_time_left_is_that_of_all_cells(monkeypatch: pytest.MonkeyPatch) -> 
     assert shown.seconds_left() == 0.0
 
 
-def test_more_cells_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_runs_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, _ = view(50, monkeypatch, height=14)
     shown.start(49)
     text = drawn(shown)
@@ -83,7 +83,7 @@ def test_more_cells_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("width", "label"), [(80, "[rnn] on copy/t100 seed 0"), (40, "[rnn] on… seed 0")])
-def test_a_narrow_terminal_has_what_tells_cells_apart_and_how_far_they_are(
+def test_a_narrow_terminal_has_what_tells_runs_apart_and_how_far_they_are(
     monkeypatch: pytest.MonkeyPatch, width: int, label: str
 ) -> None:
     shown, _ = view(3, monkeypatch, width=width)

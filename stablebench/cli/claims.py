@@ -1,37 +1,46 @@
-"""Measure every claim of the papers, before and after training, and write the claims page."""
+"""Measure every claim of the papers, before and after training, and write the page of claims."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from stablebench.cli.shared.commands import OUTPUT, TRAINING
+from stablebench.cli.shared.options import Models, Quiet, RunsDir, Threads, names_of
 from stablebench.cli.ui.output import note, say
 
 
-def promises(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="Writes PATH.md, and figures in the folder PATH.")
-    ] = Path("docs/claims"),
+def claims(
+    models: Models = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Small sizes, in a minute or two; the page says that they are not the papers'."),
     ] = False,
-    models: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="Only these of the papers' models; by default all.")
-    ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Updates of the short training, 200 unless said.", min=1)
+        int | None,
+        typer.Option(metavar="N", help="Updates of the short training.", min=1, rich_help_panel=TRAINING),
     ] = None,
-    runs_dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="The run store of the trained models; ended runs are not run again.")
-    ] = Path("runs"),
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.", min=1)] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while measuring.")] = False,
+    threads: Threads = 1,
+    runs_dir: RunsDir = Path("runs"),
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Writes PATH.md, and figures in the folder PATH.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("docs/claims"),
+    quiet: Quiet = False,
 ) -> None:
-    """Measure every claim of the papers' models and write what came out as a page with tables and figures.
+    """Measure every claim of the papers' models and write a page with tables and figures.
 
     Each model is measured with its paper's settings at initialisation, and on copy and adding before and after a short
-    training. Interrupted, the command goes on with the runs that it has.
+    training. The same command resumes an interrupted one: stored runs are not run again.
+
+    Example:
+        stablebench claims --quick --models urnn,roarnn -o /tmp/claims
     """
     import time
     from dataclasses import replace
@@ -42,24 +51,25 @@ def promises(
 
     if output.suffix:
         raise UserError(f"--output {output}: must have no suffix; OUTPUT.md and the folder OUTPUT are written.")
-    prepare_process(threads, "float64")
+    prepare_process(threads or 1, "float64")
     from stablebench.process import settings as process
     from stablebench.report.claims import FULL, MODELS, QUICK, measure_all, numbers
     from stablebench.report.claims_page import Provenance, write_page
     from stablebench.report.paper_checks import all_checks
     from stablebench.runs.atomic import write_atomically
 
-    wanted = MODELS if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    names = names_of("--models", models)
+    wanted = MODELS if names is None else names
     for name in wanted:
         if name not in MODELS:
             raise unknown_name("model of the papers", name, MODELS)
     sizes = QUICK if quick else FULL
     sizes = sizes if steps is None else replace(sizes, steps=steps)
-    began, commit = time.perf_counter(), process.commit()  # of the code that runs, whatever changes meanwhile
+    began, commit = time.perf_counter(), process.commit()  # of the code that runs
     chains = list(measure_all(wanted, sizes, runs_dir, (lambda _: None) if quiet else note))
     theorems = [] if quick else all_checks()
     provenance = Provenance(
-        command=_command(quick, models, steps),
+        command=_command(quick, names, steps),
         commit=commit,
         date=datetime.now(UTC).date().isoformat(),
         versions=process.versions(),
@@ -72,10 +82,10 @@ def promises(
     say("\n".join(str(path) for path in [*written, data]))
 
 
-def _command(quick: bool, models: str | None, steps: int | None) -> str:
-    """Return what is to be typed for the same page, without where it was written."""
-    words = ["stablebench promises"]
+def _command(quick: bool, models: list[str] | None, steps: int | None) -> str:
+    """Return the command line that makes the same page, without where it was written."""
+    words = ["stablebench claims"]
     words += ["--quick"] if quick else []
-    words += [f"--models {models}"] if models is not None else []
+    words += [f"--models {','.join(models)}"] if models is not None else []
     words += [f"--steps {steps}"] if steps is not None else []
     return " ".join(words)

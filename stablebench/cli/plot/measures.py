@@ -5,53 +5,60 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint, run_and_checkpoint, run_folder
+from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.options import names_of
 from stablebench.cli.ui.output import echo, note, say, say_paths
 from stablebench.schema.seeds import MAX_SEED
-
-_Output = "Where: .png, .svg or .pdf; the numbers as .csv too."
 
 
 def probe(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; seeds of one spec are drawn together.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("probe.png"),
+    output: FigureFile = Path("probe.png"),
     show: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only names that begin so: diagnostics, gradient.whole. Repeatable."),
+        typer.Option(metavar="A,B", help="Only names that begin so: diagnostics,gradient.whole."),
     ] = None,
 ) -> None:
     """Draw what `train --probe` measured along runs, a panel for each group of numbers.
 
     Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
+
+    Example:
+        stablebench plot probe runs/copy/roarnn/RUN --show gradient
     """
-    from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.report.figures.monitor import probed_runs, save_figure
     from stablebench.report.figures.style import check_figure_path
 
     check_figure_path(output, "--output")
-    found = probed_runs([run_folder(run) for run in runs], show or [])
-    written = save_figure(output, found)
-    for folder in found.bare:
+    drawn = probed_runs([run_folder(run) for run in runs], names_of("--show", show) or [])
+    written = save_figure(output, drawn)
+    for folder in drawn.bare:
         note(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).")
     say_paths(written)
 
 
 def structure(
-    run: Annotated[Path | None, typer.Argument(help="A run folder, or one checkpoint in it.", metavar="RUN")] = None,
+    run: RunOrCheckpoint = None,
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A model at initialisation, nnrnn; or with RUN the code of its own, FILE.py:CLASS."
+            metavar="NAME",
+            help="A model at initialisation, nnrnn; or with RUN the code of its own model, FILE.py:CLASS.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
-    hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2)] = 128,
-    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0, max=MAX_SEED)] = 0,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("structure.png"),
+    hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2, rich_help_panel=MODEL)] = 128,
+    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0, max=MAX_SEED, rich_help_panel=MODEL)] = 0,
+    output: FigureFile = Path("structure.png"),
 ) -> None:
     """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.
 
     As figure 3 of its paper, for the first layer of a trained RUN or for a model at initialisation (--model).
+
+    Example:
+        stablebench plot structure --model nnrnn --hidden 64 -o structure.png
     """
-    from stablebench.cli.shared.plot_runs import run_folder
     from stablebench.errors import UserError
     from stablebench.process.settings import prepare_process
 
@@ -69,13 +76,12 @@ def structure(
 
     check_figure_path(output, "--output")
     if run is not None:
-        given_file = run if run.suffix == ".safetensors" else None
-        folder = run_folder(run.parent.parent if given_file else run)
+        folder, given_file = run_and_checkpoint(run)
         record = folder.read_record()
         name_code(folder, record, model)
-        network, found = trained_network(folder, record, given_file)
+        network, weights = trained_network(folder, record, given_file)
         layer = network.models[0]
-        title = f"{record.spec.model.label} on {record.spec.task.name}, after {found.step:,} updates"
+        title = f"{record.spec.model.label} on {record.spec.task.name}, after {weights.step:,} updates"
     else:
         assert model is not None  # one of the two is given
         entry = model_registry.model_entry(model)
@@ -86,14 +92,17 @@ def structure(
 
 
 def oscillators(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("oscillators.png"),
+    output: FigureFile = Path("oscillators.png"),
     dt: Annotated[float, typer.Option(metavar="DT", help="The model's time step.", min=1e-5, max=0.1)] = 1e-3,
-    time: Annotated[float, typer.Option(metavar="T", help="How long.", min=0.1, max=1000)] = 10.0,
+    time: Annotated[float, typer.Option(metavar="T", help="Simulated time.", min=0.1, max=1000)] = 10.0,
 ) -> None:
     """Draw what one and two neurons of coRNN do under an oscillating and a stepping signal (figure 6 of its paper).
 
     The weights are the paper's. The starts and the steps, which it does not print, stand in
     stablebench/report/figures/oscillator_trajectories.py. A trajectory that grows without bound is cut off, and named.
+
+    Example:
+        stablebench plot oscillators --dt 1e-3 --time 20
     """
     from stablebench.report.figures.oscillators import oscillators as trajectories
     from stablebench.report.figures.oscillators import save_figure
@@ -108,21 +117,24 @@ def oscillators(
 
 
 def fisher_memory(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help=_Output)] = Path("fisher-memory.png"),
+    output: FigureFile = Path("fisher-memory.png"),
     size: Annotated[int, typer.Option(metavar="N", help="Units.", min=2, max=1000)] = 100,
     starts: Annotated[int, typer.Option(metavar="N", help="Starts on the sphere.", min=1)] = 1000,
 ) -> None:
     """Draw how long lower triangular networks remember, and how they swell (figure 1(b) and (c) of nnRNN's paper).
 
     Prints the areas under the Fisher memory curves, the table J_tot of its supplement.
+
+    Example:
+        stablebench plot fisher-memory --size 50 -o memory.png
     """
     from stablebench.report.figures.fisher_memory import forms, save_figure
     from stablebench.report.figures.style import check_figure_path
     from stablebench.tables import Table, render
 
     check_figure_path(output, "--output")
-    found = forms(size, starts)
-    written = save_figure(output, found)
-    rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in found]
+    networks = forms(size, starts)
+    written = save_figure(output, networks)
+    rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in networks]
     echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
     say_paths(written)

@@ -1,15 +1,16 @@
-"""`compare --live`: all cells of a suite at once, with how far each is, its metric, and the time left for all."""
+"""The runs of a suite while they run: a bar each, or one table of all with the time left (`compare --live`)."""
 
 import sys
 import threading
 import time
 from collections import Counter
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from stablebench.cli.ui.bars import shortened
+from stablebench.cli.ui.progress import Bars, shortened
+from stablebench.errors import first_line
 from stablebench.execution.events import RunEnd
-from stablebench.runs.progress import Progress, bar_width, clock
+from stablebench.runs.progress import Progress, bar_width, clock, takes_live_view
 from stablebench.specs.resolve import Resolved
 from stablebench.visible import visible
 
@@ -20,31 +21,94 @@ if TYPE_CHECKING:
 _REFRESH = 2
 """Drawings a second."""
 _NOTES = 3
-"""Notes of cells that are kept in sight."""
+"""Notes that are shown."""
 _COLUMNS = (
-    (100, ("cell", "bar", "step", "loss", "metric", "left")),
-    (70, ("cell", "bar", "step", "value", "left")),
-    (0, ("cell", "done", "value", "left")),
+    (100, ("run", "bar", "step", "loss", "metric", "left")),
+    (70, ("run", "bar", "step", "value", "left")),
+    (0, ("run", "done", "value", "left")),
 )
-"""What is shown of a cell on a terminal of at least so many characters."""
+"""What is shown of a run on a terminal of at least so many characters."""
 _COLOURS = {"failed": "red", "diverged": "yellow", "finished": "green"}
 
 
-class LiveView:
-    """Context that shows every cell of a suite in one table while they run.
+def suite_progress(
+    suite: str, runs: list[Resolved], total: int, *, quiet: bool, live: bool
+) -> "SuiteProgress | LiveTable":
+    """Return what shows the runs of a suite: one table if `live` on a terminal, else bars or lines.
 
     Args:
-        cells: The cells to run.
-        total: Cells of the whole suite; those not in `cells` were there before.
-        console: Where it is drawn; stderr unless said.
+        suite: The suite's name.
+        runs: The runs to do.
+        total: Runs of the whole suite.
+        quiet: Print nothing.
+        live: Whether the table is wanted.
+    """
+    if live and not quiet and takes_live_view():
+        return LiveTable(runs, total)
+    progress = SuiteProgress(suite, runs, total, quiet)
+    if live:
+        progress.say("--live needs a terminal on stderr, and no `CI`; plain lines instead.")
+    return progress
+
+
+class SuiteProgress(Bars):
+    """Context that shows the runs of a suite.
+
+    Args:
+        suite: The suite's name.
+        runs: The runs to do.
+        total: Runs of the whole suite; those not in `runs` were stored before.
+        quiet: Print nothing.
     """
 
-    def __init__(self, cells: list[Resolved], total: int, console: "Console | None" = None) -> None:
+    def __init__(self, suite: str, runs: list[Resolved], total: int, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._suite = suite
+        self._labels |= {index: run.label for index, run in enumerate(runs)}
+        self._done, self._total = total - len(runs), total
+        self.failures: list[tuple[str, str]] = []
+        """Runs that failed, and why."""
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        super().__enter__()
+        self.say(f"{self._suite}: {self._total - self._done} of {self._total} runs to do")
+        return self
+
+    def start(self, index: int) -> None:
+        """Show that a run begins."""
+        self.add(index, self._labels[index], "starting")
+
+    def update(self, index: int, message: Progress | str) -> None:
+        """Show where a run is, or print a note of it."""
+        self.report(index, message)
+
+    def end(self, end: RunEnd) -> None:
+        """Print how a run ended."""
+        self._done += 1
+        self.remove(end.index)
+        label = self._labels[end.index]
+        if end.status == "failed":
+            self.failures.append((label, end.message))
+        message = first_line(end.message)  # all of it is printed when all runs have ended
+        self.say(f"[{self._done}/{self._total}] {label}: {end.status}, {message}")
+
+
+class LiveTable:
+    """Context that shows every run of a suite in one table.
+
+    Args:
+        runs: The runs to do.
+        total: Runs of the whole suite; those not in `runs` were stored before.
+        console: Where it is drawn (default: stderr).
+    """
+
+    def __init__(self, runs: list[Resolved], total: int, console: "Console | None" = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._labels = [cell.label for cell in cells]
-        self._steps = [cell.spec.train.steps for cell in cells]
+        self._labels = [run.label for run in runs]
+        self._steps = [run.spec.train.steps for run in runs]
         self._total = total
         self._at_once = 1
         self._began: dict[int, float] = {}
@@ -53,13 +117,13 @@ class LiveView:
         self._took: dict[int, float] = {}
         self._notes: list[str] = []
         self.failures: list[tuple[str, str]] = []
-        """Cells that failed, and why."""
+        """Runs that failed, and why."""
         self._console = console or Console(file=sys.stderr)
         self._lock = threading.RLock()
-        """Held where the cells are changed, and where another thread draws them."""
+        """Held where the runs are changed, and where another thread draws them."""
         self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=_REFRESH)
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> "LiveTable":
         """Show the table."""
         self._live.start()
         return self
@@ -71,14 +135,14 @@ class LiveView:
         self._live.stop()
 
     def start(self, index: int) -> None:
-        """Note that a cell begins."""
+        """Note that a run begins."""
         with self._lock:
             self._began[index] = time.monotonic()
             self._ended.pop(index, None)
             self._at_once = max(self._at_once, len(self._running()))
 
     def update(self, index: int, message: Progress | str) -> None:
-        """Note where a cell is, or something out of the ordinary."""
+        """Note where a run is, or something unusual."""
         with self._lock:
             if isinstance(message, str):
                 self._note(index, message)
@@ -86,7 +150,7 @@ class LiveView:
                 self._seen[index] = message
 
     def end(self, end: RunEnd) -> None:
-        """Note how a cell ended."""
+        """Note how a run ended."""
         with self._lock:
             self._ended[end.index] = end
             self._took[end.index] = time.monotonic() - self._began.get(end.index, time.monotonic())
@@ -99,10 +163,10 @@ class LiveView:
         self._notes = [*self._notes, visible(f"{self._labels[index]}: {text}")][-_NOTES:]
 
     def seconds_left(self) -> float:
-        """Return an estimate of the seconds until all cells have ended; infinite before the first has been timed.
+        """Return an estimate of the seconds until all runs have ended; infinite before the first has been timed.
 
-        What runs is taken at its present speed, what waits at the mean time of a cell so far, and as many cells at a
-        time as have run at once.
+        Running ones are taken at their present speed, waiting ones at the mean time so far, and as many at a time as
+        have run at once.
         """
         running = {i: self._seen[i].seconds_left for i in self._running() if i in self._seen}
         whole = [*self._took.values()]
@@ -120,7 +184,7 @@ class LiveView:
         return [i for i in self._began if i not in self._ended]
 
     def view(self) -> "Group":
-        """Return what is shown: the cells as they stand, and what was last said of them."""
+        """Return what is shown: the runs as they stand, and the last notes of them."""
         from rich.console import Group
         from rich.text import Text
 
@@ -137,7 +201,7 @@ class LiveView:
         columns = next(columns for least, columns in _COLUMNS if self._console.width >= least)
         grid = Table(box=None, pad_edge=False)
         for name in columns:
-            right = name not in ("cell", "bar")
+            right = name not in ("run", "bar")
             grid.add_column("" if name == "bar" else name, justify="right" if right else "left", no_wrap=True)
         for i in in_sight:
             row = self._row(i)
@@ -145,7 +209,7 @@ class LiveView:
         return grid
 
     def _row(self, i: int) -> "dict[str, RenderableType]":
-        """Return what the columns have of a cell."""
+        """Return the columns of a run."""
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
@@ -155,7 +219,7 @@ class LiveView:
         colour = _COLOURS.get(end.status, "cyan") if end else "cyan"
         value = "" if seen is None or seen.value is None else f"{seen.value:.4g}"
         return {
-            "cell": Text(shortened(self._labels[i], width * 2 // 5)),
+            "run": Text(shortened(self._labels[i], width * 2 // 5)),
             "bar": ProgressBar(total=self._steps[i], completed=done, width=bar_width(width), complete_style=colour),
             "step": Text(f"{done}/{self._steps[i]}"),
             "done": Text(f"{100 * done // self._steps[i]}%"),
@@ -168,7 +232,7 @@ class LiveView:
         }
 
     def _left(self, i: int) -> str:
-        """Return the time left of a cell that runs, in a word what else it does."""
+        """Return the time left of a run, or its state in a word."""
         if (end := self._ended.get(i)) is not None:
             return end.status
         if i not in self._began:
@@ -176,16 +240,16 @@ class LiveView:
         return clock(self._seen[i].seconds_left) if i in self._seen else "starting"
 
     def _standing(self) -> str:
-        """Return the line above the table: how many cells are where, and the time left for all."""
+        """Return the line above the table: how many runs are in which state, and the time left for all."""
         counts = Counter(end.status for end in self._ended.values())
         before = self._total - len(self._labels)
-        said = [f"{before + len(self._ended)} of {self._total} cells done"]
-        said += [f"{count} {status}" for status, count in sorted(counts.items()) if status != "finished"]
-        said += [f"{len(self._running())} running", f"{clock(self.seconds_left())} left"]
-        return ", ".join(said)
+        parts = [f"{before + len(self._ended)} of {self._total} runs done"]
+        parts += [f"{count} {status}" for status, count in sorted(counts.items()) if status != "finished"]
+        parts += [f"{len(self._running())} running", f"{clock(self.seconds_left())} left"]
+        return ", ".join(parts)
 
     def _in_sight(self) -> list[int]:
-        """Return the cells that fit on the terminal: running ones, then the last that ended, then those that wait."""
+        """Return the runs that fit on the terminal: running ones, then the last that ended, then those that wait."""
         room = max(self._console.size.height - 4 - len(self._notes), len(self._running()), 1)
         ended = sorted(self._ended, reverse=True, key=lambda i: self._began.get(i, 0.0) + self._took.get(i, 0.0))
         waiting = [i for i in range(len(self._labels)) if i not in self._began]

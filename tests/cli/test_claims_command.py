@@ -1,4 +1,4 @@
-"""`stablebench promises`: the page says what was measured, and that the quick one is not the full one."""
+"""`stablebench claims`: the page says what was measured, and that the quick one is not the full one."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from stablebench.report.claims import FULL, MODELS, PAPERS, QUICK, Measured
 from stablebench.report.claims_page import Provenance, write_page
 from stablebench.report.paper_checks.check import PaperCheck
 
-PROVENANCE = Provenance("stablebench promises", "abc", "2000-01-01", {"torch": "2"}, "a processor", 60.0)
+PROVENANCE = Provenance("stablebench claims", "abc", "2000-01-01", {"torch": "2"}, "a processor", 60.0)
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -21,17 +21,17 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: Path) -> None:
-    where = ["-o", str(tmp_path / "promises"), "--runs-dir", str(tmp_path / "runs")]
-    code, output = invoke("promises", "--quick", "--models", "urnn", "--quiet", *where)
+    where = ["-o", str(tmp_path / "claims"), "--runs-dir", str(tmp_path / "runs")]
+    code, output = invoke("claims", "--quick", "--models", "urnn", "--quiet", *where)
     assert code == 0, output
-    page = (tmp_path / "promises.md").read_text()
+    page = (tmp_path / "claims.md").read_text()
     assert "**Not the sizes of the full page: 5 updates, every width 12, no length above 16.**" in page
-    assert "Made by `stablebench promises --quick --models urnn` at commit" in page and str(tmp_path) not in page
+    assert "Made by `stablebench claims --quick --models urnn` at commit" in page and str(tmp_path) not in page
     assert "(2) copy 8, width 12, at initialisation" in page and "(3) copy 8, width 12, after 5 updates" in page
     for name in ("gradients", "singular-values", "eigenvalues"):
-        assert f"(promises/{name}.png)" in page
-        assert (tmp_path / "promises" / f"{name}.png").stat().st_size > 5000
-    chains = json.loads((tmp_path / "promises" / "numbers.json").read_text())
+        assert f"(claims/{name}.png)" in page
+        assert (tmp_path / "claims" / f"{name}.png").stat().st_size > 5000
+    chains = json.loads((tmp_path / "claims" / "numbers.json").read_text())
     states = [(chain["updates"], chain["problem"]) for chain in chains]
     assert states == [(0, None), (0, None), (5, None), (0, None), (5, None)]
     orthogonal = [f for chain in chains for f in chain["claims"] if f["claim"].startswith("||W^T W - I||")]
@@ -41,10 +41,10 @@ def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: 
 
 @pytest.mark.slow
 def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
-    where = ["-o", str(tmp_path / "promises"), "--runs-dir", str(tmp_path / "runs")]
-    code, output = invoke("promises", "--quick", "--quiet", *where)
+    where = ["-o", str(tmp_path / "claims"), "--runs-dir", str(tmp_path / "runs")]
+    code, output = invoke("claims", "--quick", "--quiet", *where)
     assert code == 0, output
-    page = (tmp_path / "promises.md").read_text()
+    page = (tmp_path / "claims.md").read_text()
     assert all(f"\n## {model}\n" in page for model in MODELS)
     assert "not measured:" not in page
 
@@ -53,12 +53,20 @@ def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--models", "urn"], "No model of the papers named 'urn'. Did you mean urnn?"),
+        (["--models", "urnn,"], "--models 'urnn,': must be names with commas between"),
         (["-o", "page.md"], "must have no suffix"),
     ],
 )
 def test_wrong_input_is_one_message(arguments: list[str], message: str) -> None:
-    code, output = invoke("promises", *arguments)
+    code, output = invoke("claims", *arguments)
     assert code == 2 and message in output and "Traceback" not in output
+
+
+def test_the_earlier_word_still_works_and_names_the_new_one() -> None:
+    result = CliRunner().invoke(app, ["promises", "-o", "page.md"])
+    assert result.exit_code == 2 and "must have no suffix" in result.stderr
+    assert result.stderr.startswith("`promises` is now called `claims`")
+    assert "promises" not in CliRunner().invoke(app, ["--help"]).stdout
 
 
 def test_every_paper_s_setting_is_of_a_model_on_the_page() -> None:

@@ -1,0 +1,108 @@
+"""`plot curves`, `plot time-to-target` and `plot profiles`: figures for papers from stored runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stablebench.cli.plot.arguments import FigureFile
+from stablebench.cli.shared.options import ModelOptions, RunsDir, RuntimeOptions, SuiteOptions, TrainingOptions
+from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
+from stablebench.cli.ui.output import note, say_paths
+
+if TYPE_CHECKING:
+    from stablebench.report.figures.panels import Plot
+
+
+def curves(
+    *,
+    what: SuiteOrRuns = None,
+    metric: Annotated[str | None, typer.Option(help="The metric (default: each task's own).")] = None,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+    suite: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("curves.png"),
+) -> None:
+    """Draw learning curves on validation examples: median over seeds, and a band from the lowest to the highest.
+
+    A suite's runs are named by the options that `compare` ran them with.
+
+    Example:
+        stablebench plot curves quick --log -o curves.pdf
+    """
+    from stablebench.data.metrics import METRICS
+    from stablebench.errors import unknown_name
+    from stablebench.report.figures.leaderboard import curve_plots
+
+    _check(output)
+    if metric is not None and metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    _write(output, curve_plots([record for _, record in selection.records], metric, log), selection.unreadable)
+
+
+def time_to_target(
+    *,
+    what: SuiteOrRuns = None,
+    goal: Annotated[Literal["target", "baseline"], typer.Option(help="What is to be reached.")] = "target",
+    unit: Annotated[Literal["steps", "seconds"], typer.Option(help="Unit of time.")] = "steps",
+    suite: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("time-to-target.png"),
+) -> None:
+    """Draw the share of runs that reached the goal, by Kaplan and Meier; runs that never do are censored.
+
+    A suite's runs are named by the options that `compare` ran them with.
+
+    Example:
+        stablebench plot time-to-target --models rnn,roarnn --tasks copy --seeds 5 --goal baseline
+    """
+    from stablebench.report.figures.leaderboard import arrival_plots
+
+    _check(output)
+    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    _write(output, arrival_plots([record for _, record in selection.records], goal, unit), selection.unreadable)
+
+
+def profiles(
+    *,
+    what: SuiteOrRuns = None,
+    suite: SuiteOptions,
+    sizes: ModelOptions,
+    training: TrainingOptions,
+    runtime: RuntimeOptions,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("profiles.png"),
+) -> None:
+    """Draw performance profiles over tasks, in steps, samples and, within one class of hardware, seconds.
+
+    A suite's runs are named by the options that `compare` ran them with.
+
+    Example:
+        stablebench plot profiles quick -o profiles.svg
+    """
+    from stablebench.report.figures.leaderboard import profile_plots
+
+    _check(output)
+    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    _write(output, profile_plots([record for _, record in selection.records]), selection.unreadable)
+
+
+def _check(output: Path) -> None:
+    from stablebench.report.figures.style import check_figure_path
+
+    check_figure_path(output, "--output")
+
+
+def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> None:
+    from stablebench.report.figures.panels import save_plots
+
+    say_paths(save_plots(output, plots))
+    for problem in unreadable.values():
+        note(f"not in the figure: {problem}")

@@ -1,0 +1,120 @@
+"""How a command is declared: a function whose parameters are single options, and groups of them.
+
+A group is a dataclass of options (`shared.options`); the parser sees its fields as single options:
+
+    def train(*, model: Model = None, sizes: ModelOptions, training: TrainingOptions, ...) -> None:
+
+The function's docstring is the help. Lines after `Example:` are shown below it as they are.
+"""
+
+import dataclasses
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from stablebench.cli.shared.whole_numbers import with_whole_numbers
+
+MODEL, TRAINING, RUNTIME, OUTPUT = "Model and task", "Training", "Runtime", "Output"
+_PANELS = (MODEL, TRAINING, None, RUNTIME, OUTPUT)
+"""Help panels in the order of a command's help; None has the command's own options."""
+
+
+class Command(TyperCommand):
+    """A command whose help shows options by panel, and an example as it is typed."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options of each panel."""
+        panels: dict[Any, list[tuple[str, str]]] = {"arguments": []} | {panel: [] for panel in _PANELS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_option = parameter.param_type_name == "option"
+                panels[getattr(parameter, "rich_help_panel", None) if is_option else "arguments"].append(record)
+        for panel, records in panels.items():
+            if records:
+                name = {"arguments": "Arguments", None: "Options"}.get(panel, f"{panel} options")
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the example, its lines as they are."""
+        if self.epilog:
+            formatter.write(f"\nExample:\n{textwrap.indent(self.epilog, '  ')}\n")
+
+
+class _Flat:
+    """A function with its groups of options laid open: a signature as the parser reads it."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        signature = inspect.signature(function)
+        self._groups = {p.name: p.annotation for p in signature.parameters.values() if _is_group(p.annotation)}
+        parameters = [option for p in signature.parameters.values() for option in _options(p)]
+        self.__signature__ = signature.replace(parameters=parameters)
+        self.__annotations__ = {p.name: p.annotation for p in parameters}
+
+    def __call__(self, **values: Any) -> None:
+        for name, group in self._groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        self._function(**values)
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+
+
+def _options(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return a parameter as the parser sees it: a group as one for each of its fields."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    if not _is_group(parameter.annotation):
+        return [parameter.replace(kind=kind)]
+    fields = dataclasses.fields(parameter.annotation)
+    return [inspect.Parameter(field.name, kind, default=field.default, annotation=field.type) for field in fields]
+
+
+def add_command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
+    """Make a function a command of an application.
+
+    Args:
+        app: The application, or a command with subcommands.
+        function: The command.
+        name: What it is called; the function's name by default.
+    """
+    text, _, example = (inspect.getdoc(function) or "").partition("\n\nExample:\n")
+    app.command(name, cls=Command, help=text, epilog=textwrap.dedent(example) or None)(_Flat(function))
+
+
+def subcommands(text: str) -> typer.Typer:
+    """Return a command that has nothing but subcommands.
+
+    Args:
+        text: Its help.
+    """
+    app = typer.Typer(
+        help=text,
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(lambda: None)  # a single subcommand stays one
+    return app
+
+
+def parser_of(command: Callable[..., None] | typer.Typer, name: str | None) -> Any:
+    """Return a command as the option library runs it.
+
+    Args:
+        command: A function, or what `subcommands` returned.
+        name: What it is called.
+    """
+    if not isinstance(command, typer.Typer):
+        function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
+        add_command(command, function, name)
+    return with_whole_numbers(typer.main.get_command(command))

@@ -1,0 +1,31 @@
+"""Values as text."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every leaf of nested values; an empty group is a leaf."""
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def format_value(value: Any) -> str:
+    """Return a value as a YAML file would have it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return keys and values in one line."""
+    return ", ".join(f"{key} {format_value(value)}" for key, value in values.items())
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun: `1 run`, `2 runs`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
