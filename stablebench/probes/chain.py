@@ -8,19 +8,18 @@ Of a deep network s_t holds the states behind layer t, and s_0 is the input. Lay
 rest of the vector at 0, and so does the derivative.
 """
 
-import abc
 import copy
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stablebench.errors import StablebenchError
 from stablebench.models.base import DeepModel, RecurrentModel, State, split_by_step
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
+from stablebench.probes.state_chain import StateChain, Traced
 
 N = TypeVar("N", bound=AnyNetwork)
 
@@ -30,135 +29,12 @@ def frozen(network: N) -> N:
     return copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
 
 
-class Traced(NamedTuple):
-    """One step with the graph of everything that enters it.
-
-    Args:
-        after: s_t, (batch, size).
-        before: s_{t-1}, (batch, size).
-        x: x_t, (batch, in); None where the chain has its input as s_0.
-        used: The trained parameters in the form in which the step uses them: what `recurrent_weights` built of them
-            (the
-            matrix, not the angles behind it), or a deep model's layer, and those that the drive takes as they are.
-    """
-
-    after: Tensor
-    before: Tensor
-    x: Tensor | None
-    used: list[Tensor]
-
-
-class StateChain(abc.ABC):
-    """A chain of states, whatever it runs over.
-
-    Subclasses set `batch`, the number of samples; `steps`, which is T; `size`, the width of a state; and `inputs`, x_1
-    ... x_T, (T, batch, in), or None where s_0 is the input.
-    """
-
-    batch: int
-    steps: int
-    size: int
-    inputs: Tensor | None = None
-    _one_by_one = False
-    """Whether some derivative in the step cannot be taken for many cotangents at once."""
-
-    @property
-    def inner_size(self) -> int:
-        """The width that holds s_1 ... s_T; s_0 may be wider."""
-        return self.size
-
-    @abc.abstractmethod
-    def initial(self) -> Tensor:
-        """Return s_0, (batch, size)."""
-
-    @abc.abstractmethod
-    def step(self, t: int, state: Tensor) -> Tensor:
-        """Return s_t.
-
-        Args:
-            t: 1 ... T.
-            state: s_{t-1}, (copies * batch, size): any number of copies of the batch, one after the other.
-        """
-
-    @abc.abstractmethod
-    def trace(self, t: int, state: Tensor) -> Traced:
-        """Return step t with its graph.
-
-        Args:
-            t: 1 ... T.
-            state: s_{t-1}, (batch, size).
-        """
-
-    @abc.abstractmethod
-    def outputs(self, states: Tensor, first: int = 1, inputs: Tensor | None = None) -> Tensor:
-        """Return what the top layer gives out at steps that follow each other.
-
-        Args:
-            states: Their states, (steps, batch, size).
-            first: The first of these steps, 1 ... T.
-            inputs: What stands for their x_t, (steps, batch, in); by default the chain's.
-
-        Returns:
-            (steps, batch, out).
-        """
-
-    @torch.no_grad()
-    def states(self) -> Tensor:
-        """Return s_0 ... s_T, (T + 1, batch, size).
-
-        Raises:
-            StablebenchError: A state is not finite.
-        """
-        sequence = [self.initial()]
-        for t in range(1, self.steps + 1):
-            sequence.append(self.step(t, sequence[-1]))
-        states = torch.stack(sequence)
-        finite = states.isfinite().flatten(1).all(1)
-        if not finite.all():
-            first = int(finite.int().argmin())
-            raise StablebenchError(
-                f"The state grows beyond float64 at step {first} of {self.steps}; there is no gradient."
-            )
-        return states
-
-    def vjp(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
-        """Return the products of cotangents with the Jacobian ds_t/ds_{t-1} of each sample.
-
-        Args:
-            t: 1 ... T.
-            state: s_{t-1}, (batch, size).
-            cotangents: Derivatives in s_t, (count, batch, size).
-
-        Returns:
-            Derivatives in s_{t-1}, (count, batch, size).
-        """
-        count = len(cotangents)
-        if count > 1 and not self._one_by_one:
-            with torch.enable_grad():
-                before = state.detach().requires_grad_()
-                after = self.step(t, before)
-            if not after.requires_grad:
-                return torch.zeros_like(cotangents)
-            try:
-                return torch.autograd.grad(after, before, cotangents, is_grads_batched=True)[0]
-            except RuntimeError:
-                self._one_by_one = True
-        with torch.enable_grad():
-            before = state.repeat(count, 1).requires_grad_()
-            after = self.step(t, before)
-        if not after.requires_grad:
-            return torch.zeros_like(cotangents)
-        (pulled,) = torch.autograd.grad(after, before, cotangents.reshape(after.shape))
-        return pulled.view(cotangents.shape)
-
-
 class Chain(StateChain):
     """The chain of a recurrent network on a batch.
 
     Args:
         network: As `frozen` returns it. The layers after the first must compute `input_projection` step by step, as all
-            do that
-            write it as a function of x_t.
+            do that write it as a function of x_t.
         inputs: Tokens (batch, time) or values (batch, time, in).
     """
 

@@ -26,8 +26,8 @@ from stablebench.data.task import take
 from stablebench.errors import StablebenchError
 from stablebench.models.claims.claim import DECADE
 from stablebench.models.network import AnyNetwork
-from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
+from stablebench.probes.state_chain import StateChain
 
 Loss = Literal["last", "task"]
 

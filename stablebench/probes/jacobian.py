@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from stablebench.errors import StablebenchError
 from stablebench.models.claims.claim import DECADE
-from stablebench.probes.chain import StateChain
 from stablebench.probes.powers import exponent, power_of_two
+from stablebench.probes.state_chain import StateChain
 
 _EPS = torch.finfo(torch.float64).eps
 _DIGITS_LOST = 1e-5

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.models.network import AnyNetwork
-from stablebench.probes.chain import StateChain, Traced
 from stablebench.probes.gradient_flow import Adjoint, Loss, adjoints, quantiles
+from stablebench.probes.state_chain import StateChain, Traced
 
 
 @dataclass(frozen=True)

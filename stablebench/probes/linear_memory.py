@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from stablebench.errors import StablebenchError
-from stablebench.probes.chain import StateChain
 from stablebench.probes.fisher_memory import fisher_memory, linear_memory_capacity
 from stablebench.probes.spectra import sampled_steps, step_jacobian
+from stablebench.probes.state_chain import StateChain
 
 _DIRECTIONS = 8
 """Directions of the input, at most."""

@@ -10,10 +10,11 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import first
 from stablebench.models.claims.claim import Value, Verdict
 from stablebench.models.network import AnyNetwork, Network
-from stablebench.probes.chain import StateChain, chain_of, frozen
+from stablebench.probes.chain import chain_of, frozen
 from stablebench.probes.fisher_memory import delay_line_bound, fisher_memory
 from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow, last_loss
 from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
+from stablebench.probes.state_chain import StateChain
 
 
 @dataclass(frozen=True)

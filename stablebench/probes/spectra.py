@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stablebench.models.base import RecurrentModel
 from stablebench.models.network import AnyNetwork
-from stablebench.probes.chain import StateChain
+from stablebench.probes.state_chain import StateChain
 
 _SAMPLED = 5
 """Steps whose Jacobians are looked at."""

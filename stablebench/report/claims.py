@@ -47,8 +47,8 @@ MODELS = (
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How large everything is.
+class StudySizes:
+    """How large the study is.
 
     Args:
         copy: Blanks of the copying task that models are trained on.
@@ -73,8 +73,8 @@ class Sizes:
     batch_size: int | None = None
 
 
-FULL = Sizes()
-QUICK = Sizes(8, 10, 5, 4, 1, hidden=12, longest=16, layers=8, batch_size=4)
+FULL = StudySizes()
+QUICK = StudySizes(8, 10, 5, 4, 1, hidden=12, longest=16, layers=8, batch_size=4)
 """For a first look and for tests: the sizes are not the papers'."""
 
 
@@ -160,7 +160,9 @@ class Measured:
         return f"after {self.updates:,} updates" if self.updates else "at initialisation"
 
 
-def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Callable[[str], None]) -> Iterator[Measured]:
+def measure_all(
+    models: Sequence[str], sizes: StudySizes, runs_dir: Path, note: Callable[[str], None]
+) -> Iterator[Measured]:
     """Yield every chain, model by model; runs that have ended are not run again.
 
     Args:
@@ -174,7 +176,7 @@ def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Calla
             if setting.model == model:
                 note(f"{model}: {setting.says}")
                 yield _at_initialisation(setting, sizes)
-        if not isinstance_recurrent(model):
+        if not is_recurrent(model):
             note(f"{model}: trained on double_moon")
             yield _trained(Setting(model, "double_moon", None, "its recipe"), sizes, runs_dir)
             continue
@@ -185,17 +187,17 @@ def measure_all(models: Sequence[str], sizes: Sizes, runs_dir: Path, note: Calla
             yield _trained(setting, sizes, runs_dir)
 
 
-def isinstance_recurrent(model: str) -> bool:
+def is_recurrent(model: str) -> bool:
     """Whether a model's chain runs over time."""
     return model in model_registry.model_names(family="recurrent")
 
 
-def _resolved(setting: Setting, sizes: Sizes, extra: dict[str, Any]) -> Resolved:
+def _resolved(setting: Setting, sizes: StudySizes, extra: dict[str, Any]) -> Resolved:
     T = setting.T if setting.T is None or sizes.longest is None else min(setting.T, sizes.longest)
     values = dict(setting.values)
     options: dict[str, Any] = {"device": "cpu"} | extra
     hidden = values.pop("hidden", None)
-    deep = not isinstance_recurrent(setting.model)
+    deep = not is_recurrent(setting.model)
     if sizes.hidden is not None and not deep:
         hidden = sizes.hidden
     if hidden is not None:
@@ -216,7 +218,7 @@ def _length(resolved: Resolved) -> int | None:
     return None if name is None else resolved.spec.task.params[name]
 
 
-def _at_initialisation(setting: Setting, sizes: Sizes) -> Measured:
+def _at_initialisation(setting: Setting, sizes: StudySizes) -> Measured:
     resolved = _resolved(setting, sizes, {"precision": "float64"})
     task = Task(resolved.card, resolved.spec.task.params)
     network = build_network(resolved.spec, resolved.card, task.sizes)
@@ -225,7 +227,7 @@ def _at_initialisation(setting: Setting, sizes: Sizes) -> Measured:
     return _measured(empty, network, task, sizes)
 
 
-def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
+def _trained(setting: Setting, sizes: StudySizes, runs_dir: Path) -> Measured:
     extra: dict[str, Any] = {"train.steps": sizes.steps, "train.eval_every": sizes.steps}
     if sizes.batch_size is not None:
         extra["train.batch_size"] = sizes.batch_size
@@ -247,7 +249,7 @@ def _trained(setting: Setting, sizes: Sizes, runs_dir: Path) -> Measured:
     return _measured(empty, network, Task(resolved.card, resolved.spec.task.params), sizes)
 
 
-def _measured(empty: Measured, network: AnyNetwork, task: Task, sizes: Sizes) -> Measured:
+def _measured(empty: Measured, network: AnyNetwork, task: Task, sizes: StudySizes) -> Measured:
     with undisturbed():
         try:
             evidence = ChainMeasurements(network, validation_examples(task, sizes.batch), task.card.loss, sizes.samples)

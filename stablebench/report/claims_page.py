@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.models import registry as model_registry
-from stablebench.report.claims import FULL, Measured, Sizes
+from stablebench.report.claims import FULL, Measured, StudySizes
 from stablebench.report.figures.claims import save_eigenvalues, save_gradients, save_singular_values
 from stablebench.report.paper_checks.check import PaperCheck
 from stablebench.runs.atomic import write_atomically
@@ -46,7 +46,7 @@ class Provenance:
 
 
 def write_page(
-    path: Path, chains: Sequence[Measured], checks: Sequence[PaperCheck], sizes: Sizes, provenance: Provenance
+    path: Path, chains: Sequence[Measured], checks: Sequence[PaperCheck], sizes: StudySizes, provenance: Provenance
 ) -> list[Path]:
     """Write `PATH.md` and the figures next to it, in the folder `PATH`.
 
@@ -91,7 +91,7 @@ _CAPTIONS = {
 def _page(
     chains: Sequence[Measured],
     checks: Sequence[PaperCheck],
-    sizes: Sizes,
+    sizes: StudySizes,
     provenance: Provenance,
     figures: list[str],
 ) -> str:

@@ -5,6 +5,8 @@ measured, what the paper's bound is, and whether its hypothesis is met. A new cl
 
     def claims(self) -> list[Claim]:
         return [Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights")]
+
+A longer proof is a file of this folder with one `Proposition` for each statement.
 """
 
 import abc
