@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stablebench import engines
 from stablebench.contract.checked_model import CheckedModel, run, run_from
 from stablebench.contract.result import CheckResult
+from stablebench.errors import ContractError
 from stablebench.models.contract import check_class, place_of
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
 from stablebench.models.recompute import ModuleSnapshot
+from stablebench.models.registry import BUILT
 from stablebench.models.restore import restored
 from stablebench.process import python_random
 
@@ -22,9 +27,6 @@ _DEEPEST = 4
 
 def constructor(subject: CheckedModel) -> CheckResult:
     """Check the constructor's names and annotations, and that no method is overridden that engines do not call."""
-    from stablebench.errors import ContractError
-    from stablebench.models.registry import BUILT
-
     cls = subject.entry.cls
     try:
         check_class(cls, subject.entry.name, BUILT)
@@ -180,10 +182,6 @@ def copies(subject: CheckedModel) -> CheckResult:
 
 def engine(subject: CheckedModel) -> CheckResult:
     """Report which engine `auto` chooses on a CPU, and why not a faster one."""
-    from stablebench import engines
-    from stablebench.models.deep_network import DeepNetwork
-    from stablebench.models.network import Network
-
     model: Any = subject.build()
     network = DeepNetwork(model, 2) if subject.deep else Network([model], 2, readout="last", input="values")
     choice = engines.choose("auto", network, torch.device("cpu"))

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from torch import nn
 
 from stablebench.errors import ContractError, StablebenchError, ran_out_of_memory
 from stablebench.models.base import DeepModel, RecurrentModel
+from stablebench.schema.strict import argument_type
 
 SIZES = ("in_features", "hidden")
 """Arguments that every constructor takes, by name."""
@@ -121,10 +123,6 @@ def _arguments(cls: type[Any], built: tuple[str, ...]) -> list[tuple[str, Any]]:
 
 def _argument(initialiser: Callable[..., Any], parameter: inspect.Parameter) -> str | None:
     """Return what is wrong with an argument of the constructor's own, or None."""
-    from pydantic import TypeAdapter
-
-    from stablebench.schema.strict import argument_type
-
     try:
         kind = argument_type(initialiser, parameter)
     except TypeError as error:

@@ -1,8 +1,9 @@
-"""Revisions of models: runs that start from other numbers under the same arguments are never taken for each other."""
+"""Revisions of models: they distinguish runs that have different initial numbers under the same arguments."""
 
 from typing import TYPE_CHECKING, Any
 
 from stablebench.errors import UserError
+from stablebench.models import registry as model_registry
 
 if TYPE_CHECKING:
     from stablebench.models.registry import ModelEntry
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def model_revision(entry: "ModelEntry", layers: Any) -> int:
-    """Return which initialisation a model of this version of stablebench has, >= 1.
+    """Return the revision of a model in this version of stablebench, >= 1.
 
     Stacked recurrent layers count as one more: they are drawn independently of each other since revision 2.
 
@@ -23,13 +24,11 @@ def model_revision(entry: "ModelEntry", layers: Any) -> int:
 
 
 def other_revision(spec: "RunSpec") -> str | None:
-    """Return the beginning of a sentence that says which revision a run has and which this version; None where equal.
+    """Return the beginning of a sentence that names the revisions of a run and of this version; None if they are equal.
 
     Args:
         spec: The run; a user's own model must have been named.
     """
-    from stablebench.models import registry as model_registry
-
     return _other(model_registry.model_of_spec(spec.model.name, spec.model.source), spec)
 
 

@@ -1,6 +1,8 @@
 """Which classes are taken for models, and how their constructors are called."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +184,16 @@ def test_names_of_version_0_1_still_work_and_name_the_new_word() -> None:
 
     model, x = Earlier(3, 3), torch.ones(1, 2, 3)
     assert torch.equal(model(x)[0], 2 * x) and torch.equal(model.drive(x), 2 * x)
+
+
+def test_the_package_is_a_table_of_contents_and_imports_no_torch() -> None:
+    text = (
+        "import sys, stablebench, stablebench.models as models\n"
+        "assert 'torch' not in sys.modules and set(stablebench.__all__) <= set(dir(stablebench))\n"
+        "for package in (stablebench, models):\n"
+        "    for name in package.__all__:\n"
+        "        assert getattr(package, name) is not None\n"
+        "assert stablebench.RecurrentModel is models.RecurrentModel\n"
+        "assert not hasattr(stablebench, 'Recurrent') and not hasattr(models, 'Recurrent')\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True)
