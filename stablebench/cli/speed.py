@@ -22,7 +22,7 @@ from stablebench.cli.ui.output import Table, print_json, print_tables, refuse_tw
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
-    from stablebench.speed.experiments import Comparison, Conditions, Series
+    from stablebench.speed.experiments import SpeedComparison, Conditions, Series
     from stablebench.speed.workload import Size, Workload
 
 MODELS = ("roarnn", "cornn", "nnrnn", "exprnn", "dizzy", "rnn", "lstm", "gru")
@@ -176,7 +176,7 @@ def _require_buildable(works: "dict[Size, list[Workload]]", lengths: list[int], 
 
 def _comparisons(
     works: "list[Workload]", conditions: "Conditions", memory: bool, progress: Any
-) -> "Iterator[Comparison]":
+) -> "Iterator[SpeedComparison]":
     from stablebench.cli.shared.speed_tables import label_of
     from stablebench.speed.experiments import compare
 

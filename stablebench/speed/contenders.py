@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.engines import scan
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.plan import Plan, plan_model
+from stablebench.engines.fused.plan import StepPlan, plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
@@ -141,7 +141,7 @@ def floor_products(work: Sequences) -> list[BareProduct]:
     return bare_products(planned, _matrices(work, planned), *work.x.shape[:2])
 
 
-def _products_known(work: Sequences) -> Plan | UnsupportedStep:
+def _products_known(work: Sequences) -> StepPlan | UnsupportedStep:
     planned = plan_model(work.model, work.x)
     if isinstance(planned, UnsupportedStep) or planned.with_projection:
         return planned
@@ -150,7 +150,7 @@ def _products_known(work: Sequences) -> Plan | UnsupportedStep:
     )
 
 
-def _matrices(work: Sequences, planned: Plan) -> tuple[Tensor, ...]:
+def _matrices(work: Sequences, planned: StepPlan) -> tuple[Tensor, ...]:
     return planned.traced.evaluate(work.model.step, work.model.recurrent_weights())[0]
 
 

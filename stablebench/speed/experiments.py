@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import psutil
 import torch
 
 from stablebench.engines.fused.plan import plan_model
@@ -52,7 +53,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SpeedComparison:
     """A model's contenders at one size.
 
     Args:
@@ -99,7 +100,7 @@ class Comparison:
         }
 
 
-def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: bool = True) -> Comparison:
+def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: bool = True) -> SpeedComparison:
     """Time a model's contenders side by side.
 
     Args:
@@ -119,7 +120,7 @@ def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: boo
         if contender.name != "floor":
             watch(f"memory of {contender.name}", 1, 1)
             peaks[contender.name] = _peak_bytes(work, contender, conditions)
-    return Comparison(work, seconds, absent, peaks, floor_products(built))
+    return SpeedComparison(work, seconds, absent, peaks, floor_products(built))
 
 
 def _peak_bytes(work: Workload, contender: Contender, conditions: Conditions) -> int | None:
@@ -216,8 +217,6 @@ def _why_too_large(work: Workload) -> str | None:
 def _free_bytes(device: str) -> int:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    import psutil
-
     return psutil.virtual_memory().available
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.engines.fused.program import Kind
 
 
@@ -52,7 +52,7 @@ class BareProduct:
         return sum(2 * math.prod(shape) for shape in self.shapes)
 
 
-def bare_products(plan: Plan, matrices: Sequence[Tensor], batch: int, steps: int) -> list[BareProduct]:
+def bare_products(plan: StepPlan, matrices: Sequence[Tensor], batch: int, steps: int) -> list[BareProduct]:
     """Return the products of a planned step.
 
     Products of the inputs are recognised where the inputs stand on their left; what is multiplied once more before
@@ -88,7 +88,7 @@ class Floor:
         steps: Steps.
     """
 
-    def __init__(self, plan: Plan, matrices: Sequence[Tensor], batch: int, steps: int) -> None:
+    def __init__(self, plan: StepPlan, matrices: Sequence[Tensor], batch: int, steps: int) -> None:
         self.products = bare_products(plan, matrices, batch, steps)
         self._operands = [
             _Operands(product, matrices[p.matrix].detach())

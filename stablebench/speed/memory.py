@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import torch
 
 from stablebench.engines.fused.step_graph import UnsupportedStep
@@ -21,6 +22,9 @@ from stablebench.execution.workers import without_current_folder
 from stablebench.process.settings import prepare_process
 from stablebench.speed.contenders import Contender, sequence_contender
 from stablebench.speed.workload import Workload
+
+if sys.platform != "win32":
+    import resource
 
 _PRELOADED = ["stablebench.speed.memory", "stablebench.schema.strict", "psutil"]
 _PRELOADED += ["torch.fx.experimental.symbolic_shapes", "torch._dynamo"]
@@ -94,8 +98,6 @@ def _hand_back_freed_memory() -> None:
 
 def _forget_peak() -> int:
     """Return the resident bytes, and make them the peak where the system can."""
-    import psutil
-
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
     return psutil.Process().memory_info().rss
@@ -104,7 +106,5 @@ def _forget_peak() -> int:
 def _peak() -> int | None:
     if sys.platform == "win32":
         return None
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB

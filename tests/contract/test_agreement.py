@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
-from stablebench.engines.fused.plan import BackendName, Plan
+from stablebench.engines.fused.plan import BackendName, StepPlan
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
@@ -51,7 +51,7 @@ def everything(
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_fused_or_says_why_not(name: str) -> None:
     model = build(name, 6, 4, torch.float64)
-    fusible = isinstance(fused.plan_model(model, torch.zeros(2, 4, IN)), Plan)
+    fusible = isinstance(fused.plan_model(model, torch.zeros(2, 4, IN)), StepPlan)
     assert fusible != ("\nEngine: reference" in model_registry.model_docstring(name))
 
 

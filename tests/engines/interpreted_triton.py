@@ -59,8 +59,8 @@ def test_more_sizes_agree(name: str, size: tuple[int, int, int], where: Where, o
 
 # Sizes under which a state of 33 units is treated as thousands of units are otherwise.
 _SMALL = {
-    "wide": kernel_text.Sizes(widest=16, inner=16, unrolled=0, resident=0),
-    "in registers": kernel_text.Sizes(widest=16, inner=16, unrolled=1 << 20, resident=1 << 20),
+    "wide": kernel_text.TileSizes(widest=16, inner=16, unrolled=0, resident=0),
+    "in registers": kernel_text.TileSizes(widest=16, inner=16, unrolled=1 << 20, resident=1 << 20),
 }
 
 

@@ -75,7 +75,7 @@ def test_derivatives_pass_gradcheck(name: str, backend: BackendName) -> None:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(3, 4, 5, generator=generator, requires_grad=True)
     h = torch.randn(3, 5, generator=generator, requires_grad=True)
-    assert isinstance(fused.plan_model(model, x, (h,), backend=backend), fused.Plan)
+    assert isinstance(fused.plan_model(model, x, (h,), backend=backend), fused.StepPlan)
 
     def chain(x: Tensor, h: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         outputs, state = fused.run(model, x, (h,), backend=backend)
@@ -118,7 +118,7 @@ def test_two_products_in_a_row_pass_gradcheck(backend: BackendName) -> None:
     torch.manual_seed(0)
     model = TwoProducts()
     x = torch.randn(2, 3, 2, requires_grad=True)
-    assert isinstance(fused.plan_model(model, x, backend=backend), fused.Plan)
+    assert isinstance(fused.plan_model(model, x, backend=backend), fused.StepPlan)
 
     def chain(x: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         outputs, state = fused.run(model, x, backend=backend)

@@ -62,7 +62,7 @@ def gradients(run: Callable[..., object], update: Callable[..., Tensor], *rows: 
 
 def assert_same(update: Callable[..., Tensor], backend: BackendName, tolerance: float, *rows: Tensor) -> None:
     def run(*args: object) -> object:
-        assert isinstance(fused.plan_model(*args, backend=backend), fused.Plan)  # pyright: ignore
+        assert isinstance(fused.plan_model(*args, backend=backend), fused.StepPlan)  # pyright: ignore
         return fused.run(*args, backend=backend)  # pyright: ignore
 
     ours, theirs = gradients(run, update, *rows), gradients(recurrent_model.run_steps, update, *rows)

@@ -12,7 +12,7 @@ from torch import Tensor
 from user_steps import Plain
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.models import recurrent_model
 
 GAIN = 1.0
@@ -95,7 +95,7 @@ def test_a_value_that_changed_between_two_calls_is_read_again(name: str) -> None
     def run() -> Tensor:
         return fused.run(model, x, backend="torch")[0]
 
-    assert isinstance(fused.plan_model(model, x, backend="torch"), Plan)
+    assert isinstance(fused.plan_model(model, x, backend="torch"), StepPlan)
     before = run()
     torch.testing.assert_close(before, recurrent_model.run_steps(model, x)[0])
     change(model)

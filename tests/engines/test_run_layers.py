@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.c import backend as native
-from stablebench.engines.fused.plan import BackendName, Plan
+from stablebench.engines.fused.plan import BackendName, StepPlan
 from stablebench.models import deep_model
 from stablebench.models.base import DeepModel, LayerGroup, State
 from stablebench.models.blocks.random_orthogonal import random_orthogonal
@@ -73,7 +73,7 @@ def test_values_and_gradients_agree(
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     model = Filtered(layers, width, shared=shared)
-    assert isinstance(fused.plan_layers(model, model.layer_groups()[0], (torch.zeros(2, width),)), Plan)
+    assert isinstance(fused.plan_layers(model, model.layer_groups()[0], (torch.zeros(2, width),)), StepPlan)
     torch.set_num_threads(threads)
     expected = everything(deep_model.run_layers, model, outputs)
     found = everything(fused.run_layers, model, outputs, backend)

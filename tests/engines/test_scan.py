@@ -187,7 +187,7 @@ def test_every_linear_recurrence_agrees_in_all_engines(name: str, steps: int, ou
     entry = model_registry.model_entry(name)
     model = entry.build(IN, 12, entry.resolve({}), horizon=steps)
     expected = everything(recurrent_model.run_steps, model, steps, outputs, torch.float64)
-    assert isinstance(fused.plan_model(model, torch.zeros(4, steps, IN)), fused.Plan)
+    assert isinstance(fused.plan_model(model, torch.zeros(4, steps, IN)), fused.StepPlan)
     for engine in (scan, fused):
         assert_the_same(everything(engine.run, model, steps, outputs, torch.float64), expected)
 

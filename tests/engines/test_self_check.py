@@ -79,7 +79,7 @@ def test_what_the_plan_refuses_is_found_where_the_plan_does_not(name: str, monke
     methods, _ = REFUSED[name]
     found = Network([model_of(methods)], 3, readout="last", input="values")
     x = torch.randn(8, 20, 4, generator=torch.Generator().manual_seed(1))
-    assert isinstance(fused.plan_model(model_of(methods), x[:, :1]), fused.Plan)
+    assert isinstance(fused.plan_model(model_of(methods), x[:, :1]), fused.StepPlan)
     found.engine = torch_calls
     assert self_check.difference(found, x) is not None
     assert rehearsal.check_against is not trace.check_against

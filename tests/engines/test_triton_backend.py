@@ -14,7 +14,7 @@ from triton_agreement import Odd, Shifted, Stages, assert_as_exact_as_the_refere
 
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.engines.fused.program import NEW, Program, Slice
 from stablebench.engines.fused.triton.backend import TritonBackend, unsupported
 from stablebench.engines.fused.triton.codegen import source
@@ -28,7 +28,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 def program_of(name: "str | type[Odd]", hidden: int) -> Program:
     model = build(name, hidden, 7).float()
     planned = fused.plan_model(model, torch.zeros(2, 1, model.in_features, dtype=torch.float32), backend="torch")
-    assert isinstance(planned, Plan)
+    assert isinstance(planned, StepPlan)
     return planned.program
 
 

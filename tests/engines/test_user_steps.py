@@ -10,7 +10,7 @@ from user_steps import KEPT, REFUSED, HalfTanh, Plain, all_close, everything, mo
 
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model
@@ -52,7 +52,7 @@ def test_a_refused_step_gives_what_the_reference_gives_and_planning_leaves_no_tr
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_kept_is_kept(name: str) -> None:
     model = model_of(KEPT[name])
-    assert isinstance(fused.plan_model(model, torch.zeros(2, 1, 4)), Plan)
+    assert isinstance(fused.plan_model(model, torch.zeros(2, 1, 4)), StepPlan)
     assert all_close(everything(fused.run, model), everything(recurrent_model.run_steps, model_of(KEPT[name])))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stablebench import engines
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.errors import UserError
 from stablebench.models import deep_model
 from stablebench.models import registry as model_registry
@@ -90,7 +90,7 @@ def test_groups_penalties_and_hooks_are_passed_on() -> None:
 def test_several_states_and_stretches_agree_under_the_fused_engine() -> None:
     model = Oscillators(2, 3)
     x = torch.randn(5, 2)
-    assert all(isinstance(fused.plan_layers(model, s, model.embed_input(x)), Plan) for s in model.layer_groups())
+    assert all(isinstance(fused.plan_layers(model, s, model.embed_input(x)), StepPlan) for s in model.layer_groups())
     found = []
     for run in (deep_model.run_layers, fused.run_layers):
         network = DeepNetwork(model, 1, engine=run)

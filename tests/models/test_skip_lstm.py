@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.plan import Plan
+from stablebench.engines.fused.plan import StepPlan
 from stablebench.models import recurrent_model
 from stablebench.models import registry as model_registry
 from stablebench.models.network import Network
@@ -59,7 +59,7 @@ def by_the_paper(model: SkipRNN, x: Tensor) -> tuple[list[Tensor], list[int]]:
 def test_it_is_the_equation_sequence_by_sequence(cell: Cell, run: Any) -> None:
     model = skipping(cell)
     x = torch.randn(4, 30, 2)
-    assert isinstance(fused.plan_model(model, x), Plan)
+    assert isinstance(fused.plan_model(model, x), StepPlan)
     found, _ = run(model, x)
     counts = []
     for sequence, mine in zip(x, found, strict=True):
@@ -226,7 +226,7 @@ def test_the_codes_straight_through_form_has_its_gradients_and_the_papers_values
 def test_the_codes_form_is_fused_too() -> None:
     model = skipping("lstm", cost=0.1, straight_through="code")
     x = torch.randn(3, 20, 2)
-    assert isinstance(fused.plan_model(model, x), Plan)
+    assert isinstance(fused.plan_model(model, x), StepPlan)
     ours, theirs = gradients(model, fused.run(model, x)[0]), gradients(model, recurrent_model.run_steps(model, x)[0])
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-9, atol=1e-11)

@@ -4,7 +4,7 @@ import pytest
 
 from stablebench.speed import experiments
 from stablebench.speed.contenders import SEQUENCE_CONTENDERS
-from stablebench.speed.experiments import Comparison, Conditions, compare, parametrise, scale
+from stablebench.speed.experiments import Conditions, SpeedComparison, compare, parametrise, scale
 from stablebench.speed.memory import peak_bytes_on_cpu
 from stablebench.speed.summary import Spread
 from stablebench.speed.workload import Size, Workload
@@ -27,7 +27,7 @@ def test_a_comparison_times_every_contender_side_by_side() -> None:
 
 def test_ratios_are_medians_of_pairs_and_missing_where_a_side_is() -> None:
     seconds = {"fused": [1.0, 2.0, 4.0], "literal": [4.0, 6.0, 20.0], "floor": [0.5, 1.0, 1.0]}
-    found = Comparison(WORK, seconds, {"nn.LSTM": "none"}, {}, [])
+    found = SpeedComparison(WORK, seconds, {"nn.LSTM": "none"}, {}, [])
     assert found.ratio("literal / fused") == Spread(4, 3.5, 4.5)
     assert found.ratio("fused / floor") == Spread(2, 2, 3)
     assert found.ratio("nn.LSTM / fused") is None

@@ -8,7 +8,7 @@ from stablebench.speed.summary import spread
 from stablebench.tables import Table
 
 if TYPE_CHECKING:
-    from stablebench.speed.experiments import Comparison, Series
+    from stablebench.speed.experiments import SpeedComparison, Series
     from stablebench.speed.summary import Spread
     from stablebench.speed.workload import Size
 
@@ -42,7 +42,7 @@ def conditions_line(environment: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def comparison_table(size: "Size", rows: "list[Comparison]", memory: bool, conditions: str, *, is_last: bool) -> Table:
+def comparison_table(size: "Size", rows: "list[SpeedComparison]", memory: bool, conditions: str, *, is_last: bool) -> Table:
     """Return the table of one size: a row a model.
 
     Args:
@@ -55,7 +55,7 @@ def comparison_table(size: "Size", rows: "list[Comparison]", memory: bool, condi
     scanned = ("scan",) if any("scan" in row.seconds for row in rows) else ()
     implementations = (*_IMPLEMENTATIONS, *scanned)
     timed = (*implementations, "floor")
-    columns: dict[str, Callable[[Comparison], Any]] = {"model": lambda row: label_of(row.work.model)}
+    columns: dict[str, Callable[[SpeedComparison], Any]] = {"model": lambda row: label_of(row.work.model)}
     for name in timed:
         columns[f"{name} ms"] = lambda row, name=name: _thousandths(row.median(name))
     for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in scanned)):

@@ -4,16 +4,11 @@ The publisher's batches are pickles: they are opened only after their published 
 `cifar10/cifar-10-batches-py/` of the data folder or, as torchvision has them, in `cifar-10-batches-py/`.
 """
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
-from stablebench.data.files import ensure
 from stablebench.data.files.source import DataSource, Download, SourceFile
-from stablebench.data.files.store import prepared
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from stablebench.data.files.vision import Images, load_images
 
 SIDE = 32
 COLOURS = 3
@@ -51,15 +46,10 @@ SOURCE = DataSource(
 )
 
 
-class Images(NamedTuple):
-    """Images (n, 32, 32, 3) uint8: rows from the top, pixels from the left, red, green, blue; classes (n,) int64."""
-
-    pixels: "Tensor"
-    classes: "Tensor"
-
-
 def images(name: Literal["train", "test"], data_dir: Path | None = None) -> Images:
-    """Return 50,000 images of `train` or 10,000 of `test`.
+    """Return 50,000 images of `train` or 10,000 of `test`: pixels (n, 32, 32, 3) uint8, classes (n,) int64.
+
+    Rows come from the top, pixels from the left, colours as red, green, blue.
 
     Args:
         name: The part.
@@ -68,23 +58,4 @@ def images(name: Literal["train", "test"], data_dir: Path | None = None) -> Imag
     Raises:
         UserError: The data are missing or damaged, or the cache folder cannot be used.
     """
-    key = {"version": 1, "files": [file.checksum for file in SOURCE.files]}
-    parts = prepared("cifar10", key, lambda: _parsed(data_dir))
-    return Images(parts[f"{name}_pixels"], parts[f"{name}_classes"])
-
-
-def _parsed(data_dir: Path | None) -> "dict[str, Tensor]":
-    import torch
-
-    from stablebench.data.files.vision import torchvision_datasets
-
-    made = {}
-    with tempfile.TemporaryDirectory() as root:
-        for file, content in ensure.read_all(SOURCE, data_dir=data_dir):
-            path = Path(root, file.path)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-        for name in ("train", "test"):
-            part = torchvision_datasets().CIFAR10(root, train=name == "train", download=False)
-            made |= {f"{name}_pixels": torch.from_numpy(part.data), f"{name}_classes": torch.tensor(part.targets)}
-    return made
+    return load_images(SOURCE, name, data_dir, dataset="CIFAR10", shape=(SIDE, SIDE, COLOURS))

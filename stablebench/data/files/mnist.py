@@ -3,16 +3,11 @@
 The four files lie in `mnist/` of the data folder or, as torchvision has them, in `MNIST/raw/`.
 """
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
-from stablebench.data.files import ensure
 from stablebench.data.files.source import DataSource, Download, SourceFile
-from stablebench.data.files.store import prepared
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from stablebench.data.files.vision import Images, load_images
 
 PIXELS = 784
 _MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -44,15 +39,8 @@ SOURCE = DataSource(
 )
 
 
-class Images(NamedTuple):
-    """Images row by row, (n, 784) uint8, and their classes, (n,) int64."""
-
-    pixels: "Tensor"
-    classes: "Tensor"
-
-
 def images(name: Literal["train", "test"], data_dir: Path | None = None) -> Images:
-    """Return 60,000 images of `train` or 10,000 of `test`.
+    """Return 60,000 images of `train` or 10,000 of `test`, row by row: pixels (n, 784) uint8, classes (n,) int64.
 
     Args:
         name: The part.
@@ -61,21 +49,4 @@ def images(name: Literal["train", "test"], data_dir: Path | None = None) -> Imag
     Raises:
         UserError: The data are missing or damaged, or the cache folder cannot be used.
     """
-    key = {"version": 1, "files": [file.checksum for file in SOURCE.files]}
-    parts = prepared("mnist", key, lambda: _parsed(data_dir))
-    return Images(parts[f"{name}_pixels"], parts[f"{name}_classes"])
-
-
-def _parsed(data_dir: Path | None) -> "dict[str, Tensor]":
-    from stablebench.data.files.vision import torchvision_datasets
-
-    made = {}
-    with tempfile.TemporaryDirectory() as root:
-        raw = Path(root) / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        for file, content in ensure.read_all(SOURCE, data_dir=data_dir):
-            (raw / file.path).write_bytes(content)
-        for name in ("train", "test"):
-            part = torchvision_datasets().MNIST(root, train=name == "train", download=False)
-            made |= {f"{name}_pixels": part.data.reshape(-1, PIXELS), f"{name}_classes": part.targets}
-    return made
+    return load_images(SOURCE, name, data_dir, dataset="MNIST", folder="MNIST/raw", shape=(PIXELS,))

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from stablebench.engines.fused.autograd_function import Backend, ChainInputs, Layout, run_chain
 from stablebench.engines.fused.c.backend import Native
 from stablebench.engines.fused.fold import run_folded
-from stablebench.engines.fused.plan import BackendName, Plan, as_unsupported, plan_layers, plan_model
+from stablebench.engines.fused.plan import BackendName, StepPlan, as_unsupported, plan_layers, plan_model
 from stablebench.engines.fused.program import NEW, Program, Slice
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.fused.torch_backend import TorchBackend
@@ -196,7 +196,9 @@ def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 _backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
 
 
-def _backend(planned: Plan, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls) -> Backend:
+def _backend(
+    planned: StepPlan, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls
+) -> Backend:
     backends = _backends.setdefault(planned.program, {})
     key = (layout, dtype, name, torch_calls)
     if key not in backends:

@@ -25,7 +25,7 @@ BackendName: TypeAlias = Literal["native", "triton", "torch"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """A step that can be fused.
 
     Args:
@@ -49,8 +49,8 @@ def plan(
     projected: Callable[..., Any] | None = None,
     *,
     layered: bool = False,
-) -> Plan | UnsupportedStep:
-    """Plan a step from an example of its arguments, whose values do not matter.
+) -> StepPlan | UnsupportedStep:
+    """StepPlan a step from an example of its arguments, whose values do not matter.
 
     Args:
         step: The step; the parameters of the module whose method it is may take part.
@@ -78,7 +78,7 @@ def plan(
         )
     except Exception as error:
         return as_unsupported(error)
-    return Plan(traced, program, projected is not None, tuple(vector.shape[-1] for vector in vectors))
+    return StepPlan(traced, program, projected is not None, tuple(vector.shape[-1] for vector in vectors))
 
 
 def as_unsupported(error: Exception) -> UnsupportedStep:
@@ -104,12 +104,12 @@ def _require_one_kind(leaves: list[Any]) -> None:
         raise UnsupportedStep("autocast is on")
 
 
-_plans: WeakKeyDictionary[nn.Module, dict[Any, Plan | UnsupportedStep]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[Any, StepPlan | UnsupportedStep]] = WeakKeyDictionary()
 
 
 def plan_model(
     model: RecurrentModel, x: Tensor, state: State | None = None, *, backend: BackendName = "native"
-) -> Plan | UnsupportedStep:
+) -> StepPlan | UnsupportedStep:
     """Return the plan of a model's step for inputs and states like these; it is made once.
 
     Args:
@@ -132,11 +132,11 @@ def plan_model(
     return planned
 
 
-def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> Plan | UnsupportedStep:
+def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendName) -> StepPlan | UnsupportedStep:
     one_step, recurrent_weights = x[:, :1], model.recurrent_weights()
     if backend == "native":
         planned = plan(model.step, one_step, state, recurrent_weights, model.input_projection)
-        if isinstance(planned, Plan):
+        if isinstance(planned, StepPlan):
             return planned
     return plan(
         model.step, recurrent_model.split_by_step(model.input_projection(one_step))[0], state, recurrent_weights
@@ -144,8 +144,8 @@ def _new_plan(model: RecurrentModel, x: Tensor, state: State, backend: BackendNa
 
 
 def _leaving_unchanged(
-    model: RecurrentModel | DeepModel, make: Callable[[], Plan | UnsupportedStep]
-) -> Plan | UnsupportedStep:
+    model: RecurrentModel | DeepModel, make: Callable[[], StepPlan | UnsupportedStep]
+) -> StepPlan | UnsupportedStep:
     """Make a plan with gradients, so that it serves training and evaluation, and leave the model as it was.
 
     A model that is changed by being called is refused: the changes would be made once, not at every step.
@@ -158,9 +158,9 @@ def _leaving_unchanged(
         except Exception as error:  # whatever a user's `input_projection` or `recurrent_weights` raises
             planned = as_unsupported(error)
         moved = read_values(model) != before
-    if changed and isinstance(planned, Plan):
+    if changed and isinstance(planned, StepPlan):
         return UnsupportedStep(f"it changes the attribute `{changed[0]}` of the model{definition_of(model.step)}")
-    if moved and isinstance(planned, Plan):
+    if moved and isinstance(planned, StepPlan):
         return UnsupportedStep(f"it changes a value that it reads{definition_of(model.step)}")
     return planned
 
@@ -176,7 +176,7 @@ def _settings(model: nn.Module) -> tuple[Any, ...]:
     return values, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 
-def plan_layers(model: DeepModel, group: LayerGroup, state: State) -> Plan | UnsupportedStep:
+def plan_layers(model: DeepModel, group: LayerGroup, state: State) -> StepPlan | UnsupportedStep:
     """Return the plan of a group of layers for states like these; it is made once.
 
     Args:

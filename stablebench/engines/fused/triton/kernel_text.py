@@ -15,7 +15,7 @@ MIN_TENSOR_WIDTH = 16
 
 
 @dataclass(frozen=True)
-class Sizes:
+class TileSizes:
     """What depends on the precision of the matmuls.
 
     Args:
@@ -32,10 +32,10 @@ class Sizes:
 
 
 # float32 matmuls run on ordinary units; written out, each thread holds a column for every row of a matrix.
-SIZES: dict[Precision, Sizes] = {
-    "float32": Sizes(widest=64, inner=16, unrolled=4 << 10, resident=0),
-    "tf32": Sizes(widest=128, inner=32, unrolled=64 << 10, resident=16 << 10),
-    "bf16": Sizes(widest=128, inner=32, unrolled=64 << 10, resident=32 << 10),
+SIZES: dict[Precision, TileSizes] = {
+    "float32": TileSizes(widest=64, inner=16, unrolled=4 << 10, resident=0),
+    "tf32": TileSizes(widest=128, inner=32, unrolled=64 << 10, resident=16 << 10),
+    "bf16": TileSizes(widest=128, inner=32, unrolled=64 << 10, resident=32 << 10),
 }
 
 # Coefficients for |x| < 0.625: S. Moshier, Cephes Mathematical Library, tanhf.c.
