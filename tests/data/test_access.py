@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_source import CONTENTS, REQUIRED, SOURCE, sha256, source_file, tar_bytes, write, zip_bytes
 
-import stablebench.data
+import stablebench.data.files
 from stablebench.data.files import access, archives, ensure
 from stablebench.data.files.archives import ArchiveError, members
 from stablebench.data.files.source import DataSource, SourceFile, data_source, source_names
@@ -237,7 +237,7 @@ def check_checksum(checksum: str | None) -> None:
 
 
 def test_data_sets_are_found_by_their_constant_and_unknown_names_get_a_suggestion():
-    folder = Path(next(iter(stablebench.data.__path__)))
+    folder = Path(next(iter(stablebench.data.files.__path__)))
     with_source = {
         path.stem
         for path in folder.glob("*.py")

@@ -9,7 +9,7 @@ try:
     plain = True
 except RuntimeError:
     plain = False
-from stablebench.data.vision import torchvision_datasets
+from stablebench.data.files.vision import torchvision_datasets
 datasets = torchvision_datasets()
 assert torchvision_datasets() is datasets
 import torchvision
@@ -35,7 +35,7 @@ class Broken(importlib.abc.MetaPathFinder):
         if name == "torchvision":
             raise RuntimeError("another fault")
 sys.meta_path.insert(0, Broken())
-from stablebench.data.vision import torchvision_datasets
+from stablebench.data.files.vision import torchvision_datasets
 try:
     torchvision_datasets()
 except RuntimeError as error:
