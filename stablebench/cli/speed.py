@@ -22,7 +22,7 @@ from stablebench.cli.ui.output import Table, print_json, print_tables, refuse_tw
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
-    from stablebench.speed.experiments import SpeedComparison, Conditions, Series
+    from stablebench.speed.experiments import Conditions, Series, SpeedComparison
     from stablebench.speed.workload import Size, Workload
 
 MODELS = ("roarnn", "cornn", "nnrnn", "exprnn", "dizzy", "rnn", "lstm", "gru")

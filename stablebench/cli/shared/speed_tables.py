@@ -8,7 +8,7 @@ from stablebench.speed.summary import spread
 from stablebench.tables import Table
 
 if TYPE_CHECKING:
-    from stablebench.speed.experiments import SpeedComparison, Series
+    from stablebench.speed.experiments import Series, SpeedComparison
     from stablebench.speed.summary import Spread
     from stablebench.speed.workload import Size
 
@@ -42,7 +42,9 @@ def conditions_line(environment: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def comparison_table(size: "Size", rows: "list[SpeedComparison]", memory: bool, conditions: str, *, is_last: bool) -> Table:
+def comparison_table(
+    size: "Size", rows: "list[SpeedComparison]", memory: bool, conditions: str, *, is_last: bool
+) -> Table:
     """Return the table of one size: a row a model.
 
     Args:
