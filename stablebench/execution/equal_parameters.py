@@ -46,13 +46,13 @@ def _last_below(count: Callable[[int], int], params: int, start: int) -> int:
     """Return the largest width with at most `params` parameters, 0 if there is none; `count` rises with the width."""
     low, high, hidden = 0, math.inf, start
     for _ in range(_ROUNDS):
-        found = count(hidden)
-        if found <= params:
+        parameters = count(hidden)
+        if parameters <= params:
             low = max(low, hidden)
         else:
             high = min(high, hidden)
         if high - low <= 1:
             return low
-        guess = round(hidden * math.sqrt(params / found))
+        guess = round(hidden * math.sqrt(params / parameters))
         hidden = int(min(max(guess, low + 1), high - 1))
-    raise UserError(f"no width with {params:,} parameters was found; name one with `set` model.hidden.")
+    raise UserError(f"there is no width with {params:,} parameters; name one with `set` model.hidden.")

@@ -62,14 +62,14 @@ class GpuMemoryBudget:
         return cls(free_gpu_bytes() if on_gpu else None)
 
     def fits(self, resolved: Resolved, running: Iterable[Resolved]) -> bool:
-        """Return whether a run has room beside those that run; alone, it is tried whatever it takes."""
+        """Return whether a run fits next to those that run; a single one is tried whatever it takes."""
         others = list(running)
         if self.free is None or not others:
             return True
         return sum(map(self._bytes, [resolved, *others])) <= _USABLE * self.free
 
     def wait_message(self, resolved: Resolved) -> str:
-        """Return in words why a run waits."""
+        """Return why a run waits."""
         assert self.free is not None
         wanted, free = (f"{n / 2**30:.1f}" for n in (self._bytes(resolved), self.free))
         return f"waits for memory: it takes about {wanted} GiB of the GPU, which had {free} GiB free for all"
@@ -109,7 +109,7 @@ def _send_free_bytes(connection: Connection) -> None:
 
 
 def run_bytes(resolved: Resolved) -> int:
-    """Return about how many bytes of a GPU a run takes; of one that cannot be built the context alone."""
+    """Return about how many bytes of a GPU a run takes; for one that cannot be built, only the context."""
     spec, card = resolved.spec, resolved.card
     sizes = sizes_of(card, spec.task.params)
     fused = spec.engine == "fused"
@@ -146,7 +146,7 @@ def _taken(network: Network | DeepNetwork, inputs: int, steps: int, *, with_driv
         network: The network; its engine is set to one that counts.
         inputs: Alphabet of its tokens, or features of its values.
         steps: Of a sequence.
-        with_drives: Whether the drives and states of all steps are held beside what is kept for the gradient.
+        with_drives: Whether the drives and states of all steps are held in addition to what is kept for the gradient.
     """
     ends = []
     for n in _EXAMPLES:
@@ -178,7 +178,7 @@ def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) 
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}
-    beside = 0
+    forward_bytes = 0
 
     def note(tensor: Tensor) -> Tensor:
         kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
@@ -191,17 +191,17 @@ def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) 
         outputs: Literal["every", "last"] = "every",
         recurrent_weights: Any = None,
     ) -> tuple[Tensor, State]:
-        nonlocal beside
+        nonlocal forward_bytes
         state = model.initial_state(len(x)) if state is None else state
         with torch.no_grad():
             projected = model.input_projection(x)
         projections = (projected,) if isinstance(projected, Tensor) else projected
-        beside += sum(part.nbytes for part in projections) + x.shape[1] * sum(part.nbytes for part in state)
+        forward_bytes += sum(part.nbytes for part in projections) + x.shape[1] * sum(part.nbytes for part in state)
         return recurrent_model.run_steps(model, x, state, outputs, recurrent_weights)
 
     def run_layers(model: DeepModel, group: LayerGroup, state: State, /) -> Any:
-        nonlocal beside
-        beside += len(group) * sum(part.nbytes for part in state)
+        nonlocal forward_bytes
+        forward_bytes += len(group) * sum(part.nbytes for part in state)
         return deep_model.run_layers(model, group, state)
 
     if isinstance(network, DeepNetwork):
@@ -210,5 +210,5 @@ def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) 
         network.engine = run
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output, _ = network(inputs)
-    found = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own)
-    return found + output.nbytes + with_drives * beside
+    saved = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own)
+    return saved + output.nbytes + with_drives * forward_bytes

@@ -203,7 +203,7 @@ def _sees(mark: str) -> bool:
 def _connected(address: str) -> Iterator[None]:
     """Context with a connection to a cluster; one that the process has already is used and left as it is."""
     require("ray", "ray", "--ray")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves their variables alone
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves these
     import ray
 
     if ray.is_initialized():

@@ -9,7 +9,7 @@ from stablebench.errors import StablebenchError, described, ran_out_of_memory, r
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, Reporter
 from stablebench.specs.resolve import Resolved
-from stablebench.training.run import ExecutionOptions
+from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.run_code import take_code
 
 _UPDATE_S = 0.5
@@ -90,8 +90,6 @@ def run_and_send(index: int, resolved: Resolved, options: ExecutionOptions, asks
 
 def run_one(index: int, resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> RunEnd:
     """Train a run in this process and return how it ended, whatever happens to it."""
-    from stablebench.training.run import train
-
     try:
         take_code(resolved, reporter.note)
         record = train(resolved, options, reporter).record

@@ -1,4 +1,4 @@
-"""From a suite to its cells: tasks x models x seeds, each resolved as `train` would resolve it."""
+"""From a suite to its runs: tasks x models x seeds, each resolved as `train` would resolve it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from stablebench.execution.local import seeded
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
-_HOW = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
+_RUNTIME_KEYS = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SuiteOverrides:
     def changed(self) -> dict[str, Any]:
         """What is asked for in place of the suite's own, by key; how it is computed is left out."""
         asked = ({} if self.T is None else {"T": self.T}) | self.options | self.settings
-        return {key: value for key, value in asked.items() if key not in _HOW}
+        return {key: value for key, value in asked.items() if key not in _RUNTIME_KEYS}
 
 
 def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
@@ -72,33 +72,33 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
 
 
 def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
-    """Return the tasks with these models alone: each of the suite's own where it runs, any other on every task."""
+    """Return the tasks with only these models: each of the suite's own where it runs, any other on every task."""
     own = {*suite.models, *(model for task in suite.tasks for model in task.models or [])}
-    found = []
+    narrowed = []
     for task in suite.tasks:
         here = [model for model in models if model not in own or model in (task.models or suite.models)]
         if here:
-            found.append(task.model_copy(update={"models": here}))
-    return found
+            narrowed.append(task.model_copy(update={"models": here}))
+    return narrowed
 
 
 def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None = None) -> list[Resolved]:
-    """Return every cell of a suite: seeds innermost, so that each row of the leaderboard fills early.
+    """Return every run of a suite: seeds innermost, so that each row of the leaderboard fills early.
 
     Args:
         suite: The suite.
         asked: What the command line says on top of it.
-        refused: Takes why a user's model is none, by the names of its cells, which are left out; by default that is an
-            error, as it is where no other cell is left.
+        refused: Takes why a user's model is none, by the names of its runs, which are left out; by default that is an
+            error, as it is where no other run is left.
 
     Raises:
-        UserError: A cell cannot be resolved, or the suite has no short budget and it is asked for.
+        UserError: A run cannot be resolved, or the suite has no short budget and it is asked for.
     """
     if asked.short and not suite.short_overrides:
         raise UserError(
             "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
         )
-    cells: dict[tuple[str, int], Resolved] = {}
+    runs: dict[tuple[str, int], Resolved] = {}
     last: ContractError | None = None
     for task in suite.tasks:
         for model in task.models or suite.models:
@@ -116,10 +116,10 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
                 refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
                 continue
             spec_hash = resolved.spec.spec_hash()
-            cells |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
-    if last is not None and not cells:
+            runs |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
+    if last is not None and not runs:
         raise last
-    return list(cells.values())
+    return list(runs.values())
 
 
 def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) -> dict[str, Any]:
@@ -139,6 +139,6 @@ def _with_budget(
     settings: dict[str, Any], more: dict[str, Any], options: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return settings with more laid over them; a budget in steps takes the place of one in epochs, and the reverse."""
-    said = more | (options or {})
-    gone = {"train.epochs"} if "train.steps" in said else {"train.steps"} if "train.epochs" in said else set()
+    given = more | (options or {})
+    gone = {"train.epochs"} if "train.steps" in given else {"train.steps"} if "train.epochs" in given else set()
     return {key: value for key, value in settings.items() if key not in gone} | more

@@ -1,4 +1,4 @@
-"""One process that runs something: whether it lives, what it said last, how much memory it had, how it ended."""
+"""One process that runs something: whether it lives, its last message, how much memory it had, how it ended."""
 
 import contextlib
 import multiprocessing.process as processes
@@ -25,7 +25,7 @@ class Worker:
         index: What it runs.
         process: The process.
         connection: To it; what it sends there can be answered.
-        last: What it said last; None before the first word.
+        last: Its last message; None before the first.
     """
 
     index: int
@@ -33,12 +33,12 @@ class Worker:
     connection: Connection
     last: Any = None
     has_closed: bool = False
-    """Whether its end of the connection is closed: it has nothing more to say."""
+    """Whether its end of the connection is closed: nothing more comes from it."""
     last_message_at: float = field(default_factory=time.monotonic)
     silences: int = 0
-    """How often it was said that nothing is heard of it, since its last word."""
+    """How often its silence was reported since its last message."""
     update_s: float = 0.0
-    """Seconds between two of its updates, where it has said so."""
+    """Seconds between two of its updates, where it has reported them."""
     peak_bytes: int = 0
     """The most memory that it was seen to have."""
     killed_for: str | None = None
@@ -94,11 +94,11 @@ class Worker:
     def look_at_memory(self) -> None:
         """Note the most memory that it has had, which nobody can ask for when it has been killed."""
         with contextlib.suppress(OSError):  # it has ended, or there is no such file on this system
-            found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
-            self.peak_bytes = max(self.peak_bytes, 1024 * int(found[1]) if found else 0)
+            peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
+            self.peak_bytes = max(self.peak_bytes, 1024 * int(peak[1]) if peak else 0)
 
     def release(self, within_s: float) -> None:
-        """Close what is held of it, having waited a little for its exit code; the interpreter waits for it no more."""
+        """Release its resources, having waited a little for its exit code; the interpreter waits for it no more."""
         self.process.join(within_s)
         self.connection.close()  # so that a thousand hold no more than one
         self._code, self._released = self.process.exitcode, True
@@ -129,6 +129,6 @@ class Worker:
     def ended_by_request(self) -> bool:
         """Return whether it may have ended because it was asked to before it could take the signal as a wish.
 
-        The signal ends it, or amid its imports an error that the signal's handler raised there.
+        The signal ends it, or, during its imports, an error that the signal's handler raised there.
         """
         return self.killed_for is None and (self.code is None or self.code == -signal.SIGTERM or self.code > 0)

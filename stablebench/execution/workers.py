@@ -1,6 +1,6 @@
 """Processes that run one thing each, tell what happens, and end together, whatever becomes of them.
 
-No wait here is without an end. A process of which nothing is heard is said, and left alone: it may be slow. One that
+No wait here is without an end. A silent process is reported and left running: it may be slow. One that
 was asked to end and does not is killed after a while. What is known of a process is seen at the process itself, as the
 fork server it comes from may die before it.
 """
@@ -22,8 +22,8 @@ from typing import Any, Self
 import psutil
 
 from stablebench.errors import StablebenchError, UserError, reached_limit
+from stablebench.execution.memory_kills import MemoryKillCount
 from stablebench.execution.worker import Worker
-from stablebench.process.cgroups import MemoryKills, memory_kills
 from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.process.streams import lose_quietly
 from stablebench.runs.progress import ExpectedSilence
@@ -38,15 +38,13 @@ _END_S = 60.0
 _GONE_S = 10.0
 """Seconds after which one that was killed is given up: the system itself may hold it."""
 _SILENCE_S = 120.0
-"""Seconds after which is said that nothing is heard of a process, unless `STABLEBENCH_NO_NEWS_S` says otherwise."""
-_KILL_SEEN_S = 10.0
-"""Seconds between the kernel's count of a process that it kills for memory and that process's end, at most."""
+"""Seconds after which the silence of a process is reported, unless `STABLEBENCH_NO_NEWS_S` says otherwise."""
 _TRIES = 3
 """Times that a process is begun whose fork server dies."""
 
 
 def silence_s() -> float:
-    """Return after how many seconds is said that nothing is heard of a process.
+    """Return after how many seconds the silence of a process is reported.
 
     Raises:
         UserError: `STABLEBENCH_NO_NEWS_S` is no such number.
@@ -70,7 +68,7 @@ class Processes:
 
     Args:
         interrupt: The signals of this process, which is waiting for them.
-        on_silence: Called with what a process runs and a line where nothing has been heard of it for long.
+        on_silence: Called with what a process runs and a line where it has been silent for long.
     """
 
     def __init__(self, interrupt: Interrupt, on_silence: Callable[[int, str], None]) -> None:
@@ -80,10 +78,8 @@ class Processes:
         self._interrupt, self._on_silence = interrupt, on_silence
         self._silence_s = silence_s()
         self._asked_at: float | None = None
-        self._looked = self._counted = time.monotonic()
-        self._memory_kills = memory_kills()
-        self._kills_seen = 0.0
-        """When the kernel was last seen to have killed one for memory that nobody here has missed yet."""
+        self._looked = time.monotonic()
+        self._memory_kills = MemoryKillCount()
 
     def __enter__(self) -> Self:
         """Start the fork server."""
@@ -151,7 +147,7 @@ class Processes:
             process.start()
         finally:
             begun.set()
-        if process.pid is not None and process.pid < 0:  # the server's word for an error number
+        if process.pid is not None and process.pid < 0:  # how the server reports an error number
             number = -process.pid
             process._popen.returncode = number  # pyright: ignore[reportAttributeAccessIssue]
             process.close()
@@ -169,7 +165,7 @@ class Processes:
                     return
 
     def messages(self) -> Iterator[tuple[Worker, Any]]:
-        """Yield the next word of each that has one, for a moment; None where it has ended."""
+        """Yield the next message of each that has one; None where it has ended."""
         by_connection = {worker.connection: worker for worker in self._running if not worker.has_closed}
         ending = [
             worker.process.sentinel for worker in self._running if worker.has_closed and worker.process.exitcode is None
@@ -180,7 +176,7 @@ class Processes:
                 continue
             try:
                 worker.receive(worker.connection.recv())
-            except (EOFError, OSError):  # the end, or one in the middle of a word
+            except (EOFError, OSError):  # the end, or one in the middle of a message
                 worker.has_closed = True
             else:
                 yield worker, worker.last
@@ -193,7 +189,7 @@ class Processes:
             for worker in self._running:
                 worker.last_message_at += now - self._looked
         self._looked = now
-        self._count_memory_kills(now)
+        self._memory_kills.look(now)
         for worker in list(self._running):
             alive = worker.is_alive()
             if alive:
@@ -203,7 +199,8 @@ class Processes:
                 continue
             self._running.remove(worker)
             worker.release(_LOOK_S)
-            worker.out_of_memory = self._was_killed_for_memory(worker)
+            killed = worker.code == -signal.SIGKILL and worker.killed_for is None
+            worker.out_of_memory = killed and self._memory_kills.take()
             yield worker, None
 
     def _is_given_up(self, worker: Worker, now: float) -> bool:
@@ -223,7 +220,7 @@ class Processes:
         return True
 
     def _say_silence(self, worker: Worker, silent_s: float) -> None:
-        """Say that nothing is heard of a process: after a while, after twice as long, and so on."""
+        """Report that a process is silent: after a while, after twice as long, and so on."""
         if silent_s < self._silence_s * 2**worker.silences or isinstance(worker.last, ExpectedSilence):
             return
         worker.silences += 1
@@ -231,32 +228,8 @@ class Processes:
         if worker.is_stopped():
             why = f"process {pid} was stopped by a signal; `kill -CONT {pid}` has it go on"
         else:
-            why = f"process {pid} runs, and may be slow; `kill -KILL {pid}` has it begun again from its checkpoint"
+            why = f"process {pid} runs, and may be slow; `kill -KILL {pid}` restarts it from its checkpoint"
         self._on_silence(worker.index, f"no news for {silent_s:.0f} s: {why}")
-
-    def _count_memory_kills(self, now: float) -> None:
-        if now - self._counted < _LOOK_S:
-            return
-        self._counted = now
-        found = memory_kills()
-        if found is None or self._memory_kills is None or found.group != self._memory_kills.group:
-            self._memory_kills = found
-        elif found.count > self._memory_kills.count:
-            if not self._kills_seen:
-                self._kills_seen = now
-            elif now - self._kills_seen > _KILL_SEEN_S:  # none of ours
-                self._memory_kills, self._kills_seen = found, 0.0
-
-    def _was_killed_for_memory(self, worker: Worker) -> bool:
-        """Return whether the kernel counts a process that it killed for memory, and this one is the first to end so."""
-        if worker.code != -signal.SIGKILL or worker.killed_for is not None:
-            return False
-        found, before = memory_kills(), self._memory_kills
-        if found is None or before is None or found.group != before.group or found.count <= before.count:
-            return False
-        self._memory_kills = MemoryKills(found.group, before.count + 1)
-        self._kills_seen = 0.0
-        return True
 
     def end_all(self) -> None:
         """Ask all that run to end, once; they write their checkpoints first, also those that a signal has stopped."""
@@ -284,8 +257,8 @@ def _server() -> psutil.Process | None:
 def _ensure_server() -> None:
     """Start the fork server where it is not running, deaf to Ctrl-C and to the end of the terminal, as its children.
 
-    A terminal sends them to all of its processes. The server would end while it loads torch; the children are told by
-    us.
+    A terminal sends them to all of its processes. The server would end while it loads torch; the children get
+    theirs from us.
     """
     before = {}
     try:

@@ -65,7 +65,7 @@ def _groups(root: Path, controller: str) -> list[Path]:
     """Return the folders of the groups that a controller has this process in: its own, then those above it.
 
     In a container, the groups above the container's own cannot be seen, and the process's own may lie elsewhere than
-    it is told: it is then the container's.
+    the system reports: it is then the container's.
     """
     paths = _paths(root)
     for line in (_text(root / "proc/self/mountinfo") or "").splitlines():
@@ -82,20 +82,20 @@ def _groups(root: Path, controller: str) -> list[Path]:
         below = own[len(mounted) :].strip("/") if f"{own}/".startswith(f"{mounted}/") else ""
         folder = top / below if ".." not in below.split("/") else top
         chain = [folder, *folder.parents]
-        found = [path for path in chain[: chain.index(top) + 1] if path.is_dir()]
-        if found:
-            return found
+        folders = [path for path in chain[: chain.index(top) + 1] if path.is_dir()]
+        if folders:
+            return folders
     return []
 
 
 def _paths(root: Path) -> dict[str, str]:
     """Return this process's group by controller; version 2's by the empty name."""
-    found: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        found |= dict.fromkeys(controllers.split(","), path)
-    return found
+        groups |= dict.fromkeys(controllers.split(","), path)
+    return groups
 
 
 def _text(path: Path) -> str | None:

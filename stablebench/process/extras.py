@@ -18,8 +18,8 @@ def require(package: str, extra: str, wanted_by: str) -> None:
         UserError: It is not installed; the message has the command that does.
     """
     if package in sys.modules:
-        found = sys.modules[package] is not None
+        installed = sys.modules[package] is not None
     else:
-        found = importlib.util.find_spec(package) is not None
-    if not found:
+        installed = importlib.util.find_spec(package) is not None
+    if not installed:
         raise UserError(f"{wanted_by} needs {package}, which is not installed: pip install 'stablebench[{extra}]'")

@@ -27,12 +27,12 @@ def seed(value: int) -> None:
 def states() -> dict[str, Tensor]:
     """Return the states as tensors of int64 that a checkpoint can hold."""
     _, words, gauss = random.getstate()
-    found = {"python": _packed(words, gauss)}
+    states = {"python": _packed(words, gauss)}
     legacy = numpy.random.get_state(legacy=False)  # noqa: NPY002
     if legacy["bit_generator"] == _MERSENNE:  # else someone put another one in its place, which is not held
         cached = legacy["gauss"] if legacy["has_gauss"] else None
-        found["numpy"] = _packed((*legacy["state"]["key"].tolist(), legacy["state"]["pos"]), cached)
-    return found
+        states["numpy"] = _packed((*legacy["state"]["key"].tolist(), legacy["state"]["pos"]), cached)
+    return states
 
 
 def set_states(tensors: Mapping[str, Tensor]) -> None:

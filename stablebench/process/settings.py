@@ -68,12 +68,12 @@ def _keep_freed_memory() -> None:
 def flags() -> dict[str, Any]:
     """Return the process-wide settings that take part in bitwise equality."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    found = {
+    flags = {
         "flush_denormal": _flushes(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": deterministic,
     }
-    return found | ({"cublas_workspace": os.environ.get(_CUBLAS_WORKSPACE)} if deterministic else {})
+    return flags | ({"cublas_workspace": os.environ.get(_CUBLAS_WORKSPACE)} if deterministic else {})
 
 
 def is_reproducible(device: str, deterministic: bool) -> bool:
@@ -105,12 +105,12 @@ def versions() -> dict[str, str]:
 @cache
 def packages() -> list[str]:
     """Return all installed packages as `name==version`, as pip reads them; the first of a name on the path counts."""
-    found: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for folder in sys.path:  # the folders' names say it all, and reading every package's metadata takes long
         for path in Path(folder or ".").glob("*.dist-info"):
             name, _, version = path.stem.partition("-")
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return sorted(f"{name}=={version}" for name, version in found.items())
+            packages.setdefault(name.lower().replace("_", "-"), version)
+    return sorted(f"{name}=={version}" for name, version in packages.items())
 
 
 @cache

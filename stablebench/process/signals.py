@@ -55,6 +55,6 @@ class Interrupt:
         return 0 if self.signum is None else _CODES.get(self.signum, 143)
 
     @property
-    def said(self) -> str | None:
-        """Which signal came, in words."""
+    def description(self) -> str | None:
+        """Which signal came; None where none did."""
         return None if self.signum is None else f"signal {self.signum} ({signal.Signals(self.signum).name})"

@@ -1,4 +1,4 @@
-"""Whether the threads that a run asks for can begin: torch's own end the process without a word that helps."""
+"""Whether the threads that a run asks for can begin: torch's own end the process without a message that helps."""
 
 import os
 import threading

@@ -10,7 +10,7 @@ from stablebench.errors import StablebenchError
 
 
 def write_atomically(path: Path, data: bytes, *, within: Path | None = None) -> None:
-    """Write a file through a temporary one beside it: written, synced, renamed, the folder synced.
+    """Write a file through a temporary one next to it: written, synced, renamed, the folder synced.
 
     A new file may be read by whom the umask lets; one that is replaced keeps its permissions.
 

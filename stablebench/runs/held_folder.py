@@ -21,13 +21,13 @@ class FolderLost(StablebenchError):
     Args:
         path: Where it was.
         now: Where it is, if it was renamed; None where nothing more can be written.
-        said: What happened; by default that it was renamed or removed.
+        reason: What happened; by default that it was renamed or removed.
     """
 
-    def __init__(self, path: Path, now: Path | None, said: str | None = None) -> None:
+    def __init__(self, path: Path, now: Path | None, reason: str | None = None) -> None:
         where = "removed, or moved where it cannot be found" if now is None else f"renamed to {now}"
-        self.said = said or f"its folder was {where}, while the run went on"
-        super().__init__(f"{path}: {self.said}.")
+        self.reason = reason or f"its folder was {where}, while the run went on"
+        super().__init__(f"{path}: {self.reason}.")
         self.path, self.now = path, now
 
 
@@ -61,7 +61,7 @@ class HeldFolder:
         return named if named is not None and self._is(named) else None
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,10 +1,10 @@
-"""The lock of a run folder: one process at a time, and whoever finds it taken is told who has it.
+"""The lock of a run folder: one process at a time, and whoever waits for it learns who has it.
 
-The lock itself is the system's (`flock`), which ends with its process, however that ends. Beside it lies `.holder`,
+The lock itself is the system's (`flock`), which ends with its process, however that ends. Next to it lies `.holder`,
 which says who has it: process, host, when it began. A holder's file without a lock is that of a process that died.
 
 Where the file system has no such locks, the holder's file is the lock: it is stale where its process does not run any
-more, which can be seen on its own host alone.
+more, which can be seen on its own host only.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from types import TracebackType
 
 import psutil
 
-from stablebench.process.cgroups import memory_kills
 from stablebench.errors import StablebenchError
+from stablebench.process.cgroups import memory_kills
 from stablebench.runs.held_folder import FolderLost, HeldFolder
 from stablebench.runs.progress import ExpectedSilence
 
@@ -36,7 +36,7 @@ _TRIES = 10
 """Times that a folder is made again which another process removes."""
 _PAUSE_S = 0.05
 _SAY_AFTER_S = 1.0
-"""Seconds of waiting after which is said for whom."""
+"""Seconds of waiting after which the holder is named."""
 
 
 class RunTaken(StablebenchError):
@@ -126,17 +126,17 @@ class RunLock:
         return self.folder / ".holder"
 
     def __enter__(self) -> "RunLock":
-        """Take it."""
+        """Acquire the lock."""
         self._open()
         try:
             began = time.monotonic()
-            said = False
+            named = False
             while not self._take():
                 waited = time.monotonic() - began
                 if self._wait_s is not None and waited >= self._wait_s:
                     raise RunTaken(self._taken())
-                if not said and waited >= _SAY_AFTER_S:
-                    said = True
+                if not named and waited >= _SAY_AFTER_S:
+                    named = True
                     who = self.holder() or "another process"
                     self._note(ExpectedSilence(f"waiting for {who}, which is running {self.folder}"))
                 time.sleep(_PAUSE_S)
@@ -168,18 +168,18 @@ class RunLock:
         locked, other = _lock(self._descriptor), self.holder()
         mine = locked is not False and not self._is_gone(self.folder)
         if other is None:
-            mine = mine and self._write_holder(alone=locked is None, left=None)
+            mine = mine and self._write_holder(is_the_lock=locked is None, left=None)
         if not mine or (other is not None and not other.is_me):
             who = f" ({other})" if other is not None else ""
-            said = f"its lock was removed while the run went on, and another process runs it now{who}"
-            self._taken_over = FolderLost(self.folder, None, said)
+            reason = f"its lock was removed while the run went on, and another process runs it now{who}"
+            self._taken_over = FolderLost(self.folder, None, reason)
             return
         self._note(f"{self.folder / _LOCK}: was removed while the run went on; it is taken again")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lock."""
         place = None if self._held is None else self._held.now()
         # what lies under the old name may be another process's by now
         mine = place is not None and self._taken_over is None and not self._is_gone(place)
@@ -252,15 +252,15 @@ class RunLock:
                     "its control group because memory had run out; if that run was one, take a smaller size, batch or "
                     "--recompute-every."
                 )
-        return self._write_holder(alone=locked is None, left=left)
+        return self._write_holder(is_the_lock=locked is None, left=left)
 
-    def _write_holder(self, alone: bool, left: Holder | None) -> bool:
-        """Say who has the lock; return False where another process was faster, which only happens without `flock`."""
+    def _write_holder(self, is_the_lock: bool, left: Holder | None) -> bool:
+        """Write who has the lock; return False where another process was faster, which only happens without `flock`."""
         pid = os.getpid()
         since, kills = datetime.now(UTC).isoformat(timespec="seconds"), memory_kills()
         group = () if kills is None else (kills.group, kills.count)
         me = Holder(pid, socket.gethostname(), _began(pid), since, *group)
-        if left is not None or not alone:
+        if left is not None or not is_the_lock:
             self.holder_path.unlink(missing_ok=True)
         try:
             with self.holder_path.open("x", encoding="utf-8") as file:
@@ -268,7 +268,7 @@ class RunLock:
         except FileExistsError:
             return False
         except OSError:  # a full disk: the lock holds without it, and what follows says what is wrong
-            return not alone
+            return not is_the_lock
         return True
 
     def _taken(self) -> str:

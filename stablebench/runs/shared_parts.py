@@ -82,11 +82,11 @@ class SharedParts:
         shared["evaluations"] = packed(record.evaluations)
         for name in ("selection", "card_sha256", "spec_hash", "metric"):
             shared[name] = self._shared(name, getattr(record, name))
-        found = record.model_copy(update=shared)
-        for part in (found, found.spec, found.result):
+        sharing = record.model_copy(update=shared)
+        for part in (sharing, sharing.spec, sharing.result):
             fields = self._shared("fields", part.__pydantic_fields_set__)
             object.__setattr__(part, "__pydantic_fields_set__", fields)  # two kB, the same in all of them
-        return found
+        return sharing
 
     def _shared(self, name: str, value: Any) -> Any:
         held = self._held.setdefault(name, OrderedDict())

@@ -1,27 +1,24 @@
 """The run store: `runs/<task>/<model>/<spec-hash>-s<seed>/` with record, curve and checkpoints."""
 
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel
 
-from stablebench.errors import StablebenchError, UserError
-from stablebench.schema.run_record import RunRecord
-from stablebench.schema.run_spec import RunSpec
-from stablebench.runs.atomic import remove_temporaries, write_atomically
+from stablebench.errors import UserError
 from stablebench.process.garbage_collection import collector_paused
+from stablebench.runs.atomic import remove_temporaries, write_atomically
 from stablebench.runs.lock import RunLock
 from stablebench.runs.shared_parts import SharedParts
 from stablebench.runs.stored_record import OtherVersion, read_record
+from stablebench.schema.run_record import RunRecord
+from stablebench.schema.run_spec import RunSpec
 
-_MAX_LINE = 1_000_000
-"""Bytes of a line of the curve."""
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -133,12 +130,12 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Return the numbered checkpoints, newest first."""
-        found = {
+        paths = {
             int(match[1]): path
             for path in (self.path / "checkpoints").glob("step-*.safetensors")
             if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
         }
-        return [found[step] for step in sorted(found, reverse=True)]
+        return [paths[step] for step in sorted(paths, reverse=True)]
 
     def forget(self) -> None:
         """Put the run back to its start: remove its checkpoints, its curve and its record."""
@@ -149,103 +146,6 @@ class RunFolder:
         """Keep the newest checkpoints only."""
         for path in self.checkpoints()[_KEPT:]:
             path.unlink(missing_ok=True)
-
-
-class Curve:
-    """The append-only curve of a run.
-
-    Args:
-        path: `metrics.jsonl`.
-        length: Bytes to keep of what is there: what follows was written after the checkpoint that is taken up.
-
-    Raises:
-        UserError: There are fewer: lines are lost that the checkpoint counts on.
-    """
-
-    def __init__(self, path: Path, length: int = 0) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = path.stat().st_size if path.exists() else 0
-        if size < length:
-            raise UserError(
-                f"{path}: must have {length:,} bytes where the checkpoint begins, it has {size:,}: lines are lost. Put "
-                "it back, or remove the run's folder to start anew."
-            )
-        self._file = path.open("ab", buffering=0)  # nothing is left to write when the disk is full
-        self._file.truncate(length)
-
-    def append(self, **values: Any) -> None:
-        """Write one line.
-
-        Raises:
-            StablebenchError: The disk does not take it.
-        """
-        line = json.dumps(values, allow_nan=False).encode() + b"\n"
-        try:
-            written = self._file.write(line)
-            if written != len(line):
-                self._file.write(line[written:])  # says why
-        except OSError as error:
-            raise StablebenchError(
-                f"{self._file.name}: {len(line):,} bytes cannot be written ({error.strerror})."
-            ) from error
-
-    @property
-    def length(self) -> int:
-        """Bytes written so far."""
-        return self._file.seek(0, 2)
-
-    def sync(self) -> None:
-        """Have the disk hold what was written.
-
-        Raises:
-            StablebenchError: The disk does not take it, or the file was removed or replaced since it was opened.
-        """
-        try:
-            kept = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        except FileNotFoundError:
-            kept = False
-        if not kept:
-            raise StablebenchError(f"{self._path}: the run's curve was removed or replaced while the run went on.")
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StablebenchError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
-
-    def follow(self, path: Path) -> None:
-        """Take another name for the same file, whose folder was renamed."""
-        self._path = path
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def read_curve(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the curve's lines; a torn last line is left out.
-
-    Raises:
-        UserError: A line before the last is no JSON object.
-    """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(_whole_lines(file, path), 1):
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                values = None
-            if not isinstance(values, dict):
-                raise UserError(f"{path}:{number}: must be one JSON object a line, the line is damaged.")
-            yield values
-
-
-def _whole_lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
-    while line := file.readline(_MAX_LINE):
-        if line.endswith(b"\n"):
-            yield line
-        elif len(line) == _MAX_LINE:
-            raise UserError(f"{path}: a line must have at most {_MAX_LINE:,} bytes.")
 
 
 def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
@@ -269,7 +169,7 @@ def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
 
 
 def fresh_run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
-    """Return a folder beside those that the spec and seed already have."""
+    """Return a folder next to those that the spec and seed already have."""
     first, taken = _first_folder(runs_dir, spec), _folders(runs_dir, spec)
     if not taken:
         return RunFolder(first)
@@ -282,8 +182,8 @@ def _first_folder(runs_dir: Path, spec: RunSpec) -> Path:
 
 
 def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
-    """Return what `_first_folder` does of each; specs that differ in their seed alone share their parts and a hash."""
-    found: list[Path] = []
+    """Return what `_first_folder` does of each; specs that differ only in their seed share their parts and a hash."""
+    folders: list[Path] = []
     hashes: dict[tuple[Any, ...], tuple[Path, str]] = {}
     for spec in specs:
         parts = tuple(id(value) if isinstance(value, BaseModel) else value for name, value in spec if name != "seed")
@@ -291,8 +191,8 @@ def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
             path = _first_folder(runs_dir, spec)
             hashes[parts] = path.parent, path.name.removesuffix(str(spec.seed))
         parent, stem = hashes[parts]
-        found.append(parent / f"{stem}{spec.seed}")
-    return found
+        folders.append(parent / f"{stem}{spec.seed}")
+    return folders
 
 
 def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:

@@ -52,8 +52,8 @@ def _text(path: Path | str) -> str:
     except UnicodeDecodeError as error:
         raise UserError(f"{os.path.dirname(path)}: no run with a readable record.json ({error}).") from None
     except (OSError, ValueError) as error:  # a name with a zero byte
-        said = getattr(error, "strerror", None) or error
-        raise UserError(f"{os.path.dirname(path)}: no run with a readable record.json ({said}).") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{os.path.dirname(path)}: no run with a readable record.json ({reason}).") from None
 
 
 def _explained(path: Path, text: str, error: ValidationError) -> UserError:
@@ -74,10 +74,10 @@ def _explained(path: Path, text: str, error: ValidationError) -> UserError:
 def _version_of(text: str) -> str | None:
     """Return the version of stablebench that wrote a record, as far as it is JSON that says so."""
     try:
-        said = json.loads(text)["environment"]["versions"]["stablebench"]
+        version = json.loads(text)["environment"]["versions"]["stablebench"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return said if isinstance(said, str) and len(said) < 100 else None
+    return version if isinstance(version, str) and len(version) < 100 else None
 
 
 def _numbers(version: str) -> list[int]:

@@ -1,6 +1,6 @@
 """Whether a run spec can be built at all: names and parameters as the code has them, sizes as this machine holds them.
 
-A spec may come from a record, a suite or a command line that anybody wrote. What is wrong with it is said before
+A spec may come from a record, a suite or a command line that anybody wrote. What is wrong with it is reported before
 anything is built, since a size that no machine holds ends otherwise in a crash or in hours of swapping.
 
 The memory is bounded from below, so that no run is refused that could work: the trained parameters with their
@@ -62,9 +62,9 @@ def check_spec(spec: RunSpec, card: TaskCard) -> None:
         raise UserError(f"layers: must be at most {_MOST_STACKED:,} recurrent ones, got {spec.model.layers:,}.")
     sizes = sizes_of(card, spec.task.params)
     steps = spec.model.layers if entry.family == "deep" else sizes.steps
-    for name, said, implied in (("horizon", spec.horizon, steps), ("readout", spec.readout, card.readout)):
-        if said != implied:
-            raise UserError(f"{name}: must be {implied!r}, as the rest of the run spec implies, got {said!r}.")
+    for name, given, implied in (("horizon", spec.horizon, steps), ("readout", spec.readout, card.readout)):
+        if given != implied:
+            raise UserError(f"{name}: must be {implied!r}, as the rest of the run spec implies, got {given!r}.")
     _check_memory(spec, card, sizes, entry.family == "deep")
 
 
@@ -150,7 +150,7 @@ def memory_bytes() -> int:
 
 def _container_limits() -> list[int]:
     """Return the limits of the Linux control groups that this process is in."""
-    found = []
+    limits = []
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kinds, name = line.split(":", 2)
@@ -161,10 +161,10 @@ def _container_limits() -> list[int]:
             here = root / name.lstrip("/")
             for folder in (here, *here.parents):
                 with contextlib.suppress(OSError, ValueError):  # `max`: no limit
-                    found.append(int((folder / file).read_text()))
+                    limits.append(int((folder / file).read_text()))
                 if folder == root:
                     break
-    return found
+    return limits
 
 
 def _amount(n_bytes: int) -> str:

@@ -9,7 +9,7 @@ from stablebench.errors import OtherEnvironment, UserError
 from stablebench.process import python_random
 from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
-from stablebench.runs.store import Curve
+from stablebench.runs.curve import Curve
 from stablebench.training.network_state import NetworkState
 from stablebench.training.parts import RunParts
 from stablebench.training.resume import latest_valid_checkpoint

@@ -55,7 +55,7 @@ def classify(error: BaseException, parts: RunParts) -> Failure:
     """
     folder, step = parts.folder.path, parts.state.step
     if isinstance(error, Interrupted):
-        return Failure("interrupted", parts.interrupt.said or "stopped on request")
+        return Failure("interrupted", parts.interrupt.description or "stopped on request")
     if isinstance(error, Diverged):
         return Failure("diverged", str(error))
     if isinstance(error, KeyboardInterrupt):

@@ -10,8 +10,8 @@ from stablebench.errors import StablebenchError
 from stablebench.process import device
 from stablebench.process.c_library import compiling_s
 from stablebench.process.signals import Interrupted
+from stablebench.runs.curve import Curve
 from stablebench.runs.held_folder import FolderLost
-from stablebench.runs.store import Curve
 from stablebench.schema.run_record import Result, RunRecord
 from stablebench.training import checkpointing, failures
 from stablebench.training.checked_engine import refuse_other_numbers
@@ -215,13 +215,13 @@ class TrainingLoop:
         """Save a run whose folder was only renamed, and return the error that it ends with."""
         if lost.now is None:
             step = self.state.step
-            return StablebenchError(f"{lost.path}: {lost.said}; nothing of the run is kept after step {step}.")
+            return StablebenchError(f"{lost.path}: {lost.reason}; nothing of the run is kept after step {step}.")
         self.parts.folder.follow(lost.now)
         self.curve.follow(self.parts.folder.curve_path)
         if self._saved_at != self.state.step:
             self._save()
-        self._record_failure(Failure("failed", f"{lost.said} ({lost.path} before)"))
+        self._record_failure(Failure("failed", f"{lost.reason} ({lost.path} before)"))
         return StablebenchError(
-            f"{lost.path}: {lost.said}. It ends at step {self.state.step}, with a checkpoint; "
+            f"{lost.path}: {lost.reason}. It ends at step {self.state.step}, with a checkpoint; "
             f"`stablebench train --resume {lost.now}` goes on from there."
         )

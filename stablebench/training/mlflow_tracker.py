@@ -50,13 +50,13 @@ class Mlflow:
             noted = folder.path / _NOTED
             before = json.loads(noted.read_text()) if noted.is_file() else {}
             self.run_id: str = before.get("run_id", "")
-            self._new = before.get("uri") != self._uri or not self._take_up(noted)
+            self._new = before.get("uri") != self._uri or not self._resume(noted)
             if self._new:
                 self._begin(folder, record)
                 write_atomically(noted, json.dumps({"uri": self._uri, "run_id": self.run_id}).encode())
 
-    def _take_up(self, noted: Any) -> bool:
-        """Go on in the run of MLflow's that an earlier sitting began; return False where it is no more."""
+    def _resume(self, noted: Any) -> bool:
+        """Go on in the run of MLflow's that an earlier session began; return False where it is no more."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -93,16 +93,16 @@ class Mlflow:
             raise
 
     def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             return self._client.create_experiment(name)
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise StablebenchError(
                 f"the experiment {name} is deleted in {self._uri}; `MLFLOW_TRACKING_URI={self._uri} mlflow experiments "
-                f"restore --experiment-id {found.experiment_id}` brings it back, or MLFLOW_EXPERIMENT_NAME names "
+                f"restore --experiment-id {experiment.experiment_id}` brings it back, or MLFLOW_EXPERIMENT_NAME names "
                 "another"
             )
-        return found.experiment_id
+        return experiment.experiment_id
 
     def metrics(self, step: int, wall_s: float, values: dict[str, float]) -> None:
         """Log values that the run of MLflow's does not have yet, under names that it takes."""
@@ -140,7 +140,7 @@ class Mlflow:
         self._client.set_tag(self.run_id, "stablebench.refused", ", ".join(sorted(self._refused))[:_LONGEST_TAG])
 
     def _logged_until(self, name: str) -> int:
-        """Return the last update at which an earlier sitting has logged a metric."""
+        """Return the last update at which an earlier session has logged a metric."""
         if name not in self._last:
             history = [] if self._new else self._client.get_metric_history(self.run_id, name)
             self._last[name] = max((metric.step for metric in history), default=-1)
@@ -152,7 +152,7 @@ class Mlflow:
         self._client.set_terminated(self.run_id, status=_ENDS.get(record.status, "FAILED"))
 
     def give_up(self, why: str) -> None:
-        """End the run, which would be said to run for ever; a later sitting goes on in it."""
+        """End the run, which would else run for ever; a later session goes on in it."""
         self._client.set_terminated(self.run_id, status="FAILED")
         self._client.set_tag(self.run_id, "stablebench.gave_up", why[:_LONGEST_TAG])
 

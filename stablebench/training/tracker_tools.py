@@ -14,12 +14,10 @@ def flat_spec(spec: RunSpec) -> dict[str, Any]:
     """Return a run spec's values by dotted key."""
 
     def leaves(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        flat: dict[str, Any] = {}
         for key, value in values.items():
-            found |= (
-                leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-            )
-        return found
+            flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        return flat
 
     return leaves(spec.model_dump(mode="json"), "")
 

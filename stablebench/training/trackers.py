@@ -1,7 +1,7 @@
 """Write a run's curve to TensorBoard or MLflow as well, while it trains.
 
 Trackers read what the trainer wrote to `metrics.jsonl`, and nothing else: a tracker that fails costs a line of warning,
-not the run. A resumed run's events are written anew from the curve, which was cut where the run goes on.
+not the run. A resumed run's events are written again from the curve, which was cut where the run goes on.
 """
 # pyright: reportMissingImports=false
 # tensorboard and mlflow are an extra
@@ -42,7 +42,7 @@ class Tracker(Protocol):
         ...
 
     def close(self, record: RunRecord) -> None:
-        """Take the record of the sitting that ended."""
+        """Take the record of the session that ended."""
         ...
 
     def give_up(self, why: str) -> None:
@@ -51,7 +51,7 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in the run's folder `tensorboard`; those of earlier sittings are replaced.
+    """Event files in the run's folder `tensorboard`; those of earlier sessions are replaced.
 
     Args:
         folder: The run.
@@ -86,7 +86,7 @@ _TRACKERS: dict[str, Callable[[RunFolder, RunRecord], Tracker]] = {"tensorboard"
 
 
 def check_trackers(names: str | None) -> tuple[str, ...]:
-    """Return the trackers that are asked for, with commas between, having held that they are installed.
+    """Return the trackers that are asked for, with commas between, having checked that they are installed.
 
     Raises:
         UserError: There is no such tracker, or it is not installed.
@@ -103,7 +103,7 @@ class Tracked:
     """A reporter that also feeds trackers with what a run has written to its curve.
 
     Args:
-        reporter: The reporter that is told everything.
+        reporter: The reporter that everything goes to.
         folder: The run.
         names: The trackers.
     """

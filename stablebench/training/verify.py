@@ -12,8 +12,9 @@ from stablebench.engines import numerics
 from stablebench.errors import UserError
 from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
+from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Reporter, Silent, StopAfter
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import Environment, RunRecord
 from stablebench.specs.resolve import Resolved
 from stablebench.training.build import build_run

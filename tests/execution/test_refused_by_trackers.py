@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from small_runs import cells, folder_of
 
 from stablebench.execution.local import mark_failed
+from stablebench.runs.curve import Curve
 from stablebench.runs.progress import Silent
-from stablebench.runs.store import Curve, RunFolder
+from stablebench.runs.store import RunFolder
 from stablebench.training import trackers
 from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.tracker_names import mlflow_name, tensorboard_name

@@ -13,8 +13,9 @@ from small_runs import cells, folder_of
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
+from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.trackers import flat_spec
 

@@ -21,8 +21,9 @@ from stablebench.errors import StablebenchError
 from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally, seeded
 from stablebench.runs import checkpoint
+from stablebench.runs.curve import Curve
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import Curve, RunFolder
+from stablebench.runs.store import RunFolder
 from stablebench.specs import resolve
 from stablebench.specs.resolve import Resolved
 from stablebench.training import loop

@@ -20,7 +20,8 @@ from tiny_runs import run, tiny
 from stablebench.errors import UserError
 from stablebench.resources import recipes_dir, suites_dir, tasks_dir
 from stablebench.runs import checkpoint
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.curve import read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load

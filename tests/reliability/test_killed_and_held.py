@@ -11,7 +11,7 @@ import pytest
 from killable_runs import ENDLESS, SMALL, cells, process_of, run_all
 from tiny_runs import folder_of
 
-from stablebench.execution import workers as processes
+from stablebench.execution import memory_kills
 from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally
 from stablebench.runs import lock as run_lock
@@ -23,7 +23,7 @@ def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_p
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, count = [*cells(1, **ENDLESS), *cells(2)[1:]], [5]
-    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
+    monkeypatch.setattr(memory_kills, "memory_kills", lambda: memory_kills.MemoryKills(1, count[0]))
 
     def kill(index: int, message: Progress | str) -> None:
         if index == 0 and not isinstance(message, str):
@@ -43,8 +43,8 @@ def test_a_process_that_another_one_killed_is_not_out_of_memory(
 ) -> None:
     """Nor where the kernel has killed one of somebody else's before."""
     asked, count, began = cells(1, **ENDLESS), [5], time.monotonic()
-    monkeypatch.setattr(processes, "memory_kills", lambda: processes.MemoryKills(1, count[0]))
-    monkeypatch.setattr(processes, "_KILL_SEEN_S", 0.1)
+    monkeypatch.setattr(memory_kills, "memory_kills", lambda: memory_kills.MemoryKills(1, count[0]))
+    monkeypatch.setattr(memory_kills, "_SEEN_S", 0.1)
 
     def kill(index: int, message: Progress | str) -> None:
         if not isinstance(message, str):

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.errors import UserError
 from stablebench.execution.local import seeded
-from stablebench.runs.store import all_runs, read_curve, readable_records, run_folders
+from stablebench.runs.curve import read_curve
+from stablebench.runs.store import all_runs, readable_records, run_folders
 
 COMMAND = (
     "compare --models rnn --tasks copy --set task.S=2 --T 5 --hidden 4 --steps 4 --batch-size 4 --engine reference"

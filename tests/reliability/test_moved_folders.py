@@ -16,9 +16,10 @@ from stablebench.errors import StablebenchError
 from stablebench.execution import local as cells
 from stablebench.execution.events import RunCallbacks
 from stablebench.execution.single_run import run_one
+from stablebench.runs.curve import read_curve
 from stablebench.runs.lock import RunLock
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.training.loop import TrainingLoop
 from stablebench.training.run import ExecutionOptions, train
 

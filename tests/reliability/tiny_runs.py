@@ -14,8 +14,9 @@ import torch
 
 from stablebench.runs import atomic as files
 from stablebench.runs import checkpoint
+from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Silent
-from stablebench.runs.store import RunFolder, read_curve, run_folder
+from stablebench.runs.store import RunFolder, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import loop
 from stablebench.training.run import ExecutionOptions, train

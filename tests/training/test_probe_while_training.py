@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from stablebench.runs import checkpoint
+from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.failures import RunFailed
 from stablebench.training.monitor import MonitorConfig, TrainingProbe

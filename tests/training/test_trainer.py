@@ -14,8 +14,9 @@ import torch
 from stablebench.errors import UserError
 from stablebench.process import c_library as library
 from stablebench.runs import checkpoint
+from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training.build import build_run
 from stablebench.training.failures import RunFailed

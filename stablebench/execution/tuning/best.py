@@ -14,7 +14,7 @@ from stablebench.schema.sweep import SweepSpace
 from stablebench.specs.resolve import Resolved
 from stablebench.specs.search_space import describe
 
-_ELSEWHERE = {
+_NOT_IN_RECIPE = {
     "engine": "auto",
     "device": "auto",
     "precision": "float32",
@@ -22,7 +22,7 @@ _ELSEWHERE = {
     "train.stop_at_target": 0,
     "train.recompute_every": None,
 }
-"""What a run spec has and a recipe has not, with what it is unless said otherwise."""
+"""What a run spec has and a recipe has not, with its default."""
 
 
 def recipe_document(best: Trial, resolved: Resolved, record: RunRecord, plan: Plan, trials: list[Trial]) -> dict:
@@ -91,12 +91,12 @@ def _own_params(resolved: Resolved) -> dict[str, Any]:
 
 def _plain_space(space: SweepSpace) -> dict[str, Any]:
     """Return a space as its file says it."""
-    found: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     for key, dimension in space.space.items():
-        found[key] = dimension.model_dump(mode="json", exclude_defaults=True)
+        plain[key] = dimension.model_dump(mode="json", exclude_defaults=True)
         if dimension.integer:
-            found[key] |= {end: int(found[key][end]) for end in ("low", "high")}
-    return found
+            plain[key] |= {end: int(plain[key][end]) for end in ("low", "high")}
+    return plain
 
 
 def _search(plan: Plan, trials: list[Trial], selection: str) -> str:
@@ -126,17 +126,17 @@ def _result(best: Trial, record: RunRecord) -> str:
     elif record.baseline is not None:
         beaten = result.steps_to_baseline
         parts.append(f"; baseline beaten at update {beaten}" if beaten is not None else "; the baseline was not beaten")
-    beside = _beside(record.spec)
-    return f"{parts[0]} {''.join(parts[1:])}" + (f"; run with {', '.join(beside)}" if beside else "")
+    others = _not_in_recipe(record.spec)
+    return f"{parts[0]} {''.join(parts[1:])}" + (f"; run with {', '.join(others)}" if others else "")
 
 
-def _beside(spec: RunSpec) -> list[str]:
+def _not_in_recipe(spec: RunSpec) -> list[str]:
     """Return what the run had that a recipe cannot say."""
-    found = []
-    for key, usual in _ELSEWHERE.items():
+    differing = []
+    for key, usual in _NOT_IN_RECIPE.items():
         value: Any = spec.model_dump()
         for part in key.split("."):
             value = value[part]
         if value != usual:
-            found.append(f"{key} {value}")
-    return found
+            differing.append(f"{key} {value}")
+    return differing

@@ -1,7 +1,7 @@
 """A sweep's memory: Optuna's study in a journal file, one process at a time, and what a trial is.
 
 What trial n tries depends on the seed, on n and on what came out of the trials before it, not on how often the sweep
-was interrupted: the sampler is seeded anew for each trial.
+was interrupted: the sampler gets a seed of its own for each trial.
 """
 # pyright: reportMissingImports=false
 # optuna is an extra
@@ -235,7 +235,7 @@ class Study:
         Args:
             number: Which.
             status: How it ended.
-            value: What it scored; counted of a finished one alone.
+            value: What it scored; only that of a finished one counts.
             facts: What else to note.
         """
         import optuna

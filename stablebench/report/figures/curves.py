@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from stablebench.runs.store import read_curve
+from stablebench.runs.curve import read_curve
 from stablebench.schema.run_record import RunRecord
 
 _MOST_KEPT = 4096

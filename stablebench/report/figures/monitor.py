@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from stablebench.errors import UserError
 from stablebench.report.figures import style
 from stablebench.report.figures.curves import Line, current_name
-from stablebench.runs.store import RunFolder, read_curve
+from stablebench.runs.curve import read_curve
+from stablebench.runs.store import RunFolder
 
 _LOGARITHMIC = ("orthogonality", "norm", "gradient", "energy")
 """Groups whose values span decades."""
