@@ -8,7 +8,7 @@ import pytest
 FAULTS = """
 import resource, sys, torch
 if sys.argv[1] == "prepared":
-    from stablebench.training.process import prepare_process
+    from stablebench.process.settings import prepare_process
     prepare_process(1)
 for _ in range(10):  # until the heap has a place for every block
     torch.ones(16 << 20).sum()
