@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stablebench import __version__
 from stablebench.cli.shared import early_signals
-from stablebench.cli.shared.commands import parser_of
+from stablebench.cli.shared.commands import option, parser_of
 from stablebench.cli.shared.old_words import with_new_words
 from stablebench.cli.shared.usage_errors import UsageError, is_help, one_line_of
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
@@ -166,7 +166,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _stablebench(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, option("Print the version.", None, "--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Does its gradient survive, does it learn, what does it cost? A benchmark suite for recurrent networks."""

@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
+from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import AsJson, parse_settings
 from stablebench.cli.ui.output import Table, note, print_json, print_tables
 
 
 def check(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="FILE.py:CLASS, package.module:CLASS, or a name.")],
-    hidden: Annotated[int, typer.Option(metavar="N", help="Width.", min=1, max=4096)] = 8,
-    T: Annotated[int, typer.Option("--T", metavar="N", help="Time steps, or layers.", min=2, max=1000)] = 6,
+    hidden: Annotated[int, option("Width.", metavar="N", min=1, max=4096)] = 8,
+    T: Annotated[int, option("Time steps, or layers.", None, "--T", metavar="N", min=2, max=1000)] = 6,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's own: rho=0.5. Repeatable."),
+        option("An argument of the model's own: rho=0.5. Repeatable.", None, "--set", metavar="KEY=VALUE"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

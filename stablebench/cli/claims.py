@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from stablebench.cli.shared.commands import OUTPUT, TRAINING
+from stablebench.cli.shared.commands import OUTPUT, TRAINING, option
 from stablebench.cli.shared.options import Models, Quiet, RunsDir, Threads, names_of
 from stablebench.cli.ui.output import note, say
 
@@ -13,24 +11,13 @@ from stablebench.cli.ui.output import note, say
 def claims(
     models: Models = None,
     quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Small sizes, in a minute or two; the page says that they are not the papers'."),
+        bool, option("Small sizes, in a minute or two; the page says that they are not the papers'.", None, "--quick")
     ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Updates of the short training.", min=1, rich_help_panel=TRAINING),
-    ] = None,
+    steps: Annotated[int | None, option("Updates of the short training.", TRAINING, metavar="N", min=1)] = None,
     threads: Threads = 1,
     runs_dir: RunsDir = Path("runs"),
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="Writes PATH.md, and figures in the folder PATH.",
-            rich_help_panel=OUTPUT,
-        ),
+        Path, option("Writes PATH.md, and figures in the folder PATH.", OUTPUT, "--output", "-o", metavar="PATH")
     ] = Path("docs/claims"),
     quiet: Quiet = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT, RUNTIME
+from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.options import (
     DataDir,
     Force,
@@ -45,60 +45,31 @@ def compare(
     runtime: RuntimeOptions,
     data_dir: DataDir = None,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Runs at once (default: cores / threads, a CPU quota counted).",
-            min=1,
-            rich_help_panel=RUNTIME,
-        ),
+        int | None, option("Runs at once (default: cores / threads, a CPU quota counted).", RUNTIME, metavar="N", min=1)
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS|auto", help="Execute the runs on this Ray cluster.", rich_help_panel=RUNTIME),
-    ] = None,
-    slurm: Annotated[
-        bool, typer.Option("--slurm", help="Execute the runs as a Slurm array job.", rich_help_panel=RUNTIME)
-    ] = False,
-    partition: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The Slurm partition.", rich_help_panel=RUNTIME)
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The Slurm time limit of a run.", rich_help_panel=RUNTIME)
-    ] = None,
+    ray: Annotated[str | None, option("Execute the runs on this Ray cluster.", RUNTIME, metavar="ADDRESS|auto")] = None,
+    slurm: Annotated[bool, option("Execute the runs as a Slurm array job.", RUNTIME, "--slurm")] = False,
+    partition: Annotated[str | None, option("The Slurm partition.", RUNTIME, metavar="NAME")] = None,
+    time: Annotated[str | None, option("The Slurm time limit of a run.", RUNTIME, metavar="TIME")] = None,
     self_check: SelfCheck = True,
-    no_run: Annotated[
-        bool, typer.Option("--no-run", help="Print the leaderboard from stored runs; run nothing.")
-    ] = False,
+    no_run: Annotated[bool, option("Print the leaderboard from stored runs; run nothing.", None, "--no-run")] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only time a few updates of each kind of run, and estimate the suite.")
+        bool, option("Only time a few updates of each kind of run, and estimate the suite.", None, "--estimate")
     ] = False,
     check: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Compare with this baseline leaderboard; exit code 5 if a score got worse."),
+        Path | None, option("Compare with this baseline leaderboard; exit code 5 if a score got worse.", metavar="FILE")
     ] = None,
-    margin: Annotated[
-        float, typer.Option(metavar="X", help="Relative tolerance of --check: 0.1 is a tenth.", min=0)
-    ] = 0.1,
+    margin: Annotated[float, option("Relative tolerance of --check: 0.1 is a tenth.", metavar="X", min=0)] = 0.1,
     statistics: Annotated[
-        bool,
-        typer.Option("--statistics", help="Also print intervals, times to a goal, pairwise tests, ranks, profiles."),
+        bool, option("Also print intervals, times to a goal, pairwise tests, ranks, profiles.", None, "--statistics")
     ] = False,
     shown: OutputOptions,
     fmt: Format = "table",
-    live: Annotated[
-        bool, typer.Option("--live", help="Show all runs in one table while they run.", rich_help_panel=OUTPUT)
-    ] = False,
+    live: Annotated[bool, option("Show all runs in one table while they run.", OUTPUT, "--live")] = False,
     track: Track = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Also write the leaderboard as JSON, with its statistics.",
-            rich_help_panel=OUTPUT,
-        ),
+        option("Also write the leaderboard as JSON, with its statistics.", OUTPUT, "--output", "-o", metavar="FILE"),
     ] = None,
     force: Force = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT, add_command, subcommands
+from stablebench.cli.shared.commands import OUTPUT, add_command, option, subcommands
 from stablebench.cli.shared.options import AsJson, Format, Quiet
 from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats, say
 
@@ -16,12 +16,7 @@ _MAX_LISTED = 8
 """Files taken from elsewhere that are listed."""
 _DataDir = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        envvar="STABLEBENCH_DATA",
-        help="Folder of the data sets (default: in the cache folder).",
-        rich_help_panel=OUTPUT,
-    ),
+    option("Folder of the data sets (default: in the cache folder).", OUTPUT, metavar="DIR", envvar="STABLEBENCH_DATA"),
 ]
 
 
@@ -52,7 +47,7 @@ def list_(data_dir: _DataDir = None, fmt: Format = "table", as_json: AsJson = Fa
 
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
+    everything: Annotated[bool, option("All data sets.", None, "--all")] = False,
     data_dir: _DataDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, Threads
 from stablebench.cli.ui.output import note, say
 
@@ -17,22 +17,16 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
     model: OwnModel = None,
-    T: Annotated[
-        int | None,
-        typer.Option("--T", metavar="N", help="Another length than in training.", min=1, rich_help_panel=MODEL),
-    ] = None,
-    split: Annotated[Literal["test", "validation"], typer.Option(help="Which examples.")] = "test",
+    T: Annotated[int | None, option("Another length than in training.", MODEL, "--T", metavar="N", min=1)] = None,
+    split: Annotated[Literal["test", "validation"], option("Which examples.")] = "test",
     n_tokens: Annotated[
-        int | None, typer.Option("--sample", metavar="N", help="Generate N tokens of text instead of scoring.", min=1)
+        int | None, option("Generate N tokens of text instead of scoring.", None, "--sample", metavar="N", min=1)
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The beginning of the text; a line is a sentence.")
-    ] = None,
+    prompt: Annotated[str | None, option("The beginning of the text; a line is a sentence.", metavar="TEXT")] = None,
     temperature: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Divides the logits before the softmax: 0 takes the likeliest token.", min=0),
+        float | None, option("Divides the logits before the softmax: 0 takes the likeliest token.", metavar="X", min=0)
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of --sample.", min=0)] = None,
+    seed: Annotated[int | None, option("Seed of --sample.", metavar="N", min=0)] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     engine: Engine = "auto",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared.commands import MODEL, OUTPUT
+from stablebench.cli.shared.commands import MODEL, OUTPUT, option
 from stablebench.cli.shared.options import (
     AsJson,
     DataDir,
@@ -34,12 +34,12 @@ def probe_gradients(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Models, or FILE.py:CLASS: a,b or repeated. With RUN, the code of its own model.",
+            MODEL,
             "--models",
             "--model",
             metavar="A,B",
-            help="Models, or FILE.py:CLASS: a,b or repeated. With RUN, the code of its own model.",
-            rich_help_panel=MODEL,
         ),
     ] = None,
     task: TaskName = None,
@@ -50,33 +50,22 @@ def probe_gradients(
     threads: Threads = 1,
     data_dir: DataDir = None,
     loss: Annotated[
-        Literal["task", "last"], typer.Option(help="The task's own loss, or only that of the last scored step.")
+        Literal["task", "last"], option("The task's own loss, or only that of the last scored step.")
     ] = "task",
     what: Annotated[
-        list[str] | None,
-        typer.Option(metavar="A,B", help="Measures: flow, jacobian, lyapunov, spectra, memory (default: all)."),
+        list[str] | None, option("Measures: flow, jacobian, lyapunov, spectra, memory (default: all).", metavar="A,B")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Validation examples for the gradients.", min=1, metavar="N")] = 16,
+    batch: Annotated[int, option("Validation examples for the gradients.", min=1, metavar="N")] = 16,
     samples: Annotated[
-        int | None, typer.Option(help="How many of them for the Jacobian (default: 4).", min=1, metavar="N")
+        int | None, option("How many of them for the Jacobian (default: 4).", min=1, metavar="N")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 4 if a claim is violated.")] = False,
-    png: Annotated[
-        Path | None,
-        typer.Option(help="Write a figure: .png, .svg or .pdf.", metavar="FILE", rich_help_panel=OUTPUT),
-    ] = None,
+    strict: Annotated[bool, option("Exit code 4 if a claim is violated.", None, "--strict")] = False,
+    png: Annotated[Path | None, option("Write a figure: .png, .svg or .pdf.", OUTPUT, metavar="FILE")] = None,
     figures: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a figure of each measure and its numbers as CSV.", metavar="FOLDER", rich_help_panel=OUTPUT
-        ),
+        Path | None, option("Write a figure of each measure and its numbers as CSV.", OUTPUT, metavar="FOLDER")
     ] = None,
-    figure_format: Annotated[
-        Literal["png", "svg", "pdf"], typer.Option(help="Format of the figures in FOLDER.", rich_help_panel=OUTPUT)
-    ] = "png",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace figures that FOLDER has.", rich_help_panel=OUTPUT)
-    ] = False,
+    figure_format: Annotated[Literal["png", "svg", "pdf"], option("Format of the figures in FOLDER.", OUTPUT)] = "png",
+    overwrite: Annotated[bool, option("Replace figures that FOLDER has.", OUTPUT, "--overwrite")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

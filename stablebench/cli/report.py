@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT
+from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.options import Force, ModelOptions, RunsDir, RuntimeOptions, SuiteOptions, TrainingOptions
 from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say
@@ -23,10 +23,8 @@ def report(
     training: TrainingOptions,
     runtime: RuntimeOptions,
     runs_dir: RunsDir = Path("runs"),
-    title: Annotated[str | None, typer.Option(help="The page's heading.", rich_help_panel=OUTPUT)] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page.", rich_help_panel=OUTPUT)
-    ] = Path("report.html"),
+    title: Annotated[str | None, option("The page's heading.", OUTPUT)] = None,
+    output: Annotated[Path, option("The page.", OUTPUT, "--output", "-o", metavar="FILE")] = Path("report.html"),
     force: Force = False,
 ) -> None:
     """Write one HTML page of stored runs that opens offline; nothing is run.

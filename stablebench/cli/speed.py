@@ -4,20 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from stablebench.cli.shared.commands import MODEL
-from stablebench.cli.shared.options import (
-    AsJson,
-    Device,
-    Format,
-    Precision,
-    Quiet,
-    Seed,
-    Threads,
-    names_of,
-    numbers_of,
-)
+from stablebench.cli.shared.commands import MODEL, option
+from stablebench.cli.shared.options import AsJson, Device, Format, Precision, Quiet, Seed, Threads, names_of, numbers_of
 from stablebench.cli.ui.output import Table, print_json, print_tables, refuse_two_formats, say
 from stablebench.errors import UserError
 
@@ -37,39 +25,34 @@ def speed(
     *,
     models: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="A,B",
-            help=f"Models, or path/to/file.py:Class: a,b or repeated (default: {', '.join(MODELS)}).",
-            rich_help_panel=MODEL,
+        option(
+            f"Models, or path/to/file.py:Class: a,b or repeated (default: {', '.join(MODELS)}).", MODEL, metavar="A,B"
         ),
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            f"Batch, hidden size, steps. Repeatable (default: {' '.join(SIZES)}; with --scaling one, {BASE}).",
+            MODEL,
             metavar="B,H,T",
-            help=f"Batch, hidden size, steps. Repeatable (default: {' '.join(SIZES)}; with --scaling one, {BASE}).",
-            rich_help_panel=MODEL,
         ),
     ] = None,
-    inputs: Annotated[int, typer.Option(metavar="N", help="Width of the inputs.", min=1, rich_help_panel=MODEL)] = 1,
+    inputs: Annotated[int, option("Width of the inputs.", MODEL, metavar="N", min=1)] = 1,
     scaling: Annotated[
-        bool, typer.Option("--scaling", help="Time fused against T and against H, and fit the exponents.")
+        bool, option("Time fused against T and against H, and fit the exponents.", None, "--scaling")
     ] = False,
     parametrisation: Annotated[
-        bool, typer.Option("--parametrisation", help="Time only recurrent_weights(), against H.")
+        bool, option("Time only recurrent_weights(), against H.", None, "--parametrisation")
     ] = False,
-    lengths: Annotated[
-        list[str] | None, typer.Option(metavar="T,T", help=f"T of --scaling (default: {LENGTHS}).")
-    ] = None,
+    lengths: Annotated[list[str] | None, option(f"T of --scaling (default: {LENGTHS}).", metavar="T,T")] = None,
     widths: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="H,H",
-            help=f"H of --scaling (default: {SCALED_WIDTHS}) or --parametrisation ({PARAMETRISED_WIDTHS}).",
+        option(
+            f"H of --scaling (default: {SCALED_WIDTHS}) or --parametrisation ({PARAMETRISED_WIDTHS}).", metavar="H,H"
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", help="Timed passes of each contender.", min=3)] = 7,
-    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory, too.")] = True,
+    repeats: Annotated[int, option("Timed passes of each contender.", metavar="N", min=3)] = 7,
+    memory: Annotated[bool, option("Measure peak memory, too.", None, "--memory/--no-memory")] = True,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT, RUNTIME
+from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.options import (
     DataDir,
     Force,
@@ -45,50 +45,36 @@ def sweep(
     data_dir: DataDir = None,
     trials: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="Trials in all, those of earlier sessions counted (default: a grid's points)."
-        ),
+        option("Trials in all, those of earlier sessions counted (default: a grid's points).", metavar="N", min=1),
     ] = None,
     space: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "The search space (default: the recipe's, else the preset model/task). `list sweeps` shows presets.",
             metavar="FILE|PRESET",
-            help="The search space (default: the recipe's, else the preset model/task). `list sweeps` shows presets.",
         ),
     ] = None,
     sampler: Annotated[
-        Literal["random", "tpe", "grid"] | None,
-        typer.Option(help="How values are drawn (default: the space's own, else tpe)."),
+        Literal["random", "tpe", "grid"] | None, option("How values are drawn (default: the space's own, else tpe).")
     ] = None,
     pruner: Annotated[
-        Literal["median", "none"], typer.Option(help="End trials worse than the median of those before them.")
+        Literal["median", "none"], option("End trials worse than the median of those before them.")
     ] = "median",
     startup: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", min=0
-        ),
+        option("Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", metavar="N", min=0),
     ] = None,
-    workers: Annotated[int, typer.Option(metavar="N", help="Trials at once.", min=1, rich_help_panel=RUNTIME)] = 1,
+    workers: Annotated[int, option("Trials at once.", RUNTIME, metavar="N", min=1)] = 1,
     self_check: SelfCheck = True,
     shown: OutputOptions,
     fmt: Format = "table",
     track: Track = None,
     storage: Annotated[
-        Path | None,
-        typer.Option(
-            help="The sweep's journal (default: under --runs-dir/sweeps).", metavar="FILE", rich_help_panel=OUTPUT
-        ),
+        Path | None, option("The sweep's journal (default: under --runs-dir/sweeps).", OUTPUT, metavar="FILE")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The best recipe's file (default: next to the journal).",
-            metavar="FILE",
-            rich_help_panel=OUTPUT,
-        ),
+        option("The best recipe's file (default: next to the journal).", OUTPUT, "--output", "-o", metavar="FILE"),
     ] = None,
     force: Force = False,
 ) -> None:

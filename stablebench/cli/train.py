@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import (
     DataDir,
     Model,
@@ -40,19 +41,19 @@ def train(
     runtime: RuntimeOptions,
     data_dir: DataDir = None,
     output: OutputOptions,
-    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.", metavar="RUN")] = None,
-    rerun: Annotated[bool, typer.Option("--rerun", help="Run again even if a finished run exists.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run spec and stop.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for another process that is running this run.")] = False,
+    resume: Annotated[Path | None, option("Resume the run in this folder.", metavar="RUN")] = None,
+    rerun: Annotated[bool, option("Run again even if a finished run exists.", None, "--rerun")] = False,
+    dry_run: Annotated[bool, option("Print the resolved run spec and stop.", None, "--dry-run")] = False,
+    wait: Annotated[bool, option("Wait for another process that is running this run.", None, "--wait")] = False,
     force_resume: Annotated[
-        bool, typer.Option("--force-resume", help="Resume although engine, device, versions or card differ.")
+        bool, option("Resume although engine, device, versions or card differ.", None, "--force-resume")
     ] = False,
     probe: Annotated[
         str | None,
-        typer.Option(
-            metavar="every=N[,what=NAME,NAME...]",
-            help="Measure the network every N updates, into the run's curve: diagnostics, orthogonality, parameters, "
+        option(
+            "Measure the network every N updates, into the run's curve: diagnostics, orthogonality, parameters, "
             "gradients, energy (all of these unless `what` is given), jacobian; what=all. Also batch=N, samples=N.",
+            metavar="every=N[,what=NAME,NAME...]",
         ),
     ] = None,
     track: Track = None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import AsJson, DataDir, OwnModel, Quiet
 from stablebench.cli.shared.text import counted
 from stablebench.cli.ui.output import say
@@ -19,10 +20,8 @@ _MAX_LISTED = 5
 
 def verify(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    steps: Annotated[
-        int, typer.Option(metavar="N", help="Updates to run again; at most as many as the run made.", min=1)
-    ] = 100,
-    force: Annotated[bool, typer.Option("--force", help="Verify although the task's card changed.")] = False,
+    steps: Annotated[int, option("Updates to run again; at most as many as the run made.", metavar="N", min=1)] = 100,
+    force: Annotated[bool, option("Verify although the task's card changed.", None, "--force")] = False,
     model: OwnModel = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,

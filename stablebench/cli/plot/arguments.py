@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT
+from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.selection import runs_within
 from stablebench.errors import UserError
 from stablebench.runs.store import RunFolder
 
 FigureFile = Annotated[
     Path,
-    typer.Option(
+    option(
+        "The figure: .png, .svg or .pdf. Its numbers are written as .csv, too.",
+        OUTPUT,
         "--output",
         "-o",
         metavar="FILE",
-        help="The figure: .png, .svg or .pdf. Its numbers are written as .csv, too.",
-        rich_help_panel=OUTPUT,
     ),
 ]
 RunOrCheckpoint = Annotated[

@@ -6,21 +6,22 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.plot.arguments import FigureFile, run_and_checkpoint
+from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import DataDir, OwnModel, Threads
 from stablebench.cli.ui.output import say_paths
 
 
 def decision_boundary(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
-    x1: Annotated[tuple[float, float], typer.Option("--x1", metavar="LOW HIGH", help="Ends of the first input.")] = (
+    x1: Annotated[tuple[float, float], option("Ends of the first input.", None, "--x1", metavar="LOW HIGH")] = (
         -20.0,
         30.0,
     ),
-    x2: Annotated[tuple[float, float], typer.Option("--x2", metavar="LOW HIGH", help="Ends of the second input.")] = (
+    x2: Annotated[tuple[float, float], option("Ends of the second input.", None, "--x2", metavar="LOW HIGH")] = (
         -15.0,
         20.0,
     ),
-    points: Annotated[int, typer.Option(metavar="N", help="Points a side.", min=2, max=2000)] = 200,
+    points: Annotated[int, option("Points a side.", metavar="N", min=2, max=2000)] = 200,
     model: OwnModel = None,
     data_dir: DataDir = None,
     threads: Threads = 1,

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from stablebench.cli.plot.arguments import FigureFile
+from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import ModelOptions, RunsDir, RuntimeOptions, SuiteOptions, TrainingOptions
 from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say_paths
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 def curves(
     *,
     what: SuiteOrRuns = None,
-    metric: Annotated[str | None, typer.Option(help="The metric (default: each task's own).")] = None,
-    log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+    metric: Annotated[str | None, option("The metric (default: each task's own).")] = None,
+    log: Annotated[bool, option("A logarithmic vertical axis.", None, "--log")] = False,
     suite: SuiteOptions,
     sizes: ModelOptions,
     training: TrainingOptions,
@@ -47,8 +46,8 @@ def curves(
 def time_to_target(
     *,
     what: SuiteOrRuns = None,
-    goal: Annotated[Literal["target", "baseline"], typer.Option(help="What is to be reached.")] = "target",
-    unit: Annotated[Literal["steps", "seconds"], typer.Option(help="Unit of time.")] = "steps",
+    goal: Annotated[Literal["target", "baseline"], option("What is to be reached.")] = "target",
+    unit: Annotated[Literal["steps", "seconds"], option("Unit of time.")] = "steps",
     suite: SuiteOptions,
     sizes: ModelOptions,
     training: TrainingOptions,

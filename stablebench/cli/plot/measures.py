@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint, run_and_checkpoint, run_folder
-from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import names_of
 from stablebench.cli.ui.output import echo, note, say, say_paths
 from stablebench.schema.seeds import MAX_SEED
@@ -16,8 +16,7 @@ def probe(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; seeds of one spec are drawn together.")],
     output: FigureFile = Path("probe.png"),
     show: Annotated[
-        list[str] | None,
-        typer.Option(metavar="A,B", help="Only names that begin so: diagnostics,gradient.whole."),
+        list[str] | None, option("Only names that begin so: diagnostics,gradient.whole.", metavar="A,B")
     ] = None,
 ) -> None:
     """Draw what `train --probe` measured along runs, a panel for each group of numbers.
@@ -42,14 +41,14 @@ def structure(
     run: RunOrCheckpoint = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "A model at initialisation, nnrnn; or with RUN the code of its own model, FILE.py:CLASS.",
+            MODEL,
             metavar="NAME",
-            help="A model at initialisation, nnrnn; or with RUN the code of its own model, FILE.py:CLASS.",
-            rich_help_panel=MODEL,
         ),
     ] = None,
-    hidden: Annotated[int, typer.Option(metavar="N", help="Its width.", min=2, rich_help_panel=MODEL)] = 128,
-    seed: Annotated[int, typer.Option(metavar="N", help="Its seed.", min=0, max=MAX_SEED, rich_help_panel=MODEL)] = 0,
+    hidden: Annotated[int, option("Its width.", MODEL, metavar="N", min=2)] = 128,
+    seed: Annotated[int, option("Its seed.", MODEL, metavar="N", min=0, max=MAX_SEED)] = 0,
     output: FigureFile = Path("structure.png"),
 ) -> None:
     """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.
@@ -93,8 +92,8 @@ def structure(
 
 def oscillators(
     output: FigureFile = Path("oscillators.png"),
-    dt: Annotated[float, typer.Option(metavar="DT", help="The model's time step.", min=1e-5, max=0.1)] = 1e-3,
-    time: Annotated[float, typer.Option(metavar="T", help="Simulated time.", min=0.1, max=1000)] = 10.0,
+    dt: Annotated[float, option("The model's time step.", metavar="DT", min=1e-5, max=0.1)] = 1e-3,
+    time: Annotated[float, option("Simulated time.", metavar="T", min=0.1, max=1000)] = 10.0,
 ) -> None:
     """Draw what one and two neurons of coRNN do under an oscillating and a stepping signal (figure 6 of its paper).
 
@@ -118,8 +117,8 @@ def oscillators(
 
 def fisher_memory(
     output: FigureFile = Path("fisher-memory.png"),
-    size: Annotated[int, typer.Option(metavar="N", help="Units.", min=2, max=1000)] = 100,
-    starts: Annotated[int, typer.Option(metavar="N", help="Starts on the sphere.", min=1)] = 1000,
+    size: Annotated[int, option("Units.", metavar="N", min=2, max=1000)] = 100,
+    starts: Annotated[int, option("Starts on the sphere.", metavar="N", min=1)] = 1000,
 ) -> None:
     """Draw how long lower triangular networks remember, and how they swell (figure 1(b) and (c) of nnRNN's paper).
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint, run_and_checkpoint
-from stablebench.cli.shared.commands import MODEL
+from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import DataDir, OwnModel, Threads
 from stablebench.cli.ui.output import say_paths
 
@@ -20,14 +18,11 @@ _VARIABLES = 5
 def trajectories(
     run: RunOrCheckpoint = None,
     task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TASK[/VARIANT]", help="Draw only the data; without a variant each of them.", rich_help_panel=MODEL
-        ),
+        str | None, option("Draw only the data; without a variant each of them.", MODEL, metavar="TASK[/VARIANT]")
     ] = None,
-    which: Annotated[int, typer.Option("--trajectory", metavar="N", help="Which test trajectory.", min=0)] = 0,
+    which: Annotated[int, option("Which test trajectory.", None, "--trajectory", metavar="N", min=0)] = 0,
     variables: Annotated[
-        tuple[int, int], typer.Option(metavar="I J", help="The plane's variables, x1 to x5.", min=1, max=_VARIABLES)
+        tuple[int, int], option("The plane's variables, x1 to x5.", metavar="I J", min=1, max=_VARIABLES)
     ] = (1, 2),
     model: OwnModel = None,
     data_dir: DataDir = None,

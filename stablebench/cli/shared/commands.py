@@ -24,6 +24,18 @@ _PANELS = (MODEL, TRAINING, None, RUNTIME, OUTPUT)
 """Help panels in the order of a command's help; None has the command's own options."""
 
 
+def option(help: str, panel: str | None = None, *names: str, **more: Any) -> Any:
+    """Return an option for `Annotated`.
+
+    Args:
+        help: One sentence.
+        panel: Where the help shows it; None for the command's own options.
+        names: Its spellings; by default the parameter's name.
+        more: What else `typer.Option` takes.
+    """
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
 class Command(TyperCommand):
     """A command whose help shows options by panel, and an example as it is typed."""
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared.commands import MODEL, OUTPUT, RUNTIME, TRAINING
+from stablebench.cli.shared.commands import MODEL, OUTPUT, RUNTIME, TRAINING, option
 from stablebench.errors import UserError
 from stablebench.schema.seeds import MAX_SEED, WHY
 from stablebench.tables import Format as TableFormat
@@ -49,118 +49,71 @@ def _checked_seed(value: int | None) -> int | None:
 
 
 def _count(help: str, panel: str, *names: str, metavar: str = "N") -> Any:
-    return typer.Option(*names, metavar=metavar, min=1, help=help, rich_help_panel=panel)
+    return option(help, panel, *names, metavar=metavar, min=1)
 
 
 # -- model and task --------------------------------------------------------------------------------------------------
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="A model's name; or path/to/file.py:Class or package.module:Class, whose code is run.",
-        rich_help_panel=MODEL,
+    option(
+        "A model's name; or path/to/file.py:Class or package.module:Class, whose code is run.", MODEL, metavar="NAME"
     ),
 ]
 OwnModel = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        metavar="FILE.py:CLASS",
-        help="The code of a run's own model; it is run only if named here.",
-        rich_help_panel=MODEL,
-    ),
+    option("The code of a run's own model; it is run only if named here.", MODEL, "--model", metavar="FILE.py:CLASS"),
 ]
-Models = Annotated[
-    list[str] | None, typer.Option(metavar="A,B", help="Models: a,b or repeated.", rich_help_panel=MODEL)
-]
-TaskName = Annotated[
-    str | None,
-    typer.Option("--task", metavar="TASK[/VARIANT]", help="A task, or one of its variants.", rich_help_panel=MODEL),
-]
-Tasks = Annotated[
-    list[str] | None,
-    typer.Option(metavar="A,B", help="Tasks or task/variant: a,b or repeated.", rich_help_panel=MODEL),
-]
-Recipe = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A recipe that overrides the registered one.", rich_help_panel=MODEL),
-]
+Models = Annotated[list[str] | None, option("Models: a,b or repeated.", MODEL, metavar="A,B")]
+TaskName = Annotated[str | None, option("A task, or one of its variants.", MODEL, "--task", metavar="TASK[/VARIANT]")]
+Tasks = Annotated[list[str] | None, option("Tasks or task/variant: a,b or repeated.", MODEL, metavar="A,B")]
+Recipe = Annotated[Path | None, option("A recipe that overrides the registered one.", MODEL, metavar="FILE")]
 Length = Annotated[int | None, _count("The task's length; its card says what it counts.", MODEL, "--T")]
 Hidden = Annotated[int | None, _count("Width of the hidden state.", MODEL)]
 Layers = Annotated[int | None, _count("Stacked layers; a deep model's depth with its input and output.", MODEL)]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "Set one value of the run spec: model.rho=0.5, task.S=10, optim.lr=1e-3. Repeatable.",
+        MODEL,
         "--set",
         metavar="KEY=VALUE",
-        help="Set one value of the run spec: model.rho=0.5, task.S=10, optim.lr=1e-3. Repeatable.",
-        rich_help_panel=MODEL,
     ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
-        metavar="N",
-        min=0,
-        callback=_checked_seed,
-        help="Determines initialisation and training data.",
-        rich_help_panel=MODEL,
-    ),
+    option("Determines initialisation and training data.", MODEL, metavar="N", min=0, callback=_checked_seed),
 ]
-Seeds = Annotated[
-    list[str] | None,
-    typer.Option(metavar="N", help="Seeds 0 to N - 1; or these: 3,5 or repeated.", rich_help_panel=MODEL),
-]
-Budget = Annotated[
-    Literal["full", "short"],
-    typer.Option(help="The suite's full budget of updates, or its short one.", rich_help_panel=MODEL),
-]
+Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or repeated.", MODEL, metavar="N")]
+Budget = Annotated[Literal["full", "short"], option("The suite's full budget of updates, or its short one.", MODEL)]
 
 # -- runtime and output ----------------------------------------------------------------------------------------------
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        envvar="STABLEBENCH_DATA",
-        callback=_data_folder,
-        help="Folder of the real data sets.",
-        rich_help_panel=RUNTIME,
-    ),
+    option("Folder of the real data sets.", RUNTIME, metavar="DIR", envvar="STABLEBENCH_DATA", callback=_data_folder),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.", rich_help_panel=RUNTIME)
-]
+Device = Annotated[Literal["auto", "cpu", "cuda"] | None, option("Where to compute.", RUNTIME)]
 Threads = Annotated[int | None, _count("CPU threads.", RUNTIME)]
 Engine = Annotated[
     Literal["auto", "reference", "scan", "fused"] | None,
-    typer.Option(help="How the chain is run over time; scan is for linear recurrences.", rich_help_panel=RUNTIME),
+    option("How the chain is run over time; scan is for linear recurrences.", RUNTIME),
 ]
-Precision = Annotated[
-    Literal["float32", "float64"] | None,
-    typer.Option(help="Floating-point type of all tensors.", rich_help_panel=RUNTIME),
-]
+Precision = Annotated[Literal["float32", "float64"] | None, option("Floating-point type of all tensors.", RUNTIME)]
 SelfCheck = Annotated[
     bool,
-    typer.Option(
+    option(
+        "Before the first update, check a fast engine against the reference engine on a few examples and steps.",
+        RUNTIME,
         "--self-check/--no-self-check",
-        help="Before the first update, check a fast engine against the reference engine on a few examples and steps.",
-        rich_help_panel=RUNTIME,
     ),
 ]
-Track = Annotated[
-    list[str] | None,
-    typer.Option(metavar="A,B", help="Also log curves to tensorboard, mlflow.", rich_help_panel=OUTPUT),
-]
-RunsDir = Annotated[Path, typer.Option(metavar="DIR", help="The run store.", rich_help_panel=OUTPUT)]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", rich_help_panel=OUTPUT)
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of --output.", rich_help_panel=OUTPUT)]
-Format = Annotated[TableFormat, typer.Option("--format", help="How tables are printed.", rich_help_panel=OUTPUT)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Suppress progress output.", rich_help_panel=OUTPUT)]
+Track = Annotated[list[str] | None, option("Also log curves to tensorboard, mlflow.", OUTPUT, metavar="A,B")]
+RunsDir = Annotated[Path, option("The run store.", OUTPUT, metavar="DIR")]
+Force = Annotated[bool, option("Overwrite the file of --output.", OUTPUT, "--force")]
+Format = Annotated[TableFormat, option("How tables are printed.", OUTPUT, "--format")]
+AsJson = Annotated[bool, option("Print one JSON document on stdout.", OUTPUT, "--json")]
+Quiet = Annotated[bool, option("Suppress progress output.", OUTPUT, "--quiet", "-q")]
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------
@@ -193,10 +146,7 @@ class TrainingOptions:
     steps: Annotated[int | None, _count("Number of optimiser updates.", TRAINING)] = None
     epochs: Annotated[int | None, _count("Passes over the training set.", TRAINING)] = None
     batch_size: Annotated[int | None, _count("Batch size.", TRAINING)] = None
-    lr: Annotated[
-        float | None,
-        typer.Option(metavar="RATE", callback=_rate, help="Learning rate.", rich_help_panel=TRAINING),
-    ] = None
+    lr: Annotated[float | None, option("Learning rate.", TRAINING, metavar="RATE", callback=_rate)] = None
     recompute_every: Annotated[
         int | None,
         _count("Gradient checkpointing: store every K-th state only. Less memory, more time.", TRAINING, metavar="K"),
@@ -212,8 +162,7 @@ class RuntimeOptions:
     engine: Engine = None
     precision: Precision = None
     deterministic: Annotated[
-        bool | None,
-        typer.Option("--deterministic", help="Use deterministic algorithms only; for CUDA.", rich_help_panel=RUNTIME),
+        bool | None, option("Use deterministic algorithms only; for CUDA.", RUNTIME, "--deterministic")
     ] = None
 
 
