@@ -3,13 +3,13 @@
 Every training batch is drawn from (seed, stream, index) alone, so the number of the step is the whole data state.
 Validation and test examples are fixed by the card: all runs are scored on the same ones.
 
-A data set may be stored otherwise than a network sees it, as bytes, or without noise that is drawn anew each time. Its
-module then has `shown(batch, *, rng, ...) -> Batch`, which turns examples that `load` gave into what is seen; `rng` and
+A data set may be stored otherwise than a network sees it, as bytes, or without noise that is drawn each time. Its
+module then has `transform(batch, *, rng, ...) -> Batch`, which turns examples of `load` into what is seen; `rng` and
 parameters of `load` by name are passed where it takes them. It is called for each training batch with a generator that
 depends on (seed, index), and for validation and test examples in blocks, with one that depends on split and block.
 
 Validation examples that a card holds out of the training examples are drawn at random, unless the module has
-`held_out(*, data_dir, ...) -> Tensor`, an order of the training examples: the first of it validate, the last train.
+`validation_order(*, data_dir, ...) -> Tensor`, an order of the training examples: the first validate, the last train.
 
 The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
 which weights are tested; without it the card's protocol holds. It is no argument of the module.
@@ -239,7 +239,7 @@ class Task:
 
     def _shown(self, batch: Batch, *key: Any) -> Batch:
         """Return stored examples of a data set as the network sees them."""
-        function = getattr(source_module(self.card), "shown", None)
+        function = getattr(source_module(self.card), "transform", None)
         if function is None:
             return batch
         wanted = inspect.signature(function).parameters
@@ -258,7 +258,7 @@ class Task:
     @cached_property
     def _held_out(self) -> torch.Tensor:
         """The order in which training examples are held out: validation first, then training."""
-        function = getattr(source_module(self.card), "held_out", None)
+        function = getattr(source_module(self.card), "validation_order", None)
         if function is not None:
             wanted = inspect.signature(function).parameters
             return function(data_dir=self.data_dir, **{k: v for k, v in self.params.items() if k in wanted})

@@ -11,6 +11,7 @@ takes |a| > 1 over a long chain.
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from stablebench.models.base import RecurrentModel, State
@@ -19,11 +20,11 @@ from stablebench.models.blocks.linear import LinearRecurrence
 
 def run(
     model: RecurrentModel,
-    x: Tensor,
+    x: Float[Tensor, "batch time in"],
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
     recurrent_weights: Any = None,
-) -> tuple[Tensor, State]:
+) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run the chain; see `recurrent_model.run_steps`.
 
     Args:

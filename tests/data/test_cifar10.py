@@ -77,7 +77,7 @@ def test_images_have_rows_pixels_and_colours_in_order(
 
 
 def test_a_step_of_scifar10_is_a_pixel_s_three_colours_in_the_unit_interval(tiny: Path):
-    shown = scifar10.shown(scifar10.load("test", data_dir=tiny))
+    shown = scifar10.transform(scifar10.load("test", data_dir=tiny))
     assert shown.inputs.shape == (4, 1024, 3) and shown.inputs.dtype == torch.float32
     for i, y, x in [(0, 0, 0), (2, 7, 31), (3, 31, 31)]:
         expected = torch.tensor([value(20 + i, c, y, x) / 255 for c in range(3)])
@@ -90,7 +90,7 @@ def test_a_step_of_noisy_cifar10_is_a_row_red_green_blue_then_noise(
     tiny: Path, noise: noisy_cifar10.Noise, length: int
 ):
     stored = noisy_cifar10.load("test", data_dir=tiny)
-    shown = noisy_cifar10.shown(stored, rng=generator_for("test"), length=length, noise=noise)
+    shown = noisy_cifar10.transform(stored, rng=generator_for("test"), length=length, noise=noise)
     assert shown.inputs.shape == (4, length, 96) and shown.inputs.dtype == torch.float32
     for i, y in [(0, 0), (1, 31), (3, 12)]:
         row = [value(20 + i, c, y, x) / 255 for c in range(3) for x in range(32)]
@@ -101,7 +101,7 @@ def test_a_step_of_noisy_cifar10_is_a_row_red_green_blue_then_noise(
 def test_uniform_noise_is_uniform_independent_and_decided_by_the_generator(tiny: Path):
     stored = noisy_cifar10.load("test", data_dir=tiny)
     noise, same, other = (
-        noisy_cifar10.shown(stored, rng=generator_for(key)).inputs[:, 32:].double() for key in ("a", "a", "b")
+        noisy_cifar10.transform(stored, rng=generator_for(key)).inputs[:, 32:].double() for key in ("a", "a", "b")
     )
     assert torch.equal(noise, same) and not torch.equal(noise, other)
     n = noise.numel()  # 371,712: bounds of five standard deviations
@@ -119,7 +119,7 @@ def test_uniform_noise_is_uniform_independent_and_decided_by_the_generator(tiny:
 
 def test_fixed_noise_is_one_normal_tensor_for_all_images_and_splits(tiny: Path):
     parts = [
-        noisy_cifar10.shown(noisy_cifar10.load(name, data_dir=tiny), rng=generator_for(name), noise="fixed_normal")
+        noisy_cifar10.transform(noisy_cifar10.load(name, data_dir=tiny), rng=generator_for(name), noise="fixed_normal")
         for name, _, _ in PARTS
     ]
     noise = parts[0].inputs[0, 32:]
@@ -135,7 +135,7 @@ def test_nothing_is_drawn_from_global_generators(tiny: Path):
     before = states()
     noisy_cifar10.fixed_noise.cache_clear()
     for noise in ("uniform", "fixed_normal"):
-        noisy_cifar10.shown(noisy_cifar10.load("test", data_dir=tiny), rng=generator_for("x"), noise=noise)
+        noisy_cifar10.transform(noisy_cifar10.load("test", data_dir=tiny), rng=generator_for("x"), noise=noise)
     assert states() == before
 
 

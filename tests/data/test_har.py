@@ -128,7 +128,7 @@ def test_two_classes_merge_the_six_as_kusupati_et_al_do(tiny: Path):
 
 
 def test_no_one_who_validates_is_trained_on(tiny: Path):
-    order = har.held_out(data_dir=tiny)
+    order = har.validation_order(data_dir=tiny)
     people = har.prepare("hapt", tiny)["train_people"]
     assert sorted(order.tolist()) == list(range(7)) and people[order].tolist() == [27, 27, 1, 1, 1, 1, 1]
     card = registry.task_card("har2")

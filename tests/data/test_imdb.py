@@ -145,7 +145,7 @@ def test_reviews_are_cut_and_padded_and_know_their_lengths(tiny: Path, monkeypat
     expected = [(review + ["<pad>"] * 3)[:3] for _, review in words("test", tiny)]
     assert [[vocabulary[token] for token in row] for row in batch.inputs.tolist()] == expected
     assert imdb_sentiment.load("test", length=3, read="padding", data_dir=tiny).lengths is None
-    shown = imdb_sentiment.shown(batch)
+    shown = imdb_sentiment.transform(batch)
     assert shown.inputs.dtype == torch.int64 and torch.equal(shown.inputs, batch.inputs)
 
 

@@ -59,18 +59,18 @@ def test_images_come_row_by_row_as_bytes_and_are_shown_in_the_unit_interval(tiny
         stored = smnist.load(name, data_dir=tiny)
         assert stored.inputs.shape == (count, 784) and stored.inputs.dtype == torch.uint8
         assert stored.targets.tolist() == list(range(count)) and stored.targets.dtype == torch.int64
-        shown = smnist.shown(stored)
+        shown = smnist.transform(stored)
         assert shown.inputs.shape == (count, 784, 1) and shown.inputs.dtype == torch.float32
         assert shown.inputs[2, 28 * 5 + 9, 0].item() == pytest.approx(pixel(2, 5, 9) / 255, rel=1e-6)
         assert torch.equal(shown.targets, stored.targets)
-    assert smnist.shown(smnist.load("train", data_dir=tiny)).inputs.max() == 1.0
+    assert smnist.transform(smnist.load("train", data_dir=tiny)).inputs.max() == 1.0
 
 
 @pytest.mark.parametrize("permutation", PERMUTATIONS)
 def test_permuted_step_t_shows_pixel_permutation_t(tiny: Path, permutation: psmnist.Permutation):
-    plain = smnist.shown(smnist.load("test", data_dir=tiny))
+    plain = smnist.transform(smnist.load("test", data_dir=tiny))
     stored = psmnist.load("test", permutation=permutation, data_dir=tiny)
-    permuted = psmnist.shown(stored, permutation=permutation)
+    permuted = psmnist.transform(stored, permutation=permutation)
     order = psmnist.permutation_of(permutation)
     assert torch.equal(permuted.inputs, plain.inputs[:, order]) and torch.equal(permuted.targets, plain.targets)
 

@@ -62,7 +62,7 @@ def load(
     return Batch(parts[f"{name}_windows"], targets)
 
 
-def held_out(*, windows: Source = "hapt", data_dir: Path | None = None) -> torch.Tensor:
+def validation_order(*, windows: Source = "hapt", data_dir: Path | None = None) -> torch.Tensor:
     """Return an order of the training windows, those of `VALIDATION_PEOPLE` first; within the two parts at random."""
     people = prepare(windows, data_dir)["train_people"]
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(_ORDER_SEED))

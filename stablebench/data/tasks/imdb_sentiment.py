@@ -56,7 +56,7 @@ def load(
     return Batch(inputs, reviews.classes, lengths=lengths if read == "end" else None)
 
 
-def shown(batch: Batch) -> Batch:
+def transform(batch: Batch) -> Batch:
     """Return stored examples as the network sees them: tokens (n, length) int64."""
     return batch._replace(inputs=batch.inputs.long())
 

@@ -52,7 +52,7 @@ def load(
     return Batch(*cifar10.images(name, data_dir))
 
 
-def shown(batch: Batch, *, rng: torch.Generator, length: Count = 1000, noise: Noise = "uniform") -> Batch:
+def transform(batch: Batch, *, rng: torch.Generator, length: Count = 1000, noise: Noise = "uniform") -> Batch:
     """Return stored examples as the network sees them: rows and noise (n, length, 96)."""
     count = len(batch.inputs)
     inputs = torch.empty(count, length, FEATURES)

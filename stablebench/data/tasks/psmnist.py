@@ -61,7 +61,7 @@ def load(name: Literal["train", "test"], *, permutation: Permutation = "lmu", da
     return Batch(*mnist.images(name, data_dir))
 
 
-def shown(batch: Batch, *, permutation: Permutation = "lmu") -> Batch:
+def transform(batch: Batch, *, permutation: Permutation = "lmu") -> Batch:
     """Return stored examples as the network sees them: pixels (n, 784, 1) in [0, 1], permuted."""
     pixels = batch.inputs[:, permutation_of(permutation)]
     return batch._replace(inputs=pixels.unsqueeze(2).to(torch.float32).div_(255))

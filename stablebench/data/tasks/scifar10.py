@@ -33,6 +33,6 @@ def load(name: Literal["train", "test"], *, data_dir: Path | None = None) -> Bat
     return Batch(*cifar10.images(name, data_dir))
 
 
-def shown(batch: Batch) -> Batch:
+def transform(batch: Batch) -> Batch:
     """Return stored examples as the network sees them: pixels (n, 1024, 3) in [0, 1]."""
     return batch._replace(inputs=batch.inputs.flatten(1, 2).to(torch.float32).div_(255))

@@ -33,6 +33,6 @@ def load(name: Literal["train", "test"], *, data_dir: Path | None = None) -> Bat
     return Batch(*mnist.images(name, data_dir))
 
 
-def shown(batch: Batch) -> Batch:
+def transform(batch: Batch) -> Batch:
     """Return stored examples as the network sees them: pixels (n, 784, 1) in [0, 1]."""
     return batch._replace(inputs=batch.inputs.unsqueeze(2).to(torch.float32).div_(255))

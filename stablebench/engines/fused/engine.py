@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -43,14 +44,14 @@ def fastest(device: torch.device) -> BackendName:
 
 def run(
     model: RecurrentModel,
-    x: Tensor,
+    x: Float[Tensor, "batch time in"],
     state: State | None = None,
     outputs: Literal["every", "last"] = "every",
     recurrent_weights: Any = None,
     *,
     backend: BackendName | None = None,
     torch_calls: TorchCalls = "never",
-) -> tuple[Tensor, State]:
+) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run the chain; see `recurrent_model.run_steps`, which does it where the step cannot be planned.
 
     Of a dilated model the cell is planned and run, on folded sequences (`stablebench.engines.fused.fold`).
@@ -107,7 +108,7 @@ def run_layers(
     *,
     backend: BackendName | None = None,
     torch_calls: TorchCalls = "never",
-) -> tuple[Tensor, State]:
+) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run a group of layers; see `deep_model.run_layers`, which does it where the step cannot be planned.
 
     Args:
