@@ -1,4 +1,4 @@
-"""What cells would take on this machine: a few updates of each kind and a part of an evaluation, timed."""
+"""What runs would take on this machine: a few updates of each kind and a part of an evaluation, timed."""
 
 import statistics
 import tempfile
@@ -23,7 +23,7 @@ _LEAST_UPDATES = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one kind of cell, all its seeds, would take.
+    """What one kind of run, all its seeds, would take.
 
     Args:
         task: The task, with its variant.
@@ -79,54 +79,54 @@ class _Stopwatch(Silent):
 
 
 def estimates(
-    cells: Iterable[Resolved], missing: Iterable[Resolved], *, data_dir: Path | None = None, seconds: float = 2.0
+    runs: Iterable[Resolved], missing: Iterable[Resolved], *, data_dir: Path | None = None, seconds: float = 2.0
 ) -> Iterator[Estimate]:
-    """Yield what each kind of cell would take: cells that differ in their seed alone are one kind.
+    """Yield what each kind of run would take: runs that differ only in their seed are one kind.
 
     Every kind is trained for about `seconds` in a temporary folder, in this process; nothing is kept.
 
     Args:
-        cells: All cells.
+        runs: All runs.
         missing: Those that are still to be run.
         data_dir: Folder of the real data sets.
         seconds: Seconds of training for a kind, beyond its first update.
     """
-    left = {(cell.spec.spec_hash(), cell.spec.seed) for cell in missing}
+    left = {(run.spec.spec_hash(), run.spec.seed) for run in missing}
     kinds: dict[str, list[Resolved]] = {}
-    for cell in cells:
-        kinds.setdefault(cell.spec.spec_hash(), []).append(cell)
+    for run in runs:
+        kinds.setdefault(run.spec.spec_hash(), []).append(run)
     for key, same in kinds.items():
         yield _estimate(same[0], len(same), sum((key, c.spec.seed) in left for c in same), data_dir, seconds)
 
 
-def _estimate(cell: Resolved, runs: int, missing: int, data_dir: Path | None, seconds: float) -> Estimate:
-    spec = cell.spec
+def _estimate(resolved: Resolved, runs: int, missing: int, data_dir: Path | None, seconds: float) -> Estimate:
+    spec = resolved.spec
     task = spec.task.name if spec.task.variant is None else f"{spec.task.name}/{spec.task.variant}"
-    found = Estimate(task, spec.model.label, spec.model.hidden, spec.train.steps, runs, missing)
+    estimate = Estimate(task, spec.model.label, spec.model.hidden, spec.train.steps, runs, missing)
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="stablebench-estimate-") as folder:
-            parts, watch = _trained(cell, Path(folder), data_dir, seconds)
+            parts, watch = _trained(resolved, Path(folder), data_dir, seconds)
     except StablebenchError as error:
-        return replace(found, problem=str(error))
+        return replace(estimate, problem=str(error))
     if not watch.marks:
-        return replace(found, problem="it diverged in its first update")
+        return replace(estimate, problem="it diverged in its first update")
     update_s = statistics.median(watch.taken())
     started_s = time.perf_counter() - began - sum(watch.taken())
     protocol = parts.task.protocol
     looks = -(-spec.train.steps // spec.train.eval_every)
     evaluations_s = _validation_s(parts, seconds) * (looks + protocol.test / max(protocol.validation, 1))
     run_s = started_s + spec.train.steps * update_s + evaluations_s
-    return replace(found, parameters=parts.parameters, update_s=update_s, evaluations_s=evaluations_s, run_s=run_s)
+    return replace(estimate, parameters=parts.parameters, update_s=update_s, evaluations_s=evaluations_s, run_s=run_s)
 
 
-def _trained(cell: Resolved, folder: Path, data_dir: Path | None, seconds: float) -> tuple[RunParts, _Stopwatch]:
+def _trained(resolved: Resolved, folder: Path, data_dir: Path | None, seconds: float) -> tuple[RunParts, _Stopwatch]:
     """Return the parts of a run after some updates without an evaluation, and what they took."""
-    prepare_process(cell.spec.threads, cell.spec.precision, cell.spec.deterministic)
-    never = max(cell.spec.train.steps, 1)
-    train = cell.spec.train.model_copy(update={"eval_every": never, "checkpoint_every": never})
+    prepare_process(resolved.spec.threads, resolved.spec.precision, resolved.spec.deterministic)
+    never = max(resolved.spec.train.steps, 1)
+    train = resolved.spec.train.model_copy(update={"eval_every": never, "checkpoint_every": never})
     watch = _Stopwatch(seconds)
-    timed = replace(cell, spec=cell.spec.model_copy(update={"train": train}))
+    timed = replace(resolved, spec=resolved.spec.model_copy(update={"train": train}))
     loop = build_run(timed, RunFolder(folder / "run"), reporter=watch, data_dir=data_dir)
     loop.run()
     return loop.parts, watch

@@ -1,4 +1,4 @@
-"""What the processes of runs are forked with: all that each of them would else import or ask the system for anew.
+"""What the processes of runs are forked with: all that each of them would else import, or ask the system for, again.
 
 torch imports its compiler where the first optimiser is made, which takes a process two seconds. Nothing here may ask
 for a GPU: a process that is forked after that cannot use one.

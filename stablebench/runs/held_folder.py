@@ -21,18 +21,18 @@ class FolderLost(StablebenchError):
     Args:
         path: Where it was.
         now: Where it is, if it was renamed; None where nothing more can be written.
-        reason: What happened; by default that it was renamed or removed.
+        what: What happened; by default that it was renamed or removed.
     """
 
-    def __init__(self, path: Path, now: Path | None, reason: str | None = None) -> None:
+    def __init__(self, path: Path, now: Path | None, what: str | None = None) -> None:
         where = "removed, or moved where it cannot be found" if now is None else f"renamed to {now}"
-        self.reason = reason or f"its folder was {where}, while the run went on"
-        super().__init__(f"{path}: {self.reason}.")
+        self.what = what or f"its folder was {where}, while the run went on"
+        super().__init__(f"{path}: {self.what}.")
         self.path, self.now = path, now
 
 
 class HeldFolder:
-    """A folder held open, so that it is found again under another name.
+    """A folder held open, so that it is seen again under another name.
 
     Args:
         path: The folder, which must be there.

@@ -104,7 +104,7 @@ class RunLock:
     Args:
         folder: The run folder, which is made if it is not there.
         wait_s: Seconds to wait for another process; None for as long as it takes.
-        note: Told of a lock that was left behind, and for whom is waited.
+        note: Called with a line about a lock that was left behind, and about whom is waited for.
 
     Raises:
         RunTaken: Another process has it; the message says which.

@@ -60,7 +60,7 @@ class RunFolder:
 
         Args:
             wait_s: Seconds to wait for another process; None for as long as it takes.
-            note: Told of a lock that was left behind, and for whom is waited.
+            note: Called with a line about a lock that was left behind, and about whom is waited for.
 
         Raises:
             StablebenchError: Another process has it.

@@ -1,6 +1,6 @@
 """The command that repeats the runs of a row.
 
-Two candidates: a short one that says only what the user or the suite said, the rest coming from card and recipe; and a
+Two candidates: a short one that gives only what the user or the suite gave, the rest coming from card and recipe; and a
 full one that says every value. The short one is given where it resolves to the very spec of the record with the cards
 and recipes that are there now; otherwise the full one.
 """
@@ -21,7 +21,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.yaml_file import parse
 
-_SAID = ("option", "--set")
+_GIVEN = ("option", "--set")
 
 
 def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = False) -> list[tuple[str, bool]]:
@@ -56,8 +56,8 @@ def command_of(record: RunRecord, seeds: Sequence[int]) -> tuple[str, bool]:
     """
     full = settings(record.spec)
     origin = record.origin
-    said = {key: value for key, value in full.items() if origin.get(key, "").startswith(_SAID)}
-    for chosen in (said, full):
+    given = {key: value for key, value in full.items() if origin.get(key, "").startswith(_GIVEN)}
+    for chosen in (given, full):
         if _resolves(record, chosen):
             return _line(record.spec, chosen, seeds), True
     return _line(record.spec, full, seeds), False

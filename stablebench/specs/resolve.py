@@ -32,7 +32,7 @@ _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a user asks for; None where nothing was said.
+    """What a user asks for; None where nothing is given.
 
     Args:
         model: A registered name, `path/to/file.py:Class` or `package.module:Class`.
@@ -221,16 +221,16 @@ def _lay_card(layers: _Layers, card: TaskCard) -> None:
 
 
 def _recipes(card: TaskCard, request: RunRequest) -> list[tuple[Recipe, str]]:
-    found = []
+    recipes = []
     registered = None if ":" in request.model else registry.recipe(card.task, request.model)
     if registered is not None:
-        found.append((registered, f"recipe {card.task}/{request.model}"))
+        recipes.append((registered, f"recipe {card.task}/{request.model}"))
     if request.recipe is not None:
         own = load(request.recipe, Recipe)
         if own.task != card.task:
             raise UserError(f"{request.recipe}: this recipe is for the task {own.task}, not {card.task}.")
-        found.append((own, f"--recipe {request.recipe}"))
-    return found
+        recipes.append((own, f"--recipe {request.recipe}"))
+    return recipes
 
 
 def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> None:
@@ -245,7 +245,7 @@ def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> N
 
 
 def _asked(request: RunRequest, key: str) -> int | None:
-    """Return a size that the user gives, if it can be one; what is wrong with it is said when the spec is checked."""
+    """Return a size that the user gives, if it can be one; the check of the spec reports what is wrong with it."""
     value = request.options.get(key, request.settings.get(key))
     return value if isinstance(value, int) and value > 0 else None
 

@@ -50,10 +50,10 @@ def find_space(name: str | None, model: str, task: str, recipe: Path | None = No
 def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace]:
     own = load(recipe, Recipe) if recipe is not None else None
     registered = None if ":" in model else registry.recipe(task, model)
-    for found, label in ((own, f"--recipe {recipe}"), (registered, f"recipe {task}/{model}")):
-        if found is not None and found.space:
+    for known, label in ((own, f"--recipe {recipe}"), (registered, f"recipe {task}/{model}")):
+        if known is not None and known.space:
             summary = f"the space that the {label.removeprefix('--')} states"
-            return label, SweepSpace(summary=summary, source=label, model=model, task=task, space=found.space)
+            return label, SweepSpace(summary=summary, source=label, model=model, task=task, space=known.space)
     if f"{model}/{task}" in registry.sweep_names():
         return f"{model}/{task}", registry.sweep(f"{model}/{task}")
     fitting = [n for n in registry.sweep_names() if n.startswith(f"{model}/")]

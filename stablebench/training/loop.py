@@ -215,13 +215,13 @@ class TrainingLoop:
         """Save a run whose folder was only renamed, and return the error that it ends with."""
         if lost.now is None:
             step = self.state.step
-            return StablebenchError(f"{lost.path}: {lost.reason}; nothing of the run is kept after step {step}.")
+            return StablebenchError(f"{lost.path}: {lost.what}; nothing of the run is kept after step {step}.")
         self.parts.folder.follow(lost.now)
         self.curve.follow(self.parts.folder.curve_path)
         if self._saved_at != self.state.step:
             self._save()
-        self._record_failure(Failure("failed", f"{lost.reason} ({lost.path} before)"))
+        self._record_failure(Failure("failed", f"{lost.what} ({lost.path} before)"))
         return StablebenchError(
-            f"{lost.path}: {lost.reason}. It ends at step {self.state.step}, with a checkpoint; "
+            f"{lost.path}: {lost.what}. It ends at step {self.state.step}, with a checkpoint; "
             f"`stablebench train --resume {lost.now}` goes on from there."
         )
