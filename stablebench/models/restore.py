@@ -5,6 +5,7 @@ dictionaries and plain objects, and the states of all random generators among th
 """
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -134,6 +135,10 @@ def _inside(value: Any, seen: set[int], quietly: list[_Undo], depth: int) -> Ite
     if isinstance(value, list):
         items = list(value)
         yield _refill(value, items, lambda: value.__setitem__(slice(None), items))
+        inner = items
+    elif isinstance(value, deque):
+        items = list(value)
+        yield _refill(value, items, lambda: (value.clear(), value.extend(items)))
         inner = items
     elif isinstance(value, dict):
         pairs = dict(value)

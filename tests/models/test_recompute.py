@@ -2,6 +2,7 @@
 
 # ruff: noqa: NPY002 -- the global generator is what a user's model may draw from
 
+import collections
 import random
 from collections.abc import Callable
 from typing import Any
@@ -125,6 +126,7 @@ class RunningMean(Plain):
         super().__init__(in_features, hidden)
         self.register_buffer("mean", torch.zeros(hidden))
         self.calls, self.seen = 0, []
+        self.recent: collections.deque[int] = collections.deque(maxlen=2)
 
     def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
         n = projected + self.W(state[0])
@@ -133,6 +135,7 @@ class RunningMean(Plain):
                 self.mean.mul_(0.9).add_(n.mean(0), alpha=0.1)
                 self.calls += 1
                 self.seen.append(self.calls)
+                self.recent.append(self.calls)
         return (torch.tanh(n - self.mean * (1 + 0.1 * self.calls)),)
 
 
@@ -192,9 +195,12 @@ def test_what_a_model_remembers_moves_once_and_the_gradient_is_the_same(
 def test_buffers_and_lists_stay_the_objects_that_they_were() -> None:
     model = RunningMean(4, 8)
     mean, seen = model.mean, model.seen
+    recent = model.recent
     network = Network([model], 3, readout="last", input="values", recompute_every=2)
     check_recomputing(network)
+    assert model.recent is recent and not recent
     network(torch.ones(2, 6, 4))[0].sum().backward()
+    assert list(recent) == [5, 6]
     assert model.mean is mean and model.seen is seen == [1, 2, 3, 4, 5, 6]
 
 
@@ -253,6 +259,12 @@ class Remembers(Plain):
         return (torch.tanh(projected + self.W(state[0]) * self.count.value),)
 
 
+class RemembersOutside(Plain):
+    def step(self, projected: Tensor, state: State, recurrent_weights: Any) -> State:
+        Count.value += 1
+        return (torch.tanh(projected + self.W(state[0]) * Count.value),)
+
+
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
@@ -261,7 +273,8 @@ class Remembers(Plain):
         (Positions, "`input_projection` depends on where a sequence begins or ends"),
         (SummedEmit, "`layer_output` at one time step depends on the inputs of others"),
         (OtherDraws, "draws random numbers that are not"),
-        (Remembers, "or remembers a call"),
+        (Remembers, "a second pass does not repeat what the first one did"),
+        (RemembersOutside, "or remembers a call"),
     ],
 )
 def test_what_would_be_another_function_is_refused(cell: Callable[..., RecurrentModel], said: str) -> None:
