@@ -13,10 +13,10 @@ import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 Verdict = Literal["holds", "violated", "not applicable", "vacuous"]
 Value = float | tuple[float, float]
@@ -44,22 +44,22 @@ class Evidence(Protocol):
         ...
 
     @property
-    def states(self) -> "Tensor":
+    def states(self) -> Tensor:
         """The states h_0 ... h_T, (T + 1, samples, size)."""
         ...
 
     @property
-    def inputs(self) -> "Tensor":
+    def inputs(self) -> Tensor:
         """The encoded inputs of the first layer, (samples, T, in); of a deep network (samples, in)."""
         ...
 
     @property
-    def last_loss_log_norms(self) -> "Tensor":
+    def last_loss_log_norms(self) -> Tensor:
         """Natural logarithms of ||dL/dh_t|| for a loss read from h_E only, (samples, E + 1); -inf for zeros."""
         ...
 
     @property
-    def last_loss_log_input_norms(self) -> "Tensor":
+    def last_loss_log_input_norms(self) -> Tensor:
         """Natural logarithms of ||dL/dx_t||, t = 1 ... E, for that loss, (samples, E); recurrent networks only."""
         ...
 
@@ -73,7 +73,7 @@ class Evidence(Protocol):
         """Natural logarithms of the least and the greatest norm ||dh_T/dh_1|| over the samples."""
         ...
 
-    def fisher_memory_share(self, theta: "Tensor") -> float:
+    def fisher_memory_share(self, theta: Tensor) -> float:
         """Return the least ratio, over lags k < n, of the Fisher memory curve of a linear chain to its lower bound.
 
         The bound is proposition 1 of the nnRNN paper; the signal enters at the first unit.
@@ -280,10 +280,8 @@ def states_grow_at_most(evidence: Evidence, units: slice, inside: float, growth:
     return Outcome(largest, growth, largest <= growth + _ROUNDING * max(1.0, inside))
 
 
-def stays_orthogonal(evidence: Evidence, W: "Tensor") -> Outcome:
+def stays_orthogonal(evidence: Evidence, W: Tensor) -> Outcome:
     """Return whether the spectral norm of W^T W - I is rounding, for W (n, n)."""
-    import torch
-
     W = W.detach()
     deviation = torch.linalg.matrix_norm(W.T @ W - torch.eye(len(W), dtype=W.dtype, device=W.device), 2).item()
     return at_most(deviation, max(1e-12, len(W) * evidence.weights_eps))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 Agreement = Literal["confirmed", "not confirmed"]
 
 
@@ -36,8 +38,6 @@ class PaperCheck:
 @contextmanager
 def seed_0() -> Iterator[None]:
     """Draw from seed 0 in float32, whatever the caller's generator and default type are, and leave them as they are."""
-    import torch
-
     dtype = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
