@@ -106,7 +106,7 @@ def compare(work: Workload, conditions: Conditions, watch: Watch, *, memory: boo
     Args:
         work: What to run.
         conditions: How.
-        watch: Told before every pass.
+        watch: Called before every pass.
         memory: Whether to measure peak memory, too.
     """
     built = work.build()
@@ -183,12 +183,12 @@ def scale(
         axis: What varies.
         values: Its values.
         conditions: How.
-        watch: Told before every pass.
+        watch: Called before every pass.
     """
     contenders, left_out = [], {}
     for value in values:
         varied = replace(work, size=replace(work.size, **{axis: value}))
-        reason = _why_too_large(varied)
+        reason = _too_large_reason(varied)
         made = UnsupportedStep(reason) if reason is not None else sequence_contender("fused", varied.build())
         if isinstance(made, UnsupportedStep):
             left_out[value] = made.reason
@@ -198,7 +198,7 @@ def scale(
     return Series(work.model, "fused", axis, work.size, {int(v): s for v, s in seconds.items()}, left_out)
 
 
-def _why_too_large(work: Workload) -> str | None:
+def _too_large_reason(work: Workload) -> str | None:
     """Return why a pass is likely not to fit into memory, or None."""
     built = replace(work, size=replace(work.size, steps=1)).build()
     planned = plan_model(built.model, built.x)
@@ -227,7 +227,7 @@ def parametrise(work: Workload, widths: Sequence[int], conditions: Conditions, w
         work: The model; of its size only the width counts, which varies.
         widths: Hidden sizes.
         conditions: How.
-        watch: Told before every pass.
+        watch: Called before every pass.
     """
     models = {width: replace(work, size=replace(work.size, hidden=width)).build_model() for width in widths}
     contenders = [replace(transition_contender(model), name=str(width)) for width, model in models.items()]

@@ -11,7 +11,7 @@ from stablebench.speed.contenders import Contender
 WARM_UPS = 1
 """Passes of each contender before the first that counts: they plan, compile, and fill caches."""
 Watch = Callable[[str, int, int], None]
-"""Told what runs next, how many passes are done, and how many there are."""
+"""Called with what runs next, how many passes are done, and how many there are."""
 
 
 def round_robin(
@@ -32,7 +32,7 @@ def round_robin(
         repeats: Timed passes of each, >= 1.
         device: On `cuda` the clock is read when the device has finished.
         clock: Gives the time in seconds.
-        watch: Told before every pass.
+        watch: Called before every pass.
     """
     synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}

@@ -184,7 +184,7 @@ def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
         dtype: Of all values.
     """
     if device.type == "cuda":
-        return triton_backend.why_unavailable(dtype)
+        return triton_backend.unavailable_reason(dtype)
     if device.type != "cpu":
         return f"there is nothing faster on {device.type}"
     try:

@@ -110,7 +110,7 @@ def _of_library(module: str | None) -> bool:
 
 
 def _reading(model: nn.Module) -> _Reading:
-    """Follow the code of a model's step and drive, and of its parts' forward."""
+    """Follow the code of a model's `step` and `input_projection`, and of its parts' forward."""
     reading, seen = _Reading(), set[int]()
     parts = list(model.modules())
     waiting: list[Any] = [getattr(model, name, None) for name in ("step", "input_projection", "terms")]

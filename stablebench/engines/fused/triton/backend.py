@@ -125,7 +125,7 @@ class TritonBackend:
         return gradients
 
 
-def why_unavailable(dtype: torch.dtype) -> str | None:
+def unavailable_reason(dtype: torch.dtype) -> str | None:
     """Return why no program can run as Triton kernels, or None.
 
     Args:
@@ -145,7 +145,7 @@ def unsupported(program: Program, dtype: torch.dtype) -> str | None:
         program: The program.
         dtype: Of its values.
     """
-    if (reason := why_unavailable(dtype)) is not None:
+    if (reason := unavailable_reason(dtype)) is not None:
         return reason
     if program.by_step:
         return "the Triton kernels have no matrices or vectors that differ from step to step"
