@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_a_table_for_each_size_says_what_it_shows() -> None:
-    result = run(*SMALL, "--size", "3,6,4", "--model", "rnn", "--model", "roarnn")
+    result = run(*SMALL, "--size", "3,6,4", "--models", "rnn", "--models", "roarnn")
     assert result.exit_code == 0, result.output
     first, second = result.stdout.split("\n\n")[:2]
     assert first.startswith("B 2, H 4, T 5\n") and second.startswith("B 3, H 6, T 4\n")
@@ -41,11 +41,11 @@ def test_a_table_for_each_size_says_what_it_shows() -> None:
 
 
 def test_quiet_says_nothing_while_running() -> None:
-    assert run(*SMALL, "--model", "rnn", "--quiet").stderr == ""
+    assert run(*SMALL, "--models", "rnn", "--quiet").stderr == ""
 
 
 def test_json_has_every_repetition_and_the_conditions() -> None:
-    result = run(*SMALL, "--model", "lstm", "--inputs", "3", "--json", "--precision", "float64")
+    result = run(*SMALL, "--models", "lstm", "--inputs", "3", "--json", "--precision", "float64")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert set(document) == {"environment", "measured", "sizes"}
@@ -67,7 +67,7 @@ def test_json_has_every_repetition_and_the_conditions() -> None:
 
 
 def test_peak_memory_is_measured_unless_refused() -> None:
-    result = run(*SMALL, "--memory", "--model", "rnn", "--json")
+    result = run(*SMALL, "--memory", "--models", "rnn", "--json")
     contenders = json.loads(result.stdout)["sizes"][0]["models"][0]["contenders"]
     assert all(contenders[name]["peak_bytes"] >= 0 for name in ("fused", "reference", "literal", "nn.LSTM", "nn.RNN"))
     assert contenders["floor"]["peak_bytes"] is None
@@ -76,7 +76,7 @@ def test_peak_memory_is_measured_unless_refused() -> None:
 def test_a_users_model_without_a_plan_is_timed_without_fused_and_floor(tmp_path: Path) -> None:
     path = tmp_path / "sorted.py"
     path.write_text(SORTED)
-    arguments = [*SMALL, "--model", f"{path}:Sorted"]
+    arguments = [*SMALL, "--models", f"{path}:Sorted"]
     row = json.loads(run(*arguments, "--json").stdout)["sizes"][0]["models"][0]
     assert row["contenders"]["fused"]["seconds"] is None and "sort" in row["contenders"]["floor"]["reason"]
     assert row["ratios"]["fused / floor"] is None and row["flops"] is None
@@ -87,7 +87,7 @@ def test_a_users_model_without_a_plan_is_timed_without_fused_and_floor(tmp_path:
 
 
 def test_scaling_fits_exponents_against_steps_and_width() -> None:
-    arguments = ["--scaling", *SMALL, "--lengths", "4,2,8", "--widths", "3,6", "--model", "rnn"]
+    arguments = ["--scaling", *SMALL, "--lengths", "4,2,8", "--widths", "3,6", "--models", "rnn"]
     text = run(*arguments).stdout
     for part in ("fused against T, B 2, H 4, ms", "fused against H, B 2, T 5, ms", "T 8", "H 6", "exponent", "r^2"):
         assert part in text
@@ -99,7 +99,7 @@ def test_scaling_fits_exponents_against_steps_and_width() -> None:
 
 
 def test_parametrisation_is_a_table_against_width() -> None:
-    arguments = ["--parametrisation", "--widths", "4,6", "--repeats", "3", "--model", "exprnn", "--model", "rnn"]
+    arguments = ["--parametrisation", "--widths", "4,6", "--repeats", "3", "--models", "exprnn", "--models", "rnn"]
     text = run(*arguments).stdout
     assert "recurrent_weights(), forward and backward, ms" in text and "H 6" in text and "\nexprnn " in text
     series = json.loads(run(*arguments, "--json").stdout)["series"]
@@ -108,10 +108,10 @@ def test_parametrisation_is_a_table_against_width() -> None:
 
 
 def test_the_formats_are_those_of_other_commands() -> None:
-    lines = run(*SMALL, "--model", "rnn", "--format", "csv").stdout.splitlines()
+    lines = run(*SMALL, "--models", "rnn", "--format", "csv").stdout.splitlines()
     assert lines[0].startswith("model,fused ms,") and lines[1].startswith("rnn,") and len(lines) == 2
-    assert "| model" in run(*SMALL, "--model", "rnn", "--format", "github").stdout
-    assert "sizes" in json.loads(run(*SMALL, "--model", "rnn", "--format", "json").stdout)
+    assert "| model" in run(*SMALL, "--models", "rnn", "--format", "github").stdout
+    assert "sizes" in json.loads(run(*SMALL, "--models", "rnn", "--format", "json").stdout)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_the_formats_are_those_of_other_commands() -> None:
         (["--size", "1,2"], "`--size` must be B,H,T, three whole numbers >= 1 with commas between, got '1,2'."),
         (["--size", "1,2,x"], "got '1,2,x'"),
         (["--size", "1,0,3"], "got '1,0,3'"),
-        (["--model", "ltsm"], "No model named 'ltsm'. Did you mean lstm?"),
-        (["--model", "nowhere.py:Net"], "there is no such file"),
+        (["--models", "ltsm"], "No model named 'ltsm'. Did you mean lstm?"),
+        (["--models", "nowhere.py:Net"], "there is no such file"),
         (["--repeats", "0"], "`--repeats` must be >= 3, got 0."),
         (["--inputs", "0"], "`--inputs` must be >= 1, got 0."),
         (["--threads", "0"], "`--threads` must be >= 1, got 0."),
@@ -149,7 +149,7 @@ def test_a_model_that_refuses_a_size_says_so_before_anything_is_timed(tmp_path: 
         "        if hidden % 2:\n            raise UserError(f'`hidden` must be even, got {hidden}.')\n"
         "        super().__init__(in_features, hidden)\n"
     )
-    result = run("--size", "2,4,5", "--size", "2,5,5", "--model", "rnn", "--model", f"{path}:Even")
+    result = run("--size", "2,4,5", "--size", "2,5,5", "--models", "rnn", "--models", f"{path}:Even")
     assert result.exit_code == 2
     assert "`hidden` must be even, got 5." in result.stderr and "timing" not in result.stderr
 

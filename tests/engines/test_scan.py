@@ -250,7 +250,7 @@ def test_a_users_linear_recurrence_trains_and_is_timed_with_the_scan(tmp_path: P
     arguments = ["train", "--model", f"{path}:Mine", "--task", "copy", "--T", "5", "--hidden", "4", "--steps", "2"]
     result = CliRunner().invoke(app, [*arguments, "--engine", "scan", "--runs-dir", str(tmp_path / "runs"), "--json"])
     assert result.exit_code == 0 and json.loads(result.stdout)["environment"]["engine"] == "scan"
-    timed = ["speed", "--model", f"{path}:Mine", "--size", "2,4,5", "--repeats", "3", "--device", "cpu"]
+    timed = ["speed", "--models", f"{path}:Mine", "--size", "2,4,5", "--repeats", "3", "--device", "cpu"]
     row = json.loads(CliRunner().invoke(app, [*timed, "--json", "--no-memory"]).stdout)["sizes"][0]["models"][0]
     assert len(row["contenders"]["scan"]["seconds"]) == 3 and row["ratios"]["scan / fused"]["median"] > 0
     assert "scan ms" in CliRunner().invoke(app, [*timed, "--no-memory"]).stdout

@@ -159,7 +159,7 @@ def test_a_class_that_is_refused_ends_every_command_that_takes_it(tmp_path: Path
         ["train", "--model", own, *task, "--dry-run"],
         ["probe-gradients", "--model", own, *task],
         ["sweep", "--model", own, *task, "--trials", "1"],
-        ["speed", "--model", own],
+        ["speed", "--models", own],
     ):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 2 and "`forward` is overridden" in done.stderr, (command, done.output)
