@@ -163,7 +163,7 @@ def test_sizes_that_are_no_tuple_are_named(cells: Path, tmp_path: Path) -> None:
 def test_probes_and_speed_name_it_too(cells: Path) -> None:
     model = f"{cells}:S_a_tensor"
     refused(cli("probe-gradients", "--model", model, "--task", "copy", "--hidden", "8"), "`step` must", "cells.py:")
-    refused(cli("speed", "--model", model, "--size", "2,4,3"), "`step` must", "cells.py:")
+    refused(cli("speed", "--models", model, "--size", "2,4,3"), "`step` must", "cells.py:")
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_class_that_would_not_run_as_written_is_refused(cells: Path, tmp_path:
     words = ["--model", f"{cells}:{name}", "--task", "double_moon" if name == "Deep" else "copy", "--hidden", "4"]
     refused(cli("train", *words, "--steps", "2", "--runs-dir", str(runs)), said)
     refused(cli("probe-gradients", *words), said)
-    refused(cli("speed", "--model", f"{cells}:{name}", "--size", "2,4,3"), said)
+    refused(cli("speed", "--models", f"{cells}:{name}", "--size", "2,4,3"), said)
     assert not runs.exists()
 
 
