@@ -279,7 +279,7 @@ def test_a_fork_server_that_may_fork_no_more_says_so(monkeypatch: pytest.MonkeyP
 import os, errno
 def no(): raise BlockingIOError(errno.EAGAIN, "no")
 os.fork = no
-from stablebench.training import fork_server
+from stablebench.execution import fork_server
 assert os.fork() == -errno.EAGAIN
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
