@@ -21,8 +21,8 @@ from stablebench.cli.shared.options import (
     Track,
     TrainingOptions,
 )
-from stablebench.cli.shared.text import leaves
 from stablebench.cli.ui.output import note, say
+from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
     if as_json:
         print_json({"spec": document, "spec_hash": resolved.spec.spec_hash(), "origin": resolved.origin})
         return
-    for key, value in leaves(document):
+    for key, value in dotted(document).items():
         origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
         say(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
     say(f"{'spec hash':28} {resolved.spec.spec_hash()}")

@@ -5,8 +5,9 @@ import math
 import types
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.seeds import MAX_SEED
-from stablebench.schema.yaml_file import Document, one_line, read
+from stablebench.schema.yaml_file import Document, Path_, one_line, read
 
 LARGEST = 2**63 - 1
 """The largest whole number that a tensor's size, and a seed, can be."""
@@ -69,6 +70,34 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class InvalidValues(UserError):
+    """Values that a schema refuses.
+
+    Args:
+        message: One line per problem.
+        problems: The same by key: the path of the value from the outside in, and what is wrong with it.
+    """
+
+    def __init__(self, message: str, problems: Sequence[tuple[Path_, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+    @classmethod
+    def of(cls, error: ValidationError, model: type[BaseModel], name: str, values: Any) -> "InvalidValues":
+        """Return the error for values that come from no file; `name` says in words what they are."""
+        return cls(
+            "\n".join(problems(error, model, name, values=values)),
+            tuple(islice(explained(error, model, values), MAX_PROBLEMS)),
+        )
+
+
+def lines_of(error: Exception) -> list[str]:
+    """Return the problems of an error, one a line, each with its key but without the name of what was checked."""
+    if isinstance(error, InvalidValues) and error.problems:
+        return [f"{'.'.join(map(str, key))}: {text}" if key else text for key, text in error.problems]
+    return str(error).splitlines()
+
+
 M = TypeVar("M", bound=Strict)
 MAX_PROBLEMS = 9
 """Lines about one file; what is beyond them is counted."""
@@ -117,19 +146,23 @@ def problems(
         document: The file.
         values: The values, where they come from no file.
     """
-    values = document.data if document is not None else values
     lines: dict[str, None] = {}
-    items = error.errors(include_url=False)
-    for i, item in enumerate(items):
+    items = explained(error, model, values if document is None else document.data)
+    for i, (location, text) in enumerate(items):
         if len(lines) == MAX_PROBLEMS:
-            lines[f"{name}: and {len(items) - i} more."] = None
+            lines[f"{name}: and {error.error_count() - i} more."] = None
             break
-        location = _keys(item["loc"], values, item["type"] in ("extra_forbidden", "missing"))
         where = f"{name}:{document.line(location)}" if document else name
         key = ".".join(one_line(str(part), 60) for part in location)
-        text = f"{key + ': ' if key else ''}{_explain(dict(item), location, model)}"
-        lines[f"{where}: {one_line(text, _MAX_TEXT)}"] = None
+        lines[f"{where}: {one_line(f'{key}: {text}' if key else text, _MAX_TEXT)}"] = None
     return list(lines)
+
+
+def explained(error: ValidationError, model: type[BaseModel], values: Any) -> Iterator[tuple[Path_, str]]:
+    """Yield the problems of a pydantic error: the keys of each value from the outside in, and what is wrong."""
+    for item in error.errors(include_url=False):
+        location = _keys(item["loc"], values, item["type"] in ("extra_forbidden", "missing"))
+        yield location, _explain(dict(item), location, model)
 
 
 def _keys(location: tuple[str | int, ...], values: Any, ends_in_key: bool) -> tuple[str | int, ...]:
@@ -169,8 +202,8 @@ def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[
     if kind == "literal_error" and isinstance(got, str):
         choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         suggestion = did_you_mean(got, choices)
-    said = "nothing" if got is None else f"{one_line(repr(got), 60)} ({type(got).__name__})"
-    return f"{message[0].lower()}{message[1:]}, got {said}.{suggestion}"
+    arrived = "nothing" if got is None else f"{one_line(repr(got), 60)} ({type(got).__name__})"
+    return f"{message[0].lower()}{message[1:]}, got {arrived}.{suggestion}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
@@ -266,4 +299,4 @@ def check_arguments(
     try:
         return model.model_validate(values).model_dump()
     except ValidationError as error:
-        raise UserError("\n".join(problems(error, model, name, values=values))) from None
+        raise InvalidValues.of(error, model, name, values) from None

@@ -8,7 +8,7 @@ and recipes that are there now; otherwise the full one.
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.errors import UserError
+from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.yaml_file import parse
@@ -72,16 +73,8 @@ def settings(spec: RunSpec) -> dict[str, Any]:
         "optim": document["optim"],
         "train": document["train"],
     }
-    found = dict(_leaves(groups))
+    found = {key: value for key, value in dotted(groups).items() if value != {}}
     return found | {key: document[key] for key in ("engine", "device", "precision", "threads")}
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:

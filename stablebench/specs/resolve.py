@@ -4,7 +4,6 @@ Lowest first: the card's defaults, the recipe (its part for the nearest length, 
 `--set`, named options.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from stablebench.models import registry as model_registry
 from stablebench.models.revisions import model_revision
 from stablebench.models.user_code.code import Code
 from stablebench.schema.card import TaskCard
+from stablebench.schema.dotted import dotted
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.seeds import MAX_SEED, WHY
-from stablebench.schema.strict import load, problems
+from stablebench.schema.strict import InvalidValues, load
 from stablebench.specs.limits import check_spec
 from stablebench.visible import visible
 
@@ -80,7 +80,9 @@ class _Layers:
 
     def lay(self, values: dict[str, Any], origin: str) -> None:
         """Lay nested or dotted `values` over what is there."""
-        for key, value in _leaves(values):
+        for key, value in dotted(values).items():
+            if value == {}:
+                continue
             here = self.values
             *parents, last = key.split(".")
             for parent in parents:
@@ -101,14 +103,6 @@ class _Layers:
                 here = here.get(parent, {})
             here.pop(last, None)
             self.origin.pop(key, None)
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif not isinstance(value, dict):
-            yield f"{prefix}{key}", value
 
 
 def resolve(request: RunRequest) -> Resolved:
@@ -146,7 +140,9 @@ def resolve(request: RunRequest) -> Resolved:
     epochs = train.pop("epochs", None)
     if epochs is not None:
         if card.protocol.train is None:
-            raise UserError(f"--epochs: the task {card.task} draws its examples anew and has no epochs; give --steps.")
+            raise UserError(
+                f"--epochs: the task {card.task} draws new examples for every update and has no epochs; give --steps."
+            )
         train["steps"] = _updates(epochs, Task(card, params), train["batch_size"])
         layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
     depth = model.pop("layers")
@@ -168,9 +164,9 @@ def resolve(request: RunRequest) -> Resolved:
     try:
         spec = RunSpec.model_validate(document)
     except ValidationError as error:
-        raise UserError("\n".join(problems(error, RunSpec, "run spec", values=document))) from None
+        raise InvalidValues.of(error, RunSpec, "run spec", document) from None
     if spec.seed > MAX_SEED:
-        raise UserError(f"run spec: seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
+        raise UserError(f"seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
     _schedule_fits(spec, card)
     check_spec(spec, card)
     if entry.family == "deep" and spec.train.recompute_every is not None:

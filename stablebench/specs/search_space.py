@@ -11,7 +11,7 @@ from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
 from stablebench.schema.recipe import Recipe
-from stablebench.schema.strict import load
+from stablebench.schema.strict import lines_of, load
 from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
 from stablebench.specs.resolve import RunRequest, resolve
 
@@ -64,39 +64,43 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
 
 
 def check_space(space: SweepSpace, request: RunRequest) -> None:
-    """Hold a space against what it is laid over.
+    """Check a space together with what it is laid over.
 
     Args:
         space: The space.
-        request: What the user asks for beside it.
+        request: What the user asks for next to it.
 
     Raises:
         UserError: A key cannot be searched or is given as well, or a value at an end of the space cannot be run.
     """
-    found = list(_unsearchable(space))
+    problems = space_problems(space, request)
+    if problems:
+        lines = (f"{key}: {text}" if value is None else f"{key} {value}: {text}" for key, value, text in problems)
+        raise UserError("\n".join(dict.fromkeys(lines)))
+
+
+def space_problems(space: SweepSpace, request: RunRequest) -> list[tuple[str, Scalar, str]]:
+    """Return what `check_space` refuses: the key, the value at an end of the space or None, and what is wrong."""
+    names = ", ".join(f"{group}.NAME" for group in _SEARCHABLE)
+    problems: list[tuple[str, Scalar, str]] = [
+        (key, None, f"only {names} can be searched: scores of different tasks or seeds do not compare.")
+        for key in space.space
+        if key.partition(".")[0] not in _SEARCHABLE or not key.partition(".")[2]
+    ]
     given = {"--set": request.settings, "option": request.options}
-    found += [
-        f"{key}: it is searched and also given ({where}); leave it out of one."
+    problems += [
+        (key, None, f"it is searched and also given ({where}); leave it out of one.")
         for where, values in given.items()
         for key in sorted(space.space.keys() & values.keys())
     ]
-    if found:
-        raise UserError("\n".join(found))
+    if problems:
+        return problems
     for key, value in extremes(space):
         try:
             resolve(with_values(request, space, {key: value}))
         except UserError as error:
-            found += [f"{key} {value}: {line.removeprefix('run spec: ')}" for line in str(error).splitlines()]
-    if found:
-        raise UserError("\n".join(dict.fromkeys(found)))
-
-
-def _unsearchable(space: SweepSpace) -> Iterator[str]:
-    for key in space.space:
-        head, dot, rest = key.partition(".")
-        if head not in _SEARCHABLE or not dot or not rest:
-            names = ", ".join(f"{group}.NAME" for group in _SEARCHABLE)
-            yield f"{key}: only {names} can be searched: scores of different tasks or seeds do not compare."
+            problems += [(key, value, line) for line in lines_of(error)]
+    return problems
 
 
 def extremes(space: SweepSpace) -> Iterator[tuple[str, Scalar]]:

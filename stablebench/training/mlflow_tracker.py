@@ -11,9 +11,10 @@ from typing import Any
 from stablebench.errors import StablebenchError
 from stablebench.runs.atomic import write_atomically
 from stablebench.runs.store import RunFolder
+from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.tracker_names import mlflow_name
-from stablebench.training.tracker_tools import flat_spec, quiet
+from stablebench.training.tracker_tools import quiet
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """How long MLflow tries to reach its server, unless the user says otherwise: its own minutes would hold up the run."""
@@ -85,7 +86,7 @@ class Mlflow:
         )
         self.run_id = run.info.run_id
         try:
-            for key, value in flat_spec(spec).items():
+            for key, value in dotted(spec.model_dump(mode="json")).items():
                 self._client.log_param(self.run_id, mlflow_name(key), value)
         except Exception as error:
             with suppress(Exception):  # what failed before may fail again

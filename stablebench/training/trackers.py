@@ -18,10 +18,11 @@ from stablebench.errors import StablebenchError, unknown_name
 from stablebench.process.extras import require
 from stablebench.runs.progress import Progress, Reporter
 from stablebench.runs.store import RunFolder
+from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.mlflow_tracker import Mlflow
 from stablebench.training.tracker_names import tensorboard_name
-from stablebench.training.tracker_tools import flat_spec, quiet
+from stablebench.training.tracker_tools import quiet
 
 _EVERY_S = 1.0
 """Seconds between two looks at the curve."""
@@ -65,7 +66,9 @@ class TensorBoard:
             shutil.rmtree(folder.path / "tensorboard", ignore_errors=True)
             self._writer = SummaryWriter(str(folder.path / "tensorboard"))
             self._began = datetime.fromisoformat(record.started).timestamp()
-            spec = "\n".join(f"    {key}: {value}" for key, value in flat_spec(record.spec).items())
+            spec = "\n".join(
+                f"    {key}: {value}" for key, value in dotted(record.spec.model_dump(mode="json")).items()
+            )
             self._writer.add_text("spec", spec, 0, walltime=self._began)
 
     def metrics(self, step: int, wall_s: float, values: dict[str, float]) -> None:

@@ -16,8 +16,8 @@ from stablebench.cli.app import app
 from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
+from stablebench.schema.dotted import dotted
 from stablebench.training.run import ExecutionOptions, train
-from stablebench.training.trackers import flat_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the trackers' own packages warn of
 
@@ -91,7 +91,7 @@ def test_mlflow_has_the_curve_once_also_of_a_resumed_run(tmp_path: Path, monkeyp
     assert close(found, expected)
     record = folder.read_record()
     assert (run.info.status, run.data.tags["stablebench.status"]) == ("FINISHED", "finished")
-    assert run.data.params == {key: str(value) for key, value in flat_spec(record.spec).items()}
+    assert run.data.params == {key: str(value) for key, value in dotted(record.spec.model_dump(mode="json")).items()}
     assert len(list((tmp_path / "mlruns").glob("*/*/meta.yaml"))) == 1
 
 

@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from stablebench.cli.shared.text import format_value, leaves
+from stablebench.cli.shared.text import format_value
 from stablebench.cli.show.description import WRAPPED_COLUMNS, Description
 from stablebench.cli.train import summary_lines
 from stablebench.errors import UserError
@@ -19,14 +19,14 @@ def describe(name: str, runs_dir: Path) -> Description:
     folder = RunFolder(_run_path(name, runs_dir))
     record = folder.read_record()
     document = record.model_dump(mode="json")
-    spec = dict(leaves(document["spec"]))
+    spec = dotted(document["spec"])
     rows = [[k, format_value(v), record.origin.get(k.replace("model.params.", "model."), "")] for k, v in spec.items()]
     metrics = sorted({m for e in record.evaluations for m in e.metrics})
     text = "\n".join([str(folder.path), *summary_lines(record)])
     evaluations = [[e.step, e.train_s, *(e.metrics.get(m) for m in metrics)] for e in record.evaluations]
     packages = len(record.environment.packages)
     long = ("packages", "torch_config")
-    environment = [[k, format_value(v)] for k, v in leaves(document["environment"]) if k not in long]
+    environment = [[k, format_value(v)] for k, v in dotted(document["environment"]).items() if k not in long]
     environment += (
         [["packages", f"{packages} installed; --json lists them, and how torch was built"]] if packages else []
     )
