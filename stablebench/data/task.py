@@ -1,15 +1,11 @@
 """A task: a card with its parameters resolved, as a source of batches.
 
-Every training batch is drawn from (seed, stream, index) alone, so the number of the step is the whole data state.
+Every training batch is decided by (seed, stream, index), so the number of the step is the whole data state.
 Validation and test examples are fixed by the card: all runs are scored on the same ones.
 
-A data set may be stored otherwise than a network sees it, as bytes, or without noise that is drawn each time. Its
-module then has `transform(batch, *, rng, ...) -> Batch`, which turns examples of `load` into what is seen; `rng` and
-parameters of `load` by name are passed where it takes them. It is called for each training batch with a generator that
-depends on (seed, index), and for validation and test examples in blocks, with one that depends on split and block.
-
-Validation examples that a card holds out of the training examples are drawn at random, unless the module has
-`validation_order(*, data_dir, ...) -> Tensor`, an order of the training examples: the first validate, the last train.
+What a module of `stablebench.data.tasks` may have next to its source of examples is a protocol of this file: a data
+set may be stored otherwise than a network sees it (`TransformsExamples`), choose the order in which validation examples
+are held out of the training examples (`OrdersValidation`), or bring vectors for its tokens (`EmbedsTokens`).
 
 The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
 which weights are tested; without it the card's protocol holds. It is no argument of the module.
@@ -19,11 +15,11 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -34,11 +30,44 @@ from stablebench.schema.strict import check_arguments
 
 Split = Literal["validation", "test"]
 _BLOCK = 100
-"""Validation or test examples that are shown at once: what is drawn for them depends on it."""
+"""Validation or test examples that are transformed at once: what is drawn for them depends on it."""
+
+
+@runtime_checkable
+class TransformsExamples(Protocol):
+    """A module whose examples are stored otherwise than a network sees them: as bytes, or without their noise.
+
+    `transform(batch, *, rng, ...)` turns examples that `load` gave into what is seen. `rng` and parameters of `load` are
+    passed by name where it takes them. It is called for each training batch with a generator that depends on (seed,
+    index), and for validation and test examples in blocks, with one that depends on split and block.
+    """
+
+    transform: Callable[..., Batch]
+
+
+@runtime_checkable
+class OrdersValidation(Protocol):
+    """A module that says which training examples a card holds out for validation; else they are drawn at random.
+
+    `validation_order(*, data_dir, ...)` returns indices of the training examples, (n,) int64: the first ones validate,
+    the last ones train.
+    """
+
+    validation_order: Callable[..., torch.Tensor]
+
+
+@runtime_checkable
+class EmbedsTokens(Protocol):
+    """A module with vectors that the embedding of its tokens starts from.
+
+    `initial_embedding(*, data_dir, ...)` takes the parameters of `load` and returns (alphabet, width).
+    """
+
+    initial_embedding: Callable[..., torch.Tensor]
 
 
 def generator_for(*key: Any) -> torch.Generator:
-    """Return a CPU generator whose state depends on `key` alone (anything JSON can write)."""
+    """Return a CPU generator whose state depends only on `key` (anything JSON can write)."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -143,10 +172,10 @@ class Task:
         self._last_order: tuple[tuple[int, int] | None, torch.Tensor] = (None, torch.empty(0))
 
     def train_batch(self, seed: int, index: int, size: int) -> Batch:
-        """Return the training batch of update `index` (from 0), decided by the arguments alone.
+        """Return the training batch of update `index` (from 0), decided by the arguments.
 
-        A data set is shuffled anew each epoch; its last batch of an epoch may be smaller. A stream is cut into `size`
-        parallel ones, of which a batch is the next window; what is left over at their ends is left out.
+        A data set is shuffled in a new order each epoch; its last batch of an epoch may be smaller. A stream is cut
+        into `size` parallel ones, of which a batch is the next window; the rest at their ends is left out.
         """
         if self.carries_states:
             streams = self._streams("train", size)
@@ -157,10 +186,10 @@ class Task:
         per_epoch = -(-count // size)
         epoch, position = divmod(index, per_epoch)
         order = self._order(count, seed, epoch)
-        return self._shown(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
+        return self._transformed(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
 
     def _order(self, count: int, seed: int, epoch: int) -> torch.Tensor:
-        """Return the order of the training examples in an epoch; the last one is kept for the epoch's other batches."""
+        """Return the order of the training examples in an epoch; it is kept for the epoch's other batches."""
         if self._last_order[0] != (seed, epoch):
             order = torch.randperm(count, generator=generator_for(self.card.task, "order", seed, epoch))
             self._last_order = ((seed, epoch), order)
@@ -168,10 +197,10 @@ class Task:
 
     @property
     def carries_states(self) -> bool:
-        """Whether batches follow each other in time, so that the states behind one are those before the next."""
+        """Whether batches follow each other in time, so that the states after one are those before the next."""
         return self.card.data.stream is not None
 
-    def begins_anew(self, index: int, size: int) -> bool:
+    def starts_from_initial_states(self, index: int, size: int) -> bool:
         """Return whether the training batch of update `index` starts from the initial states."""
         return not self.carries_states or index % _tbptt_windows(self._streams("train", size), self.sizes.steps) == 0
 
@@ -197,7 +226,7 @@ class Task:
         stored = self._stored(name)
         for start in range(0, len(stored.inputs), _BLOCK):
             block = Batch(*(None if part is None else part[start : start + _BLOCK] for part in stored))  # pyright: ignore[reportArgumentType]
-            yield self._shown(block, name, start)
+            yield self._transformed(block, name, start)
 
     def _stored(self, name: Split) -> Batch:
         """Return the examples of a data set's split as they are stored."""
@@ -208,7 +237,7 @@ class Task:
             return first(self._loaded("test"), protocol.validation)
         if protocol.validation_from == "own":
             return first(self._loaded("validation"), protocol.validation)
-        return take(self._loaded("train"), self._held_out[: protocol.validation])
+        return take(self._loaded("train"), self._validation_order[: protocol.validation])
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the updates of one epoch, None where examples are drawn on the fly."""
@@ -221,8 +250,10 @@ class Task:
 
     def embedding(self) -> torch.Tensor | None:
         """Return the vectors that the tokens' embedding starts from, (alphabet, width), where the task has its own."""
-        function = getattr(source_module(self.card), "initial_embedding", None)
-        return None if function is None else function(data_dir=self.data_dir, **self._arguments)
+        module = source_module(self.card)
+        if not isinstance(module, EmbedsTokens):
+            return None
+        return module.initial_embedding(data_dir=self.data_dir, **self._arguments)
 
     def _streams(self, name: Literal["train", "validation", "test"], count: int) -> torch.Tensor:
         """Return the tokens of a part as parallel streams, (count, time), each a part of the text without a gap."""
@@ -237,16 +268,13 @@ class Task:
             self._token_parts[name] = source_module(self.card).stream(name, data_dir=self.data_dir, **self._arguments)
         return self._token_parts[name]
 
-    def _shown(self, batch: Batch, *key: Any) -> Batch:
+    def _transformed(self, batch: Batch, *key: Any) -> Batch:
         """Return stored examples of a data set as the network sees them."""
-        function = getattr(source_module(self.card), "transform", None)
-        if function is None:
+        module = source_module(self.card)
+        if not isinstance(module, TransformsExamples):
             return batch
-        wanted = inspect.signature(function).parameters
-        arguments = {name: value for name, value in self.params.items() if name in wanted}
-        if "rng" in wanted:
-            arguments["rng"] = generator_for(self.card.task, self.card.version, "shown", *key)
-        return function(batch, **arguments)
+        rng = generator_for(self.card.task, self.card.version, "shown", *key)  # the word decides the noise of all runs
+        return module.transform(batch, **_taken(module.transform, {**self.params, "rng": rng}))
 
     def _draw(self, n: int, *key: Any) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
@@ -256,19 +284,18 @@ class Task:
         return source_module(self.card).load(name, data_dir=self.data_dir, **self._arguments)
 
     @cached_property
-    def _held_out(self) -> torch.Tensor:
+    def _validation_order(self) -> torch.Tensor:
         """The order in which training examples are held out: validation first, then training."""
-        function = getattr(source_module(self.card), "validation_order", None)
-        if function is not None:
-            wanted = inspect.signature(function).parameters
-            return function(data_dir=self.data_dir, **{k: v for k, v in self.params.items() if k in wanted})
+        module = source_module(self.card)
+        if isinstance(module, OrdersValidation):
+            return module.validation_order(data_dir=self.data_dir, **_taken(module.validation_order, self.params))
         count = len(self._loaded("train").inputs)
         return torch.randperm(count, generator=generator_for(self.card.task, "held out"))
 
     @cached_property
     def _train(self) -> Batch:
         data, protocol = self._loaded("train"), self.protocol
-        order = self._held_out[protocol.validation :] if protocol.validation_from == "train" else None
+        order = self._validation_order[protocol.validation :] if protocol.validation_from == "train" else None
         count = len(data.inputs) if order is None else len(order)
         wanted = protocol.train if protocol.train is not None else count
         if count < wanted or (count > wanted and order is None):
@@ -285,6 +312,11 @@ def _tbptt_window(streams: torch.Tensor, position: int, steps: int) -> Batch:
     """Return a window of parallel streams: tokens (count, steps) and the ones after them."""
     part = streams[:, position * steps : (position + 1) * steps + 1].long()
     return Batch(part[:, :-1], part[:, 1:])
+
+
+def _taken(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of `values` that a function has an argument for."""
+    return {name: value for name, value in values.items() if name in inspect.signature(function).parameters}
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:

@@ -170,7 +170,7 @@ def _without_unknown_keys(data: dict[str, Any], schema: type[Strict], error: Val
 
 
 def _check_names(report: Report, kind: Kind) -> None:
-    """A file is found by its name, so its name must be what it says inside."""
+    """Check that a file has the name that it states inside: files are looked up by it."""
     path, data = report.path.resolve(), report.document.data
     names = {"card": {"task": path.stem}, "published": {"paper": path.stem}}.get(kind, {})
     if kind == "recipe" and path.parent.parent.name == "recipes":

@@ -40,7 +40,7 @@ class ScheduleSpec(Strict):
 
 
 class OptimSpec(Strict):
-    """An optimiser of torch's with torch's defaults, unless said.
+    """An optimiser of torch's, with torch's defaults where nothing else is given.
 
     Args:
         name: The optimiser.

@@ -60,7 +60,7 @@ class Recipe(Strict):
     Args:
         task: The task's name.
         model: The model's name.
-        source: The paper and place, or how they were found.
+        source: The paper and place, or how they were tuned.
         tuned_by: `paper`, or `us` by a search.
         search: The space that was searched and how many trials it took, where `us`.
         space: The space that `sweep` searches unless told otherwise, by dotted key of the run spec.

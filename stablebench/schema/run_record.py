@@ -42,9 +42,9 @@ class Environment(Strict):
         packages: All installed packages as `name==version`, as pip reads them.
         reproducible: Whether the same spec gives the same numbers here again: on a CPU, and on CUDA with
             `--deterministic`, unless the model draws what no seed decides. None in records that do not say.
-        irreproducible: Why it does not, or why a run that was taken up need not equal an unbroken one.
+        irreproducible: Why it does not, or why a resumed run need not equal an unbroken one.
         backend: What computed: `native C`, `Triton`, `torch calls`, `scan`, `reference`, and what of the model was
-            compiled beside it. None in records that do not say.
+            compiled next to it. None in records that do not say.
         compiler: Of compiled C: the compiler's `name`, `version` and `flags`, and the vector `instructions` it took;
             None where none computed.
         rounding: The instruction set that torch took, `cpu_capability`, and the environment variables that were set

@@ -55,8 +55,8 @@ class TrainSpec(Strict):
         eval_every: Updates between two evaluations.
         stop_at_target: End the run when the target has held in this many evaluations running; 0 never ends it early.
         checkpoint_every: Updates between two checkpoints; not part of the hash.
-        recompute_every: Time steps of a stretch of which only the first states are kept and the rest is computed again
-            for the gradient: less memory, more time. None keeps everything.
+        recompute_every: Gradient checkpointing: time steps of a segment of which only the first states are stored, and
+            the others recomputed for the gradient. Less memory, more time. None stores all.
     """
 
     steps: Count
@@ -82,7 +82,7 @@ class RunSpec(Strict):
         device: The device asked for.
         precision: The floating-point type of all tensors.
         threads: CPU threads of the run.
-        deterministic: Whether torch takes algorithms alone that give equal numbers each time; on CUDA these are others.
+        deterministic: Whether torch uses deterministic algorithms only; on CUDA these are others.
     """
 
     task: TaskSpec

@@ -281,8 +281,8 @@ def test_the_real_recordings_give_the_windows_that_they_should():
         assert card.baseline("accuracy", resolve_params(card)) == pytest.approx(share, abs=5e-6)
         source = Task(card, resolve_params(card), folder)
         validation, train = (
-            source._held_out[: card.protocol.validation],
-            source._held_out[-(card.protocol.train or 0) :],
+            source._validation_order[: card.protocol.validation],
+            source._validation_order[-(card.protocol.train or 0) :],
         )
         people = parts["train_people"]
         assert set(people[validation].tolist()) == set(har.VALIDATION_PEOPLE)

@@ -46,7 +46,7 @@ def small(model: str = "lstm", **settings: object) -> Resolved:
 def epoch(resolved: Resolved) -> int:
     """The updates of an epoch, counted where the states begin anew."""
     task = Task(resolved.card, resolved.spec.task.params)
-    anew = [i for i in range(STEPS) if task.begins_anew(i, STREAMS)]
+    anew = [i for i in range(STEPS) if task.starts_from_initial_states(i, STREAMS)]
     assert anew[0] == 0 and 4 < anew[1] < STEPS - 4
     return anew[1]
 
