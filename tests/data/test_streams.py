@@ -72,7 +72,7 @@ def test_streams_are_parts_of_the_text_and_batches_follow_each_other(task: Task)
             start = row * length + position * BPTT
             assert batch.inputs[row].tolist() == tokens[start : start + BPTT].tolist()
             assert batch.targets[row].tolist() == tokens[start + 1 : start + 1 + BPTT].tolist()
-        assert task.begins_anew(index, 3) == (position == 0)
+        assert task.starts_from_initial_states(index, 3) == (position == 0)
 
 
 def test_a_split_tells_every_token_but_the_first_of_a_stream(task: Task) -> None:
