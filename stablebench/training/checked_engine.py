@@ -78,7 +78,7 @@ def engine_differs(parts: RunParts) -> str | None:
     """Return in one line what a run's engine computes differently from the reference on the next batch, or None."""
     spec, task, step = parts.spec, parts.task, parts.state.step
     batch = next_batch(parts)
-    begins = task.begins_anew(step, spec.train.batch_size)
+    begins = task.starts_from_initial_states(step, spec.train.batch_size)
     return difference(parts.network, batch.inputs, batch.lengths, None if begins else parts.state.carried)
 
 

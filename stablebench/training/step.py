@@ -41,7 +41,7 @@ class TrainingStep:
         """
         parts, state = self._parts, self.state
         batch = next_batch(parts)
-        if parts.task.begins_anew(state.step, parts.spec.train.batch_size):
+        if parts.task.starts_from_initial_states(state.step, parts.spec.train.batch_size):
             state.carried = None
         carried = state.carried
 

@@ -7,8 +7,8 @@ from stablebench.cli.shared.text import format_value
 from stablebench.cli.show.description import WRAPPED_COLUMNS, Description
 from stablebench.cli.train import summary_lines
 from stablebench.errors import UserError
-from stablebench.schema.dotted import dotted
 from stablebench.runs.store import RunFolder
+from stablebench.schema.dotted import dotted
 from stablebench.tables import Table
 
 
