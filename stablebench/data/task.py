@@ -37,7 +37,7 @@ _BLOCK = 100
 class TransformsExamples(Protocol):
     """A module whose examples are stored otherwise than a network sees them: as bytes, or without their noise.
 
-    `transform(batch, *, rng, ...)` turns examples that `load` gave into what is seen. `rng` and parameters of `load` are
+    `transform(batch, *, rng, ...)` turns examples of `load` into what is seen. `rng` and parameters of `load` are
     passed by name where it takes them. It is called for each training batch with a generator that depends on (seed,
     index), and for validation and test examples in blocks, with one that depends on split and block.
     """
