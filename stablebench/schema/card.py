@@ -25,7 +25,7 @@ class DataSpec(Strict):
         generator: Module of `stablebench.data` with `generate` and `sizes`; batches are drawn on the fly.
         dataset: Module of `stablebench.data` with `load` and `sizes`; a fixed set of examples.
         stream: Module of `stablebench.data` with `stream` and `sizes`; one long sequence of tokens of which the next is
-            to be told, read in parallel streams by truncated backpropagation with the states carried on.
+            to be predicted, read in parallel streams by truncated backpropagation with the states carried on.
         params: Arguments of `generate`, `load` or `stream`.
     """
 

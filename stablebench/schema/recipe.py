@@ -63,7 +63,7 @@ class Recipe(Strict):
         source: The paper and place, or how they were tuned.
         tuned_by: `paper`, or `us` by a search.
         search: The space that was searched and how many trials it took, where `us`.
-        space: The space that `sweep` searches unless told otherwise, by dotted key of the run spec.
+        space: The space that `sweep` searches by default, by dotted key of the run spec.
         reproduces: Key of the published number that it aims at.
         result: What came out when it was run, with steps and seeds; None where it has not been run yet.
         when: What the recipe itself was made for; its variants say what theirs are.

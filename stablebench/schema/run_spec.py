@@ -73,7 +73,7 @@ class RunSpec(Strict):
     Args:
         task: The task.
         model: The model.
-        horizon: Time steps of the chain that the model is told; a deep model's layers.
+        horizon: Time steps of the chain, which the model is given; a deep model's layers.
         readout: Whether the last output or every one is read.
         optim: The optimiser.
         train: The budget.
