@@ -14,7 +14,7 @@ from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.resolve import Resolved
 from stablebench.training.build import build_run
-from stablebench.training.evaluation import cut, evaluate
+from stablebench.training.evaluation import cut, evaluate, metric_names
 from stablebench.training.parts import RunParts
 
 _LEAST_UPDATES = 3
@@ -135,7 +135,7 @@ def _trained(resolved: Resolved, folder: Path, data_dir: Path | None, seconds: f
 def _validation_s(parts: RunParts, seconds: float) -> float:
     """Return the seconds of one look at the validation split, from about `seconds` of it."""
     card = parts.card
-    names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+    names = metric_names(card)
     chunk = max(parts.spec.train.batch_size, 100)
     pieces = parts.validation()
     seen, taken = 0, 0.0

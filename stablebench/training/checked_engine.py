@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from stablebench import engines
+from stablebench.engines.fallback import FallbackEngine
 from stablebench.engines.self_check import ROWS, difference
 from stablebench.errors import StablebenchError, UserError, device_failure, first_line, ran_out_of_memory
-from stablebench.models.network import AnyNetwork
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import Network
 from stablebench.runs.progress import Lines
 from stablebench.schema.run_record import SelfCheck
 from stablebench.training.parts import RunParts
@@ -96,7 +98,7 @@ def _reference_runs(parts: RunParts) -> bool:
 
 
 def engine_for_evaluation(
-    asked: str, network: AnyNetwork, where: torch.device, inputs: Tensor, lengths: Tensor | None = None
+    asked: str, network: Network | DeepNetwork, where: torch.device, inputs: Tensor, lengths: Tensor | None = None
 ) -> None:
     """Give a trained network an engine whose outputs are those of the reference on a few examples.
 
@@ -110,9 +112,8 @@ def engine_for_evaluation(
     Raises:
         UserError: The engine cannot run the model, or is wrong, and was asked for by name.
     """
-    chosen = engines.choose(asked, network, where)  # pyright: ignore[reportArgumentType]
-    network.engine = chosen.run
-    if chosen.name == "reference":
+    engine = FallbackEngine(asked, network, where)
+    if engine.name == "reference":
         return
     few = None if lengths is None else lengths[:ROWS].to(where)
     training = network.training
@@ -125,8 +126,8 @@ def engine_for_evaluation(
         return
     if asked != "auto":
         raise UserError(f"{_refusal(asked, what)}.")
-    Lines(sys.stderr).note(_warning(chosen.name, what))
-    network.engine = engines.choose("reference", network, where).run  # pyright: ignore[reportArgumentType]
+    Lines(sys.stderr).note(_warning(engine.name, what))
+    engine.fall_back(what)
 
 
 def _refusal(asked: str, what: str) -> str:

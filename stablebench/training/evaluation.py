@@ -10,6 +10,7 @@ from stablebench.data.batch import Batch
 from stablebench.data.metrics import LOSS_SUMS, Mean
 from stablebench.data.task import Split, Task
 from stablebench.models.network import AnyNetwork
+from stablebench.schema.card import TaskCard
 
 _KEPT_BYTES = 2**28
 """A split up to this size stays in memory between evaluations."""
@@ -23,12 +24,17 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def loss_sum(loss: str, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    """Return the summed loss over what the batch counts, and how much that is."""
+    """Return the loss summed over all counted targets of a batch, and their number."""
     return LOSS_SUMS[loss](output, batch)
 
 
+def metric_names(card: TaskCard) -> list[str]:
+    """Return the names of what an evaluation computes on a task: the loss and its metrics, each once."""
+    return list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+
+
 def kept_pieces(task: Task, split: Split) -> Callable[[], Iterable[Batch]]:
-    """Return what yields the pieces of a split again and again, from memory where it is not too large."""
+    """Return a function that yields the pieces of a split, each time it is called; from memory if they are small."""
     kept: list[Batch] = []
     size = 0
     for piece in task.pieces(split):
@@ -55,10 +61,10 @@ def evaluate(
     Args:
         network: The network; its mode (train, eval) is left as it was.
         pieces: The split, in pieces.
-        loss: What the metric `loss` is.
+        loss: The loss that the metric `loss` stands for.
         metrics: Names of `stablebench.data.metrics`.
         chunk: Examples that go through the network at once.
-        carried: Whether a piece goes on, in time, where the one before it ended: the states are carried on.
+        carried: Whether a piece continues, in time, where the one before it ended: the states are carried over.
         between: Called before each piece goes through; what it raises ends the evaluation.
     """
     means = {name: Mean(name, loss) for name in metrics}

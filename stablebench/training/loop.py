@@ -15,7 +15,7 @@ from stablebench.runs.held_folder import FolderLost
 from stablebench.schema.run_record import Result, RunRecord
 from stablebench.training import checkpointing, failures
 from stablebench.training.checked_engine import refuse_other_numbers
-from stablebench.training.evaluation import evaluate
+from stablebench.training.evaluation import evaluate, metric_names
 from stablebench.training.failures import Diverged, Failure
 from stablebench.training.parts import RunParts
 from stablebench.training.record import progress_of, write_record
@@ -150,7 +150,7 @@ class TrainingLoop:
     def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         """Return loss and metrics of a split."""
         parts, card = self.parts, self.parts.card
-        names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+        names = metric_names(card)
         chunk = max(parts.spec.train.batch_size, 100)
         carried = parts.task.carries_states
 
@@ -208,7 +208,7 @@ class TrainingLoop:
             return write_record(self.parts, "failed", result=result, error=failure.message)
         except StablebenchError:
             path = self.parts.folder.record_path
-            self.parts.reporter.note(f"{path}: could not be written, it still says what it said before")
+            self.parts.reporter.note(f"{path}: could not be written, it is still as it was before")
             return None
 
     def _keep_after_loss(self, lost: FolderLost) -> StablebenchError:

@@ -19,7 +19,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import checked_card
 from stablebench.training.checked_engine import engine_for_evaluation
-from stablebench.training.evaluation import evaluate
+from stablebench.training.evaluation import evaluate, metric_names
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.resume import latest_valid_checkpoint
 
@@ -126,7 +126,7 @@ def score(
     network = network.to(where)
     first = next(iter(task.pieces(split)))
     engine_for_evaluation(options.engine, network, where, first.inputs, first.lengths)
-    names = list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+    names = metric_names(card)
     with python_random.seeded(record.spec.seed):  # what a user's model may draw from
         metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}

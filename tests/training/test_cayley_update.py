@@ -113,7 +113,7 @@ def test_an_updater_makes_it_beside_the_others_with_its_own_rate_and_no_state() 
     other.load(updater.tensors())
     assert other.tensors().keys() == updater.tensors().keys()
     decayed = OptimSpec.model_validate({"groups": {"unitary": {"weight_decay": 0.1}}})
-    with pytest.raises(UserError, match=r"optim\.groups\.unitary: the cayley update takes `lr` alone"):
+    with pytest.raises(UserError, match=r"optim\.groups\.unitary: the cayley update takes only `lr`"):
         Updater(groups, decayed, None)
 
 

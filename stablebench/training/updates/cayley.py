@@ -37,10 +37,10 @@ class CayleyUpdate(MultiplicativeUpdate):
             raise UserError(
                 f"the Cayley update needs real and imaginary parts of square matrices, (2, n, n), got {tuple(W.shape)}."
             )
-        found = deviation(as_complex(W))
-        if not found <= FARTHEST:
+        off = deviation(as_complex(W))
+        if not off <= FARTHEST:
             raise UserError(
-                f"the Cayley update needs a unitary matrix to start from, got max |W^H W - I| = {found:.3g}; "
+                f"the Cayley update needs a unitary matrix to start from, got max |W^H W - I| = {off:.3g}; "
                 "take the Q of a complex matrix's QR decomposition."
             )
 

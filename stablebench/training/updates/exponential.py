@@ -5,7 +5,7 @@ Equation, for an orthogonal W and the gradient G = dL/dW:
     W <- exp(-eta A) W,    A = G W^T - W G^T
 
 A is skew-symmetric, so exp(-eta A) is a rotation: W stays orthogonal and keeps the sign of its determinant. In floating
-point the product alone drifts from orthogonality, in float32 by 2e-6 to 4e-4 in 100 updates (the more, the larger
+point the bare product drifts from orthogonality, in float32 by 2e-6 to 4e-4 in 100 updates (the more, the larger
 eta ||A||).
 
 Reference: poster on uRNN and uGRU with bounded gradients (authors not identified). Wisdom et al. Full-Capacity Unitary
@@ -34,10 +34,10 @@ class ExponentialUpdate(MultiplicativeUpdate):
         """Raise `UserError` unless W is an orthogonal matrix."""
         if W.ndim != 2 or W.shape[0] != W.shape[1]:
             raise UserError(f"the exponential update needs square matrices, got one of {tuple(W.shape)}.")
-        found = deviation(W.to(torch.promote_types(W.dtype, torch.float32)))
-        if not found <= FARTHEST:
+        off = deviation(W.to(torch.promote_types(W.dtype, torch.float32)))
+        if not off <= FARTHEST:
             raise UserError(
-                f"the exponential update needs an orthogonal matrix to start from, got max |W^T W - I| = {found:.3g}; "
+                f"the exponential update needs an orthogonal matrix to start from, got max |W^T W - I| = {off:.3g}; "
                 "initialise it with torch.nn.init.orthogonal_."
             )
 

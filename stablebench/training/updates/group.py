@@ -53,10 +53,10 @@ class MultiplicativeUpdate(torch.optim.Optimizer, abc.ABC):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Make one update; a parameter without a gradient is left alone.
+        """Make one update; a parameter without a gradient stays as it is.
 
         Args:
-            closure: Evaluates the loss and its gradients anew, before the update.
+            closure: Evaluates the loss and its gradients again, before the update.
 
         Returns:
             What `closure` returned.

@@ -25,7 +25,7 @@ _TAKES = {
     "sgd": {"momentum", "nesterov"},
 }
 _MULTIPLICATIVE = {"exponential": ExponentialUpdate, "cayley": CayleyUpdate}
-"""Rules that move a matrix on its group; they take a learning rate alone and have no state."""
+"""Rules that move a matrix on its group; they take only a learning rate and have no state."""
 
 
 class Updater:
@@ -91,7 +91,7 @@ class Updater:
         described: dict[str, Any] = {"params": group.parameters, "lr": own.lr if own and own.lr else spec.lr}
         if only_rate:
             if own and (own.weight_decay or own.betas):
-                raise UserError(f"optim.groups.{group.name}: the {group.rule} update takes `lr` alone.")
+                raise UserError(f"optim.groups.{group.name}: the {group.rule} update takes only `lr`.")
             return described
         own_decay = own.weight_decay if own else None
         described["weight_decay"] = spec.weight_decay if own_decay is None else own_decay
