@@ -31,4 +31,4 @@ def visible_json(text: str) -> str:
 
     Those below a space are written so in any JSON.
     """
-    return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _HIDDEN_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

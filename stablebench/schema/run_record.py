@@ -113,17 +113,17 @@ class RunRecord(Strict):
         parameters: Trainable scalars.
         embedding_parameters: Those of them that are vectors of tokens; papers count without these.
         step: Updates made.
-        train_s: Seconds of training, over all sittings.
-        wall_s: Seconds with evaluations and checkpoints, over all sittings.
-        started: UTC time of the first sitting, ISO 8601.
+        train_s: Seconds of training, over all sessions.
+        wall_s: Seconds with evaluations and checkpoints, over all sessions.
+        started: UTC time of the first session, ISO 8601.
         evaluations: Looks at the validation split.
         result: What came out.
-        environment: Where it ran; of the last sitting.
-        resumed_at: Steps at which the run was taken up again.
-        resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` took it
-            up all the same, or a GPU's kernel or the compiler failed and the reference engine went on.
+        environment: Where it ran; of the last session.
+        resumed_at: Steps at which the run was resumed.
+        resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` resumed
+            it all the same, or a GPU's kernel or the compiler failed and the reference engine went on.
         origin: Where values of the spec came from, by dotted key.
-        self_check: Whether the engine was held against the reference at the start of the last sitting: `passed`,
+        self_check: Whether the engine was held against the reference at the start of the last session: `passed`,
             `failed` (then the reference ran), `off`; None where there was nothing to hold, and in records that do not
             say.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.

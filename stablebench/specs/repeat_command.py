@@ -73,8 +73,8 @@ def settings(spec: RunSpec) -> dict[str, Any]:
         "optim": document["optim"],
         "train": document["train"],
     }
-    found = {key: value for key, value in dotted(groups).items() if value != {}}
-    return found | {key: document[key] for key in ("engine", "device", "precision", "threads")}
+    settings = {key: value for key, value in dotted(groups).items() if value != {}}
+    return settings | {key: document[key] for key in ("engine", "device", "precision", "threads")}
 
 
 def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
