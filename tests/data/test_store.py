@@ -110,7 +110,7 @@ def test_a_cache_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch:
 SCRIPT = """
 import os, signal, sys, time
 import torch
-from stablebench.data import store
+from stablebench.data.files import store
 
 def make():
     with open(sys.argv[1], "a") as file:
@@ -142,7 +142,7 @@ def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(c
     assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
 
 
-READERS = {"hapt": "har", "uci_har_v1": "har"}
+READERS = {"hapt": "tasks.har", "uci_har_v1": "tasks.har"}
 """Modules that only read files; who prepares what they read."""
 
 
@@ -151,5 +151,5 @@ def test_every_data_set_is_prepared_under_the_store_s_lock():
     names = [path.stem for path in sorted(folder.glob("*.py")) if "SOURCE = DataSource(" in path.read_text()]
     assert len(names) == len(set(names)) >= 7
     for name in names:
-        module = importlib.import_module(f"stablebench.data.{READERS.get(name, name)}")
+        module = importlib.import_module(f"stablebench.data.{READERS.get(name, f'files.{name}')}")
         assert module.prepared is store.prepared, name
