@@ -142,7 +142,8 @@ def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(c
     assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
 
 
-READERS = {"hapt": "tasks.har", "uci_har_v1": "tasks.har"}
+IMAGES = {"cifar10": "files.vision", "mnist": "files.vision"}
+READERS = {"hapt": "tasks.har", "uci_har_v1": "tasks.har"} | IMAGES
 """Modules that only read files; who prepares what they read."""
 
 
