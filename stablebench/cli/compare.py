@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from stablebench.process.garbage_collection import collector_paused
 if TYPE_CHECKING:
     from stablebench.cli.shared.executors import Executor
     from stablebench.execution.suites import SuiteOverrides
+    from stablebench.schema.leaderboard import Leaderboard
     from stablebench.schema.suite import Suite
     from stablebench.specs.resolve import Resolved
 

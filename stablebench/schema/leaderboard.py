@@ -80,7 +80,7 @@ class LeaderboardRow(LeaderboardPart):
     seeds: dict[str, float] = Field(description="Score by seed.")
     others: dict[str, float | None] = Field(description="Median over seeds of every other test metric.")
     statistics: dict[str, SeedStatistics] = Field(description="By test metric, scores as papers report theirs.")
-    ran: RunFields = Field(description="What a run decides and papers state.")
+    ran: RunFields = Field(description="Size and updates of the runs, as papers state them.")
     ended: int = Field(description="Runs that finished or diverged.")
     diverged: int = Field(description="Runs that diverged.")
     statuses: dict[str, int] = Field(description="Number of runs by status.")
