@@ -116,7 +116,7 @@ def reproduction_title(part: Reproduction) -> str:
     """Return what is reproduced, and what the runs have in place of the suite's own settings."""
     parts = ["Reproduction" + (f" of {part.source}" if part.source else "")]
     if part.budget == "short":
-        parts.append("short budget: 'not reproduced' is expected")
+        parts.append("short budget: numbers not reproduced are expected")
     if part.changed:
         parts.append("with " + ", ".join(f"{key} {format_value(value)}" for key, value in part.changed.items()))
     return "; ".join(parts)

@@ -264,9 +264,7 @@ def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics
             corners = [(t, 1 - share) for t, share in time.curve]
             end = max(time.horizon, corners[-1][0])
             series.append(
-                Line(
-                    row.name, [t for t, _ in corners] + [end], [s for _, s in corners] + [corners[-1][1]], steps=True
-                )
+                Line(row.name, [t for t, _ in corners] + [end], [s for _, s in corners] + [corners[-1][1]], steps=True)
             )
             steps = ", ".join(f"{share:.0%} at {t:g}" for t, share in corners[1:]) or "never"
             rows.append([row.name, f"{time.reached} of {time.of}", steps])

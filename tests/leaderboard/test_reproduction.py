@@ -26,8 +26,15 @@ from stablebench.schema.suite import Suite
 
 def row(model: str, score: float | None, interval: list[float] | None = None, **more: Any) -> LeaderboardRow:
     ends = None if interval is None else (interval[0], interval[1])
-    measured = {"score": score, "min": score, "max": score, "interval": ends, "batch_size": 10, "hidden": 128}
-    given = {"metric": "accuracy"} | measured | more
+    measured: dict[str, Any] = {
+        "score": score,
+        "min": score,
+        "max": score,
+        "interval": ends,
+        "batch_size": 10,
+        "hidden": 128,
+    }
+    given: dict[str, Any] = {"metric": "accuracy"} | measured | more
     given["statistics"] = {
         metric: SeedStatistics(**({"mean": None, "best": None, "worst": None, "best_on_validation": None} | scores))
         for metric, scores in given.get("statistics", {}).items()
@@ -249,7 +256,7 @@ def test_it_is_a_table_and_a_suite_of_no_paper_has_none() -> None:
     made = suite(published={"har2": ["k"]})
     part = reproduced(made, document, Overrides({"T": 5}, short=True), cards(entry(bound="at_least")))
     drawn = reproduction_table(part)
-    assert drawn.title == "Reproduction of a paper; short budget: 'not reproduced' is expected; with T 5"
+    assert drawn.title == "Reproduction of a paper; short budget: numbers not reproduced are expected; with T 5"
     what = "cornn, 128 units on har2/hapt: accuracy (Table 1)"
     assert drawn.rows == [[what, ">= 0.95", None, None, "not reproduced", "differs: short budget, 300 updates"]]
     assert reproduction(suite(), document) is None
@@ -284,7 +291,7 @@ def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, s
         spec = cell.spec
         metric = registry.task_card(spec.task.name).metric
         key = (spec.task.name, str(spec.task.params))
-        size = {"hidden": spec.model.hidden, "steps": spec.train.steps}
+        size: dict[str, Any] = {"hidden": spec.model.hidden, "steps": spec.train.steps}
         rows.setdefault(key, []).append(
             row(spec.model.label, 0.5, metric=metric, statistics={metric: {"best": 0.5}}, **size)
         )

@@ -57,7 +57,7 @@ def kind(field: dict[str, Any]) -> str:
     if isinstance(values, dict):
         return f"object of {kind(values)}"
     words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    name = field.get("type", "any")
+    name = str(field.get("type", "any"))
     return words.get(name, name)
 
 
