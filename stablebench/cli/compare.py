@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from stablebench.process.garbage_collection import collector_paused
 if TYPE_CHECKING:
     from stablebench.cli.shared.executors import Executor
     from stablebench.execution.suites import SuiteOverrides
+    from stablebench.schema.leaderboard import Leaderboard
     from stablebench.schema.suite import Suite
     from stablebench.specs.resolve import Resolved
 
@@ -106,23 +107,23 @@ def compare(
             note(line)
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
-    document, recorded = _leaderboard(name, resolved_suite, overrides, runs, shown.runs_dir)
+    board, recorded = _leaderboard(name, resolved_suite, overrides, runs, shown.runs_dir)
     lost = [] if no_run else _lost(runs, recorded, failures)
     if statistics or shown.as_json or output is not None:
-        document["statistics"] = leaderboard.statistics(document)
+        board = board.replaced(statistics=leaderboard.statistics(board))
     if output is not None:
-        write_atomically(output, json_text(document).encode())
+        write_atomically(output, json_text(board.as_dict()).encode())
     if shown.as_json:
-        print_json(document)
+        print_json(board.as_dict())
     else:
-        echo(leaderboard.render(document, fmt))
-        if statistics and fmt != "json":
-            echo("\n" + leaderboard.render_statistics(document["statistics"], fmt))
-    unreadable = document["unreadable"]
+        echo(leaderboard.render(board, fmt))
+        if statistics and fmt != "json" and board.statistics is not None:
+            echo("\n" + leaderboard.render_statistics(board.statistics, fmt))
+    unreadable = board.unreadable or {}
     for line in [*_reasons(failures + lost), *_listed(unreadable)]:
         note(line)
     if baseline is not None:
-        regressions = leaderboard.check(document, baseline, margin)
+        regressions = leaderboard.check(board, baseline, margin)
         for line in regressions:
             note(f"regression: {line}")
         if regressions:
@@ -152,17 +153,17 @@ def _planned(
 @collector_paused()
 def _leaderboard(
     name: str, suite: "Suite", overrides: "SuiteOverrides", runs: "list[Resolved]", runs_dir: Path
-) -> tuple[dict[str, Any], list[bool]]:
-    """Return the leaderboard's document, and for each run whether it has a record."""
+) -> "tuple[Leaderboard, list[bool]]":
+    """Return the leaderboard, and for each run whether it has a record."""
     from stablebench import leaderboard
     from stablebench.runs.store import readable_records, run_folders
 
     folders = run_folders(runs_dir, [run.spec for run in runs])
     records, unreadable = readable_records(folders)
-    document = leaderboard.document(name, records.values()) | {"unreadable": unreadable}
+    board = leaderboard.build(name, records.values(), unreadable=unreadable)
     changes = leaderboard.Overrides(overrides.changed, overrides.short)
-    document |= leaderboard.reproduction(suite, document, changes)
-    return document, [folder.path in records or str(folder.path) in unreadable for folder in folders]
+    board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
+    return board, [folder.path in records or str(folder.path) in unreadable for folder in folders]
 
 
 def _print_estimates(

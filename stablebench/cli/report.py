@@ -52,7 +52,7 @@ def report(
         how=" ".join(["stablebench report", *words]),
         unreadable=selection.unreadable,
         suite=selection.suite,
-        asked=changes,
+        overrides=changes,
     )
     write_atomically(output, text.encode())
     say(f"{output}: {len(selection.records)} runs, {len(text.encode()):,} bytes")

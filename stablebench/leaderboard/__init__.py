@@ -1,4 +1,4 @@
-"""The leaderboard: a pure function of run records, as one plain document and as tables.
+"""The leaderboard: a pure function of run records, as one typed document and as text.
 
 One table per task, variant and parameters; one row per model, and per spec, engine or device where they differ.
 
@@ -12,28 +12,31 @@ later than any other; `(3/5)` says how many got there.
 """
 
 from stablebench.leaderboard.baseline import check, read_baseline
-from stablebench.leaderboard.board import Cards, document, latest, registered_card
-from stablebench.leaderboard.published import said_published
-from stablebench.leaderboard.reproduction import Overrides, protocol_in_words, reproduction, reproduction_title
+from stablebench.leaderboard.board import Cards, build, latest, registered_card
+from stablebench.leaderboard.format import format_interval, format_number, format_range
+from stablebench.leaderboard.published import format_published
+from stablebench.leaderboard.reproduction import Overrides, format_protocol, reproduction, reproduction_title
 from stablebench.leaderboard.statistics import statistics
-from stablebench.leaderboard.statistics_text import left_out_notes, render_statistics, span
+from stablebench.leaderboard.statistics_text import left_out_notes, render_statistics
 from stablebench.leaderboard.text import render
 
 __all__ = [
     "Cards",
     "Overrides",
+    "build",
     "check",
-    "document",
+    "format_interval",
+    "format_number",
+    "format_protocol",
+    "format_published",
+    "format_range",
     "latest",
     "left_out_notes",
-    "protocol_in_words",
     "read_baseline",
     "registered_card",
     "render",
     "render_statistics",
     "reproduction",
     "reproduction_title",
-    "said_published",
-    "span",
     "statistics",
 ]

@@ -1,20 +1,20 @@
-"""From run records to the leaderboard as plain data."""
+"""From run records to the leaderboard."""
 
 import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from stablebench import registry
 from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
 from stablebench.leaderboard.code import code_notes
-from stablebench.leaderboard.names import disambiguate, settings_of
+from stablebench.leaderboard.names import disambiguate
 from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.row import ENDED, row_of
 from stablebench.schema.card import TaskCard
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardTable
 from stablebench.schema.run_record import RunRecord
 
 Cards = Callable[[str], TaskCard | None]
@@ -28,8 +28,13 @@ def registered_card(name: str) -> TaskCard | None:
         return None
 
 
-def document(suite: str, records: Iterable[RunRecord], cards: Cards = registered_card) -> dict[str, Any]:
-    """Return the leaderboard as plain data: numbers, texts and None, nothing that is not finite.
+def build(
+    suite: str,
+    records: Iterable[RunRecord],
+    cards: Cards = registered_card,
+    unreadable: dict[str, str] | None = None,
+) -> Leaderboard:
+    """Return the leaderboard of runs.
 
     Of several records of one spec and seed the last to start counts, one that ended before one that did not.
 
@@ -37,15 +42,17 @@ def document(suite: str, records: Iterable[RunRecord], cards: Cards = registered
         suite: What was run.
         records: The runs, in any order.
         cards: Where published numbers come from.
+        unreadable: By folder, what is wrong with records that could not be read.
     """
     by_table: dict[tuple[str, int, str, str], list[RunRecord]] = defaultdict(list)
     for record in latest(records):
         task = record.spec.task
         by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
     tables = [_table(group, cards) for _, group in sorted(by_table.items(), key=lambda item: item[0])]
-    disambiguate(tables, "task", lambda table: {"version": table["version"]} | table["params"])
-    tables.sort(key=lambda table: _natural(table["task"]))
-    return {"suite": suite, "tables": tables}
+    names = disambiguate([table.task for table in tables], [{"version": t.version} | t.params for t in tables])
+    tables = [table.replaced(task=name) for table, name in zip(tables, names, strict=True)]
+    tables.sort(key=lambda table: _natural(table.task))
+    return Leaderboard(suite=suite, tables=tables, unreadable=unreadable)
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
@@ -68,34 +75,33 @@ def _age(record: RunRecord) -> tuple[bool, str]:
     return record.status in ENDED, record.started
 
 
-def _table(records: list[RunRecord], cards: Cards) -> dict[str, Any]:
+def _table(records: list[RunRecord], cards: Cards) -> LeaderboardTable:
     by_row: dict[tuple[str, str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
         by_row[record.spec_hash, record.environment.engine, record.environment.device].append(record)
     first = records[0]
     task, metric = first.spec.task, first.metric
     rows = [row_of(group) for group in by_row.values()]
-    specs = {id(row): settings_of(group[0]) for row, group in zip(rows, by_row.values(), strict=True)}
-    disambiguate(rows, "name", lambda row: specs[id(row)])
-    rank(rows, metric)
+    names = disambiguate([r.name for r in rows], [r.settings for r in rows], [r.spec_hash for r in rows])
+    rows = rank([row.replaced(name=name) for row, name in zip(rows, names, strict=True)], metric)
     card = cards(task.name)
     variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)
     if variant is None and card is not None:
         variant = next((name for name in card.variants if card.has_params(name, task.params)), None)
-    return {
-        "task": f"{task.name}/{variant}" if variant else task.name,
-        "name": task.name,
-        "variant": variant,
-        "version": task.version,
-        "params": task.params,
-        "metric": metric,
-        "higher_is_better": higher_is_better(metric),
-        "baseline": first.baseline,
-        "target": first.target,
-        "target_metric": first.target_metric,
-        "selection": sorted({r.selection for r in records}),
-        "cards": len({r.card_sha256 for r in records}),
-        "rows": rows,
-        "code_notes": code_notes(rows),
-        "published": [] if card is None else published(card, task.params, rows),
-    }
+    return LeaderboardTable(
+        task=f"{task.name}/{variant}" if variant else task.name,
+        name=task.name,
+        variant=variant,
+        version=task.version,
+        params=task.params,
+        metric=metric,
+        higher_is_better=higher_is_better(metric),
+        baseline=first.baseline,
+        target=first.target,
+        target_metric=first.target_metric,
+        selection=sorted({r.selection for r in records}),
+        cards=len({r.card_sha256 for r in records}),
+        rows=rows,
+        code_notes=code_notes(rows),
+        published=[] if card is None else published(card, task.params, rows),
+    )

@@ -1,25 +1,26 @@
 """What code computed the seeds of a row: other compilers and instruction sets round differently."""
 
-from typing import Any
+from collections.abc import Sequence
 
+from stablebench.schema.leaderboard import LeaderboardRow
 from stablebench.schema.run_record import RunRecord
 
 
-def computed_by(records: list[RunRecord]) -> dict[str, list[int]]:
-    """Return the seeds by what computed them, in words; those whose records do not say are left out.
+def computed_by(records: Sequence[RunRecord]) -> dict[str, list[int]]:
+    """Return the seeds by what computed them, in words; seeds whose records do not state it are left out.
 
     Args:
         records: The runs of a row.
     """
-    found: dict[str, list[int]] = {}
+    seeds: dict[str, list[int]] = {}
     for record in records:
-        said = _in_words(record)
-        if said is not None:
-            found.setdefault(said, []).append(record.spec.seed)
-    return found
+        code = _describe(record)
+        if code is not None:
+            seeds.setdefault(code, []).append(record.spec.seed)
+    return seeds
 
 
-def code_notes(rows: list[dict[str, Any]]) -> list[str]:
+def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
     """Return a line for each row whose seeds were computed by code that rounds differently.
 
     Args:
@@ -27,17 +28,16 @@ def code_notes(rows: list[dict[str, Any]]) -> list[str]:
     """
     notes = []
     for row in rows:
-        by_code = row.get("computed_by", {})
-        if len(by_code) > 1:
-            said = "; ".join(
+        if len(row.computed_by) > 1:
+            codes = "; ".join(
                 f"{code} (seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))})"
-                for code, seeds in by_code.items()
+                for code, seeds in row.computed_by.items()
             )
-            notes.append(f"{row['name']}: its seeds were rounded differently: {said}.")
+            notes.append(f"{row.name}: its seeds were rounded differently: {codes}.")
     return notes
 
 
-def _in_words(record: RunRecord) -> str | None:
+def _describe(record: RunRecord) -> str | None:
     ran = record.environment
     if ran.backend is None:
         return None

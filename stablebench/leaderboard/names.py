@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from stablebench.schema.run_record import RunRecord
@@ -28,20 +28,29 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def disambiguate(items: list[dict[str, Any]], key: str, settings: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Append to equal names what differs between them."""
-    by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for item in items:
-        by_name[item[key]].append(item)
+def disambiguate(
+    names: Sequence[str], settings: Sequence[dict[str, Any]], otherwise: Sequence[str] | None = None
+) -> list[str]:
+    """Return the names, equal ones followed by what differs between them.
+
+    Args:
+        names: Of rows or of tables.
+        settings: By name, what may differ.
+        otherwise: What follows an equal name where none of that differs.
+    """
+    unique = list(names)
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(names):
+        by_name[name].append(i)
     for same in by_name.values():
         if len(same) < 2:
             continue
-        all_settings = [settings(item) for item in same]
-        names = list(dict.fromkeys(name for values in all_settings for name in values))
-        differing = [n for n in names if len({json.dumps(v.get(n), sort_keys=True) for v in all_settings}) > 1]
-        for item, values in zip(same, all_settings, strict=True):
-            said = ", ".join(f"{name} {_short(values.get(name))}" for name in differing[:4])
-            item[key] += f" ({said or item.get('spec_hash', '')})"
+        keys = list(dict.fromkeys(key for i in same for key in settings[i]))
+        differing = [k for k in keys if len({json.dumps(settings[i].get(k), sort_keys=True) for i in same}) > 1]
+        for i in same:
+            words = ", ".join(f"{key} {_short(settings[i].get(key))}" for key in differing[:4])
+            unique[i] += f" ({words or (otherwise[i] if otherwise else '')})"
+    return unique
 
 
 def _short(value: Any) -> str:

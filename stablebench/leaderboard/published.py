@@ -1,23 +1,25 @@
-"""Published numbers beside ours: the same statistic of our seeds, and how far the protocol is the same."""
+"""Published numbers with ours: the same statistic of our seeds, and how far the protocol is the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stablebench.leaderboard.format import format_number
 from stablebench.schema.card import TaskCard
+from stablebench.schema.leaderboard import LeaderboardRow, PublishedComparison, SeedStatistics
 from stablebench.schema.published import Published
 
 EVENTS = {"diverged": "count", "steps_to_baseline": "median", "steps_to_convergence": "median to the target"}
 """Events that a leaderboard has, by our statistic; no paper gives a threshold of convergence, ours is the target."""
 
 
-def published(card: TaskCard, params: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what has been published at these parameters, each number beside that of our row of the same model.
+def published(card: TaskCard, params: Mapping[str, Any], rows: Sequence[LeaderboardRow]) -> list[PublishedComparison]:
+    """Return what has been published at these parameters, each number with that of our row of the same model.
 
     Of several rows of a model the one of the paper's width is taken, else the best. Where papers do not say how a
     number comes from their trials, ours is the median.
     """
-    there = [e for e in card.published if has_number(e) and card.has_params(e.variant, params)]
-    return [beside(card, entry, params, _row_for(entry, rows)) for entry in there]
+    numbers = [e for e in card.published if has_number(e) and card.has_params(e.variant, params)]
+    return [compare_published(card, entry, params, _row_for(entry, rows)) for entry in numbers]
 
 
 def has_number(entry: Published) -> bool:
@@ -32,10 +34,10 @@ def is_measured(card: TaskCard, entry: Published) -> bool:
     return entry.metric in (card.metric, *card.extra_metrics) and _on_such_examples(card, entry)
 
 
-def beside(
-    card: TaskCard, entry: Published, params: Mapping[str, Any], row: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return a published number beside a row's, and how far the two protocols are the same.
+def compare_published(
+    card: TaskCard, entry: Published, params: Mapping[str, Any], row: LeaderboardRow | None
+) -> PublishedComparison:
+    """Return a published number with a row's, and how far the two protocols are the same.
 
     Args:
         card: The task's card.
@@ -43,80 +45,84 @@ def beside(
         params: Parameters of the task that the row's runs had.
         row: A row of the model; None where there is none.
     """
-    compared = card.compare(entry, params, None if row is None else _ran(card, params, row))
+    compared = card.compare(entry, params, None if row is None else _fields_of(card, params, row))
     value, statistic = (None, None) if row is None else _ours(card, entry, row)
-    return {
-        "key": entry.key,
-        "model": entry.model,
-        "metric": entry.what,
-        "statistic": entry.statistic,
-        "published": entry.value,
-        "bound": entry.bound,
-        "part": entry.part,
-        "ours": value,
-        "our_statistic": statistic,
-        "units": entry.units,
-        "protocol": compared.flag,
-        "differs": compared.differs,
-        "unstated": compared.unstated,
-        "source": entry.source,
-        "quoted": entry.quoted,
-        "where": entry.where,
-    }
+    return PublishedComparison(
+        key=entry.key,
+        model=entry.model,
+        metric=entry.what,
+        statistic=entry.statistic,
+        published=float(entry.value or 0),
+        bound=entry.bound,
+        part=entry.part,
+        ours=value,
+        our_statistic=statistic,
+        units=entry.units,
+        protocol=compared.flag,
+        differs=compared.differs,
+        unstated=compared.unstated,
+        source=entry.source,
+        quoted=entry.quoted,
+        where=entry.where,
+    )
 
 
-def _row_for(entry: Published, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    of_model = [row for row in rows if row["model"] == entry.model]
-    of_width = [row for row in of_model if row["hidden"] == entry.units]
+def _row_for(entry: Published, rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
+    of_model = [row for row in rows if row.model == entry.model]
+    of_width = [row for row in of_model if row.hidden == entry.units]
     return next(iter(of_width or of_model), None)
 
 
-def _ran(card: TaskCard, params: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(card: TaskCard, params: Mapping[str, Any], row: LeaderboardRow) -> dict[str, Any]:
     """Return the fields that a row's runs decide, and their epochs where the task has a data set."""
-    fields = dict(row["ran"])
+    fields: dict[str, Any] = row.ran.model_dump()
     examples = card.protocol_at(params).train
     if card.data.dataset is not None and examples is not None:
-        epochs = fields["steps"] / -(-examples // fields["batch_size"])
+        epochs = row.ran.steps / -(-examples // row.ran.batch_size)
         fields["epochs"] = int(epochs) if epochs.is_integer() else round(epochs, 3)
     return fields
 
 
-def _ours(card: TaskCard, entry: Published, row: Mapping[str, Any]) -> tuple[float | None, str | None]:
+def _ours(card: TaskCard, entry: Published, row: LeaderboardRow) -> tuple[float | None, str | None]:
     """Return our number and its statistic."""
     if entry.event in EVENTS:
-        name = "steps_to_target" if entry.event == "steps_to_convergence" else entry.event
-        return row[name], EVENTS[entry.event]
+        events = {"diverged": row.diverged, "steps_to_baseline": row.steps_to_baseline}
+        return events.get(entry.event, row.steps_to_target), EVENTS[entry.event]
     if entry.metric is None or not _on_such_examples(card, entry):
         return None, None
-    statistics = row["statistics"].get(entry.metric, {})
-    if entry.statistic in statistics:
-        return statistics[entry.statistic], entry.statistic
-    median = row["score"] if entry.metric == row["metric"] else row["others"].get(entry.metric)
+    scores = row.statistics.get(entry.metric)
+    if scores is not None and entry.statistic in SeedStatistics.model_fields:
+        return getattr(scores, entry.statistic), entry.statistic
+    median = row.score if entry.metric == row.metric else row.others.get(entry.metric)
     return median, "median"
 
 
 def _on_such_examples(card: TaskCard, entry: Published) -> bool:
-    """Whether our test examples stand for the paper's: where all are drawn anew, training ones are no different."""
+    """Whether our test examples stand for the paper's: where all are newly drawn, training ones are no different."""
     return entry.part == "test" or (entry.part == "train" and card.data.generator is not None)
 
 
-def said_published(entry: Mapping[str, Any]) -> str:
+def format_published(value: float, bound: str | None) -> str:
     """Return a published number with its bound."""
-    sign = {"at_least": ">= ", "at_most": "<= "}.get(entry["bound"] or "", "")
-    return f"{sign}{_said(entry['published'])}"
+    sign = {"at_least": ">= ", "at_most": "<= "}.get(bound or "", "")
+    return f"{sign}{format_number(value)}"
 
 
-def in_words(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a published entry of the leaderboard as a table's cells."""
-    ours = _said(entry["ours"])
-    if ours is not None and entry["our_statistic"] != entry["statistic"]:
-        ours += f" ({entry['our_statistic']})"
-    differs = [*entry["differs"], *([f"not stated: {', '.join(entry['unstated'])}"] if entry["unstated"] else [])]
-    source = f"{entry['source']}, quoting {entry['quoted']}" if entry["quoted"] else entry["source"]
-    metric = entry["metric"] + ("" if entry["part"] == "test" else f" ({entry['part']})")
-    words = {"metric": metric, "published": said_published(entry), "ours": ours}
-    return {**entry, **words, "differs": "; ".join(differs), "source": source}
-
-
-def _said(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4g}"
+def format_entry(entry: PublishedComparison) -> dict[str, Any]:
+    """Return a published number with ours as a table's texts, by column."""
+    ours = format_number(entry.ours)
+    if ours is not None and entry.our_statistic != entry.statistic:
+        ours += f" ({entry.our_statistic})"
+    differs = [*entry.differs, *([f"not stated: {', '.join(entry.unstated)}"] if entry.unstated else [])]
+    return {
+        "model": entry.model,
+        "metric": entry.metric + ("" if entry.part == "test" else f" ({entry.part})"),
+        "statistic": entry.statistic,
+        "published": format_published(entry.published, entry.bound),
+        "ours": ours,
+        "units": entry.units,
+        "protocol": entry.protocol,
+        "differs": "; ".join(differs),
+        "source": f"{entry.source}, quoting {entry.quoted}" if entry.quoted else entry.source,
+        "where": entry.where,
+    }

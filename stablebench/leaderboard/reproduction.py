@@ -7,11 +7,11 @@ A printed number is
 
     reproduced        our score is at least as good; of runs that diverged, at least as many
     within interval   our score is worse, and the interval over our seeds reaches the number
-    below             not even the interval reaches it; with one seed there is no interval
+    not reproduced    not even the interval reaches it; with one seed there is no interval
     not run           there is no run of that model, or those there are stand for another number of the suite
 
-It is held against the runs of its own variant and size where there are any. Else those of another variant or size take
-their place, unless they are the suite's runs for another of its numbers; what then differs is said beside the verdict.
+It is compared with the runs of its own variant and size where there are any. Else those of another variant or size take
+their place, unless they are the suite's runs for another of its numbers; what then differs stands next to the verdict.
 
 What a figure shows without numbers is stated in the suite as an expectation. That one model is better than another
 
@@ -29,9 +29,19 @@ from typing import Any
 
 from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.leaderboard.board import Cards, registered_card
-from stablebench.leaderboard.published import beside, has_number, is_measured, said_published
+from stablebench.leaderboard.format import format_interval
+from stablebench.leaderboard.published import compare_published, format_published, has_number, is_measured
 from stablebench.schema.card import TaskCard
-from stablebench.schema.published import Published
+from stablebench.schema.leaderboard import (
+    Leaderboard,
+    LeaderboardRow,
+    LeaderboardTable,
+    Reproduction,
+    ReproductionLine,
+    ReproductionVerdict,
+)
+from stablebench.schema.leaderboard_statistics import Interval
+from stablebench.schema.published import Published, format_value
 from stablebench.schema.suite import Expectation, Suite
 from stablebench.tables import Table
 
@@ -51,79 +61,74 @@ class Overrides:
     short: bool = False
 
 
-_AS_IT_IS = Overrides()
+_NONE = Overrides()
 
 
 def reproduction(
-    suite: Suite, document: dict[str, Any], asked: Overrides = _AS_IT_IS, cards: Cards = registered_card
-) -> dict[str, Any]:
-    """Return one line per published number and expectation of a suite, as a part of its leaderboard.
+    suite: Suite, board: Leaderboard, overrides: Overrides = _NONE, cards: Cards = registered_card
+) -> Reproduction | None:
+    """Return one line per published number and expectation of a suite, None where it repeats no paper's experiment.
 
     Args:
         suite: The suite.
-        document: Its leaderboard, as `stablebench.leaderboard.document` returns it.
-        asked: What the runs have in place of the suite's own settings.
+        board: Its leaderboard.
+        overrides: What the runs have in place of the suite's own settings.
         cards: Where published numbers stand.
-
-    Returns:
-        `reproduction`: its `source`, the `budget`, what was `changed`, and `lines`, objects with `what`, `published`,
-        `bound`, `ours`, `interval`, `verdict`, `protocol` (`same`, `differs` or `unknown`), `differs` and `unstated`,
-        numbers in our units; empty for a suite that repeats no paper's experiment.
     """
-    tables = document["tables"]
+    tables = board.tables
     lines = []
     for name, keys in suite.published.items():
         card = cards(name)
         by_key = {} if card is None else {entry.key: entry for entry in card.published if has_number(entry)}
         entries = [by_key[key] for key in keys if key in by_key]
-        of_task = [table for table in tables if table["name"] == name]
+        of_task = [table for table in tables if table.name == name]
         for key in keys:
             if card is None or key not in by_key:
-                lines.append(_line(key, verdict="not run"))
+                lines.append(ReproductionLine(what=key))
             else:
-                lines.append(_number(card, by_key[key], entries, of_task, asked))
+                lines.append(_number(card, by_key[key], entries, of_task, overrides))
     for expected in suite.expected:
-        lines.append(_expectation(expected, suite, tables, asked, cards))
+        lines.append(_expectation(expected, suite, tables, overrides, cards))
     if not lines:
-        return {}
-    budget = "short" if asked.short else "full"
-    return {"reproduction": {"source": suite.source, "budget": budget, "changed": dict(asked.changed), "lines": lines}}
+        return None
+    budget = "short" if overrides.short else "full"
+    return Reproduction(source=suite.source, budget=budget, changed=dict(overrides.changed), lines=lines)
 
 
-def reproduction_table(part: dict[str, Any]) -> Table:
-    """Return the part of a leaderboard that `reproduction` made as a table."""
+def reproduction_table(part: Reproduction) -> Table:
+    """Return what is reproduced as a table."""
     rows = [
         [
-            line["what"],
-            None if line["published"] is None else said_published(line),
-            line["ours"],
-            _interval(line["interval"]),
-            line["verdict"],
-            protocol_in_words(line),
+            line.what,
+            None if line.published is None else format_published(line.published, line.bound),
+            line.ours,
+            format_interval(line.interval),
+            line.verdict,
+            format_protocol(line),
         ]
-        for line in part["lines"]
+        for line in part.lines
     ]
     columns = ["what", "published", "ours", "95 %", "verdict", "protocol"]
     return Table(columns, rows, title=reproduction_title(part), wrap=frozenset({"what", "protocol"}), minor=["95 %"])
 
 
-def reproduction_title(part: dict[str, Any]) -> str:
+def reproduction_title(part: Reproduction) -> str:
     """Return what is reproduced, and what the runs have in place of the suite's own settings."""
-    said = ["Reproduction" + (f" of {part['source']}" if part["source"] else "")]
-    if part["budget"] == "short":
-        said.append("short budget: below is expected")
-    if part["changed"]:
-        said.append("with " + ", ".join(f"{key} {_said(value)}" for key, value in part["changed"].items()))
-    return "; ".join(said)
+    parts = ["Reproduction" + (f" of {part.source}" if part.source else "")]
+    if part.budget == "short":
+        parts.append("short budget: numbers not reproduced are expected")
+    if part.changed:
+        parts.append("with " + ", ".join(f"{key} {format_value(value)}" for key, value in part.changed.items()))
+    return "; ".join(parts)
 
 
-def protocol_in_words(line: Mapping[str, Any]) -> str | None:
-    """Return how far the two protocols are the same, and where they part."""
-    if line["protocol"] is None:
+def format_protocol(line: ReproductionLine) -> str | None:
+    """Return how far the two protocols are the same, and where they differ."""
+    if line.protocol is None:
         return None
-    unstated = [f"not stated: {', '.join(line['unstated'])}"] if line["unstated"] else []
-    why = "; ".join([*line["differs"], *unstated])
-    return f"{line['protocol']}: {why}" if why else line["protocol"]
+    unstated = [f"not stated: {', '.join(line.unstated)}"] if line.unstated else []
+    why = "; ".join([*line.differs, *unstated])
+    return f"{line.protocol}: {why}" if why else line.protocol
 
 
 # -- printed numbers -------------------------------------------------------------------------------------------------
@@ -133,110 +138,108 @@ def _number(
     card: TaskCard,
     entry: Published,
     entries: Sequence[Published],
-    tables: list[dict[str, Any]],
-    asked: Overrides,
-) -> dict[str, Any]:
+    tables: Sequence[LeaderboardTable],
+    overrides: Overrides,
+) -> ReproductionLine:
     units = "" if entry.units is None else f", {entry.units} units"
     on = f"{card.task}/{entry.variant}" if entry.variant else card.task
     what = f"{entry.model}{units} on {on}: {entry.what} ({entry.where})"
-    known = _line(what, published=entry.value, bound=entry.bound)
-    found = _runs_for(card, entry, entries, tables)
-    if found is None or not is_measured(card, entry):
-        return known | {"verdict": "not run"}
-    table, row = found
-    said = beside(card, entry, table["params"], row)
-    differs = [*_elsewhere(card, entry.variant, table), *said["differs"]]
+    line = ReproductionLine(what=what, published=float(entry.value or 0), bound=entry.bound)
+    nearest = _runs_for(card, entry, entries, tables)
+    if nearest is None or not is_measured(card, entry):
+        return line
+    table, row = nearest
+    compared = compare_published(card, entry, table.params, row)
+    differs = [*_elsewhere(card, entry.variant, table), *compared.differs]
     if entry.part != "test":
         differs.append(f"{entry.part} examples, ours test")
     if entry.event == "steps_to_convergence":
         differs.append("convergence without a threshold, ours the target")
-    differs += _fewer_updates(asked, row, differs)
-    interval = row["interval"] if entry.metric == table["metric"] else None
-    return known | {
-        "ours": said["ours"],
-        "interval": interval,
-        "verdict": _verdict(entry, said["ours"], interval, row),
-        "protocol": "differs" if differs else said["protocol"],
-        "differs": list(dict.fromkeys(differs)),
-        "unstated": said["unstated"],
-    }
+    differs += _fewer_updates(overrides, row, differs)
+    interval = row.interval if entry.metric == table.metric else None
+    return line.replaced(
+        ours=compared.ours,
+        interval=interval,
+        verdict=_verdict(entry, compared.ours, interval, row),
+        protocol="differs" if differs else compared.protocol,
+        differs=list(dict.fromkeys(differs)),
+        unstated=compared.unstated,
+    )
 
 
 def _runs_for(
-    card: TaskCard, entry: Published, entries: Sequence[Published], tables: list[dict[str, Any]]
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    card: TaskCard, entry: Published, entries: Sequence[Published], tables: Sequence[LeaderboardTable]
+) -> tuple[LeaderboardTable, LeaderboardRow] | None:
     """Return the table and the row that come nearest to an entry; None where all are another entry's."""
     others = [other for other in entries if other.model == entry.model]
-    found = []
+    candidates = []
     for table in tables:
-        elsewhere = not card.has_params(entry.variant, table["params"])
-        if elsewhere and any(card.has_params(other.variant, table["params"]) for other in others):
+        elsewhere = not card.has_params(entry.variant, table.params)
+        if elsewhere and any(card.has_params(other.variant, table.params) for other in others):
             continue
-        for row in table["rows"]:
-            resized = entry.units not in (None, row["hidden"])
-            taken = resized and row["hidden"] in {other.units for other in others}
-            if row["model"] == entry.model and not taken:
-                found.append((elsewhere, resized, len(found), table, row))
-    return min(found, key=lambda place: place[:3])[3:] if found else None
+        for row in table.rows:
+            resized = entry.units not in (None, row.hidden)
+            is_other = resized and row.hidden in {other.units for other in others}
+            if row.model == entry.model and not is_other:
+                candidates.append((elsewhere, resized, len(candidates), table, row))
+    return min(candidates, key=lambda place: place[:3])[3:] if candidates else None
 
 
-def _elsewhere(card: TaskCard, variant: str | None, table: dict[str, Any]) -> list[str]:
+def _elsewhere(card: TaskCard, variant: str | None, table: LeaderboardTable) -> list[str]:
     """Return in which parameters of the task the paper's variant is not the one that was run."""
-    if card.has_params(variant, table["params"]):
+    if card.has_params(variant, table.params):
         return []
     theirs = card.data.params | (card.variants.get(variant, {}) if variant else {})
-    parted = [
-        f"{name} {_said(value)}, ours {_said(table['params'].get(name))}"
+    differing = [
+        f"{name} {format_value(value)}, ours {format_value(table.params.get(name))}"
         for name, value in theirs.items()
-        if table["params"].get(name) != value
+        if table.params.get(name) != value
     ]
-    names = [f"variant {variant}, ours {table['variant']}"] if variant and table["variant"] else []
-    return names or parted
+    names = [f"variant {variant}, ours {table.variant}"] if variant and table.variant else []
+    return names or differing
 
 
-def _fewer_updates(asked: Overrides, row: dict[str, Any], differs: list[str]) -> list[str]:
+def _fewer_updates(overrides: Overrides, row: LeaderboardRow, differs: list[str]) -> list[str]:
     """Return the updates where the command line decided them and the paper's number is not compared already."""
     if any(line.split(" ")[0] in _BUDGET for line in differs):
         return []
-    if asked.short:
-        return [f"short budget, {row['steps']:,} updates"]
-    return [f"{row['steps']:,} updates asked for"] if _BUDGET & set(asked.changed) else []
+    if overrides.short:
+        return [f"short budget, {row.steps:,} updates"]
+    return [f"{row.steps:,} updates asked for"] if _BUDGET & set(overrides.changed) else []
 
 
-def _verdict(entry: Published, ours: float | None, interval: list[float] | None, row: dict[str, Any]) -> str:
-    if ours is None or not row["ended"]:
-        return "below" if row["ended"] else "not run"
+def _verdict(
+    entry: Published, ours: float | None, interval: Interval | None, row: LeaderboardRow
+) -> ReproductionVerdict:
+    if ours is None or not row.ended:
+        return "not reproduced" if row.ended else "not run"
     larger = higher_is_better(entry.metric) if entry.metric in METRICS else entry.event == "diverged"
     sign, published = (1.0 if larger else -1.0), float(entry.value or 0)
     if sign * ours >= sign * published:
         return "reproduced"
     if interval is not None and max(sign * end for end in interval) >= sign * published:
         return "within interval"
-    return "below"
+    return "not reproduced"
 
 
 # -- expectations ----------------------------------------------------------------------------------------------------
 
 
 def _expectation(
-    expected: Expectation, suite: Suite, tables: list[dict[str, Any]], asked: Overrides, cards: Cards
-) -> dict[str, Any]:
+    expected: Expectation, suite: Suite, tables: Sequence[LeaderboardTable], overrides: Overrides, cards: Cards
+) -> ReproductionLine:
     name, _, variant = expected.task.partition("/")
     card = cards(name)
-    line = _line(expected.statement, verdict="not run")
-    of_task = [table for table in tables if table["name"] == name]
+    line = ReproductionLine(what=expected.statement)
+    of_task = [table for table in tables if table.name == name]
     exact = [table for table in of_task if _is_of(table, expected, card)]
-    taken = [
-        table
-        for table in of_task
-        if any(_is_of(table, e, card) for e in suite.expected if e.task.partition("/")[0] == name)
-    ]
-    instead = [table for table in of_task if not any(table is other for other in taken)]
+    expectations = [e for e in suite.expected if e.task.partition("/")[0] == name]
+    instead = [table for table in of_task if not any(_is_of(table, e, card) for e in expectations)]
     for table in exact or instead:
-        sign = 1.0 if table["higher_is_better"] else -1.0
-        row = _best(table["rows"], expected.model, sign, expected.where)
+        sign = 1.0 if table.higher_is_better else -1.0
+        row = _best(table.rows, expected.model, sign, expected.where)
         ours = None if row is None else _score(row, sign, expected.every_seed)
-        others = [_best(table["rows"], model, sign) for model in expected.better_than]
+        others = [_best(table.rows, model, sign) for model in expected.better_than]
         if row is None or ours is None or None in others:
             continue
         compared = [other for other in others if other is not None]
@@ -247,85 +250,52 @@ def _expectation(
             holds &= sign * ours < sign * expected.misses
         differs = [] if exact or card is None else _elsewhere(card, variant or None, table)
         differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
-        differs += _fewer_updates(asked, row, differs)
+        differs += _fewer_updates(overrides, row, differs)
         finite = ours if abs(ours) != float("inf") else None
         protocol = "differs" if differs else None
         apart = all(_lie_apart(_spread(row, sign), _spread(other, sign)) for other in compared)
-        return line | {
-            "ours": finite,
-            "interval": row["interval"],
-            "verdict": "fails" if not holds else "holds" if apart else "overlaps",
-            "protocol": protocol,
-            "differs": differs,
-        }
+        verdict = "fails" if not holds else "holds" if apart else "overlaps"
+        return line.replaced(ours=finite, interval=row.interval, verdict=verdict, protocol=protocol, differs=differs)
     return line
 
 
-def _spread(row: dict[str, Any], sign: float) -> list[float] | None:
+def _spread(row: LeaderboardRow, sign: float) -> Interval | None:
     """Return the interval over a row's seeds: from the best one on, without an end, where some diverged."""
-    if not row["diverged"]:
-        return row["interval"]
-    best = row["max"] if sign > 0 else row["min"]
-    return [-sign * float("inf") if best is None else best, -sign * float("inf")]
+    if not row.diverged:
+        return row.interval
+    best = row.max if sign > 0 else row.min
+    return -sign * float("inf") if best is None else best, -sign * float("inf")
 
 
-def _lie_apart(a: list[float] | None, b: list[float] | None) -> bool:
+def _lie_apart(a: Interval | None, b: Interval | None) -> bool:
     """Whether two intervals have no point in common; a single seed has none."""
     return a is None or b is None or max(a) < min(b) or max(b) < min(a)
 
 
-def _is_of(table: dict[str, Any], expected: Expectation, card: TaskCard | None) -> bool:
+def _is_of(table: LeaderboardTable, expected: Expectation, card: TaskCard | None) -> bool:
     """Whether a table is of the task, variant and length that an expectation is about."""
     name, _, variant = expected.task.partition("/")
-    if table["name"] != name:
+    if table.name != name:
         return False
     if expected.T is not None:
-        return expected.T in table["params"].values()
+        return expected.T in table.params.values()
     if not variant:
-        return card is None or card.has_params(None, table["params"])
-    return table["variant"] == variant or (card is not None and card.has_params(variant, table["params"]))
+        return card is None or card.has_params(None, table.params)
+    return table.variant == variant or (card is not None and card.has_params(variant, table.params))
 
 
 def _best(
-    rows: list[dict[str, Any]], model: str, sign: float, where: Mapping[str, Any] | None = None
-) -> dict[str, Any] | None:
+    rows: Sequence[LeaderboardRow], model: str, sign: float, where: Mapping[str, Any] | None = None
+) -> LeaderboardRow | None:
     """Return a model's best row of those with the values `where`, None where none has ended."""
     values = {key.removeprefix("model.").removeprefix("train."): value for key, value in (where or {}).items()}
-    of_model = [row for row in rows if row["model"] == model and row["ended"]]
-    of_model = [row for row in of_model if all(row["settings"].get(key) == value for key, value in values.items())]
+    of_model = [row for row in rows if row.model == model and row.ended]
+    of_model = [row for row in of_model if all(row.settings.get(key) == value for key, value in values.items())]
     return max(of_model, key=lambda row: sign * _score(row, sign), default=None)
 
 
-def _score(row: dict[str, Any], sign: float, every_seed: bool = False) -> float:
+def _score(row: LeaderboardRow, sign: float, every_seed: bool = False) -> float:
     """Return a row's score, or that of its worst seed; one whose seeds diverged is worse than any number."""
-    worst = row["diverged"] if every_seed else row["score"] is None
-    if worst or row["score"] is None:
-        return -sign * float("inf")
-    return row["score"] if not every_seed else row["min"] if sign > 0 else row["max"]
-
-
-# -- lines -----------------------------------------------------------------------------------------------------------
-
-
-def _line(
-    what: str, *, verdict: str | None = None, published: float | None = None, bound: str | None = None
-) -> dict[str, Any]:
-    return {
-        "what": what,
-        "published": published,
-        "bound": bound,
-        "ours": None,
-        "interval": None,
-        "verdict": verdict,
-        "protocol": None,
-        "differs": [],
-        "unstated": [],
-    }
-
-
-def _interval(interval: list[float] | None) -> str | None:
-    return None if interval is None else f"{interval[0]:.4g} ... {interval[1]:.4g}"
-
-
-def _said(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    worst = row.diverged if every_seed else row.score is None
+    score = row.score if not every_seed else row.min if sign > 0 else row.max
+    return -sign * float("inf") if worst or row.score is None or score is None else score

@@ -10,6 +10,8 @@ from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.seeds import ran, seed_statistics
+from stablebench.schema.leaderboard import GoalTimes, LeaderboardRow, RowGoals
+from stablebench.schema.leaderboard_statistics import Goal
 from stablebench.schema.run_record import RunRecord
 from stablebench.stats import bootstrap_interval, iqm
 
@@ -17,8 +19,8 @@ ENDED = ("finished", "diverged")
 """Statuses of runs that count."""
 
 
-def row_of(records: list[RunRecord]) -> dict[str, Any]:
-    """Return the row of runs that differ in their seed alone: numbers, texts and None."""
+def row_of(records: list[RunRecord]) -> LeaderboardRow:
+    """Return the row of runs that differ only in their seed; it has no rank yet."""
     records = sorted(records, key=lambda record: record.spec.seed)
     first, metric = records[0], records[0].metric
     ended = [r for r in records if r.status in ENDED]
@@ -27,45 +29,45 @@ def row_of(records: list[RunRecord]) -> dict[str, Any]:
     diverged = sum(r.status == "diverged" for r in records)
     interval = None if diverged else bootstrap_interval(values)
     others = sorted({name for r in records if _is_scored(r) for name in r.result.test or {}} - {metric})
-    return {
-        "name": first.spec.model.label,
-        "model": first.spec.model.label,
-        "metric": metric,
-        "spec_hash": first.spec_hash,
-        "engine": first.environment.engine,
-        "device": first.environment.device,
-        "hidden": first.spec.model.hidden,
-        "settings": settings_of(first),
-        "commits": sorted({r.environment.commit for r in records if r.environment.commit}),
-        "rank": None,
-        "best": False,
-        "score": _median_with_worst(values, diverged, metric),
-        "min": min(values, default=None),
-        "max": max(values, default=None),
-        "iqm": iqm(values) if values else None,
-        "interval": None if interval is None else list(interval),
-        "n": len(values),
-        "seeds": {str(seed): value for seed, value in scores.items()},
-        "others": {name: _median_of_others(records, name) for name in others},
-        "statistics": seed_statistics(records),
-        "ran": ran(first),
-        "ended": len(ended),
-        "diverged": diverged,
-        "statuses": dict(sorted(Counter(r.status for r in records).items())),
-        "tested": first.result.tested,
-        **_arrivals(ended, "baseline"),
-        **_arrivals(ended, "target"),
-        "arrivals": {goal: _every_arrival(ended, goal) for goal in ("baseline", "target")},
-        "batch_size": first.spec.train.batch_size,
-        "steps": first.spec.train.steps,
-        "train_s": _median([r.train_s for r in ended]),
-        "computed_by": computed_by(records),
-        "hardware": " and ".join(sorted({hardware_of(r) for r in records})),
-        "parameters": first.parameters,
-        "embedding_parameters": first.embedding_parameters,
-        "steps_per_s": _median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
-        "peak_bytes": max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
-    }
+    return LeaderboardRow(
+        name=first.spec.model.label,
+        model=first.spec.model.label,
+        metric=metric,
+        spec_hash=first.spec_hash,
+        engine=first.environment.engine,
+        device=first.environment.device,
+        hidden=first.spec.model.hidden,
+        settings=settings_of(first),
+        commits=sorted({r.environment.commit for r in records if r.environment.commit}),
+        rank=None,
+        best=False,
+        score=_median_with_worst(values, diverged, metric),
+        min=min(values, default=None),
+        max=max(values, default=None),
+        iqm=iqm(values) if values else None,
+        interval=interval,
+        n=len(values),
+        seeds={str(seed): value for seed, value in scores.items()},
+        others={name: _median_of_others(records, name) for name in others},
+        statistics=seed_statistics(records),
+        ran=ran(first),
+        ended=len(ended),
+        diverged=diverged,
+        statuses=dict(sorted(Counter(r.status for r in records).items())),
+        tested=first.result.tested,
+        **_median_times(ended, "baseline"),
+        **_median_times(ended, "target"),
+        arrivals=RowGoals(baseline=_times(ended, "baseline"), target=_times(ended, "target")),
+        batch_size=first.spec.train.batch_size,
+        steps=first.spec.train.steps,
+        train_s=_median([r.train_s for r in ended]),
+        computed_by=computed_by(records),
+        hardware=" and ".join(sorted({hardware_of(r) for r in records})),
+        parameters=first.parameters,
+        embedding_parameters=first.embedding_parameters,
+        steps_per_s=_median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
+        peak_bytes=max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
+    )
 
 
 def hardware_of(record: RunRecord) -> str:
@@ -74,22 +76,27 @@ def hardware_of(record: RunRecord) -> str:
     return f"{ran.device}, {ran.hardware}, {ran.threads} thread{'' if ran.threads == 1 else 's'}"
 
 
-def _every_arrival(ended: list[RunRecord], goal: str) -> dict[str, list[float | None]]:
+def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:
     """Return when each ended run got to a goal, and how long the others were followed; None for never.
 
     A diverged run that did not get there never will, so no time says how long it was followed.
     """
-    found: dict[str, list[float | None]] = {"steps": [], "seconds": [], "steps_followed": [], "seconds_followed": []}
-    for record in ended:
-        steps, seconds = (getattr(record.result, f"{unit}_to_{goal}") for unit in ("steps", "seconds"))
-        if steps is not None:
-            found["steps"].append(steps)
-            found["seconds"].append(seconds)
-        else:
-            alive = record.status == "finished"
-            found["steps_followed"].append(record.step if alive else None)
-            found["seconds_followed"].append(record.train_s if alive else None)
-    return found
+    results = [(record, *_time_to(record, goal)) for record in ended]
+    missed = [(record, record.status == "finished") for record, steps, _ in results if steps is None]
+    return GoalTimes(
+        steps=[steps for _, steps, _ in results if steps is not None],
+        seconds=[seconds for _, steps, seconds in results if steps is not None],
+        steps_followed=[record.step if alive else None for record, alive in missed],
+        seconds_followed=[record.train_s if alive else None for record, alive in missed],
+    )
+
+
+def _time_to(record: RunRecord, goal: Goal) -> tuple[int | None, float | None]:
+    """Return a run's updates and seconds to a goal."""
+    result = record.result
+    if goal == "baseline":
+        return result.steps_to_baseline, result.seconds_to_baseline
+    return result.steps_to_target, result.seconds_to_target
 
 
 def _is_scored(record: RunRecord) -> bool:
@@ -113,12 +120,10 @@ def _median_with_worst(values: list[float], worst: int, metric: str) -> float | 
     return None if middle is None or not math.isfinite(middle) else sign * middle
 
 
-def _arrivals(ended: list[RunRecord], goal: str) -> dict[str, Any]:
+def _median_times(ended: list[RunRecord], goal: Goal) -> dict[str, Any]:
     """Return the median steps and seconds to a goal, and how many of the ended runs got there."""
-    found: dict[str, Any] = {}
-    for unit in ("steps", "seconds"):
-        values = [getattr(r.result, f"{unit}_to_{goal}") for r in ended]
-        middle = _median([math.inf if v is None else v for v in values])
-        found[f"{unit}_to_{goal}"] = middle if middle is not None and math.isfinite(middle) else None
-    found[f"reached_{goal}"] = sum(getattr(r.result, f"steps_to_{goal}") is not None for r in ended)
-    return found
+    times = [_time_to(record, goal) for record in ended]
+    middle = [_median([math.inf if t is None else t for t in column]) for column in zip(*times, strict=True)]
+    steps, seconds = (m if m is not None and math.isfinite(m) else None for m in middle or (None, None))
+    reached = sum(steps is not None for steps, _ in times)
+    return {f"steps_to_{goal}": steps, f"seconds_to_{goal}": seconds, f"reached_{goal}": reached}

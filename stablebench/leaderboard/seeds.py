@@ -4,14 +4,14 @@ The mean exists only where no seed diverged; of a diverged seed there is no scor
 """
 
 import statistics
-from typing import Any
 
 from stablebench.data.metrics import METRICS, higher_is_better
+from stablebench.schema.leaderboard import RunFields, SeedStatistics
 from stablebench.schema.run_record import RunRecord
 
 
-def seed_statistics(records: list[RunRecord]) -> dict[str, dict[str, float | None]]:
-    """Return `mean`, `best`, `worst` and `best_on_validation` of each test metric that this version knows.
+def seed_statistics(records: list[RunRecord]) -> dict[str, SeedStatistics]:
+    """Return the scores in each test metric that this version knows.
 
     Args:
         records: The runs of a row.
@@ -22,17 +22,17 @@ def seed_statistics(records: list[RunRecord]) -> dict[str, dict[str, float | Non
     return {name: _of_metric(name, tested, lost) for name in names}
 
 
-def _of_metric(name: str, tested: list[RunRecord], lost: bool) -> dict[str, float | None]:
+def _of_metric(name: str, tested: list[RunRecord], lost: bool) -> SeedStatistics:
     scores = [(r, r.result.test[name]) for r in tested if r.result.test and name in r.result.test]
     values = [score for _, score in scores]
     low, high = min(values), max(values)
     better, worse = (high, low) if higher_is_better(name) else (low, high)
-    return {
-        "mean": None if lost else statistics.fmean(values),
-        "best": better,
-        "worst": None if lost else worse,
-        "best_on_validation": _best_on_validation(scores),
-    }
+    return SeedStatistics(
+        mean=None if lost else statistics.fmean(values),
+        best=better,
+        worst=None if lost else worse,
+        best_on_validation=_best_on_validation(scores),
+    )
 
 
 def _best_on_validation(scores: list[tuple[RunRecord, float]]) -> float | None:
@@ -50,12 +50,7 @@ def _validation(record: RunRecord) -> float | None:
     return at[-1] if at else record.result.best
 
 
-def ran(record: RunRecord) -> dict[str, Any]:
+def ran(record: RunRecord) -> RunFields:
     """Return what a run decides and papers state, by the names of `schema.published.RUN_FIELDS`."""
-    spec = record.spec
-    return {
-        "units": spec.model.hidden,
-        "layers": spec.model.layers,
-        "steps": spec.train.steps,
-        "batch_size": spec.train.batch_size,
-    }
+    model, train = record.spec.model, record.spec.train
+    return RunFields(units=model.hidden, layers=model.layers, steps=train.steps, batch_size=train.batch_size)

@@ -1,250 +1,272 @@
 """What a leaderboard supports: intervals, times to a goal, profiles, ranks, and which model is better than which.
 
-A pure function of the leaderboard's document. Per task every row is described and every pair of rows tested; over
+A pure function of the leaderboard. Per task every row is described and every pair of rows tested; over
 tasks, models are compared on as many tasks as they have in common (`_shared`). Intervals are percentile bootstrap
 intervals at 95 %, seeds resampled within model and task; where all seeds are equal they are that point.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 from stablebench import stats
 from stablebench.leaderboard.normalise import normalised
+from stablebench.schema.leaderboard import GoalTimes, Leaderboard, LeaderboardRow, LeaderboardTable
+from stablebench.schema.leaderboard_statistics import (
+    Goal,
+    Improvement,
+    LeftOut,
+    OverallRow,
+    OverallStatistics,
+    PairTest,
+    Profile,
+    ProfileRow,
+    RowStatistics,
+    Statistics,
+    TableStatistics,
+    TimeToGoal,
+    Unit,
+)
 
-_UNITS = ("steps", "seconds")
+_UNITS: tuple[Unit, ...] = ("steps", "seconds")
+_Rows = Sequence[Mapping[str, LeaderboardRow]]
+"""The rows of each table by name."""
 
 
-def statistics(board: dict[str, Any]) -> dict[str, Any]:
-    """Return the statistics of a leaderboard as plain data: numbers, texts and None, nothing that is not finite.
+def statistics(board: Leaderboard) -> Statistics:
+    """Return the statistics of a leaderboard; nothing in them is not finite.
 
     Args:
-        board: As `stablebench.leaderboard.document` returns it.
-
-    Returns:
-        `confidence`, `resamples`, `r_max`; `tables`, one a task with `rows` and `pairs`; and `overall`, with the
-        `models` and `tasks` compared, what was `left_out`, `rows`, `improvement` and `profiles`.
+        board: The leaderboard.
     """
-    return {
-        "confidence": 0.95,
-        "resamples": stats.RESAMPLES,
-        "r_max": stats.R_MAX,
-        "tables": [_table(table) for table in board["tables"]],
-        "overall": _overall(board["tables"]),
-    }
+    return Statistics(
+        confidence=0.95,
+        resamples=stats.RESAMPLES,
+        r_max=stats.R_MAX,
+        tables=[_table(table) for table in board.tables],
+        overall=_overall(board.tables),
+    )
 
 
 # -- one task --------------------------------------------------------------------------------------------------------
 
 
-def _table(table: dict[str, Any]) -> dict[str, Any]:
-    goals = ["baseline", "target"] if table["target"] is not None else ["baseline"]
-    rows = [_row(row) for row in table["rows"]]
+def _table(table: LeaderboardTable) -> TableStatistics:
+    goals: list[Goal] = ["baseline", "target"] if table.target is not None else ["baseline"]
+    times: list[dict[Goal, dict[Unit, TimeToGoal]]] = [{} for _ in table.rows]
     for goal in goals:
         for unit in _UNITS:
-            _add_arrivals(rows, table["rows"], goal, unit)
-    return {"task": table["task"], "metric": table["metric"], "rows": rows, **_pairs(table)}
+            for i, time in _times_to(goal, unit, table.rows).items():
+                times[i].setdefault(goal, {})[unit] = time
+    pairs, smallest = _pairs(table)
+    rows = [_row(row, of_row) for row, of_row in zip(table.rows, times, strict=True)]
+    return TableStatistics(task=table.task, metric=table.metric, rows=rows, pairs=pairs, smallest_p_holm=smallest)
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    scores = list(row["seeds"].values())
-    sure = not row["diverged"]
-    return {
-        "name": row["name"],
-        "n": row["n"],
-        "diverged": row["diverged"],
-        "iqm": stats.iqm(scores) if scores else None,
-        "iqm_interval": _ends(stats.bootstrap_interval(scores, "iqm")) if sure else None,
-        "median": stats.median(scores) if scores else None,
-        "median_interval": _ends(stats.bootstrap_interval(scores, "median")) if sure else None,
-        "mean": stats.mean(scores) if scores else None,
-        "standard_deviation": stats.standard_deviation(scores) if scores else None,
-        "standard_error": stats.standard_error(scores) if scores else None,
-        "min": row["min"],
-        "max": row["max"],
-        "arrivals": {},
-    }
+def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
+    scores = list(row.seeds.values())
+    with_interval = not row.diverged
+    return RowStatistics(
+        name=row.name,
+        n=row.n,
+        diverged=row.diverged,
+        iqm=stats.iqm(scores) if scores else None,
+        iqm_interval=stats.bootstrap_interval(scores, "iqm") if with_interval else None,
+        median=stats.median(scores) if scores else None,
+        median_interval=stats.bootstrap_interval(scores, "median") if with_interval else None,
+        mean=stats.mean(scores) if scores else None,
+        standard_deviation=stats.standard_deviation(scores) if scores else None,
+        standard_error=stats.standard_error(scores) if scores else None,
+        min=row.min,
+        max=row.max,
+        arrivals=times,
+    )
 
 
-def _add_arrivals(rows: list[dict[str, Any]], given: list[dict[str, Any]], goal: str, unit: str) -> None:
-    """Describe when each row's runs got to a goal, up to a horizon that all rows share.
+def _times_to(goal: Goal, unit: Unit, rows: Sequence[LeaderboardRow]) -> dict[int, TimeToGoal]:
+    """Return by position when each row's runs got to a goal, up to a horizon that all rows share.
 
     Seconds are compared within one class of hardware, so each class has a horizon of its own.
     """
-    by_class: dict[str, list[tuple[dict[str, Any], stats.Arrivals]]] = {}
-    for row, source in zip(rows, given, strict=True):
-        if source["ended"]:
-            key = source["hardware"] if unit == "seconds" else ""
-            by_class.setdefault(key, []).append((row, _arrivals(source["arrivals"][goal], unit)))
+    by_class: dict[str, dict[int, stats.TimesToTarget]] = {}
+    for i, row in enumerate(rows):
+        if row.ended:
+            key = row.hardware if unit == "seconds" else ""
+            by_class.setdefault(key, {})[i] = _run_times(_goal(row, goal), unit)
+    described: dict[int, TimeToGoal] = {}
     for members in by_class.values():
-        horizon = stats.common_horizon([arrivals for _, arrivals in members])
-        for row, arrivals in members:
-            described = row["arrivals"].setdefault(goal, {})
-            described[unit] = {
-                "reached": len(arrivals.times),
-                "of": len(arrivals.times) + len(arrivals.followed),
-                "horizon": horizon or None,
-                "restricted_mean": stats.restricted_mean(arrivals, horizon) if horizon else None,
-                "interval": _ends(stats.restricted_mean_interval(arrivals, horizon)) if horizon else None,
-                "curve": [list(corner) for corner in stats.arrival_curve(arrivals)],
-            }
+        horizon = stats.common_horizon(list(members.values()))
+        for i, times in members.items():
+            described[i] = TimeToGoal(
+                reached=len(times.reached),
+                of=len(times.reached) + len(times.followed),
+                horizon=horizon or None,
+                restricted_mean=stats.restricted_mean(times, horizon) if horizon else None,
+                interval=stats.restricted_mean_interval(times, horizon) if horizon else None,
+                curve=stats.kaplan_meier(times),
+            )
+    return described
 
 
-def _arrivals(given: dict[str, list[float | None]], unit: str) -> stats.Arrivals:
-    followed = [math.inf if t is None else float(t) for t in given[f"{unit}_followed"]]
-    return stats.Arrivals(tuple(float(t) for t in given[unit] if t is not None), tuple(followed))
+def _goal(row: LeaderboardRow, goal: Goal) -> GoalTimes:
+    return row.arrivals.baseline if goal == "baseline" else row.arrivals.target
 
 
-def _pairs(table: dict[str, Any]) -> dict[str, Any]:
+def _run_times(times: GoalTimes, unit: Unit) -> stats.TimesToTarget:
+    reached, followed = (
+        (times.steps, times.steps_followed) if unit == "steps" else (times.seconds, times.seconds_followed)
+    )
+    return stats.TimesToTarget(
+        tuple(float(t) for t in reached if t is not None),
+        tuple(math.inf if t is None else float(t) for t in followed),
+    )
+
+
+def _pairs(table: LeaderboardTable) -> tuple[list[PairTest], float | None]:
     """Return every pair of rows, the better one first, with its test; and the smallest p that the seeds allow."""
-    rows = [row for row in table["rows"] if row["ended"]]
+    rows = [row for row in table.rows if row.ended]
     scores = [_lower_is_better(table, row) for row in rows]
-    found = stats.pair_p_values(scores)
-    corrected = stats.holm([p for _, _, p in found])
+    tests = stats.pair_p_values(scores)
+    corrected = stats.holm([p for _, _, p in tests])
     pairs = []
-    for (i, j, p), holm in zip(found, corrected, strict=True):
+    for (i, j, p), holm in zip(tests, corrected, strict=True):
         chance = stats.probability_of_improvement([scores[i]], [scores[j]])
         if chance < 0.5:
             i, j, chance = j, i, 1 - chance
-        pairs.append(
-            {"better": rows[i]["name"], "worse": rows[j]["name"], "probability": chance, "p": p, "p_holm": holm}
-        )
+        pairs.append(PairTest(better=rows[i].name, worse=rows[j].name, probability=chance, p=p, p_holm=holm))
     sizes = sorted((len(s) for s in scores if s), reverse=True)[:2]
-    least = None if len(sizes) < 2 else min(1.0, len(found) * stats.smallest_p(*sizes))
-    return {"pairs": pairs, "smallest_p_holm": least}
+    return pairs, None if len(sizes) < 2 else min(1.0, len(tests) * stats.smallest_p(*sizes))
 
 
-def _lower_is_better(table: dict[str, Any], row: dict[str, Any]) -> list[float]:
+def _lower_is_better(table: LeaderboardTable, row: LeaderboardRow) -> list[float]:
     """Return a row's scores with the sign that makes lower better, diverged seeds as infinity."""
-    sign = -1.0 if table["higher_is_better"] else 1.0
-    return [sign * score for score in row["seeds"].values()] + [math.inf] * row["diverged"]
+    sign = -1.0 if table.higher_is_better else 1.0
+    return [sign * score for score in row.seeds.values()] + [math.inf] * row.diverged
 
 
 # -- over tasks ------------------------------------------------------------------------------------------------------
 
 
-def _overall(tables: list[dict[str, Any]]) -> dict[str, Any]:
+def _overall(tables: Sequence[LeaderboardTable]) -> OverallStatistics:
     names, shared = _shared(tables)
-    cells = [{row["name"]: row for row in table["rows"]} for table in shared]
-    left_out = {
-        "models": sorted({row["name"] for table in tables for row in table["rows"]} - set(names)),
-        "tasks": [table["task"] for table in tables if table not in shared],
-    }
-    found: dict[str, Any] = {
-        "models": names,
-        "tasks": [table["task"] for table in shared],
-        "left_out": left_out,
-        "rows": [],
-        "improvement": [],
-        "profiles": [],
-    }
+    by_name = [{row.name: row for row in table.rows} for table in shared]
+    left_out = LeftOut(
+        models=sorted({row.name for table in tables for row in table.rows} - set(names)),
+        tasks=[table.task for table in tables if not any(table is other for other in shared)],
+    )
+    tasks = [table.task for table in shared]
     if len(names) < 2:
-        return found
-    scores = [[_lower_is_better(t, c[name]) for t, c in zip(shared, cells, strict=True)] for name in names]
+        return OverallStatistics(models=names, tasks=tasks, left_out=left_out, rows=[], improvement=[], profiles=[])
+    scores = [[_lower_is_better(t, rows[name]) for t, rows in zip(shared, by_name, strict=True)] for name in names]
     ranks, rank_intervals = stats.mean_ranks(scores), stats.rank_intervals(scores)
-    for name, rank, interval in zip(names, ranks, rank_intervals, strict=True):
-        row = {"name": name, "rank": rank, "rank_interval": _ends(interval), **_normalised(name, shared, cells)}
-        found["rows"].append(row)
-    found["rows"].sort(key=lambda row: (row["rank"], row["name"]))
-    found["improvement"] = _improvement(names, scores)
-    found["profiles"] = _profiles(names, shared, cells)
-    return found
+    rows = [
+        _overall_row(name, rank, interval, shared, by_name)
+        for name, rank, interval in zip(names, ranks, rank_intervals, strict=True)
+    ]
+    return OverallStatistics(
+        models=names,
+        tasks=tasks,
+        left_out=left_out,
+        rows=sorted(rows, key=lambda row: (row.rank, row.name)),
+        improvement=_improvement(names, scores),
+        profiles=_profiles(names, shared, by_name),
+    )
 
 
-def _shared(tables: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+def _shared(tables: Sequence[LeaderboardTable]) -> tuple[list[str], list[LeaderboardTable]]:
     """Return the models and tasks to compare over.
 
-    Of all sets of models that a task ran, it is the one that has the most cells over the tasks that ran all of it, of
-    equals the one with more models.
+    Of all sets of models that a task ran, it is the one with the most pairs of a model and a task that ran all of the
+    set; of equals, the one with more models.
     """
-    ran = [frozenset(row["name"] for row in t["rows"] if row["n"] + row["diverged"]) for t in tables]
+    ran = [frozenset(row.name for row in table.rows if row.n + row.diverged) for table in tables]
     everywhere = frozenset.intersection(*ran) if ran else frozenset()
-    best: tuple[int, int, list[str], list[dict[str, Any]]] = (0, 0, [], [])
+    best: tuple[int, int, list[str], list[LeaderboardTable]] = (0, 0, [], [])
     for names in dict.fromkeys([*ran, everywhere]):
-        shared = [table for table, there in zip(tables, ran, strict=True) if names <= there]
+        shared = [table for table, those in zip(tables, ran, strict=True) if names <= those]
         candidate = (len(names) * len(shared), len(names), sorted(names), shared)
         if len(names) > 1 and candidate[:2] > best[:2]:
             best = candidate
     return best[2], best[3]
 
 
-def _normalised(name: str, tables: list[dict[str, Any]], cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return IQM and median of a model's normalised scores, runs x tasks, with stratified intervals."""
+def _overall_row(
+    name: str,
+    rank: float,
+    rank_interval: tuple[float, float] | None,
+    tables: Sequence[LeaderboardTable],
+    by_name: _Rows,
+) -> OverallRow:
+    """Return a model's rank with IQM and median of its normalised scores, runs x tasks, with stratified intervals."""
+    rows = [rows_of_table[name] for rows_of_table in by_name]
     strata = []
-    for table, rows in zip(tables, cells, strict=True):
-        runs = [*rows[name]["seeds"].values(), *([None] * rows[name]["diverged"])]
-        scores = [normalised(table["metric"], value, table["baseline"]) for value in runs]
+    for table, row in zip(tables, rows, strict=True):
+        runs = [*row.seeds.values(), *([None] * row.diverged)]
+        scores = [normalised(table.metric, value, table.baseline) for value in runs]
         if None not in scores:
             strata.append([score for score in scores if score is not None])
     pooled = [score for scores in strata for score in scores]
-    return {
-        "iqm": stats.iqm(pooled) if pooled else None,
-        "iqm_interval": _ends(stats.stratified_interval(strata, "iqm")),
-        "median": stats.median(pooled) if pooled else None,
-        "median_interval": _ends(stats.stratified_interval(strata, "median")),
-        "diverged": sum(rows[name]["diverged"] for rows in cells),
-        "runs": sum(rows[name]["n"] + rows[name]["diverged"] for rows in cells),
-    }
+    return OverallRow(
+        name=name,
+        rank=rank,
+        rank_interval=rank_interval,
+        iqm=stats.iqm(pooled) if pooled else None,
+        iqm_interval=stats.stratified_interval(strata, "iqm"),
+        median=stats.median(pooled) if pooled else None,
+        median_interval=stats.stratified_interval(strata, "median"),
+        diverged=sum(row.diverged for row in rows),
+        runs=sum(row.n + row.diverged for row in rows),
+    )
 
 
-def _improvement(names: list[str], scores: list[list[list[float]]]) -> list[dict[str, Any]]:
-    found = []
+def _improvement(names: Sequence[str], scores: Sequence[Sequence[Sequence[float]]]) -> list[Improvement]:
+    pairs = []
     for i, j in combinations(range(len(names)), 2):
         chance = stats.probability_of_improvement(scores[i], scores[j])
         ends = stats.improvement_interval(scores[i], scores[j])
         if chance < 0.5:
             i, j, chance = j, i, 1 - chance
             ends = None if ends is None else (1 - ends[1], 1 - ends[0])
-        found.append({"name": names[i], "over": names[j], "probability": chance, "interval": _ends(ends)})
-    return found
+        pairs.append(Improvement(name=names[i], over=names[j], probability=chance, interval=ends))
+    return pairs
 
 
-def _profiles(names: list[str], tables: list[dict[str, Any]], cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _profiles(names: Sequence[str], tables: Sequence[LeaderboardTable], by_name: _Rows) -> list[Profile]:
     """Return performance profiles in steps, samples and, within each class of hardware, seconds to the target."""
-    solvable = [rows for table, rows in zip(tables, cells, strict=True) if table["target"] is not None]
+    solvable = [rows for table, rows in zip(tables, by_name, strict=True) if table.target is not None]
     if not solvable:
         return []
-    found = [_profile("steps", None, names, solvable), _profile("samples", None, names, solvable)]
+    profiles = [_profile("steps", None, names, solvable), _profile("samples", None, names, solvable)]
     by_class: dict[str, list[str]] = {}
     for name in names:
-        classes = {rows[name]["hardware"] for rows in solvable}
+        classes = {rows[name].hardware for rows in solvable}
         if len(classes) == 1:
             by_class.setdefault(classes.pop(), []).append(name)
-    found += [_profile("seconds", where, there, solvable) for where, there in by_class.items() if len(there) > 1]
-    return found
+    several = {hardware: those for hardware, those in by_class.items() if len(those) > 1}
+    return profiles + [_profile("seconds", hardware, those, solvable) for hardware, those in several.items()]
 
 
-def _profile(unit: str, hardware: str | None, names: list[str], cells: list[dict[str, Any]]) -> dict[str, Any]:
-    times = [[_target_times(rows[name], unit) for rows in cells] for name in names]
+def _profile(unit: str, hardware: str | None, names: Sequence[str], by_name: _Rows) -> Profile:
+    times = [[_target_times(rows[name], unit) for rows in by_name] for name in names]
     medians = stats.median_times(times)
-    rows = []
-    for name, score, ends, ratios in zip(
-        names,
-        stats.integrated_scores(medians).tolist(),
-        stats.score_intervals(times),
-        stats.time_ratios(medians).tolist(),
-        strict=True,
-    ):
-        rows.append(
-            {
-                "name": name,
-                "score": score,
-                "interval": _ends(ends),
-                "solved": sum(map(math.isfinite, ratios)),
-                "curve": [list(corner) for corner in stats.profile(ratios)],
-            }
+    scores, ratios = stats.integrated_scores(medians).tolist(), stats.time_ratios(medians).tolist()
+    rows = [
+        ProfileRow(
+            name=name,
+            score=score,
+            interval=interval,
+            solved=sum(map(math.isfinite, of_tasks)),
+            curve=stats.profile(of_tasks),
         )
-    rows.sort(key=lambda row: (-row["score"], row["name"]))
-    return {"unit": unit, "hardware": hardware, "tasks": len(cells), "rows": rows}
+        for name, score, interval, of_tasks in zip(names, scores, stats.score_intervals(times), ratios, strict=True)
+    ]
+    rows.sort(key=lambda row: (-row.score, row.name))
+    return Profile(unit=unit, hardware=hardware, tasks=len(by_name), rows=rows)
 
 
-def _target_times(row: dict[str, Any], unit: str) -> list[float]:
+def _target_times(row: LeaderboardRow, unit: str) -> list[float]:
     """Return each ended run's time to the target, infinite for one that never got there."""
-    arrivals = row["arrivals"]["target"]
-    factor = row["batch_size"] if unit == "samples" else 1
-    there = arrivals["seconds" if unit == "seconds" else "steps"]
-    return [factor * float(t) for t in there] + [math.inf] * len(arrivals["steps_followed"])
-
-
-def _ends(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
+    times = row.arrivals.target
+    factor = row.batch_size if unit == "samples" else 1
+    reached = times.seconds if unit == "seconds" else times.steps
+    return [factor * float(t) for t in reached if t is not None] + [math.inf] * len(times.steps_followed)

@@ -25,12 +25,12 @@ from stablebench.tables import visible
 
 _FOLDER = Path(__file__).resolve().parent
 _POINTS_IN_ALL = 20_000
-"""Points of all learning curves together; each has between `_FEWEST` and `_MOST`."""
-_FEWEST, _MOST = 16, 80
+"""Points of all learning curves together; each has between `_MIN_POINTS` and `_MAX_POINTS`."""
+_MIN_POINTS, _MAX_POINTS = 16, 80
 _MANY_RUNS = 5000
-_LONG_CURVES = 2**26
+_MAX_CURVE_BYTES = 2**26
 """Bytes of all curves together."""
-_AS_IT_IS = leaderboard.Overrides()
+_NO_OVERRIDES = leaderboard.Overrides()
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def page(
     how: str,
     unreadable: dict[str, str] | None = None,
     suite: Suite | None = None,
-    asked: leaderboard.Overrides = _AS_IT_IS,
+    overrides: leaderboard.Overrides = _NO_OVERRIDES,
     cards: leaderboard.Cards = leaderboard.registered_card,
 ) -> str:
     """Return the page.
@@ -64,38 +64,38 @@ def page(
         how: The command that makes this page.
         unreadable: By folder, what is wrong with records that could not be read.
         suite: Whose runs they are; with it the page says what they reproduce of its paper.
-        asked: What the runs have in place of the suite's own settings.
+        overrides: What the runs have in place of the suite's own settings.
         cards: Where published numbers come from.
     """
     import jinja2
 
     counting = {id(r) for r in leaderboard.latest([run.record for run in runs])}
     runs = [run for run in runs if id(run.record) in counting]
-    board = leaderboard.document(title, [run.record for run in runs], cards)
+    board = leaderboard.build(title, [run.record for run in runs], cards)
     statistics = leaderboard.statistics(board)
-    reproduced = {} if suite is None else leaderboard.reproduction(suite, board, asked, cards)
+    reproduced = None if suite is None else leaderboard.reproduction(suite, board, overrides, cards)
     by_row: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.record.spec.seed):
         by_row.setdefault(_key(run.record), []).append(run)
-    rows = sum(len(table["rows"]) for table in board["tables"])
-    points = max(_FEWEST, min(_MOST, _POINTS_IN_ALL // max(rows, 1)))
-    styles = styles_of(row["name"] for table in board["tables"] for row in table["rows"])
+    rows = sum(len(table.rows) for table in board.tables)
+    points = max(_MIN_POINTS, min(_MAX_POINTS, _POINTS_IN_ALL // max(rows, 1)))
+    styles = styles_of(row.name for table in board.tables for row in table.rows)
     environments, environment_of = environments_of([run.record for run in runs])
     firsts = [(held[0].record, [run.record.spec.seed for run in held]) for held in by_row.values()]
     commands = dict(zip(by_row, commands_of(firsts, apart=_is_large(runs)), strict=True))
     tasks = []
-    for number, (table, found) in enumerate(zip(board["tables"], statistics["tables"], strict=True), 1):
-        runs_of = {row["name"]: by_row[row["spec_hash"], row["engine"], row["device"]] for row in table["rows"]}
+    for number, (table, described) in enumerate(zip(board.tables, statistics.tables, strict=True), 1):
+        runs_of = {row.name: by_row[row.spec_hash, row.engine, row.device] for row in table.rows}
         records = {name: [run.record for run in held] for name, held in runs_of.items()}
         paths = {name: [run.path for run in held] for name, held in runs_of.items()}
         tasks.append(
             {
                 "key": f"task-{number}",
                 "table": table,
-                "statistics": found,
-                "columns": ranked_columns(table, found, {n: environment_of(r) for n, r in records.items()}),
+                "statistics": described,
+                "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records.items()}),
                 "commands": {name: commands[_key(held[0])] for name, held in records.items()},
-                "figures": figures_of_task(f"task-{number}", table, found, records, paths, points),
+                "figures": figures_of_task(f"task-{number}", table, described, records, paths, points),
             }
         )
     environment = jinja2.Environment(
@@ -113,10 +113,10 @@ def page(
         how=how,
         reproduction=reproduction_of(reproduced),
         tasks=tasks,
-        overall=statistics["overall"],
+        overall=statistics.overall,
         overall_figures=overall_figures(statistics),
-        left_out=leaderboard.left_out_notes(statistics["overall"]),
-        r_max=statistics["r_max"],
+        left_out=leaderboard.left_out_notes(statistics.overall),
+        r_max=statistics.r_max,
         styles=styles,
         environments=environments,
         unreadable=unreadable or {},
@@ -128,8 +128,8 @@ def page(
 
 
 def _is_large(runs: Sequence[Run]) -> bool:
-    """Return whether records or curves take so much memory that no library should be loaded beside them."""
-    return len(runs) >= _MANY_RUNS or sum(map(_curve_bytes, runs)) > _LONG_CURVES
+    """Return whether records or curves take so much memory that no further library should be loaded."""
+    return len(runs) >= _MANY_RUNS or sum(map(_curve_bytes, runs)) > _MAX_CURVE_BYTES
 
 
 def _curve_bytes(run: Run) -> int:
@@ -144,7 +144,7 @@ def _key(record: RunRecord) -> tuple[str, str, str]:
 
 
 def _shown(value: Any) -> Any:
-    """Return what stands on the page: of a text the characters that a browser would obey or hide as their codes."""
+    """Return a value as the page shows it: in a text, characters that a browser would obey or hide are their codes."""
     return visible(value) if type(value) is str else value
 
 

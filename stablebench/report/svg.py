@@ -18,7 +18,7 @@ _DOT = 9
 
 @dataclass(frozen=True)
 class Drawn:
-    """A series as paths, in view-box coordinates; `label_at` has x, y and anchor of its name where it stands alone."""
+    """A series as paths, in view-box coordinates; `label_at` has x, y and anchor of its name where it is one dot."""
 
     name: str
     line: str
@@ -47,7 +47,7 @@ class Figure:
         x_label: Of the axis.
         y_label: Of the axis.
         panels: The first is shown; a second is the other kind of axis.
-        dots: Whether its points stand alone.
+        dots: Whether its points are single dots.
         table_columns: Headings of the numbers below it.
         table_rows: The numbers, texts.
     """
@@ -75,7 +75,7 @@ def panels_of(
 
     Args:
         series: What to draw, at least one point in all.
-        log_y: Which axis comes first; None for a linear one alone. A logarithmic one needs a value > 0.
+        log_y: Which axis comes first; None for only a linear one. A logarithmic one needs a value > 0.
         log_x: Whether the horizontal axis is logarithmic, where all x are > 0.
         x_ends: Ends of the horizontal axis where they are known.
         y_ends: Ends of the linear vertical axis where they are known.

@@ -116,7 +116,7 @@ class Published(Strict):
         """
         theirs = ({"units": self.units} if self.units else {}) | self.reported_protocol
         differs = [
-            f"{name} {_format(value)}, ours {_format(fields[name])}"
+            f"{name} {format_value(value)}, ours {format_value(fields[name])}"
             for name, value in theirs.items()
             if name in fields and fields[name] != value
         ]
@@ -125,7 +125,8 @@ class Published(Strict):
         return Comparison(flag, differs, unstated)
 
 
-def _format(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """Return the value of a field in words: `yes`, `1,000`, `0.5`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

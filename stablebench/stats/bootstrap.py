@@ -1,6 +1,6 @@
 """Percentile bootstrap intervals, resampled within strata.
 
-The interval draws from a generator of its own, so global random state has no influence, and from the same draws for
+The interval draws from its own generator, so global random state has no influence, and from the same draws for
 every row with as many scores, so two rows with equal scores have equal intervals.
 
 Reference: Agarwal, Schwarzer, Castro, Courville, Bellemare. Deep Reinforcement Learning at the Edge of the Statistical
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 """Moves the ends of a 95 % interval by a few hundredths of its width from seed to seed of the generator."""
 _BLOCK = 2**18
-"""Scores of resamples that are worked on at once: 2 MB, which stay in a processor's cache."""
-
-
-_MOST_HELD = 2**20
-"""Indices of resamples that are kept for the next row or pair of as many scores: 4 MB each."""
+"""Scores of resamples processed at once: 2 MB, which stay in a processor's cache."""
+_MAX_CACHED_INDICES = 2**20
+"""Indices of resamples cached for the next row or pair with as many scores: 4 MB each."""
 
 
 def bootstrap_interval(
@@ -35,7 +33,7 @@ def bootstrap_interval(
         scores: Finite scores, one a seed.
         statistic: What the interval is for.
         confidence: The share of resamples inside, in (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     return stratified_interval([scores], statistic, confidence, seed)
 
@@ -49,10 +47,10 @@ def stratified_interval(
         strata: The scores of each task, one a seed.
         statistic: What the interval is for, over the scores of all strata together.
         confidence: The share of resamples inside, in (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        Both ends; None where a stratum has fewer than two scores and nothing can be said about its spread.
+        Both ends; None where a stratum has fewer than two scores and nothing is known about its spread.
     """
     import numpy as np
 
@@ -85,11 +83,11 @@ def blocks(size: int) -> Iterator[slice]:
 
 
 def each_draw(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
-    """Yield what `draws` returns; of many scores, one stratum's is in memory at a time."""
-    if RESAMPLES * sum(sizes) <= _MOST_HELD:
-        yield from _held_draws(sizes, seed)
+    """Yield the arrays of `draws`; of many scores, one stratum's is in memory at a time."""
+    if RESAMPLES * sum(sizes) <= _MAX_CACHED_INDICES:
+        yield from _cached_draws(sizes, seed)
     else:
-        yield from _drawn(sizes, seed)
+        yield from _draw(sizes, seed)
 
 
 def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
@@ -98,19 +96,19 @@ def draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
     Strata are drawn independently of each other.
 
     Args:
-        sizes: Of the strata.
-        seed: Of the generator, which is used for nothing else.
+        sizes: Scores of each stratum.
+        seed: Seed of the generator, which is used for nothing else.
     """
-    few = RESAMPLES * sum(sizes) <= _MOST_HELD
-    return _held_draws(sizes, seed) if few else tuple(_drawn(sizes, seed))
+    few = RESAMPLES * sum(sizes) <= _MAX_CACHED_INDICES
+    return _cached_draws(sizes, seed) if few else tuple(_draw(sizes, seed))
 
 
 @lru_cache(maxsize=16)
-def _held_draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
-    return tuple(_drawn(sizes, seed))
+def _cached_draws(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+    return tuple(_draw(sizes, seed))
 
 
-def _drawn(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
+def _draw(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -122,7 +120,7 @@ def shares(sizes: tuple[int, ...], seed: int) -> "Iterator[tuple[np.ndarray, ...
     """Yield for each stratum the share that each of its scores has of each resample, (resamples of a block, size).
 
     Args:
-        sizes: Of the strata.
+        sizes: Scores of each stratum.
         seed: As for `draws`, whose resamples these are.
     """
     if RESAMPLES * sum(sizes) <= _BLOCK:

@@ -42,10 +42,10 @@ def improvement_interval(
         x: As for `probability_of_improvement`.
         y: Likewise.
         confidence: The share of resamples inside, in (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        Both ends; None where a cell has fewer than two seeds.
+        Both ends; None where a model has fewer than two seeds on a task.
     """
     import numpy as np
 
@@ -69,7 +69,7 @@ def _chance_by_product(a: Sequence[float], b: Sequence[float]) -> "Chance":
 
 
 def _chance_by_order(a: Sequence[float], b: Sequence[float]) -> "Chance":
-    """Return the same for many runs: what of b lies below each run of a is looked up in its cumulated weights."""
+    """Return that function for many runs: the weight of b below each run of a is read off b's cumulated weights."""
     import numpy as np
 
     below, up_to = _places(a, b)

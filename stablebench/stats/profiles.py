@@ -49,7 +49,7 @@ def integrated_scores(times: "np.ndarray", r_max: float = R_MAX) -> "np.ndarray"
     """
     import numpy as np
 
-    # a task solved at ratio r holds the profile up from tau = r on: a share (r_max - r) / (r_max - 1) of the area
+    # a task solved at ratio r counts from tau = r on: a share (r_max - r) / (r_max - 1) of the area
     return ((r_max - np.minimum(time_ratios(times), r_max)) / (r_max - 1)).mean(axis=-1)
 
 
@@ -89,10 +89,10 @@ def score_intervals(
         times: By model, task and seed; infinite for one that never arrives.
         r_max: > 1.
         confidence: The share of resamples inside, in (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        By model; None for all where a cell has fewer than two seeds, because every score depends on all models.
+        By model; None for all where a model has fewer than two seeds on a task: every score depends on all models.
     """
     import numpy as np
 

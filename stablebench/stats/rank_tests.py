@@ -2,7 +2,7 @@
 
 Without ties the Mann-Whitney test is exact. With ties - equal accuracies, diverged seeds - the exact permutation
 distribution of the rank sum replaces it up to `_EXACT` arrangements, beyond that the normal approximation with its
-correction for ties. Holm's procedure holds the chance of any false finding in a table at the level asked for.
+correction for ties. Holm's procedure bounds the chance of any false positive in a table by the level asked for.
 
 References: Mann, Whitney. Annals of Mathematical Statistics 18, 1947; Holm. A Simple Sequentially Rejective Multiple
     Test Procedure. Scandinavian Journal of Statistics 6, 1979.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _EXACT = 12_870
-"""Arrangements that are gone through one by one: 8 seeds a side."""
+"""Arrangements up to which all are counted: 8 seeds a side."""
 _EXACT_PAIRS = 10_000
 """Pairs of seeds up to which the distribution without ties is computed."""
 
@@ -42,7 +42,7 @@ def pair_p_values(scores: Sequence[Sequence[float]]) -> list[tuple[int, int, flo
         return []
     from scipy import stats
 
-    found = []
+    tests: list[tuple[int, int, float]] = []
     for (n, m, tied), pairs in alike.items():
         if tied and math.comb(n + m, n) <= _EXACT:
             p_values = [_permutation_p(scores[i], scores[j]) for i, j in pairs]
@@ -52,12 +52,15 @@ def pair_p_values(scores: Sequence[Sequence[float]]) -> list[tuple[int, int, flo
             method = "exact" if exact else "asymptotic"
             p_values = [float(p) for p in stats.mannwhitneyu(x, y, axis=1, method=method).pvalue]
         # all scores equal: the approximation divides by a variance of 0
-        found += [(i, j, 1.0 if math.isnan(p) else p) for (i, j), p in zip(pairs, p_values, strict=True)]
-    return sorted(found)
+        tests += [(i, j, 1.0 if math.isnan(p) else p) for (i, j), p in zip(pairs, p_values, strict=True)]
+    return sorted(tests)
 
 
 def _permutation_p(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the share of all arrangements whose rank sum lies as far from its mean as that of x, or farther."""
+    """Return the share of all arrangements whose rank sum lies as far from its mean as that of x, or farther.
+
+    `scipy.stats.permutation_test` gives the same numbers, but refuses a model with a single seed.
+    """
     import numpy as np
     from scipy import stats
 

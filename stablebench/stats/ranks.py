@@ -29,10 +29,10 @@ def rank_intervals(
     Args:
         scores: As for `mean_ranks`.
         confidence: The share of resamples inside, in (0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        By model; None for all where a cell has fewer than two seeds, because every rank depends on all models.
+        By model; None for all where a model has fewer than two seeds on a task: every rank depends on all models.
     """
     import numpy as np
     from scipy import stats

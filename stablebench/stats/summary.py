@@ -1,4 +1,4 @@
-"""Summaries of a few scores: interquartile mean and median, and beside them what papers print."""
+"""Summaries of a few scores: interquartile mean and median, and what papers print."""
 
 import math
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def refuse_infinite(scores: Sequence[float]) -> None:
     """Raise `ValueError` for a score that is no finite number."""
     bad = [x for x in scores if not math.isfinite(x)]
     if bad:
-        raise ValueError(f"scores must be finite, got {bad[0]}; count diverged runs apart.")
+        raise ValueError(f"scores must be finite, got {bad[0]}; count diverged runs separately.")
 
 
 def _summary(scores: Sequence[float], statistic: Statistic) -> float:

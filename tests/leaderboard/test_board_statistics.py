@@ -5,13 +5,18 @@ import math
 from typing import Any
 
 import pytest
+from made_boards import made_board, made_row, made_table
 
 from stablebench.leaderboard import render_statistics, statistics
 from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.statistics_text import statistics_tables
+from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
+from stablebench.schema.leaderboard_statistics import Improvement, LeftOut, Statistics
 
 
-def row(name: str, *scores: float, diverged: int = 0, to_target: list[int | None] | None = None, **more: Any) -> Any:
+def row(
+    name: str, *scores: float, diverged: int = 0, to_target: list[int | None] | None = None, **more: Any
+) -> LeaderboardRow:
     """Return a row of runs of 100 updates of 8 examples, 10 a second; `to_target` holds None for a run never there."""
     steps = to_target if to_target is not None else [None] * len(scores)
     there = [s for s in steps if s is not None]
@@ -23,7 +28,6 @@ def row(name: str, *scores: float, diverged: int = 0, to_target: list[int | None
         "seconds_followed": [10.0] * missed + [None] * diverged,
     }
     given = {
-        "name": name,
         "n": len(scores),
         "ended": len(scores) + diverged,
         "diverged": diverged,
@@ -31,28 +35,18 @@ def row(name: str, *scores: float, diverged: int = 0, to_target: list[int | None
         "min": min(scores, default=None),
         "max": max(scores, default=None),
         "arrivals": {"baseline": target, "target": target},
-        "batch_size": 8,
-        "hardware": "cpu, hand-made, 1 thread",
     }
-    return given | more
+    return made_row(name, **(given | more))
 
 
-def table(task: str, *rows: Any, higher: bool = False, target: float | None = 0.9) -> Any:
-    metric = "accuracy" if higher else "loss"
-    baseline = 0.2 if higher else 2.0
-    return {
-        "task": task,
-        "metric": metric,
-        "higher_is_better": higher,
-        "baseline": baseline,
-        "target": target,
-        "rows": list(rows),
-    }
+def table(task: str, *rows: LeaderboardRow, higher: bool = False, target: float | None = 0.9) -> LeaderboardTable:
+    metric, baseline = ("accuracy", 0.2) if higher else ("loss", 2.0)
+    return made_table(task, *rows, metric=metric, higher_is_better=higher, baseline=baseline, target=target)
 
 
-def of(*tables: Any) -> dict[str, Any]:
-    found = statistics({"suite": "s", "tables": list(tables)})
-    json.dumps(found, allow_nan=False)  # plain and finite
+def of(*tables: LeaderboardTable) -> Statistics:
+    found = statistics(made_board(*tables))
+    json.dumps(found.model_dump(), allow_nan=False)  # plain and finite
     return found
 
 
@@ -65,40 +59,42 @@ def test_normalised_scores_run_from_the_baseline_to_perfect() -> None:
 
 
 def test_a_row_says_what_papers_print_and_its_intervals() -> None:
-    (found,) = of(table("t", row("a", 1.0, 2.0, 3.0, 4.0)))["tables"][0]["rows"]
-    assert (found["iqm"], found["median"], found["mean"]) == (2.5, 2.5, 2.5)
-    assert found["standard_deviation"] == pytest.approx(math.sqrt(5 / 3))
-    assert found["standard_error"] == pytest.approx(math.sqrt(5 / 12))
-    assert 1.0 <= found["iqm_interval"][0] < 2.5 < found["iqm_interval"][1] <= 4.0
-    (equal,) = of(table("t", row("a", 1.0, 1.0, 1.0)))["tables"][0]["rows"]
-    assert equal["iqm_interval"] == equal["median_interval"] == [1.0, 1.0]
+    (found,) = of(table("t", row("a", 1.0, 2.0, 3.0, 4.0))).tables[0].rows
+    assert (found.iqm, found.median, found.mean) == (2.5, 2.5, 2.5)
+    assert found.standard_deviation == pytest.approx(math.sqrt(5 / 3))
+    assert found.standard_error == pytest.approx(math.sqrt(5 / 12))
+    low, high = found.iqm_interval or (0, 0)
+    assert 1.0 <= low < 2.5 < high <= 4.0
+    (equal,) = of(table("t", row("a", 1.0, 1.0, 1.0))).tables[0].rows
+    assert equal.iqm_interval == equal.median_interval == (1.0, 1.0)
 
 
 def test_diverged_seeds_are_counted_and_take_the_interval_away() -> None:
-    (found,) = of(table("t", row("a", 1.0, 2.0, diverged=1)))["tables"][0]["rows"]
-    assert (found["n"], found["diverged"], found["iqm_interval"], found["median_interval"]) == (2, 1, None, None)
-    (lost,) = of(table("t", row("a", diverged=2)))["tables"][0]["rows"]
-    assert lost["iqm"] is None and lost["mean"] is None
+    (found,) = of(table("t", row("a", 1.0, 2.0, diverged=1))).tables[0].rows
+    assert (found.n, found.diverged, found.iqm_interval, found.median_interval) == (2, 1, None, None)
+    (lost,) = of(table("t", row("a", diverged=2))).tables[0].rows
+    assert lost.iqm is None and lost.mean is None
 
 
 def test_arrivals_are_restricted_to_a_horizon_that_all_rows_share() -> None:
     fast = row("fast", 0.1, 0.1, to_target=[20, 40])
     late = row("late", 0.1, 0.1, to_target=[60, None])
     lost = row("lost", 0.1, diverged=1, to_target=[80])
-    found = {r["name"]: r["arrivals"]["target"] for r in of(table("t", fast, late, lost))["tables"][0]["rows"]}
-    assert {r["steps"]["horizon"] for r in found.values()} == {100}
-    assert [found[n]["steps"]["restricted_mean"] for n in ("fast", "late", "lost")] == [30.0, 80.0, 90.0]
-    assert found["late"]["steps"]["curve"] == [[0.0, 1.0], [60.0, 0.5]]
-    assert (found["lost"]["steps"]["reached"], found["lost"]["steps"]["of"]) == (1, 2)
-    assert found["fast"]["seconds"]["restricted_mean"] == 3.0
+    found = {r.name: r.arrivals["target"] for r in of(table("t", fast, late, lost)).tables[0].rows}
+    assert {r["steps"].horizon for r in found.values()} == {100}
+    assert [found[n]["steps"].restricted_mean for n in ("fast", "late", "lost")] == [30.0, 80.0, 90.0]
+    assert found["late"]["steps"].curve == [(0.0, 1.0), (60.0, 0.5)]
+    assert (found["lost"]["steps"].reached, found["lost"]["steps"].of) == (1, 2)
+    assert found["fast"]["seconds"].restricted_mean == 3.0
 
 
 def test_seconds_have_a_horizon_for_each_class_of_hardware() -> None:
     slow = row("slow", 0.1, to_target=[None], hardware="cpu, old, 1 thread")
-    slow["arrivals"]["target"]["seconds_followed"] = [500.0]
-    found = of(table("t", row("a", 0.1, to_target=[None]), slow))["tables"][0]["rows"]
-    assert [r["arrivals"]["target"]["seconds"]["horizon"] for r in found] == [10.0, 500.0]
-    assert [r["arrivals"]["target"]["steps"]["horizon"] for r in found] == [100, 100]
+    late = slow.arrivals.target.replaced(seconds_followed=[500.0])
+    slow = slow.replaced(arrivals=slow.arrivals.replaced(target=late))
+    found = of(table("t", row("a", 0.1, to_target=[None]), slow)).tables[0].rows
+    assert [r.arrivals["target"]["seconds"].horizon for r in found] == [10.0, 500.0]
+    assert [r.arrivals["target"]["steps"].horizon for r in found] == [100, 100]
 
 
 def test_pairs_name_the_better_one_and_are_corrected() -> None:
@@ -107,13 +103,13 @@ def test_pairs_name_the_better_one_and_are_corrected() -> None:
         row("b", *map(float, range(10, 15))),
         row("c", 20.0, 21.0, 22.0, diverged=2),
     )
-    found = of(table("t", b, a, c))["tables"][0]
-    pairs = {(p["better"], p["worse"]): p for p in found["pairs"]}
+    found = of(table("t", b, a, c)).tables[0]
+    pairs = {(p.better, p.worse): p for p in found.pairs}
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert all(p["probability"] == 1.0 for p in pairs.values())
-    assert pairs["a", "b"]["p"] == pytest.approx(2 / 252)
-    assert all(p["p_holm"] == pytest.approx(6 / 252) for p in pairs.values())  # the largest factor holds all up
-    assert found["smallest_p_holm"] == pytest.approx(6 / 252)
+    assert all(p.probability == 1.0 for p in pairs.values())
+    assert pairs["a", "b"].p == pytest.approx(2 / 252)
+    assert all(p.p_holm == pytest.approx(6 / 252) for p in pairs.values())  # the largest factor holds all up
+    assert found.smallest_p_holm == pytest.approx(6 / 252)
     text = render_statistics(of(table("t", b, a, c)))
     assert "3 of 3 pairs differ at 5 %" in text
     few = render_statistics(of(table("t", row("a", 1.0, 2.0), row("b", 3.0, 4.0))))
@@ -121,8 +117,8 @@ def test_pairs_name_the_better_one_and_are_corrected() -> None:
 
 
 def test_the_direction_of_the_metric_decides_who_is_better() -> None:
-    (pair,) = of(table("t", row("a", 0.9, 0.8), row("b", 0.2, 0.3), higher=True))["tables"][0]["pairs"]
-    assert (pair["better"], pair["worse"], pair["probability"]) == ("a", "b", 1.0)
+    (pair,) = of(table("t", row("a", 0.9, 0.8), row("b", 0.2, 0.3), higher=True)).tables[0].pairs
+    assert (pair.better, pair.worse, pair.probability) == ("a", "b", 1.0)
 
 
 def test_models_are_compared_over_the_tasks_they_share() -> None:
@@ -130,56 +126,56 @@ def test_models_are_compared_over_the_tasks_they_share() -> None:
         table("t1", row("a", 0.5, 0.5), row("b", 1.0, 1.0)),
         table("t2", row("a", 1.0, 1.0), row("b", 0.6, 0.6), higher=True),
         table("t3", row("a", 0.1, 0.1)),
-    )["overall"]
-    assert (found["models"], found["tasks"]) == (["a", "b"], ["t1", "t2"])
-    assert found["left_out"] == {"models": [], "tasks": ["t3"]}
-    first, second = found["rows"]
-    assert (first["name"], first["rank"], first["rank_interval"]) == ("a", 1.0, [1.0, 1.0])
-    assert (second["name"], second["rank"]) == ("b", 2.0)
+    ).overall
+    assert (found.models, found.tasks) == (["a", "b"], ["t1", "t2"])
+    assert found.left_out == LeftOut(models=[], tasks=["t3"])
+    first, second = found.rows
+    assert (first.name, first.rank, first.rank_interval) == ("a", 1.0, (1.0, 1.0))
+    assert (second.name, second.rank) == ("b", 2.0)
     # a: 0.75 twice and 1 twice; a quarter is left out at either end
-    assert (first["iqm"], first["iqm_interval"]) == (pytest.approx(0.875), [pytest.approx(0.875)] * 2)
-    assert second["median"] == pytest.approx(0.5)
-    assert found["improvement"] == [{"name": "a", "over": "b", "probability": 1.0, "interval": [1.0, 1.0]}]
+    assert (first.iqm, first.iqm_interval) == (pytest.approx(0.875), (pytest.approx(0.875), pytest.approx(0.875)))
+    assert second.median == pytest.approx(0.5)
+    assert found.improvement == [Improvement(name="a", over="b", probability=1.0, interval=(1.0, 1.0))]
 
 
 def test_the_larger_comparison_is_taken() -> None:
     three, two = [row(n, 0.1) for n in "abc"], [row(n, 0.1) for n in "ab"]
-    found = of(table("t1", *three), table("t2", *three), table("t3", *two))["overall"]
-    assert (found["models"], found["tasks"]) == (["a", "b", "c"], ["t1", "t2"])  # 6 cells; a and b on all three are 6
-    longer = of(table("t1", *three), table("t2", *two), table("t3", *two))["overall"]
-    assert (longer["models"], longer["tasks"]) == (["a", "b"], ["t1", "t2", "t3"])
-    assert longer["left_out"]["models"] == ["c"]
+    found = of(table("t1", *three), table("t2", *three), table("t3", *two)).overall
+    assert (found.models, found.tasks) == (["a", "b", "c"], ["t1", "t2"])  # 6 cells; a and b on all three are 6
+    longer = of(table("t1", *three), table("t2", *two), table("t3", *two)).overall
+    assert (longer.models, longer.tasks) == (["a", "b"], ["t1", "t2", "t3"])
+    assert longer.left_out.models == ["c"]
 
 
 def test_a_diverged_run_counts_zero_over_tasks_and_ranks_last() -> None:
-    found = of(table("t", row("a", 1.9, 1.9), row("b", diverged=2)))["overall"]["rows"]
-    assert [(r["name"], r["rank"], r["diverged"]) for r in found] == [("a", 1.0, 0), ("b", 2.0, 2)]
-    assert found[1]["iqm"] == 0.0
+    found = of(table("t", row("a", 1.9, 1.9), row("b", diverged=2))).overall.rows
+    assert [(r.name, r.rank, r.diverged) for r in found] == [("a", 1.0, 0), ("b", 2.0, 2)]
+    assert found[1].iqm == 0.0
 
 
 def test_profiles_in_steps_samples_and_seconds() -> None:
     fast, slow = row("a", 0.1, to_target=[20]), row("b", 0.1, to_target=[40], batch_size=2)
     never, same = row("a", 0.1, to_target=[None]), row("b", 0.1, to_target=[50])
-    found = of(table("t1", fast, slow), table("t2", never, same), table("t3", fast, slow, target=None))["overall"]
-    by_unit = {p["unit"]: {r["name"]: r for r in p["rows"]} for p in found["profiles"]}
+    found = of(table("t1", fast, slow), table("t2", never, same), table("t3", fast, slow, target=None)).overall
+    by_unit = {p.unit: {r.name: r for r in p.rows} for p in found.profiles}
     assert set(by_unit) == {"steps", "samples", "seconds"}
     # in steps a is at ratio 1 and never, b at 2 and 1: (1 + 0) / 2 and (2/3 + 1) / 2; t3 has no target
-    assert by_unit["steps"]["a"]["score"] == 0.5 and by_unit["steps"]["b"]["score"] == pytest.approx(5 / 6)
-    assert by_unit["steps"]["a"]["solved"] == 1
+    assert by_unit["steps"]["a"].score == 0.5 and by_unit["steps"]["b"].score == pytest.approx(5 / 6)
+    assert by_unit["steps"]["a"].solved == 1
     # in samples b needs 80, a 160
-    assert by_unit["samples"]["b"]["score"] == 1.0 and by_unit["samples"]["a"]["score"] == pytest.approx(1 / 3)
-    assert by_unit["steps"]["b"]["curve"] == [[1.0, 0.5], [2.0, 1.0], [4.0, 1.0]]
+    assert by_unit["samples"]["b"].score == 1.0 and by_unit["samples"]["a"].score == pytest.approx(1 / 3)
+    assert by_unit["steps"]["b"].curve == [(1.0, 0.5), (2.0, 1.0), (4.0, 1.0)]
 
 
 def test_seconds_of_different_hardware_are_not_compared() -> None:
     there = row("b", 0.1, to_target=[40], hardware="cuda, another, 1 thread")
-    found = of(table("t", row("a", 0.1, to_target=[20]), there))["overall"]["profiles"]
-    assert [p["unit"] for p in found] == ["steps", "samples"]
+    found = of(table("t", row("a", 0.1, to_target=[20]), there)).overall.profiles
+    assert [p.unit for p in found] == ["steps", "samples"]
 
 
 def test_one_model_or_none_has_no_comparison() -> None:
-    assert of(table("t", row("a", 0.1)))["overall"]["rows"] == []
-    assert of()["overall"]["models"] == []
+    assert of(table("t", row("a", 0.1))).overall.rows == []
+    assert of().overall.models == []
     assert statistics_tables(of()) == []
     assert render_statistics(of(table("t", row("a", n=0, ended=0))))
 

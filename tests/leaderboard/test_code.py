@@ -30,10 +30,10 @@ def seed(record: RunRecord, number: int, **environment: Any) -> RunRecord:
 
 
 def notes(records: list[RunRecord]) -> list[str]:
-    board = leaderboard.document("test", records)
-    assert len(board["tables"]) == 1 and len(board["tables"][0]["rows"]) == 1
+    board = leaderboard.build("test", records)
+    assert len(board.tables) == 1 and len(board.tables[0].rows) == 1
     text = leaderboard.render(board)
-    return [line for line in board["tables"][0]["code_notes"] if " ".join(line.split()) in " ".join(text.split())]
+    return [line for line in board.tables[0].code_notes if " ".join(line.split()) in " ".join(text.split())]
 
 
 @pytest.mark.parametrize(

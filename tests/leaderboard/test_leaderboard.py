@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stablebench.errors import UserError
-from stablebench.leaderboard import check, document, read_baseline, render
+from stablebench.leaderboard import build, check, read_baseline, render
 from stablebench.schema.card import Baseline, DataSpec, Protocol, Published, TaskCard
+from stablebench.schema.leaderboard import BaselineLeaderboard, Leaderboard, LeaderboardRow, SeedStatistics
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.run_record import Environment, Result, RunRecord
 from stablebench.schema.run_spec import ModelSpec, RunSpec, TaskSpec, TrainSpec
@@ -64,16 +65,21 @@ def record(
     )
 
 
-def board(*records: RunRecord) -> dict[str, Any]:
-    return document("test", records, cards=lambda name: None)
+def board(*records: RunRecord) -> Leaderboard:
+    return build("test", records, cards=lambda name: None)
 
 
-def rows(*records: RunRecord) -> list[dict[str, Any]]:
-    (table,) = board(*records)["tables"]
-    return table["rows"]
+def stored(found: Leaderboard) -> BaselineLeaderboard:
+    """Return a leaderboard as it is read from its file."""
+    return BaselineLeaderboard.model_validate(found.as_dict())
 
 
-def row(*records: RunRecord) -> dict[str, Any]:
+def rows(*records: RunRecord) -> list[LeaderboardRow]:
+    (table,) = board(*records).tables
+    return table.rows
+
+
+def row(*records: RunRecord) -> LeaderboardRow:
     (only,) = rows(*records)
     return only
 
@@ -81,29 +87,29 @@ def row(*records: RunRecord) -> dict[str, Any]:
 def test_a_row_sums_up_its_seeds() -> None:
     scores = [0.4, 0.1, 0.2, 0.9, 0.3]
     found = row(*(record(seed=i, score=x, also={"accuracy": 1 - x}) for i, x in enumerate(scores)))
-    assert found["score"] == 0.3
-    assert (found["min"], found["max"], found["n"]) == (0.1, 0.9, 5)
-    assert found["iqm"] == pytest.approx(0.3)  # of 0.1 ... 0.9 the middle three
-    low, high = found["interval"]
+    assert found.score == 0.3
+    assert (found.min, found.max, found.n) == (0.1, 0.9, 5)
+    assert found.iqm == pytest.approx(0.3)  # of 0.1 ... 0.9 the middle three
+    low, high = found.interval or (0, 0)
     assert 0.1 <= low < 0.3 < high <= 0.9
-    assert found["seeds"] == {"0": 0.4, "1": 0.1, "2": 0.2, "3": 0.9, "4": 0.3}
-    assert found["others"] == {"accuracy": 0.7}
-    assert found["steps_per_s"] == 12.0
-    assert (found["parameters"], found["peak_bytes"], found["rank"]) == (1000, 1000, 1)
-    assert found["statuses"] == {"finished": 5}
+    assert found.seeds == {"0": 0.4, "1": 0.1, "2": 0.2, "3": 0.9, "4": 0.3}
+    assert found.others == {"accuracy": 0.7}
+    assert found.steps_per_s == 12.0
+    assert (found.parameters, found.peak_bytes, found.rank) == (1000, 1000, 1)
+    assert found.statuses == {"finished": 5}
 
 
 def test_rows_are_ranked_in_the_direction_of_the_metric() -> None:
     lower = rows(record("a", score=0.3), record("b", score=0.1), record("c", score=0.2))
-    assert [r["name"] for r in lower] == ["b", "c", "a"]
+    assert [r.name for r in lower] == ["b", "c", "a"]
     higher = rows(*(record(m, score=s, metric="accuracy") for m, s in (("a", 0.3), ("b", 0.1), ("c", 0.2))))
-    assert [r["name"] for r in higher] == ["a", "c", "b"]
-    assert [r["rank"] for r in higher] == [1, 2, 3]
+    assert [r.name for r in higher] == ["a", "c", "b"]
+    assert [r.rank for r in higher] == [1, 2, 3]
 
 
 def test_equal_scores_share_a_rank() -> None:
     found = rows(record("b", score=0.1), record("a", score=0.1), record("c", score=0.2))
-    assert [(r["name"], r["rank"]) for r in found] == [("a", 1), ("b", 1), ("c", 3)]
+    assert [(r.name, r.rank) for r in found] == [("a", 1), ("b", 1), ("c", 3)]
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
@@ -112,19 +118,19 @@ def test_a_diverged_seed_counts_as_worse_than_any(metric: str) -> None:
     seeds = [record("a", i, x, metric=metric) for i, x in enumerate(scores)]
     lost = [record("a", 3 + i, status="diverged", metric=metric) for i in range(4)]
     two = row(*seeds, *lost[:2])
-    assert two["score"] == scores[2]  # best, middle, worst, diverged, diverged
-    assert (two["n"], two["diverged"], two["ended"]) == (3, 2, 5)
-    assert two["interval"] is None
+    assert two.score == scores[2]  # best, middle, worst, diverged, diverged
+    assert (two.n, two.diverged, two.ended) == (3, 2, 5)
+    assert two.interval is None
     four = row(*seeds, *lost)
-    assert four["score"] is None
-    assert four["rank"] is None
+    assert four.score is None
+    assert four.rank is None
 
 
 def test_diverged_ranks_last_but_before_what_has_no_result() -> None:
     found = rows(
         record("failed", status="failed"), record("diverged", status="diverged"), record("poor", score=99.0)
     )  # fmt: skip
-    assert [(r["name"], r["rank"]) for r in found] == [("poor", 1), ("diverged", None), ("failed", None)]
+    assert [(r.name, r.rank) for r in found] == [("poor", 1), ("diverged", None), ("failed", None)]
     text = render(board(record("gone", status="diverged"), record("late", status="interrupted")))
     assert "diverged" in text
     assert "late: 1 interrupted." in text
@@ -135,28 +141,28 @@ def test_only_what_the_interval_supports_is_bold() -> None:
         return [record(model, i, x) for i, x in enumerate(scores)]
 
     clear = rows(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7))
-    assert [r["best"] for r in clear] == [True, False]
+    assert [r.best for r in clear] == [True, False]
     overlapping = rows(*seeds("a", 0.1, 0.2, 0.6), *seeds("b", 0.5, 0.6, 0.7))
-    assert [r["best"] for r in overlapping] == [False, False]
+    assert [r.best for r in overlapping] == [False, False]
     third = rows(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7), *seeds("c", 0.01, 0.8, 0.9))
-    assert not any(r["best"] for r in third)
+    assert not any(r.best for r in third)
     one_seed = rows(record("a", score=0.1), record("b", score=0.9))
-    assert not any(r["best"] for r in one_seed)
+    assert not any(r.best for r in one_seed)
     two_seeds = rows(*seeds("a", 0.1, 0.11), *seeds("b", 0.5, 0.6, 0.7))
-    assert not any(r["best"] for r in two_seeds)
+    assert not any(r.best for r in two_seeds)
     alone = rows(*seeds("a", 0.1, 0.11, 0.12))
-    assert not any(r["best"] for r in alone)
+    assert not any(r.best for r in alone)
     against_diverged = rows(*seeds("a", 0.1, 0.11, 0.12), record("b", status="diverged"))
-    assert [r["best"] for r in against_diverged] == [True, False]
+    assert [r.best for r in against_diverged] == [True, False]
     against_failed = rows(*seeds("a", 0.1, 0.11, 0.12), record("b", status="failed"))
-    assert not any(r["best"] for r in against_failed)
+    assert not any(r.best for r in against_failed)
     text = render(board(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7)), "github")
     assert "**0.11**" in text
     assert text.count("**0.") == 1
 
 
 def test_steps_to_a_goal_count_a_seed_that_never_got_there() -> None:
-    def seeds(*steps: int | None) -> dict[str, Any]:
+    def seeds(*steps: int | None) -> LeaderboardRow:
         arrivals = [None if s is None else s / 10 for s in steps]
         return row(
             *(
@@ -166,11 +172,11 @@ def test_steps_to_a_goal_count_a_seed_that_never_got_there() -> None:
         )
 
     all_there = seeds(10, 30, 20)
-    assert (all_there["steps_to_baseline"], all_there["seconds_to_baseline"]) == (20, 2.0)
+    assert (all_there.steps_to_baseline, all_there.seconds_to_baseline) == (20, 2.0)
     most = seeds(10, None, 30, None, 20)
-    assert (most["steps_to_baseline"], most["reached_baseline"]) == (30, 3)
+    assert (most.steps_to_baseline, most.reached_baseline) == (30, 3)
     few = seeds(10, None, None)
-    assert (few["steps_to_baseline"], few["reached_baseline"]) == (None, 1)
+    assert (few.steps_to_baseline, few.reached_baseline) == (None, 1)
     records = [record(seed=i, steps_to_baseline=s) for i, s in enumerate([10, None, 30, None, 20])]
     assert "30 (3/5)" in render(board(*records))
     assert "(1/2)" in render(board(record(steps_to_baseline=5), record(seed=1)))
@@ -178,18 +184,18 @@ def test_steps_to_a_goal_count_a_seed_that_never_got_there() -> None:
 
 def test_an_unfinished_run_is_no_result() -> None:
     found = row(record(seed=0, score=0.1, steps_to_baseline=10), record(seed=1, status="running"))
-    assert (found["n"], found["ended"], found["score"]) == (1, 1, 0.1)
-    assert found["interval"] is None
-    assert found["statuses"] == {"finished": 1, "running": 1}
+    assert (found.n, found.ended, found.score) == (1, 1, 0.1)
+    assert found.interval is None
+    assert found.statuses == {"finished": 1, "running": 1}
 
 
 def test_specs_engines_and_widths_have_rows_of_their_own() -> None:
     found = rows(record(hidden=32), record(hidden=64), record("lstm"))
-    assert sorted(r["name"] for r in found) == ["lstm", "rnn (hidden 32)", "rnn (hidden 64)"]
+    assert sorted(r.name for r in found) == ["lstm", "rnn (hidden 32)", "rnn (hidden 64)"]
     engines = rows(record(), record(engine="fused"))
-    assert sorted(r["name"] for r in engines) == ["rnn (engine fused)", "rnn (engine reference)"]
+    assert sorted(r.name for r in engines) == ["rnn (engine fused)", "rnn (engine reference)"]
     rates = rows(record(lr=1e-3), record(lr=0.1))
-    assert sorted(r["name"] for r in rates) == ["rnn (optim.lr 0.001)", "rnn (optim.lr 0.1)"]
+    assert sorted(r.name for r in rates) == ["rnn (optim.lr 0.001)", "rnn (optim.lr 0.1)"]
 
 
 def test_tasks_and_lengths_have_tables_of_their_own_in_natural_order() -> None:
@@ -200,7 +206,7 @@ def test_tasks_and_lengths_have_tables_of_their_own_in_natural_order() -> None:
         record(variant=None, params={"length": 9}),
         record(task="adding", variant=None),
     )
-    names = [table["task"] for table in found["tables"]]
+    names = [table.task for table in found.tables]
     assert names == ["adding", "copy (length 7)", "copy (length 9)", "copy/t200", "copy/t1000"]
 
 
@@ -209,10 +215,10 @@ def test_of_a_rerun_the_last_that_ended_counts() -> None:
     again = record(score=0.1, started="2026-01-02T00:00:00+00:00")
     broken_off = record(status="interrupted", started="2026-01-03T00:00:00+00:00")
     for order in ([first, again, broken_off], [broken_off, again, first]):
-        assert row(*order)["score"] == 0.1
-        assert row(*order)["n"] == 1
+        assert row(*order).score == 0.1
+        assert row(*order).n == 1
     worse = record(status="diverged", started="2026-01-04T00:00:00+00:00")
-    assert row(again, worse)["diverged"] == 1  # the better one is not picked
+    assert row(again, worse).diverged == 1  # the better one is not picked
 
 
 def test_the_order_of_the_records_changes_nothing() -> None:
@@ -222,10 +228,11 @@ def test_the_order_of_the_records_changes_nothing() -> None:
 
 def test_scores_are_given_as_papers_give_theirs() -> None:
     runs = [record(seed=i, score=s, metric="accuracy", best=b) for i, (s, b) in enumerate([(0.7, 0.9), (0.9, 0.8)])]
-    whole = row(*runs)["statistics"]["accuracy"]
-    assert whole == {"mean": pytest.approx(0.8), "best": 0.9, "worst": 0.7, "best_on_validation": 0.7}
-    lost = row(*runs, record(seed=2, status="diverged", metric="accuracy"))["statistics"]["accuracy"]
-    assert lost == {"mean": None, "best": 0.9, "worst": None, "best_on_validation": 0.7}
+    whole = row(*runs).statistics["accuracy"]
+    assert whole.mean == pytest.approx(0.8)
+    assert (whole.best, whole.worst, whole.best_on_validation) == (0.9, 0.7, 0.7)
+    lost = row(*runs, record(seed=2, status="diverged", metric="accuracy")).statistics["accuracy"]
+    assert lost == SeedStatistics(mean=None, best=0.9, worst=None, best_on_validation=0.7)
     columns = next(csv.DictReader(io.StringIO(render(board(*runs), "csv"))))
     assert (columns["best_seed"], columns["best_on_validation"]) == ("0.9", "0.7")
 
@@ -285,17 +292,17 @@ def test_published_numbers_stand_beside_ours() -> None:
         record(seed=1, score=0.3, also={"accuracy": 0.7}, best=0.1),
         record(seed=2, score=0.11, also={"accuracy": 0.6}, best=0.4),
     ]
-    found = document("s", records, cards=lambda name: card)
-    by_key = {p["key"]: p for p in found["tables"][0]["published"]}
+    found = build("s", records, cards=lambda name: card)
+    by_key = {p.key: p for p in found.tables[0].published}
     assert set(by_key) == {"k1", "k2", "k3", "k6", "k7", "k8"}
-    assert (by_key["k1"]["published"], by_key["k1"]["protocol"]) == (0.2, "same")
-    assert (by_key["k1"]["ours"], by_key["k1"]["our_statistic"]) == (pytest.approx(0.17), "mean")
-    assert (by_key["k2"]["published"], by_key["k2"]["ours"]) == (0.98, 0.7)
-    assert (by_key["k2"]["protocol"], by_key["k2"]["differs"]) == ("differs", ["batch_size 50, ours 8"])
-    assert (by_key["k3"]["ours"], by_key["k3"]["protocol"]) == (None, "unknown")
-    assert (by_key["k6"]["ours"], by_key["k6"]["differs"]) == (0, ["units 64, ours 32"])
-    assert by_key["k7"]["ours"] == 0.3  # the test score of the seed that is best on validation
-    assert (by_key["k8"]["ours"], by_key["k8"]["our_statistic"]) == (0.11, "median")
+    assert (by_key["k1"].published, by_key["k1"].protocol) == (0.2, "same")
+    assert (by_key["k1"].ours, by_key["k1"].our_statistic) == (pytest.approx(0.17), "mean")
+    assert (by_key["k2"].published, by_key["k2"].ours) == (0.98, 0.7)
+    assert (by_key["k2"].protocol, by_key["k2"].differs) == ("differs", ["batch_size 50, ours 8"])
+    assert (by_key["k3"].ours, by_key["k3"].protocol) == (None, "unknown")
+    assert (by_key["k6"].ours, by_key["k6"].differs) == (0, ["units 64, ours 32"])
+    assert by_key["k7"].ours == 0.3  # the test score of the seed that is best on validation
+    assert (by_key["k8"].ours, by_key["k8"].our_statistic) == (0.11, "median")
     text = render(found)
     assert "copy/t100: published" in text
     assert "batch_size 50, ours 8" in text
@@ -303,8 +310,8 @@ def test_published_numbers_stand_beside_ours() -> None:
     assert ">= 0.98" in text
     assert "0.11 (median)" in text
     assert "urnn" not in text  # it has no row here
-    unnamed = document("s", [record(variant=None)], cards=lambda name: card)
-    assert unnamed["tables"][0]["task"] == "copy/t100"  # --T 100 is the variant t100
+    unnamed = build("s", [record(variant=None)], cards=lambda name: card)
+    assert unnamed.tables[0].task == "copy/t100"  # --T 100 is the variant t100
 
 
 @pytest.mark.parametrize("fmt", ["table", "github", "latex", "html", "csv", "json"])
@@ -319,8 +326,9 @@ def test_every_format_holds_every_model_and_no_nan(fmt: Any) -> None:
 def test_json_is_one_document_of_plain_numbers() -> None:
     found = board(record(score=0.25), record("lstm", status="diverged"))
     again = json.loads(render(found, "json"))
-    assert again == found
-    assert again["suite"] == "test"
+    assert again == found.as_dict() | {"tables": again["tables"]}
+    assert Leaderboard.model_validate_json(render(found, "json")) == found
+    assert (again["schema_version"], again["suite"]) == (1, "test")
     assert [r["name"] for r in again["tables"][0]["rows"]] == ["rnn", "lstm"]
 
 
@@ -342,7 +350,7 @@ def test_hostile_names_are_escaped() -> None:
 
 def test_nothing_run_yet_is_said() -> None:
     assert render(board()) == "test: no runs yet."
-    assert json.loads(render(board(), "json")) == {"suite": "test", "tables": []}
+    assert json.loads(render(board(), "json")) == {"schema_version": 1, "suite": "test", "tables": []}
 
 
 def test_check_names_each_regression() -> None:
@@ -360,7 +368,7 @@ def test_check_names_each_regression() -> None:
         record("e", status="diverged"),
         record("new", score=9.0),
     )
-    found = check(now, before, 0.1)
+    found = check(now, stored(before), 0.1)
     assert sorted(found) == [
         "copy/t100: a: loss 0.12, 0.1 before; the margin is 10%.",
         "copy/t100: b: 1 seeds diverged, 0 before.",
@@ -368,32 +376,31 @@ def test_check_names_each_regression() -> None:
         "copy/t100: c is missing.",
         "copy/t100: d: steps to baseline 150, 100 before; the margin is 10%.",
     ]
-    assert check(before, before, 0.0) == []
-    assert check(now, before, 0.5) == [line for line in found if "margin" not in line]
+    assert check(before, stored(before), 0.0) == []
+    assert check(now, stored(before), 0.5) == [line for line in found if "margin" not in line]
 
 
 def test_check_knows_the_direction() -> None:
     before, worse, better = (board(record(score=x, metric="accuracy")) for x in (0.9, 0.7, 0.95))
-    assert len(check(worse, before, 0.1)) == 1
-    assert check(better, before, 0.0) == []
-    assert (
-        len(check(board(record(score=0.5, steps_to_baseline=None)), board(record(score=0.5, steps_to_baseline=3)), 1))
-        == 1
-    )
+    assert len(check(worse, stored(before), 0.1)) == 1
+    assert check(better, stored(before), 0.0) == []
+    never, soon = board(record(score=0.5, steps_to_baseline=None)), board(record(score=0.5, steps_to_baseline=3))
+    assert len(check(never, stored(soon), 1)) == 1
 
 
 def test_check_refuses_a_leaderboard_without_runs_and_one_of_another_suite() -> None:
-    before, other = board(record()), board(record(task="adding")) | {"suite": "other"}
-    with pytest.raises(UserError, match="nothing to hold against the leaderboard of test: there are no runs of other"):
-        check({"suite": "other", "tables": []}, before, 0.1)
+    before, other = board(record()), board(record(task="adding")).replaced(suite="other")
+    empty = Leaderboard(suite="other", tables=[])
+    with pytest.raises(UserError, match="nothing to compare with the leaderboard of test: there are no runs of other"):
+        check(empty, stored(before), 0.1)
     with pytest.raises(UserError, match="there are no runs of test"):
-        check(before | {"tables": [before["tables"][0] | {"rows": []}]}, before, 0.1)
+        check(before.replaced(tables=[before.tables[0].replaced(rows=[])]), stored(before), 0.1)
     with pytest.raises(UserError, match="of test must share a task with that of other: it has copy/t100, this one add"):
-        check(other, before, 0.1)
-    nameless = {"tables": before["tables"]}
+        check(other, stored(before), 0.1)
+    nameless = stored(before).replaced(suite=None)
     with pytest.raises(UserError, match="The leaderboard must share a task with that of other"):
         check(other, nameless, 0.1)
-    assert check(before | {"tables": [*before["tables"], *other["tables"]]}, before, 0.1) == []
+    assert check(before.replaced(tables=[*before.tables, *other.tables]), stored(before), 0.1) == []
 
 
 @pytest.mark.parametrize(
@@ -407,6 +414,9 @@ def test_check_refuses_a_leaderboard_without_runs_and_one_of_another_suite() -> 
         ('{"tables": [{"task": "copy", "metric": "loss", "rows": [{}]}]}', "rows.0 has no `name`"),
         ('{"tables": [{"task": "c", "metric": "loss", "rows": [{"name": "a", "score": NaN}]}]}', "score is no number"),
         ("[" * 100_000, "must be JSON"),
+        ('{"schema_version": 2, "tables": []}', "its `schema_version` must be 1"),
+        ('{"tables": [{"task": "copy", "metric": "loss", "rows": [3]}]}', "rows.0 has no `name`"),
+        ('{"tables": [{"task": "c", "metric": "loss", "rows": [{"name": "a", "diverged": "1"}]}]}', "d is no number"),
         ('{"tables": []}', "it has no rows"),
         ('{"tables": [{"task": "copy", "metric": "loss", "rows": []}]}', "it has no rows"),
     ],
@@ -449,5 +459,5 @@ def test_ten_thousand_records_take_under_five_seconds() -> None:
     found = board(*records)
     text = render(found, "github")
     assert time.process_time() - began < 5
-    assert len(found["tables"]) == 20
+    assert len(found.tables) == 20
     assert text.count("model_7 ") == 20

@@ -3,36 +3,43 @@
 from typing import Any
 
 import pytest
+from made_boards import made_board as board
+from made_boards import made_row, made_table
 
 from stablebench import registry
 from stablebench.execution.suites import SuiteOverrides, runs_of
-from stablebench.leaderboard import Overrides, reproduction
+from stablebench.leaderboard import Overrides, registered_card, reproduction
 from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.schema.card import TaskCard
+from stablebench.schema.leaderboard import (
+    Leaderboard,
+    LeaderboardRow,
+    LeaderboardTable,
+    Reproduction,
+    ReproductionLine,
+    SeedStatistics,
+)
 from stablebench.schema.published import Published
 from stablebench.schema.suite import Suite
 
 
-def row(model: str, score: float | None, interval: list[float] | None = None, hidden: int = 128, **more: Any) -> dict:
-    return {
-        "model": model,
-        "name": model,
-        "metric": "accuracy",
-        "hidden": hidden,
+def row(model: str, score: float | None, interval: list[float] | None = None, **more: Any) -> LeaderboardRow:
+    ends = None if interval is None else (interval[0], interval[1])
+    measured: dict[str, Any] = {
         "score": score,
         "min": score,
         "max": score,
-        "interval": interval,
-        "others": {},
-        "statistics": {},
-        "ended": 1,
-        "diverged": 0,
-        "steps": 300,
-        "ran": {"units": hidden, "layers": 1, "steps": 300, "batch_size": 10},
-        "steps_to_baseline": None,
-        "steps_to_target": None,
-    } | more
+        "interval": ends,
+        "batch_size": 10,
+        "hidden": 128,
+    }
+    given: dict[str, Any] = {"metric": "accuracy"} | measured | more
+    given["statistics"] = {
+        metric: SeedStatistics(**({"mean": None, "best": None, "worst": None, "best_on_validation": None} | scores))
+        for metric, scores in given.get("statistics", {}).items()
+    }
+    return made_row(model, **given)
 
 
 def entry(value: float = 0.95, **more: Any) -> Published:
@@ -52,22 +59,22 @@ def cards(*published: Published, task: str = "har2") -> Any:
     return lambda name: card if name == task else None
 
 
-def table(*rows: dict, task: str = "har2", variant: str | None = "hapt", **params: Any) -> dict[str, Any]:
+def table(*rows: LeaderboardRow, task: str = "har2", variant: str | None = "hapt", **params: Any) -> LeaderboardTable:
     card = registry.task_card(task)
-    named = card.data.params | (card.variants[variant] if variant else {}) | params
-    return {
-        "task": f"{task}/{variant}" if variant else task,
-        "name": task,
-        "variant": variant,
-        "params": named,
-        "metric": card.metric,
-        "higher_is_better": card.metric == "accuracy",
-        "rows": list(rows),
-    }
+    return made_table(
+        f"{task}/{variant}" if variant else task,
+        *rows,
+        variant=variant,
+        params=card.data.params | (card.variants[variant] if variant else {}) | params,
+        metric=card.metric,
+        higher_is_better=card.metric == "accuracy",
+    )
 
 
-def board(*tables: dict) -> dict[str, Any]:
-    return {"suite": "s", "tables": list(tables)}
+def reproduced(made: Suite, document: Leaderboard, overrides: Overrides, known: Any) -> Reproduction:
+    part = reproduction(made, document, overrides, known)
+    assert part is not None
+    return part
 
 
 def suite(**parts: Any) -> Suite:
@@ -79,14 +86,14 @@ AS_IT_IS = Overrides()
 
 
 def lines(
-    document: dict[str, Any], *published: Published, asked: Overrides = AS_IT_IS, task: str = "har2"
-) -> list[dict]:
+    document: Leaderboard, *published: Published, asked: Overrides = AS_IT_IS, task: str = "har2"
+) -> list[ReproductionLine]:
     made = suite(published={task: [one.key for one in published]})
-    return reproduction(made, document, asked, cards(*published, task=task))["reproduction"]["lines"]
+    return reproduced(made, document, asked, cards(*published, task=task)).lines
 
 
-def verdict(document: dict[str, Any], *published: Published) -> str:
-    return lines(document, *published)[0]["verdict"]
+def verdict(document: Leaderboard, *published: Published) -> str:
+    return lines(document, *published)[0].verdict
 
 
 @pytest.mark.parametrize(
@@ -95,9 +102,9 @@ def verdict(document: dict[str, Any], *published: Published) -> str:
         (0.96, [0.95, 0.97], "reproduced"),
         (0.95, None, "reproduced"),
         (0.94, [0.92, 0.955], "within interval"),
-        (0.94, [0.92, 0.949], "below"),
-        (0.94, None, "below"),
-        (None, None, "below"),  # every seed diverged
+        (0.94, [0.92, 0.949], "not reproduced"),
+        (0.94, None, "not reproduced"),
+        (None, None, "not reproduced"),  # every seed diverged
     ],
 )
 def test_a_printed_accuracy_is_reached_or_not(score: float | None, interval: list[float] | None, expected: str) -> None:
@@ -105,117 +112,122 @@ def test_a_printed_accuracy_is_reached_or_not(score: float | None, interval: lis
 
 
 def test_of_a_loss_lower_is_better() -> None:
-    for score, expected in ((0.1, "reproduced"), (0.3, "within interval"), (0.3, "below")):
-        ends = [0.15, 0.4] if expected != "below" else [0.25, 0.4]
+    for score, expected in ((0.1, "reproduced"), (0.3, "within interval"), (0.3, "not reproduced")):
+        ends = [0.15, 0.4] if expected != "not reproduced" else [0.25, 0.4]
         document = board(table(row("cornn", score, ends, metric="mse"), task="adding", variant="t200"))
         printed = entry(0.2, metric="mse", variant="t200", reported_protocol={})
-        assert lines(document, printed, task="adding")[0]["verdict"] == expected
+        assert lines(document, printed, task="adding")[0].verdict == expected
 
 
 def test_what_the_paper_says_of_its_trials_is_taken_of_ours() -> None:
     best = row("cornn", 0.5, statistics={"accuracy": {"best": 0.96}})
     assert verdict(board(table(best)), entry(statistic="best")) == "reproduced"
-    assert verdict(board(table(best)), entry(statistic="unknown")) == "below"
-    other = table(row("cornn", 3.0, metric="bpc", others={"accuracy": 0.96})) | {"metric": "bpc"}
+    assert verdict(board(table(best)), entry(statistic="unknown")) == "not reproduced"
+    other = table(row("cornn", 3.0, metric="bpc", others={"accuracy": 0.96})).replaced(metric="bpc")
     assert verdict(board(other), entry()) == "reproduced"
 
 
 def test_of_the_same_protocol_nothing_is_said_and_what_is_not_stated_is() -> None:
     document = board(table(row("cornn", 0.96)))
     (line,) = lines(document, entry())
-    assert (line["protocol"], line["differs"], line["unstated"]) == ("same", [], [])
+    assert (line.protocol, line.differs, line.unstated) == ("same", [], [])
     (line,) = lines(document, entry(reported_protocol={"windows": "hapt"}))
-    assert line["protocol"] == "unknown" and line["unstated"][0] == "classes"
+    assert line.protocol == "unknown" and line.unstated[0] == "classes"
 
 
 def test_a_number_of_another_variant_is_held_against_the_runs_there_are() -> None:
     document = board(table(row("cornn", 0.96)))
     (line,) = lines(document, entry(variant="uci_har_v1"))
-    assert (line["published"], line["ours"], line["verdict"]) == (0.95, 0.96, "reproduced")
-    assert line["protocol"] == "differs" and line["differs"] == ["variant uci_har_v1, ours hapt"]
-    assert line["what"] == "cornn, 128 units on har2/uci_har_v1: accuracy (Table 1)"
+    assert (line.published, line.ours, line.verdict) == (0.95, 0.96, "reproduced")
+    assert line.protocol == "differs" and line.differs == ["variant uci_har_v1, ours hapt"]
+    assert line.what == "cornn, 128 units on har2/uci_har_v1: accuracy (Table 1)"
 
 
 def test_the_runs_of_another_number_of_the_suite_do_not_take_its_place() -> None:
     numbers = [entry(key="a"), entry(key="b", variant="uci_har_v1"), entry(key="c", units=64)]
     found = lines(board(table(row("cornn", 0.96))), *numbers)
-    assert [line["verdict"] for line in found] == ["reproduced", "not run", "not run"]
+    assert [line.verdict for line in found] == ["reproduced", "not run", "not run"]
     found = lines(board(table(row("cornn", 0.96), row("cornn", 0.9, hidden=64))), *numbers)
-    assert [line["ours"] for line in found] == [0.96, None, 0.9]
-    assert lines(board(), entry())[0]["verdict"] == "not run"
-    assert lines(board(table(row("lstm", 0.96))), entry())[0]["verdict"] == "not run"
+    assert [line.ours for line in found] == [0.96, None, 0.9]
+    assert lines(board(), entry())[0].verdict == "not run"
+    assert lines(board(table(row("lstm", 0.96))), entry())[0].verdict == "not run"
 
 
 def test_the_row_of_the_printed_size_counts_and_of_another_size_it_is_said() -> None:
     rows = [row("cornn", 0.99, hidden=256), row("cornn", 0.90)]
-    assert verdict(board(table(*rows)), entry()) == "below"
+    assert verdict(board(table(*rows)), entry()) == "not reproduced"
     assert verdict(board(table(*rows)), entry(units=None)) == "reproduced"
     (line,) = lines(board(table(*rows[:1])), entry())
-    assert (line["verdict"], line["differs"]) == ("reproduced", ["units 128, ours 256"])
+    assert (line.verdict, line.differs) == ("reproduced", ["units 128, ours 256"])
 
 
 def test_another_length_and_fewer_updates_are_said() -> None:
     printed = entry(1.0, variant="t400", reported_protocol={"length": 400, "steps": 4000})
     of_400 = table(row("cornn", 0.5), task="copy", variant="t400")
     of_50 = table(row("cornn", 0.5), task="copy", variant=None, length=50)
-    assert lines(board(of_400), printed, task="copy")[0]["differs"] == ["steps 4,000, ours 300"]
+    assert lines(board(of_400), printed, task="copy")[0].differs == ["steps 4,000, ours 300"]
     (line,) = lines(board(of_50), printed, task="copy")
-    assert line["differs"] == ["length 400, ours 50", "steps 4,000, ours 300"]
+    assert line.differs == ["length 400, ours 50", "steps 4,000, ours 300"]
     unstated = entry(1.0, variant="t400", reported_protocol={"length": 400})
     for asked, said in (
         (Overrides(short=True), "short budget, 300 updates"),
         (Overrides({"train.steps": 300}), "300 updates asked for"),
     ):
         (line,) = lines(board(of_400), unstated, asked=asked, task="copy")
-        assert (line["protocol"], line["differs"], line["verdict"]) == ("differs", [said], "below")
+        assert (line.protocol, line.differs, line.verdict) == ("differs", [said], "not reproduced")
 
 
 def test_events_are_numbers_of_the_leaderboard_too() -> None:
-    def of(event: str, value: float, **found: Any) -> dict[str, Any]:
+    def of(event: str, value: float, **found: Any) -> ReproductionLine:
         document = board(table(row("cornn", 0.5, **found), task="copy", variant="t400"))
         made = entry(value, event=event, variant="t400", bound="at_most", reported_protocol={})
         return lines(document, made, task="copy")[0]
 
-    assert of("steps_to_baseline", 500, steps_to_baseline=400)["verdict"] == "reproduced"
-    assert of("steps_to_baseline", 500, steps_to_baseline=600)["verdict"] == "below"
-    assert of("steps_to_baseline", 500)["verdict"] == "below"  # never there
-    assert of("diverged", 5, diverged=5)["verdict"] == "reproduced"
-    assert of("diverged", 5, diverged=0)["verdict"] == "below"
+    assert of("steps_to_baseline", 500, steps_to_baseline=400).verdict == "reproduced"
+    assert of("steps_to_baseline", 500, steps_to_baseline=600).verdict == "not reproduced"
+    assert of("steps_to_baseline", 500).verdict == "not reproduced"  # never there
+    assert of("diverged", 5, diverged=5).verdict == "reproduced"
+    assert of("diverged", 5, diverged=0).verdict == "not reproduced"
     converged = of("steps_to_convergence", 5000, steps_to_target=3000)
-    assert (converged["ours"], converged["verdict"]) == (3000, "reproduced")
-    assert "convergence without a threshold, ours the target" in converged["differs"]
+    assert (converged.ours, converged.verdict) == (3000, "reproduced")
+    assert "convergence without a threshold, ours the target" in converged.differs
 
 
 def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
-    def says(*rows: dict, task: str = "har2/hapt", model: str = "cornn", of: dict | None = None, **parts: Any) -> dict:
+    def says(
+        *rows: LeaderboardRow,
+        task: str = "har2/hapt",
+        model: str = "cornn",
+        of: LeaderboardTable | None = None,
+        **parts: Any,
+    ) -> ReproductionLine:
         made = suite(expected=[{"statement": "it learns", "task": task, "model": model} | parts])
         document = board(of or table(*rows))
-        return reproduction(made, document, Overrides(), registry.task_card)["reproduction"]["lines"][0]
+        return reproduced(made, document, Overrides(), registry.task_card).lines[0]
 
     rows = [row("cornn", 0.9), row("lstm", 0.8), row("rnn", None, diverged=1)]
-    assert says(*rows, better_than=["lstm", "rnn"])["verdict"] == "holds"
-    assert says(*rows, model="lstm", better_than=["cornn"])["verdict"] == "fails"
-    assert says(*rows, better_than=["gru"])["verdict"] == "not run"
+    assert says(*rows, better_than=["lstm", "rnn"]).verdict == "holds"
+    assert says(*rows, model="lstm", better_than=["cornn"]).verdict == "fails"
+    assert says(*rows, better_than=["gru"]).verdict == "not run"
     for other, verdict in (([0.7, 0.84], "holds"), ([0.7, 0.86], "overlaps"), (None, "holds")):
         close = [row("cornn", 0.9, [0.85, 0.95]), row("lstm", 0.8, other)]
         line = says(*close, better_than=["lstm"])
-        assert (line["verdict"], line["interval"]) == (verdict, [0.85, 0.95])
-        assert says(*close, model="lstm", better_than=["cornn"])["verdict"] == "fails"
+        assert (line.verdict, line.interval) == (verdict, (0.85, 0.95))
+        assert says(*close, model="lstm", better_than=["cornn"]).verdict == "fails"
     some_diverged = row("lstm", 0.5, diverged=1, min=0.4, max=0.8)
-    assert says(row("cornn", 0.9, [0.85, 0.95]), some_diverged, better_than=["lstm"])["verdict"] == "holds"
-    assert says(row("cornn", 0.9, [0.75, 0.95]), some_diverged, better_than=["lstm"])["verdict"] == "overlaps"
+    assert says(row("cornn", 0.9, [0.85, 0.95]), some_diverged, better_than=["lstm"]).verdict == "holds"
+    assert says(row("cornn", 0.9, [0.75, 0.95]), some_diverged, better_than=["lstm"]).verdict == "overlaps"
     assert (
-        says(row("cornn", 0.3, [0.2, 0.35]), some_diverged, model="lstm", better_than=["cornn"])["verdict"]
-        == "overlaps"
+        says(row("cornn", 0.3, [0.2, 0.35]), some_diverged, model="lstm", better_than=["cornn"]).verdict == "overlaps"
     )
-    assert says(*rows, reaches=0.9)["verdict"] == "holds"
-    assert says(*rows, reaches=0.91)["verdict"] == "fails"
-    assert says(*rows, model="rnn", misses=0.5)["verdict"] == "holds"
-    assert says(*rows, model="lstm", misses=0.8)["verdict"] == "fails"
+    assert says(*rows, reaches=0.9).verdict == "holds"
+    assert says(*rows, reaches=0.91).verdict == "fails"
+    assert says(*rows, model="rnn", misses=0.5).verdict == "holds"
+    assert says(*rows, model="lstm", misses=0.8).verdict == "fails"
     of_7 = table(*rows, task="copy", variant=None, length=7)
-    assert says(of=of_7, task="copy", T=7, misses=1.0)["protocol"] is None
+    assert says(of=of_7, task="copy", T=7, misses=1.0).protocol is None
     elsewhere = says(of=of_7, task="copy/t400", misses=0.5)
-    assert (elsewhere["verdict"], elsewhere["differs"]) == ("holds", ["length 400, ours 7"])
+    assert (elsewhere.verdict, elsewhere.differs) == ("holds", ["length 400, ours 7"])
 
 
 def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed() -> None:
@@ -223,9 +235,7 @@ def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed()
         made = suite(
             expected=[{"statement": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts]
         )
-        return reproduction(made, board(table(*rows)), Overrides(), registry.task_card)["reproduction"]["lines"][0][
-            "verdict"
-        ]
+        return reproduced(made, board(table(*rows)), Overrides(), registry.task_card).lines[0].verdict
 
     rows = [
         row("cornn", 0.9, settings={"hidden": 128, "dt": 0.1, "steps": 300}, min=0.7, max=0.95),
@@ -237,19 +247,19 @@ def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed()
     assert says(where={"model.dt": 0.3}) == "not run"
     assert says(every_seed=True) == "fails"
     assert says(every_seed=True, reaches=0.7) == "holds"
-    rows[0]["diverged"] = 1
+    rows[0] = rows[0].replaced(diverged=1)
     assert says(every_seed=True, reaches=0.7) == "fails"
 
 
 def test_it_is_a_table_and_a_suite_of_no_paper_has_none() -> None:
     document = board(table(row("cornn", None)))
     made = suite(published={"har2": ["k"]})
-    part = reproduction(made, document, Overrides({"T": 5}, short=True), cards(entry(bound="at_least")))
-    drawn = reproduction_table(part["reproduction"])
-    assert drawn.title == "Reproduction of a paper; short budget: below is expected; with T 5"
+    part = reproduced(made, document, Overrides({"T": 5}, short=True), cards(entry(bound="at_least")))
+    drawn = reproduction_table(part)
+    assert drawn.title == "Reproduction of a paper; short budget: numbers not reproduced are expected; with T 5"
     what = "cornn, 128 units on har2/hapt: accuracy (Table 1)"
-    assert drawn.rows == [[what, ">= 0.95", None, None, "below", "differs: short budget, 300 updates"]]
-    assert reproduction(suite(), document) == {}
+    assert drawn.rows == [[what, ">= 0.95", None, None, "not reproduced", "differs: short budget, 300 updates"]]
+    assert reproduction(suite(), document) is None
 
 
 HELD = [name for name in registry.suite_names() if registry.suite(name).published]
@@ -275,19 +285,23 @@ def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have
 def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
     found = registry.suite(name)
     cells = runs_of(found, SuiteOverrides(seeds=[0], short=short, settings={} if short else {"train.steps": 7}))
-    tables: dict[tuple, dict] = {}
+    rows: dict[tuple[str, str], list[LeaderboardRow]] = {}
+    tables: dict[tuple[str, str], LeaderboardTable] = {}
     for cell in cells:
         spec = cell.spec
-        card = registry.task_card(spec.task.name)
-        at = table(task=spec.task.name, variant=spec.task.variant) | {"params": spec.task.params}
-        at = tables.setdefault((spec.task.name, str(spec.task.params)), at)
-        made = row(spec.model.label, 0.5, hidden=spec.model.hidden, metric=card.metric, steps=spec.train.steps)
-        at["rows"].append(made | {"statistics": {card.metric: {"best": 0.5}}})
+        metric = registry.task_card(spec.task.name).metric
+        key = (spec.task.name, str(spec.task.params))
+        size: dict[str, Any] = {"hidden": spec.model.hidden, "steps": spec.train.steps}
+        rows.setdefault(key, []).append(
+            row(spec.model.label, 0.5, metric=metric, statistics={metric: {"best": 0.5}}, **size)
+        )
+        made = table(*rows[key], task=spec.task.name, variant=spec.task.variant)
+        tables[key] = made.replaced(params=spec.task.params)
     asked = Overrides({} if short else {"train.steps": 7}, short)
-    part = reproduction(found, board(*tables.values()), asked)["reproduction"]
-    for line in part["lines"]:
-        assert line["verdict"] != "not run", line["what"]
-        assert line["published"] is None or line["protocol"] == "differs", line["what"]
+    part = reproduced(found, board(*tables.values()), asked, registered_card)
+    for line in part.lines:
+        assert line.verdict != "not run", line.what
+        assert line.published is None or line.protocol == "differs", line.what
 
 
 STATED_APART = {

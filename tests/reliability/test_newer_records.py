@@ -123,9 +123,9 @@ def test_another_metric_beside_the_tasks_own_is_shown(whole: RunFolder) -> None:
     record = whole.read_record()
     test = {**(record.result.test or {}), "f1": 0.5}
     record = record.model_copy(update={"result": record.result.model_copy(update={"test": test})})
-    (table,) = leaderboard.document("s", [record])["tables"]
-    assert table["rows"][0]["others"]["f1"] == 0.5
-    assert "f1" in leaderboard.render(leaderboard.document("s", [record]))
+    (table,) = leaderboard.build("s", [record]).tables
+    assert table.rows[0].others["f1"] == 0.5
+    assert "f1" in leaderboard.render(leaderboard.build("s", [record]))
 
 
 @pytest.mark.parametrize("key", ["spec.model.name", "spec.task.name"])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from stablebench import leaderboard
 from stablebench.cli.app import app
 from stablebench.report.page import Run, page
+from stablebench.schema.leaderboard import Leaderboard
 from stablebench.tables import Format
 
 HOSTILE = [
@@ -40,12 +41,12 @@ def records() -> list:
 
 
 @pytest.fixture(scope="module")
-def board() -> dict:
-    return leaderboard.document("<s>\u202e", records(), lambda name: None)
+def board() -> Leaderboard:
+    return leaderboard.build("<s>\u202e", records(), lambda name: None)
 
 
 @pytest.mark.parametrize("fmt", ["table", "github", "latex", "html", "csv"])
-def test_tables_hold_names_as_text(board: dict, fmt: Format) -> None:
+def test_tables_hold_names_as_text(board: Leaderboard, fmt: Format) -> None:
     statistics = leaderboard.render_statistics(leaderboard.statistics(board), fmt)
     for text in (leaderboard.render(board, fmt), statistics):
         assert not FORBIDDEN.search(text), repr(FORBIDDEN.search(text))

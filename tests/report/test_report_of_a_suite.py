@@ -73,7 +73,10 @@ def test_the_page_of_a_suite_says_what_it_reproduces(runs: Path, tmp_path: Path)
     path = tmp_path / "r.html"
     assert invoke(f"report {SHORT}", "--runs-dir", runs, "-o", path).exit_code == 0
     text = path.read_text()
-    assert "Reproduction of roaRNN paper (arXiv:2210.01245), figure 3; short budget: below is expected" in text
+    assert (
+        "Reproduction of roaRNN paper (arXiv:2210.01245), figure 3; short budget: numbers not reproduced are expected"
+        in text
+    )
     assert text.count('id="reproduction-note-') == text.count('href="#reproduction-note-') >= 3
     assert "length 1,000, ours 6" in text and "&lt;= 5000" in text
     assert "&#39;" not in text.partition("<main")[2]  # no list as the program writes it
@@ -84,7 +87,7 @@ def test_the_page_of_a_suite_says_what_it_reproduces(runs: Path, tmp_path: Path)
 def test_the_terminal_says_the_same_of_a_short_budget(runs: Path) -> None:
     result = invoke(f"compare {SHORT} --no-run", "--runs-dir", runs)
     assert result.exit_code == 0, result.output
-    assert "figure 3; short budget: below is expected; with T 6, model.hidden 6" in result.stdout
+    assert "figure 3; short budget: numbers not reproduced are expected; with T 6, model.hidden 6" in result.stdout
     assert "not run" not in result.stdout.partition("Reproduction of")[2]
 
 

@@ -10,8 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from stablebench.stats import (
-    Arrivals,
-    arrival_curve,
+    TimesToTarget,
     bootstrap_interval,
     common_horizon,
     holm,
@@ -19,6 +18,7 @@ from stablebench.stats import (
     improvement_interval,
     integrated_scores,
     iqm,
+    kaplan_meier,
     mean,
     mean_ranks,
     median,
@@ -144,7 +144,7 @@ def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
         median([])
 
 
-def test_what_papers_print_beside() -> None:
+def test_what_papers_print() -> None:
     scores = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]  # mean 5, squared deviations sum to 32
     assert mean(scores) == 5.0
     assert standard_deviation(scores) == pytest.approx(math.sqrt(32 / 7))
@@ -152,55 +152,55 @@ def test_what_papers_print_beside() -> None:
     assert standard_deviation([1.0]) is None and standard_error([1.0]) is None
 
 
-# -- arrivals --------------------------------------------------------------------------------------------------------
+# -- time to a target -------------------------------------------------------------------------------------------------
 
 
-def test_the_arrival_curve_of_a_textbook_sample() -> None:
+def test_the_kaplan_meier_curve_of_a_textbook_sample() -> None:
     # at risk 5, 4 arrive at 1 -> 4/5; one followed until 2 only; at 3, one of 3 arrives -> 4/5 x 2/3 = 8/15;
     # at 4, one of 2 -> 4/15; the last was followed until 6
-    found = arrival_curve(Arrivals((1.0, 3.0, 4.0), (2.0, 6.0)))
+    found = kaplan_meier(TimesToTarget((1.0, 3.0, 4.0), (2.0, 6.0)))
     assert found == [(0.0, 1.0), (1.0, 0.8), (3.0, pytest.approx(8 / 15)), (4.0, pytest.approx(4 / 15))]
 
 
-def test_the_arrival_curve_is_that_of_scipy() -> None:
+def test_the_kaplan_meier_curve_is_that_of_scipy() -> None:
     rng = np.random.default_rng(2)
     times, followed = rng.integers(1, 9, size=30), rng.integers(1, 12, size=20)
     known = scipy_stats.ecdf(scipy_stats.CensoredData(times, right=followed)).sf
     expected = {float(t): float(s) for t, s in zip(known.quantiles, known.probabilities, strict=True) if t in times}
-    found = arrival_curve(Arrivals(tuple(times.tolist()), tuple(followed.tolist())))
+    found = kaplan_meier(TimesToTarget(tuple(times.tolist()), tuple(followed.tolist())))
     assert dict(found[1:]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_that_stops_when_another_arrives_is_still_at_risk_then() -> None:
-    assert arrival_curve(Arrivals((2.0,), (2.0,))) == [(0.0, 1.0), (2.0, 0.5)]
+    assert kaplan_meier(TimesToTarget((2.0,), (2.0,))) == [(0.0, 1.0), (2.0, 0.5)]
 
 
-def test_a_diverged_run_is_under_way_for_ever() -> None:
-    assert arrival_curve(Arrivals((1.0, 2.0), (INF,))) == [
+def test_a_diverged_run_is_at_risk_for_ever() -> None:
+    assert kaplan_meier(TimesToTarget((1.0, 2.0), (INF,))) == [
         (0.0, 1.0),
         (1.0, pytest.approx(2 / 3)),
         (2.0, pytest.approx(1 / 3)),
     ]
-    assert arrival_curve(Arrivals((), (INF, 5.0))) == [(0.0, 1.0)]
+    assert kaplan_meier(TimesToTarget((), (INF, 5.0))) == [(0.0, 1.0)]
     # two diverged at the start and two later arrivals: half never arrives, though both were lost from sight early
-    assert arrival_curve(Arrivals((3.0, 3.0), (INF, INF)))[-1] == (3.0, 0.5)
+    assert kaplan_meier(TimesToTarget((3.0, 3.0), (INF, INF)))[-1] == (3.0, 0.5)
 
 
 def test_the_restricted_mean_is_the_mean_of_times_cut_at_the_horizon() -> None:
     # nobody is lost from sight before the horizon, so it is the plain mean: (2 + 4 + 10 + 10) / 4
-    assert restricted_mean(Arrivals((2.0, 4.0), (10.0, INF)), 10.0) == pytest.approx(6.5)
-    assert restricted_mean(Arrivals((2.0, 4.0), (10.0, INF)), 3.0) == pytest.approx((2 + 3 + 3 + 3) / 4)
-    assert restricted_mean(Arrivals((), (10.0,)), 10.0) == 10.0
+    assert restricted_mean(TimesToTarget((2.0, 4.0), (10.0, INF)), 10.0) == pytest.approx(6.5)
+    assert restricted_mean(TimesToTarget((2.0, 4.0), (10.0, INF)), 3.0) == pytest.approx((2 + 3 + 3 + 3) / 4)
+    assert restricted_mean(TimesToTarget((), (10.0,)), 10.0) == 10.0
     # the textbook sample above, up to 5: 1 + 0.8 x 2 + 8/15 x 1 + 4/15 x 1
-    assert restricted_mean(Arrivals((1.0, 3.0, 4.0), (2.0, 6.0)), 5.0) == pytest.approx(3.4)
+    assert restricted_mean(TimesToTarget((1.0, 3.0, 4.0), (2.0, 6.0)), 5.0) == pytest.approx(3.4)
 
 
 def test_the_interval_of_a_restricted_mean_of_two_runs() -> None:
     # draws: (2, 2), (2, 10), (10, 2), (10, 10)
-    assert restricted_mean_interval(Arrivals((2.0,), (INF,)), 10.0) == (2.0, 10.0)
-    assert restricted_mean_interval(Arrivals((2.0,), (INF,)), 10.0, confidence=0.4) == (6.0, 6.0)
-    assert restricted_mean_interval(Arrivals((3.0, 3.0)), 10.0) == (3.0, 3.0)
-    assert restricted_mean_interval(Arrivals((3.0,)), 10.0) is None
+    assert restricted_mean_interval(TimesToTarget((2.0,), (INF,)), 10.0) == (2.0, 10.0)
+    assert restricted_mean_interval(TimesToTarget((2.0,), (INF,)), 10.0, confidence=0.4) == (6.0, 6.0)
+    assert restricted_mean_interval(TimesToTarget((3.0, 3.0)), 10.0) == (3.0, 3.0)
+    assert restricted_mean_interval(TimesToTarget((3.0,)), 10.0) is None
 
 
 def test_the_interval_of_a_restricted_mean_is_that_of_its_resamples() -> None:
@@ -210,26 +210,26 @@ def test_the_interval_of_a_restricted_mean_is_that_of_its_resamples() -> None:
     means = []
     for _ in range(500):
         drawn = [runs[i] for i in rng.integers(len(runs), size=len(runs))]
-        sample = Arrivals(tuple(t for t, there in drawn if there), tuple(t for t, there in drawn if not there))
+        sample = TimesToTarget(tuple(t for t, there in drawn if there), tuple(t for t, there in drawn if not there))
         means.append(restricted_mean(sample, horizon))
-    low, high = restricted_mean_interval(Arrivals(times, followed), horizon) or (0, 0)
+    low, high = restricted_mean_interval(TimesToTarget(times, followed), horizon) or (0, 0)
     # ends from 500 and 2,000 draws: within about a tenth of the width
     expected = np.quantile(means, [0.025, 0.975])
     assert abs(low - expected[0]) < 0.12 * (high - low) and abs(high - expected[1]) < 0.12 * (high - low)
 
 
 def test_the_common_horizon_is_the_shortest_follow_up() -> None:
-    arrived, late = Arrivals((5.0, 7.0)), Arrivals((3.0,), (INF,))
-    assert common_horizon([arrived, late, Arrivals((4.0,), (20.0,)), Arrivals((), (30.0,))]) == 20.0
+    arrived, late = TimesToTarget((5.0, 7.0)), TimesToTarget((3.0,), (INF,))
+    assert common_horizon([arrived, late, TimesToTarget((4.0,), (20.0,)), TimesToTarget((), (30.0,))]) == 20.0
     assert common_horizon([arrived, late]) == 7.0
-    assert Arrivals((5.0,), (3.0,)).known_until == INF  # the last one under way arrived
-    assert common_horizon([Arrivals((), (INF,))]) == 0.0
+    assert TimesToTarget((5.0,), (3.0,)).known_until == INF  # the last one under way arrived
+    assert common_horizon([TimesToTarget((), (INF,))]) == 0.0
 
 
 @pytest.mark.parametrize("wrong", [((), ()), ((INF,), ()), ((-1.0,), ()), ((float("nan"),), ()), ((1.0,), (-2.0,))])
 def test_what_is_no_time_is_refused(wrong: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
-    with pytest.raises(ValueError, match="arrivals need at least one run|times must be >= 0"):
-        Arrivals(*wrong)
+    with pytest.raises(ValueError, match="times to a target need at least one run|times must be >= 0"):
+        TimesToTarget(*wrong)
 
 
 # -- profiles --------------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_no_statistic_reads_global_random_state() -> None:
             rank_intervals(scores),
             improvement_interval(scores[0], scores[1]),
             score_intervals(times),
-            restricted_mean_interval(Arrivals(tuple(times[0][0]), (2.0,)), 3.0),
+            restricted_mean_interval(TimesToTarget(tuple(times[0][0]), (2.0,)), 3.0),
         ]
 
     np.random.seed(1)  # noqa: NPY002 - the state that must not matter

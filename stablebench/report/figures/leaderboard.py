@@ -1,12 +1,12 @@
 """What the figures for papers show: learning curves, times to the target, performance profiles."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from stablebench import leaderboard
 from stablebench.errors import UserError
 from stablebench.report.figures.curves import Line, band_of, learning_curve
 from stablebench.report.figures.panels import Plot
+from stablebench.schema.leaderboard_statistics import Goal, TimeToGoal, Unit
 from stablebench.schema.run_record import RunRecord
 
 _POINTS = 500
@@ -29,27 +29,27 @@ def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: 
         key = (record.spec_hash, record.environment.engine, record.environment.device)
         by_row.setdefault(key, []).append(record)
     plots = []
-    for table in leaderboard.document("", counting, lambda name: None)["tables"]:
-        drawn = metric or table["metric"]
+    for table in leaderboard.build("", counting, lambda name: None).tables:
+        drawn = metric or table.metric
         lines = []
-        for row in table["rows"]:
-            runs = by_row[row["spec_hash"], row["engine"], row["device"]]
+        for row in table.rows:
+            runs = by_row[row.spec_hash, row.engine, row.device]
             ended = [run.status == "finished" for run in runs]
             band = band_of([learning_curve(run, drawn) for run in runs], _POINTS, ended)
             if band is not None:
                 several = band.seeds > 1
                 lines.append(
-                    Line(row["name"], band.x, band.middle, band.low if several else (), band.high if several else ())
+                    Line(row.name, band.x, band.middle, band.low if several else (), band.high if several else ())
                 )
         if lines:
-            level = table["baseline"] if drawn == table["metric"] else None
-            plots.append(Plot(table["task"], "updates", f"validation {drawn}", lines, log_y=log_y, level=level))
+            level = table.baseline if drawn == table.metric else None
+            plots.append(Plot(table.task, "updates", f"validation {drawn}", lines, log_y=log_y, level=level))
     if not plots:
         raise UserError(f"No run has values of {metric or 'its metric'} on validation examples.")
     return plots
 
 
-def arrival_plots(records: Sequence[RunRecord], goal: str, unit: str) -> list[Plot]:
+def arrival_plots(records: Sequence[RunRecord], goal: Goal, unit: Unit) -> list[Plot]:
     """Return one panel a task: the share of runs that has arrived, by Kaplan and Meier.
 
     Args:
@@ -60,22 +60,22 @@ def arrival_plots(records: Sequence[RunRecord], goal: str, unit: str) -> list[Pl
     Raises:
         UserError: No run arrived.
     """
-    board = leaderboard.document("", records, lambda name: None)
+    board = leaderboard.build("", records, lambda name: None)
     plots = []
-    for table in leaderboard.statistics(board)["tables"]:
-        rows = [(row["name"], row["arrivals"].get(goal, {}).get(unit)) for row in table["rows"]]
-        lines = [_arrived(name, arrivals) for name, arrivals in rows if arrivals and arrivals["horizon"]]
+    for table in leaderboard.statistics(board).tables:
+        times = [(row.name, row.time_to(goal, unit)) for row in table.rows]
+        lines = [_reached(name, time, time.horizon) for name, time in times if time is not None and time.horizon]
         if any(max(line.y) > 0 for line in lines):
             label = "updates" if unit == "steps" else "seconds of training"
-            plots.append(Plot(f"{table['task']}: {goal}", label, "share of runs that arrived", lines))
+            plots.append(Plot(f"{table.task}: {goal}", label, "share of runs that arrived", lines))
     if not plots:
         raise UserError(f"No run got to its {goal}, so there is no time to draw.")
     return plots
 
 
-def _arrived(name: str, arrivals: dict[str, Any]) -> Line:
-    corners = [(time, 1 - share) for time, share in arrivals["curve"]]
-    corners.append((max(arrivals["horizon"], corners[-1][0]), corners[-1][1]))
+def _reached(name: str, time: TimeToGoal, horizon: float) -> Line:
+    corners = [(at, 1 - share) for at, share in time.curve]
+    corners.append((max(horizon, corners[-1][0]), corners[-1][1]))
     return Line(name, *zip(*corners, strict=True), steps=True)
 
 
@@ -88,13 +88,13 @@ def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
     Raises:
         UserError: No target was reached by models that can be compared.
     """
-    overall = leaderboard.statistics(leaderboard.document("", records, lambda name: None))["overall"]
+    overall = leaderboard.statistics(leaderboard.build("", records, lambda name: None)).overall
     plots = []
-    for profile in overall["profiles"]:
-        lines = [Line(row["name"], *zip(*row["curve"], strict=True), steps=True) for row in profile["rows"]]
-        if any(row["solved"] for row in profile["rows"]):
-            where = f" ({profile['hardware']})" if profile["hardware"] else ""
-            title = f"{profile['unit']} to the target{where}, {profile['tasks']} tasks"
+    for profile in overall.profiles:
+        lines = [Line(row.name, *zip(*row.curve, strict=True), steps=True) for row in profile.rows]
+        if any(row.solved for row in profile.rows):
+            where = f" ({profile.hardware})" if profile.hardware else ""
+            title = f"{profile.unit} to the target{where}, {profile.tasks} tasks"
             plots.append(Plot(title, "tau", "share of tasks", lines))
     if not plots:
         raise UserError("No task's target was reached by two models that ran the same tasks: there is no profile.")

@@ -1,0 +1,243 @@
+"""The leaderboard as `compare --json` and `--output` write it: tables of ranked rows, and what they reproduce.
+
+Every key is described at its field; docs/leaderboard.md is made of these descriptions.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from stablebench.schema.leaderboard_statistics import Goal, Interval, LeaderboardPart, Statistics, Unit
+from stablebench.schema.published import Flag, MetricName
+
+SCHEMA_VERSION = 1
+_OPTIONAL = ("unreadable", "reproduction", "statistics")
+"""Parts that the JSON leaves out where there are none."""
+
+ReproductionVerdict = Annotated[
+    Literal["reproduced", "within interval", "not reproduced", "not run", "holds", "overlaps", "fails"],
+    BeforeValidator(lambda word: "not reproduced" if word == "below" else word),
+]
+"""Version 0.1.0 wrote `below` for `not reproduced`."""
+
+
+class GoalTimes(LeaderboardPart):
+    """When each ended run of a row reached a goal."""
+
+    steps: list[int] = Field(description="Updates until the goal, of each run that reached it.")
+    seconds: list[float | None] = Field(description="Seconds of training until then.")
+    steps_followed: list[int | None] = Field(description="Updates made by each other run; null for a diverged one.")
+    seconds_followed: list[float | None] = Field(description="Seconds of training likewise.")
+
+
+class RowGoals(LeaderboardPart):
+    """When each ended run reached either goal."""
+
+    baseline: GoalTimes = Field(description="The trivial baseline.")
+    target: GoalTimes = Field(description="The target.")
+
+
+class SeedStatistics(LeaderboardPart):
+    """A row's test scores in one metric, as papers report theirs."""
+
+    mean: float | None = Field(description="Mean over seeds; null where one diverged.")
+    best: float | None = Field(description="Best seed.")
+    worst: float | None = Field(description="Worst seed; null where one diverged.")
+    best_on_validation: float | None = Field(description="Test score of the seed that is best on validation.")
+
+
+class RunFields(LeaderboardPart):
+    """What a run decides and papers state."""
+
+    units: int = Field(description="Hidden size.")
+    layers: int = Field(description="Layers.")
+    steps: int = Field(description="Updates asked for.")
+    batch_size: int = Field(description="Examples of an update.")
+
+
+class LeaderboardRow(LeaderboardPart):
+    """The runs of one spec on one engine and device: one a seed."""
+
+    name: str = Field(description="The model, with what tells it apart from other rows of that model.")
+    model: str = Field(description="The model's label.")
+    metric: str = Field(description="The task's metric, in which `score` is.")
+    spec_hash: str = Field(description="Hash of the resolved spec, seed left out.")
+    engine: str = Field(description="The engine that ran.")
+    device: str = Field(description="The device.")
+    hidden: int = Field(description="Hidden size.")
+    settings: dict[str, Any] = Field(description="What may tell rows apart, by dotted key.")
+    commits: list[str] = Field(description="Git commits of stablebench that the runs were made with.")
+    rank: int | None = Field(description="Rank by `score`, equal scores share it; null without a score.")
+    best: bool = Field(description="Whether its interval lies clear of every other row's.")
+    score: float | None = Field(
+        description="Median over seeds of the final test metric, a diverged seed worse than any; null if half diverged."
+    )
+    min: float | None = Field(description="Lowest score of a seed.")
+    max: float | None = Field(description="Highest score of a seed.")
+    iqm: float | None = Field(description="Interquartile mean of the scores.")
+    interval: Interval | None = Field(description="95 % interval of `iqm`; null with one seed or a diverged one.")
+    n: int = Field(description="Seeds with a score.")
+    seeds: dict[str, float] = Field(description="Score by seed.")
+    others: dict[str, float | None] = Field(description="Median over seeds of every other test metric.")
+    statistics: dict[str, SeedStatistics] = Field(description="By test metric, scores as papers report theirs.")
+    ran: RunFields = Field(description="Size and updates of the runs, as papers state them.")
+    ended: int = Field(description="Runs that finished or diverged.")
+    diverged: int = Field(description="Runs that diverged.")
+    statuses: dict[str, int] = Field(description="Number of runs by status.")
+    tested: str = Field(description="Which weights were tested: `last`, or `best` on validation.")
+    steps_to_baseline: float | None = Field(
+        description="Median updates to the baseline, a run that never got there later than any; null for never."
+    )
+    seconds_to_baseline: float | None = Field(description="Likewise in seconds of training.")
+    reached_baseline: int = Field(description="Ended runs that reached the baseline.")
+    steps_to_target: float | None = Field(description="Median updates to the target, likewise.")
+    seconds_to_target: float | None = Field(description="Likewise in seconds of training.")
+    reached_target: int = Field(description="Ended runs that reached the target.")
+    arrivals: RowGoals = Field(description="Times of the single runs.")
+    batch_size: int = Field(description="Examples of an update.")
+    steps: int = Field(description="Updates asked for.")
+    train_s: float | None = Field(description="Median seconds of training.")
+    computed_by: dict[str, list[int]] = Field(
+        default={}, description="Seeds by the compiler and instruction set that computed them. Not in files of 0.1.0."
+    )
+    hardware: str = Field(description="Device, processor or GPU, and threads.")
+    parameters: int = Field(description="Trainable scalars.")
+    embedding_parameters: int = Field(description="Those of them that are vectors of tokens.")
+    steps_per_s: float | None = Field(description="Median updates a second.")
+    peak_bytes: int | None = Field(description="Largest peak memory of a run.")
+
+    def median_time_to(self, goal: Goal, unit: Unit) -> float | None:
+        """Return the median updates or seconds to a goal, None for never."""
+        return getattr(self, f"{unit}_to_{goal}")
+
+    def reached(self, goal: Goal) -> int:
+        """Return how many runs reached a goal."""
+        return getattr(self, f"reached_{goal}")
+
+
+class PublishedComparison(LeaderboardPart):
+    """A published number with ours."""
+
+    key: str = Field(description="The number's key in the task card.")
+    model: str = Field(description="The model.")
+    metric: str = Field(description="What was measured or counted.")
+    statistic: str = Field(description="How the paper's number comes from its trials.")
+    published: float = Field(description="The paper's number.")
+    bound: str | None = Field(description="`at_least` or `at_most` where the paper gives a bound only.")
+    part: str = Field(description="Examples it was measured on.")
+    ours: int | float | None = Field(description="Our number; null where there is none.")
+    our_statistic: str | None = Field(description="How ours comes from its seeds.")
+    units: int | None = Field(description="The paper's hidden size.")
+    protocol: Flag = Field(description="How far the protocols agree: `same`, `differs`, `unknown`.")
+    differs: list[str] = Field(description="Fields that differ.")
+    unstated: list[str] = Field(description="Fields that the paper does not state.")
+    source: str = Field(description="The paper.")
+    quoted: str | None = Field(description="The paper that the source quotes.")
+    where: str = Field(description="Table, figure or section.")
+
+
+class LeaderboardTable(LeaderboardPart):
+    """The rows of one task, variant and set of parameters."""
+
+    task: str = Field(description="Task and variant, with what tells it apart from other tables of that name.")
+    name: str = Field(description="The task's name.")
+    variant: str | None = Field(description="The card's variant; null for none.")
+    version: int = Field(description="The card's version.")
+    params: dict[str, Any] = Field(description="The task's parameters.")
+    metric: str = Field(description="The task's metric.")
+    higher_is_better: bool = Field(description="Its direction.")
+    baseline: float | None = Field(description="The trivial baseline in that metric.")
+    target: float | None = Field(description="The target; null for none.")
+    target_metric: str | None = Field(description="What the target is measured in.")
+    selection: list[str] = Field(description="How validation and test were used, as the runs' cards say.")
+    cards: int = Field(description="Different editions of the card that the runs saw.")
+    rows: list[LeaderboardRow] = Field(description="Best first, those without a score last.")
+    code_notes: list[str] = Field(
+        default=[], description="A line a row whose seeds were rounded differently. Not in files of 0.1.0."
+    )
+    published: list[PublishedComparison] = Field(description="Published numbers at these parameters, with ours.")
+
+
+class ReproductionLine(LeaderboardPart):
+    """One published number or expectation of a suite, and whether our runs repeat it."""
+
+    what: str = Field(description="The number or the expectation in words.")
+    published: float | None = Field(default=None, description="The paper's number; null for an expectation.")
+    bound: str | None = Field(default=None, description="`at_least` or `at_most` where the paper gives a bound only.")
+    ours: int | float | None = Field(default=None, description="Our number; null where there is none.")
+    interval: Interval | None = Field(default=None, description="95 % interval over our seeds.")
+    verdict: ReproductionVerdict = Field(
+        default="not run",
+        description="Of a number: `reproduced`, `within interval`, `not reproduced` (`below` in files of 0.1.0), "
+        "`not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not run`.",
+    )
+    protocol: Flag | None = Field(
+        default=None, description="How far the protocols agree; null where that is not asked."
+    )
+    differs: list[str] = Field(default=[], description="What differs.")
+    unstated: list[str] = Field(default=[], description="What the paper does not state.")
+
+
+class Reproduction(LeaderboardPart):
+    """Whether a suite repeats what its paper reports."""
+
+    source: str | None = Field(description="The paper.")
+    budget: Literal["full", "short"] = Field(description="The suite's budget that was run.")
+    changed: dict[str, Any] = Field(description="What the runs have in place of the suite's own settings.")
+    lines: list[ReproductionLine] = Field(description="One a number or expectation.")
+
+
+class Leaderboard(LeaderboardPart):
+    """The whole document."""
+
+    schema_version: Literal[1] = Field(
+        default=SCHEMA_VERSION,
+        description="Version of this form, 1. Files of stablebench 0.1.0 have none and read the same.",
+    )
+    suite: str = Field(description="What was run.")
+    tables: list[LeaderboardTable] = Field(description="One a task, variant and set of parameters.")
+    unreadable: dict[str, str] | None = Field(
+        default=None, description="By run folder, what is wrong with a record that cannot be read; absent in a part."
+    )
+    reproduction: Reproduction | None = Field(
+        default=None, description="What is reproduced of the suite's paper; absent where the suite repeats no paper."
+    )
+    statistics: Statistics | None = Field(
+        default=None, description="The statistics; with `--json`, `--output` or `--statistics`."
+    )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict, but for numbers that are not finite; parts that are missing are left out."""
+        data = self.model_dump()
+        return {key: value for key, value in data.items() if value is not None or key not in _OPTIONAL}
+
+
+class _Stored(LeaderboardPart):
+    """A part of a stored leaderboard of this or an earlier version: only the keys that it is compared by are read."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class BaselineRow(_Stored):
+    """What a stored row is compared by."""
+
+    name: str
+    score: float | None = None
+    steps_to_baseline: float | None = None
+    diverged: float | None = None
+
+
+class BaselineTable(_Stored):
+    """What a stored table is compared by."""
+
+    task: str
+    metric: MetricName
+    rows: list[BaselineRow]
+
+
+class BaselineLeaderboard(_Stored):
+    """What a stored leaderboard is compared by."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    suite: Any = None
+    tables: list[BaselineTable]
