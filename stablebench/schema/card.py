@@ -180,15 +180,15 @@ class TaskCard(Strict):
     variant: str = ""
     data: DataSpec
     length: str | None = None
-    length_description: str = Field("", serialization_alias="length_means")
+    length_description: str = Field(default="", serialization_alias="length_means")
     variants: dict[str, dict[str, Any]] = {}
     splits: dict[str, Split] = {}
-    conditions: dict[str, bool | int | float | str] = Field({}, serialization_alias="facts")
+    conditions: dict[str, bool | int | float | str] = Field(default={}, serialization_alias="facts")
     input: Literal["tokens", "values", "static"]
     readout: Literal["last", "every"]
     loss: LossName
     metric: MetricName
-    extra_metrics: list[MetricName] = Field([], serialization_alias="also")
+    extra_metrics: list[MetricName] = Field(default=[], serialization_alias="also")
     protocol: Protocol
     baselines: list[Baseline]
     target: Target | None = None
