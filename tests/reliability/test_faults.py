@@ -367,19 +367,9 @@ def test_a_network_too_large_to_build_fails_its_cell_alone(tmp_path: Path) -> No
 
 
 def test_compare_picks_up_exactly_where_it_was(tmp_path: Path) -> None:
-    command = [
-        "compare",
-        "--models",
-        "rnn,lstm",
-        "--tasks",
-        "copy",
-        "--seeds",
-        "2",
-        *SMALL,
-        "--runs-dir",
-        str(tmp_path),
-    ]
-    first = CliRunner().invoke(app, [*command, "--models", "rnn", "--json"])
+    rest = ["--tasks", "copy", "--seeds", "2", *SMALL, "--runs-dir", str(tmp_path)]
+    command = ["compare", "--models", "rnn,lstm", *rest]
+    first = CliRunner().invoke(app, ["compare", "--models", "rnn", *rest, "--json"])
     assert first.exit_code == 0, first.output
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
     again = CliRunner().invoke(app, [*command, "--json"])
