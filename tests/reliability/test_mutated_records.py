@@ -150,7 +150,9 @@ def test_the_command_line_is_checked_as_records_are(name: str, command: list[str
 
 def test_a_suite_is_checked_as_records_are(tmp_path: Path) -> None:
     suite = tmp_path / "s.yaml"
-    suite.write_text("summary: s\ntasks: [{task: copy}]\nmodels: [rnn]\nseeds: [0]\noverrides: {model.hidden: 1000000000}\n")
+    suite.write_text(
+        "summary: s\ntasks: [{task: copy}]\nmodels: [rnn]\nseeds: [0]\noverrides: {model.hidden: 1000000000}\n"
+    )
     hold_one_message(CliRunner().invoke(app, ["compare", str(suite), "--runs-dir", str(tmp_path / "runs")]))
 
 
