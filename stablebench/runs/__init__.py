@@ -1,0 +1,1 @@
+"""The run store: folders, records, curves, checkpoints and locks."""
