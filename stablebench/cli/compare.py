@@ -237,7 +237,13 @@ def _run_missing(
             executor.workers(workers, missing),
             RunCallbacks(progress.start, progress.update, progress.end),
         )
-    return code, [*broken, *progress.failures]
+    return code, [*broken, *_in_order(progress.failures, missing)]
+
+
+def _in_order(failures: Failures, runs: "list[Resolved]") -> Failures:
+    """Return failures in the order of the suite, whichever run ended first."""
+    place = {run.label: i for i, run in enumerate(runs)}
+    return sorted(failures, key=lambda failure: place[failure[0]])
 
 
 def _without_broken(runs: "list[Resolved]") -> "tuple[list[Resolved], Failures]":

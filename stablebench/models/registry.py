@@ -161,7 +161,9 @@ def model_docstring(name: str) -> str:
     """Return a registered model's module docstring without importing it."""
     if name not in _model_files():
         raise unknown_name("model", name, _model_files())
-    return ast.get_docstring(ast.parse(_model_files()[name].read_text(encoding="utf-8"))) or ""
+    source = _model_files()[name].read_text(encoding="utf-8")
+    docstring = re.match(r'r?"""(?:[^"\\]|\\.|"(?!""))*"""', source)  # parsing 50 whole files takes 0.1 s
+    return ast.get_docstring(ast.parse(source if docstring is None else docstring[0])) or ""
 
 
 def model_formulas(docstring: str) -> dict[str, str]:

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
+from stablebench.cli.compare import _in_order
+from stablebench.specs.resolve import RunRequest, resolve
 
 SMALL = ["--T", "5", "--hidden", "6", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
 
@@ -131,3 +133,10 @@ def test_a_reason_that_stops_several_cells_is_said_once_in_full(tmp_path: Path) 
     assert result.stderr.count("Official source") == 1
     assert "failed: rnn on imdb seed 0, lstm on imdb seed 0: " in result.stderr
     assert "--task " not in result.stderr
+
+
+def test_failures_are_listed_in_the_order_of_the_suite() -> None:
+    """Whichever run ended first."""
+    runs = [resolve(RunRequest("rnn", "copy", settings={"seed": seed})) for seed in range(3)]
+    first, second, third = (run.label for run in runs)
+    assert _in_order([(third, "a"), (first, "b"), (second, "a")], runs) == [(first, "b"), (second, "a"), (third, "a")]

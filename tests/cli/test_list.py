@@ -1,5 +1,6 @@
 """`list` as a user types it."""
 
+import ast
 import json
 import socket
 from pathlib import Path
@@ -126,3 +127,9 @@ def test_another_format_and_json_contradict() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--format csv and --json: give one of the two." in result.stderr
     assert CliRunner().invoke(app, ["list", "models", "--format", "json", "--json"]).exit_code == 0
+
+
+def test_a_docstring_read_without_parsing_the_file_is_the_files_own() -> None:
+    for name in model_registry.model_names():
+        path = model_registry._model_files()[name]
+        assert model_registry.model_docstring(name) == ast.get_docstring(ast.parse(path.read_text()))
