@@ -181,11 +181,6 @@ def test_times_of_several_models_are_the_same_in_both_ways() -> None:
         result = invoke("speed", *names, *small)
         assert result.exit_code == 0, result.output
         assert [row["name"] for row in json.loads(result.stdout)["sizes"][0]["models"]] == ["rnn", "lstm"]
-    lists = [["--lengths", "4,2"], ["--lengths", "4", "--lengths", "2"]]
-    for lengths in lists:
-        result = invoke("speed", "--scaling", "--models", "rnn", "--widths", "3,4", *lengths, *small)
-        series = json.loads(result.stdout)["series"]
-        assert [point["steps"] for point in series[0]["points"]] == [2, 4]
 
 
 def test_claims_of_several_models_are_the_same_in_both_ways(tmp_path: Path) -> None:

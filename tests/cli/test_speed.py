@@ -86,27 +86,6 @@ def test_a_users_model_without_a_plan_is_timed_without_fused_and_floor(tmp_path:
     assert "No fused and no floor for Sorted: the operation `sort` is not known (sorted.py:7)." in text
 
 
-def test_scaling_fits_exponents_against_steps_and_width() -> None:
-    arguments = ["--scaling", *SMALL, "--lengths", "4,2,8", "--widths", "3,6", "--models", "rnn"]
-    text = run(*arguments).stdout
-    for part in ("fused against T, B 2, H 4, ms", "fused against H, B 2, T 5, ms", "T 8", "H 6", "exponent", "r^2"):
-        assert part in text
-    series = json.loads(run(*arguments, "--json").stdout)["series"]
-    assert [s["axis"] for s in series] == ["steps", "hidden"]
-    assert [point["steps"] for point in series[0]["points"]] == [2, 4, 8]
-    assert set(series[0]["power_law"]) == {"exponent", "factor", "r2"}
-    assert series[0]["hidden"] == 4 and series[1]["steps"] == 5
-
-
-def test_parametrisation_is_a_table_against_width() -> None:
-    arguments = ["--parametrisation", "--widths", "4,6", "--repeats", "3", "--models", "exprnn", "--models", "rnn"]
-    text = run(*arguments).stdout
-    assert "recurrent_weights(), forward and backward, ms" in text and "H 6" in text and "\nexprnn " in text
-    series = json.loads(run(*arguments, "--json").stdout)["series"]
-    assert [s["contender"] for s in series] == ["transition", "transition"]
-    assert all(len(point["seconds"]) == 3 for s in series for point in s["points"])
-
-
 def test_the_formats_are_those_of_other_commands() -> None:
     lines = run(*SMALL, "--models", "rnn", "--format", "csv").stdout.splitlines()
     assert lines[0].startswith("model,fused ms,") and lines[1].startswith("rnn,") and len(lines) == 2
@@ -126,12 +105,6 @@ def test_the_formats_are_those_of_other_commands() -> None:
         (["--inputs", "0"], "`--inputs` must be >= 1, got 0."),
         (["--threads", "0"], "`--threads` must be >= 1, got 0."),
         (["--seed", "-1"], "`--seed` must be >= 0, got -1."),
-        (["--scaling", "--parametrisation"], "two measurements"),
-        (["--scaling", "--size", "1,2,3", "--size", "2,2,3"], "`--size` must be given once"),
-        (["--scaling", "--lengths", "10,x"], "`--lengths` must be whole numbers >= 1 with commas between, got '10,x'."),
-        (["--parametrisation", "--size", "1,2,3"], "`--size` has no meaning"),
-        (["--lengths", "5"], "`--lengths` belongs to --scaling"),
-        (["--widths", "5"], "`--widths` belongs to --scaling"),
     ],
 )
 def test_a_mistake_is_one_message_before_anything_is_timed(arguments: list[str], message: str) -> None:

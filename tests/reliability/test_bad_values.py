@@ -258,7 +258,6 @@ ROWS: list[tuple[str, list[str]]] = [
     ("compare quick --seed 1", ["compare has no option --seed", "Did you mean --seeds?"]),
     ("probe-gradients {run} --hidden 5", ["leave the options that change it out"]),
     ("probe-gradients --model rnn,rnn --task copy", ["rnn stands twice"]),
-    ("speed --scaling --parametrisation", ["give one of them"]),
     ("speed --size 1,2", ["1,2"]),
     ("speed --repeats 1", ["`--repeats` must be >= 3, got 1"]),
     # -- paths

@@ -1,14 +1,13 @@
 """The tables of `speed`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from stablebench.cli.shared.text import counted
-from stablebench.speed.summary import spread
 from stablebench.tables import Table
 
 if TYPE_CHECKING:
-    from stablebench.speed.experiments import Series, SpeedComparison
+    from stablebench.speed.comparison import SpeedComparison
     from stablebench.speed.summary import Spread
     from stablebench.speed.workload import Size
 
@@ -61,7 +60,7 @@ def comparison_table(
     for name in timed:
         columns[f"{name} ms"] = lambda row, name=name: _thousandths(row.median(name))
     for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in scanned)):
-        columns[name] = lambda row, name=name: _spread(row.ratio(name))
+        columns[name] = lambda row, name=name: spread_text(row.ratio(name))
     columns["transition %"] = lambda row: _percent(row.ratio("transition / fused"))
     if memory:
         for name in implementations:
@@ -76,57 +75,6 @@ def comparison_table(
     return Table(
         list(columns), values, title=str(size), notes=[*notes, conditions, *(_LEGEND if is_last else ())], minor=minor
     )
-
-
-def series_tables(series: "list[Series]", scaling: bool, conditions: str) -> Iterator[Table]:
-    """Yield the tables of `--scaling`, or of `--parametrisation`.
-
-    Args:
-        series: The times.
-        scaling: Which of the two.
-        conditions: The line below a table.
-    """
-    if not scaling:
-        yield _series_table(
-            series,
-            "recurrent_weights(), forward and backward, ms",
-            "H",
-            [conditions, "Median [quartiles]; widths run in turn."],
-        )
-        return
-    for axis, letter in (("steps", "T"), ("hidden", "H")):
-        of_axis = [one for one in series if one.axis == axis]
-        base = of_axis[0].base
-        fixed = f"B {base.batch}, " + (f"H {base.hidden}" if axis == "steps" else f"T {base.steps}")
-        notes = [
-            conditions,
-            f"Median of forward and backward, {LOSS}; sizes run in turn. exponent: p of the least squares fit "
-            f"time = c {letter}^p through the logarithms of the medians.",
-        ]
-        yield _series_table(of_axis, f"fused against {letter}, {fixed}, ms", letter, notes, law=True)
-
-
-def _series_table(series: "list[Series]", title: str, letter: str, notes: list[str], law: bool = False) -> Table:
-    values = sorted({value for one in series for value in (*one.seconds, *one.left_out)})
-    rows = []
-    for one in series:
-        row: list[Any] = [label_of(one.model)]
-        for value in values:
-            seconds = one.seconds.get(value)
-            if law:
-                row.append(_thousandths(None if seconds is None else spread(seconds).median))
-            else:
-                row.append(None if seconds is None else _spread(spread([1e3 * s for s in seconds])))
-        if law:
-            row += [None, None] if one.law is None else [f"{one.law.exponent:.3f}", f"{one.law.r2:.5f}"]
-        rows.append(row)
-    reasons: dict[str, list[str]] = {}
-    for one in series:
-        for value, reason in one.left_out.items():
-            reasons.setdefault(f"{label_of(one.model)}: {reason}", []).append(f"{letter} {value}")
-    missing = [f"No {', '.join(at)} for {reason}." for reason, at in reasons.items()]
-    columns = ["model", *(f"{letter} {value}" for value in values), *(["exponent", "r^2"] if law else [])]
-    return Table(columns, rows, title=title, notes=[*missing, *notes])
 
 
 def label_of(model: str) -> str:
@@ -146,5 +94,6 @@ def _percent(ratio: "Spread | None") -> float | None:
     return None if ratio is None else 100 * ratio.median
 
 
-def _spread(spread: "Spread | None") -> str | None:
+def spread_text(spread: "Spread | None") -> str | None:
+    """Return a median and the quartiles around it."""
     return None if spread is None else f"{spread.median:.3g} [{spread.q1:.3g}, {spread.q3:.3g}]"

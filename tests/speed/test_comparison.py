@@ -1,20 +1,13 @@
 """The measurements on sizes that take no time."""
 
-import pytest
-
-from stablebench.speed import experiments
+from stablebench.speed.comparison import Conditions, SpeedComparison, compare
 from stablebench.speed.contenders import SEQUENCE_CONTENDERS
-from stablebench.speed.experiments import Conditions, SpeedComparison, compare, parametrise, scale
 from stablebench.speed.memory import peak_bytes_on_cpu
 from stablebench.speed.summary import Spread
 from stablebench.speed.workload import Size, Workload
 
 WORK = Workload("rnn", Size(batch=2, hidden=4, steps=5), inputs=3)
 THRICE = Conditions(repeats=3, threads=1, precision="float32")
-
-
-def ignore(what: str, done: int, total: int) -> None:
-    pass
 
 
 def test_a_comparison_times_every_contender_side_by_side() -> None:
@@ -32,33 +25,6 @@ def test_ratios_are_medians_of_pairs_and_missing_where_a_side_is() -> None:
     assert found.ratio("fused / floor") == Spread(2, 2, 3)
     assert found.ratio("nn.LSTM / fused") is None
     assert found.median("fused") == 2 and found.median("nn.LSTM") is None
-
-
-def test_a_series_fits_an_exponent_to_the_medians(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quadratic(contenders: list, repeats: int, **how: object) -> dict[str, list[float]]:
-        return {c.name: [9.0, 1e-3 * int(c.name) ** 2, 1e-9] for c in contenders}
-
-    monkeypatch.setattr(experiments, "round_robin", quadratic)
-    for axis in ("steps", "hidden"):
-        found = scale(WORK, axis, [2, 4, 8], THRICE, ignore)
-        assert list(found.seconds) == [2, 4, 8] and not found.left_out
-        assert found.law is not None and found.law.exponent == pytest.approx(2)
-        assert [point[axis] for point in found.document()["points"]] == [2, 4, 8]
-    assert scale(WORK, "steps", [2], THRICE, ignore).law is None
-
-
-def test_what_would_not_fit_into_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments, "_free_bytes", lambda device: 100_000)
-    found = scale(WORK, "steps", [5, 10**6], THRICE, ignore)
-    assert list(found.seconds) == [5]
-    assert "GB of the 0.0 GB that are free" in found.left_out[10**6]
-    assert found.document()["points"][1]["seconds"] is None
-
-
-def test_the_sizes_of_a_series_take_turns() -> None:
-    order: list[str] = []
-    parametrise(WORK, [4, 6], THRICE, lambda what, done, total: order.append(what))
-    assert order == ["4", "6"] * 4
 
 
 def test_a_pass_takes_the_memory_that_autograd_keeps() -> None:
