@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,13 +18,16 @@ class Curve:
     Args:
         path: `metrics.jsonl`.
         length: Bytes to keep of what is there: what follows was written after the checkpoint that the run resumes from.
+        on_line: Called with each line once it is written.
 
     Raises:
         UserError: There are fewer: lines are lost that the checkpoint counts on.
     """
 
-    def __init__(self, path: Path, length: int = 0) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, length: int = 0, on_line: Callable[[dict[str, Any]], None] = lambda line: None
+    ) -> None:
+        self._path, self._on_line = path, on_line
         path.parent.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size if path.exists() else 0
         if size < length:
@@ -50,6 +53,7 @@ class Curve:
             raise StablebenchError(
                 f"{self._file.name}: {len(line):,} bytes cannot be written ({error.strerror})."
             ) from error
+        self._on_line(values)
 
     @property
     def length(self) -> int:

@@ -1,5 +1,6 @@
 """From a resolved run to its parts, at the start or at its newest checkpoint, ready to train."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from stablebench.training.network_state import StateKeeper
 from stablebench.training.parts import RunParts
 from stablebench.training.state import TrainingState
 from stablebench.training.step import forward, next_batch
+from stablebench.training.trackers import Trackers
 from stablebench.training.updates.optimiser import Updater
 
 
@@ -38,6 +40,7 @@ def build_run(
     force: bool = False,
     monitor: MonitorConfig | None = None,
     self_check: bool = True,
+    track: Sequence[str] = (),
 ) -> TrainingLoop:
     """Build a run and restore its newest whole checkpoint, if there is one.
 
@@ -51,6 +54,7 @@ def build_run(
         force: Resume although engine, device or versions differ; the record says so.
         monitor: What is measured along the run, in addition to its curve; it changes no number of the run.
         self_check: Check the engine against the reference before the first update.
+        track: Trackers that receive the run's curve.
 
     Raises:
         UserError: The spec cannot be built, its data are missing, or it may not be resumed here.
@@ -86,6 +90,7 @@ def build_run(
         state=TrainingState(card.metric),
         validation=kept_pieces(task, "validation"),
         probe=None if monitor is None else TrainingProbe(monitor, task),
+        trackers=Trackers(track, folder, reporter.note),
         restore_random=python_random.taken(),
         interrupt=Interrupt(),
     )

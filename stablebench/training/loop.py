@@ -53,13 +53,14 @@ class TrainingLoop:
         parts = self.parts
         try:
             with parts.interrupt:  # to the end, or the next signal would end it before its checkpoint is written
-                self.curve = Curve(parts.folder.curve_path, self.state.curve_length)
+                self.curve = Curve(parts.folder.curve_path, self.state.curve_length, parts.trackers.add)
                 try:
                     return self._record_run()
                 except FolderLost as lost:
                     raise self._keep_after_loss(lost) from None
                 finally:
                     self.curve.close()
+                    parts.trackers.close()
                     parts.reporter.stop()
         finally:
             parts.restore_random()
@@ -67,6 +68,7 @@ class TrainingLoop:
     def _record_run(self) -> RunRecord:
         """Train, and record how it ended."""
         write_record(self.parts, "running")
+        self.parts.trackers.begin()
         try:
             return self._train()
         except FolderLost:

@@ -14,7 +14,6 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.tracker_names import mlflow_name
-from stablebench.training.tracker_tools import quiet
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """How long MLflow tries to reach its server, unless the user says otherwise: its own minutes would hold up the run."""
@@ -42,19 +41,18 @@ class Mlflow:
     def __init__(self, folder: RunFolder, record: RunRecord) -> None:
         runs_dir = folder.path.resolve().parents[2]
         self._uri = os.environ.get("MLFLOW_TRACKING_URI") or (runs_dir / "mlruns").as_uri()
-        with quiet():
-            self._client = _client(self._uri)
-            self._began = datetime.fromisoformat(record.started).timestamp()
-            self._last: dict[str, int] = {}
-            self._refused: set[str] = set()
-            """Names that the server does not take, in whatever form."""
-            noted = folder.path / _NOTED
-            before = json.loads(noted.read_text()) if noted.is_file() else {}
-            self.run_id: str = before.get("run_id", "")
-            self._new = before.get("uri") != self._uri or not self._resume(noted)
-            if self._new:
-                self._begin(folder, record)
-                write_atomically(noted, json.dumps({"uri": self._uri, "run_id": self.run_id}).encode())
+        self._client = _client(self._uri)
+        self._began = datetime.fromisoformat(record.started).timestamp()
+        self._last: dict[str, int] = {}
+        self._refused: set[str] = set()
+        """Names that the server does not take, in whatever form."""
+        noted = folder.path / _NOTED
+        before = json.loads(noted.read_text()) if noted.is_file() else {}
+        self.run_id: str = before.get("run_id", "")
+        self._new = before.get("uri") != self._uri or not self._resume(noted)
+        if self._new:
+            self._begin(folder, record)
+            write_atomically(noted, json.dumps({"uri": self._uri, "run_id": self.run_id}).encode())
 
     def _resume(self, noted: Any) -> bool:
         """Go on in the run of MLflow's that an earlier session began; return False where it is no more."""

@@ -21,6 +21,7 @@ from stablebench.training.environment import RunEnvironment
 from stablebench.training.monitor import TrainingProbe
 from stablebench.training.network_state import StateKeeper
 from stablebench.training.state import TrainingState
+from stablebench.training.trackers import Trackers
 from stablebench.training.updates.optimiser import Updater
 
 
@@ -44,6 +45,7 @@ class RunParts:
         state: Its counters.
         validation: Yields the pieces of the validation split, again and again.
         probe: Measures the network along the run; None for no measurement.
+        trackers: Receive its curve.
         restore_random: Makes Python's and numpy's generators again what they were before the run was built.
         interrupt: The signals that end it.
         self_check: How the check of the engine came out; None where there was none.
@@ -65,6 +67,7 @@ class RunParts:
     state: TrainingState
     validation: Callable[[], Iterable[Batch]]
     probe: TrainingProbe | None
+    trackers: Trackers
     restore_random: Callable[[], None]
     interrupt: Interrupt
     self_check: SelfCheck | None = None

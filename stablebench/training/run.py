@@ -14,7 +14,6 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import check_spec
 from stablebench.specs.resolve import Resolved
 from stablebench.training.run_code import keep_code
-from stablebench.training.trackers import tracked
 
 _ENDED = ("finished", "diverged")
 
@@ -113,7 +112,6 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         if (ended := ended_record(folder)) is not None:  # another process has finished it in the meantime
             return RunOutcome(folder, ended, False, _exit_code(ended))
         asked = options.probe or _probed_before(folder)
-        reporter = tracked(reporter, folder, options.track)
         begin = partial(
             build_run,
             resolved,
@@ -123,6 +121,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
             force=options.force,
             monitor=None if asked is None else MonitorConfig.parse(asked),
             self_check=options.self_check,
+            track=options.track,
         )
         if options.check_model:
             check_before_run(spec, reporter.note)

@@ -192,8 +192,8 @@ def test_a_folder_that_vanishes_costs_the_trackers_and_not_the_run(
     (cell,) = cells(0)
     folder, notes = folder_of(cell, tmp_path), Notes()
     train(cell, ExecutionOptions(tmp_path), Silent())
-    told = trackers.Tracked(notes, folder, ("fed",))
-    told._feed()
-    folder.curve_path.unlink()
-    told.stop()
-    assert len(given_up) == len(notes.said) == 1 and "metrics.jsonl" in given_up[0]
+    fed = trackers.Trackers(("fed",), folder, notes.note)
+    fed.begin()
+    folder.record_path.unlink()
+    fed.close()
+    assert len(given_up) == len(notes.said) == 1 and "record.json" in given_up[0]
