@@ -1,4 +1,4 @@
-"""What Linux's control groups say of this process: how many processors it may use, and how many were killed for memory.
+"""What Linux's control groups say of this process: its processors, its memory, what was killed for it.
 
 Both versions of them are read, as they are mounted. Where there are none, nothing is known.
 """
@@ -31,6 +31,17 @@ def _quota_of(folder: Path) -> float | None:
     except (ValueError, IndexError):  # `max`, or no such files
         return None
     return quota / period if quota > 0 and period > 0 else None  # -1: none
+
+
+def memory_limit(root: Path = _ROOT) -> int | None:
+    """Return how many bytes of memory this process may use: the tightest limit of its group and those above it.
+
+    Args:
+        root: Where `proc` and `sys` lie.
+    """
+    names = ("memory.max", "memory.limit_in_bytes")  # version 2, version 1
+    texts = [(_text(folder / name) or "").strip() for folder in _groups(root, "memory") for name in names]
+    return min((int(text) for text in texts if text.isdigit()), default=None)  # `max`: no limit
 
 
 @dataclass(frozen=True)

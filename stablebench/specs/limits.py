@@ -8,9 +8,7 @@ gradients and what the optimiser keeps of each, the examples of a batch and of t
 a chain that are kept for the gradient.
 """
 
-import contextlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,6 +18,7 @@ from stablebench.data.batch import Sizes
 from stablebench.data.task import resolve_params, sizes_of
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
+from stablebench.process.cgroups import memory_limit
 from stablebench.process.thread_limit import check_thread_count
 from stablebench.schema.card import TaskCard
 from stablebench.schema.expression import evaluate
@@ -145,26 +144,8 @@ def _on_gpu(spec: RunSpec) -> bool:
 def memory_bytes() -> int:
     """Return the memory that this process may use: the machine's with its swap, or less in a container."""
     there = psutil.virtual_memory().total + psutil.swap_memory().total
-    return min([there, *_container_limits()])
-
-
-def _container_limits() -> list[int]:
-    """Return the limits of the Linux control groups that this process is in."""
-    limits = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, kinds, name = line.split(":", 2)
-            if kinds not in ("", "memory"):
-                continue
-            root = Path("/sys/fs/cgroup") / kinds
-            file = "memory.limit_in_bytes" if kinds else "memory.max"
-            here = root / name.lstrip("/")
-            for folder in (here, *here.parents):
-                with contextlib.suppress(OSError, ValueError):  # `max`: no limit
-                    limits.append(int((folder / file).read_text()))
-                if folder == root:
-                    break
-    return limits
+    limit = memory_limit()
+    return there if limit is None else min(there, limit)
 
 
 def _amount(n_bytes: int) -> str:

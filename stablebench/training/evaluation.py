@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.data.metrics import LOSS_SUMS, Mean
+from stablebench.data.metrics import Mean
 from stablebench.data.task import Split, Task
 from stablebench.models.network import AnyNetwork
 from stablebench.schema.card import TaskCard
@@ -21,11 +20,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
     return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in batch))  # pyright: ignore
-
-
-def loss_sum(loss: str, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    """Return the loss summed over all counted targets of a batch, and their number."""
-    return LOSS_SUMS[loss](output, batch)
 
 
 def metric_names(card: TaskCard) -> list[str]:

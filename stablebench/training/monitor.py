@@ -144,7 +144,7 @@ class TrainingProbe:
         measured, as after a state beyond float64, `error` says why.
         """
         numbers: dict[str, float | str] = {}
-        with undisturbed():
+        with undisturbed(), torch.no_grad():
             seen = _Seen(network, self._examples, self._loss, self.config.samples)
             for name in self.config.what:
                 try:
@@ -212,16 +212,13 @@ class _Seen:
 
 
 def _diagnostics(seen: _Seen) -> dict[str, float]:
-    with torch.no_grad():
-        return {
-            f"diagnostics.{name}": float(value) for name, value in seen.of_models(lambda model: model.diagnostics())
-        }
+    values = seen.of_models(lambda model: model.diagnostics())
+    return {f"diagnostics.{name}": float(value) for name, value in values}
 
 
 def _orthogonality(seen: _Seen) -> dict[str, float]:
-    with torch.no_grad():
-        matrices = dict(seen.of_models(lambda model: model.orthogonal_matrices()))
-        return {f"orthogonality.{name}": deviation(torch.as_tensor(M)) for name, M in matrices.items()}
+    matrices = seen.of_models(lambda model: model.orthogonal_matrices())
+    return {f"orthogonality.{name}": deviation(torch.as_tensor(M)) for name, M in matrices}
 
 
 def deviation(M: Tensor) -> float:
@@ -248,28 +245,21 @@ def _gradients(seen: _Seen) -> dict[str, float]:
         (total / count).backward()
     norms = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
     numbers = {"gradient.whole": math.hypot(*norms.values())} | {f"gradient.{name}": n for name, n in norms.items()}
-    with torch.no_grad():
-        flow = seen.evidence.flow("last")
-    ends = {"first": 0, "last": -1}
-    for name, t in ends.items():
+    flow = seen.evidence.flow("last")
+    for name, t in (("first", 0), ("last", -1)):
         numbers[f"flow.log10_{name}"] = median(flow.log_norms[:, t].tolist()) / DECADE
     rate = flow.growth_rate().mean
     return numbers | ({} if rate is None else {"flow.growth_rate": rate})
 
 
 def _energy(seen: _Seen) -> dict[str, float]:
-    with torch.no_grad():
-        energy = seen.evidence.states[1:].square().sum(2).mean(1)
-    return {
-        "energy.mean": energy.mean().item(),
-        "energy.largest": energy.max().item(),
-        "energy.last": energy[-1].item(),
-    }
+    energy = seen.evidence.states[1:].square().sum(2).mean(1)
+    numbers = {"mean": energy.mean(), "largest": energy.max(), "last": energy[-1]}
+    return {f"energy.{name}": value.item() for name, value in numbers.items()}
 
 
 def _jacobian(seen: _Seen) -> dict[str, float]:
-    with torch.no_grad():
-        jacobian = seen.evidence.jacobian
+    jacobian = seen.evidence.jacobian
     return {
         "jacobian.log10_sigma_max": jacobian.log_largest.max().item() / DECADE,
         "jacobian.log10_sigma_min": jacobian.log_smallest.min().item() / DECADE,

@@ -6,17 +6,21 @@ from stablebench.schema.run_record import Result, RunRecord, Status
 from stablebench.training.parts import RunParts
 
 
-def record_of(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
-    """Return the record of a run as it is now.
+def write_record(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
+    """Write the record of a run as it is now to its folder, and return it.
 
     Args:
         parts: The run.
         status: Whether it runs, or how it ended.
         result: What it came to, where it has ended.
         error: Why it ended before its budget was spent.
+
+    Raises:
+        FolderLost: The folder was renamed or removed.
+        StablebenchError: The disk does not take it.
     """
     spec, card, state, params = parts.spec, parts.card, parts.state, parts.spec.task.params
-    return RunRecord(
+    record = RunRecord(
         spec=spec,
         spec_hash=spec.spec_hash(),
         status=status,
@@ -43,16 +47,6 @@ def record_of(parts: RunParts, status: Status, result: Result | None = None, err
         error=error,
         uncovered=[] if spec.model.source is None else uncovered(),
     )
-
-
-def write_record(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
-    """Write the record of a run to its folder, and return it; the arguments are those of `record_of`.
-
-    Raises:
-        FolderLost: The folder was renamed or removed.
-        StablebenchError: The disk does not take it.
-    """
-    record = record_of(parts, status, result, error)
     parts.folder.write_record(record)
     return record
 

@@ -17,6 +17,8 @@ from stablebench.training.resume import states_of
 
 _FALLBACK_KEY = "gave_way"
 """The key of the fallback's reason in checkpoints, as version 0.1.0 wrote it."""
+_AS_THEY_ARE = ("train_s", "wall_s", "started", "curve_length", "loss_max", "gradient_norm_max")
+"""Counters that a checkpoint holds as they are; it also holds those that `to_checkpoint` puts into other words."""
 
 
 def _now() -> str:
@@ -112,19 +114,13 @@ class TrainingState:
         best = self.best_network
         parts = {**parts, "carried": carried, "best": best.tensors, "best_attributes": best.outside}
         tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
-        counters = {
+        counters = {name: getattr(self, name) for name in _AS_THEY_ARE} | {
             "step": self.step,
-            "train_s": self.train_s,
-            "wall_s": self.wall_s,
-            "started": self.started,
             "evaluations": [e.model_dump() for e in self.evaluations],
             "best": self.best,
-            "curve_length": self.curve_length,
             "resumed_at": self.resumed_at,
             "resumed_elsewhere": self.resumed_elsewhere,
             _FALLBACK_KEY: self.fallback_reason,
-            "loss_max": self.loss_max,
-            "gradient_norm_max": self.gradient_norm_max,
             "best_attributes": best.document,
         }
         return Checkpoint(tensors, counters | facts)
@@ -137,16 +133,15 @@ class TrainingState:
             device: Where the network runs.
         """
         saved = checkpoint.state
-        self.step, self.train_s, self.wall_s = checkpoint.step, saved["train_s"], saved["wall_s"]
-        self.started = saved["started"]
+        self.step = checkpoint.step
+        for name in _AS_THEY_ARE:
+            setattr(self, name, saved.get(name))
         self.evaluations = [Evaluation.model_validate(e) for e in saved["evaluations"]]
         self._count_stalls()
         self.best = tuple(saved["best"]) if saved["best"] else None
         self.best_network = NetworkState.of_checkpoint(checkpoint, best=True)
         if carried := checkpoint.part("carried"):
             self.carried = states_of(carried, device)
-        self.loss_max, self.gradient_norm_max = saved.get("loss_max"), saved.get("gradient_norm_max")
-        self.curve_length = saved["curve_length"]
         self.resumed_at = [*saved["resumed_at"], self.step]
         self.resumed_elsewhere = saved.get("resumed_elsewhere", [])
         self.fallback_reason = fallback_reason(checkpoint)

@@ -5,8 +5,9 @@ import math
 from torch import Tensor
 
 from stablebench.data.batch import Batch
+from stablebench.data.metrics import LOSS_SUMS
 from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
-from stablebench.training.evaluation import loss_sum, to_device
+from stablebench.training.evaluation import to_device
 from stablebench.training.failures import Diverged
 from stablebench.training.parts import RunParts
 from stablebench.training.resume import contiguous_clone
@@ -81,7 +82,7 @@ class TrainingStep:
         output, states = run.network(batch.inputs, self.state.carried, batch.lengths)
         if run.task.carries_states:
             self.state.carried = [tuple(contiguous_clone(part.detach()) for part in state) for state in states]
-        total, count = loss_sum(run.card.loss, output, batch)
+        total, count = LOSS_SUMS[run.card.loss](output, batch)
         loss = total / count
         penalty = run.network.penalty()
         (loss if penalty is None else loss + penalty).backward()

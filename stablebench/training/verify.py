@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from stablebench.engines import numerics
 from stablebench.errors import UserError
@@ -19,10 +19,8 @@ from stablebench.schema.run_record import Environment, RunRecord
 from stablebench.specs.resolve import Resolved
 from stablebench.training.build import build_run
 from stablebench.training.network_state import NetworkState
-from stablebench.training.reproducibility import difference
+from stablebench.training.reproducibility import difference, equal
 
-_TIMES = ("wall_s",)
-"""Keys of a curve's line that may differ between two runs of one spec."""
 _COMPARED = ("network", "optimiser", "carried", "random")
 """Parts of every checkpoint."""
 _COMPARED_WHERE_HELD = ("generators", "attributes")
@@ -169,7 +167,7 @@ def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: 
 def _lines(folder: RunFolder, steps: int) -> dict[tuple[int, str], dict[str, Any]]:
     """Return a curve's losses and evaluations up to a step, without times; what a probe measured is left out."""
     return {
-        (line["step"], line["split"]): {k: v for k, v in line.items() if k not in _TIMES}
+        (line["step"], line["split"]): {k: v for k, v in line.items() if k != "wall_s"}
         for line in read_curve(folder.curve_path)
         if line.get("split") in ("train", "validation") and isinstance(line.get("step"), int) and line["step"] <= steps
     }
@@ -182,7 +180,7 @@ def _tensors_differ(before: Checkpoint, now: Checkpoint, step: int) -> list[str]
         for name in dict.fromkeys([*was, *is_]):
             if name not in was or name not in is_:
                 lines.append(f"step {step}: {part} {name} is {'now' if name in is_ else 'in the checkpoint'} only")
-            elif not _same(was[name], is_[name]):
+            elif not equal(was[name], is_[name]):
                 lines.append(f"step {step}: {part} {name} differs{_by(was[name], is_[name])}")
     if before.state.get("attributes") not in (None, now.state.get("attributes")):
         name = difference(NetworkState.of_checkpoint(before), NetworkState.of_checkpoint(now))
@@ -190,14 +188,7 @@ def _tensors_differ(before: Checkpoint, now: Checkpoint, step: int) -> list[str]
     return lines
 
 
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether two tensors have the same bytes."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)))
-
-
-def _by(a: torch.Tensor, b: torch.Tensor) -> str:
+def _by(a: Tensor, b: Tensor) -> str:
     if a.shape != b.shape or not (a.is_floating_point() or a.is_complex()):
         return ""
     return f" by up to {(a - b).abs().max().item():.3g}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stablebench.cli.shared import executors as runners
-from stablebench.process.cgroups import MemoryKills, cpu_quota, memory_kills
+from stablebench.process.cgroups import MemoryKills, cpu_quota, memory_kills, memory_limit
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -106,3 +106,26 @@ def test_cores_follow_the_quota_and_what_was_given(
 
     cells = cast(Any, [SimpleNamespace(spec=SimpleNamespace(threads=2))])
     assert runners.Executor().workers(None, cells) == max(1, cores // 2) and runners.Executor().workers(5, cells) == 5
+
+
+@pytest.mark.parametrize(
+    ("mounts", "groups", "files", "limit"),
+    [
+        pytest.param(
+            V2,
+            "0::/a/b\n",
+            {"sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "4096\n"},
+            4096,
+            id="the one above",
+        ),
+        pytest.param(
+            V1, "4:memory:/m\n", {"sys/fs/cgroup/memory/m/memory.limit_in_bytes": "8192\n"}, 8192, id="version 1"
+        ),
+        pytest.param(V2, "0::/a\n", {"sys/fs/cgroup/a/memory.max": "max\n"}, None, id="no limit"),
+        pytest.param("", "", {}, None, id="no groups"),
+    ],
+)
+def test_a_memory_limit_is_the_tightest_of_a_group_and_those_above(
+    mounts: str, groups: str, files: dict[str, str], limit: int | None, tmp_path: Path
+) -> None:
+    assert memory_limit(system(tmp_path, mounts, groups, files)) == limit
