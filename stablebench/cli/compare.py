@@ -6,24 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
-from stablebench.cli.shared.options import (
-    DataDir,
-    Force,
-    Format,
-    ModelOptions,
-    OutputOptions,
-    RuntimeOptions,
-    SelfCheck,
-    SuiteOptions,
-    Track,
-    TrainingOptions,
-)
+from stablebench.cli.shared import options
+from stablebench.cli.shared.commands import OUTPUT, option
+from stablebench.cli.shared.executors import Executor
 from stablebench.cli.ui.output import echo, note
 from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
-    from stablebench.cli.shared.executors import Executor
     from stablebench.execution.suites import SuiteOverrides
     from stablebench.schema.leaderboard import Leaderboard
     from stablebench.schema.suite import Suite
@@ -40,19 +29,13 @@ def compare(
     suite: Annotated[
         str | None, typer.Argument(help="The suite, or a suite's file (default: quick).", metavar="SUITE")
     ] = None,
-    choice: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
-    data_dir: DataDir = None,
-    workers: Annotated[
-        int | None, option("Runs at once (default: cores / threads, a CPU quota counted).", RUNTIME, metavar="N", min=1)
-    ] = None,
-    ray: Annotated[str | None, option("Execute the runs on this Ray cluster.", RUNTIME, metavar="ADDRESS|auto")] = None,
-    slurm: Annotated[bool, option("Execute the runs as a Slurm array job.", RUNTIME, "--slurm")] = False,
-    partition: Annotated[str | None, option("The Slurm partition.", RUNTIME, metavar="NAME")] = None,
-    time: Annotated[str | None, option("The Slurm time limit of a run.", RUNTIME, metavar="TIME")] = None,
-    self_check: SelfCheck = True,
+    choice: options.SuiteOptions,
+    sizes: options.ModelOptions,
+    training: options.TrainingOptions,
+    runtime: options.RuntimeOptions,
+    data_dir: options.DataDir = None,
+    executor: Executor,
+    self_check: options.SelfCheck = True,
     no_run: Annotated[bool, option("Print the leaderboard from stored runs; run nothing.", None, "--no-run")] = False,
     estimate: Annotated[
         bool, option("Only time a few updates of each kind of run, and estimate the suite.", None, "--estimate")
@@ -64,15 +47,14 @@ def compare(
     statistics: Annotated[
         bool, option("Also print intervals, times to a goal, pairwise tests, ranks, profiles.", None, "--statistics")
     ] = False,
-    shown: OutputOptions,
-    fmt: Format = "table",
+    shown: options.OutputOptions,
+    fmt: options.Format = "table",
     live: Annotated[bool, option("Show all runs in one table while they run.", OUTPUT, "--live")] = False,
-    track: Track = None,
     output: Annotated[
         Path | None,
         option("Also write the leaderboard as JSON, with its statistics.", OUTPUT, "--output", "-o", metavar="FILE"),
     ] = None,
-    force: Force = False,
+    force: options.Force = False,
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard.
 
@@ -83,7 +65,6 @@ def compare(
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
     from stablebench import leaderboard
-    from stablebench.cli.shared.executors import Executor
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
     from stablebench.runs.atomic import write_atomically
@@ -91,15 +72,14 @@ def compare(
     refuse_two_formats(fmt, shown.as_json)
     if output is not None:
         refuse_existing(output, force)
-    executor = Executor(ray, slurm, partition, time, track)
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, choice, sizes, training, runtime, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
     if estimate:
-        _print_estimates(runs, refused, executor, workers, data_dir, shown, fmt)
+        _print_estimates(runs, refused, executor, data_dir, shown, fmt)
     code, failures = 0, list(refused.items())
     if not no_run:
-        code, failed = _run_missing(name, runs, executor, workers, data_dir, shown, live=live, self_check=self_check)
+        code, failed = _run_missing(name, runs, executor, data_dir, shown, live=live, self_check=self_check)
         failures += failed
     if code:
         left = len(_missing(runs, shown.runs_dir))
@@ -135,10 +115,10 @@ def compare(
 @collector_paused()
 def _planned(
     suite: str | None,
-    choice: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
+    choice: options.SuiteOptions,
+    sizes: options.ModelOptions,
+    training: options.TrainingOptions,
+    runtime: options.RuntimeOptions,
     refused: dict[str, str],
 ) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
     """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
@@ -169,17 +149,16 @@ def _leaderboard(
 def _print_estimates(
     runs: "list[Resolved]",
     refused: dict[str, str],
-    executor: "Executor",
-    workers: int | None,
+    executor: Executor,
     data_dir: Path | None,
-    shown: OutputOptions,
-    fmt: Format,
+    shown: options.OutputOptions,
+    fmt: options.Format,
 ) -> None:
     """Print what the suite would take, and end the command."""
     from stablebench.cli.shared.estimates import print_estimates
 
     missing = _missing(runs, shown.runs_dir)
-    possible = print_estimates(runs, missing, executor.workers(workers, missing or runs), data_dir, shown, fmt)
+    possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
     for line in _reasons(list(refused.items())):
         note(line)
     raise typer.Exit(0 if possible and not refused else 1)
@@ -212,10 +191,9 @@ def _listed(unreadable: dict[str, str]) -> list[str]:
 def _run_missing(
     suite: str,
     runs: "list[Resolved]",
-    executor: "Executor",
-    workers: int | None,
+    executor: Executor,
     data_dir: Path | None,
-    shown: OutputOptions,
+    shown: options.OutputOptions,
     *,
     live: bool,
     self_check: bool,
@@ -234,7 +212,7 @@ def _run_missing(
         code = executor.runner()(
             missing,
             ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=executor.trackers, self_check=self_check),
-            executor.workers(workers, missing),
+            executor.at_once(missing),
             RunCallbacks(progress.start, progress.update, progress.end),
         )
     return code, [*broken, *_in_order(progress.failures, missing)]

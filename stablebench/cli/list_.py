@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,11 +30,8 @@ def list_(
     """
     listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": models,
-        "tasks": tasks,
-        "recipes": recipes,
-        "suites": suites,
-        "sweeps": sweeps,
-        "runs": lambda: runs(runs_dir),
+        **{kind: partial(files, kind) for kind in ("tasks", "recipes", "suites", "sweeps")},
+        "runs": partial(runs, runs_dir),
     }
     if kind not in listers:
         raise unknown_name("kind", kind, listers)
@@ -68,68 +66,56 @@ def _sentence(docstring: str) -> str:
     return " ".join(docstring.partition("\n\n")[0].split())
 
 
-def tasks() -> list[dict[str, Any]]:
-    """Return every task's name, metric, variants and summary."""
-    from stablebench import registry
-    from stablebench.resources import tasks_dir
-
-    def describe(card: dict[str, Any]) -> dict[str, Any]:
-        return {"metric": card["metric"], "variants": list(card.get("variants") or {}), "summary": card["summary"]}
-
-    return [_described(name, tasks_dir() / f"{name}.yaml", describe) for name in registry.task_names()]
+def _task(card: dict[str, Any]) -> dict[str, Any]:
+    return {"metric": card["metric"], "variants": list(card.get("variants") or {})}
 
 
-def recipes() -> list[dict[str, Any]]:
-    """Return every recipe's name, who tuned it, how much of it has been run, and its source."""
-    from stablebench import registry
-    from stablebench.resources import recipes_dir
-
-    def describe(recipe: dict[str, Any]) -> dict[str, Any]:
-        parts = [recipe, *(recipe.get("variants") or [])]
-        run = sum(bool(part.get("result")) for part in parts)
-        return {"tuned_by": recipe["tuned_by"], "run": f"{run} of {len(parts)}", "source": recipe["source"]}
-
-    return [_described(name, recipes_dir() / f"{name}.yaml", describe) for name in registry.recipe_names()]
+def _recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    parts = [recipe, *(recipe.get("variants") or [])]
+    run = sum(bool(part.get("result")) for part in parts)
+    return {"tuned_by": recipe["tuned_by"], "run": f"{run} of {len(parts)}", "source": recipe["source"]}
 
 
-def suites() -> list[dict[str, Any]]:
-    """Return every suite's name, how many tasks, models and seeds it runs, and its summary."""
-    from stablebench import registry
-    from stablebench.resources import suites_dir
-
-    def describe(suite: dict[str, Any]) -> dict[str, Any]:
-        counts = {key: len(suite[key]) for key in ("tasks", "models", "seeds")}
-        return {**counts, "core hours": (suite.get("core_hours") or {}).get("full"), "summary": suite["summary"]}
-
-    return [_described(name, suites_dir() / f"{name}.yaml", describe) for name in registry.suite_names()]
+def _suite(suite: dict[str, Any]) -> dict[str, Any]:
+    counts = {key: len(suite[key]) for key in ("tasks", "models", "seeds")}
+    return {**counts, "core hours": (suite.get("core_hours") or {}).get("full")}
 
 
-def sweeps() -> list[dict[str, Any]]:
-    """Return every search space's name, model, task, what it searches, and its summary."""
-    from stablebench import registry
-    from stablebench.resources import sweeps_dir
-
-    def describe(sweep: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "model": sweep.get("model") or "any",
-            "task": sweep.get("task") or "any",
-            "searched": list(sweep["space"]),
-            "summary": sweep["summary"],
-        }
-
-    return [_described(name, sweeps_dir() / f"{name}.yaml", describe) for name in registry.sweep_names()]
+def _sweep(sweep: dict[str, Any]) -> dict[str, Any]:
+    searched = list(sweep["space"])
+    return {"model": sweep.get("model") or "any", "task": sweep.get("task") or "any", "searched": searched}
 
 
-def _described(name: str, path: Path, describe: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Read a file without its schema, which would take longer to import than all files to read."""
+def files(kind: str) -> list[dict[str, Any]]:
+    """Return the name of every task, recipe, suite or sweep, and what is told of it; a broken one with the reason.
+
+    The files are read without their schemas, which would take longer to import than all files to read.
+
+    Args:
+        kind: `tasks`, `recipes`, `suites` or `sweeps`.
+    """
+    from stablebench import registry, resources
     from stablebench.schema.yaml_file import read
 
-    try:
-        return {"name": name, **describe(read(path).data)}
-    except StablebenchError as error:
-        return {"name": name, "summary": f"broken: {first_line(error)}"}
-    except (KeyError, TypeError, AttributeError):
-        return {"name": name, "summary": f"broken: stablebench validate {path} says why"}
+    names, folder, describe = {
+        "tasks": (registry.task_names, resources.tasks_dir, _task),
+        "recipes": (registry.recipe_names, resources.recipes_dir, _recipe),
+        "suites": (registry.suite_names, resources.suites_dir, _suite),
+        "sweeps": (registry.sweep_names, resources.sweeps_dir, _sweep),
+    }[kind]
+
+    def described(name: str) -> dict[str, Any]:
+        path = folder() / f"{name}.yaml"
+        try:
+            document = read(path).data
+            summary = {} if kind == "recipes" else {"summary": document["summary"]}
+            return {"name": name, **describe(document), **summary}
+        except StablebenchError as error:
+            return {"name": name, "summary": f"broken: {first_line(error)}"}
+        except (KeyError, TypeError, AttributeError):
+            return {"name": name, "summary": f"broken: stablebench validate {path} says why"}
+
+    return [described(name) for name in names()]
 
 
 def runs(runs_dir: Path) -> list[dict[str, Any]]:

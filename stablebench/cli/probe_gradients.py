@@ -5,19 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import MODEL, OUTPUT, option
-from stablebench.cli.shared.options import (
-    AsJson,
-    DataDir,
-    ModelOptions,
-    Precision,
-    Quiet,
-    Recipe,
-    Seed,
-    TaskName,
-    Threads,
-    names_of,
-)
 from stablebench.cli.shared.requests import spec_values
 from stablebench.cli.ui.output import note, say
 
@@ -42,13 +31,13 @@ def probe_gradients(
             metavar="A,B",
         ),
     ] = None,
-    task: TaskName = None,
-    recipe: Recipe = None,
-    sizes: ModelOptions,
-    seed: Seed = None,
-    precision: Precision = None,
-    threads: Threads = 1,
-    data_dir: DataDir = None,
+    task: options.TaskName = None,
+    recipe: options.Recipe = None,
+    sizes: options.ModelOptions,
+    seed: options.Seed = None,
+    precision: options.Precision = None,
+    threads: options.Threads = 1,
+    data_dir: options.DataDir = None,
     loss: Annotated[
         Literal["task", "last"], option("The task's own loss, or only that of the last scored step.")
     ] = "task",
@@ -66,8 +55,8 @@ def probe_gradients(
     ] = None,
     figure_format: Annotated[Literal["png", "svg", "pdf"], option("Format of the figures in FOLDER.", OUTPUT)] = "png",
     overwrite: Annotated[bool, option("Replace figures that FOLDER has.", OUTPUT, "--overwrite")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Probe a model's gradients, untrained (--model, --task) or trained (RUN).
 
@@ -99,7 +88,7 @@ def probe_gradients(
             raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
     if figures is not None:
         check_folder(figures, figure_format, overwrite)
-    names = names_of("--models", models) or []
+    names = options.names_of("--models", models) or []
     values = spec_values(sizes, seed=seed, precision=precision)
     if run is None:
         subjects = untrained(names, task, sizes, values, recipe, data_dir=data_dir, count=batch)
@@ -140,7 +129,7 @@ def _measures(what: list[str] | None) -> "tuple[Measure, ...]":
     from stablebench.errors import UserError, did_you_mean
     from stablebench.probes.probe import MEASURES
 
-    names = names_of("--what", what)
+    names = options.names_of("--what", what)
     if names is None:
         return MEASURES
     for name in names:

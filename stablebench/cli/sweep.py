@@ -8,22 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
-from stablebench.cli.shared.options import (
-    DataDir,
-    Force,
-    Format,
-    Model,
-    ModelOptions,
-    OutputOptions,
-    Recipe,
-    RuntimeOptions,
-    Seed,
-    SelfCheck,
-    TaskName,
-    Track,
-    TrainingOptions,
-)
 
 if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
@@ -35,14 +21,14 @@ if TYPE_CHECKING:
 
 def sweep(
     *,
-    model: Model = None,
-    task: TaskName = None,
-    recipe: Recipe = None,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    seed: Seed = None,
-    runtime: RuntimeOptions,
-    data_dir: DataDir = None,
+    model: options.Model = None,
+    task: options.TaskName = None,
+    recipe: options.Recipe = None,
+    sizes: options.ModelOptions,
+    training: options.TrainingOptions,
+    seed: options.Seed = None,
+    runtime: options.RuntimeOptions,
+    data_dir: options.DataDir = None,
     trials: Annotated[
         int | None,
         option("Trials in all, those of earlier sessions counted (default: a grid's points).", metavar="N", min=1),
@@ -65,10 +51,10 @@ def sweep(
         option("Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", metavar="N", min=0),
     ] = None,
     workers: Annotated[int, option("Trials at once.", RUNTIME, metavar="N", min=1)] = 1,
-    self_check: SelfCheck = True,
-    shown: OutputOptions,
-    fmt: Format = "table",
-    track: Track = None,
+    self_check: options.SelfCheck = True,
+    shown: options.OutputOptions,
+    fmt: options.Format = "table",
+    track: options.Track = None,
     storage: Annotated[
         Path | None, option("The sweep's journal (default: under --runs-dir/sweeps).", OUTPUT, metavar="FILE")
     ] = None,
@@ -76,7 +62,7 @@ def sweep(
         Path | None,
         option("The best recipe's file (default: next to the journal).", OUTPUT, "--output", "-o", metavar="FILE"),
     ] = None,
-    force: Force = False,
+    force: options.Force = False,
 ) -> None:
     """Search for hyper-parameters: each trial is a run of the run store, selected on validation only.
 
@@ -106,10 +92,10 @@ def sweep(
     if trials is None and plan.sampler != "grid":
         raise UserError("--trials is missing: give their number; only a grid has an end.")
     journal = storage or _default_journal(shown.runs_dir, plan, request)
-    options = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
+    execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, options, wanted, workers, runtime.threads or 1, quiet=shown.quiet)
+        code = _run(study, request, execution, wanted, workers, runtime.threads or 1, quiet=shown.quiet)
         ended, best = study.trials(), study.best()
     waiting = [trial.number for trial in ended if trial.status == "running"]
     best_recipe = None
@@ -137,10 +123,9 @@ def _plan(
     request: "RunRequest", space: "SweepSpace", sampler: "Sampler", pruner: "Pruner", startup: int | None
 ) -> "Plan":
     from stablebench.execution.tuning.study import Plan
-    from stablebench.specs.resolve import resolve
-    from stablebench.specs.search_space import with_values
+    from stablebench.specs.search_space import resolved_with
 
-    base = resolve(with_values(request, space, {}))
+    base = resolved_with(request, space, {})
     return Plan(
         space=space,
         metric=base.card.metric,
@@ -163,7 +148,7 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Pat
 def _run(
     study: "Study",
     request: "RunRequest",
-    options: "ExecutionOptions",
+    execution: "ExecutionOptions",
     wanted: int,
     workers: int,
     threads: int,
@@ -179,17 +164,16 @@ def _run(
     if done == len(before) and done >= wanted:
         return 0
     if ":" in request.model:
-        from stablebench.specs.resolve import resolve
-        from stablebench.specs.search_space import with_values
+        from stablebench.specs.search_space import resolved_with
         from stablebench.training.model_check import check_before_run
 
-        check_before_run(resolve(with_values(request, study.plan.space, {})).spec, note)
+        check_before_run(resolved_with(request, study.plan.space, {}).spec, note)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the trials
     with TrialProgress(wanted, done, study.plan.metric, study.best(), quiet) as progress:
         return run_trials(
             study,
             request,
-            options,
+            execution,
             wanted,
             workers,
             TrialCallbacks(progress.start, progress.update, lambda trial: progress.end(trial, study.best())),
@@ -211,10 +195,9 @@ def _write_best(
     from stablebench.execution.tuning.best import recipe_document, recipe_text
     from stablebench.runs.atomic import write_atomically
     from stablebench.runs.store import RunFolder
-    from stablebench.specs.resolve import resolve
-    from stablebench.specs.search_space import with_values
+    from stablebench.specs.search_space import resolved_with
 
-    resolved = resolve(with_values(request, plan.space, dict(best.values)))
+    resolved = resolved_with(request, plan.space, best.values)
     record = RunFolder(runs_dir / best.facts["run"]).read_record()
     text = recipe_text(recipe_document(best, resolved, record, plan, trials))
     if path.exists() and path.read_text(encoding="utf-8") == text:

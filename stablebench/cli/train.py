@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import (
-    DataDir,
-    Model,
-    ModelOptions,
-    OutputOptions,
-    Recipe,
-    RuntimeOptions,
-    Seed,
-    SelfCheck,
-    TaskName,
-    Track,
-    TrainingOptions,
-)
 from stablebench.cli.ui.output import note, say
 from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
@@ -32,15 +20,15 @@ if TYPE_CHECKING:
 
 def train(
     *,
-    model: Model = None,
-    task: TaskName = None,
-    recipe: Recipe = None,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    seed: Seed = None,
-    runtime: RuntimeOptions,
-    data_dir: DataDir = None,
-    output: OutputOptions,
+    model: options.Model = None,
+    task: options.TaskName = None,
+    recipe: options.Recipe = None,
+    sizes: options.ModelOptions,
+    training: options.TrainingOptions,
+    seed: options.Seed = None,
+    runtime: options.RuntimeOptions,
+    data_dir: options.DataDir = None,
+    output: options.OutputOptions,
     resume: Annotated[Path | None, option("Resume the run in this folder.", metavar="RUN")] = None,
     rerun: Annotated[bool, option("Run again even if a finished run exists.", None, "--rerun")] = False,
     dry_run: Annotated[bool, option("Print the resolved run spec and stop.", None, "--dry-run")] = False,
@@ -56,8 +44,8 @@ def train(
             metavar="every=N[,what=NAME,NAME...]",
         ),
     ] = None,
-    track: Track = None,
-    self_check: SelfCheck = True,
+    track: options.Track = None,
+    self_check: options.SelfCheck = True,
 ) -> None:
     """Train one model on one task.
 
@@ -107,7 +95,7 @@ def train(
     if dry_run:
         _print_spec(resolved, output.as_json)
         return
-    options = session.ExecutionOptions(
+    execution = session.ExecutionOptions(
         output.runs_dir,
         data_dir,
         rerun=rerun,
@@ -119,7 +107,7 @@ def train(
         self_check=self_check,
         check_model=True,
     )
-    outcome = session.train(resolved, options, reporter(output.quiet))
+    outcome = session.train(resolved, execution, reporter(output.quiet))
     _print_outcome(outcome, output)
     raise typer.Exit(outcome.exit_code)
 
@@ -137,7 +125,7 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
     say(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 
 
-def _print_outcome(outcome: "RunOutcome", output: OutputOptions) -> None:
+def _print_outcome(outcome: "RunOutcome", output: options.OutputOptions) -> None:
     from stablebench.cli.ui.output import print_json
     from stablebench.process.signals import SIGNAL_CODES
 

@@ -25,7 +25,7 @@ from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.specs.search_space import space_problems, with_values
+from stablebench.specs.search_space import resolved_with, space_problems
 
 _SETTABLE = ("task", "model", "optim", "train")
 
@@ -325,7 +325,7 @@ def check_sweep(report: Report, sweep: SweepSpace) -> None:
 def _check_space(report: Report, sweep: SweepSpace, model: str, task: str) -> None:
     request = RunRequest(model, task)
     if sweep.overrides:
-        report.attempt(("overrides",), lambda: resolve(with_values(request, sweep, {})))
+        report.attempt(("overrides",), lambda: resolved_with(request, sweep, {}))
     for key, dimension in sweep.space.items():
         single = SweepSpace(summary="", source="", overrides=sweep.overrides, space={key: dimension})
         for _, value, text in space_problems(single, request):

@@ -3,7 +3,8 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from stablebench.models import registry as model_registry
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import lines_of, load
 from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
-from stablebench.specs.resolve import RunRequest, resolve
+from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 _SEARCHABLE = ("model", "optim", "train")
 _ENDINGS = (".yaml", ".yml")
@@ -95,25 +96,22 @@ def space_problems(space: SweepSpace, request: RunRequest) -> list[tuple[str, Sc
     ]
     if problems:
         return problems
-    for key, value in extremes(space):
-        try:
-            resolve(with_values(request, space, {key: value}))
-        except UserError as error:
-            problems += [(key, value, line) for line in lines_of(error)]
+    for key, dimension in space.space.items():
+        for value in dimension.corners():
+            try:
+                resolved_with(request, space, {key: value})
+            except UserError as error:
+                problems += [(key, value, line) for line in lines_of(error)]
     return problems
 
 
-def extremes(space: SweepSpace) -> Iterator[tuple[str, Scalar]]:
-    """Yield every key with each of its choices, or with its two ends."""
-    for key, dimension in space.space.items():
-        for value in dimension.corners():
-            yield key, value
+def resolved_with(request: RunRequest, space: SweepSpace, values: Mapping[str, Any]) -> Resolved:
+    """Return the run of one trial: it has the space's fixed values, then the user's, then the searched ones.
 
-
-def with_values(request: RunRequest, space: SweepSpace, values: dict[str, Any]) -> RunRequest:
-    """Return the request of one trial: the space's fixed values, then the user's, then the searched ones."""
-    settings = space.overrides | request.settings | values
-    return RunRequest(request.model, request.task, request.T, request.options, settings, request.recipe)
+    Raises:
+        UserError: It cannot be resolved.
+    """
+    return resolve(replace(request, settings={**space.overrides, **request.settings, **values}))
 
 
 def grid(space: SweepSpace, seed: int) -> list[dict[str, Scalar]]:

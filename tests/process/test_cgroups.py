@@ -105,7 +105,7 @@ def test_cores_follow_the_quota_and_what_was_given(
     from typing import Any, cast
 
     cells = cast(Any, [SimpleNamespace(spec=SimpleNamespace(threads=2))])
-    assert runners.Executor().workers(None, cells) == max(1, cores // 2) and runners.Executor().workers(5, cells) == 5
+    assert runners.Executor().at_once(cells) == max(1, cores // 2) and runners.Executor(workers=5).at_once(cells) == 5
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from stablebench.cli.shared.commands import RUNTIME, option
+from stablebench.cli.shared.options import Track
 from stablebench.errors import UserError
 from stablebench.process.cgroups import cpu_quota
 
@@ -15,24 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Executor:
-    """Where the user wants runs to be executed; on this machine by default.
-
-    Args:
-        ray: A Ray cluster's address, or `auto`.
-        slurm: Whether they are Slurm jobs.
-        partition: The Slurm partition.
-        time: The Slurm time limit of a run.
-        track: Trackers, `a,b` or several.
+    """Where runs are executed, and which trackers they feed; on this machine by default.
 
     Raises:
         UserError: Two executors are named, an option belongs to another one, or an extra is not installed.
     """
 
-    ray: str | None = None
-    slurm: bool = False
-    partition: str | None = None
-    time: str | None = None
-    track: list[str] | None = None
+    workers: Annotated[
+        int | None, option("Runs at once (default: cores / threads, a CPU quota counted).", RUNTIME, metavar="N", min=1)
+    ] = None
+    ray: Annotated[str | None, option("Execute the runs on this Ray cluster.", RUNTIME, metavar="ADDRESS|auto")] = None
+    slurm: Annotated[bool, option("Execute the runs as a Slurm array job.", RUNTIME, "--slurm")] = False
+    partition: Annotated[str | None, option("The Slurm partition.", RUNTIME, metavar="NAME")] = None
+    time: Annotated[str | None, option("The Slurm time limit of a run.", RUNTIME, metavar="TIME")] = None
+    track: Track = None
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is run."""
@@ -74,10 +72,10 @@ class Executor:
 
         return run_locally
 
-    def workers(self, given: int | None, runs: "list[Resolved]") -> int:
+    def at_once(self, runs: "list[Resolved]") -> int:
         """Return how many run at once: as given, else all of them on a cluster, else as many as fit here."""
-        if given is not None:
-            return given
+        if self.workers is not None:
+            return self.workers
         if self.ray is not None or self.slurm:
             return len(runs)
         return max(1, cores() // max(run.spec.threads for run in runs))

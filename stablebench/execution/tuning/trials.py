@@ -11,8 +11,8 @@ from stablebench.execution.tuning.study import Study, Trial, TrialStatus
 from stablebench.runs.progress import Progress
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import RunRecord
-from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.specs.search_space import with_values
+from stablebench.specs.resolve import RunRequest
+from stablebench.specs.search_space import resolved_with
 from stablebench.training.run import ExecutionOptions
 
 
@@ -87,7 +87,7 @@ class _Session:
             begun = max(begun, trial.number + 1)
             self._callbacks.on_start(trial)
             try:
-                resolved = resolve(with_values(self._request, self._study.plan.space, dict(trial.values)))
+                resolved = resolved_with(self._request, self._study.plan.space, trial.values)
                 folder = run_folder(self._options.runs_dir, resolved.spec)
                 goes_on = self._report_stored(trial, folder)
             except StablebenchError as error:
