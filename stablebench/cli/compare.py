@@ -213,7 +213,7 @@ def _run_missing(
             missing,
             ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=executor.trackers, self_check=self_check),
             executor.at_once(missing),
-            RunCallbacks(progress.start, progress.update, progress.end),
+            RunCallbacks(progress.start, progress.report, progress.end),
         )
     return code, [*broken, *_in_order(progress.failures, missing)]
 

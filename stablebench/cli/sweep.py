@@ -176,7 +176,7 @@ def _run(
             execution,
             wanted,
             workers,
-            TrialCallbacks(progress.start, progress.update, lambda trial: progress.end(trial, study.best())),
+            TrialCallbacks(progress.start, progress.report, lambda trial: progress.end(trial, study.best())),
         )
 
 

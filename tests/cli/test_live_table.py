@@ -46,8 +46,8 @@ def test_runs_that_wait_run_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2 of 6 runs done, 0 running, ? left" in drawn(shown)
     for i in range(3):
         shown.start(i)
-    shown.update(0, at(40))
-    shown.update(1, "resumed at step 10")
+    shown.report(0, at(40))
+    shown.report(1, "resumed at step 10")
     shown.end(RunEnd(2, "failed", "out of memory"))
     lines = drawn(shown).splitlines()
     assert "3 of 6 runs done, 1 failed, 2 running" in lines[0]
@@ -66,7 +66,7 @@ def test_the_time_left_is_that_of_all_runs(monkeypatch: pytest.MonkeyPatch) -> N
     shown.start(1)
     clock["now"] = 10.0
     shown.end(RunEnd(0, "finished", "test accuracy 1"))  # took 10 s
-    shown.update(1, at(50, speed=5.0))  # 10 s so far, 10 s left: 20 in all
+    shown.report(1, at(50, speed=5.0))  # 10 s so far, 10 s left: 20 in all
     # three wait at a mean of 15 s, and 10 s are left of the one that runs; two run at once
     assert shown.seconds_left() == pytest.approx((10 + 3 * 15) / 2)
     for i in (1, 2, 3, 4):
@@ -89,7 +89,7 @@ def test_a_narrow_terminal_has_what_tells_runs_apart_and_how_far_they_are(
     shown, _ = view(3, monkeypatch, width=width)
     for i in range(3):
         shown.start(i)
-    shown.update(0, at(40))
+    shown.report(0, at(40))
     shown.end(RunEnd(1, "diverged", "the loss is nan in update 12, and so on, and so on, and so on"))
     shown.end(RunEnd(2, "finished", "test accuracy 0.5, loss 0.1"))
     lines = drawn(shown, width=width).splitlines()

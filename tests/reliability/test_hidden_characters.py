@@ -108,7 +108,7 @@ def test_progress_and_notes_do_not(capsys: pytest.CaptureFixture[str], monkeypat
     lines = Lines(sys.stderr, every_s=0)
     lines.start(EVIL)
     lines.update(Progress(1, 2, 0.5, EVIL, 0.5, None, 1.0))
-    Bars(quiet=False).say(EVIL)
+    Bars(quiet=False).note(EVIL)
     label = tiny().label
     assert label == "rnn on copy seed 0"
     assert not OBEYED.search(capsys.readouterr().err)

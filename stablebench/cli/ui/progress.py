@@ -35,7 +35,7 @@ class Bars:
 
     def __init__(self, quiet: bool, *, transient: bool = False, threaded: bool = True) -> None:
         self.live = not quiet and takes_live_view()
-        self._quiet, self._redraw = quiet, not threaded
+        self._quiet, self._threaded = quiet, threaded
         self._console = Console(stderr=True)
         self._bar_width, self._label_width = bar_width(self._console.width), self._console.width * 2 // 5
         self._progress = RichProgress(
@@ -74,30 +74,29 @@ class Bars:
             total: Where it ends; None where that is not known yet.
         """
         self._labels[key], self._last_line[key] = label, time.monotonic()
-        short = shortened(label, self._label_width)
-        if self.live and key in self._bars:
-            self._progress.update(self._bars[key], description=short, completed=done, numbers=numbers)
-        elif self.live:
+        if self.live:
+            if key in self._bars:
+                self.remove(key)
+            short = shortened(label, self._label_width)
             self._bars[key] = self._progress.add_task(short, total=total, completed=done, numbers=numbers)
-        self._draw()
 
     def move(self, key: Any, done: int, total: int | None, numbers: Numbers) -> None:
         """Move a bar; elsewhere than on a terminal, print the numbers if the last line of this key is old enough."""
         if self.live:
             label = min(max(map(len, (self._labels[key] for key in self._bars))), self._label_width)
             fitting = numbers(self._console.width - label - self._bar_width - 2)
-            self._progress.update(self._bars[key], completed=done, total=total, numbers=fitting)
-            self._draw()
+            here = not self._threaded
+            self._progress.update(self._bars[key], completed=done, total=total, numbers=fitting, refresh=here)
         elif time.monotonic() - self._last_line[key] >= _LINE_EVERY_S:
             self._last_line[key] = time.monotonic()
-            self.say(f"{self._labels[key]}: {numbers(None)}")
+            self.note(f"{self._labels[key]}: {numbers(None)}")
 
     def remove(self, key: Any) -> None:
         """Remove a bar."""
         if self.live:
             self._progress.remove_task(self._bars.pop(key))
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Print a line, above the bars where there are any."""
         if self.live:
             self._console.print(visible_lines(text), markup=False, highlight=False)
@@ -107,13 +106,9 @@ class Bars:
     def report(self, key: Any, message: Progress | str) -> None:
         """Show where a run is, or print a note of it."""
         if isinstance(message, str):
-            self.say(f"{self._labels[key]}: {message}")
+            self.note(f"{self._labels[key]}: {message}")
         else:
             self.move(key, message.step, message.steps, message.line)
-
-    def _draw(self) -> None:
-        if self.live and self._redraw:
-            self._progress.refresh()
 
 
 def shortened(label: str, width: int) -> str:
@@ -143,10 +138,6 @@ class RunBar(Bars):
         """Move the bar."""
         self.move("run", progress.step, progress.steps, progress.line)
         return True
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        self.say(text)
 
     def stop(self) -> None:
         """Leave the bar as it is and restore the terminal."""
@@ -182,18 +173,14 @@ class TrialProgress(Bars):
     def __enter__(self) -> Self:
         """Show the bars."""
         super().__enter__()
-        self.say(f"{self._total - self._done} of {self._total} trials to run")
+        self.note(f"{self._total - self._done} of {self._total} trials to run")
         return self
 
     def start(self, trial: "Trial") -> None:
         """Print what a trial tries."""
         label = f"trial {trial.number}"
         self.add(trial.number, label, "starting")
-        self.say(f"{label}: {_values(trial)}")
-
-    def update(self, number: int, message: Progress | str) -> None:
-        """Show where a trial is, or print a note of it."""
-        self.report(number, message)
+        self.note(f"{label}: {_values(trial)}")
 
     def end(self, trial: "Trial", best: "Trial | None") -> None:
         """Print how a trial ended, and which is the best."""
@@ -202,7 +189,7 @@ class TrialProgress(Bars):
         self.remove(trial.number)
         if self.live:
             self.move(_SWEEP, self._done, self._total, lambda _: self._standing())
-        self.say(
+        self.note(
             f"[{self._done}/{self._total}] trial {trial.number}: {trial.standing}, {trial.facts.get('message', '')}"
             f" ({_values(trial)}; {self._standing()})"
         )
@@ -236,7 +223,7 @@ class SpeedProgress(Bars):
         """Show what is measured from here on."""
         self.add("pass", label)
         if not self.live:
-            self.say(label)
+            self.note(label)
 
     def watch(self, what: str, done: int, total: int) -> None:
         """Show the pass that begins."""
@@ -269,7 +256,7 @@ class DownloadProgress(Bars):
             text += f", {size_text(int(rate))}/s, {left} left"
             self.move(path, done, total, lambda _: text)
         elif is_first or done == total:
-            self.say(f"{path}: {text}")
+            self.note(f"{path}: {text}")
         else:
             self.move(path, done, total, lambda _: text)
 

@@ -47,7 +47,7 @@ def suite_progress(
         return LiveTable(runs, total)
     progress = SuiteProgress(suite, runs, total, quiet)
     if live:
-        progress.say("--live needs a terminal on stderr, and no `CI`; plain lines instead.")
+        progress.note("--live needs a terminal on stderr, and no `CI`; plain lines instead.")
     return progress
 
 
@@ -72,16 +72,12 @@ class SuiteProgress(Bars):
     def __enter__(self) -> Self:
         """Show the bars."""
         super().__enter__()
-        self.say(f"{self._suite}: {self._total - self._done} of {self._total} runs to do")
+        self.note(f"{self._suite}: {self._total - self._done} of {self._total} runs to do")
         return self
 
     def start(self, index: int) -> None:
         """Show that a run begins."""
         self.add(index, self._labels[index], "starting")
-
-    def update(self, index: int, message: Progress | str) -> None:
-        """Show where a run is, or print a note of it."""
-        self.report(index, message)
 
     def end(self, end: RunEnd) -> None:
         """Print how a run ended."""
@@ -91,7 +87,7 @@ class SuiteProgress(Bars):
         if end.status == "failed":
             self.failures.append((label, end.message))
         message = first_line(end.message)  # all of it is printed when all runs have ended
-        self.say(f"[{self._done}/{self._total}] {label}: {end.status}, {message}")
+        self.note(f"[{self._done}/{self._total}] {label}: {end.status}, {message}")
 
 
 class LiveTable:
@@ -141,7 +137,7 @@ class LiveTable:
             self._ended.pop(index, None)
             self._at_once = max(self._at_once, len(self._running()))
 
-    def update(self, index: int, message: Progress | str) -> None:
+    def report(self, index: int, message: Progress | str) -> None:
         """Note where a run is, or something unusual."""
         with self._lock:
             if isinstance(message, str):
