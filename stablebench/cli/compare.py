@@ -9,6 +9,7 @@ import typer
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
+from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.cli.ui.output import echo, note
 from stablebench.process.garbage_collection import collector_paused
 
@@ -29,10 +30,7 @@ def compare(
     suite: Annotated[
         str | None, typer.Argument(help="The suite, or a suite's file (default: quick).", metavar="SUITE")
     ] = None,
-    choice: options.SuiteOptions,
-    sizes: options.ModelOptions,
-    training: options.TrainingOptions,
-    runtime: options.RuntimeOptions,
+    asked: SuiteRunOptions,
     data_dir: options.DataDir = None,
     executor: Executor,
     self_check: options.SelfCheck = True,
@@ -73,7 +71,7 @@ def compare(
     if output is not None:
         refuse_existing(output, force)
     refused: dict[str, str] = {}
-    name, resolved_suite, overrides, runs = _planned(suite, choice, sizes, training, runtime, refused)
+    name, resolved_suite, overrides, runs = _planned(suite, asked, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
     if estimate:
         _print_estimates(runs, refused, executor, data_dir, shown, fmt)
@@ -114,18 +112,12 @@ def compare(
 
 @collector_paused()
 def _planned(
-    suite: str | None,
-    choice: options.SuiteOptions,
-    sizes: options.ModelOptions,
-    training: options.TrainingOptions,
-    runtime: options.RuntimeOptions,
-    refused: dict[str, str],
+    suite: str | None, asked: SuiteRunOptions, refused: dict[str, str]
 ) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
     """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
-    from stablebench.cli.shared.requests import suite_overrides
     from stablebench.execution.suites import runs_of, suite_of
 
-    overrides = suite_overrides(choice, sizes, training, runtime)
+    overrides = suite_overrides(asked)
     name, resolved_suite = suite_of(suite, overrides)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
 

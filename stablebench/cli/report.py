@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.shared.commands import OUTPUT, option
-from stablebench.cli.shared.options import Force, ModelOptions, RunsDir, RuntimeOptions, SuiteOptions, TrainingOptions
+from stablebench.cli.shared.options import Force, RunsDir
+from stablebench.cli.shared.requests import SuiteRunOptions
 from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say
 
@@ -18,10 +19,7 @@ _MAX_NOTES = 20
 def report(
     *,
     what: SuiteOrRuns = None,
-    suite: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
+    asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     title: Annotated[str | None, option("The page's heading.", OUTPUT)] = None,
     output: Annotated[Path, option("The page.", OUTPUT, "--output", "-o", metavar="FILE")] = Path("report.html"),
@@ -41,7 +39,7 @@ def report(
     from stablebench.runs.atomic import write_atomically
 
     refuse_existing(output, force)
-    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    selection = selected_runs(what, runs_dir, asked)
     words = [*map(shlex.quote, selection.words), "-o", shlex.quote(output.name)]
     changes = Overrides()
     if selection.suite is not None:

@@ -10,6 +10,7 @@ import typer
 
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
+from stablebench.cli.shared.requests import RunOptions, request_of
 
 if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
 
 def sweep(
     *,
-    model: options.Model = None,
-    task: options.TaskName = None,
-    recipe: options.Recipe = None,
-    sizes: options.ModelOptions,
-    training: options.TrainingOptions,
-    seed: options.Seed = None,
-    runtime: options.RuntimeOptions,
+    asked: RunOptions,
     data_dir: options.DataDir = None,
     trials: Annotated[
         int | None,
@@ -73,7 +68,6 @@ def sweep(
         stablebench sweep --model roarnn --task copy/t100 --trials 20 --space roarnn/lr
     """
     from stablebench.cli.shared.output_file import refuse_existing
-    from stablebench.cli.shared.requests import run_request, spec_values
     from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
     from stablebench.execution.tuning.study import Study
@@ -82,8 +76,8 @@ def sweep(
     from stablebench.training.trackers import check_trackers
 
     refuse_two_formats(fmt, shown.as_json)
-    request = run_request(model, task, sizes, spec_values(sizes, training, runtime, seed=seed), recipe)
-    label, searched = find_space(space, request.model, request.task.partition("/")[0], recipe)
+    request = request_of(asked)
+    label, searched = find_space(space, request.model, request.task.partition("/")[0], asked.recipe)
     check_space(searched, request)
     trackers = check_trackers(",".join(track or ()))
     if output is not None:
@@ -95,7 +89,7 @@ def sweep(
     execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, execution, wanted, workers, runtime.threads or 1, quiet=shown.quiet)
+        code = _run(study, request, execution, wanted, workers, asked.threads or 1, quiet=shown.quiet)
         ended, best = study.trials(), study.best()
     waiting = [trial.number for trial in ended if trial.status == "running"]
     best_recipe = None

@@ -9,6 +9,7 @@ import typer
 
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import option
+from stablebench.cli.shared.requests import RunOptions, request_of, spec_values
 from stablebench.cli.ui.output import note, say
 from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 
 def train(
     *,
-    model: options.Model = None,
-    task: options.TaskName = None,
-    recipe: options.Recipe = None,
-    sizes: options.ModelOptions,
-    training: options.TrainingOptions,
-    seed: options.Seed = None,
-    runtime: options.RuntimeOptions,
+    asked: RunOptions,
     data_dir: options.DataDir = None,
     output: options.OutputOptions,
     resume: Annotated[Path | None, option("Resume the run in this folder.", metavar="RUN")] = None,
@@ -56,7 +51,6 @@ def train(
     Example:
         stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5
     """
-    from stablebench.cli.shared.requests import run_request, spec_values
     from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
     from stablebench.runs.store import RunFolder
@@ -72,11 +66,11 @@ def train(
         MonitorConfig.parse(probe)  # so that a mistake in it is reported before anything else is done
         if (renamed := renamed_measures(probe)) is not None:
             note(renamed)
-    values = spec_values(sizes, training, runtime, seed=seed)
     folder = None
     if resume is not None:
-        others = {"task": task, "T": sizes.T, "set": sizes.settings, "recipe": recipe}
-        given = [name for name, value in others.items() if value is not None] + list(values)
+        model = asked.model
+        others = {"task": asked.task, "T": asked.T, "set": asked.settings, "recipe": asked.recipe}
+        given = [name for name, value in others.items() if value is not None] + list(spec_values(asked))
         given += ["model"] if model and ":" not in model else []
         if given:
             raise UserError(
@@ -91,7 +85,7 @@ def train(
                 note(f"resumed with other packages than it began with: {line}")
         resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
     else:
-        resolved = resolve(run_request(model, task, sizes, values, recipe))
+        resolved = resolve(request_of(asked))
     if dry_run:
         _print_spec(resolved, output.as_json)
         return

@@ -109,7 +109,7 @@ def test_a_broken_card_is_listed_with_the_reason(tmp_path: Path, monkeypatch: py
     (tmp_path / "odd.yaml").write_text("- 1")
     monkeypatch.setattr("stablebench.resources.tasks_dir", lambda: tmp_path)
     monkeypatch.setattr(registry, "tasks_dir", lambda: tmp_path)
-    found = {item["name"]: item["summary"] for item in list_.tasks()}
+    found = {item["name"]: item["summary"] for item in list_.files("tasks")}
     assert sorted(found) == ["empty", "odd", "torn"]
     assert all(str(summary).startswith("broken: ") for summary in found.values())
 

@@ -8,7 +8,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app, command_files
 from stablebench.cli.shared.options import ModelOptions, SuiteOptions, names_of, seeds_of, words_of
-from stablebench.cli.shared.requests import suite_overrides
+from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.errors import UserError
 
 PANELS = ("Model and task options:", "Training options:", "Options:", "Runtime options:", "Output options:")
@@ -201,12 +200,8 @@ def test_words_of_options_give_the_same_options_again() -> None:
 
 
 def test_options_of_a_suite_become_one_request() -> None:
-    nothing = SimpleNamespace()
     overrides = suite_overrides(
-        SuiteOptions(models=["rnn,lstm"], seeds=["2"], budget="short"),
-        ModelOptions(T=7, hidden=4, settings=["task.S=2"]),
-        nothing,  # pyright: ignore[reportArgumentType]
-        nothing,  # pyright: ignore[reportArgumentType]
+        SuiteRunOptions(models=["rnn,lstm"], seeds=["2"], budget="short", T=7, hidden=4, settings=["task.S=2"])
     )
     assert dataclasses.asdict(overrides) == {
         "models": ["rnn", "lstm"],

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import ModelOptions, RunsDir, RuntimeOptions, SuiteOptions, TrainingOptions
+from stablebench.cli.shared.options import RunsDir
+from stablebench.cli.shared.requests import SuiteRunOptions
 from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say_paths
 
@@ -18,10 +19,7 @@ def curves(
     what: SuiteOrRuns = None,
     metric: Annotated[str | None, option("The metric (default: each task's own).")] = None,
     log: Annotated[bool, option("A logarithmic vertical axis.", None, "--log")] = False,
-    suite: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
+    asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("curves.png"),
 ) -> None:
@@ -39,7 +37,7 @@ def curves(
     _check(output)
     if metric is not None and metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
-    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    selection = selected_runs(what, runs_dir, asked)
     _write(output, curve_plots([record for _, record in selection.records], metric, log), selection.unreadable)
 
 
@@ -48,10 +46,7 @@ def time_to_target(
     what: SuiteOrRuns = None,
     goal: Annotated[Literal["target", "baseline"], option("What is to be reached.")] = "target",
     unit: Annotated[Literal["steps", "seconds"], option("Unit of time.")] = "steps",
-    suite: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
+    asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("time-to-target.png"),
 ) -> None:
@@ -65,17 +60,14 @@ def time_to_target(
     from stablebench.report.figures.leaderboard import arrival_plots
 
     _check(output)
-    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    selection = selected_runs(what, runs_dir, asked)
     _write(output, arrival_plots([record for _, record in selection.records], goal, unit), selection.unreadable)
 
 
 def profiles(
     *,
     what: SuiteOrRuns = None,
-    suite: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
+    asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("profiles.png"),
 ) -> None:
@@ -89,7 +81,7 @@ def profiles(
     from stablebench.report.figures.leaderboard import profile_plots
 
     _check(output)
-    selection = selected_runs(what, runs_dir, suite, sizes, training, runtime)
+    selection = selected_runs(what, runs_dir, asked)
     _write(output, profile_plots([record for _, record in selection.records]), selection.unreadable)
 
 

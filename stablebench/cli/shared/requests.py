@@ -1,17 +1,10 @@
 """From command-line options to a request: one run (`RunRequest`), or the runs of a suite (`SuiteOverrides`)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stablebench.cli.shared.options import (
-    ModelOptions,
-    RuntimeOptions,
-    SuiteOptions,
-    TrainingOptions,
-    names_of,
-    parse_settings,
-    seeds_of,
-)
+from stablebench.cli.shared import options
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +31,24 @@ _KEYS = {
 """Options by the key of the run spec that they set."""
 
 
+@dataclass(frozen=True)
+class _Named:
+    model: options.Model = None
+    task: options.TaskName = None
+    recipe: options.Recipe = None
+    seed: options.Seed = None
+
+
+@dataclass(frozen=True)
+class RunOptions(options.RuntimeOptions, options.TrainingOptions, options.ModelOptions, _Named):
+    """What decides one run's numbers; None where the user gave nothing."""
+
+
+@dataclass(frozen=True)
+class SuiteRunOptions(options.RuntimeOptions, options.TrainingOptions, options.ModelOptions, options.SuiteOptions):
+    """What decides the numbers of a suite's runs, where they are not the suite's own; None where nothing is given."""
+
+
 def spec_values(*groups: Any, **single: Any) -> dict[str, Any]:
     """Return the values that options give to a run spec, by its keys; what was not given is left out.
 
@@ -52,7 +63,7 @@ def spec_values(*groups: Any, **single: Any) -> dict[str, Any]:
 
 
 def run_request(
-    model: str | None, task: str | None, sizes: ModelOptions, values: dict[str, Any], recipe: Path | None
+    model: str | None, task: str | None, sizes: options.ModelOptions, values: dict[str, Any], recipe: Path | None
 ) -> "RunRequest":
     """Return the request for one run.
 
@@ -68,16 +79,19 @@ def run_request(
     """
     from stablebench.specs.resolve import RunRequest
 
-    settings = parse_settings(sizes.settings)
+    settings = options.parse_settings(sizes.settings)
     if not model or not task:
         missing = "--model" if not model else "--task"
         raise UserError(f"{missing} is missing: `stablebench list {missing[2:]}s` shows what there is.")
     return RunRequest(model, task, T=sizes.T, options=values, settings=settings, recipe=recipe)
 
 
-def suite_overrides(
-    suite: SuiteOptions, sizes: ModelOptions, training: TrainingOptions, runtime: RuntimeOptions
-) -> "SuiteOverrides":
+def request_of(asked: RunOptions) -> "RunRequest":
+    """Return the request for the run that options describe; the errors are those of `run_request`."""
+    return run_request(asked.model, asked.task, asked, spec_values(asked), asked.recipe)
+
+
+def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
     """Return what the options request in place of a suite, or on top of one.
 
     Raises:
@@ -86,13 +100,13 @@ def suite_overrides(
     from stablebench.execution.suites import SuiteOverrides
 
     return SuiteOverrides(
-        models=names_of("--models", suite.models),
-        tasks=names_of("--tasks", suite.tasks),
-        seeds=seeds_of(suite.seeds),
-        T=sizes.T,
-        options=spec_values(sizes, training, runtime),
-        settings=parse_settings(sizes.settings),
-        short=suite.budget == "short",
+        models=options.names_of("--models", asked.models),
+        tasks=options.names_of("--tasks", asked.tasks),
+        seeds=options.seeds_of(asked.seeds),
+        T=asked.T,
+        options=spec_values(asked),
+        settings=options.parse_settings(asked.settings),
+        short=asked.budget == "short",
     )
 
 

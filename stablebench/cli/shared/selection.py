@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stablebench.cli.shared.options import ModelOptions, RuntimeOptions, SuiteOptions, TrainingOptions, words_of
-from stablebench.cli.shared.requests import suite_overrides
+from stablebench.cli.shared.options import words_of
+from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,23 +47,13 @@ class Selection:
     unreadable: dict[str, str]
 
 
-def selected_runs(
-    what: list[str] | None,
-    runs_dir: Path,
-    suite_options: SuiteOptions,
-    sizes: ModelOptions,
-    training: TrainingOptions,
-    runtime: RuntimeOptions,
-) -> Selection:
+def selected_runs(what: list[str] | None, runs_dir: Path, asked: SuiteRunOptions) -> Selection:
     """Return the runs of a suite, of run folders and folders that hold runs, or of the whole run store.
 
     Args:
         what: One suite, or folders; empty for an ad-hoc suite that the options name, else for all of the run store.
         runs_dir: The run store.
-        suite_options: Which runs of the suite.
-        sizes: Sizes and settings of its runs, where they are not the suite's own.
-        training: How they were trained, likewise.
-        runtime: How they were computed, likewise.
+        asked: Which runs of the suite, and what they have that is not the suite's own.
 
     Raises:
         UserError: There is no such suite or folder, or no run in it.
@@ -72,8 +62,8 @@ def selected_runs(
     from stablebench.runs.store import readable_records
 
     what, suite = what or [], None
-    options = words_of(suite_options, sizes, training, runtime)
-    overrides = suite_overrides(suite_options, sizes, training, runtime)
+    options = words_of(asked)
+    overrides = suite_overrides(asked)
     if (len(what) == 1 and registry.is_suite(what[0]) and not Path(what[0]).is_dir()) or (not what and options):
         name, suite, folders = _of_suite(what[0] if what else None, overrides, runs_dir)
     elif what and options:
