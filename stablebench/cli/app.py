@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from stablebench import __version__
 from stablebench.cli.shared import early_signals
-from stablebench.cli.shared.commands import option, parser_of
+from stablebench.cli.shared.commands import Group, option, parser_of
 from stablebench.cli.shared.old_words import with_new_words
 from stablebench.cli.shared.usage_errors import UsageError, is_help, one_line_of
 from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
@@ -69,7 +69,7 @@ class _LazyCommand(TyperCommand):
         return parser_of(getattr(module, self._stem), self.name)
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     """The commands, and what an error of theirs looks like."""
 
     def __init__(self, **attrs: Any) -> None:

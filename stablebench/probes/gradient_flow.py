@@ -17,7 +17,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from stablebench.data.batch import Batch
@@ -149,7 +148,9 @@ def _mean_estimate(values: list[float]) -> MeanEstimate:
     if n < 2:
         return MeanEstimate(values[0] if values else None, None, None, n)
     mean, error = float(numpy.mean(values)), float(numpy.std(values, ddof=1) / math.sqrt(n))
-    half = float(stats.t.ppf(0.975, n - 1)) * error
+    from scipy.special import stdtrit  # takes a fifth of a second, which a run without probes saves
+
+    half = float(stdtrit(n - 1, 0.975)) * error
     return MeanEstimate(mean, error, (mean - half, mean + half), n)
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from stablebench.cli.shared.whole_numbers import with_whole_numbers
+from stablebench.cli.shared.values import CheckedValues
 
 MODEL, TRAINING, RUNTIME, OUTPUT = "Model and task", "Training", "Runtime", "Output"
 _PANELS = (MODEL, TRAINING, None, RUNTIME, OUTPUT)
@@ -36,7 +36,7 @@ def option(help: str, panel: str | None = None, *names: str, **more: Any) -> Any
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
-class Command(TyperCommand):
+class Command(CheckedValues, TyperCommand):
     """A command whose help shows options by panel, and an example as it is typed."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -57,6 +57,10 @@ class Command(TyperCommand):
         """Write the example, its lines as they are."""
         if self.epilog:
             formatter.write(f"\nExample:\n{textwrap.indent(self.epilog, '  ')}\n")
+
+
+class Group(CheckedValues, TyperGroup):
+    """A command that has subcommands."""
 
 
 class _Flat:
@@ -109,6 +113,7 @@ def subcommands(text: str) -> typer.Typer:
         text: Its help.
     """
     app = typer.Typer(
+        cls=Group,
         help=text,
         add_completion=False,
         rich_markup_mode=None,
@@ -129,4 +134,4 @@ def parser_of(command: Callable[..., None] | typer.Typer, name: str | None) -> A
     if not isinstance(command, typer.Typer):
         function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
         add_command(command, function, name)
-    return with_whole_numbers(typer.main.get_command(command))
+    return typer.main.get_command(command)

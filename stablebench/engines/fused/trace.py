@@ -177,7 +177,7 @@ class _ShapeRecorder(fx.Interpreter):
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().get_attr(target, args, kwargs)
         _require_plain(value, f"`{str(target).removeprefix('model.')}`")
-        return value.to("meta")
+        return _copy(value)
 
 
 def _require_plain(value: Any, name: str) -> None:
@@ -187,5 +187,10 @@ def _require_plain(value: Any, name: str) -> None:
 
 
 def _record_shapes(root: nn.Module, graph: fx.Graph, leaves: list[Tensor]) -> None:
+    """Run one step: on device `meta` it would cost nothing, but import torch's compiler, which takes a second."""
     with torch.no_grad():
-        _ShapeRecorder(root, graph=graph).run([None if leaf is None else leaf.detach().to("meta") for leaf in leaves])
+        _ShapeRecorder(root, graph=graph).run([None if leaf is None else _copy(leaf) for leaf in leaves])
+
+
+def _copy(value: Tensor) -> Tensor:
+    return value.detach().clone()

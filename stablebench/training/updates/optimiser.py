@@ -10,6 +10,7 @@ from stablebench.errors import UserError, did_you_mean
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
 from stablebench.training.updates.cayley import CayleyUpdate
+from stablebench.training.updates.eager import eager
 from stablebench.training.updates.exponential import ExponentialUpdate
 
 _TORCH = {
@@ -57,11 +58,11 @@ class Updater:
             if "betas" in options:
                 options["betas"] = tuple(options["betas"])
             described = [self._describe(group, spec) for group in by_rule["optimiser"]]
-            self.optimisers.append(_TORCH[spec.name](described, lr=spec.lr, **options))
+            self.optimisers.append(eager(_TORCH[spec.name])(described, lr=spec.lr, **options))
         for rule, update in _MULTIPLICATIVE.items():
             if by_rule[rule]:
                 described = [self._describe(group, spec, only_rate=True) for group in by_rule[rule]]
-                self.optimisers.append(update(described, lr=spec.lr))
+                self.optimisers.append(eager(update)(described, lr=spec.lr))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["base_lr"] = group["lr"]
@@ -120,8 +121,8 @@ class Updater:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def gradient_norm(self) -> Tensor:
         """Return the norm of the whole gradient, clipping it if the spec says so.
