@@ -8,6 +8,7 @@ from stablebench.data.metrics import stalls
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
+from stablebench.training.updates.eager import eager
 from stablebench.training.updates.optimiser import Updater
 
 
@@ -101,3 +102,23 @@ def test_the_state_comes_back() -> None:
 def test_misfits_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Updater(groups("main", "orthogonal"), spec(**values), None)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.SGD])
+def test_an_eager_optimiser_computes_what_torchs_does(kind: type[torch.optim.Optimizer]) -> None:
+    """Bit for bit, its state and what is loaded into it included."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(7, 5), torch.randn(6, 7, 5)
+    results = []
+    for make in (kind, eager(kind)):
+        weight = torch.nn.Parameter(start.clone())
+        optimiser = make([{"params": [weight], "weight_decay": 0.1}], lr=0.01)
+        for i, gradient in enumerate(gradients):
+            if i == 3:
+                state = optimiser.state_dict()
+                optimiser = make([{"params": [weight]}], lr=0.5)
+                optimiser.load_state_dict(state)
+            weight.grad = gradient.clone()
+            optimiser.step()
+        results.append((weight, optimiser.state_dict()))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
