@@ -1,16 +1,21 @@
-"""What the README shows is true: its tables are what the commands print, its example model trains.
+"""What the README shows is true: its counts and its example model, and the tables of models and tasks that it names.
 
-`python tests/test_readme.py` writes the tables anew.
+`python tests/test_readme.py` writes the tables again.
 """
 
 import re
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from stablebench.cli.app import app
+from stablebench.models import registry
+from stablebench.registry import task_names
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+TABLES = [ROOT / "docs" / "models.md", ROOT / "docs" / "tasks.md"]
 GENERATED = re.compile(r"<!-- stablebench (list \S+ --format github) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -21,7 +26,7 @@ def printed(command: str) -> str:
 
 
 def with_tables(text: str) -> str:
-    """Return the README with every generated table as its command prints it."""
+    """Return a page with every generated table as its command prints it."""
 
     def table(match: re.Match[str]) -> str:
         return f"<!-- stablebench {match[1]} -->\n{printed(match[1])}<!-- end -->"
@@ -29,10 +34,17 @@ def with_tables(text: str) -> str:
     return GENERATED.sub(table, text)
 
 
-def test_generated_tables_are_what_the_commands_print() -> None:
-    text = README.read_text()
-    assert len(GENERATED.findall(text)) == 2
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
+def test_generated_tables_are_what_the_commands_print(page: Path) -> None:
+    text = page.read_text()
+    assert len(GENERATED.findall(text)) == 1
     assert with_tables(text) == text, "run `python tests/test_readme.py`"
+
+
+def test_the_readme_counts_models_and_tasks() -> None:
+    text = README.read_text()
+    assert f"{len(registry.model_names())} models ([docs/models.md]" in text
+    assert f"{len(task_names())} tasks ([docs/tasks.md]" in text
 
 
 def test_the_example_model_trains(tmp_path: Path) -> None:
@@ -47,4 +59,5 @@ def test_the_example_model_trains(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for page in TABLES:
+        page.write_text(with_tables(page.read_text()))
