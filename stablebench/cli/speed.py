@@ -104,9 +104,6 @@ def size_of(text: str) -> "Size":
 
 def environment(device: str, conditions: "Conditions") -> dict[str, Any]:
     """Return where and with what everything is timed."""
-    import torch
-
-    from stablebench.engines.fused.engine import torch_calls_reason
     from stablebench.process.settings import commit, flags, hardware, versions
 
     return {
@@ -116,7 +113,7 @@ def environment(device: str, conditions: "Conditions") -> dict[str, Any]:
         "precision": conditions.precision,
         "versions": versions(),
         "flags": flags(),
-        "fused_runs_in_torch": torch_calls_reason(torch.device(device), getattr(torch, conditions.precision)),
+        "fused_runs_in_torch": None,  # as in documents of version 0.1, where it could
         "commit": commit(),
     }
 

@@ -2,14 +2,13 @@
 
 | engine    | cannot run                                           | `auto` passes it over                 |
 | --------- | ---------------------------------------------------- | ------------------------------------- |
-| fused     | a step that cannot be planned                        | on CUDA, and where it is not compiled |
+| fused     | a step that cannot be planned, or not compiled here  | on CUDA                               |
 | scan      | a step not declared linear, a deep model's layers    |                                       |
 | reference |                                                      |                                       |
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -35,10 +34,10 @@ class Choice:
 
     Args:
         run: Runs a layer's chain (`EngineRun`), or a deep model's layers (`EngineRunLayers`).
-        name: What the record calls it: `reference`, `scan`, `fused`, or `fused-torch` for the fused engine in torch
-            calls.
+        name: What the record calls it: `reference`, `scan` or `fused`. Records of version 0.1 have `fused-torch` too,
+            the fused engine in torch calls, where nothing could be compiled.
         note: Why it is not a faster one, or None.
-        backend: What computes, as in the record: `native C`, `Triton`, `torch calls`; None for the engine's name.
+        backend: What computes, as in the record: `native C`, `Triton`; None for the engine's name.
     """
 
     run: Callable[..., Any]
@@ -65,10 +64,12 @@ def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> C
     if name == "auto":
         return _fastest(network, device)
     reason = unsupported_reason(name, network, device)
+    if name == "fused":
+        reason = reason or _unavailable_reason(network, device) or _not_compiled_reason(network, device)
     if reason is not None:
         others = "fused, reference" if name == "scan" else "reference"
         raise UserError(f"--engine {name} cannot run this model: {reason}. Take --engine {others}, or auto.")
-    return _fused(network, device) if name == "fused" else Choice(_run(name, network), name)
+    return _choice(name, network, device)
 
 
 def unsupported_reason(name: str, network: Network | DeepNetwork, device: torch.device) -> str | None:
@@ -100,32 +101,15 @@ def _fastest(network: Network | DeepNetwork, device: torch.device) -> Choice:
     for name in _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE):
         reason = unsupported_reason(name, network, device)
         if name == "fused":
-            reason = reason or _slow_reason(network, device)
-            note = reason
+            note = reason = reason or _slow_reason(network, device)
         if reason is None:
-            note = None if note is None else f"the {name} engine runs this model: {note}"
-            return Choice(_run(name, network), name, note, "native C" if name == "fused" else None)
+            return _choice(name, network, device, note and f"the {name} engine runs this model: {note}")
     raise AssertionError("the reference engine runs every model")
 
 
-def _fused(network: Network | DeepNetwork, device: torch.device) -> Choice:
-    run = _run("fused", network)
-    reason = _torch_calls_reason(network, device)
-    if reason is None:
-        not_compiled = _not_compiled_reasons(network, device)
-        if not not_compiled:
-            return Choice(run, "fused", backend="Triton" if device.type == "cuda" else "native C")
-        reason = "; ".join(f"{where}: {why}" if where else why for where, why in not_compiled.items())
-        if (
-            not isinstance(network, DeepNetwork)
-            and device.type == "cuda"
-            and len(not_compiled) < len(network.recurrent_layers)
-        ):
-            backend = f"Triton, torch calls in {', '.join(not_compiled)}"
-            note = f"the fused engine makes torch calls: {reason}"
-            return Choice(partial(run, torch_calls="if needed"), "fused", note, backend)
-    note = f"the fused engine makes torch calls: {reason}"
-    return Choice(partial(run, torch_calls="always"), "fused-torch", note, "torch calls")
+def _choice(name: str, network: Network | DeepNetwork, device: torch.device, note: str | None = None) -> Choice:
+    backend = "Triton" if device.type == "cuda" else "native C"
+    return Choice(_run(name, network), name, note, backend if name == "fused" else None)
 
 
 def _run(name: str, network: Network | DeepNetwork) -> Callable[..., Any]:
@@ -135,38 +119,29 @@ def _run(name: str, network: Network | DeepNetwork) -> Callable[..., Any]:
 
 
 def _slow_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
-    """Return why the fused engine, which can run a network, is not known to be fast."""
-    reason = _torch_calls_reason(network, device)
+    """Return why the fused engine, which can plan a network, cannot run it here or is not known to be fast."""
+    reason = _unavailable_reason(network, device)
     if reason is None and device.type == "cuda":
-        reason = "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
-    if reason is None:
-        reasons = _not_compiled_reasons(network, device).items()
-        reason = next((f"{where}: {why}" if where else why for where, why in reasons), None)
-    return reason
+        return "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
+    return reason or _not_compiled_reason(network, device)
 
 
-def _torch_calls_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
+def _unavailable_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
     """Return why nothing is compiled on a device, or None."""
-    if isinstance(network, DeepNetwork):
-        if device.type == "cuda":
-            return "no kernel has parameters of its own at every step yet"
-        return fused.torch_calls_reason(device, network.dtype)
-    return fused.torch_calls_reason(device, network.head.weight.dtype)
+    if isinstance(network, DeepNetwork) and device.type == "cuda":
+        return "no kernel has parameters of its own at every step yet"
+    return fused.unavailable_reason(device, network.dtype)
 
 
-def _not_compiled_reasons(network: Network | DeepNetwork, device: torch.device) -> dict[str, str]:
-    """Return why steps cannot be compiled and run here, by layer ("" for a deep model): on a CPU only the first."""
+def _not_compiled_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
+    """Return why a step cannot be compiled and run here, or None."""
     if isinstance(network, DeepNetwork):
-        reason = layers_not_compiled_reason(network.model, device)
-        return {} if reason is None else {"": reason}
-    reasons: dict[str, str] = {}
+        return layers_not_compiled_reason(network.model, device)
     for i, layer in enumerate(network.recurrent_layers):
         reason = not_compiled_reason(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
         if reason is not None:
-            reasons[_layer_name(network, i)] = reason
-            if device.type != "cuda":  # the compiler failed: it would fail, or hang, again
-                break
-    return reasons
+            return f"{_layer_name(network, i)}: {reason}"
+    return None
 
 
 def _layer_name(network: Network, layer: int) -> str:

@@ -14,6 +14,7 @@ from stablebench.engines import scan
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.plan import StepPlan, plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
+from stablebench.engines.trial import not_compiled_reason
 from stablebench.models.base import RecurrentModel
 from stablebench.speed.floor import BareProduct, Floor, bare_products
 from stablebench.speed.workload import Sequences
@@ -88,11 +89,13 @@ def _passes(name: str, module: nn.Module, outputs: Callable[[], Tensor], d_outpu
 
 def _fused(work: Sequences) -> Contender | UnsupportedStep:
     reason = fused.unsupported_reason(work.model, work.x.device, inputs_need_gradient=False)
+    reason = reason or fused.unavailable_reason(work.x.device, work.x.dtype)
+    reason = reason or not_compiled_reason(work.model, work.x.device, inputs_need_gradient=False)
     if reason is not None:
         return UnsupportedStep(reason)
 
     def outputs() -> Tensor:
-        return work.model.layer_output(fused.run(work.model, work.x, torch_calls="if needed")[0], work.x)
+        return work.model.layer_output(fused.run(work.model, work.x)[0], work.x)
 
     return _passes("fused", work.model, outputs, work.d_outputs)
 

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 @pytest.mark.parametrize(
     ("size", "where", "outputs"),
-    [((17, 33, 7), "torch", "every"), ((2, 13, 7), "native", "last"), ((2, 13, 1), "native", "every")],
+    [((17, 33, 7), "triton", "every"), ((2, 13, 7), "native", "last"), ((2, 13, 1), "native", "every")],
 )
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_values_and_gradients_agree(name: str, size: tuple[int, int, int], where: Where, outputs: Outputs) -> None:
@@ -49,7 +49,7 @@ def test_values_and_gradients_agree(name: str, size: tuple[int, int, int], where
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["torch", "native"])
+@pytest.mark.parametrize("where", ["triton", "native"])
 @pytest.mark.parametrize("outputs", ["every", "last"])
 @pytest.mark.parametrize("size", [(1, 13, 7), (33, 33, 1), (3, 150, 5)])
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
@@ -104,7 +104,7 @@ def _bf16_products(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bf16_rounds_operands_alone(name: str) -> None:
     model = build(name, 13, 5)
     exact = everything(recurrent_model.run_steps, model, (4, 13, 5), "every", torch.float64)
-    ours = everything(kernels("torch", "bf16"), model, (4, 13, 5), "every", torch.float32)
+    ours = everything(kernels("triton", "bf16"), model, (4, 13, 5), "every", torch.float32)
     errors = [float((a - truth).abs().max() / (1 + truth.abs().max())) for a, truth in zip(ours, exact, strict=True)]
     assert 1e-5 < max(errors) < 3e-2  # a bf16 number has 8 bits
 
@@ -123,7 +123,7 @@ def test_parameters_that_need_no_gradient_get_none() -> None:
 def test_evaluation_without_gradients_gives_the_same_outputs() -> None:
     model = build("cornn", 13, 3).float()
     x = torch.randn(2, 70, IN, dtype=torch.float32)
-    run, state = kernels("torch"), model.initial_state(2)
+    run, state = kernels("triton"), model.initial_state(2)
     outputs, _ = run(model, x, state, "every")
     with torch.no_grad():
         again, _ = run(model, x, state, "every")

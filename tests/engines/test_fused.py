@@ -1,6 +1,5 @@
 """The fused engine beyond the registered models: every operation, every shape of a step, and what it refuses."""
 
-import logging
 import math
 import os
 import random
@@ -14,6 +13,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+import torch_oracle
 from stepped import Stepped
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,15 +21,12 @@ from torch.nn import functional
 from stablebench.engines import choose
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.plan import BackendName
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.errors import UserError
 from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.network import Network
 from stablebench.process import c_library as library
-
-BACKENDS: list[BackendName] = ["native", "torch"]
 
 
 @pytest.fixture(autouse=True)
@@ -68,17 +65,17 @@ UPDATES: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
 @pytest.mark.parametrize("name", UPDATES)
-def test_derivatives_pass_gradcheck(name: str, backend: BackendName) -> None:
+def test_derivatives_pass_gradcheck(name: str, backend: str) -> None:
     model = Stepped(UPDATES[name])
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(3, 4, 5, generator=generator, requires_grad=True)
     h = torch.randn(3, 5, generator=generator, requires_grad=True)
-    assert isinstance(fused.plan_model(model, x, (h,), backend=backend), fused.StepPlan)
+    assert isinstance(torch_oracle.plan_model(model, x, (h,), backend=backend), fused.StepPlan)
 
     def chain(x: Tensor, h: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-        outputs, state = fused.run(model, x, (h,), backend=backend)
+        outputs, state = torch_oracle.run(model, x, (h,), backend=backend)
         return (outputs, *state)
 
     expected, _ = recurrent_model.run_steps(model, x, (h,))
@@ -113,15 +110,15 @@ class TwoProducts(RecurrentModel):
         return self.scale * torch.sigmoid(self.B(torch.cat([c, h], dim=1)) + projected[1]), c
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_two_products_in_a_row_pass_gradcheck(backend: BackendName) -> None:
+@pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
+def test_two_products_in_a_row_pass_gradcheck(backend: str) -> None:
     torch.manual_seed(0)
     model = TwoProducts()
     x = torch.randn(2, 3, 2, requires_grad=True)
-    assert isinstance(fused.plan_model(model, x, backend=backend), fused.StepPlan)
+    assert isinstance(torch_oracle.plan_model(model, x, backend=backend), fused.StepPlan)
 
     def chain(x: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-        outputs, state = fused.run(model, x, backend=backend)
+        outputs, state = torch_oracle.run(model, x, backend=backend)
         return (outputs, *state)
 
     torch.testing.assert_close(chain(x)[0], recurrent_model.run_steps(model, x)[0])
@@ -129,23 +126,23 @@ def test_two_products_in_a_row_pass_gradcheck(backend: BackendName) -> None:
 
 
 @pytest.mark.parametrize("layout", ["time first", "every second", "expanded"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_inputs_need_not_be_contiguous(layout: str, backend: BackendName) -> None:
+@pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
+def test_inputs_need_not_be_contiguous(layout: str, backend: str) -> None:
     model = Stepped(UPDATES["tanh"])
     x = {
         "time first": torch.randn(7, 3, 5).transpose(0, 1),
         "every second": torch.randn(3, 7, 10)[:, :, ::2],
         "expanded": torch.randn(1, 7, 5).expand(3, -1, -1),
     }[layout]
-    torch.testing.assert_close(fused.run(model, x, backend=backend)[0], recurrent_model.run_steps(model, x)[0])
+    torch.testing.assert_close(torch_oracle.run(model, x, backend=backend)[0], recurrent_model.run_steps(model, x)[0])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_state_carries_on(backend: BackendName) -> None:
+@pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
+def test_the_state_carries_on(backend: str) -> None:
     model, x = Stepped(UPDATES["tanh"]), torch.randn(2, 6, 5)
-    whole, _ = fused.run(model, x, backend=backend)
-    first, state = fused.run(model, x[:, :4], backend=backend)
-    second, _ = fused.run(model, x[:, 4:], tuple(s.detach() for s in state), backend=backend)
+    whole, _ = torch_oracle.run(model, x, backend=backend)
+    first, state = torch_oracle.run(model, x[:, :4], backend=backend)
+    second, _ = torch_oracle.run(model, x[:, 4:], tuple(s.detach() for s in state), backend=backend)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
 
 
@@ -159,14 +156,14 @@ def test_nan_and_infinity_are_as_in_the_reference(update: str, value: float) -> 
     torch.testing.assert_close(found, expected, equal_nan=True)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
 @pytest.mark.parametrize("frozen", ["W", "v", "both"])
-def test_frozen_parameters_get_no_gradient(frozen: str, backend: BackendName) -> None:
+def test_frozen_parameters_get_no_gradient(frozen: str, backend: str) -> None:
     model, x = Stepped(UPDATES["vector"]), torch.randn(2, 3, 5)
     for name in ("W", "v") if frozen == "both" else (frozen,):
         getattr(model, name).requires_grad_(False)
     x.requires_grad_()
-    fused.run(model, x, backend=backend)[0].sum().backward()
+    torch_oracle.run(model, x, backend=backend)[0].sum().backward()
     for name in ("W", "v"):
         assert (getattr(model, name).grad is None) == (frozen in (name, "both"))
 
@@ -274,19 +271,8 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     library.compiler.cache_clear()
-    fused._warn_once.cache_clear()
     yield
     library.compiler.cache_clear()
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_torch_does_it_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    x = torch.randn(2, 3, 5)
-    for _ in range(2):
-        model = Stepped(UPDATES["tanh"])
-        found = fused.run(model, x, torch_calls="if needed")[0]
-        torch.testing.assert_close(found, recurrent_model.run_steps(model, x)[0])
-    assert [r.message.count("no C compiler") for r in caplog.records if r.levelno >= logging.WARNING] == [1]
 
 
 def network(model: RecurrentModel) -> Network:
@@ -298,8 +284,8 @@ def test_without_a_compiler_auto_takes_the_reference() -> None:
     chosen = choose("auto", network(Stepped(UPDATES["tanh"])), torch.device("cpu"))
     assert chosen.run is recurrent_model.run_steps and chosen.name == "reference"
     assert chosen.note is not None and "there is no C compiler" in chosen.note
-    asked = choose("fused", network(Stepped(UPDATES["tanh"])), torch.device("cpu"))
-    assert (asked.name, asked.backend) == ("fused-torch", "torch calls")
+    with pytest.raises(UserError, match="--engine fused cannot run this model: there is no C compiler .*, or auto"):
+        choose("fused", network(Stepped(UPDATES["tanh"])), torch.device("cpu"))
     with pytest.raises(library.CompilerError, match="no C compiler"):
         fused.run(Stepped(UPDATES["tanh"]), torch.zeros(2, 3, 5))
 

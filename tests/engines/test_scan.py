@@ -218,7 +218,7 @@ def test_auto_takes_scan_on_cuda_and_where_there_is_no_compiler(monkeypatch: pyt
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert choose("auto", linear, cpu).name == "fused" and choose("auto", linear, cuda).name == "scan"
     assert choose("scan", linear, cpu).run is scan.run
-    monkeypatch.setattr(fused, "torch_calls_reason", lambda device, dtype: "there is no compiler")
+    monkeypatch.setattr(fused, "unavailable_reason", lambda device, dtype: "there is no compiler")
     for subject, engine in ((linear, "scan"), (other, "reference")):
         choice = choose("auto", subject, cpu)
         assert choice.name == engine and choice.note == f"the {engine} engine runs this model: there is no compiler"

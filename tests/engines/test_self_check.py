@@ -4,12 +4,12 @@ import dataclasses
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import numpy
 import pytest
 import torch
+import torch_oracle
 from torch import Tensor, nn
 from user_steps import REFUSED, Plain, model_of
 
@@ -21,7 +21,7 @@ from stablebench.models import registry as model_registry
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 
-torch_calls = partial(fused.run, backend="torch")  # no C compiler is waited for
+torch_calls = torch_oracle.run  # no C compiler is waited for
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -126,7 +126,7 @@ def deep(dtype: torch.dtype = torch.float32) -> DeepNetwork:
     torch.manual_seed(0)
     entry = model_registry.model_entry("roafnn")
     found = DeepNetwork(entry.build_deep(6, 8, entry.resolve({}), layers=40), 3)
-    found.engine = partial(fused.run_layers, backend="torch")
+    found.engine = torch_oracle.run_layers
     return found
 
 

@@ -27,7 +27,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 def program_of(name: "str | type[Odd]", hidden: int) -> Program:
     model = build(name, hidden, 7).float()
-    planned = fused.plan_model(model, torch.zeros(2, 1, model.in_features, dtype=torch.float32), backend="torch")
+    planned = fused.plan_model(model, torch.zeros(2, 1, model.in_features, dtype=torch.float32), backend="triton")
     assert isinstance(planned, StepPlan)
     return planned.program
 
@@ -159,4 +159,4 @@ def test_every_kernel_fits_the_shared_memory(name: str, hidden: int, precision: 
 @pytest.mark.parametrize("size", [(17, 33, 7), (33, 128, 50), (40, 300, 20), (1, 13, 1)])
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
 def test_values_and_gradients_agree_on_a_gpu(name: str, size: tuple[int, int, int], outputs: Any) -> None:
-    assert_as_exact_as_the_reference(name, size, outputs, "torch", device="cuda")
+    assert_as_exact_as_the_reference(name, size, outputs, "triton", device="cuda")

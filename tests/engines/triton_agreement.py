@@ -18,8 +18,8 @@ from stablebench.models.base import RecurrentModel
 
 IN = 3
 Outputs = Literal["every", "last"]
-Where = Literal["native", "torch"]
-"""Whether the drive is part of the program, as for `native`, or comes from outside, as for `torch`."""
+Where = Literal["native", "triton"]
+"""Whether the drive is part of the program, as for `native`, or comes from outside, as for `triton`."""
 
 
 def build(name: "str | type[Odd]", hidden: int, steps: int) -> RecurrentModel:

@@ -146,11 +146,12 @@ def test_scan_and_unknown_engines_are_refused() -> None:
 
 
 def test_a_machine_without_a_compiler_runs_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "torch_calls_reason", lambda *_: "there is no C compiler")
+    monkeypatch.setattr(fused, "unavailable_reason", lambda *_: "there is no C compiler")
     network = DeepNetwork(Mlp(2, 3, layers=5), 1)
-    auto, asked = (engines.choose(name, network, CPU) for name in ("auto", "fused"))
+    auto = engines.choose("auto", network, CPU)
     assert auto.name == "reference" and "no C compiler" in str(auto.note)
-    assert (asked.name, asked.backend) == ("fused-torch", "torch calls")
+    with pytest.raises(UserError, match="--engine fused cannot run this model: there is no C compiler. Take"):
+        engines.choose("fused", network, CPU)
 
 
 MINE = '''

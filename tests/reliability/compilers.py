@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from stablebench.engines.fused import engine as fused
 from stablebench.models.blocks import native_rotations
 from stablebench.process import c_library as library
 
@@ -60,6 +59,6 @@ def taken(path: Path | None, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def _clear() -> None:
-    for cached in (library.compiler, library.cache_folder, native_rotations.native_rotations, fused._warn_once):
+    for cached in (library.compiler, library.cache_folder, native_rotations.native_rotations):
         cached.cache_clear()
     library._load.cache_clear()

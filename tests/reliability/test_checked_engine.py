@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch_oracle
 from tiny_runs import assert_same, run, tensors, tiny, without_times
 from typer.testing import CliRunner
 
@@ -14,7 +15,6 @@ from stablebench.cli.app import app
 from stablebench.engines import self_check
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.operations import OPERATIONS
-from stablebench.engines.fused.torch_backend import TorchBackend
 from stablebench.errors import UserError
 from stablebench.process.signals import Interrupted
 from stablebench.runs.progress import Silent
@@ -43,12 +43,7 @@ def wrong_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
         return (e.apply("mul", part, e.constant(0.999)),)  # pyright: ignore[reportAttributeAccessIssue]
 
     monkeypatch.setitem(OPERATIONS, "tanh", dataclasses.replace(right, derivative=derivative))
-    monkeypatch.setattr(fused, "_new_backend", _torch_backend)
-
-
-def _torch_backend(program: fused.Program, layout: fused.Layout, *_: object) -> TorchBackend:
-    output = fused.Slice(fused.NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output])
-    return TorchBackend(program, output)
+    monkeypatch.setattr(fused, "_new_backend", torch_oracle.new_backend)
 
 
 @pytest.mark.usefixtures("wrong_tanh")
@@ -164,9 +159,8 @@ def _fail(*_: object) -> None:
 @pytest.fixture
 def wrong_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the fused engine outputs that are off by a thousandth, and no C compiler to wait for."""
-    monkeypatch.setattr(fused, "_new_backend", _torch_backend)
-    right = OPERATIONS["tanh"]
-    monkeypatch.setitem(OPERATIONS, "tanh", dataclasses.replace(right, torch=lambda x: 0.999 * torch.tanh(x)))
+    monkeypatch.setattr(fused, "_new_backend", torch_oracle.new_backend)
+    monkeypatch.setitem(torch_oracle.FUNCTIONS, "tanh", lambda x: 0.999 * torch.tanh(x))
 
 
 @pytest.mark.parametrize(("model", "task"), [("rnn", "copy"), ("roafnn", "digits_flat")])

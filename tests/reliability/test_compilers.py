@@ -1,5 +1,6 @@
 """A compiler that fails: the engine that was named is the one that computed, and a run ends when it is told to."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,9 +14,13 @@ from typing import Any
 import pytest
 from compilers import FAILING, script, taken
 from tiny_runs import run, tiny
+from typer.testing import CliRunner
 
+from stablebench.cli.app import app
+from stablebench.engines import select
 from stablebench.engines.fused import engine as fused
 from stablebench.errors import UserError
+from stablebench.leaderboard.board import build as build_leaderboard
 from stablebench.process import c_library as library
 from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
 from stablebench.runs.progress import Silent, StopAfter
@@ -68,23 +73,40 @@ def test_the_reason_of_a_failed_compilation_is_kept(
             assert reason in str(error.value)
 
 
-def test_fused_without_a_working_compiler_is_named_as_torch_calls_and_not_gone_on_with(
+def test_fused_without_a_working_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a new run nor the rest of one that a compiler has begun is computed otherwise without a word."""
+    resolved, broken = tiny(engine="fused"), script(tmp_path / "mock", "exit 1")
+    with taken(None, tmp_path / "cache", monkeypatch):
+        begun = _begin(resolved, tmp_path / "working")
+    ran = begun.read_record().environment
+    assert (ran.engine, ran.backend) == ("fused", "native C") and ran.compiler is not None
+    with taken(broken, tmp_path / "cache", monkeypatch):
+        for name in ("new", "working"):
+            with pytest.raises(UserError, match="--engine fused cannot run this model: .*exit code 1. Take --engine"):
+                run(resolved, tmp_path / name)
+
+
+def test_a_run_that_0_1_0_made_in_torch_calls_is_not_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is made with a compiler that fails, and resumed with one that works; and the other way round."""
+    """Its record lists, ranks and is evaluated, and its first updates are made again; no engine can go on with it."""
     resolved = tiny(engine="fused")
-    broken = script(tmp_path / "mock", "exit 1")
-    for name, first, second in (("broken", broken, None), ("working", None, broken)):
-        with taken(first, tmp_path / "cache", monkeypatch):
-            begun = _begin(resolved, tmp_path / name)
-        ran = begun.read_record().environment
-        expected = ("fused-torch", "torch calls") if first else ("fused", "native C")
-        assert (ran.engine, ran.backend) == expected and (ran.compiler is None) == (first is not None)
-        with taken(second, tmp_path / "cache", monkeypatch):
-            with pytest.raises(UserError, match="would not give the same numbers .*engine: "):
-                run(resolved, tmp_path / name)
-            verdict = verification.verify(resolved, begun.read_record(), begun, 5)
-        assert any(line.startswith("engine: ") for line in verdict.environment)
+    with taken(None, tmp_path / "cache", monkeypatch), monkeypatch.context() as patch:
+        right = select._choice
+        in_torch_calls = {"name": "fused-torch", "backend": "torch calls"}
+        patch.setattr(select, "_choice", lambda *of: dataclasses.replace(right(*of), **in_torch_calls))
+        begun = _begin(resolved, tmp_path / "runs")
+        record = run(resolved, tmp_path / "ended").read_record()
+    with taken(None, tmp_path / "cache", monkeypatch):
+        with pytest.raises(UserError, match="would not give the same numbers .*engine: fused-torch then, fused now"):
+            run(resolved, tmp_path / "runs")
+        verdict = verification.verify(resolved, begun.read_record(), begun, 5)
+    assert any(line.startswith("engine: ") for line in verdict.environment)
+    assert build_leaderboard("leaderboard", [record]).tables[0].rows[0].engine == "fused-torch"
+    path = str(next((tmp_path / "ended").rglob("record.json")).parent)
+    for command in (["evaluate", path], ["list", "runs", "--runs-dir", str(tmp_path / "ended")]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
 
 
 def _begin(resolved: Any, runs_dir: Path, steps: int = 6) -> Any:

@@ -29,16 +29,15 @@ _LEGEND = (
 def conditions_line(environment: dict[str, Any]) -> str:
     """Return hardware, threads, precision and versions in one line."""
     flushed = "flushed to zero" if environment["flags"]["flush_denormal"] else "kept"
-    parts = [
-        environment["hardware"],
-        counted(environment["threads"], "thread"),
-        environment["precision"],
-        f"torch {environment['versions']['torch']}",
-        f"subnormals {flushed}",
-    ]
-    if environment["fused_runs_in_torch"]:
-        parts.append(f"fused makes torch calls: {environment['fused_runs_in_torch']}")
-    return ", ".join(parts)
+    return ", ".join(
+        [
+            environment["hardware"],
+            counted(environment["threads"], "thread"),
+            environment["precision"],
+            f"torch {environment['versions']['torch']}",
+            f"subnormals {flushed}",
+        ]
+    )
 
 
 def comparison_table(

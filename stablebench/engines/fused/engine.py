@@ -1,14 +1,12 @@
 """The fused engine: the loop over `step`, with a backward pass of its own, generated from `step` itself.
 
 A step is traced once (`trace`), split at its matrix products into loops over units (`lower`), differentiated
-(`adjoint`), and run as compiled C (`c`), on CUDA as Triton kernels (`triton`), or, where neither is to be
-had and the caller allows it, as torch calls (`torch_backend`). What depends only on parameters, or only on inputs,
-stays with torch. The reference engine defines the result; what cannot be traced is run by it.
+(`adjoint`), and run as compiled C (`c`), on CUDA as Triton kernels (`triton`). What depends only on parameters, or only
+on inputs, stays with torch. The reference engine defines the result; what cannot be traced is run by it.
 """
 
-import logging
-from functools import cache, partial
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +20,6 @@ from stablebench.engines.fused.fold import run_folded
 from stablebench.engines.fused.plan import BackendName, StepPlan, as_unsupported, plan_layers, plan_model
 from stablebench.engines.fused.program import NEW, Program, Slice
 from stablebench.engines.fused.step_graph import UnsupportedStep
-from stablebench.engines.fused.torch_backend import TorchBackend
 from stablebench.engines.fused.triton import backend as triton_backend
 from stablebench.engines.fused.triton.backend import TritonBackend
 from stablebench.models import deep_model, recurrent_model
@@ -30,16 +27,10 @@ from stablebench.models.base import DeepModel, DilatedCell, LayerGroup, Recurren
 from stablebench.process import c_library as library
 from stablebench.process.c_library import CompilerError
 
-_log = logging.getLogger(__name__)
-
-TorchCalls: TypeAlias = Literal["never", "if needed", "always"]
-"""Whether torch calls replace compiled code: never, where a program cannot be compiled, or for all."""
-
 
 def fastest(device: torch.device) -> BackendName:
     """Return the back end that is made for a device."""
-    names: dict[str, BackendName] = {"cpu": "native", "cuda": "triton"}
-    return names.get(device.type, "torch")
+    return "triton" if device.type == "cuda" else "native"
 
 
 def run(
@@ -50,7 +41,6 @@ def run(
     recurrent_weights: Any = None,
     *,
     backend: BackendName | None = None,
-    torch_calls: TorchCalls = "never",
 ) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run the chain; see `recurrent_model.run_steps`, which does it where the step cannot be planned.
 
@@ -63,22 +53,19 @@ def run(
         outputs: `every` step's output, or only the `last` one's.
         recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
         backend: By default the one for the device.
-        torch_calls: Whether torch's operations replace it, program by program.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
 
     Raises:
-        CompilerError: The step cannot be compiled, and `torch_calls` is `never`.
+        CompilerError: The step cannot be compiled.
     """
     state = model.initial_state(len(x)) if state is None else state
     backend = backend or fastest(x.device)
     dilated = _folded(model)
     if dilated is not None:
         recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
-        return run_folded(
-            partial(run, backend=backend, torch_calls=torch_calls), dilated, x, state, outputs, recurrent_weights
-        )
+        return run_folded(partial(run, backend=backend), dilated, x, state, outputs, recurrent_weights)
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, UnsupportedStep):
         return recurrent_model.run_steps(model, x, state, outputs, recurrent_weights)
@@ -88,7 +75,7 @@ def run(
     layout = Layout(
         tuple(s.shape[1] for s in state), model.output_state, len(projections), len(matrices), planned.vectors
     )
-    runs = _backend(planned, layout, x.dtype, backend, torch_calls)
+    runs = _backend(planned, layout, x.dtype, backend)
     return run_chain(runs, layout, ChainInputs(x.shape[1], state, projections, matrices, vectors), outputs)
 
 
@@ -107,7 +94,6 @@ def run_layers(
     outputs: Literal["every", "last"] = "last",
     *,
     backend: BackendName | None = None,
-    torch_calls: TorchCalls = "never",
 ) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run a group of layers; see `deep_model.run_layers`, which does it where the step cannot be planned.
 
@@ -117,7 +103,6 @@ def run_layers(
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or only the `last` one's.
         backend: As in `run`.
-        torch_calls: As in `run`.
 
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states after the last layer.
@@ -131,7 +116,7 @@ def run_layers(
         return deep_model.run_layers(model, group, state, outputs)
     matrices, vectors = planned.traced.evaluate(model.step, group.shared, group.layers)
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
-    runs = _backend(planned, layout, state[0].dtype, backend, torch_calls)
+    runs = _backend(planned, layout, state[0].dtype, backend)
     return run_chain(runs, layout, ChainInputs(len(group), state, (), matrices, vectors), outputs)
 
 
@@ -174,8 +159,8 @@ def layers_unsupported_reason(model: DeepModel, device: torch.device) -> str | N
     return None
 
 
-def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why nothing is compiled on a device, so that torch calls are all there is, or None.
+def unavailable_reason(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why nothing can be compiled for a device, or None.
 
     `stablebench.engines.trial` tests whether a model's own steps can be compiled there.
 
@@ -185,8 +170,6 @@ def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """
     if device.type == "cuda":
         return triton_backend.unavailable_reason(dtype)
-    if device.type != "cpu":
-        return f"there is nothing faster on {device.type}"
     try:
         library.instructions()
     except CompilerError as error:
@@ -197,36 +180,18 @@ def torch_calls_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 _backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
 
 
-def _backend(
-    planned: StepPlan, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls
-) -> Backend:
+def _backend(planned: StepPlan, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
     backends = _backends.setdefault(planned.program, {})
-    key = (layout, dtype, name, torch_calls)
+    key = (layout, dtype, name)
     if key not in backends:
-        backends[key] = _new_backend(planned.program, layout, dtype, name, torch_calls)
+        backends[key] = _new_backend(planned.program, layout, dtype, name)
     return backends[key]
 
 
-def _new_backend(
-    program: Program, layout: Layout, dtype: torch.dtype, name: BackendName, torch_calls: TorchCalls
-) -> Backend:
+def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
     output = Slice(NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output])
-    if name == "torch" or torch_calls == "always":
-        return TorchBackend(program, output)
-    try:
-        if name == "native":
-            return Native(program, output, dtype)
-        if (reason := triton_backend.unsupported(program, dtype)) is not None:
-            raise CompilerError(reason)
-        return TritonBackend(program, output)
-    except CompilerError as error:
-        if torch_calls == "never":  # what was named as the engine is not replaced silently
-            raise
-        _warn_once(str(error))
-    return TorchBackend(program, output)
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    """Log what is missing, once."""
-    _log.warning("The fused engine runs with torch's operations, which is slower: %s", reason)
+    if name == "native":
+        return Native(program, output, dtype)
+    if (reason := triton_backend.unsupported(program, dtype)) is not None:
+        raise CompilerError(reason)
+    return TritonBackend(program, output)

@@ -21,7 +21,7 @@ from stablebench.models import recurrent_model
 from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
 from stablebench.models.restore import restored
 
-BackendName: TypeAlias = Literal["native", "triton", "torch"]
+BackendName: TypeAlias = Literal["native", "triton"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def plan_model(
         model: The recurrence.
         x: Inputs (batch, time, in).
         state: The states before the first step; by default the model's own.
-        backend: What the plan is for. Torch is faster at projecting all inputs at once, compiled code step by step.
+        backend: What the plan is for. On CUDA torch projects all inputs at once, compiled C step by step.
     """
     state = model.initial_state(len(x)) if state is None else state
     settings = _settings(model)

@@ -1,13 +1,83 @@
-"""Runs a program with torch's operations, one call each: where there is no C compiler, and on other devices."""
+"""The fused engine's programs in torch calls: what compiled code is compared with, and no compiler is waited for."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused import engine as fused
+from stablebench.engines.fused.autograd_function import Layout
 from stablebench.engines.fused.program import MATMUL, NEW, OLD, OUTPUT, SAVED, Buffer, Kind, Loop, Program, Slice
+
+BACKENDS = ["native", "torch"]
+_aten = torch.ops.aten
+
+
+def _maximum_backward(g: Any, x: Any, y: Any) -> Any:
+    return torch.where(x == y, g / 2, g).masked_fill(x < y, 0)
+
+
+NUMBERED: dict[str, Callable[..., Any]] = {
+    "leaky_relu": lambda x, slope: functional.leaky_relu(x, slope),
+    "leaky_relu_backward": lambda g, x, slope: _aten.leaky_relu_backward(g, x, slope, False),
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "neg": operator.neg,
+    "softplus": functional.softplus,
+    "log_sigmoid": functional.logsigmoid,
+    **{
+        name: getattr(torch, name)
+        for name in ("abs", "sign", "relu", "tanh", "sigmoid", "exp", "log", "sqrt", "round", "detach")
+    },
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "relu_backward": lambda g, r: _aten.threshold_backward(g, r, 0),
+    "tanh_backward": _aten.tanh_backward,
+    "sigmoid_backward": _aten.sigmoid_backward,
+    "maximum_backward": _maximum_backward,
+    "softplus_backward": lambda g, x: _aten.softplus_backward(g, x, 1, 20),
+}
+"""torch's functions by the names of `stablebench.engines.fused.operations.OPERATIONS`."""
+
+
+def run(*args: Any, backend: str = "torch", **named: Any) -> Any:
+    """Return what `fused.run` returns, with compiled C (`native`) or in torch calls (`torch`)."""
+    return _with(fused.run, backend, args, named)
+
+
+def run_layers(*args: Any, backend: str = "torch", **named: Any) -> Any:
+    """Return what `fused.run_layers` returns, as in `run`."""
+    return _with(fused.run_layers, backend, args, named)
+
+
+def plan_model(*args: Any, backend: str = "torch") -> Any:
+    """Return the plan that `run` makes."""
+    return fused.plan_model(*args, backend=_NAMES[backend])
+
+
+_NAMES: dict[str, Any] = {"native": "native", "torch": "triton"}
+"""Whose plans are taken: those without the input projection for torch calls."""
+
+
+def _with(run: Callable[..., Any], backend: str, args: Any, named: Any) -> Any:
+    if backend == "native":
+        return run(*args, backend=backend, **named)
+    with patch.object(fused, "_new_backend", new_backend):
+        return run(*args, backend=_NAMES[backend], **named)
+
+
+def new_backend(program: Program, layout: Layout, *_: object) -> "TorchBackend":
+    """Return what replaces `fused._new_backend`."""
+    return TorchBackend(program, Slice(NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output]))
 
 
 class TorchBackend:
@@ -109,9 +179,8 @@ def _run(loop: Loop, step: dict[Buffer, Tensor], saving: bool) -> None:
         elif instruction.op == "constant":
             values.append(instruction.number)
         else:
-            operation = OPERATIONS[instruction.op]
-            number = (instruction.number,) if operation.numbered else ()
-            values.append(operation.torch(*(values[arg] for arg in instruction.args), *number))
+            function = FUNCTIONS.get(instruction.op) or partial(NUMBERED[instruction.op], slope=instruction.number)
+            values.append(function(*(values[arg] for arg in instruction.args)))
     for store in loop.stores:
         value, target = values[store.value], store.target
         if target.buffer == SAVED and not saving:
