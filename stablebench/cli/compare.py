@@ -63,6 +63,7 @@ def compare(
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
     from stablebench import leaderboard
+    from stablebench.cli.shared.estimates import print_estimates
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
     from stablebench.runs.atomic import write_atomically
@@ -73,9 +74,13 @@ def compare(
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, asked, refused)
     baseline = leaderboard.read_baseline(check) if check is not None else None
-    if estimate:
-        _print_estimates(runs, refused, executor, data_dir, shown, fmt)
     code, failures = 0, list(refused.items())
+    if estimate:
+        missing = _missing(runs, shown.runs_dir)
+        possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
+        for line in _reasons(failures):
+            note(line)
+        raise typer.Exit(0 if possible and not failures else 1)
     if not no_run:
         code, failed = _run_missing(name, runs, executor, data_dir, shown, live=live, self_check=self_check)
         failures += failed
@@ -136,24 +141,6 @@ def _leaderboard(
     changes = leaderboard.Overrides(overrides.changed, overrides.short)
     board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
     return board, [folder.path in records or str(folder.path) in unreadable for folder in folders]
-
-
-def _print_estimates(
-    runs: "list[Resolved]",
-    refused: dict[str, str],
-    executor: Executor,
-    data_dir: Path | None,
-    shown: options.OutputOptions,
-    fmt: options.Format,
-) -> None:
-    """Print what the suite would take, and end the command."""
-    from stablebench.cli.shared.estimates import print_estimates
-
-    missing = _missing(runs, shown.runs_dir)
-    possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
-    for line in _reasons(list(refused.items())):
-        note(line)
-    raise typer.Exit(0 if possible and not refused else 1)
 
 
 def _lost(runs: "list[Resolved]", recorded: list[bool], failures: Failures) -> Failures:
@@ -220,11 +207,11 @@ def _without_broken(runs: "list[Resolved]") -> "tuple[list[Resolved], Failures]"
     """Return the runs whose models keep to the contract, and the names of the others with why they do not."""
     if all(run.spec.model.source is None for run in runs):
         return runs, []
-    from stablebench.training.model_check import check_cells
+    from stablebench.training.model_check import broken_models
 
-    judged = list(zip(runs, check_cells(runs, note), strict=True))
-    failures = [(run.label, why) for run, why in judged if why is not None]
-    return [run for run, why in judged if why is None], failures
+    broken = broken_models(runs, note)
+    judged = [(run, broken.get((run.spec.model.name, run.spec.model.source))) for run in runs]
+    return [run for run, why in judged if why is None], [(run.label, why) for run, why in judged if why is not None]
 
 
 def _missing(runs: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":

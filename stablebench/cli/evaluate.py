@@ -1,6 +1,7 @@
 """Score a trained run on its test or validation examples, at its own length or another, or generate text with it."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,13 +71,13 @@ def evaluate(
             seed=seed or 0,
         )
         if as_json:
-            print_json(record.model_dump(mode="json") | {"sample": sampled.document()})
+            print_json(record.model_dump(mode="json") | {"sample": asdict(sampled)})
         else:
             _print_text(sampled)
         return
     scored = score(folder, record, options, T=T, split=split)
     if as_json:
-        print_json(record.model_dump(mode="json") | {"evaluation": scored.document()})
+        print_json(record.model_dump(mode="json") | {"evaluation": asdict(scored)})
         return
     say(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")
     for name, value in scored.params.items():

@@ -12,13 +12,14 @@ from stablebench.process.c_library import compiling_s
 from stablebench.process.signals import Interrupted
 from stablebench.runs.curve import Curve
 from stablebench.runs.held_folder import FolderLost
+from stablebench.runs.progress import Progress
 from stablebench.schema.run_record import Result, RunRecord
 from stablebench.training import checkpointing, failures
 from stablebench.training.checked_engine import refuse_other_numbers
 from stablebench.training.evaluation import evaluate, metric_names
 from stablebench.training.failures import Diverged, Failure
 from stablebench.training.parts import RunParts
-from stablebench.training.record import progress_of, write_record
+from stablebench.training.record import write_record
 from stablebench.training.step import TrainingStep
 from stablebench.training.targets import TargetTracker
 from stablebench.training.throughput import Throughput, WallClock
@@ -39,6 +40,7 @@ class TrainingLoop:
         self.step = TrainingStep(parts)
         self.exit_code = 0
         """129, 130 or 143 once a signal ended the run."""
+        self._baseline = parts.card.baseline(parts.card.metric, parts.spec.task.params)
         self._targets = TargetTracker(parts.card, parts.spec.task.params)
         self._throughput = Throughput()
         self._clock = WallClock(self.state.wall_s)
@@ -168,7 +170,19 @@ class TrainingLoop:
 
     def _report(self, loss: float) -> bool:
         """Report where the run is, and return whether it goes on."""
-        return self.parts.reporter.update(progress_of(self.parts, loss, self._throughput.current))
+        parts, state, card = self.parts, self.state, self.parts.card
+        return parts.reporter.update(
+            Progress(
+                step=state.step,
+                steps=parts.spec.train.steps,
+                loss=loss,
+                metric=card.metric,
+                value=state.evaluations[-1].metrics[card.metric] if state.evaluations else None,
+                baseline=self._baseline,
+                steps_per_s=self._throughput.current,
+                train_s=state.train_s,
+            )
+        )
 
     def _save(self) -> None:
         checkpointing.save(self.parts, self.curve)

@@ -1,6 +1,6 @@
 """The fast checks of a user's model before runs of it begin. They change no number of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -54,23 +54,20 @@ def check_before_run(spec: RunSpec, note: Callable[[str], None]) -> None:
             note(f"warning: {label}: {one.line()}")
 
 
-def check_cells(cells: Sequence[Resolved], note: Callable[[str], None]) -> list[str | None]:
-    """Check the users' models of cells, each once, and return why a cell cannot be run, or None, of every cell.
+def broken_models(runs: Iterable[Resolved], note: Callable[[str], None]) -> dict[tuple[str, str | None], str]:
+    """Check the users' models of runs, each once; return why one breaks the contract, by its name and its source.
 
     Args:
-        cells: The runs.
+        runs: The runs.
         note: Takes a line per warning.
     """
-    verdicts: dict[tuple[str, str | None], str | None] = {}
-    for cell in cells:
-        model = cell.spec.model.name, cell.spec.model.source
-        if model not in verdicts:
-            verdicts[model] = None
-            try:
-                check_before_run(cell.spec, note)
-            except ContractError as error:
-                verdicts[model] = str(error)
-    return [verdicts[cell.spec.model.name, cell.spec.model.source] for cell in cells]
+    broken = {}
+    for model, run in {(run.spec.model.name, run.spec.model.source): run for run in runs}.items():
+        try:
+            check_before_run(run.spec, note)
+        except ContractError as error:
+            broken[model] = str(error)
+    return broken
 
 
 def _why_not_built(subject: CheckedModel) -> Exception | None:

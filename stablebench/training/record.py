@@ -1,7 +1,6 @@
-"""What a run reports of itself, from its parts and its counters: its record, and its progress."""
+"""What a run records of itself, from its parts and its counters."""
 
 from stablebench.models.user_code.namespace import uncovered
-from stablebench.runs.progress import Progress
 from stablebench.schema.run_record import Result, RunRecord, Status
 from stablebench.training.parts import RunParts
 
@@ -49,17 +48,3 @@ def write_record(parts: RunParts, status: Status, result: Result | None = None, 
     )
     parts.folder.write_record(record)
     return record
-
-
-def progress_of(parts: RunParts, loss: float, steps_per_s: float) -> Progress:
-    """Return where a run is.
-
-    Args:
-        parts: The run.
-        loss: Of the last update.
-        steps_per_s: Updates per second at present.
-    """
-    state, card = parts.state, parts.card
-    value = state.evaluations[-1].metrics[card.metric] if state.evaluations else None
-    baseline = card.baseline(card.metric, parts.spec.task.params)
-    return Progress(state.step, parts.spec.train.steps, loss, card.metric, value, baseline, steps_per_s, state.train_s)

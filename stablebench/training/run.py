@@ -111,7 +111,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
             reporter.note(f"{damage} It is set aside as record.json.damaged; the run is resumed from its checkpoints.")
         if (ended := ended_record(folder)) is not None:  # another process has finished it in the meantime
             return RunOutcome(folder, ended, False, _exit_code(ended))
-        asked = options.probe or _probed_before(folder)
+        asked = options.probe or (folder.read_record().probe if folder.record_path.exists() else None)
         begin = partial(
             build_run,
             resolved,
@@ -147,10 +147,6 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         if record.uncovered:
             reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
         return RunOutcome(folder, record, True, loop.exit_code or _exit_code(record))
-
-
-def _probed_before(folder: RunFolder) -> str | None:
-    return folder.read_record().probe if folder.record_path.exists() else None
 
 
 def _exit_code(record: RunRecord) -> int:

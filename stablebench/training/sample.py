@@ -2,9 +2,8 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,10 +45,6 @@ class Sample:
     unknown: list[str]
     temperature: float
     seed: int
-
-    def document(self) -> dict[str, Any]:
-        """Return a JSON-serialisable dict."""
-        return asdict(self)
 
 
 class Reader:

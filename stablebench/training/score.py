@@ -1,7 +1,7 @@
 """Score a trained run: its weights, put back, on a split at its own length or another."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,6 @@ class Score:
     params: dict[str, Any]
     metrics: dict[str, float]
     baselines: dict[str, float]
-
-    def document(self) -> dict[str, Any]:
-        """Return a JSON-serialisable dict."""
-        return asdict(self)
 
 
 _DEFAULT = EvaluationOptions()

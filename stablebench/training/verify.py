@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ _COMPARED = ("network", "optimiser", "carried", "random")
 """Parts of every checkpoint."""
 _COMPARED_WHERE_HELD = ("generators", "attributes")
 """Parts that earlier versions did not hold."""
-_MAY_DIFFER = ("commit", "platform", "torch_config", "packages")
-"""Fields of an environment that do not by themselves prevent equal numbers; reported where numbers differ."""
-_BY_PART = ("reproducible", "irreproducible", "backend", "compiler", "rounding")
-"""Fields of an environment that are no cause, or are compared part by part."""
+_LEFT_OUT = frozenset(
+    {
+        *("commit", "platform", "torch_config", "reproducible", "irreproducible"),  # no cause by themselves
+        *("packages", "backend", "compiler", "rounding"),  # compared part by part
+    }
+)
+"""Fields of an environment whose values as a whole are not compared."""
 
 
 @dataclass
@@ -96,20 +100,20 @@ def verify(
         raise UserError(f"{folder.path}: the run has made no update yet, there is nothing to verify.")
     to_its_end = steps >= record.step and record.status in ("finished", "diverged")
     steps = min(steps, record.step)
-    stored = {step: saved for step, saved in _checkpoints(folder) if 0 < step <= steps}
-    quiet = replace(resolved, spec=resolved.spec.model_copy(update={"train": _without_saves(resolved)}))
+    stored = {saved.step: saved for saved in _checkpoints(folder) if 0 < saved.step <= steps}
+    train = resolved.spec.train.model_copy(update={"checkpoint_every": resolved.spec.train.steps})  # none on the way
+    quiet = replace(resolved, spec=resolved.spec.model_copy(update={"train": train}))
     with tempfile.TemporaryDirectory(prefix="stablebench-verify-") as temporary:
         again = RunFolder(Path(temporary) / "run")
         verdict = Verdict(steps, promised=record.environment.reproducible is not False)
         if not verdict.promised:
             verdict.cause = record.environment.irreproducible or "the run was made on CUDA without --deterministic"
         for stop in [*sorted(stored.keys() - {steps}), steps]:
-            last = stop == steps
             follow = reporter or Silent()
             loop = build_run(
                 quiet,
                 again,
-                reporter=follow if last and to_its_end else StopAfter(stop, follow),
+                reporter=follow if stop == steps and to_its_end else StopAfter(stop, follow),
                 data_dir=data_dir,
                 self_check=record.self_check != "off",
             )
@@ -135,20 +139,11 @@ def verify(
     return verdict
 
 
-def _without_saves(resolved: Resolved) -> Any:
-    """Return the run's budget with no checkpoints on the way; their interval is no part of the spec's hash."""
-    train = resolved.spec.train
-    return train.model_copy(update={"checkpoint_every": train.steps})
-
-
-def _checkpoints(folder: RunFolder) -> Iterator[tuple[int, Checkpoint]]:
-    """Yield a run's whole checkpoints with their steps."""
+def _checkpoints(folder: RunFolder) -> Iterator[Checkpoint]:
+    """Yield a run's whole checkpoints."""
     for path in folder.checkpoints():
-        try:
-            saved = checkpoint.load(path)
-        except UserError:
-            continue
-        yield saved.step, saved
+        with suppress(UserError):
+            yield checkpoint.load(path)
 
 
 def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: int) -> None:
@@ -203,15 +198,10 @@ def _results_differ(before: RunRecord, now: RunRecord) -> list[str]:
 
 def _environments_differ(record: RunRecord, environment: Environment) -> list[str]:
     before, now = record.environment.model_dump(), environment.model_dump()
-    lines = [
-        f"{key}: {before[key]} then, {now[key]} now"
-        for key in before
-        if key not in _BY_PART and before[key] != now[key]
-    ]
-    lines += numerics.differences(before, now)
-    short = [line for line in lines if line.partition(":")[0] not in _MAY_DIFFER]
+    keys = [key for key in before if key not in _LEFT_OUT and before[key] != now[key]]
+    lines = [f"{key}: {before[key]} then, {now[key]} now" for key in keys] + numerics.differences(before, now)
     changed = sorted(set(before["packages"]) ^ set(now["packages"]))
-    return short + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])
+    return lines + ([f"packages: {', '.join(changed)}"] if before["packages"] and changed else [])
 
 
 def _step_of(difference: str) -> tuple[bool, int]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stablebench.probes.lag_share import LagShare
     from stablebench.probes.probe import ProbeResult
 
+Numbers = dict[str, tuple[str, str, str]]
+"""Name, value and explanation of each number by a short key."""
 _ROWS = 20
 """Rows of the table of norms, the last step not counted."""
 LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
@@ -35,11 +37,8 @@ def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
     tables = []
     if result.flow is not None:
         tables.append(_norms(result.flow, result.lag_share, title, readout))
-    rows = [row for row in _numbers(result).values() if row]
-    if rows:
-        tables.append(
-            Table(["measure", "value", "what it is"], list(map(list, rows)), title=title if not tables else "")
-        )
+    if rows := [list(row) for row in _numbers(result).values()]:
+        tables.append(Table(["measure", "value", "what it is"], rows, title="" if tables else title))
     return [*tables, *claims_table(result)]
 
 
@@ -61,44 +60,34 @@ def side_by_side(results: "Mapping[str, ProbeResult]", title: str, readout: str)
         readout: Which steps the task reads.
     """
     numbers = {name: _numbers(result) for name, result in results.items()}
-    keys = [key for key in _SHORT if any(row.get(key) for row in numbers.values())]
+    keys = [key for key in _COLUMNS if any(key in row for row in numbers.values())]
     rows = [
-        [name, *((row[key][1] if row.get(key) else "") for key in keys), _verdicts(results[name])]
+        [name, *(row[key][1] if key in row else "" for key in keys), _verdicts(results[name])]
         for name, row in numbers.items()
     ]
-    notes = [f"{_SHORT[key]}: {_MEANS[key]}." for key in keys if key in _MEANS]
+    notes = [f"{name}: {meaning}." for name, meaning in (_COLUMNS[key] for key in keys) if meaning]
     if readout == "every" and any(r.flow is not None and r.flow.loss == "task" for r in results.values()):
         notes.insert(0, _MANY_LOSSES)
-    minor = [_SHORT[key] for key in ("capacity", "isometry", "henrici", "radius", "half", "area") if key in keys]
-    return Table(["model", *(_SHORT[key] for key in keys), "claims"], rows, title=title, notes=notes, minor=minor)
+    minor = [_COLUMNS[key][0] for key in _MINOR if key in keys]
+    return Table(["model", *(_COLUMNS[key][0] for key in keys), "claims"], rows, title=title, notes=notes, minor=minor)
 
 
-_SHORT = {
-    "growth": "growth",
-    "half": "half within lag",
-    "sigma_max": "sigma_max",
-    "sigma_min": "sigma_min",
-    "isometry": "isometry",
-    "exponent": "exponent",
-    "dynamics": "dynamics",
-    "radius": "radius",
-    "henrici": "non-normal",
-    "area": "Fisher area",
-    "capacity": "capacity",
+_COLUMNS = {
+    "growth": ("growth", "d ln||dL/dh_t|| per step back in time; below 0 it vanishes, above 0 it explodes"),
+    "half": ("half within lag", "half of the parameters' gradient comes from lags up to this"),
+    "sigma_max": ("sigma_max", "ends of the singular values of dh_T/dh_1"),
+    "sigma_min": ("sigma_min", ""),
+    "isometry": ("isometry", "root mean square of ln sigma; 0 is dynamical isometry"),
+    "exponent": ("exponent", "the largest Lyapunov exponent, ln per step"),
+    "dynamics": ("dynamics", ""),
+    "radius": ("radius", "spectral radius of the recurrent matrix, or of one-step Jacobians where there is none"),
+    "henrici": ("non-normal", "departure from normality of the same, over its Frobenius norm"),
+    "area": ("Fisher area", "of the Fisher memory curve of the linearised network"),
+    "capacity": ("capacity", "inputs back that a linear readout of the linearised network holds, without noise"),
 }
-
-
-_MEANS = {
-    "growth": "d ln||dL/dh_t|| per step back in time; below 0 it vanishes, above 0 it explodes",
-    "half": "half of the parameters' gradient comes from lags up to this",
-    "sigma_max": "ends of the singular values of dh_T/dh_1",
-    "isometry": "root mean square of ln sigma; 0 is dynamical isometry",
-    "exponent": "the largest Lyapunov exponent, ln per step",
-    "radius": "spectral radius of the recurrent matrix, or of one-step Jacobians where there is none",
-    "henrici": "departure from normality of the same, over its Frobenius norm",
-    "area": "of the Fisher memory curve of the linearised network",
-    "capacity": "inputs back that a linear readout of the linearised network holds, without noise",
-}
+"""Columns of the table of several models, and what they mean, by the short keys of `_numbers`."""
+_MINOR = ("capacity", "isometry", "henrici", "radius", "half", "area")
+"""Those that a narrow terminal goes without, the first one first."""
 
 
 def _verdicts(result: "ProbeResult") -> str:
@@ -129,12 +118,11 @@ def _norms(flow: "GradientFlow", lags: "LagShare | None", title: str, readout: s
     return Table(columns, table, title=heading, notes=notes)
 
 
-def _numbers(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
-    """Return name, value and explanation of each number by a short key."""
+def _numbers(result: "ProbeResult") -> Numbers:
     return _of_flow(result) | _of_jacobian(result) | _of_spectra(result) | _of_memory(result)
 
 
-def _of_flow(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+def _of_flow(result: "ProbeResult") -> Numbers:
     flow = result.flow
     if flow is None:
         return {}
@@ -158,8 +146,8 @@ def _of_flow(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
     return numbers
 
 
-def _of_jacobian(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
-    numbers: dict[str, tuple[str, str, str]] = {}
+def _of_jacobian(result: "ProbeResult") -> Numbers:
+    numbers: Numbers = {}
     jacobian, lyapunov = result.jacobian, result.lyapunov
     if jacobian is not None:
         what = f"dh_{jacobian.steps + 1}/dh_1 ({jacobian.size} x {jacobian.size}, {len(jacobian.log_largest)} samples)"
@@ -181,7 +169,7 @@ def _of_jacobian(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
     return numbers
 
 
-def _of_spectra(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+def _of_spectra(result: "ProbeResult") -> Numbers:
     if result.spectra is None:
         return {}
     group = result.spectra.recurrent or result.spectra.steps
@@ -201,7 +189,7 @@ def _of_spectra(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
     return numbers
 
 
-def _of_memory(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
+def _of_memory(result: "ProbeResult") -> Numbers:
     memory = result.memory
     if memory is None or not memory.steps:
         return {}
@@ -213,11 +201,8 @@ def _of_memory(result: "ProbeResult") -> dict[str, tuple[str, str, str]]:
         note = f"of the Fisher memory curve to lag {memory.lags}, linearised at {len(memory.steps)} steps{noise}"
     numbers = {"area": ("Fisher area", area, note)}
     if memory.capacity is not None:
-        numbers["capacity"] = (
-            "linear memory capacity",
-            f"{memory.capacity:.4g}",
-            "inputs back that a linear readout holds",
-        )
+        capacity = f"{memory.capacity:.4g}"
+        numbers["capacity"] = ("linear memory capacity", capacity, "inputs back that a linear readout holds")
     return numbers
 
 
