@@ -1,5 +1,6 @@
 """A batch of examples, and what a source of them says about its sizes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ class Batch(NamedTuple):
     mask: Tensor | None = None
     scored: Tensor | None = None
     lengths: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return a batch of what a function makes of each part; a part that is not there stays so."""
+        return Batch(*(None if part is None else function(part) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)

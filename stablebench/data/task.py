@@ -225,7 +225,7 @@ class Task:
             return
         stored = self._stored(name)
         for start in range(0, len(stored.inputs), _BLOCK):
-            block = Batch(*(None if part is None else part[start : start + _BLOCK] for part in stored))  # pyright: ignore[reportArgumentType]
+            block = stored.map(lambda part, start=start: part[start : start + _BLOCK])
             yield self._transformed(block, name, start)
 
     def _stored(self, name: Split) -> Batch:
@@ -321,12 +321,12 @@ def _taken(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, An
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
     """Return the examples at `index`."""
-    return Batch(*(None if part is None else part[index] for part in batch))  # pyright: ignore[reportArgumentType]
+    return batch.map(lambda part: part[index])
 
 
 def first(batch: Batch, n: int) -> Batch:
     """Return the first `n` examples."""
-    return Batch(*(None if part is None else part[:n] for part in batch))  # pyright: ignore[reportArgumentType]
+    return batch.map(lambda part: part[:n])
 
 
 def joined(batches: list[Batch], dim: int = 0) -> Batch:

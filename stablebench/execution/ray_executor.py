@@ -181,17 +181,16 @@ def _machines_without(mark: Path) -> list[str]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     task = ray.remote(num_cpus=0, max_retries=0)(_sees)
-    placed = {
-        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in names
-    }
-    looks = {node: at_node.remote(str(mark)) for node, at_node in placed.items()}
+    looks = []
+    for node in filter(lambda node: node["Alive"], ray.nodes()):
+        there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        looks.append((node["NodeManagerHostname"], there.remote(str(mark))))
     blind = set()
-    for node, look in looks.items():
+    for name, look in looks:
         with contextlib.suppress(ray.exceptions.RayError):  # a machine that is lost just now
             if not ray.get(look):
-                blind.add(names[node])
+                blind.add(name)
     return sorted(blind)
 
 

@@ -9,9 +9,9 @@ a chain that are kept for the gradient.
 """
 
 from functools import cache
-from typing import Any
 
 import psutil
+import torch
 
 from stablebench import registry
 from stablebench.data.batch import Sizes
@@ -64,11 +64,7 @@ def check_spec(spec: RunSpec, card: TaskCard) -> None:
     for name, given, implied in (("horizon", spec.horizon, steps), ("readout", spec.readout, card.readout)):
         if given != implied:
             raise UserError(f"{name}: must be {implied!r}, as the rest of the run spec implies, got {given!r}.")
-    _check_memory(spec, card, sizes, entry.family == "deep")
-
-
-def _check_memory(spec: RunSpec, card: TaskCard, sizes: Sizes, deep: bool) -> None:
-    needed, largest = least_bytes(spec, card, sizes, deep)
+    needed, largest = least_bytes(spec, card, sizes, entry.family == "deep")
     there = memory_bytes()
     if needed > there:
         raise UserError(
@@ -100,7 +96,7 @@ def least_bytes(spec: RunSpec, card: TaskCard, sizes: Sizes, deep: bool) -> tupl
     }
     if card.data.generator is not None:
         parts["the validation examples"] = card.protocol_at(spec.task.params).validation * example
-    if not _on_gpu(spec):
+    if spec.device == "cpu" or not torch.cuda.is_available():
         steps = spec.model.layers if deep else sizes.steps
         kept = steps if spec.train.recompute_every is None else -(-steps // spec.train.recompute_every)
         parts["the states of a chain"] = batch * kept * spec.model.hidden * item
@@ -111,34 +107,26 @@ def _trained(spec: RunSpec, inputs: int) -> int:
     """Return the trained parameters below the readout as the model's docstring has them; 0 where it does not say."""
     if ":" in spec.model.name:
         return 0
-    formula = model_registry.model_formulas(_docstring(spec.model.name)).get("parameters")
-    names: dict[str, Any] = {**spec.model.params, "hidden": spec.model.hidden, "horizon": spec.horizon}
-    deep = model_registry.model_family(spec.model.name) == "deep"
-    names |= {"layers": spec.model.layers, "inputs": inputs}
+    formula = _parameters(spec.model.name)
+    layers, names = spec.model.layers, {**spec.model.params, "hidden": spec.model.hidden, "horizon": spec.horizon}
+    names |= {"layers": layers, "inputs": inputs}
+    stacked = layers > 1 and model_registry.model_family(spec.model.name) != "deep"
     try:
-        first = evaluate(formula or 0, names)
-        others = 0.0 if deep or spec.model.layers == 1 else evaluate(formula or 0, names | {"inputs": 1})
+        others = evaluate(formula, names | {"inputs": 1}) if stacked else 0.0
+        return int(evaluate(formula, names) + (layers - 1) * others)
     except ValueError:
         return 0
-    return int(first + (spec.model.layers - 1) * others)
 
 
 @cache
-def _docstring(model: str) -> str:
-    return model_registry.model_docstring(model)
+def _parameters(model: str) -> str | int:
+    """Return the formula of a registered model's parameters; 0 where its docstring has none."""
+    return model_registry.model_formulas(model_registry.model_docstring(model)).get("parameters", 0)
 
 
 def kept_per_parameter(optim: OptimSpec) -> int:
     """Return how many values an optimiser keeps of each parameter."""
     return {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}[optim.name] + bool(optim.momentum)
-
-
-def _on_gpu(spec: RunSpec) -> bool:
-    if spec.device == "cpu":
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def memory_bytes() -> int:

@@ -38,11 +38,7 @@ def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = Fa
         short = [(record.model_copy(update={"evaluations": []}), seeds) for record, seeds in rows]
         with suppress(OSError, BrokenExecutor):  # no process to be had: here then
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
-                return elsewhere.submit(_commands_of, short).result()
-    return _commands_of(rows)
-
-
-def _commands_of(rows: Sequence[tuple[RunRecord, list[int]]]) -> list[tuple[str, bool]]:
+                return elsewhere.submit(commands_of, short).result()
     return [command_of(record, seeds) for record, seeds in rows]
 
 
@@ -83,15 +79,11 @@ def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
     from stablebench.specs.resolve import RunRequest, resolve
 
     try:
-        request = RunRequest(record.spec.model.name, _task(record.spec), settings=_read_back(chosen))
+        values = {key: _parsed(yaml_text(value)) for key, value in chosen.items()}  # as `--set` gets them
+        request = RunRequest(record.spec.model.name, _task(record.spec), settings=values)
         return resolve(request).spec.spec_hash() == record.spec_hash
     except (UserError, OSError):
         return False
-
-
-def _read_back(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings as they are once the shell has handed them to `--set`."""
-    return {key: _parsed(yaml_text(value)) for key, value in chosen.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -121,9 +113,7 @@ def _line(spec: RunSpec, chosen: dict[str, Any], seeds: Sequence[int]) -> str:
 def yaml_text(value: Any) -> str:
     """Return a value as YAML reads it back; a word stands without quotes where it stays a word."""
     if isinstance(value, str) and value and value.replace("_", "").isalnum():
-        try:
+        with suppress(UserError):
             if parse(value).data == value:
                 return value
-        except UserError:
-            pass
     return json.dumps(value)

@@ -127,7 +127,8 @@ def resolve(request: RunRequest) -> Resolved:
         part = recipe.nearest(length=length, variant=variant or None, **sizes_asked)
         _lay_recipe(layers, recipe, origin)
         if isinstance(part, RecipeVariant):
-            _lay_recipe(layers, part, f"{origin}, its variant {_when(part)}")
+            when = ", ".join(f"{k} {v}" for k, v in part.when.model_dump(exclude_none=True).items())
+            _lay_recipe(layers, part, f"{origin}, its variant {when}")
     for values, origin in ((request.settings, "--set"), (request.options, "option")):
         own = {k: v for k, v in values.items() if not k.startswith("task.")}
         _budget_replaces(layers, own)
@@ -167,7 +168,9 @@ def resolve(request: RunRequest) -> Resolved:
         raise InvalidValues.of(error, RunSpec, "run spec", document) from None
     if spec.seed > MAX_SEED:
         raise UserError(f"seed: must be <= {MAX_SEED} ({WHY}), got {spec.seed}.")
-    _schedule_fits(spec, card)
+    schedule = spec.optim.schedule
+    if schedule is not None and schedule.unit == "epochs" and card.protocol.train is None:
+        raise UserError(f"optim.schedule: the task {card.task} has no epochs; give `unit: steps`.")
     check_spec(spec, card)
     if entry.family == "deep" and spec.train.recompute_every is not None:
         raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")
@@ -202,24 +205,17 @@ def _task_origin(
 
 def _lay_card(layers: _Layers, card: TaskCard) -> None:
     protocol = card.protocol
-    layers.lay(
-        {
-            "model": {"hidden": protocol.hidden, "layers": protocol.layers},
-            "optim": protocol.optim.model_dump(exclude_defaults=True) | {"name": protocol.optim.name},
-            "train": {
-                "steps": protocol.steps,
-                "batch_size": protocol.batch_size,
-                "eval_every": protocol.eval_every,
-            },
-        },
-        "card",
-    )
+    values = {
+        "model": {"hidden": protocol.hidden, "layers": protocol.layers},
+        "optim": protocol.optim.model_dump(exclude_defaults=True) | {"name": protocol.optim.name},
+        "train": {key: getattr(protocol, key) for key in ("steps", "batch_size", "eval_every")},
+    }
+    layers.lay(values, "card")
 
 
 def _recipes(card: TaskCard, request: RunRequest) -> list[tuple[Recipe, str]]:
     recipes = []
-    registered = None if ":" in request.model else registry.recipe(card.task, request.model)
-    if registered is not None:
+    if ":" not in request.model and (registered := registry.recipe(card.task, request.model)) is not None:
         recipes.append((registered, f"recipe {card.task}/{request.model}"))
     if request.recipe is not None:
         own = load(request.recipe, Recipe)
@@ -246,10 +242,6 @@ def _asked(request: RunRequest, key: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _when(part: RecipeVariant) -> str:
-    return ", ".join(f"{k} {v}" for k, v in part.when.model_dump(exclude_none=True).items())
-
-
 def _budget_replaces(layers: _Layers, values: dict[str, Any]) -> None:
     """A budget in epochs replaces one in steps of a lower layer, and the other way round."""
     if "train.steps" in values and "train.epochs" in values:
@@ -270,19 +262,11 @@ def _optimiser_replaces(layers: _Layers, values: dict[str, Any]) -> None:
 
 
 def _refuse_unknown_keys(settings: dict[str, Any]) -> None:
+    groups = ("task", "model", "optim", "train")
     for key in settings:
-        head = key.split(".")[0]
-        groups = ("task", "model", "optim", "train")
-        if head in _RUN_KEYS and key == head:
-            continue
-        if head not in groups or key == head:
+        head, dot, _ = key.partition(".")
+        if head not in (groups if dot else _RUN_KEYS):
             known = [f"{group}.NAME" for group in groups] + list(_RUN_KEYS)
             raise UserError(
                 f"--set {key}: unknown key.{did_you_mean(head, groups + _RUN_KEYS)} Keys: {', '.join(known)}."
             )
-
-
-def _schedule_fits(spec: RunSpec, card: TaskCard) -> None:
-    schedule = spec.optim.schedule
-    if schedule is not None and schedule.unit == "epochs" and card.protocol.train is None:
-        raise UserError(f"optim.schedule: the task {card.task} has no epochs; give `unit: steps`.")

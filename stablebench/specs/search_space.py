@@ -159,7 +159,7 @@ def describe(space: dict[str, Dimension]) -> str:
     parts = []
     for key, dimension in space.items():
         if dimension.choices is not None:
-            parts.append(f"{key} {', '.join(str(choice) for choice in dimension.choices)}")
+            parts.append(f"{key} {', '.join(map(str, dimension.choices))}")
         else:
             kinds = [kind for kind in ("log", "integer") if getattr(dimension, kind)]
             kinds += [f"{dimension.points} points"] if dimension.points else []

@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from stablebench.errors import OtherEnvironment, UserError
-from stablebench.process import python_random
+from stablebench.process import device, python_random
 from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
 from stablebench.runs.curve import Curve
@@ -35,7 +34,8 @@ def save(parts: RunParts, curve: Curve) -> None:
     parts.state.curve_length = curve.length
     network = parts.keeper.state()
     tensors = {"network": network.tensors, "optimiser": parts.updater.tensors(), "attributes": network.outside}
-    tensors |= {"random": _random_states(parts.device), "generators": python_random.states()}
+    random = {place.type: device.random_state(place) for place in _places(parts.device)}
+    tensors |= {"random": random, "generators": python_random.states()}
     facts = {
         "spec_hash": parts.spec.spec_hash(),
         "seed": parts.spec.seed,
@@ -92,7 +92,11 @@ def restore(parts: RunParts, force: bool) -> None:
         names = ", ".join(f"`{name}`" for name in lost)
         parts.environment.add_irreproducible(f"no checkpoint can hold {names}")
     parts.updater.load(saved.part("optimiser"))
-    _set_random_states(parts.device, saved)
+    random = saved.part("random")
+    for place in _places(parts.device):
+        if place.type in random:
+            device.set_random_state(place, random[place.type])
+    python_random.set_states(saved.part("generators"))
     parts.state.restore(saved, parts.device)
     parts.state.resumed_elsewhere += differ
     if parts.state.best_network.tensors:
@@ -123,17 +127,6 @@ def _report_unheld(parts: RunParts) -> None:
         )
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of torch's generators."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _set_random_states(device: torch.device, saved: Checkpoint) -> None:
-    random = saved.part("random")
-    torch.set_rng_state(random["cpu"])
-    if device.type == "cuda" and "cuda" in random:
-        torch.cuda.set_rng_state(random["cuda"])
-    python_random.set_states(saved.part("generators"))
+def _places(device: torch.device) -> list[torch.device]:
+    """Return the devices whose generators a run draws from."""
+    return list(dict.fromkeys((torch.device("cpu"), device)))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from stablebench.data.batch import Batch
 from stablebench.errors import first_line
 
 _log = logging.getLogger(__name__)
@@ -22,9 +23,7 @@ instantiating takes some microseconds each: this many are some hundred MB and ab
 _WARM_UP = 3
 """Steps ahead of a capture: libraries choose their kernels and allocate workspace at first use. torch's own advice."""
 
-Parts: TypeAlias = tuple[Tensor | None, ...]
-"""A batch: tensors, or None where it has no such part."""
-Step: TypeAlias = Callable[[Parts], tuple[Tensor, ...]]
+Step: TypeAlias = Callable[[Batch], tuple[Tensor, ...]]
 """Takes a batch, adds the gradients of its loss to `.grad`, and returns what is to be known of it."""
 
 
@@ -75,44 +74,37 @@ class GraphedStep:
         """Why steps run one call at a time, or None."""
         self._said = False
         self._graph: Any = None  # torch.cuda.CUDAGraph
-        self._inputs: Parts = ()
+        self._inputs: Batch | None = None
         self._results: tuple[Tensor, ...] = ()
         self._gradients: list[Tensor | None] = []
 
-    def __call__(self, batch: Parts) -> tuple[Tensor, ...]:
+    def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
         """Make the step and return what `step` returns; the gradients of the step before are gone."""
         if self.reason is None and self._graph is None:
             self.reason = self._capture(batch)
-        graph = self._graph
-        if self.reason is None and not same_kind(self._inputs, batch):
-            # A last, smaller batch; or another phase of training. The graph is kept for the batches that fit it.
-            self._say("the batch has another shape than the captured one")
-            return self._eagerly(batch)
-        if self.reason is not None:
-            self._say(self.reason)
-            return self._eagerly(batch)
+        # A last, smaller batch; or another phase of training. The graph is kept for the batches that fit it.
+        fits = self._inputs is not None and same_kind(self._inputs, batch)
+        if self.reason is not None or not fits:
+            self._say(self.reason or "the batch has another shape than the captured one")
+            zero(self._parameters)
+            return self._step(batch)
         copy_into(self._inputs, batch)
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient  # someone may have put another there
-        assert graph is not None  # else there is a reason
-        graph.replay()
+        self._graph.replay()
         return self._results
-
-    def _eagerly(self, batch: Parts) -> tuple[Tensor, ...]:
-        zero(self._parameters)
-        return self._step(batch)
 
     def _say(self, reason: str) -> None:
         if not self._said:
             _log.info("The training step is not run from a CUDA graph: %s", reason)
             self._said = True
 
-    def _capture(self, batch: Parts) -> str | None:
+    def _capture(self, batch: Batch) -> str | None:
         """Capture the step, and return why it failed, or None. Nothing but the gradients is different afterwards."""
         random = torch.cuda.get_rng_state(self._device)
         before = [parameter.grad for parameter in self._parameters]
         try:
-            self._inputs = static_copy(batch)
+            self._inputs = batch.map(Tensor.clone)
             stream = torch.cuda.Stream(self._device)
             stream.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(stream):
@@ -127,7 +119,7 @@ class GraphedStep:
         except torch.OutOfMemoryError:
             raise  # the step itself would not fit either, or hardly
         except Exception as error:  # whatever a step does that a capture does not allow
-            self._inputs, self._results = (), ()
+            self._inputs, self._results = None, ()
             for parameter, gradient in zip(self._parameters, before, strict=True):
                 parameter.grad = gradient
             return f"capturing it failed with {type(error).__name__}: {first_line(error)}"
@@ -145,28 +137,14 @@ def zero(parameters: Iterable[Tensor]) -> None:
             parameter.grad.zero_()
 
 
-def static_copy(batch: Parts) -> Parts:
-    """Return a copy of a batch, to copy others into."""
-    return _like(batch, [None if part is None else part.clone() for part in batch])
-
-
-def same_kind(static: Parts, batch: Parts) -> bool:
+def same_kind(static: Batch, batch: Batch) -> bool:
     """Return whether a batch can be copied into another: parts of equal shape, type and device."""
-    return len(static) == len(batch) and all(
-        (a is None and b is None)
-        or (a is not None and b is not None and (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device))
-        for a, b in zip(static, batch, strict=True)
-    )
+    kinds = ([None if p is None else (p.shape, p.dtype, p.device) for p in parts] for parts in (static, batch))
+    return next(kinds) == next(kinds)
 
 
-def copy_into(static: Parts, batch: Parts) -> None:
+def copy_into(static: Batch, batch: Batch) -> None:
     """Copy the parts of a batch into those of another of the same kind."""
     for target, part in zip(static, batch, strict=True):
         if target is not None and part is not None:
             target.copy_(part, non_blocking=True)
-
-
-def _like(batch: Parts, parts: list[Tensor | None]) -> Parts:
-    """Return the parts in the type of a batch, which may be a named tuple."""
-    make = getattr(type(batch), "_make", tuple)
-    return make(parts)

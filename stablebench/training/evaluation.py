@@ -17,9 +17,7 @@ _KEPT_BYTES = 2**28
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch on `device`."""
-    if device.type == "cpu":
-        return batch
-    return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in batch))  # pyright: ignore
+    return batch if device.type == "cpu" else batch.map(lambda part: part.to(device, non_blocking=True))
 
 
 def metric_names(card: TaskCard) -> list[str]:
@@ -82,4 +80,4 @@ def cut(pieces: Iterable[Batch], chunk: int) -> Iterator[Batch]:
     """Yield pieces of at most `chunk` examples."""
     for piece in pieces:
         for start in range(0, len(piece.inputs), chunk):
-            yield Batch(*(None if part is None else part[start : start + chunk] for part in piece))  # pyright: ignore
+            yield piece.map(lambda part, start=start: part[start : start + chunk])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.data.metrics import LOSS_SUMS
-from stablebench.training.cuda_graph import GraphedStep, Parts, estimated_nodes
+from stablebench.training.cuda_graph import GraphedStep, estimated_nodes
 from stablebench.training.evaluation import to_device
 from stablebench.training.failures import Diverged
 from stablebench.training.parts import RunParts
@@ -71,14 +71,9 @@ class TrainingStep:
             loss, norm = self._graphed(batch)
         return loss.item(), norm.item()
 
-    def gradients(self, parts: Parts) -> tuple[Tensor, Tensor]:
-        """Fill the gradients and return the loss and the gradient's norm, as tensors without dimensions.
-
-        Args:
-            parts: The parts of a batch.
-        """
+    def gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Fill the gradients and return the loss and the gradient's norm, as tensors without dimensions."""
         run = self._parts
-        batch = Batch(*parts)  # pyright: ignore[reportArgumentType]
         output, states = run.network(batch.inputs, self.state.carried, batch.lengths)
         if run.task.carries_states:
             self.state.carried = [tuple(contiguous_clone(part.detach()) for part in state) for state in states]

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from stablebench.data.batch import Batch
 from stablebench.training import cuda_graph
-from stablebench.training.cuda_graph import MOST_NODES, GraphedStep, Parts, estimated_nodes, unsupported_reason
+from stablebench.training.cuda_graph import MOST_NODES, GraphedStep, estimated_nodes, unsupported_reason
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 CPU = torch.device("cpu")
 
 
 def step_of(model: nn.Module) -> Any:
-    def step(batch: Parts) -> tuple[Tensor, ...]:
+    def step(batch: Batch) -> tuple[Tensor, ...]:
         inputs, targets = batch[0], batch[1]
         assert inputs is not None and targets is not None
         loss = ((model(inputs) - targets) ** 2).mean()
@@ -107,7 +107,7 @@ def test_a_replay_reads_the_batch_from_fixed_memory_and_fills_fixed_gradients(ca
     first = a_batch(4)
     graphed._results = tuple(result.detach() for result in graphed(first))
     graphed._gradients = [p.grad for p in model.parameters()]
-    graphed._inputs, graphed._graph, graphed.reason = cuda_graph.static_copy(first), FakeGraph(graphed), None
+    graphed._inputs, graphed._graph, graphed.reason = first.map(Tensor.clone), FakeGraph(graphed), None
     places = [part.data_ptr() for part in graphed._inputs if part is not None]
     assert first.inputs.data_ptr() not in places
     for _ in range(2):
@@ -127,7 +127,7 @@ def test_a_replay_reads_the_batch_from_fixed_memory_and_fills_fixed_gradients(ca
 
 def test_a_static_copy_is_a_batch_of_the_same_kind() -> None:
     batch = a_batch(4)
-    static = cuda_graph.static_copy(batch)
+    static = batch.map(Tensor.clone)
     assert isinstance(static, Batch) and static.mask is None
     assert cuda_graph.same_kind(static, a_batch(4))
     assert not cuda_graph.same_kind(static, a_batch(5))
