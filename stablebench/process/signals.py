@@ -49,6 +49,11 @@ class Interrupt:
         self._ctrl_c |= signum == signal.SIGINT
         self.signum = self.signum or signum
 
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.signum is not None:
+            raise Interrupted
+
     @property
     def exit_code(self) -> int:
         """129 after SIGHUP, 130 after SIGINT, 143 after the others, as a shell reports them; 0 where none came."""

@@ -154,34 +154,21 @@ class TrainingLoop:
     def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         """Return loss and metrics of a split."""
         parts, card = self.parts, self.parts.card
-        names = metric_names(card)
-        chunk = max(parts.spec.train.batch_size, 100)
-        carried = parts.task.carries_states
+        names, chunk = metric_names(card), max(parts.spec.train.batch_size, 100)
+        carried, between = parts.task.carries_states, parts.interrupt.check
 
         def compute() -> dict[str, float]:
-            between = self._check_stop_requested
             return evaluate(parts.network, pieces(), card.loss, names, chunk, carried=carried, between=between)
 
         return parts.engine.attempt(compute, lambda: None, parts.on_engine_failure)
 
-    def _check_stop_requested(self) -> None:
-        if self.parts.interrupt.signum is not None:
-            raise Interrupted
-
     def _report(self, loss: float) -> bool:
         """Report where the run is, and return whether it goes on."""
         parts, state, card = self.parts, self.state, self.parts.card
+        value = state.evaluations[-1].metrics[card.metric] if state.evaluations else None
+        steps, speed = parts.spec.train.steps, self._throughput.current
         return parts.reporter.update(
-            Progress(
-                step=state.step,
-                steps=parts.spec.train.steps,
-                loss=loss,
-                metric=card.metric,
-                value=state.evaluations[-1].metrics[card.metric] if state.evaluations else None,
-                baseline=self._baseline,
-                steps_per_s=self._throughput.current,
-                train_s=state.train_s,
-            )
+            Progress(state.step, steps, loss, card.metric, value, self._baseline, speed, state.train_s)
         )
 
     def _save(self) -> None:

@@ -66,21 +66,22 @@ class MonitorConfig:
         Raises:
             UserError: A key or a name is unknown, a number is out of range, or `every` is missing.
         """
-        values: dict[str, list[str]] = {}
+        values: dict[str, str] = {}
         for item in filter(None, (part.strip() for part in re.split(r"[,|]", text))):
             key, equals, value = item.partition("=")
             if not equals and "what" in values:
-                values["what"].append(item)
-                continue
-            if not equals or key not in ("every", "what", "batch", "samples") or key in values:
+                values["what"] += f",{item}"
+            elif key in values or not equals or key not in ("every", "what", "batch", "samples"):
                 raise UserError(
                     f"--probe {text}: '{item}' must be every=N, what=NAME,NAME..., batch=N or samples=N, each once."
                 )
-            values[key] = [value]
-        numbers = {key: _count(key, values[key][0], text) for key in ("every", "batch", "samples") if key in values}
+            else:
+                values[key] = value
+        what = _names(values.pop("what", None), text)
+        numbers = {key: _count(key, value, text) for key, value in values.items()}
         if "every" not in numbers:
             raise UserError(f"--probe {text}: every=N is missing, the updates between two measurements.")
-        config = cls(what=_names(values.get("what"), text), **{"samples": min(2, numbers.get("batch", 8)), **numbers})
+        config = cls(what=what, **{"samples": min(2, numbers.get("batch", 8)), **numbers})
         if config.samples > config.batch:
             raise UserError(f"--probe {text}: `samples` must be <= {config.batch}, the value of `batch`.")
         return config
@@ -102,19 +103,19 @@ def _count(key: str, value: str, text: str) -> int:
     return int(value)
 
 
-def _names(given: list[str] | None, text: str) -> tuple[str, ...]:
+def _names(given: str | None, text: str) -> tuple[str, ...]:
     if given is None:
         return tuple(name for name in MEASURES if name != "jacobian")
-    if given == ["all"]:
+    if given == "all":
         return tuple(MEASURES)
-    given = [_EARLIER_NAMES.get(name, name) for name in given]
-    for name in given:
+    names = [_EARLIER_NAMES.get(name, name) for name in given.split(",")]
+    for name in names:
         if name not in MEASURES:
             raise UserError(
                 f"--probe {text}: there is no measure '{name}'.{did_you_mean(name, MEASURES)} "
                 f"Measures: {', '.join(MEASURES)}, all."
             )
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(names))
 
 
 class TrainingProbe:

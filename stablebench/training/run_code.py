@@ -6,8 +6,8 @@ the run folder of a stranger runs nothing because it is read.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -83,13 +83,12 @@ def keep_code(folder: RunFolder, spec: RunSpec) -> None:
     if code is None or _is_kept(folder, code):
         return
     root = code_dir(folder)
-    files = {m.place: _File(module=m.name, package=m.is_package, sha256=m.sha256) for m in code.modules}
     for module in code.modules:
         path = root / module.place
         if path.parent.is_dir():
             remove_temporaries(path.parent)
         write_atomically(path, module.data)
-    manifest = Manifest(entry=code.entry, digest=code.digest, files=files, packages=list(code.packages))
+    manifest = Manifest(entry=code.entry, digest=code.digest, files=_files(code), packages=list(code.packages))
     write_atomically(root / _MANIFEST, json.dumps(manifest.model_dump(), indent=1).encode())
 
 
@@ -148,10 +147,9 @@ def _hold_named(folder: RunFolder, spec: RunSpec, entry: model_registry.ModelEnt
     """Refuse code that is not the run's, and say what differs where the run carries its own."""
     if entry.source == spec.model.source or entry.code is None or entry.name.rpartition(":")[2] != spec.model.label:
         return  # another class is refused where the run is built
-    try:
+    carried = None
+    with suppress(UserError):
         carried = carried_code(folder)
-    except UserError:
-        carried = None
     if carried is None or carried.digest != spec.model.source:
         return
     changes = ", ".join(carried.changes(entry.code))
@@ -196,8 +194,7 @@ def _module(root: Path, place: str, file: _File) -> Module:
     if not all(part.strip() and not set(part) & set("/\\:\0") for part in file.module.split(".")):
         raise ValueError(f"no module is called {file.module!r}")
     path = root / PurePosixPath(place)
-    module = Module(file.module, str(path), b"", file.package)
-    if module.place != place:
+    if Module(file.module, str(path), b"", file.package).place != place:
         raise ValueError(f"{place} is no place of the module {file.module}")
     return Module(file.module, str(path), _read(path), file.package)
 
@@ -211,12 +208,12 @@ def _read(path: Path) -> bytes:
 
 
 def _is_kept(folder: RunFolder, code: Code) -> bool:
-    try:
-        carried = carried_code(folder)
-    except UserError:
-        return False
-    return carried is not None and carried.digest == code.digest and _places(carried) == _places(code)
+    with suppress(UserError):
+        kept = carried_code(folder)
+        return kept is not None and kept.digest == code.digest and _files(kept) == _files(code)
+    return False
 
 
-def _places(code: Code) -> dict[str, Any]:
-    return {module.place: module.sha256 for module in code.modules}
+def _files(code: Code) -> dict[str, _File]:
+    """Return what a manifest says of the modules of code, by path below `code/`."""
+    return {m.place: _File(module=m.name, package=m.is_package, sha256=m.sha256) for m in code.modules}
