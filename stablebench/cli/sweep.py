@@ -13,9 +13,8 @@ from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.requests import RunOptions, request_of
 
 if TYPE_CHECKING:
-    from stablebench.execution.tuning.study import Plan, Pruner, Study, Trial
-    from stablebench.schema.sweep import Sampler, SweepSpace
-    from stablebench.specs.resolve import RunRequest
+    from stablebench.execution.tuning.study import Plan, Study, Trial
+    from stablebench.specs.resolve import Resolved, RunRequest
     from stablebench.tables import Table
     from stablebench.training.run import ExecutionOptions
 
@@ -70,8 +69,8 @@ def sweep(
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
-    from stablebench.execution.tuning.study import Study
-    from stablebench.specs.search_space import check_space, find_space
+    from stablebench.execution.tuning.study import Plan, Study
+    from stablebench.specs.search_space import check_space, find_space, resolved_with
     from stablebench.training.run import ExecutionOptions
     from stablebench.training.trackers import check_trackers
 
@@ -82,14 +81,25 @@ def sweep(
     trackers = check_trackers(",".join(track or ()))
     if output is not None:
         refuse_existing(output, force)
-    plan = _plan(request, searched, sampler or searched.sampler or "tpe", pruner, startup)
+    base = resolved_with(request, searched, {})
+    plan = Plan(
+        space=searched,
+        metric=base.card.metric,
+        base=base.spec.spec_hash(),
+        card=base.card.sha256(),
+        sampler=sampler or searched.sampler or "tpe",
+        pruner=pruner,
+        seed=base.spec.seed,
+        startup=startup,
+    )
     if trials is None and plan.sampler != "grid":
         raise UserError("--trials is missing: give their number; only a grid has an end.")
     journal = storage or _default_journal(shown.runs_dir, plan, request)
     execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
-        code = _run(study, request, execution, wanted, workers, asked.threads or 1, quiet=shown.quiet)
+        os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads or 1))  # read when torch starts, in the trials
+        code = _run(study, request, base, execution, wanted, workers, quiet=shown.quiet)
         ended, best = study.trials(), study.best()
     waiting = [trial.number for trial in ended if trial.status == "running"]
     best_recipe = None
@@ -113,25 +123,6 @@ def sweep(
     raise typer.Exit(1 if any(trial.status == "failed" for trial in ended) else 0)
 
 
-def _plan(
-    request: "RunRequest", space: "SweepSpace", sampler: "Sampler", pruner: "Pruner", startup: int | None
-) -> "Plan":
-    from stablebench.execution.tuning.study import Plan
-    from stablebench.specs.search_space import resolved_with
-
-    base = resolved_with(request, space, {})
-    return Plan(
-        space=space,
-        metric=base.card.metric,
-        base=base.spec.spec_hash(),
-        card=base.card.sha256(),
-        sampler=sampler,
-        pruner=pruner,
-        seed=base.spec.seed,
-        startup=startup,
-    )
-
-
 def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Path:
     """Return where the journal lies: the same plan finds it again."""
     digest = hashlib.sha256(json.dumps(plan.document(), sort_keys=True).encode()).hexdigest()[:8]
@@ -142,36 +133,27 @@ def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Pat
 def _run(
     study: "Study",
     request: "RunRequest",
+    base: "Resolved",
     execution: "ExecutionOptions",
     wanted: int,
     workers: int,
-    threads: int,
     *,
     quiet: bool,
 ) -> int:
+    """Run the trials that are missing; return the exit code of a signal, else 0."""
     from stablebench.cli.ui.output import note
     from stablebench.cli.ui.progress import TrialProgress
     from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
+    from stablebench.training.model_check import check_before_run
 
     before = study.trials()
     done = sum(trial.status != "running" for trial in before)
     if done == len(before) and done >= wanted:
         return 0
-    if ":" in request.model:
-        from stablebench.specs.search_space import resolved_with
-        from stablebench.training.model_check import check_before_run
-
-        check_before_run(resolved_with(request, study.plan.space, {}).spec, note)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts, in the trials
+    check_before_run(base.spec, note)
     with TrialProgress(wanted, done, study.plan.metric, study.best(), quiet) as progress:
-        return run_trials(
-            study,
-            request,
-            execution,
-            wanted,
-            workers,
-            TrialCallbacks(progress.start, progress.report, lambda trial: progress.end(trial, study.best())),
-        )
+        callbacks = TrialCallbacks(progress.start, progress.report, lambda trial: progress.end(trial, study.best()))
+        return run_trials(study, request, execution, wanted, workers, callbacks)
 
 
 def _write_best(
@@ -204,16 +186,7 @@ def _table(plan: "Plan", trials: "list[Trial]", best: "Trial | None") -> "Table"
     from stablebench.tables import Table
 
     keys = list(plan.space.space)
-    rows = [
-        [
-            trial.number,
-            *(trial.values.get(key) for key in keys),
-            trial.standing,
-            max(trial.evaluations, default=None),
-            trial.value,
-        ]
-        for trial in trials
-    ]
+    rows = [[t.number, *map(t.values.get, keys), t.standing, max(t.evaluations, default=None), t.value] for t in trials]
     column = len(keys) + 3
     bold = frozenset() if best is None else frozenset({(best.number, column)})
     notes = [] if best is None else [f"The best is trial {best.number}, by validation {plan.metric}."]

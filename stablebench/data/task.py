@@ -66,6 +66,16 @@ class EmbedsTokens(Protocol):
     initial_embedding: Callable[..., torch.Tensor]
 
 
+@runtime_checkable
+class WritesText(Protocol):
+    """A module whose stream of tokens is text.
+
+    `text(*, data_dir, ...)` takes the parameters of `stream` that it names and returns how the tokens are written.
+    """
+
+    text: Callable[..., Any]
+
+
 def generator_for(*key: Any) -> torch.Generator:
     """Return a CPU generator whose state depends only on `key` (anything JSON can write)."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).digest()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stablebench import registry
-from stablebench.data.task import generator_for, source_module
+from stablebench.data.task import WritesText, generator_for, source_module
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
 from stablebench.models.base import State
@@ -153,11 +153,11 @@ def sample(
 def _text(record: RunRecord, data_dir: Path | None) -> Text:
     """Return how the tokens of a run's task are written."""
     card = checked_card(record)
-    function = getattr(source_module(card), "text", None)
-    if card.data.stream is None or function is None:
+    module = source_module(card)
+    if card.data.stream is None or not isinstance(module, WritesText):
         streams = [name for name in registry.task_names() if registry.task_card(name).data.stream]
         raise UserError(
             f"--sample: {card.task} is no stream of text; it needs a run of one of {', '.join(streams)}. Leave it out."
         )
-    wanted = inspect.signature(function).parameters
-    return function(data_dir=data_dir, **{k: v for k, v in record.spec.task.params.items() if k in wanted})
+    wanted = inspect.signature(module.text).parameters
+    return module.text(data_dir=data_dir, **{k: v for k, v in record.spec.task.params.items() if k in wanted})
