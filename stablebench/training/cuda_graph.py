@@ -82,15 +82,16 @@ class GraphedStep:
         """Make the step and return what `step` returns; the gradients of the step before are gone."""
         if self.reason is None and self._graph is None:
             self.reason = self._capture(batch)
+        static = self._inputs
         # A last, smaller batch; or another phase of training. The graph is kept for the batches that fit it.
-        fits = self._inputs is not None and same_kind(self._inputs, batch)
-        if self.reason is not None or not fits:
+        if self.reason is not None or static is None or not same_kind(static, batch):
             self._say(self.reason or "the batch has another shape than the captured one")
             zero(self._parameters)
             return self._step(batch)
-        copy_into(self._inputs, batch)
+        copy_into(static, batch)
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient  # someone may have put another there
+        assert self._graph is not None  # else there is a reason
         self._graph.replay()
         return self._results
 

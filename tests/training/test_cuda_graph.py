@@ -96,6 +96,7 @@ class FakeGraph:
     def replay(self) -> None:
         self.replays += 1
         cuda_graph.zero(self.graphed._parameters)
+        assert self.graphed._inputs is not None
         results = self.graphed._step(self.graphed._inputs)
         for target, result in zip(self.graphed._results, results, strict=True):
             target.copy_(result.detach())
