@@ -51,12 +51,6 @@ def feedforward_matrix(n: int, alpha: float, beta: float = 0.0, d: float = 0.0) 
     return d * ones.tril().triu() + alpha * ones.tril(-1).triu(-1) + beta * ones.tril(-2)
 
 
-def noise_covariance(theta: Tensor, horizon: int | None = None) -> Tensor:
-    """Return sum_j Theta^j (Theta^j)' over j = 0 ... horizon - 1, (n, n) in float64; see `noise_root`."""
-    root = noise_root(theta, horizon)
-    return root @ root.T
-
-
 def noise_root(theta: Tensor, horizon: int | None = None) -> Tensor:
     """Return lower triangular L with L L' = sum_j Theta^j (Theta^j)' over j = 0 ... horizon - 1, (n, n) in float64.
 

@@ -82,7 +82,7 @@ class GradientFlow:
 
     def zeros(self) -> list[int]:
         """Return for every t how many samples have a gradient of exactly 0."""
-        return self.log_norms.isinf().sum(0).tolist()
+        return _zeros(self.log_norms)
 
     def growth_rate(self) -> MeanEstimate:
         """Return d ln||dL/ds_t|| per step back in time: below 0 the gradient vanishes, above 0 it explodes.
@@ -103,26 +103,27 @@ class GradientFlow:
 
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict; logarithms are to base 10."""
-        document = {
+        return {
             "loss": self.loss,
             "samples": len(self.log_norms),
-            "t": list(range(self.log_norms.shape[1])),
-            "log10_norm": self.quantiles(),
-            "zeros": self.zeros(),
-            "growth_rate": self.growth_rate().document(),
+            **_document(0, self.log_norms),
             "log10_first_over_last": self.log10_first_over_last(),
+            "input": None if self.log_input_norms is None else _document(1, self.log_input_norms),
         }
-        rate = self.input_growth_rate()
-        if self.log_input_norms is None or rate is None:
-            return document | {"input": None}
-        return document | {
-            "input": {
-                "t": list(range(1, self.log_input_norms.shape[1] + 1)),
-                "log10_norm": self.input_quantiles(),
-                "zeros": self.log_input_norms.isinf().sum(0).tolist(),
-                "growth_rate": rate.document(),
-            }
-        }
+
+
+def _document(first: int, log_norms: Tensor) -> dict[str, Any]:
+    """Return what norms at the steps t = first ... are, as a JSON-serialisable dict."""
+    return {
+        "t": list(range(first, first + log_norms.shape[1])),
+        "log10_norm": quantiles(log_norms / DECADE),
+        "zeros": _zeros(log_norms),
+        "growth_rate": _growth_rate(log_norms).document(),
+    }
+
+
+def _zeros(log_norms: Tensor) -> list[int]:
+    return log_norms.isinf().sum(0).tolist()
 
 
 def quantiles(values: Tensor) -> dict[str, list[float | None]]:

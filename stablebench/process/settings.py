@@ -76,13 +76,11 @@ def flags() -> dict[str, Any]:
     return flags | ({"cublas_workspace": os.environ.get(_CUBLAS_WORKSPACE)} if deterministic else {})
 
 
-def is_reproducible(device: str, deterministic: bool) -> bool:
-    """Return whether a spec gives the same numbers each time: some of a GPU's kernels add in an order that changes."""
-    return why_not_reproducible(device, deterministic) is None
-
-
 def why_not_reproducible(device: str, deterministic: bool) -> str | None:
-    """Return why a spec may give other numbers each time, whatever the model; None if it does not."""
+    """Return why a spec may give other numbers each time, whatever the model; None if it does not.
+
+    Some of a GPU's kernels add in an order that changes.
+    """
     return None if device == "cpu" or deterministic else "on CUDA without --deterministic"
 
 

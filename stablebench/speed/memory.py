@@ -19,12 +19,10 @@ import torch
 
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.execution.workers import without_current_folder
+from stablebench.process.device import peak_bytes
 from stablebench.process.settings import prepare_process
 from stablebench.speed.contenders import Contender, sequence_contender
 from stablebench.speed.workload import Workload
-
-if sys.platform != "win32":
-    import resource
 
 _PRELOADED = ["stablebench.speed.memory", "stablebench.schema.strict", "psutil"]
 _PRELOADED += ["torch.fx.experimental.symbolic_shapes", "torch._dynamo"]
@@ -87,8 +85,7 @@ def _growth(work: Workload, name: str) -> int | None:
     _hand_back_freed_memory()
     before = _forget_peak()
     contender.run()
-    peak = _peak()
-    return None if peak is None else max(0, peak - before)
+    return max(0, peak_bytes(torch.device("cpu")) - before)
 
 
 def _hand_back_freed_memory() -> None:
@@ -101,10 +98,3 @@ def _forget_peak() -> int:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
     return psutil.Process().memory_info().rss
-
-
-def _peak() -> int | None:
-    if sys.platform == "win32":
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB

@@ -10,7 +10,7 @@ from probe_networks import linear_network, stack, still_batch
 from stablebench.models.deep.mlp import Mlp
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.probes.chain import Chain, LayerChain, chain_of, frozen
-from stablebench.probes.fisher_memory import feedforward_matrix, fisher_memory, noise_covariance
+from stablebench.probes.fisher_memory import feedforward_matrix, fisher_memory, noise_root
 from stablebench.probes.linear_memory import LinearMemory, input_directions, linear_memory
 
 
@@ -54,7 +54,8 @@ def test_the_finite_sum_is_that_of_its_terms() -> None:
         expected = sum(
             torch.linalg.matrix_power(theta, j) @ torch.linalg.matrix_power(theta, j).T for j in range(horizon)
         )
-        torch.testing.assert_close(noise_covariance(theta, horizon), expected, rtol=1e-12, atol=1e-12)
+        root = noise_root(theta, horizon)
+        torch.testing.assert_close(root @ root.T, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_several_directions_are_averaged() -> None:

@@ -9,7 +9,7 @@ from stablebench.probes.fisher_memory import (
     feedforward_matrix,
     fisher_memory,
     linear_memory_capacity,
-    noise_covariance,
+    noise_root,
     transients,
 )
 
@@ -55,8 +55,8 @@ def test_an_orthogonal_network_needs_a_number_of_steps() -> None:
 def test_the_noise_solves_its_lyapunov_equation() -> None:
     theta = 0.3 * torch.randn(N, N).tril() * 0.5
     expected = torch.from_numpy(solve_discrete_lyapunov(theta.numpy(), torch.eye(N).numpy()))
-    torch.testing.assert_close(noise_covariance(theta), expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(noise_covariance(theta, 2000), noise_covariance(theta), rtol=1e-9, atol=1e-9)
+    for root in (noise_root(theta), noise_root(theta, 2000)):
+        torch.testing.assert_close(root @ root.T, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.005, 0.1])

@@ -333,7 +333,7 @@ def test_what_can_only_be_computed_otherwise_is_one_message(settings_after: None
     ("device", "deterministic", "promised"), [("cpu", False, True), ("cuda", False, False), ("cuda", True, True)]
 )
 def test_a_record_says_whether_its_numbers_come_again(device: str, deterministic: bool, promised: bool) -> None:
-    assert process.is_reproducible(device, deterministic) is promised
+    assert (process.why_not_reproducible(device, deterministic) is None) is promised
 
 
 def test_verify_says_that_equal_numbers_were_not_promised(tmp_path: Path) -> None:

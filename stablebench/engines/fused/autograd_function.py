@@ -197,18 +197,17 @@ class _Chain(torch.autograd.Function):
         needs_grad = ChainInputs.from_flat(layout, steps, ctx.needs_input_grad[4:])
         d_matrices = backend.backward(buffers, matrices, list(needs_grad.matrices))
         d_states = [layout.part(carry[0], i) if need else None for i, need in enumerate(needs_grad.states)]
+
+        def wanted(kind: Kind, needed: tuple[Any, ...]) -> list[Tensor | None]:
+            return [buffers.get(Buffer(kind, k).gradient) if need else None for k, need in enumerate(needed)]
+
         d_projections = [
-            _batch_first(buffers.get(Buffer(Kind.PROJECTION, i).gradient)) if need else None
-            for i, need in enumerate(needs_grad.projections)
+            None if d is None else d.transpose(0, 1) for d in wanted(Kind.PROJECTION, needs_grad.projections)
         ]
         d_vectors = [
-            buffers.get(Buffer(Kind.VECTOR, k).gradient) if need else None for k, need in enumerate(needs_grad.vectors)
+            None if d is None else (d if width > 1 else d.sum(-1, keepdim=True)).to(carry.dtype)
+            for d, width in zip(wanted(Kind.VECTOR, needs_grad.vectors), layout.vectors, strict=True)
         ]
-        d_vectors = [
-            d if d is None or width > 1 else d.sum(-1, keepdim=True)
-            for d, width in zip(d_vectors, layout.vectors, strict=True)
-        ]
-        d_vectors = [None if d is None else d.to(carry.dtype) for d in d_vectors]
         return (None, None, None, None, *d_states, *d_projections, *d_matrices, *d_vectors)
 
 
@@ -232,7 +231,3 @@ def _gradient_buffers(program: Program, new: Tensor) -> dict[Buffer, Tensor]:
 
 def _dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
-def _batch_first(buffer: Tensor | None) -> Tensor | None:
-    return None if buffer is None else buffer.transpose(0, 1)

@@ -123,7 +123,6 @@ class HooksRefused(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func` unless it is refused."""
-        name = getattr(func, "__name__", "")
-        if name in _OF_GRADIENTS:
+        if (name := getattr(func, "__name__", "")) in _OF_GRADIENTS:
             raise UnsupportedStep(f"it lays a hook on a gradient (`{name}`)")
         return func(*args, **(kwargs or {}))
