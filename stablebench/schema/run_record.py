@@ -33,7 +33,7 @@ class Environment(Strict):
         versions: Of python, torch, numpy and stablebench.
         device: The device used: `cpu`, `cuda`.
         hardware: Processor or GPU model.
-        engine: The engine used: `reference`, `scan` or `fused`; in version 0.1 also `fused-torch`, fused in torch calls.
+        engine: The engine used: `reference`, `scan` or `fused`; in version 0.1 also `fused-torch` (torch calls).
         threads: CPU threads.
         flags: Process-wide settings: flushing of subnormals, precision of matrix products, determinism.
         commit: Git commit of stablebench, with `+` where the tree had changes; None outside a checkout.

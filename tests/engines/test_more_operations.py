@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.c.codegen import kernels
+from stablebench.engines.fused.c.codegen import text_of
 from stablebench.engines.fused.operations import OPERATIONS
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.models import recurrent_model
@@ -121,7 +121,7 @@ def test_loops_are_vectorised(name: str, double: bool, tmp_path: Path) -> None:
     if "gcc" not in version.lower() and "Free Software Foundation" not in version:
         pytest.skip("the report of vectorised loops is GCC's")
     call = OPERATIONS["maximum"].c.format("x[i]", "y[i]") if name == "maximum" else f"{name}(x[i])"
-    text = f"{'#define DOUBLE' if double else ''}\n{kernels()}\n"
+    text = f"{'#define DOUBLE' if double else ''}\n{text_of('functions.c')}\n"
     text += "void apply(int64_t n, const real *restrict x, const real *restrict y, real *restrict out)\n{\n"
     text += f"#pragma omp simd\n    for (int64_t i = 0; i < n; i++) out[i] = {call};\n    (void)y;\n}}\n"
     (tmp_path / "apply.c").write_text(text)

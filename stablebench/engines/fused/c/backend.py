@@ -13,12 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stablebench.engines.fused.c.codegen import backward_buffers, forward_buffers, source
+from stablebench.engines.fused.c.codegen import backward_buffers, forward_buffers, products, source
 from stablebench.engines.fused.program import MATMUL, NEW, Buffer, Kind, Program, Slice
 from stablebench.process import c_library as library
 
-_FUNCTIONS = ("forward", "backward", "pack", "packed_size")
+_FUNCTIONS = ("forward", "backward", "use_products")
 """Of a program's library."""
+_PRODUCTS = ("multiply", "multiply_transposed", "pack", "packed_size")
+"""Of the library that all programs of one type call; the first three in the order of `use_products`."""
 _SUMMED_ROWS = 128
 """Rows of a product with a transposed matrix that are summed before the sum is added to memory."""
 _SLACK = 64
@@ -44,8 +46,12 @@ class Native:
     def __init__(self, program: Program, output: Slice, dtype: torch.dtype) -> None:
         self.program = program
         self.dtype = dtype
-        self._library = library.load(source(program, output, double=dtype == torch.float64), *_FUNCTIONS)
-        self._library.packed_size.restype = ctypes.c_int64
+        double = dtype == torch.float64
+        self._products = library.load(products(double), *_PRODUCTS)
+        self._products.packed_size.restype = ctypes.c_int64
+        self._library = library.load(source(program, output, double), *_FUNCTIONS)
+        called = [ctypes.cast(getattr(self._products, name), ctypes.c_void_p) for name in _PRODUCTS[:3]]
+        self._library.use_products((ctypes.c_void_p * len(called))(*called))
 
     @cached_property
     def _forward_buffers(self) -> list[Buffer]:
@@ -154,13 +160,13 @@ class Native:
         }
 
     def _packed_size(self, inner: int, columns: int) -> int:
-        return self._library.packed_size(_long(inner), _long(columns))
+        return self._products.packed_size(_long(inner), _long(columns))
 
     def _packed(self, matrix: Tensor) -> Tensor:
         inner, columns = matrix.shape
         packed = torch.empty(self._packed_size(inner, columns), dtype=self.dtype)
         row, column = (_long(n) for n in matrix.stride())
-        self._library.pack(_long(inner), _long(columns), _pointer(matrix), row, column, _pointer(packed))
+        self._products.pack(_long(inner), _long(columns), _pointer(matrix), row, column, _pointer(packed))
         return packed
 
 

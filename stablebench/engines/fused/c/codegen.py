@@ -59,9 +59,23 @@ def _matrices(program: Program) -> list[int]:
 
 
 @cache
-def kernels() -> str:
-    """Return the C text that does not depend on the program."""
-    return (Path(__file__).parent / "kernels.c").read_text(encoding="utf-8")
+def text_of(file: str) -> str:
+    """Return a file of this folder."""
+    return (Path(__file__).parent / file).read_text(encoding="utf-8")
+
+
+@cache
+def products(double: bool) -> str:
+    """Return the C text of the products, which does not depend on a program.
+
+    Args:
+        double: Whether it is for float64.
+    """
+    return "\n".join([_real(double), text_of("functions.c"), text_of("products.c")])
+
+
+def _real(double: bool) -> str:
+    return "#define DOUBLE" if double else ""
 
 
 def source(program: Program, output: Slice, double: bool) -> str:
@@ -74,8 +88,9 @@ def source(program: Program, output: Slice, double: bool) -> str:
     """
     return "\n".join(
         [
-            "#define DOUBLE" if double else "",
-            kernels(),
+            _real(double),
+            text_of("functions.c"),
+            text_of("products.h"),
             *_forward(program),
             *_backward(program, output),
             "",
