@@ -46,23 +46,21 @@ class Updater:
         self.parameters = [p for group in groups for p in group.parameters]
         self._clip_norm = spec.clip_norm
         self._warmup = spec.warmup
-        self._drops = self._drop_steps(spec, steps_per_epoch)
-        self._factor = spec.schedule.factor if spec.schedule else 1.0
-        self._drops_on_stall = bool(spec.schedule and spec.schedule.on_stall)
+        schedule = spec.schedule
+        unit = steps_per_epoch or 1 if schedule and schedule.unit == "epochs" else 1
+        self._drops = [at * unit for at in schedule.at] if schedule else []
+        self._factor = schedule.factor if schedule else 1.0
+        self._drops_on_stall = bool(schedule and schedule.on_stall)
         self.optimisers: list[torch.optim.Optimizer] = []
-        by_rule = {
-            rule: [g for g in groups if g.rule == rule and g.parameters] for rule in ("optimiser", *_MULTIPLICATIVE)
-        }
-        if by_rule["optimiser"]:
-            options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
-            if "betas" in options:
-                options["betas"] = tuple(options["betas"])
-            described = [self._describe(group, spec) for group in by_rule["optimiser"]]
-            self.optimisers.append(eager(_TORCH[spec.name])(described, lr=spec.lr, **options))
-        for rule, update in _MULTIPLICATIVE.items():
-            if by_rule[rule]:
-                described = [self._describe(group, spec, only_rate=True) for group in by_rule[rule]]
-                self.optimisers.append(eager(update)(described, lr=spec.lr))
+        options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
+        if "betas" in options:
+            options["betas"] = tuple(options["betas"])
+        rules = {"optimiser": _TORCH[spec.name]} | _MULTIPLICATIVE
+        for rule, update in rules.items():
+            only_rate = rule != "optimiser"
+            described = [self._describe(g, spec, only_rate) for g in groups if g.rule == rule and g.parameters]
+            if described:
+                self.optimisers.append(eager(update)(described, lr=spec.lr, **({} if only_rate else options)))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["base_lr"] = group["lr"]
@@ -87,7 +85,7 @@ class Updater:
             raise UserError("optim.nesterov: Nesterov's method needs a `momentum` above 0.")
 
     @staticmethod
-    def _describe(group: ParameterGroup, spec: OptimSpec, only_rate: bool = False) -> dict[str, Any]:
+    def _describe(group: ParameterGroup, spec: OptimSpec, only_rate: bool) -> dict[str, Any]:
         own = spec.groups.get(group.name)
         described: dict[str, Any] = {"params": group.parameters, "lr": own.lr if own and own.lr else spec.lr}
         if only_rate:
@@ -101,12 +99,6 @@ class Updater:
                 raise UserError(f"optim.groups.{group.name}.betas: {spec.name} has no such option.")
             described["betas"] = tuple(own.betas)
         return described
-
-    @staticmethod
-    def _drop_steps(spec: OptimSpec, steps_per_epoch: int | None) -> list[int]:
-        if spec.schedule is None:
-            return []
-        return [at * (steps_per_epoch or 1) if spec.schedule.unit == "epochs" else at for at in spec.schedule.at]
 
     def rate_factor(self, step: int, stalls: int = 0) -> float:
         """Return what every base rate is multiplied by at update `step` (from 0).
