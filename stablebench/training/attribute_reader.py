@@ -3,6 +3,7 @@
 import collections
 import random
 from collections.abc import Callable
+from itertools import chain, repeat
 from operator import is_
 from typing import Any
 
@@ -52,10 +53,8 @@ class _Reader:
         if not isinstance(token, dict):
             return token
         kind, content = next(iter(token.items()))
-        if kind in ("float", "complex"):
-            return {"float": float, "complex": complex}[kind](content)
-        if kind == "bytes":
-            return bytes.fromhex(content)
+        if kind in ("float", "complex", "bytes"):
+            return {"float": float, "complex": complex, "bytes": bytes.fromhex}[kind](content)
         if kind == "registered":
             return self.known[content]
         if kind == "again":
@@ -71,16 +70,15 @@ class _Reader:
         return value
 
     def _sequence(self, token: Any, kind: str, old: Any, path: str) -> Any:
-        items, before = token[kind], old if isinstance(old, list | tuple | collections.deque) else ()
+        items, before = token[kind], list(old) if isinstance(old, list | tuple | collections.deque) else []
+        made: Any = None  # one that cannot be changed is made of its items
         if kind == "list":
-            made: Any = old if type(old) is list else []
+            made = old if type(old) is list else []
         elif kind == "deque":
             fits = type(old) is collections.deque and old.maxlen == token["maxlen"]
             made = old if fits else collections.deque(maxlen=token["maxlen"])
-        else:
-            made = None  # cannot be changed, so it is made of its items
         self._made[path] = made
-        there = [*before, *[None] * (len(items) - len(before))]
+        there = chain(before, repeat(None))
         values = [self.value(item, was, f"{path}.{i}") for i, (item, was) in enumerate(zip(items, there, strict=False))]
         if made is not None:
             made.clear()

@@ -14,6 +14,7 @@ import pickle
 import random
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -177,10 +178,11 @@ class _Writer:
             if all(item is None or type(item) in (bool, int, str) for item in value):
                 return {kind.__name__: sorted(value, key=lambda item: (type(item).__name__, str(item)))}
             return None
-        for name, known in DICTS.items():
-            if kind is known:
-                keys = [self.value(key, f"{path} key {i}") for i, key in enumerate(value)]
-                return {name: [[k, self.value(v, f"{path}.{i}")] for i, (k, v) in enumerate(zip(keys, value.values()))]}  # noqa: B905
+        if kind in DICTS.values():
+            keys = [self.value(key, f"{path} key {i}") for i, key in enumerate(value)]
+            items = [self.value(item, f"{path}.{i}") for i, item in enumerate(value.values())]
+            name = next(name for name, known in DICTS.items() if known is kind)
+            return {name: [list(pair) for pair in zip(keys, items, strict=True)]}
         return None
 
     def _numbers(self, value: Any, path: str) -> dict[str, Any] | None:
@@ -205,9 +207,8 @@ class _Writer:
         return None
 
     def _object(self, value: Any, path: str) -> dict[str, Any]:
-        if isinstance(value, nn.Module):
-            return {"object": self.attributes(value, path, registered=False), "class": class_of(value)}
-        if not isinstance(value, type | ModuleType | enum.Enum) and _is_plain_object(value):
+        plain = not isinstance(value, type | ModuleType | enum.Enum) and _is_plain_object(value)
+        if plain or isinstance(value, nn.Module):
             return {"object": self.attributes(value, path, registered=False), "class": class_of(value)}
         self.opaque[path] = Opaque(value, _content(value))
         return {"opaque": type(value).__name__}
@@ -235,10 +236,7 @@ class _Digest:
 def _content(value: Any) -> str | None:
     """Return a digest of an object, or None if it cannot be pickled."""
     digest = _Digest()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            pickle.Pickler(digest).dump(value)
-        except Exception:  # whatever a class of the user's raises there
-            return None
-    return digest.sha256.hexdigest()
+    with warnings.catch_warnings(action="ignore"), suppress(Exception):  # whatever a class of the user's raises there
+        pickle.Pickler(digest).dump(value)
+        return digest.sha256.hexdigest()
+    return None

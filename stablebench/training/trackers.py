@@ -167,8 +167,7 @@ class Trackers:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the trackers' warnings, and what they log as information, from the user, and their random numbers apart."""
-    with warnings.catch_warnings(), python_random.kept():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), python_random.kept():
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         yield
 
