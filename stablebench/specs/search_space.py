@@ -55,13 +55,11 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
         if known is not None and known.space:
             summary = f"the space that the {label.removeprefix('--')} states"
             return label, SweepSpace(summary=summary, source=label, model=model, task=task, space=known.space)
-    if f"{model}/{task}" in registry.sweep_names():
-        return f"{model}/{task}", registry.sweep(f"{model}/{task}")
-    fitting = [n for n in registry.sweep_names() if n.startswith(f"{model}/")]
-    raise UserError(
-        f"--space: no recipe of {model} on {task} states a `space`; name a preset "
-        f"({', '.join(fitting or registry.sweep_names())}) or a file."
-    )
+    preset, presets = f"{model}/{task}", registry.sweep_names()
+    if preset in presets:
+        return preset, registry.sweep(preset)
+    fitting = ", ".join([name for name in presets if name.startswith(f"{model}/")] or presets)
+    raise UserError(f"--space: no recipe of {model} on {task} states a `space`; name a preset ({fitting}) or a file.")
 
 
 def check_space(space: SweepSpace, request: RunRequest) -> None:
@@ -137,10 +135,9 @@ def _points(dimension: Dimension) -> list[Scalar]:
     low, high, count = dimension.low, dimension.high, dimension.points
     assert low is not None and high is not None and count is not None  # the schema and `grid` hold this
     shares = [i / (count - 1) for i in range(count)]
+    values = [low + share * (high - low) for share in shares]
     if dimension.log:
         values = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
-    else:
-        values = [low + share * (high - low) for share in shares]
     return list(dict.fromkeys(rounded(dimension, value) for value in values))
 
 

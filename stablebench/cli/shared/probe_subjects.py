@@ -17,7 +17,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import checked_card
-from stablebench.specs.resolve import Resolved, resolve
+from stablebench.specs.resolve import resolve
 from stablebench.training.monitor import validation_examples
 from stablebench.training.score import trained_network
 
@@ -104,17 +104,17 @@ def untrained(
         request = run_request(model, task, sizes, values, recipe)
         if "precision" not in request.options and "precision" not in request.settings:
             request = dataclasses.replace(request, options=request.options | {"precision": "float64"})
-        subjects.append(_untrained(resolve(request), data_dir, count))
+        resolved = resolve(request)
+        spec, task = resolved.spec, Task(resolved.card, resolved.spec.task.params, data_dir)
+        network = build_network(spec, task.card, task.sizes)
+        start_embedding(network, task)
+        subjects.append(_subject(spec, task, network, None, count))
     return subjects
 
 
-def _untrained(resolved: Resolved, data_dir: Path | None, count: int) -> Subject:
-    spec, card = resolved.spec, resolved.card
-    task = Task(card, spec.task.params, data_dir)
-    network = build_network(spec, card, task.sizes)
-    start_embedding(network, task)
+def _subject(spec: RunSpec, task: Task, network: AnyNetwork, step: int | None, count: int) -> Subject:
     python_random.seed(spec.seed)  # what a user's model may draw from
-    return Subject(spec, card, spec.task.params, network, None, validation_examples(task, count, "--batch"))
+    return Subject(spec, task.card, task.params, network, step, validation_examples(task, count, "--batch"))
 
 
 def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | None, count: int) -> Subject:
@@ -137,6 +137,4 @@ def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | Non
     card = checked_card(record)
     params = resolve_params(card, T=T, settings=record.spec.task.params)
     network, weights = trained_network(folder, record, checkpoint)
-    task = Task(card, params, data_dir)
-    python_random.seed(record.spec.seed)
-    return Subject(record.spec, card, params, network, weights.step, validation_examples(task, count, "--batch"))
+    return _subject(record.spec, Task(card, params, data_dir), network, weights.step, count)

@@ -248,17 +248,16 @@ class DownloadProgress(Bars):
         if is_first:
             self._began[path] = (now, done)
             self.add(path, path, total=total)
-        began, before = self._began[path]
-        rate = (done - before) / (now - began) if now > began else 0.0
         text = f"{size_text(done)} of {size_text(total)}"
+        if not self.live and (is_first or done == total):
+            self.note(f"{path}: {text}")
+            return
         if self.live:
+            began, before = self._began[path]
+            rate = (done - before) / (now - began) if now > began else 0.0
             left = clock((total - done) / rate) if total is not None and rate > 0 else "?"
             text += f", {size_text(int(rate))}/s, {left} left"
-            self.move(path, done, total, lambda _: text)
-        elif is_first or done == total:
-            self.note(f"{path}: {text}")
-        else:
-            self.move(path, done, total, lambda _: text)
+        self.move(path, done, total, lambda _: text)
 
 
 def size_text(n_bytes: int | None) -> str:
