@@ -13,6 +13,7 @@ from stablebench.cli.ui.output import note, say
 if TYPE_CHECKING:
     from stablebench.cli.shared.probe_subjects import Subject
     from stablebench.probes.probe import Measure, ProbeResult
+    from stablebench.tables import Table
 
 
 def probe_gradients(
@@ -67,7 +68,7 @@ def probe_gradients(
     Example:
         stablebench probe-gradients --models roarnn,lstm --task copy/t100 --figures figures
     """
-    from stablebench.cli.ui.output import print_json
+    from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.errors import UserError
     from stablebench.process.settings import prepare_process
 
@@ -80,6 +81,7 @@ def probe_gradients(
     from stablebench.report.figures.gradient_norms import save_figure
     from stablebench.report.figures.probe import check_folder, pictures, save_pictures
     from stablebench.report.figures.style import check_figure_path
+    from stablebench.report.figures.text_plot import text_plot
 
     measures = _measures(what)
     if png is not None:
@@ -100,28 +102,30 @@ def probe_gradients(
         subjects = [trained(run, names[0] if names else None, sizes.T, data_dir=data_dir, count=batch)]
     for subject in subjects:
         check_differentiable(subject.network)
-    results: list[ProbeResult] = []
+    results: dict[str, ProbeResult] = {}
     few = min(4, batch) if samples is None else samples
     for subject in subjects:
         if not quiet:
             note(f"probing {subject.title}")
-        results.append(
-            probe(subject.network, subject.examples, loss=subject.card.loss, which=loss, samples=few, what=measures)
+        network, examples = subject.network, subject.examples
+        results[subject.label] = probe(
+            network, examples, loss=subject.card.loss, which=loss, samples=few, what=measures
         )
-    named = {subject.label: result for subject, result in zip(subjects, results, strict=True)}
+    flows = {name: result.flow for name, result in results.items() if result.flow is not None}
     if png is not None:
-        flows = {name: result.flow for name, result in named.items() if result.flow is not None}
         save_figure(png, flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}")
     if figures is not None:
-        written = save_pictures(figures, figure_format, pictures(named, subjects[0].where, LOSS[loss]))
+        written = save_pictures(figures, figure_format, pictures(results, subjects[0].where, LOSS[loss]))
         if not quiet:
             note("\n".join(str(path) for path in written))
     if as_json:
-        documents = {s.label: _document(s.document(), r) for s, r in zip(subjects, results, strict=True)}
+        documents = {s.label: _document(s.document(), results[s.label]) for s in subjects}
         print_json(next(iter(documents.values())) if len(documents) == 1 else {"models": documents})
     else:
-        _print(subjects, results)
-    if strict and any(finding.verdict == "violated" for result in results for finding in result.claims):
+        print_tables(_tables(subjects, results))
+        if flows:
+            say("\n" + text_plot(flows))
+    if strict and any(finding.verdict == "violated" for result in results.values() for finding in result.claims):
         raise typer.Exit(4)
 
 
@@ -144,18 +148,11 @@ def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:
     return document | {"measures": subject | document["measures"]}
 
 
-def _print(subjects: "list[Subject]", results: "list[ProbeResult]") -> None:
+def _tables(subjects: "list[Subject]", results: "dict[str, ProbeResult]") -> "list[Table]":
     from stablebench.cli.shared.probe_tables import claims_table, side_by_side, tables_of
-    from stablebench.cli.ui.output import print_tables
-    from stablebench.report.figures.text_plot import text_plot
 
+    first = subjects[0]
     if len(subjects) == 1:
-        print_tables(tables_of(results[0], subjects[0].title, subjects[0].card.readout))
-    else:
-        named = {subject.label: result for subject, result in zip(subjects, results, strict=True)}
-        claims = [claims_table(result, f"Claims of {name}") for name, result in named.items()]
-        table = side_by_side(named, subjects[0].where, subjects[0].card.readout)
-        print_tables([table, *(table for tables in claims for table in tables)])
-    flows = {s.label: r.flow for s, r in zip(subjects, results, strict=True) if r.flow is not None}
-    if flows:
-        say("\n" + text_plot(flows))
+        return tables_of(results[first.label], first.title, first.card.readout)
+    claims = [table for name, result in results.items() for table in claims_table(result, f"Claims of {name}")]
+    return [side_by_side(results, first.where, first.card.readout), *claims]
