@@ -105,10 +105,10 @@ def untrained(
         if "precision" not in request.options and "precision" not in request.settings:
             request = dataclasses.replace(request, options=request.options | {"precision": "float64"})
         resolved = resolve(request)
-        spec, task = resolved.spec, Task(resolved.card, resolved.spec.task.params, data_dir)
-        network = build_network(spec, task.card, task.sizes)
-        start_embedding(network, task)
-        subjects.append(_subject(spec, task, network, None, count))
+        spec, data = resolved.spec, Task(resolved.card, resolved.spec.task.params, data_dir)
+        network = build_network(spec, data.card, data.sizes)
+        start_embedding(network, data)
+        subjects.append(_subject(spec, data, network, None, count))
     return subjects
 
 
