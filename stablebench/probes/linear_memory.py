@@ -11,6 +11,7 @@ the length of the chain, and `horizon` says so.
 """
 
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,20 +136,15 @@ def _at(chain: StateChain, states: Tensor, t: int, lags: int) -> StepMemory:
     theta, v = step_jacobian(chain, states, t), input_directions(chain, states, t)
     radius = torch.linalg.eigvals(theta).abs().max().item()
     horizon = None if radius < 1 - _ROUNDING else chain.steps
-    curve, reason = None, ""
+    curve = capacity = None
+    reason = ""
     try:
         curve = fisher_memory(theta, v, lags, horizon).curve
     except StablebenchError as error:
         reason = str(error)
-    return StepMemory(t, radius, horizon, curve, _capacity(theta, v[:, 0], min(lags, 2 * len(theta))), reason)
-
-
-def _capacity(theta: Tensor, v: Tensor, lags: int) -> float | None:
-    try:
-        capacity = linear_memory_capacity(theta, v, lags).sum().item()
-    except StablebenchError:
-        return None
-    return capacity
+    with suppress(StablebenchError):
+        capacity = linear_memory_capacity(theta, v[:, 0], min(lags, 2 * len(theta))).sum().item()
+    return StepMemory(t, radius, horizon, curve, capacity, reason)
 
 
 def input_directions(chain: StateChain, states: Tensor, t: int) -> Tensor:

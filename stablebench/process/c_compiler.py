@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from selectors import EVENT_READ, DefaultSelector
 from types import FrameType
-from typing import IO
 
 from stablebench.errors import StablebenchError, UserError
 
@@ -25,10 +23,10 @@ DEADLINE = "STABLEBENCH_COMPILE_TIMEOUT"
 _DEADLINE_S = 120.0
 _VERSION_S = 10.0
 """Seconds that a compiler gets to say its version."""
-_POLL_S = 0.1
-"""Seconds after which it is looked whether a signal came."""
+_POLL_S = 0.01
+"""Seconds after which it is looked whether it has ended, has printed something, or a signal came."""
 _TAIL_BYTES = 2**16
-"""Of what a compiler prints; the last of it is stored."""
+"""Of what a compiler prints; the last of it is stored, as much as a pipe holds."""
 _REASON_LINES, _REASON_CHARACTERS = 3, 500
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 _NO_ROOM = ("no space left", "quota exceeded", "file too large", "file size limit", "read-only file system")
@@ -219,48 +217,28 @@ def _run(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                bufsize=0,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the compiler in turn
             )
         except OSError as error:
             raise CompilerError(f"{command[0]} cannot be run: {error.strerror or error}") from error
         with process:
+            pipe = process.stdout
+            assert pipe is not None  # it was opened so
+            os.set_blocking(pipe.fileno(), False)
+            until = time.monotonic() + seconds
             try:
-                ended = False
-                for some in _output(process, time.monotonic() + seconds):
-                    printed = (printed + some)[-_TAIL_BYTES:]
-                    if arrived:
-                        break
-                else:
-                    ended = _has_ended(process)
+                while not (ended := _has_ended(process)) and not arrived and time.monotonic() < until:
+                    time.sleep(_POLL_S)
+                    printed = (printed + (pipe.read(_TAIL_BYTES) or b""))[-_TAIL_BYTES:]
             finally:
                 _end_group(process)
+            printed = (printed + (pipe.read(_TAIL_BYTES) or b""))[-_TAIL_BYTES:]
     if arrived:
         raise CompilationInterrupted
     if not ended:
         raise _TooSlow(f"{command[0]} did not end within {seconds:g} s")
     return process.returncode, printed.decode(errors="replace")
-
-
-def _output(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
-    """Yield what a process prints, or nothing for a moment, until it has ended or it is late."""
-    pipe: IO[bytes] | None = process.stdout
-    assert pipe is not None  # it was opened so
-    with DefaultSelector() as selector:
-        selector.register(pipe, EVENT_READ)
-        is_open = True
-        while (left := until - time.monotonic()) > 0:
-            if not is_open:
-                if _has_ended(process):
-                    return
-                time.sleep(min(left, _POLL_S / 10))
-            elif selector.select(min(left, _POLL_S)):
-                some = os.read(pipe.fileno(), _TAIL_BYTES)
-                is_open = bool(some)
-                yield some
-                continue
-            elif _has_ended(process):  # a child that it left behind holds the pipe
-                return
-            yield b""
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> bool:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +144,10 @@ def commit() -> str | None:
     root = Path(stablebench.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
+    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, timeout=10)
     try:
-        head = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-        changed = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10
-        )
+        head = git(["git", "rev-parse", "--short=12", "HEAD"])
+        changed = git(["git", "status", "--porcelain", "-uno"])
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else None

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.engines import self_check
 from stablebench.engines.fused import engine as fused
-from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.operations import OPERATIONS, Value
 from stablebench.errors import UserError
 from stablebench.process.signals import Interrupted
 from stablebench.runs.progress import Silent
@@ -37,10 +37,11 @@ def wrong_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the fused engine a derivative of tanh that is off by a thousandth, and no C compiler to wait for."""
     right = OPERATIONS["tanh"]
 
-    def derivative(e: object, g: int, result: int, args: tuple[int, ...], number: float) -> tuple[int | None, ...]:
+    def derivative(*values: Value) -> tuple[Value, ...]:
         assert right.derivative is not None
-        (part,) = right.derivative(e, g, result, args, number)  # pyright: ignore[reportArgumentType]
-        return (e.apply("mul", part, e.constant(0.999)),)  # pyright: ignore[reportAttributeAccessIssue]
+        (part,) = right.derivative(*values)
+        assert part is not None
+        return (0.999 * part,)
 
     monkeypatch.setitem(OPERATIONS, "tanh", dataclasses.replace(right, derivative=derivative))
     monkeypatch.setattr(fused, "_new_backend", torch_oracle.new_backend)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stablebench.engines.fused.operations import OPERATIONS
+from stablebench.engines.fused.operations import OPERATIONS, Value
 from stablebench.engines.fused.program import Buffer, Expressions, Store
 
 
@@ -54,10 +54,10 @@ def differentiate(
             continue
         derivative = OPERATIONS[instruction.op].derivative
         assert derivative is not None  # only backward loops have operations without one
-        parts = derivative(expressions, adjoints[value], value, instruction.args, instruction.number)
+        parts = derivative(*(Value(expressions, at) for at in (adjoints[value], value, *instruction.args)))
         for arg, part in zip(instruction.args, parts, strict=True):
             if part is not None and varies[arg]:
-                receive(arg, part)
+                receive(arg, part.position)
     return LoopDerivative(gradients, _needed(expressions, n_values, [store.value for store in gradients]))
 
 

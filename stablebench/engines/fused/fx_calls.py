@@ -23,9 +23,8 @@ def name_of(node: fx.Node) -> str:
 def bind(node: fx.Node, *names: str, **defaults: Any) -> list[Any]:
     """Return an operation's arguments in the order of `names` and `defaults`; refuse all others."""
     bound = dict(zip([*names, *defaults], node.args, strict=False)) | node.kwargs
-    unknown = set(bound) - {*names, *defaults}
-    if unknown or len(node.args) > len(names) + len(defaults) or set(names) - set(bound):
-        raise UnsupportedStep(f"`{name_of(node)}` with {node.args[1:]} {dict(node.kwargs)}")
+    known = len(node.args) <= len(names) + len(defaults) and set(bound) <= {*names, *defaults}
+    require(node, known and set(names) <= set(bound))
     return [bound[name] if name in bound else defaults[name] for name in [*names, *defaults]]
 
 

@@ -191,13 +191,9 @@ class _Lowering:
             at_hand[value] = self._allocate(SAVED, draft.width)
             saved.append(Store(value, at_hand[value]))
         forward = e.loop(draft.width, draft.stores + saved, lambda value: None)
-        gradients = [replace(store, target=_whole_loop(store.target, draft.width)) for store in backward.stores]
+        # the gradient of a value which all units share stays per unit
+        gradients = [replace(store, target=replace(store.target, width=draft.width)) for store in backward.stores]
         return forward, e.loop(draft.width, gradients, at_hand.get)
-
-
-def _whole_loop(target: Slice, width: int) -> Slice:
-    """Return where a loop leaves a gradient; that of a value which all units share stays per unit."""
-    return replace(target, width=width)
 
 
 def _reachable(states: tuple[Node, ...]) -> list[Node]:

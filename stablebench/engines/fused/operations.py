@@ -9,8 +9,43 @@ from dataclasses import dataclass
 
 from stablebench.engines.fused.program import Expressions
 
-Derivative = Callable[[Expressions, int, int, tuple[int, ...], float], tuple[int | None, ...]]
-"""(expressions, adjoint, result, args, number) -> the adjoint of each argument, None where it is always zero."""
+Derivative = Callable[..., tuple["Value | None", ...]]
+"""(adjoint, result, each argument) -> the adjoint of each argument, None where it is always zero."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a loop that derivatives compute with: each operation is one more instruction of the loop.
+
+    Args:
+        expressions: The loop's.
+        position: Which instruction.
+    """
+
+    expressions: Expressions
+    position: int
+
+    @property
+    def number(self) -> float:
+        """The number of its instruction: the slope of a `leaky_relu`."""
+        return self.expressions.instructions[self.position].number
+
+    def apply(self, op: str, *others: "Value", number: float = 0.0) -> "Value":
+        """Return op(this, others)."""
+        positions = (self.position, *(other.position for other in others))
+        return Value(self.expressions, self.expressions.apply(op, *positions, number=number))
+
+    def __mul__(self, other: "Value") -> "Value":
+        return self.apply("mul", other)
+
+    def __rmul__(self, number: float) -> "Value":
+        return Value(self.expressions, self.expressions.constant(number)) * self
+
+    def __truediv__(self, other: "Value") -> "Value":
+        return self.apply("div", other)
+
+    def __neg__(self) -> "Value":
+        return self.apply("neg")
 
 
 @dataclass(frozen=True)
@@ -28,81 +63,45 @@ class Operation:
     derivative: Derivative | None = None
 
 
-def _none(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[None]:
-    return (None,)
+def _leaky(g: Value, result: Value, x: Value) -> tuple[Value]:
+    tested = result if result.number > 0 else x  # the result has the argument's sign, and is often at hand
+    return (g.apply("leaky_relu_backward", tested, number=result.number),)
 
 
-def _by_result(op: str) -> Derivative:
-    """Return the derivative op(adjoint, result)."""
-    return lambda e, g, result, args, number: (e.apply(op, g, result),)
-
-
-def _by_argument(op: str) -> Derivative:
-    """Return the derivative op(adjoint, argument)."""
-    return lambda e, g, result, args, number: (e.apply(op, g, args[0]),)
-
-
-def _multiply(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return e.apply("mul", g, args[1]), e.apply("mul", g, args[0])
-
-
-def _divide(e: Expressions, g: int, result: int, args: tuple[int, ...], _: float) -> tuple[int, ...]:
-    by_numerator = e.apply("div", g, args[1])
-    return by_numerator, e.apply("neg", e.apply("mul", by_numerator, result))
-
-
-def _absolute(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return (e.apply("mul", g, e.apply("sign", args[0])),)
-
-
-def _leaky(e: Expressions, g: int, result: int, args: tuple[int, ...], slope: float) -> tuple[int, ...]:
-    tested = result if slope > 0 else args[0]  # of the argument's sign, and often at hand
-    return (e.apply("leaky_relu_backward", g, tested, number=slope),)
-
-
-def _maximum(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[int, ...]:
-    x, y = args
-    return e.apply("maximum_backward", g, x, y), e.apply("maximum_backward", g, y, x)
-
-
-def _minimum(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[int, ...]:
-    x, y = args
-    return e.apply("maximum_backward", g, y, x), e.apply("maximum_backward", g, x, y)
-
-
-def _square_root(e: Expressions, g: int, result: int, _: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return (e.apply("div", g, e.apply("mul", e.constant(2), result)),)
-
-
-def _log_sigmoid(e: Expressions, g: int, _: int, args: tuple[int, ...], __: float) -> tuple[int, ...]:
-    return (e.apply("mul", g, e.apply("sigmoid", e.apply("neg", args[0]))),)
+def _larger(g: Value, a: Value, b: Value) -> tuple[Value, Value]:
+    """Return the adjoint times whether a > b, and whether b > a, half of it each where they are equal."""
+    return g.apply("maximum_backward", a, b), g.apply("maximum_backward", b, a)
 
 
 OPERATIONS: dict[str, Operation] = {
-    "add": Operation("{0} + {1}", "{0} + {1}", lambda e, g, r, a, n: (g, g)),
-    "sub": Operation("{0} - {1}", "{0} - {1}", lambda e, g, r, a, n: (g, e.apply("neg", g))),
-    "mul": Operation("{0} * {1}", "{0} * {1}", _multiply),
-    "div": Operation("{0} / {1}", "{0} / {1}", _divide),
-    "neg": Operation("-{0}", "-{0}", lambda e, g, r, a, n: (e.apply("neg", g),)),
-    "abs": Operation("absolute({0})", "tl.abs({0})", _absolute),
-    "sign": Operation("sign({0})", "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, 0.0))", _none),
-    "relu": Operation("relu({0})", "tl.where({0} <= 0, 0.0, {0})", _by_result("relu_backward")),
+    "add": Operation("{0} + {1}", "{0} + {1}", lambda g, r, x, y: (g, g)),
+    "sub": Operation("{0} - {1}", "{0} - {1}", lambda g, r, x, y: (g, -g)),
+    "mul": Operation("{0} * {1}", "{0} * {1}", lambda g, r, x, y: (g * y, g * x)),
+    "div": Operation("{0} / {1}", "{0} / {1}", lambda g, r, x, y: (g / y, -(g / y * r))),
+    "neg": Operation("-{0}", "-{0}", lambda g, r, x: (-g,)),
+    "abs": Operation("absolute({0})", "tl.abs({0})", lambda g, r, x: (g * x.apply("sign"),)),
+    "sign": Operation("sign({0})", "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, 0.0))", lambda g, r, x: (None,)),
+    "relu": Operation("relu({0})", "tl.where({0} <= 0, 0.0, {0})", lambda g, r, x: (g.apply("relu_backward", r),)),
     "leaky_relu": Operation("leaky_relu({0}, {number})", "tl.where({0} > 0, {0}, {0} * {number})", _leaky),
-    "tanh": Operation("hyperbolic_tangent({0})", "tanh({0})", _by_result("tanh_backward")),
-    "sigmoid": Operation("sigmoid({0})", "sigmoid({0})", _by_result("sigmoid_backward")),
-    "exp": Operation("exponential({0})", "tl.exp({0})", _by_result("mul")),
-    "log": Operation("logarithm({0})", "tl.log({0})", _by_argument("div")),
-    "sqrt": Operation("square_root({0})", "tl.sqrt_rn({0})", _square_root),
-    "softplus": Operation("softplus({0})", "softplus({0})", _by_argument("softplus_backward")),
-    "log_sigmoid": Operation("log_sigmoid({0})", "log_sigmoid({0})", _log_sigmoid),
+    "tanh": Operation("hyperbolic_tangent({0})", "tanh({0})", lambda g, r, x: (g.apply("tanh_backward", r),)),
+    "sigmoid": Operation("sigmoid({0})", "sigmoid({0})", lambda g, r, x: (g.apply("sigmoid_backward", r),)),
+    "exp": Operation("exponential({0})", "tl.exp({0})", lambda g, r, x: (g * r,)),
+    "log": Operation("logarithm({0})", "tl.log({0})", lambda g, r, x: (g / x,)),
+    "sqrt": Operation("square_root({0})", "tl.sqrt_rn({0})", lambda g, r, x: (g / (2 * r),)),
+    "softplus": Operation("softplus({0})", "softplus({0})", lambda g, r, x: (g.apply("softplus_backward", x),)),
+    "log_sigmoid": Operation("log_sigmoid({0})", "log_sigmoid({0})", lambda g, r, x: (g * (-x).apply("sigmoid"),)),
     "maximum": Operation(
-        "({0} > {1} || {0} != {0} ? {0} : {1})", "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})", _maximum
+        "({0} > {1} || {0} != {0} ? {0} : {1})",
+        "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})",
+        lambda g, r, x, y: _larger(g, x, y),
     ),
     "minimum": Operation(
-        "({0} < {1} || {0} != {0} ? {0} : {1})", "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})", _minimum
+        "({0} < {1} || {0} != {0} ? {0} : {1})",
+        "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})",
+        lambda g, r, x, y: _larger(g, y, x),
     ),
-    "round": Operation("rounded({0})", "rounded({0})", _none),
-    "detach": Operation("{0}", "{0}", _none),
+    "round": Operation("rounded({0})", "rounded({0})", lambda g, r, x: (None,)),
+    "detach": Operation("{0}", "{0}", lambda g, r, x: (None,)),
     "relu_backward": Operation("({1} <= 0 ? 0 : {0})", "tl.where({1} <= 0, 0.0, {0})"),
     "leaky_relu_backward": Operation("({1} > 0 ? {0} : {0} * {number})", "tl.where({1} > 0, {0}, {0} * {number})"),
     "tanh_backward": Operation("{0} * (1 - {1} * {1})", "{0} * (1 - {1} * {1})"),

@@ -97,12 +97,8 @@ def frozen(value: Any, depth: int = _MAX_DEPTH) -> Any:
         slots = vars(kind).get("__slots__", ())
         inner |= {n: getattr(value, n, None) for n in ((slots,) if isinstance(slots, str) else slots)}
     if not inner:  # an object whose parts cannot be seen, such as a fraction: what it says of itself
-        return type(value).__qualname__, repr(value) if _says_itself(value) else id(value)
+        return type(value).__qualname__, id(value) if type(value).__repr__ is object.__repr__ else repr(value)
     return type(value).__qualname__, frozen(inner, depth - 1)
-
-
-def _says_itself(value: Any) -> bool:
-    return type(value).__repr__ is not object.__repr__
 
 
 def _of_library(module: str | None) -> bool:

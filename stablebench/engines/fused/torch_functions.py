@@ -17,12 +17,11 @@ _BINARY |= {"div": "div", "divide": "div", "true_divide": "div", "maximum": "max
 _LARGEST_POWER = 8
 
 
-def _unary(op: str, builder: GraphBuilder, node: fx.Node) -> Node:
-    return builder.pointwise(node, op, bind(node, "input"))
-
-
-def _binary(op: str, builder: GraphBuilder, node: fx.Node) -> Node:
-    return builder.pointwise(node, op, bind(node, "input", "other"))
+def _pointwise(op: str, names: tuple[str, ...], only: dict[str, Any], builder: GraphBuilder, node: fx.Node) -> Node:
+    """Return the node of `op`, of the arguments `names`; others it may have with their defaults `only`."""
+    arguments = bind(node, *names, **only)
+    require(node, arguments[len(names) :] == list(only.values()))
+    return builder.pointwise(node, op, arguments[: len(names)])
 
 
 def _unchanged(builder: GraphBuilder, node: fx.Node) -> Any:
@@ -51,22 +50,10 @@ def _addmm(builder: GraphBuilder, node: fx.Node) -> Node:
     return Node("add", (product, builder.operand(added)), product.width)
 
 
-def _relu(builder: GraphBuilder, node: fx.Node) -> Node:
-    x, inplace = bind(node, "input", inplace=False)
-    require(node, not inplace)
-    return builder.pointwise(node, "relu", [x])
-
-
 def _leaky_relu(builder: GraphBuilder, node: fx.Node) -> Node:
     x, slope, inplace = bind(node, "input", negative_slope=0.01, inplace=False)
     require(node, not inplace and isinstance(slope, int | float))
     return builder.pointwise(node, "leaky_relu", [x], number=float(slope))
-
-
-def _softplus(builder: GraphBuilder, node: fx.Node) -> Node:
-    x, beta, threshold = bind(node, "input", beta=1, threshold=20)
-    require(node, beta == 1 and threshold == 20)
-    return builder.pointwise(node, "softplus", [x])
 
 
 def _square(builder: GraphBuilder, node: fx.Node) -> Node:
@@ -139,17 +126,17 @@ def _cat(builder: GraphBuilder, node: fx.Node) -> Node:
 
 
 HANDLERS: dict[str, Handler] = {
-    **{name: partial(_unary, op) for name, op in _UNARY.items()},
-    **{name: partial(_binary, op) for name, op in _BINARY.items()},
+    **{name: partial(_pointwise, op, ("input",), {}) for name, op in _UNARY.items()},
+    **{name: partial(_pointwise, op, ("input", "other"), {}) for name, op in _BINARY.items()},
+    "relu": partial(_pointwise, "relu", ("input",), {"inplace": False}),
+    "softplus": partial(_pointwise, "softplus", ("input",), {"beta": 1, "threshold": 20}),
     **dict.fromkeys(("clone", "contiguous"), _unchanged),
     **dict.fromkeys(("matmul", "mm"), _matmul),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     f"{one_step.__module__}.{one_step.__name__}": _one_step,
     "linear": _linear,
     "addmm": _addmm,
-    "relu": _relu,
     "leaky_relu": _leaky_relu,
-    "softplus": _softplus,
     "square": _square,
     "pow": _pow,
     "chunk": _chunk,

@@ -5,7 +5,6 @@ What depends only on the parameters is done once per forward pass, by torch and 
 """
 
 import inspect
-import random
 import sys
 import traceback
 import types
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
@@ -26,6 +24,7 @@ from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.fused.torch_functions import HANDLERS
 from stablebench.engines.fused.traced_step import StepModule, TracedStep
 from stablebench.errors import first_line
+from stablebench.process import python_random
 
 
 def trace(
@@ -73,15 +72,13 @@ def trace(
 
 def _graph_of(root: StepModule) -> fx.Graph:
     """Trace; refuse random numbers: torch's would be drawn on, those of others drawn once for ever."""
-    before, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what a step may draw from
-    grad = torch.is_grad_enabled()
+    before, grad = python_random.states(), torch.is_grad_enabled()
     try:
         with guard.own_derivatives_refused(), guard.ValuesRefused():
             graph = _Tracer(root.step).trace(root)
-        drawn = random.getstate() != before or not _equal(legacy, numpy.random.get_state())  # noqa: NPY002
+        drawn = any(not torch.equal(state, before[name]) for name, state in python_random.states().items())
     finally:
-        random.setstate(before)
-        numpy.random.set_state(legacy)  # noqa: NPY002
+        python_random.set_states(before)
         torch.set_grad_enabled(grad)  # a step that was refused had no time to
     if drawn:
         raise UnsupportedStep("it draws random numbers that are not torch's")
@@ -115,11 +112,6 @@ def _rehearse(root: StepModule, graph: fx.Graph, leaves: list[Tensor | None], ro
         if not isinstance(error, UnsupportedStep):
             reason = f"calling it failed with {type(error).__name__}: {reason}"
         raise UnsupportedStep(reason + definition_of(root.step)) from error
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two states of numpy's global generator are equal."""
-    return all(numpy.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 class _Tracer(fx.Tracer):

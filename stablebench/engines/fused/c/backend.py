@@ -7,7 +7,6 @@ never wait for one another.
 import ctypes
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -52,14 +51,7 @@ class Native:
         self._library = library.load(source(program, output, double), *_FUNCTIONS)
         called = [ctypes.cast(getattr(self._products, name), ctypes.c_void_p) for name in _PRODUCTS[:3]]
         self._library.use_products((ctypes.c_void_p * len(called))(*called))
-
-    @cached_property
-    def _forward_buffers(self) -> list[Buffer]:
-        return forward_buffers(self.program)
-
-    @cached_property
-    def _backward_buffers(self) -> list[Buffer]:
-        return backward_buffers(self.program)
+        self._forward_buffers, self._backward_buffers = forward_buffers(program), backward_buffers(program)
 
     def forward(self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
         """Run all steps.
