@@ -63,7 +63,6 @@ def compare(
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
     from stablebench import leaderboard
-    from stablebench.cli.shared.estimates import print_estimates
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
     from stablebench.runs.atomic import write_atomically
@@ -76,6 +75,8 @@ def compare(
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
     if estimate:
+        from stablebench.cli.shared.estimates import print_estimates
+
         missing = _missing(runs, shown.runs_dir)
         possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
         for line in _reasons(failures):

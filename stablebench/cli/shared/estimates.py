@@ -1,19 +1,18 @@
 """`compare --estimate`: what a suite would take on this machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stablebench.cli.shared.options import OutputOptions
 from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
-
-if TYPE_CHECKING:
-    from stablebench.execution.estimate import Estimate
-    from stablebench.specs.resolve import Resolved
+from stablebench.execution.estimate import Estimate, estimates
+from stablebench.runs.progress import clock
+from stablebench.specs.resolve import Resolved
 
 
 def print_estimates(
-    runs: "list[Resolved]",
-    missing: "list[Resolved]",
+    runs: list[Resolved],
+    missing: list[Resolved],
     workers: int,
     data_dir: Path | None,
     shown: OutputOptions,
@@ -29,9 +28,6 @@ def print_estimates(
         shown: What is printed.
         fmt: How the table is printed.
     """
-    from stablebench.execution.estimate import estimates
-    from stablebench.runs.progress import clock
-
     kinds: list[Estimate] = []
     for estimate in estimates(runs, missing, data_dir=data_dir):
         kinds.append(estimate)
@@ -48,10 +44,8 @@ def print_estimates(
     return not any(e.problem for e in kinds)
 
 
-def _table(kinds: "list[Estimate]", total_s: float, missing_s: float, workers: int) -> Table:
-    from stablebench.runs.progress import clock
-
-    def row(e: "Estimate") -> list[Any]:
+def _table(kinds: list[Estimate], total_s: float, missing_s: float, workers: int) -> Table:
+    def row(e: Estimate) -> list[Any]:
         missing = f"{e.missing} of {e.runs}"
         if e.update_s is None or e.run_s is None or e.evaluations_s is None:
             return [e.task, e.model, e.hidden, None, e.steps, None, None, None, missing]

@@ -3,17 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from stablebench.models.claims.claim import DECADE
+from stablebench.probes.gradient_flow import GradientFlow
+from stablebench.probes.lag_share import LagShare
+from stablebench.probes.probe import ProbeResult
 from stablebench.tables import Table
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stablebench.probes.gradient_flow import GradientFlow
-    from stablebench.probes.lag_share import LagShare
-    from stablebench.probes.probe import ProbeResult
 
 Numbers = dict[str, tuple[str, str, str]]
 """Name, value and explanation of each number by a short key."""
@@ -26,7 +23,7 @@ _MANY_LOSSES = (
 )
 
 
-def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
+def tables_of(result: ProbeResult, title: str, readout: str) -> list[Table]:
     """Return the norms at some t, the numbers, and the verdicts.
 
     Args:
@@ -42,7 +39,7 @@ def tables_of(result: "ProbeResult", title: str, readout: str) -> list[Table]:
     return [*tables, *claims_table(result)]
 
 
-def claims_table(result: "ProbeResult", heading: str = "Claims") -> list[Table]:
+def claims_table(result: ProbeResult, heading: str = "Claims") -> list[Table]:
     """Return the verdicts, if there are any."""
     if not result.claims:
         return []
@@ -51,7 +48,7 @@ def claims_table(result: "ProbeResult", heading: str = "Claims") -> list[Table]:
     return [Table(columns, rows, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
 
 
-def side_by_side(results: "Mapping[str, ProbeResult]", title: str, readout: str) -> Table:
+def side_by_side(results: Mapping[str, ProbeResult], title: str, readout: str) -> Table:
     """Return one row a model.
 
     Args:
@@ -90,13 +87,13 @@ _MINOR = ("capacity", "isometry", "henrici", "radius", "half", "area")
 """Those that a narrow terminal goes without, the first one first."""
 
 
-def _verdicts(result: "ProbeResult") -> str:
+def _verdicts(result: ProbeResult) -> str:
     counts = Counter(f.verdict for f in result.claims)
     shown = {"holds": "hold", "violated": "violated", "vacuous": "vacuous", "not applicable": "n/a"}
     return ", ".join(f"{counts[verdict]} {word}" for verdict, word in shown.items() if counts[verdict])
 
 
-def _norms(flow: "GradientFlow", lags: "LagShare | None", title: str, readout: str) -> Table:
+def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) -> Table:
     rows, zeros, inputs = flow.quantiles(), flow.zeros(), flow.input_quantiles()
     end = len(zeros) - 1
     shares = None if lags is None else lags.shares.cumsum(1).nanmedian(0).values.tolist()
@@ -118,11 +115,11 @@ def _norms(flow: "GradientFlow", lags: "LagShare | None", title: str, readout: s
     return Table(columns, table, title=heading, notes=notes)
 
 
-def _numbers(result: "ProbeResult") -> Numbers:
+def _numbers(result: ProbeResult) -> Numbers:
     return _of_flow(result) | _of_jacobian(result) | _of_spectra(result) | _of_memory(result)
 
 
-def _of_flow(result: "ProbeResult") -> Numbers:
+def _of_flow(result: ProbeResult) -> Numbers:
     flow = result.flow
     if flow is None:
         return {}
@@ -146,7 +143,7 @@ def _of_flow(result: "ProbeResult") -> Numbers:
     return numbers
 
 
-def _of_jacobian(result: "ProbeResult") -> Numbers:
+def _of_jacobian(result: ProbeResult) -> Numbers:
     numbers: Numbers = {}
     jacobian, lyapunov = result.jacobian, result.lyapunov
     if jacobian is not None:
@@ -169,7 +166,7 @@ def _of_jacobian(result: "ProbeResult") -> Numbers:
     return numbers
 
 
-def _of_spectra(result: "ProbeResult") -> Numbers:
+def _of_spectra(result: ProbeResult) -> Numbers:
     if result.spectra is None:
         return {}
     group = result.spectra.recurrent or result.spectra.steps
@@ -189,7 +186,7 @@ def _of_spectra(result: "ProbeResult") -> Numbers:
     return numbers
 
 
-def _of_memory(result: "ProbeResult") -> Numbers:
+def _of_memory(result: ProbeResult) -> Numbers:
     memory = result.memory
     if memory is None or not memory.steps:
         return {}
@@ -210,7 +207,7 @@ def _percent(share: float) -> str:
     return f"{100 * min(share, 1.0):.3g} %" if math.isfinite(share) else ""
 
 
-def _range(logs: "Tensor") -> str:
+def _range(logs: Tensor) -> str:
     low, high = (power(v / DECADE if math.isfinite(v) else None) for v in (logs.min().item(), logs.max().item()))
     return low if low == high else f"{low} ... {high}"
 

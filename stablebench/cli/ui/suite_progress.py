@@ -5,7 +5,13 @@ import threading
 import time
 from collections import Counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from stablebench.cli.ui.progress import Bars, shortened
 from stablebench.errors import first_line
@@ -13,10 +19,6 @@ from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, bar_width, clock, takes_live_view
 from stablebench.specs.resolve import Resolved
 from stablebench.visible import visible
-
-if TYPE_CHECKING:
-    from rich.console import Console, Group, RenderableType
-    from rich.table import Table
 
 _REFRESH = 2
 """Drawings a second."""
@@ -99,10 +101,7 @@ class LiveTable:
         console: Where it is drawn (default: stderr).
     """
 
-    def __init__(self, runs: list[Resolved], total: int, console: "Console | None" = None) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
+    def __init__(self, runs: list[Resolved], total: int, console: Console | None = None) -> None:
         self._labels = [run.label for run in runs]
         self._steps = [run.spec.train.steps for run in runs]
         self._total = total
@@ -179,11 +178,8 @@ class LiveTable:
     def _running(self) -> list[int]:
         return [i for i in self._began if i not in self._ended]
 
-    def view(self) -> "Group":
+    def view(self) -> Group:
         """Return what is shown: the runs as they stand, and the last notes of them."""
-        from rich.console import Group
-        from rich.text import Text
-
         with self._lock:
             in_sight = self._in_sight()
             hidden = len(self._labels) - len(in_sight)
@@ -191,9 +187,7 @@ class LiveTable:
             lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in below]
             return Group(Text(self._standing(), style="bold"), self._table(in_sight), *lines)
 
-    def _table(self, in_sight: list[int]) -> "Table":
-        from rich.table import Table
-
+    def _table(self, in_sight: list[int]) -> Table:
         columns = next(columns for least, columns in _COLUMNS if self._console.width >= least)
         grid = Table(box=None, pad_edge=False)
         for name in columns:
@@ -204,11 +198,8 @@ class LiveTable:
             grid.add_row(*(row[name] for name in columns))
         return grid
 
-    def _row(self, i: int) -> "dict[str, RenderableType]":
+    def _row(self, i: int) -> dict[str, RenderableType]:
         """Return the columns of a run."""
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
         seen, end, width = self._seen.get(i), self._ended.get(i), self._console.width
         finished = end is not None and end.status == "finished"
         done = self._steps[i] if finished else seen.step if seen else 0
