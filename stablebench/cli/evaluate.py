@@ -3,16 +3,13 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, Threads
 from stablebench.cli.ui.output import note, say
-
-if TYPE_CHECKING:
-    from stablebench.training.sample import Sample
 
 
 def evaluate(
@@ -61,19 +58,14 @@ def evaluate(
     if n_tokens is not None:
         from stablebench.training.sample import sample
 
-        sampled = sample(
-            folder,
-            record,
-            n_tokens,
-            options,
-            prompt=prompt or "",
-            temperature=1.0 if temperature is None else temperature,
-            seed=seed or 0,
-        )
+        divisor = 1.0 if temperature is None else temperature
+        sampled = sample(folder, record, n_tokens, options, prompt=prompt or "", temperature=divisor, seed=seed or 0)
         if as_json:
             print_json(record.model_dump(mode="json") | {"sample": asdict(sampled)})
-        else:
-            _print_text(sampled)
+            return
+        if sampled.unknown:
+            note(f"read as <unk>, not being in the vocabulary: {' '.join(sampled.unknown)}")
+        say(sampled.text.rstrip("\n"))
         return
     scored = score(folder, record, options, T=T, split=split)
     if as_json:
@@ -101,9 +93,3 @@ def _check_options(
         raise UserError(f"--temperature: must be a finite number >= 0, got {temperature}.")
     if n_tokens is not None and T is not None:
         raise UserError("--T: text has no length but --sample's; leave one of the two out.")
-
-
-def _print_text(sampled: "Sample") -> None:
-    if sampled.unknown:
-        note(f"read as <unk>, not being in the vocabulary: {' '.join(sampled.unknown)}")
-    say(sampled.text.rstrip("\n"))

@@ -52,18 +52,11 @@ def models() -> list[dict[str, Any]]:
     """Return every registered model's name, family and summary, without importing it."""
     from stablebench.models import registry as model_registry
 
-    return [
-        {
-            "name": name,
-            "family": model_registry.model_family(name),
-            "summary": _sentence(model_registry.model_docstring(name)),
-        }
-        for name in model_registry.model_names()
-    ]
+    def described(name: str) -> dict[str, Any]:
+        sentence, _, _ = model_registry.model_docstring(name).partition("\n\n")
+        return {"name": name, "family": model_registry.model_family(name), "summary": " ".join(sentence.split())}
 
-
-def _sentence(docstring: str) -> str:
-    return " ".join(docstring.partition("\n\n")[0].split())
+    return list(map(described, model_registry.model_names()))
 
 
 def _task(card: dict[str, Any]) -> dict[str, Any]:

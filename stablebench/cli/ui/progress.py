@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -56,9 +55,7 @@ class Bars:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restore the terminal."""
         if self.live:
             self._progress.stop()
@@ -141,7 +138,7 @@ class RunBar(Bars):
 
     def stop(self) -> None:
         """Leave the bar as it is and restore the terminal."""
-        self.__exit__(None, None, None)
+        self.__exit__()
 
 
 def reporter(quiet: bool = False) -> Reporter:

@@ -4,7 +4,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -33,10 +34,11 @@ _COLUMNS = (
 _COLOURS = {"failed": "red", "diverged": "yellow", "finished": "green"}
 
 
+@contextmanager
 def suite_progress(
     suite: str, runs: list[Resolved], total: int, *, quiet: bool, live: bool
-) -> "SuiteProgress | LiveTable":
-    """Return what shows the runs of a suite: one table if `live` on a terminal, else bars or lines.
+) -> "Iterator[SuiteProgress | LiveTable]":
+    """Context that shows the runs of a suite: one table if `live` on a terminal, else bars or lines.
 
     Args:
         suite: The suite's name.
@@ -46,11 +48,15 @@ def suite_progress(
         live: Whether the table is wanted.
     """
     if live and not quiet and takes_live_view():
-        return LiveTable(runs, total)
+        table = LiveTable(runs, total)
+        with table.live:
+            yield table
+        return
     progress = SuiteProgress(suite, runs, total, quiet)
     if live:
         progress.note("--live needs a terminal on stderr, and no `CI`; plain lines instead.")
-    return progress
+    with progress:
+        yield progress
 
 
 class SuiteProgress(Bars):
@@ -93,7 +99,7 @@ class SuiteProgress(Bars):
 
 
 class LiveTable:
-    """Context that shows every run of a suite in one table.
+    """Every run of a suite in one table.
 
     Args:
         runs: The runs to do.
@@ -116,18 +122,8 @@ class LiveTable:
         self._console = console or Console(file=sys.stderr)
         self._lock = threading.RLock()
         """Held where the runs are changed, and where another thread draws them."""
-        self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=_REFRESH)
-
-    def __enter__(self) -> "LiveTable":
-        """Show the table."""
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the table as it is at the end."""
-        self._live.stop()
+        self.live = Live(get_renderable=self.view, console=self._console, refresh_per_second=_REFRESH)
+        """Context in which the table is shown; it stays as it is at the end."""
 
     def start(self, index: int) -> None:
         """Note that a run begins."""
