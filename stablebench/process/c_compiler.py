@@ -77,22 +77,20 @@ def compiler() -> tuple[str, str]:
     raise CompilerError("; ".join(["there is no C compiler (CC, cc, gcc or clang)", *problems]))
 
 
-_versions: dict[str, str | CompilerError] = {}
-"""By path, so that a compiler that hangs is waited for once in a process."""
+_unusable: dict[str, str] = {}
+"""Why a compiler is not run again in this process, by its path: one that hangs is waited for once."""
 
 
 def _version(path: str) -> str:
-    if path not in _versions:
+    if path not in _unusable:
         try:
             code, printed = _run([path, "--version"], min(_VERSION_S, deadline_s()), errors=subprocess.DEVNULL)
-            # an exit code other than 0 may be a compiler's that does not know the option
-            _versions[path] = CompilerError(f"{path} --version was {_exit_in_words(code)}") if code < 0 else printed
+            if code >= 0:  # one other than 0 may be a compiler's that does not know the option
+                return printed
+            _unusable[path] = f"{path} --version was {_exit_in_words(code)}"
         except CompilerError as error:
-            _versions[path] = error
-    version = _versions[path]
-    if isinstance(version, CompilerError):
-        raise version
-    return version
+            _unusable[path] = str(error)
+    raise CompilerError(_unusable[path])
 
 
 def deadline_s() -> float:
@@ -113,10 +111,6 @@ def deadline_s() -> float:
     return seconds
 
 
-_hung: dict[str, str] = {}
-"""Why a compiler is not run again in this process, by its path: every program would wait as long."""
-
-
 def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
     """Return the shared library that the compiler makes of C text.
 
@@ -129,8 +123,8 @@ def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
         CompilationInterrupted: A signal came.
     """
     path, _ = compiler()
-    if path in _hung:
-        raise CompilerError(_hung[path])
+    if path in _unusable:
+        raise CompilerError(_unusable[path])
     problem = CompilerError("there is no folder to compile in")
     for folder in folders:
         try:
@@ -154,8 +148,8 @@ def _compiled(path: str, text: str, building: Path) -> bytes:
     try:
         code, printed = _run(command, seconds, folder=building)
     except _TooSlow as error:
-        _hung[path] = f"{error}; {DEADLINE} sets another deadline"
-        raise CompilerError(_hung[path]) from None
+        _unusable[path] = f"{error}; {DEADLINE} sets another deadline"
+        raise CompilerError(_unusable[path]) from None
     if code:
         kind = _NoRoom if any(words in printed.lower() for words in _NO_ROOM) else CompilerError
         raise kind(f"{failure}: {_reason(printed) or _exit_in_words(code)}")

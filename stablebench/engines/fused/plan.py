@@ -13,10 +13,10 @@ from stablebench.engines.fused import guard
 from stablebench.engines.fused.lower import lower
 from stablebench.engines.fused.program import Program
 from stablebench.engines.fused.read_values import read_values
-from stablebench.engines.fused.step_graph import UnsupportedStep
+from stablebench.engines.fused.step_graph import UnsupportedStep, failure
 from stablebench.engines.fused.trace import definition_of, trace
 from stablebench.engines.fused.traced_step import TracedStep
-from stablebench.errors import device_failure, first_line, ran_out_of_memory, users_line
+from stablebench.errors import device_failure, ran_out_of_memory, users_line
 from stablebench.models import recurrent_model
 from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
 from stablebench.models.restore import restored
@@ -89,9 +89,7 @@ def as_unsupported(error: Exception) -> UnsupportedStep:
     """
     if ran_out_of_memory(error) or device_failure(error) is not None:
         raise error
-    reason = first_line(error)
-    if not isinstance(error, UnsupportedStep):
-        reason = f"planning it failed with {type(error).__name__}: {reason}"
+    reason = failure(error, "planning it")
     return UnsupportedStep(reason if reason.endswith(")") else reason + users_line(error))
 
 

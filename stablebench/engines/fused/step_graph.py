@@ -6,6 +6,8 @@ A node stands for a matrix (batch, width). Only matmuls mix the units of a row; 
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from stablebench.errors import first_line
+
 
 class UnsupportedStep(Exception):
     """Why a step cannot be planned: raised while it is traced, and returned in place of a plan.
@@ -17,6 +19,12 @@ class UnsupportedStep(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def failure(error: Exception, what: str) -> str:
+    """Return why a step cannot be planned: what was refused, or that `what` failed, and how."""
+    reason = first_line(error)
+    return reason if isinstance(error, UnsupportedStep) else f"{what} failed with {type(error).__name__}: {reason}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,9 @@ from stablebench.engines.fused import guard
 from stablebench.engines.fused.fx_calls import name_of
 from stablebench.engines.fused.graph_builder import GraphBuilder
 from stablebench.engines.fused.rehearsal import check_against, example_like, example_of
-from stablebench.engines.fused.step_graph import UnsupportedStep
+from stablebench.engines.fused.step_graph import UnsupportedStep, failure
 from stablebench.engines.fused.torch_functions import HANDLERS
 from stablebench.engines.fused.traced_step import StepModule, TracedStep
-from stablebench.errors import first_line
 from stablebench.process import python_random
 
 
@@ -62,9 +61,7 @@ def trace(
         graph = _graph_of(root)
         _record_shapes(root, graph, leaves)
     except Exception as error:  # whatever a user's step raises when it is given proxies
-        reason = first_line(error)  # without what torch.fx adds
-        if not isinstance(error, UnsupportedStep):
-            reason = f"tracing it failed with {type(error).__name__}: {reason}"
+        reason = failure(error, "tracing it")  # the first line, without what torch.fx adds
         raise UnsupportedStep(reason + _place(step, traceback.walk_tb(error.__traceback__))) from error
     _rehearse(root, graph, leaves, range(n_inputs if layered else 0, n_inputs + len(states)))
     return GraphBuilder(graph, n_inputs, len(states), HANDLERS, layered=layered).traced()
@@ -108,10 +105,7 @@ def _rehearse(root: StepModule, graph: fx.Graph, leaves: list[Tensor | None], ro
     try:
         check_against(root, traced, examples, [*root.parameters(), *root.buffers()])
     except Exception as error:  # whatever a user's step raises
-        reason = first_line(error)
-        if not isinstance(error, UnsupportedStep):
-            reason = f"calling it failed with {type(error).__name__}: {reason}"
-        raise UnsupportedStep(reason + definition_of(root.step)) from error
+        raise UnsupportedStep(failure(error, "calling it") + definition_of(root.step)) from error
 
 
 class _Tracer(fx.Tracer):

@@ -154,17 +154,13 @@ class _Backward(StepWriter):
         if part.buffer != NEW.gradient:
             return super().compute(part)
         self.adjoints.add(part)
-        if part in self.carried:
-            value = carried_name(part)
-        else:
-            value = super().compute(part)
+        value = carried_name(part) if part in self.carried else super().compute(part)
         if not overlap(part, Slice(NEW.gradient, self.output.offset, self.output.width)):
             return value
         # The output's gradient may cover only a part of the slice.
         shift, width = part.offset - self.output.offset, self.output.width
         c = self.columns(part.width)
-        self.widths.add(part.width)
-        mask = f"inside & in{part.width}"
+        mask = self.mask(part)
         if shift < 0 or shift + part.width > width:
             mask += f" & ({c} >= {-shift})[None, :] & ({c} < {width - shift})[None, :]"
         total = self.new(value)
@@ -226,7 +222,7 @@ def _backward(program: Program, output: Slice, precision: Precision) -> KernelSo
         end.append("tl.debug_barrier()")
     end += ["d_free = d_new", "d_new = d_old", "d_old = d_free"]  # their rows are equally far apart
     after_all = [
-        f"tl.store({writer.address(part)}, {carried_name(part)}, mask=inside & in{part.width})" for part in carried
+        f"tl.store({writer.address(part)}, {carried_name(part)}, mask={writer.mask(part)})" for part in carried
     ]
     total, at = sum(part.width for part in writer.sums), 0
     for part, name in writer.sums.items():

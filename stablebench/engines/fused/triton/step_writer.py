@@ -64,6 +64,11 @@ class StepWriter:
         self.widths.add(width)
         return f"c{padded(width)}"
 
+    def mask(self, part: Slice) -> str:
+        """Return which elements of a slice there are: its features, of the rows of the batch."""
+        self.widths.add(part.width)
+        return f"inside & in{part.width}"
+
     def address(self, part: Slice) -> str:
         """Return the addresses of a slice."""
         self.touched.add(part.buffer)
@@ -71,8 +76,7 @@ class StepWriter:
 
     def load(self, part: Slice) -> str:
         """Return the text that loads a slice."""
-        self.widths.add(part.width)
-        return f"tl.load({self.address(part)}, mask=inside & in{part.width}, other=0.0)"
+        return f"tl.load({self.address(part)}, mask={self.mask(part)}, other=0.0)"
 
     def read(self, part: Slice) -> str:
         """Return the name of a slice's value."""
@@ -119,15 +123,13 @@ class StepWriter:
         if condition is None:
             return
         self.settle(part, writing=True)
-        self.widths.add(part.width)
-        store = f"tl.store({self.address(part)}, {value}, mask=inside & in{part.width})"
+        store = f"tl.store({self.address(part)}, {value}, mask={self.mask(part)})"
         self.body += [store] if not condition else [f"if {condition}:", f"    {store}"]
 
     def add_to_sum(self, part: Slice, value: str) -> None:
         """Add the sum over the rows to a gradient of a vector."""
         name = self.sums.setdefault(part, f"{part.buffer}_{part.offset}_{part.width}")
-        self.widths.add(part.width)
-        self.body.append(f"{name} += tl.sum(tl.where(inside & in{part.width}, {value}, 0.0), axis=0)")
+        self.body.append(f"{name} += tl.sum(tl.where({self.mask(part)}, {value}, 0.0), axis=0)")
 
     def tiling(self, part: Slice) -> list[Slice] | None:
         """Return what is in registers that makes up a slice."""
