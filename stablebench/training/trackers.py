@@ -107,7 +107,7 @@ class Trackers:
     """
 
     def __init__(self, names: Sequence[str], folder: RunFolder, note: Callable[[str], None]) -> None:
-        self._names, self._folder, self._note = names, folder, note
+        self._names, self._folder, self._note = list(names), folder, note
         self._open: dict[str, Tracker] = {}
 
     def begin(self) -> None:
@@ -116,7 +116,7 @@ class Trackers:
             return
         with self._guarded(*self._names):
             record = self._folder.read_record()
-            for name in self._names:
+            for name in list(self._names):
                 with self._guarded(name):
                     self._open[name] = _TRACKERS[name](self._folder, record)
             for line in read_curve(self._folder.curve_path):
@@ -138,9 +138,9 @@ class Trackers:
 
     def close(self) -> None:
         """Hand on the result, and close them."""
+        if not self._open:
+            return
         with self._guarded(*self._open):
-            if not self._open:
-                return
             record = self._folder.read_record()
             if test := record.result.test:
                 step = record.step if record.result.tested_step is None else record.result.tested_step
@@ -157,7 +157,8 @@ class Trackers:
                 yield
         except Exception as error:
             why = str(error).rstrip(".") if isinstance(error, StablebenchError) else f"{type(error).__name__}: {error}"
-            for name in names:
+            for name in [name for name in names if name in self._names]:
+                self._names.remove(name)
                 self._note(f"--track {name}: {why}; the run goes on without it.")
                 if (tracker := self._open.pop(name, None)) is not None:
                     with _quiet(), suppress(Exception):  # what failed before may fail again
