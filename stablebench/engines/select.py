@@ -63,9 +63,7 @@ def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> C
         raise unknown_name("engine", name, list(get_args(Engine)))
     if name == "auto":
         return _fastest(network, device)
-    reason = unsupported_reason(name, network, device)
-    if name == "fused":
-        reason = reason or _unavailable_reason(network, device) or _not_compiled_reason(network, device)
+    reason = _reason_against(name, network, device)
     if reason is not None:
         others = "fused, reference" if name == "scan" else "reference"
         raise UserError(f"--engine {name} cannot run this model: {reason}. Take --engine {others}, or auto.")
@@ -99,9 +97,8 @@ def unsupported_reason(name: str, network: Network | DeepNetwork, device: torch.
 def _fastest(network: Network | DeepNetwork, device: torch.device) -> Choice:
     note = None
     for name in _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE):
-        reason = unsupported_reason(name, network, device)
-        if name == "fused":
-            note = reason = reason or _slow_reason(network, device)
+        reason = _reason_against(name, network, device, auto=True)
+        note = reason if name == "fused" else note
         if reason is None:
             return _choice(name, network, device, note and f"the {name} engine runs this model: {note}")
     raise AssertionError("the reference engine runs every model")
@@ -118,10 +115,15 @@ def _run(name: str, network: Network | DeepNetwork) -> Callable[..., Any]:
     return {"reference": recurrent_model.run_steps, "scan": scan.run, "fused": fused.run}[name]
 
 
-def _slow_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
-    """Return why the fused engine, which can plan a network, cannot run it here or is not known to be fast."""
-    reason = _unavailable_reason(network, device)
-    if reason is None and device.type == "cuda":
+def _reason_against(
+    name: str, network: Network | DeepNetwork, device: torch.device, *, auto: bool = False
+) -> str | None:
+    """Return why an engine cannot run a network here, or with `auto` is not known to be fast; None if it can."""
+    reason = unsupported_reason(name, network, device)
+    if name != "fused":
+        return reason
+    reason = reason or _unavailable_reason(network, device)
+    if reason is None and auto and device.type == "cuda":
         return "the fused engine has not been measured on CUDA yet (--engine fused takes it)"
     return reason or _not_compiled_reason(network, device)
 

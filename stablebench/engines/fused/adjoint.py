@@ -58,19 +58,5 @@ def differentiate(
         for arg, part in zip(instruction.args, parts, strict=True):
             if part is not None and varies[arg]:
                 receive(arg, part.position)
-    return LoopDerivative(gradients, _needed(expressions, n_values, [store.value for store in gradients]))
-
-
-def _needed(expressions: Expressions, n_values: int, roots: list[int]) -> list[int]:
-    """Return the values below `n_values` that expressions from there on use directly, in ascending order."""
-    needed, seen, waiting = set(), set(), list(roots)
-    while waiting:
-        position = waiting.pop()
-        if position in seen:
-            continue
-        seen.add(position)
-        if position < n_values:
-            needed.add(position)
-        else:
-            waiting.extend(expressions.instructions[position].args)
-    return sorted(needed)
+    used = expressions.reached([store.value for store in gradients], lambda position: position < n_values)
+    return LoopDerivative(gradients, [position for position in used if position < n_values])

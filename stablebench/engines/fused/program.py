@@ -239,7 +239,7 @@ class Expressions:
         """
         result = Expressions()
         moved: dict[int, int] = {}
-        for position in sorted(self._reached([store.value for store in stores], replace)):
+        for position in self.reached([store.value for store in stores], lambda position: replace(position) is not None):
             source = replace(position)
             if source is not None:
                 moved[position] = result.load(source)
@@ -250,13 +250,19 @@ class Expressions:
         moved_stores = tuple(Store(moved[store.value], store.target, store.accumulate) for store in stores)
         return Loop(width, tuple(result.instructions), moved_stores)
 
-    def _reached(self, roots: list[int], replace: Callable[[int], Slice | None]) -> set[int]:
+    def reached(self, roots: list[int], is_end: Callable[[int], bool]) -> list[int]:
+        """Return the positions that values are computed from, themselves included, in ascending order.
+
+        Args:
+            roots: The values' positions.
+            is_end: Whether what a value is computed from is left out.
+        """
         reached: set[int] = set()
         waiting = list(roots)
         while waiting:
             position = waiting.pop()
             if position not in reached:
                 reached.add(position)
-                if replace(position) is None:
+                if not is_end(position):
                     waiting.extend(self.instructions[position].args)
-        return reached
+        return sorted(reached)
