@@ -1,14 +1,13 @@
 """What the processes of runs are forked with: all that each of them would else import, or ask the system for, again.
 
-torch imports its compiler where the first optimiser is made, which takes a process two seconds. Nothing here may ask
-for a GPU: a process that is forked after that cannot use one.
+Nothing here may ask for a GPU: a process that is forked after that cannot use one.
 """
 
 import importlib
 
 from stablebench.process import settings as process
 
-for name in ("torch._dynamo", "stablebench.training.run", "stablebench.training.build"):
+for name in ("stablebench.training.run", "stablebench.training.build"):
     importlib.import_module(name)
 process.versions()
 process.packages()
