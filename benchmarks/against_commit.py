@@ -133,7 +133,9 @@ def update(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
         seconds: dict[str, list[float]] = {"old": [], "new": []}
         for i in range(rounds):
             for name, tree in (("old", old), ("new", new)):
-                command = f"train --model {model} --task {task} --hidden 64 --steps 1500 --seed {i} --threads 1 --json -q"
+                command = (
+                    f"train --model {model} --task {task} --hidden 64 --steps 1500 --seed {i} --threads 1 --json -q"
+                )
                 document = json.loads(tree.run(*command.split(), "--set", "train.eval_every=1500"))
                 seconds[name].append(document["train_s"] / document["step"])
         yield f"update of {model} on {task}, H 64", *(1e3 * statistics.median(s) for s in seconds.values()), " ms"
@@ -146,7 +148,10 @@ def start(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
     for i in range(3 * rounds + 1):
         for name, tree in (("old", old), ("new", new)):
             command = f"train --model roarnn --task copy --T 20 --steps 1 --seed {i} -q".split()
-            own, torch = _processor_s(lambda t=tree, c=command: t.run(*c)), _processor_s(lambda t=tree: _import_torch(t))
+            own, torch = (
+                _processor_s(lambda t=tree, c=command: t.run(*c)),
+                _processor_s(lambda t=tree: _import_torch(t)),
+            )
             if i:  # the first one compiles
                 seconds[name].append(own)
                 shares[name].append(own / torch)

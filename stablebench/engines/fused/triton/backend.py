@@ -5,9 +5,11 @@ Gradients of matrices are no part of the kernels: they are one large matmul of t
 
 import hashlib
 import importlib.util
-import linecache
+import os
+import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from stablebench.engines.fused.program import MATMUL, NEW, OLD, OUTPUT, Buffer, Program, Slice
 from stablebench.engines.fused.triton.codegen import source
 from stablebench.engines.fused.triton.kernel_text import ROWS, Precision, module
+from stablebench.process.c_library import CompilerError, cache_folder, private_folder
 
 _MAX_KERNEL_LINES = 1500
 """Lines of a kernel. Wide states take many: an LSTM of 512 units has 480, for which Triton takes half a minute."""
@@ -37,7 +40,7 @@ class TritonBackend:
         self.program = program
         self.precision = precision
         self._sources = source(program, output, precision)
-        self._module = _load(module(*self._sources))
+        self._module = _load(module(*self._sources), cache_folder())
 
     def forward(self, buffers: dict[Buffer, Tensor], matrices: list[Tensor], *, saving: bool) -> None:
         """Run all steps; see `Native.forward`."""
@@ -163,10 +166,33 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
 
 
 @cache
-def _load(text: str) -> ModuleType:
-    """Return a module made of Python text, which Triton reads back by the module's name."""
-    loaded = ModuleType(f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}")
-    loaded.__file__ = f"<{loaded.__name__}>"
-    linecache.cache[loaded.__file__] = (len(text), None, text.splitlines(keepends=True), loaded.__file__)
-    exec(compile(text, loaded.__file__, "exec"), vars(loaded))
+def _load(text: str, folder: Path) -> ModuleType:
+    """Return a module made of Python text. It lies in a file, because Triton reads its kernels' source."""
+    name = f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    try:
+        path = _written(text, folder / f"{name}.py")
+    except OSError:  # no room in the cache
+        try:
+            path = _written(text, private_folder() / f"{name}.py")
+        except OSError as error:
+            raise CompilerError(f"a Triton kernel cannot be written to a file: {error}") from error
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # it is a Python file
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
     return loaded
+
+
+def _written(text: str, path: Path) -> Path:
+    """Write text to a file that does not hold it yet."""
+    if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".py", delete=False, encoding="utf-8") as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.unlink(file.name)
+                raise
+        os.replace(file.name, path)
+    return path
