@@ -87,13 +87,33 @@ class UnitaryRNN(RecurrentModel):
         return unitary_claims(lambda: as_real(self.unitary()), self.b)
 
 
-def glorot_readout(readout: nn.Linear) -> None:
-    """Draw the weights with Glorot's bound and set the bias to 0, as uRNN's authors do."""
-    nn.init.xavier_uniform_(readout.weight)
-    nn.init.zeros_(readout.bias)
+class StartedUnitaryRNN(UnitaryRNN):
+    """A unitary recurrent model with a trained h_0, where paper and code may differ.
 
+    Args:
+        in_features: Width of x_t.
+        hidden: Complex units of h_t.
+        init: Whose initial values.
+    """
 
-def drawn_initial_state(hidden: int) -> nn.Parameter:
-    """Return h_0 (2 hidden), trained, of mean square norm 1: uniform in +-sqrt(3 / (2 hidden))."""
-    bound = math.sqrt(3 / (2 * hidden))
-    return nn.Parameter(torch.empty(2 * hidden).uniform_(-bound, bound))
+    h_0: nn.Parameter
+    added_arguments = (("init", "paper"),)
+
+    def __init__(self, in_features: int, hidden: int, init: UnitaryInit) -> None:
+        super().__init__(in_features, hidden)
+        self.init: UnitaryInit = init
+
+    def add_initial_state(self) -> None:
+        """Draw h_0 (2 hidden) of mean square norm 1: uniform in +-sqrt(3 / (2 hidden))."""
+        bound = math.sqrt(3 / (2 * self.hidden))
+        self.h_0 = nn.Parameter(torch.empty(2 * self.hidden).uniform_(-bound, bound))
+
+    def initial_state(self, batch: int) -> State:
+        """Return h_0 for each sequence."""
+        return (self.h_0.expand(batch, -1),)
+
+    def initialise_readout(self, readout: nn.Linear) -> None:
+        """Draw it Glorot uniform with bias 0, where `init` is code."""
+        if self.init == "code":
+            nn.init.xavier_uniform_(readout.weight)
+            nn.init.zeros_(readout.bias)

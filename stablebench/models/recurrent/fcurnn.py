@@ -35,15 +35,15 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, State, with_main_group
+from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.unitary import random_unitary
-from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_initial_state, glorot_readout
+from stablebench.models.blocks.unitary_rnn import StartedUnitaryRNN, UnitaryInit
 from stablebench.models.recurrent.urnn_arjovsky import composed
 from stablebench.models.registry import register_model
 
 
 @register_model
-class FullCapacityURNN(UnitaryRNN):
+class FullCapacityURNN(StartedUnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -53,24 +53,12 @@ class FullCapacityURNN(UnitaryRNN):
             the module.
     """
 
-    added_arguments = (("init", "paper"),)
-
     def __init__(self, in_features: int, hidden: int, *, init: UnitaryInit = "paper") -> None:
-        super().__init__(in_features, hidden)
-        self.init: UnitaryInit = init
+        super().__init__(in_features, hidden, init)
         W = random_unitary(hidden) if init == "paper" else _composed_start(hidden)
         self.W = nn.Parameter(torch.stack([W.real, W.imag]))
         self.add_input_map(init)
-        self.h_0 = drawn_initial_state(hidden)
-
-    def initialise_readout(self, readout: nn.Linear) -> None:
-        """Draw it Glorot uniform with bias 0, where `init` is code."""
-        if self.init == "code":
-            glorot_readout(readout)
-
-    def initial_state(self, batch: int) -> State:
-        """Return h_0, which is trained, for each sequence."""
-        return (self.h_0.expand(batch, -1),)
+        self.add_initial_state()
 
     def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return W, (hidden, hidden), complex."""

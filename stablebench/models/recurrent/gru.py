@@ -20,6 +20,7 @@ Reference: Cho et al. Learning Phrase Representations using RNN Encoder-Decoder.
 Differs from the paper: the reset gate is applied after the recurrent product, as in torch and cuDNN.
 """
 
+import abc
 import math
 from typing import Literal
 
@@ -32,39 +33,19 @@ from stablebench.models.claims.claim import Claim, states_grow_at_most
 from stablebench.models.registry import register_model
 
 
-@register_model
-class GRU(RecurrentModel):
-    """See the module docstring for the equation.
+class GatedUnit(RecurrentModel):
+    """The equation of the module; subclasses draw the parameters, here and in `ugru`, and write `recurrent_weights`."""
 
-    Args:
-        in_features: Number of input features, the width of x_t, >= 1.
-        hidden: Number of units, the width of the state h_t, >= 1.
-        recurrent_init: Initial recurrent matrix W: `default` uniform in +-1/sqrt(hidden), `orthogonal` each of its
-            blocks a random orthogonal matrix.
-    """
-
-    def __init__(
-        self, in_features: int, hidden: int, *, recurrent_init: Literal["default", "orthogonal"] = "default"
-    ) -> None:
-        super().__init__(in_features, hidden)
-        bound = 1 / math.sqrt(hidden)
-        self.W = nn.Parameter(torch.empty(3 * hidden, hidden).uniform_(-bound, bound))
-        self.V = nn.Parameter(torch.empty(3 * hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.empty(3 * hidden).uniform_(-bound, bound))
-        self.c_n = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
-        with torch.no_grad():
-            self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
-            if recurrent_init == "orthogonal":
-                for block in self.W.chunk(3):
-                    nn.init.orthogonal_(block)
+    V: nn.Parameter
+    b: nn.Parameter
 
     def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
         """Return V x_t + b, (batch, time, 3 hidden)."""
         return nn.functional.linear(x, self.V, self.b)
 
+    @abc.abstractmethod
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
-        """Return W, transposed for states in rows, and c_n."""
-        return self.W.T, self.c_n
+        """Return W_r, W_z and W_n in one matrix, transposed for states in rows, and c_n."""
 
     def step(
         self,
@@ -91,3 +72,34 @@ class GRU(RecurrentModel):
                 lambda e: states_grow_at_most(e, slice(0, self.hidden), 1.0),
             )
         ]
+
+
+@register_model
+class GRU(GatedUnit):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Number of units, the width of the state h_t, >= 1.
+        recurrent_init: Initial recurrent matrix W: `default` uniform in +-1/sqrt(hidden), `orthogonal` each of its
+            blocks a random orthogonal matrix.
+    """
+
+    def __init__(
+        self, in_features: int, hidden: int, *, recurrent_init: Literal["default", "orthogonal"] = "default"
+    ) -> None:
+        super().__init__(in_features, hidden)
+        bound = 1 / math.sqrt(hidden)
+        self.W = nn.Parameter(torch.empty(3 * hidden, hidden).uniform_(-bound, bound))
+        self.V = nn.Parameter(torch.empty(3 * hidden, in_features).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.empty(3 * hidden).uniform_(-bound, bound))
+        self.c_n = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
+            if recurrent_init == "orthogonal":
+                for block in self.W.chunk(3):
+                    nn.init.orthogonal_(block)
+
+    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
+        """Return W, transposed for states in rows, and c_n."""
+        return self.W.T, self.c_n

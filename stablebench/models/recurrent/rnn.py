@@ -33,8 +33,36 @@ from stablebench.models.claims.eigenvalue_bounds import RecurrentSpectrum, eigen
 from stablebench.models.registry import register_model
 
 
+class Elman(RecurrentModel):
+    """h_t = phi(W h_{t-1} + V x_t + b); subclasses draw W, V and b, here and in `urnn`."""
+
+    activation: Activation
+    W: nn.Parameter
+    V: nn.Parameter
+    b: nn.Parameter
+
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
+        """Return V x_t + b, (batch, time, hidden)."""
+        return nn.functional.linear(x, self.V, self.b)
+
+    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
+        """Return W, transposed for states in rows."""
+        return self.W.T
+
+    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
+        """Return W."""
+        return self.W
+
+    def step(
+        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
+    ) -> State:
+        """Return h_t."""
+        (h,) = state
+        return (activation(self.activation, projected + h @ recurrent_weights),)
+
+
 @register_model
-class Rnn(RecurrentModel):
+class Rnn(Elman):
     """See the module docstring for the equation.
 
     Args:
@@ -55,7 +83,7 @@ class Rnn(RecurrentModel):
         recurrent_init: Literal["default", "orthogonal", "identity"] = "default",
     ) -> None:
         super().__init__(in_features, hidden)
-        self.activation: Activation = activation
+        self.activation = activation
         bound = 1 / math.sqrt(hidden)
         self.W = nn.Parameter(torch.empty(hidden, hidden).uniform_(-bound, bound))
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
@@ -66,25 +94,6 @@ class Rnn(RecurrentModel):
             nn.init.eye_(self.W)
             nn.init.normal_(self.V, std=1e-3)  # section 3 of Le et al.
             nn.init.zeros_(self.b)
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
-
-    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
-        """Return W, transposed for states in rows."""
-        return self.W.T
-
-    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
-        """Return W."""
-        return self.W
-
-    def step(
-        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
-    ) -> State:
-        """Return h_t."""
-        (h,) = state
-        return (activation(self.activation, projected + h @ recurrent_weights),)
 
     def claims(self) -> list[Claim]:
         """Return what the uRNN poster states of every Elman network."""

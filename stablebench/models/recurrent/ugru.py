@@ -32,13 +32,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.claims.claim import Claim, states_grow_at_most, stays_orthogonal
+from stablebench.models.base import ParameterGroup, with_main_group
+from stablebench.models.claims.claim import Claim, stays_orthogonal
+from stablebench.models.recurrent.gru import GatedUnit
 from stablebench.models.registry import register_model
 
 
 @register_model
-class UGRU(RecurrentModel):
+class UGRU(GatedUnit):
     """See the module docstring for the equation.
 
     Args:
@@ -57,29 +58,9 @@ class UGRU(RecurrentModel):
         with torch.no_grad():
             self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
 
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
-        """Return V x_t + b, (batch, time, 3 hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
-
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
         """Return W and W_n in one matrix, transposed for states in rows, and c_n."""
         return torch.cat([self.W, self.W_n]).T, self.c_n
-
-    def step(
-        self,
-        projected: Float[Tensor, "batch {3*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]],
-    ) -> State:
-        """Return h_t."""
-        (h,) = state
-        W, c_n = recurrent_weights
-        drive_r, drive_z, drive_n = projected.chunk(3, dim=-1)
-        hidden_r, hidden_z, hidden_n = (h @ W).chunk(3, dim=-1)
-        r = torch.sigmoid(drive_r + hidden_r)
-        z = torch.sigmoid(drive_z + hidden_z)
-        n = torch.tanh(drive_n + r * (hidden_n + c_n))
-        return ((1 - z) * n + z * h,)
 
     def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W_n."""
@@ -89,11 +70,7 @@ class UGRU(RecurrentModel):
         """Return that W_n is orthogonal, and that the state is a convex combination."""
         return [
             Claim("||W_n^T W_n - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W_n), about="weights"),
-            Claim(
-                "|h_t| <= max(1, |h_{t-1}|) in every unit: largest excess",
-                "none",
-                lambda e: states_grow_at_most(e, slice(0, self.hidden), 1.0),
-            ),
+            *super().claims(),
         ]
 
     def parameter_groups(self) -> list[ParameterGroup]:

@@ -23,11 +23,10 @@ Differs from the paper:
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.base import ParameterGroup, with_main_group
+from stablebench.models.blocks.activations import Activation
 from stablebench.models.claims.claim import (
     Claim,
     Evidence,
@@ -37,11 +36,12 @@ from stablebench.models.claims.claim import (
     stays_orthogonal,
 )
 from stablebench.models.claims.eigenvalue_bounds import SLOPES, RecurrentSpectrum, table_claim
+from stablebench.models.recurrent.rnn import Elman
 from stablebench.models.registry import register_model
 
 
 @register_model
-class URNN(RecurrentModel):
+class URNN(Elman):
     """See the module docstring for the equation.
 
     Args:
@@ -53,30 +53,11 @@ class URNN(RecurrentModel):
 
     def __init__(self, in_features: int, hidden: int, *, activation: Activation = "abs") -> None:
         super().__init__(in_features, hidden)
-        self.activation: Activation = activation
+        self.activation = activation
         bound = 1 / math.sqrt(hidden)
         self.W = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
-
-    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
-        """Return W, transposed for states in rows."""
-        return self.W.T
-
-    def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
-        """Return W."""
-        return self.W
-
-    def step(
-        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
-    ) -> State:
-        """Return h_t."""
-        (h,) = state
-        return (activation(self.activation, projected + h @ recurrent_weights),)
 
     def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""

@@ -36,14 +36,14 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor, nn
 
-from stablebench.models.base import ParameterGroup, State, frozen_generator, with_main_group
+from stablebench.models.base import ParameterGroup, frozen_generator, with_main_group
 from stablebench.models.blocks.unitary import glorot_bound
-from stablebench.models.blocks.unitary_rnn import UnitaryInit, UnitaryRNN, drawn_initial_state, glorot_readout
+from stablebench.models.blocks.unitary_rnn import StartedUnitaryRNN, UnitaryInit
 from stablebench.models.registry import register_model
 
 
 @register_model
-class ArjovskyURNN(UnitaryRNN):
+class ArjovskyURNN(StartedUnitaryRNN):
     """See the module docstring for the equation.
 
     Args:
@@ -55,26 +55,14 @@ class ArjovskyURNN(UnitaryRNN):
 
     Pi: Tensor
 
-    added_arguments = (("init", "paper"),)
-
     def __init__(self, in_features: int, hidden: int, *, init: UnitaryInit = "paper") -> None:
-        super().__init__(in_features, hidden)
-        self.init: UnitaryInit = init
+        super().__init__(in_features, hidden, init)
         self.w = nn.Parameter(torch.empty(3, hidden).uniform_(-math.pi, math.pi))
         bound = 1.0 if init == "paper" else glorot_bound(2, 2 * hidden)
         self.v = nn.Parameter(torch.empty(2, 2, hidden).uniform_(-bound, bound))
         self.add_input_map(init)
-        self.h_0 = drawn_initial_state(hidden)
+        self.add_initial_state()
         self.register_buffer("Pi", torch.randperm(hidden, generator=frozen_generator("Pi")))
-
-    def initialise_readout(self, readout: nn.Linear) -> None:
-        """Draw it Glorot uniform with bias 0, where `init` is code."""
-        if self.init == "code":
-            glorot_readout(readout)
-
-    def initial_state(self, batch: int) -> State:
-        """Return h_0, which is trained, for each sequence."""
-        return (self.h_0.expand(batch, -1),)
 
     def unitary(self) -> Complex[Tensor, "hidden hidden"]:
         """Return the recurrent matrix, (hidden, hidden), complex."""
