@@ -16,6 +16,7 @@ from stablebench.engines.fused.plan import StepPlan, plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.trial import not_compiled_reason
 from stablebench.models.base import RecurrentModel
+from stablebench.models.network import EngineRun
 from stablebench.speed.floor import BareProduct, Floor, bare_products
 from stablebench.speed.workload import Sequences
 
@@ -87,34 +88,29 @@ def _passes(name: str, module: nn.Module, outputs: Callable[[], Tensor], d_outpu
     return Contender(name, lambda: outputs().backward(d_outputs), _clear(module))
 
 
-def _fused(work: Sequences) -> Contender | UnsupportedStep:
-    reason = fused.unsupported_reason(work.model, work.x.device, inputs_need_gradient=False)
-    reason = reason or fused.unavailable_reason(work.x.device, work.x.dtype)
-    reason = reason or not_compiled_reason(work.model, work.x.device, inputs_need_gradient=False)
-    if reason is not None:
-        return UnsupportedStep(reason)
+def _of_model(
+    name: str, outputs: Callable[[Sequences], Tensor], reason: Callable[[Sequences], str | None] = lambda work: None
+) -> Callable[[Sequences], Contender | UnsupportedStep]:
+    """Return what makes a contender that runs the model itself, unless there is a reason against it."""
 
-    def outputs() -> Tensor:
-        return work.model.layer_output(fused.run(work.model, work.x)[0], work.x)
+    def make(work: Sequences) -> Contender | UnsupportedStep:
+        if (against := reason(work)) is not None:
+            return UnsupportedStep(against)
+        return _passes(name, work.model, lambda: outputs(work), work.d_outputs)
 
-    return _passes("fused", work.model, outputs, work.d_outputs)
+    return make
 
 
-def _scan(work: Sequences) -> Contender | UnsupportedStep:
-    reason = scan.unsupported_reason(work.model)
-    if reason is not None:
-        return UnsupportedStep(reason)
-    return _passes(
-        "scan", work.model, lambda: work.model.layer_output(scan.run(work.model, work.x)[0], work.x), work.d_outputs
+def _engine_outputs(run: EngineRun) -> Callable[[Sequences], Tensor]:
+    return lambda work: work.model.layer_output(run(work.model, work.x)[0], work.x)
+
+
+def _fused_reason(work: Sequences) -> str | None:
+    return (
+        fused.unsupported_reason(work.model, work.x.device, inputs_need_gradient=False)
+        or fused.unavailable_reason(work.x.device, work.x.dtype)
+        or not_compiled_reason(work.model, work.x.device, inputs_need_gradient=False)
     )
-
-
-def _reference(work: Sequences) -> Contender:
-    return _passes("reference", work.model, lambda: work.model(work.x)[0], work.d_outputs)
-
-
-def _literal(work: Sequences) -> Contender:
-    return _passes("literal", work.model, lambda: literal_outputs(work.model, work.x), work.d_outputs)
 
 
 def _torch(name: str, cls: Callable[..., nn.Module]) -> Callable[[Sequences], Contender]:
@@ -130,41 +126,37 @@ def _torch(name: str, cls: Callable[..., nn.Module]) -> Callable[[Sequences], Co
 
 
 def _floor(work: Sequences) -> Contender | UnsupportedStep:
-    planned = _products_known(work)
-    if isinstance(planned, UnsupportedStep):
-        return planned
-    return Contender("floor", Floor(planned, _matrices(work, planned), *work.x.shape[:2]).run)
+    parts = _floor_parts(work)
+    return parts if isinstance(parts, UnsupportedStep) else Contender("floor", Floor(*parts).run)
 
 
 def floor_products(work: Sequences) -> list[BareProduct]:
     """Return the products of a model's floor; none if it has no floor."""
-    planned = _products_known(work)
-    if isinstance(planned, UnsupportedStep):
-        return []
-    return bare_products(planned, _matrices(work, planned), *work.x.shape[:2])
+    parts = _floor_parts(work)
+    return [] if isinstance(parts, UnsupportedStep) else bare_products(*parts)
 
 
-def _products_known(work: Sequences) -> StepPlan | UnsupportedStep:
+def _floor_parts(work: Sequences) -> tuple[StepPlan, tuple[Tensor, ...], int, int] | UnsupportedStep:
+    """Return plan, matrices, rows and steps, or why the products of a model are not known."""
     planned = plan_model(work.model, work.x)
-    if isinstance(planned, UnsupportedStep) or planned.with_projection:
+    if isinstance(planned, UnsupportedStep):
         return planned
-    return UnsupportedStep(
-        "the products of its `input_projection` are not known, which cannot be traced together with `step`"
-    )
-
-
-def _matrices(work: Sequences, planned: StepPlan) -> tuple[Tensor, ...]:
-    return planned.traced.evaluate(work.model.step, work.model.recurrent_weights())[0]
+    if not planned.with_projection:
+        return UnsupportedStep(
+            "the products of its `input_projection` are not known, which cannot be traced together with `step`"
+        )
+    matrices, _ = planned.traced.evaluate(work.model.step, work.model.recurrent_weights())
+    return planned, matrices, work.x.shape[0], work.x.shape[1]
 
 
 _MAKERS: dict[str, Callable[[Sequences], Contender | UnsupportedStep]] = {
-    "fused": _fused,
-    "reference": _reference,
-    "literal": _literal,
+    "fused": _of_model("fused", _engine_outputs(fused.run), _fused_reason),
+    "reference": _of_model("reference", lambda work: work.model(work.x)[0]),
+    "literal": _of_model("literal", lambda work: literal_outputs(work.model, work.x)),
     "nn.LSTM": _torch("nn.LSTM", nn.LSTM),
     "nn.RNN": _torch("nn.RNN", nn.RNN),
     "floor": _floor,
-    "scan": _scan,
+    "scan": _of_model("scan", _engine_outputs(scan.run), lambda work: scan.unsupported_reason(work.model)),
 }
 SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name != "scan")
 """`fused` and `reference`: the engines. `literal`: a loop over `input_projection` and `step`. nn.*: torch's own."""

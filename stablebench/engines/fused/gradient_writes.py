@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stablebench.engines.fused.program import Buffer, Kind, Loop, Matmul, Slice, Stage
+from stablebench.engines.fused.program import Buffer, Kind, Slice, Stage
 
 
 def order_gradient_writes(stages: list[Stage], widths: dict[Buffer, int]) -> tuple[list[Stage], frozenset[Buffer]]:
@@ -25,11 +25,24 @@ def order_gradient_writes(stages: list[Stage], widths: dict[Buffer, int]) -> tup
         and not _tiled([target for target in targets if target.buffer == buffer], width)
     }
     seen: set[Slice] = set()
-    flags = []
-    for target in targets:
-        flags.append(target.buffer in zeroed or target.buffer.is_vector_gradient or target in seen)
+
+    def adds(target: Slice) -> bool:
+        is_later = target.buffer in zeroed or target.buffer.is_vector_gradient or target in seen
         seen.add(target)
-    return _with_flags(stages, iter(flags)), frozenset(zeroed)
+        return is_later
+
+    ordered = []
+    for stage in reversed(stages):
+        backward = [
+            replace(loop, stores=tuple(replace(store, accumulate=adds(store.target)) for store in loop.stores))
+            for loop in stage.backward
+        ]
+        matmuls = [
+            replace(matmul, accumulate_lhs_gradient=matmul.lhs_needs_grad and adds(matmul.lhs.gradient))
+            for matmul in stage.matmuls
+        ]
+        ordered.append(replace(stage, backward=tuple(backward), matmuls=tuple(matmuls)))
+    return ordered[::-1], frozenset(zeroed)
 
 
 def _tiled(targets: list[Slice], width: int) -> bool:
@@ -43,23 +56,8 @@ def _tiled(targets: list[Slice], width: int) -> bool:
 
 
 def _targets(stages: list[Stage]) -> Iterator[Slice]:
-    """Yield the target of every gradient write, in the order of the backward step."""
-    for stage in reversed(stages):
+    """Yield the target of every gradient write."""
+    for stage in stages:
         for loop in stage.backward:
             yield from (store.target for store in loop.stores)
         yield from (matmul.lhs.gradient for matmul in stage.matmuls if matmul.lhs_needs_grad)
-
-
-def _with_flags(stages: list[Stage], flags: Iterator[bool]) -> list[Stage]:
-    def flagged_loop(loop: Loop) -> Loop:
-        return replace(loop, stores=tuple(replace(store, accumulate=next(flags)) for store in loop.stores))
-
-    def flagged_matmul(matmul: Matmul) -> Matmul:
-        return replace(matmul, accumulate_lhs_gradient=matmul.lhs_needs_grad and next(flags))
-
-    result = []
-    for stage in reversed(stages):
-        backward = tuple(flagged_loop(loop) for loop in stage.backward)
-        matmuls = tuple(flagged_matmul(matmul) for matmul in stage.matmuls)
-        result.append(replace(stage, backward=backward, matmuls=matmuls))
-    return result[::-1]

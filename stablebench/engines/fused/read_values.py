@@ -118,8 +118,7 @@ def _reading(model: nn.Module) -> _Reading:
         seen.add(id(function))
         names = set(_names(function.__code__))
         reading.names |= names
-        around = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-        for _, cell in around:
+        for cell in function.__closure__ or ():
             _meet(lambda cell=cell: _content(cell), names, reading, waiting)
         for name in names & function.__globals__.keys():
             _meet(lambda namespace=function.__globals__, name=name: namespace.get(name), names, reading, waiting)
