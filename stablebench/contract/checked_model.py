@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stablebench.models import deep_model, recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
@@ -73,12 +73,15 @@ class CheckedModel:
             torch.manual_seed(seed)
             torch.set_default_dtype(dtype or self.dtype)
             try:
-                if self.deep:
-                    depth = max(3, self.steps)
-                    return self.entry.build_deep(self.in_features, self.hidden, self.params, layers=depth)
-                return self.entry.build(self.in_features, self.hidden, self.params, horizon=self.steps)
+                return self.build_here()
             finally:
                 torch.set_default_dtype(before)
+
+    def build_here(self) -> ChainModel:
+        """Return the model built with the random states and torch's default type as they are."""
+        if self.deep:
+            return self.entry.build_deep(self.in_features, self.hidden, self.params, layers=max(3, self.steps))
+        return self.entry.build(self.in_features, self.hidden, self.params, horizon=self.steps)
 
     def inputs(self, model: ChainModel, seed: int = 1) -> Tensor:
         """Return standard normal inputs, (batch, time, in), or (batch, in) for a deep model."""
@@ -113,16 +116,12 @@ def run_from(model: ChainModel, x: Tensor, seed: int = 0, *, training: bool = Tr
         training: The model's mode.
         gradients: Whether to return gradients, too.
     """
-    modes: dict[nn.Module, bool] = {part: part.training for part in model.modules()}
     with restored(model), restored(surroundings(type(model))):
         torch.manual_seed(seed)
         python_random.seed(seed)
         model.train(training)
         with torch.set_grad_enabled(gradients):
-            results = _with_gradients(model, x) if gradients else run(model, x)
-    for part, mode in modes.items():
-        part.training = mode
-    return results
+            return _with_gradients(model, x) if gradients else run(model, x)
 
 
 def _with_gradients(model: ChainModel, x: Tensor) -> Pass:

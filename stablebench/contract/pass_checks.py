@@ -72,9 +72,8 @@ def in_place(subject: CheckedModel) -> CheckResult:
             or any(not torch.equal(a, b) for a, b in zip(_tensors(value), before[key], strict=True))
         ]
     if changed:
-        message = (
-            f"`step` changes its {' and '.join(f'`{key}`' for key in changed)} in place; outputs share that memory"
-        )
+        keys = " and ".join(f"`{key}`" for key in changed)
+        message = f"`step` changes its {keys} in place; outputs share that memory"
         return CheckResult(name, "broken", message, subject.place("step"))
     return CheckResult(name)
 
@@ -105,13 +104,10 @@ def finite(subject: CheckedModel) -> CheckResult:
     """Look for values that are not finite."""
     model = subject.build()
     one = run_from(model, subject.inputs(model))
-    wrong = [part for part in (one.outputs, *one.states) if not bool(part.isfinite().all())]
+    if all(bool(part.isfinite().all()) for part in (one.outputs, *one.states)):
+        return CheckResult("finite values")
     message = "outputs or states are not finite on random inputs"
-    return (
-        CheckResult("finite values", "warning", message, subject.place("step"))
-        if wrong
-        else CheckResult("finite values")
-    )
+    return CheckResult("finite values", "warning", message, subject.place("step"))
 
 
 def batch_independence(subject: CheckedModel) -> CheckResult:
@@ -166,11 +162,9 @@ def layer_output(subject: CheckedModel) -> CheckResult:
     if getattr(model, "batch_dependent", False):
         return CheckResult(name, "not applicable", "the model declares itself `batch_dependent`")
     why = steps_apart(model, "layer_output")
-    return (
-        CheckResult(name)
-        if why is None
-        else CheckResult(name, "broken", f"`layer_output` {why}", subject.place("layer_output"))
-    )
+    if why is None:
+        return CheckResult(name)
+    return CheckResult(name, "broken", f"`layer_output` {why}", subject.place("layer_output"))
 
 
 def types(subject: CheckedModel) -> CheckResult:
@@ -205,13 +199,9 @@ def _drive_looks_ahead(model: RecurrentModel, x: Tensor, last: int) -> bool:
     other = x.clone()
     other[:, last + 1 :] += 1
     with torch.no_grad(), restored(model):
-        modes = {part: part.training for part in model.modules()}
         model.eval()
         pairs = zip(as_tuple(model.input_projection(x)), as_tuple(model.input_projection(other)), strict=True)
-        differs = any(not close(a[:, : last + 1], b[:, : last + 1]) for a, b in pairs)
-        for part, mode in modes.items():
-            part.training = mode
-    return differs
+        return any(not close(a[:, : last + 1], b[:, : last + 1]) for a, b in pairs)
 
 
 def _tensors(value: Any) -> list[Tensor]:

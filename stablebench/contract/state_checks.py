@@ -90,7 +90,6 @@ def changed_by_a_pass(subject: CheckedModel) -> CheckResult:
             after = ModuleSnapshot.take(model).entries()
             keys = dict.fromkeys([*before, *after])
             changed[mode] = [key.split(" ", 1)[-1] for key in keys if not _same(before.get(key), after.get(key))]
-    model.train()
     message = "; ".join(f"in {mode}: {', '.join(dict.fromkeys(keys))}" for mode, keys in changed.items() if keys)
     if not message:
         return CheckResult(name)
@@ -129,7 +128,8 @@ def draws(subject: CheckedModel) -> CheckResult:
     name = "random numbers"
     with python_random.kept():
         before = python_random.states()
-        model = _built_here(subject)
+        with torch.random.fork_rng(devices=[]):
+            model = subject.build_here()
         with restored(model), torch.no_grad():
             start = python_random.states()
             run(model, subject.inputs(model))
@@ -141,16 +141,6 @@ def draws(subject: CheckedModel) -> CheckResult:
         )
         return CheckResult(name, "warning", message, subject.place("step"))
     return CheckResult(name)
-
-
-def _built_here(subject: CheckedModel) -> Any:
-    """Return the model, built with the generators of Python and numpy as they are."""
-    with torch.random.fork_rng(devices=[]):
-        if subject.deep:
-            return subject.entry.build_deep(
-                subject.in_features, subject.hidden, subject.params, layers=max(3, subject.steps)
-            )
-        return subject.entry.build(subject.in_features, subject.hidden, subject.params, horizon=subject.steps)
 
 
 def copies(subject: CheckedModel) -> CheckResult:

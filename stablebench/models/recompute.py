@@ -4,8 +4,6 @@ torch's checkpointing replays neither the random draws of Python and numpy nor t
 buffers and attributes: a running mean would move twice, and the second pass would start from where the first one ended.
 """
 
-# ruff: noqa: NPY002 -- the global generator is what a user's model may draw from
-
 import collections
 import contextlib
 import copy
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stablebench.models.restore import restored
+from stablebench.process import python_random
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Names in the `__dict__` of every module, which are none of the model's own."""
@@ -72,13 +71,13 @@ class _Pass:
 
     def __init__(self, module: nn.Module, capturing: bool) -> None:
         self._module, self._capturing = module, capturing
-        self._random: tuple[Any, Any] | None = None
+        self._rewind_random: Callable[[], None] | None = None
         self._before: ModuleSnapshot | None = None
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Context of the first pass."""
-        self._random = random.getstate(), numpy.random.get_state()
+        self._rewind_random = python_random.taken()
         self._before = ModuleSnapshot.take(self._module)
         readable = torch.cuda.is_initialized() and not self._capturing
         before = torch.cuda.get_rng_state() if readable else None
@@ -90,16 +89,16 @@ class _Pass:
     @contextlib.contextmanager
     def replayed(self) -> Iterator[None]:
         """Context of the second pass."""
-        assert self._random is not None and self._before is not None  # the first pass came before
-        outside = random.getstate(), numpy.random.get_state()
-        _set_random(self._random)
+        assert self._rewind_random is not None and self._before is not None  # the first pass came before
+        rewind_outside = python_random.taken()
+        self._rewind_random()
         now = ModuleSnapshot.take(self._module, copied=False)
         self._before.restore()
         try:
             yield
         finally:
             now.restore()
-            _set_random(outside)
+            rewind_outside()
 
 
 @contextlib.contextmanager
@@ -112,14 +111,8 @@ def isolated(module: nn.Module, seed: int = 0) -> Iterator[None]:
     """
     with restored(module):
         torch.manual_seed(seed)
-        random.seed(seed)
-        numpy.random.seed(seed)
+        python_random.seed(seed)
         yield
-
-
-def _set_random(states: tuple[Any, Any]) -> None:
-    random.setstate(states[0])
-    numpy.random.set_state(states[1])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from stablebench.process import python_random
+
 _DEEPEST = 6
 """Attributes of attributes of ... that are followed."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, Tensor, nn.Module)
@@ -46,10 +48,9 @@ def restored(module: nn.Module) -> Iterator[list[str]]:
 
 def _generators() -> list[_Undo]:
     """Return what puts the global generators back."""
-    numbers, legacy, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    rewind_python, cpu = python_random.taken(), torch.get_rng_state()
     undo: list[_Undo] = [
-        lambda: bool(random.setstate(numbers)),  # pyright: ignore[reportArgumentType]
-        lambda: bool(numpy.random.set_state(legacy)),  # noqa: NPY002 # pyright: ignore[reportArgumentType]
+        lambda: bool(rewind_python()),  # pyright: ignore[reportArgumentType]
         lambda: bool(torch.set_rng_state(cpu)),  # pyright: ignore[reportArgumentType]
     ]
     if torch.cuda.is_available() and torch.cuda.is_initialized():

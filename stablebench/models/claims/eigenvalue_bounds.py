@@ -82,14 +82,14 @@ def eigenvalue_claims(spectrum: RecurrentSpectrum, activation: Activation) -> li
     least, most = SLOPES[activation]
 
     def upper(e: Evidence) -> Outcome:
-        return largest_singular_value_at_most(e, e.steps * _log(spectrum.ends[1] * most), _rounding(e))
+        return largest_singular_value_at_most(e, e.steps * _log(spectrum.ends[1] * most), rounding(e))
 
     def printed(e: Evidence) -> Outcome:
         return upper(e).under_hypothesis(spectrum.condition < _DEFECTIVE)
 
     def lower(e: Evidence) -> Outcome:
         low = e.steps * _log(spectrum.ends[0] * least) if e.steps else 0.0
-        return largest_singular_value_at_least(e, low, _rounding(e)).under_hypothesis(not _at_kink(e, activation))
+        return largest_singular_value_at_least(e, low, rounding(e)).under_hypothesis(not at_kink(e, activation))
 
     bound = f"log10 ||dh_T/dh_1|| <= N log10({most:g} |lambda_1|)"
     return [
@@ -127,7 +127,7 @@ def table_claim(spectrum: RecurrentSpectrum, activation: Activation) -> Claim:
             (low / DECADE, high / DECADE),
             holds,
             vacuous=says.startswith("may"),
-            applies=(spectrum.normal(e) or says == "explodes") and e.steps > 0 and not _at_kink(e, activation),
+            applies=(spectrum.normal(e) or says == "explodes") and e.steps > 0 and not at_kink(e, activation),
             remark=f"the table says: {says}",
         )
 
@@ -161,9 +161,11 @@ def _log(x: float) -> float:
     return math.log(x) if x > 0 else -math.inf
 
 
-def _rounding(e: Evidence) -> float:
+def rounding(e: Evidence) -> float:
+    """Return by how much rounding of W may move the logarithm of a bound over N steps."""
     return 8 * e.steps * e.weights_eps
 
 
-def _at_kink(e: Evidence, activation: Activation) -> bool:
+def at_kink(e: Evidence, activation: Activation) -> bool:
+    """Return whether a unit is where the activation has no derivative."""
     return activation == "abs" and bool((e.states[2:] == 0).any())

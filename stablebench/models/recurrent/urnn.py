@@ -35,7 +35,7 @@ from stablebench.models.claims.claim import (
     smallest_singular_value_at_least,
     stays_orthogonal,
 )
-from stablebench.models.claims.eigenvalue_bounds import SLOPES, RecurrentSpectrum, table_claim
+from stablebench.models.claims.eigenvalue_bounds import SLOPES, RecurrentSpectrum, at_kink, rounding, table_claim
 from stablebench.models.recurrent.rnn import Elman
 from stablebench.models.registry import register_model
 
@@ -67,13 +67,10 @@ class URNN(Elman):
         """Return that W is orthogonal, the poster's two bounds, one claim each, and its table."""
         least, most = SLOPES[self.activation]
 
-        def rounding(e: Evidence) -> float:
-            return 8 * e.steps * e.weights_eps
-
         def lower(e: Evidence) -> Outcome:
             low = e.steps * math.log(least) if least else -math.inf
-            at_kink = self.activation == "abs" and bool((e.states[2:] == 0).any())
-            return smallest_singular_value_at_least(e, low, rounding(e)).under_hypothesis(not at_kink)
+            bound = smallest_singular_value_at_least(e, low, rounding(e))
+            return bound.under_hypothesis(not at_kink(e, self.activation))
 
         return [
             Claim("||W^T W - I|| = 0", "none", lambda e: stays_orthogonal(e, self.W), about="weights"),
