@@ -12,7 +12,7 @@ later than any other; `(3/5)` says how many got there.
 """
 
 from stablebench.leaderboard.baseline import check, read_baseline
-from stablebench.leaderboard.board import Cards, build, latest, registered_card
+from stablebench.leaderboard.board import Cards, build, by_row, latest, registered_card
 from stablebench.leaderboard.format import format_interval, format_number, format_range
 from stablebench.leaderboard.published import format_published
 from stablebench.leaderboard.reproduction import Overrides, format_protocol, reproduction, reproduction_title
@@ -24,6 +24,7 @@ __all__ = [
     "Cards",
     "Overrides",
     "build",
+    "by_row",
     "check",
     "format_interval",
     "format_number",

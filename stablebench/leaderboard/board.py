@@ -71,17 +71,22 @@ def latest(records: Iterable[RunRecord]) -> list[RunRecord]:
     return list(newest.values())
 
 
+def by_row(records: Iterable[RunRecord]) -> dict[tuple[str, str, str], list[RunRecord]]:
+    """Return the runs of each row, by its spec's hash, engine and device."""
+    rows: dict[tuple[str, str, str], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        rows[record.spec_hash, record.environment.engine, record.environment.device].append(record)
+    return rows
+
+
 def _age(record: RunRecord) -> tuple[bool, str]:
     return record.status in ENDED, record.started
 
 
 def _table(records: list[RunRecord], cards: Cards) -> LeaderboardTable:
-    by_row: dict[tuple[str, str, str], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        by_row[record.spec_hash, record.environment.engine, record.environment.device].append(record)
     first = records[0]
     task, metric = first.spec.task, first.metric
-    rows = [row_of(group) for group in by_row.values()]
+    rows = [row_of(group) for group in by_row(records).values()]
     names = disambiguate([r.name for r in rows], [r.settings for r in rows], [r.spec_hash for r in rows])
     rows = rank([row.replaced(name=name) for row, name in zip(rows, names, strict=True)], metric)
     card = cards(task.name)

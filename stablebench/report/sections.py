@@ -13,7 +13,7 @@ from stablebench.leaderboard import (
     format_range,
     reproduction_title,
 )
-from stablebench.report.figures.curves import Line, band_of, learning_curve, measured
+from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
 from stablebench.report.svg import Figure, panels_of
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, Reproduction
 from stablebench.schema.leaderboard_statistics import (
@@ -230,13 +230,13 @@ def _curves(
     series, rows = [], []
     for name, held in seeds.items():
         done = [record.status == "finished" for record in records[name]]
-        band = band_of(held, points, done)
-        if band is None:
+        line = band_of(name, held, points, done)
+        if line is None:
             continue
-        series.append(Line(name, band.x, band.middle, band.low, band.high))
-        last = band.x[-1]
-        at = [max((i for i, x in enumerate(band.x) if x <= share * last), default=None) for share in _BUDGET_SHARES]
-        rows.append([name, *("" if i is None else f"{band.middle[i]:.4g} at {band.x[i]:g}" for i in at)])
+        series.append(line)
+        last = line.x[-1]
+        at = [max((i for i, x in enumerate(line.x) if x <= share * last), default=None) for share in _BUDGET_SHARES]
+        rows.append([name, *("" if i is None else f"{line.y[i]:.4g} at {line.x[i]:g}" for i in at)])
     if not series:
         return None
     explained = "Line: median over seeds; band: lowest to highest seed."
@@ -259,14 +259,11 @@ def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics
         series, rows = [], []
         for row in statistics.rows:
             time = row.time_to(goal, "steps")
-            if time is None or time.horizon is None:
+            line = arrivals_line(row.name, time)
+            if time is None or line is None:
                 continue
-            corners = [(t, 1 - share) for t, share in time.curve]
-            end = max(time.horizon, corners[-1][0])
-            series.append(
-                Line(row.name, [t for t, _ in corners] + [end], [s for _, s in corners] + [corners[-1][1]], steps=True)
-            )
-            steps = ", ".join(f"{share:.0%} at {t:g}" for t, share in corners[1:]) or "never"
+            series.append(line)
+            steps = ", ".join(f"{1 - share:.0%} at {t:g}" for t, share in time.curve[1:]) or "never"
             rows.append([row.name, f"{time.reached} of {time.of}", steps])
         if any(max(s.y) > 0 for s in series):
             value = table.baseline if goal == "baseline" else table.target
@@ -297,10 +294,9 @@ def overall_figures(statistics: Statistics) -> list[Figure]:
     """Return the performance profiles."""
     figures = []
     for number, profile in enumerate(statistics.overall.profiles):
-        rows = profile.rows
-        if not any(row.solved for row in rows):
+        rows, series = profile.rows, profile_lines(profile)
+        if not series:
             continue
-        series = [Line(row.name, *zip(*row.curve, strict=True), steps=True) for row in rows]
         where = f" ({profile.hardware})" if profile.hardware else ""
         title = f"performance profile in {profile.unit}{where}"
         description = (

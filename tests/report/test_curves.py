@@ -16,18 +16,17 @@ from stablebench.report.svg import panels_of
 
 
 def test_a_band_is_the_median_between_the_lowest_and_the_highest_seed() -> None:
-    band = band_of([{1: 1.0, 2: 5.0}, {1: 2.0, 2: 4.0}, {1: 9.0}], 10, [True, True, False])
-    assert band is not None
-    assert (band.x, band.middle, band.low, band.high) == ([1, 2], [2.0, 4.5], [1.0, 4.0], [9.0, 5.0])
-    assert band.seeds == 3
+    band = band_of("rnn", [{1: 1.0, 2: 5.0}, {1: 2.0, 2: 4.0}, {1: 9.0}], 10, [True, True, False])
+    assert band == Line("rnn", [1, 2], [2.0, 4.5], [1.0, 4.0], [9.0, 5.0])
+    assert band_of("rnn", [{1: 1.0}, {}], 10) == Line("rnn", [1], [1.0])
 
 
 def test_a_seed_that_was_done_early_keeps_its_last_value_and_a_diverged_one_does_not() -> None:
-    early = band_of([{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [True, True])
-    diverged = band_of([{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [False, True])
-    assert early is not None and early.middle == [2.0, 1.5]
-    assert diverged is not None and diverged.middle == [2.0, 2.0]
-    assert band_of([{}, {}], 10) is None
+    early = band_of("rnn", [{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [True, True])
+    diverged = band_of("rnn", [{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [False, True])
+    assert early is not None and early.y == [2.0, 1.5]
+    assert diverged is not None and diverged.y == [2.0, 2.0]
+    assert band_of("rnn", [{}, {}], 10) is None
 
 
 def test_thinning_keeps_both_ends() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from stablebench.runs.curve import read_curve
+from stablebench.schema.leaderboard_statistics import Profile, TimeToGoal
 from stablebench.schema.run_record import RunRecord
 
 _MOST_KEPT = 4096
@@ -36,29 +37,13 @@ class Line:
     dots: bool = False
 
 
-@dataclass(frozen=True)
-class Band:
-    """Seeds over an axis.
+def band_of(
+    name: str, seeds: Sequence[Mapping[float, float]], points: int, ended: Sequence[bool] | None = None
+) -> Line | None:
+    """Return the median over the seeds that have a value, and from two seeds on their lowest and highest as its band.
 
     Args:
-        x: Where, increasing.
-        middle: Median over the seeds that have a value there.
-        low: Their lowest value.
-        high: Their highest.
-        seeds: How many there are.
-    """
-
-    x: list[float]
-    middle: list[float]
-    low: list[float]
-    high: list[float]
-    seeds: int
-
-
-def band_of(seeds: Sequence[Mapping[float, float]], points: int, ended: Sequence[bool] | None = None) -> Band | None:
-    """Return the band of several seeds.
-
-    Args:
+        name: What the legend calls it.
         seeds: Finite values by x, one mapping a seed.
         points: How many points it may have, >= 2; evenly spaced ones stay, both ends among them.
         ended: Which seeds stopped because they were done: they keep their last value from there on. The others
@@ -77,13 +62,25 @@ def band_of(seeds: Sequence[Mapping[float, float]], points: int, ended: Sequence
     kept = [(at, row) for at, row in zip(x, rows, strict=True) if row]
     if not kept:
         return None
-    return Band(
-        [at for at, _ in kept],
-        [median(row) for _, row in kept],
-        [min(row) for _, row in kept],
-        [max(row) for _, row in kept],
-        sum(bool(seed) for seed in held),
-    )
+    low, high = [min(row) for _, row in kept], [max(row) for _, row in kept]
+    band = (low, high) if sum(map(bool, held)) > 1 else ()
+    return Line(name, [at for at, _ in kept], [median(row) for _, row in kept], *band)
+
+
+def arrivals_line(name: str, time: TimeToGoal | None) -> Line | None:
+    """Return the share of runs that have arrived at a goal, by Kaplan and Meier; None where none was followed."""
+    if time is None or not time.horizon:
+        return None
+    corners = [(at, 1 - share) for at, share in time.curve]
+    corners.append((max(time.horizon, corners[-1][0]), corners[-1][1]))
+    return Line(name, *zip(*corners, strict=True), steps=True)
+
+
+def profile_lines(profile: Profile) -> list[Line]:
+    """Return the performance profile of each model, none where no model solved a task."""
+    if not any(row.solved for row in profile.rows):
+        return []
+    return [Line(row.name, *zip(*row.curve, strict=True), steps=True) for row in profile.rows]
 
 
 def _value(seed: dict[float, float], at: float, stays: bool) -> float | None:

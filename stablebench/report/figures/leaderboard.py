@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from stablebench import leaderboard
 from stablebench.errors import UserError
-from stablebench.report.figures.curves import Line, band_of, learning_curve
+from stablebench.report.figures.curves import arrivals_line, band_of, learning_curve, profile_lines
 from stablebench.report.figures.panels import Plot
-from stablebench.schema.leaderboard_statistics import Goal, TimeToGoal, Unit
+from stablebench.schema.leaderboard_statistics import Goal, Unit
 from stablebench.schema.run_record import RunRecord
 
 _POINTS = 500
@@ -24,10 +24,7 @@ def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: 
         UserError: No run has the metric.
     """
     counting = leaderboard.latest(records)
-    by_row: dict[tuple[str, str, str], list[RunRecord]] = {}
-    for record in counting:
-        key = (record.spec_hash, record.environment.engine, record.environment.device)
-        by_row.setdefault(key, []).append(record)
+    by_row = leaderboard.by_row(counting)
     plots = []
     for table in leaderboard.build("", counting, lambda name: None).tables:
         drawn = metric or table.metric
@@ -35,12 +32,8 @@ def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: 
         for row in table.rows:
             runs = by_row[row.spec_hash, row.engine, row.device]
             ended = [run.status == "finished" for run in runs]
-            band = band_of([learning_curve(run, drawn) for run in runs], _POINTS, ended)
-            if band is not None:
-                several = band.seeds > 1
-                lines.append(
-                    Line(row.name, band.x, band.middle, band.low if several else (), band.high if several else ())
-                )
+            lines.append(band_of(row.name, [learning_curve(run, drawn) for run in runs], _POINTS, ended))
+        lines = [line for line in lines if line is not None]
         if lines:
             level = table.baseline if drawn == table.metric else None
             plots.append(Plot(table.task, "updates", f"validation {drawn}", lines, log_y=log_y, level=level))
@@ -63,20 +56,14 @@ def arrival_plots(records: Sequence[RunRecord], goal: Goal, unit: Unit) -> list[
     board = leaderboard.build("", records, lambda name: None)
     plots = []
     for table in leaderboard.statistics(board).tables:
-        times = [(row.name, row.time_to(goal, unit)) for row in table.rows]
-        lines = [_reached(name, time, time.horizon) for name, time in times if time is not None and time.horizon]
+        lines = [arrivals_line(row.name, row.time_to(goal, unit)) for row in table.rows]
+        lines = [line for line in lines if line is not None]
         if any(max(line.y) > 0 for line in lines):
             label = "updates" if unit == "steps" else "seconds of training"
             plots.append(Plot(f"{table.task}: {goal}", label, "share of runs that arrived", lines))
     if not plots:
         raise UserError(f"No run got to its {goal}, so there is no time to draw.")
     return plots
-
-
-def _reached(name: str, time: TimeToGoal, horizon: float) -> Line:
-    corners = [(at, 1 - share) for at, share in time.curve]
-    corners.append((max(horizon, corners[-1][0]), corners[-1][1]))
-    return Line(name, *zip(*corners, strict=True), steps=True)
 
 
 def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
@@ -91,8 +78,7 @@ def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
     overall = leaderboard.statistics(leaderboard.build("", records, lambda name: None)).overall
     plots = []
     for profile in overall.profiles:
-        lines = [Line(row.name, *zip(*row.curve, strict=True), steps=True) for row in profile.rows]
-        if any(row.solved for row in profile.rows):
+        if lines := profile_lines(profile):
             where = f" ({profile.hardware})" if profile.hardware else ""
             title = f"{profile.unit} to the target{where}, {profile.tasks} tasks"
             plots.append(Plot(title, "tau", "share of tasks", lines))
