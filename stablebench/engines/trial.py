@@ -1,8 +1,6 @@
 """Whether a model's steps can be compiled and run here, tried out: on zeros, two sequences of one step."""
 
-import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from stablebench.engines.fused.plan import plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.fused.triton import backend as triton_backend
 from stablebench.models import deep_model
-from stablebench.models.base import DeepModel, RecurrentModel
+from stablebench.models.base import DeepModel, RecurrentModel, real_like
 from stablebench.process.c_compiler import CompilerError
 
 
@@ -31,13 +29,7 @@ def not_compiled_reason(model: RecurrentModel, device: torch.device, *, inputs_n
     if device.type == "cuda":
         return _no_kernel_reason(model if dilated is None else dilated.cell, device, inputs_need_gradient)
     x = _zeros(model, device, inputs_need_gradient)
-    try:
-        with _differentiable_without_drawing():
-            outputs, _ = fused.run(model, x)
-            _differentiate(outputs, [*model.parameters(), x])
-    except CompilerError as error:
-        return str(error)
-    return None
+    return _compiler_error(lambda: fused.run(model, x)[0], [*model.parameters(), x])
 
 
 def layers_not_compiled_reason(model: DeepModel, device: torch.device) -> str | None:
@@ -47,14 +39,25 @@ def layers_not_compiled_reason(model: DeepModel, device: torch.device) -> str | 
         model: The model, on `device`; its layers can be planned.
         device: Where it runs.
     """
-    like = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
+
+    def output() -> Tensor:
+        state = model.embed_input(torch.zeros(2, model.in_features, dtype=real_like(model).dtype, device=device))
+        for group in model.layer_groups():
+            run = deep_model.run_layers if len(group) == 1 else fused.run_layers
+            _, state = run(model, group, state)
+        return state[model.output_state]
+
+    return _compiler_error(output, list(model.parameters()))
+
+
+def _compiler_error(output: Callable[[], Tensor], leaves: list[Tensor]) -> str | None:
+    """Return what a compiler failed with forward or backward, or None; no random number of the run is drawn."""
+    differentiable = [leaf for leaf in leaves if leaf.requires_grad]
     try:
-        with _differentiable_without_drawing():
-            state = model.embed_input(torch.zeros(2, model.in_features, dtype=like.dtype, device=device))
-            for group in model.layer_groups():
-                run = deep_model.run_layers if len(group) == 1 else fused.run_layers
-                _, state = run(model, group, state)
-            _differentiate(state[model.output_state], list(model.parameters()))
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            outputs = output()
+            if differentiable and outputs.requires_grad:
+                torch.autograd.grad(outputs.sum(), differentiable, allow_unused=True)
     except CompilerError as error:
         return str(error)
     return None
@@ -69,16 +72,3 @@ def _no_kernel_reason(model: RecurrentModel, device: torch.device, inputs_need_g
 def _zeros(model: RecurrentModel, device: torch.device, inputs_need_gradient: bool) -> Tensor:
     dtype = model.initial_state(1)[0].dtype
     return torch.zeros(2, 1, model.in_features, dtype=dtype, device=device, requires_grad=inputs_need_gradient)
-
-
-@contextmanager
-def _differentiable_without_drawing() -> Iterator[None]:
-    """Context that computes gradients, and draws no random number of the run."""
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        yield
-
-
-def _differentiate(outputs: Tensor, leaves: list[Tensor]) -> None:
-    differentiable = [leaf for leaf in leaves if leaf.requires_grad]
-    if differentiable and outputs.requires_grad:
-        torch.autograd.grad(outputs.sum(), differentiable, allow_unused=True)
