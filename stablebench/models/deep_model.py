@@ -5,6 +5,7 @@ layer's equation.
 """
 
 import abc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ class LayerGroup:
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.layers[0])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield `layers` at each layer."""
+        return zip(*(parameters.unbind(0) for parameters in self.layers), strict=True)
 
 
 class DeepModel(ChainModel):
@@ -110,7 +115,7 @@ def run_layers(
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states behind the last layer.
     """
     collected = []
-    for layer in zip(*(parameters.unbind(0) for parameters in group.layers), strict=True):
+    for layer in group:
         state = model.step(layer, state, group.shared)
         if outputs == "every":
             collected.append(state[model.output_state])

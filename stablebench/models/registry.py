@@ -75,10 +75,7 @@ class ModelEntry:
             horizon: Steps of the chain, passed to models that take it.
             layer: Position in the stack, from 0, passed to models that take it.
         """
-        known = {"horizon": horizon, "layer": layer}
-        wanted = inspect.signature(self.cls).parameters
-        own = {k: v for k, v in known.items() if k in wanted}
-        return self._built(in_features=in_features, hidden=hidden, **own, **params)
+        return self._built(in_features, hidden, params, horizon=horizon, layer=layer)
 
     def build_deep(self, in_features: int, hidden: int, params: dict[str, Any], *, layers: int) -> "DeepModel":
         """Return a new deep model, drawn from torch's global generator.
@@ -89,10 +86,12 @@ class ModelEntry:
             params: What `resolve` returned.
             layers: The depth, input and output counted, passed to models that take it.
         """
-        own = {"layers": layers} if "layers" in inspect.signature(self.cls).parameters else {}
-        return self._built(in_features=in_features, hidden=hidden, **own, **params)
+        return self._built(in_features, hidden, params, layers=layers)
 
-    def _built(self, **arguments: Any) -> Any:
+    def _built(self, in_features: int, hidden: int, params: dict[str, Any], **chain: int) -> Any:
+        wanted = inspect.signature(self.cls).parameters
+        own = {name: value for name, value in chain.items() if name in wanted}
+        arguments = {"in_features": in_features, "hidden": hidden, **own, **params}
         if self.source is None:
             return self.cls(**arguments)
         from stablebench.models.contract import built_by

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -129,7 +128,7 @@ def _deep(model: DeepModel) -> None:
         ):
             must = "give `LayerGroup.layers` as a tuple of tensors (layers, ...) of one first size"
             raise _malformed(model, "layer_groups", must, description(layers))
-        for layer in _layers(group):
+        for layer in group:
             following: Any = model.step(layer, state, group.shared)
             shapes = [tuple(part.shape) for part in state] if len(group) > 1 else None
             if (got := _misfit(following, shapes, state)) is not None:
@@ -140,10 +139,6 @@ def _deep(model: DeepModel) -> None:
     if output.shape != (BATCH, model.out_features):
         must = f"end with a state (batch, out_features), here ({BATCH}, {model.out_features})"
         raise _malformed(model, "step", must, description(output))
-
-
-def _layers(group: LayerGroup) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(parameters.unbind(0) for parameters in group.layers), strict=True)
 
 
 def _inputs(model: ChainModel, *shape: int) -> Tensor:

@@ -200,11 +200,7 @@ def chain_of(network: AnyNetwork, inputs: Tensor) -> StateChain:
 
 def _unstacked(model: DeepModel) -> list[tuple[tuple[Tensor, ...], Any]]:
     """Return each layer's own tensors and what it shares."""
-    return [
-        (layer, group.shared)
-        for group in model.layer_groups()
-        for layer in zip(*(parameters.unbind(0) for parameters in group.layers), strict=True)
-    ]
+    return [(layer, group.shared) for group in model.layer_groups() for layer in group]
 
 
 def _leaf(value: Any) -> Any:

@@ -23,8 +23,7 @@ def random_orthogonal(n: int, rng: torch.Generator) -> Tensor:
         n: Rows and columns of the matrix.
         rng: Source of randomness.
     """
-    entries = torch.rand(n, n, generator=rng, dtype=torch.float64) * 2 - 1
-    return torch.linalg.qr(entries).Q.to(torch.get_default_dtype())
+    return random_semi_orthogonal(1, n, n, rng)[0]
 
 
 def random_semi_orthogonal(count: int, rows: int, columns: int, rng: torch.Generator) -> Tensor:

@@ -142,7 +142,15 @@ class DistanceOfSequences(_EnergyBound):
         return super().applies(evidence) and evidence.states.shape[1] > 1
 
 
-class _JacobianBound(_OfOscillators):
+class _OfSmallWeights(_OfOscillators):
+    """A proposition whose hypothesis is about the size of the weights."""
+
+    def remark(self, evidence: Evidence) -> str:
+        """Return eta, dt^(1/2) and N dt."""
+        return self.c.weights_remark(evidence)
+
+
+class _JacobianBound(_OfSmallWeights):
     """A bound on Jacobians under (8), or (53) with the constant 1."""
 
     hypothesis = "(8), or (53) with the constant 1: eta <= dt^(1/2); |phi'| <= 1"
@@ -150,10 +158,6 @@ class _JacobianBound(_OfOscillators):
     def applies(self, evidence: Evidence) -> bool:
         """Return whether (8) is met."""
         return self.c.small_weights
-
-    def remark(self, evidence: Evidence) -> str:
-        """Return eta, dt^(1/2) and N dt."""
-        return self.c.weights_remark(evidence)
 
 
 class OneStepJacobian(_JacobianBound):
@@ -215,7 +219,7 @@ class ApproximatedProduct(ProductOfJacobians):
         return super().applies(evidence) and self.c.in_unit_time(evidence)
 
 
-class GradientOfTheLoss(_OfOscillators):
+class GradientOfTheLoss(_OfSmallWeights):
     """|dE/dtheta| <= 3/2 (m + m^(1/2)), or with the constants of F.2."""
 
     statement = (
@@ -240,12 +244,8 @@ class GradientOfTheLoss(_OfOscillators):
         condition = c.small_weights if c.is_form_4 else c.damping == "explicit" and c.surplus >= 1
         return condition and c.bounded and c.in_unit_time(evidence)
 
-    def remark(self, evidence: Evidence) -> str:
-        """Return eta, dt^(1/2) and N dt."""
-        return self.c.weights_remark(evidence)
 
-
-class GradientOfLongAgo(_OfOscillators):
+class GradientOfLongAgo(_OfSmallWeights):
     """The part of dE_n/dW that comes from long ago is O(delta dt t_n |y_n| |y_k|)."""
 
     statement = (
@@ -273,7 +273,3 @@ class GradientOfLongAgo(_OfOscillators):
         """Return whether eta <= dt, in unit time, for 20 steps or more."""
         c, n = self.c, evidence.steps + 1
         return n >= 20 and c.eta <= c.dt * (1 + 1e-9) and c.bounded and c.in_unit_time(evidence)
-
-    def remark(self, evidence: Evidence) -> str:
-        """Return eta, dt^(1/2) and N dt."""
-        return self.c.weights_remark(evidence)
