@@ -86,20 +86,18 @@ class StateKeeper:
             for key in module._non_persistent_buffers_set
         }
         for name, value in {**self._network.state_dict(), **passing}.items():
-            why = why_not_stored(value) if isinstance(value, Tensor) else None
-            if why is not None:
-                raise UserError(
-                    f"model: no checkpoint can hold `{name}`: {why}. Make it a dense tensor with values, or compute it "
-                    "where it is needed."
-                )
-            if value is not None and not isinstance(value, Tensor):
-                opaque = attributes.encoded(value, name).opaque
-                if opaque:
-                    kinds = ", ".join(sorted({type(each.value).__name__ for each in opaque.values()}))
+            if isinstance(value, Tensor):
+                if (why := why_not_stored(value)) is not None:
                     raise UserError(
-                        f"model: no checkpoint can hold `{name}` ({kinds}): extra state must be numbers, strings, "
-                        "tensors, and lists and dictionaries of them."
+                        f"model: no checkpoint can hold `{name}`: {why}. Make it a dense tensor with values, or "
+                        "compute it where it is needed."
                     )
+            elif value is not None and (opaque := attributes.encoded(value, name).opaque):
+                kinds = ", ".join(sorted({type(each.value).__name__ for each in opaque.values()}))
+                raise UserError(
+                    f"model: no checkpoint can hold `{name}` ({kinds}): extra state must be numbers, strings, "
+                    "tensors, and lists and dictionaries of them."
+                )
 
     def state(self) -> NetworkState:
         """Return the state; its tensors are those of the network."""

@@ -1,6 +1,7 @@
 """From a resolved run to its record: find its folder, lock it, resume what is there, train."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,10 +156,9 @@ def _exit_code(record: RunRecord) -> int:
 
 def _whole_ended_record(folder: RunFolder) -> RunRecord | None:
     """Return the record of a run that has ended; None also where it is damaged, which is seen to under the lock."""
-    try:
+    with suppress(UserError):
         return ended_record(folder)
-    except UserError:
-        return None
+    return None
 
 
 def has_ended(folder: RunFolder) -> bool:
