@@ -5,7 +5,8 @@ That its equations keep to the contract is checked by running it (`stablebench.c
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def check_class(cls: type[Any], reference: str, built: tuple[str, ...]) -> None:
     Raises:
         ContractError: A method that no engine calls is overridden, or the constructor cannot be called by name.
     """
-    for why, where in (*_overridden(cls), *_arguments(cls, built)):
+    arguments = ((why, cls.__init__) for why in _wrong_arguments(cls, built))
+    for why, where in chain(_overridden(cls), arguments):  # lazily: the first is all that is looked for
         raise ContractError(f"--model {reference}: {why} ({place_of(where)}).")
 
 
@@ -79,46 +81,38 @@ def built_by(cls: type[Any], reference: str, **arguments: Any) -> Any:
         raise ContractError(f"--model {reference}: it cannot be built: {message} ({where_in(cls, error)}).") from error
 
 
-def _overridden(cls: type[Any]) -> list[tuple[str, Any]]:
-    """Return what overrides methods that no engine calls, and where."""
+def _overridden(cls: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what overrides methods that no engine calls, and where."""
     deep = issubclass(cls, DeepModel)
     base = DeepModel if deep else RecurrentModel
     called = "embed_input, layer_groups, step" if deep else "input_projection, recurrent_weights, step, layer_output"
-    overrides = []
     for name, own in (("forward", base.forward), ("__call__", nn.Module.__call__)):
         given = getattr(cls, name)
         if given is not own:
-            overrides.append((f"`{name}` is overridden; engines call {called}: write the model in these", given))
-    return overrides
+            yield f"`{name}` is overridden; engines call {called}: write the model in these", given
 
 
-def _arguments(cls: type[Any], built: tuple[str, ...]) -> list[tuple[str, Any]]:
-    """Return what is wrong with the constructor's arguments, and where."""
-    initialiser = cls.__init__
+def _wrong_arguments(cls: type[Any], built: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with the constructor's arguments."""
     parameters = inspect.signature(cls).parameters
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = [name for name, parameter in parameters.items() if parameter.kind in by_name]
     if any(size not in named for size in SIZES):
         signature = ", ".join(str(parameter) for parameter in parameters.values()) or "nothing"
-        return [
-            (
-                "its constructor must take `in_features` and `hidden` by these names, then keyword arguments of its "
-                f"own; it takes {signature}",
-                initialiser,
-            )
-        ]
+        yield (
+            "its constructor must take `in_features` and `hidden` by these names, then keyword arguments of its own; "
+            f"it takes {signature}"
+        )
     for parameter in parameters.values():
         if parameter.kind not in by_name:
             star = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
             hides = f"{star}{parameter.name}" if parameter.kind is not parameter.POSITIONAL_ONLY else parameter.name
-            return [(f"its constructor must name its arguments; `{hides}` cannot be set by name", initialiser)]
-        if parameter.name not in built:
+            yield f"its constructor must name its arguments; `{hides}` cannot be set by name"
+        elif parameter.name not in built:
             if parameter.kind is not parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-                return [(f"the argument `{parameter.name}` needs a default, or a place behind `*`", initialiser)]
-            why = _argument(initialiser, parameter)
-            if why is not None:
-                return [(f"the argument `{parameter.name}` {why}", initialiser)]
-    return []
+                yield f"the argument `{parameter.name}` needs a default, or a place behind `*`"
+            elif (why := _argument(cls.__init__, parameter)) is not None:
+                yield f"the argument `{parameter.name}` {why}"
 
 
 def _argument(initialiser: Callable[..., Any], parameter: inspect.Parameter) -> str | None:

@@ -21,14 +21,16 @@ class Malformed(ContractError):
     """A method returns what no engine can run.
 
     Args:
+        model: Whose.
         method: Which.
         must: What it must return.
         got: What it returned, in words.
-        place: Where it is written, as `name.py:12`.
     """
 
-    def __init__(self, method: str, must: str, got: str, place: str) -> None:
-        super().__init__(f"`{method}` must {must}; it returned {got} ({place}).")
+    def __init__(self, model: ChainModel, method: str, must: str, got: str) -> None:
+        attribute: Any = getattr(type(model), method)
+        code = attribute.fget if isinstance(attribute, property) else attribute
+        super().__init__(f"`{method}` must {must}; it returned {got} ({place_of(code)}).")
 
 
 def refuse_malformed(model: ChainModel, reference_name: str) -> None:
@@ -82,32 +84,32 @@ def _recurrent(model: RecurrentModel) -> None:
     sizes: Any = model.state_sizes
     whole = isinstance(sizes, tuple) and sizes and all(type(size) is int and size > 0 for size in sizes)
     if not whole:
-        raise _malformed(model, "state_sizes", "be a tuple of whole numbers, the widths of the states", repr(sizes))
+        raise Malformed(model, "state_sizes", "be a tuple of whole numbers, the widths of the states", repr(sizes))
     if not -len(sizes) <= model.output_state < len(sizes):
         raise ContractError(f"`output_state` is {model.output_state} and there are {len(sizes)} states.")
     state = model.initial_state(BATCH)
     if (got := _misfit(state, [(BATCH, size) for size in sizes])) is not None:
-        raise _malformed(model, "initial_state", f"return a tuple of states {_shapes(sizes)}", got)
+        raise Malformed(model, "initial_state", f"return a tuple of states {_shapes(sizes)}", got)
     x = _inputs(model, BATCH, STEPS, model.in_features)
     projected = model.input_projection(x)
     parts = projected if isinstance(projected, tuple) else (projected,)
     for part in parts:
         if not isinstance(part, Tensor) or part.shape[:2] != (BATCH, STEPS) or part.ndim < 2:
             must = f"return a tensor (batch, time, any) or a tuple of such, here ({BATCH}, {STEPS}, any)"
-            raise _malformed(model, "input_projection", must, description(projected))
+            raise Malformed(model, "input_projection", must, description(projected))
     recurrent_weights = model.recurrent_weights()
     outputs = []
     for at_step in recurrent_model.split_by_step(projected):
         following = model.step(at_step, state, recurrent_weights)
         if (got := _misfit(following, [(BATCH, size) for size in sizes], state)) is not None:
             must = f"return the next states as a tuple {_shapes(sizes)}, of the type of those before it"
-            raise _malformed(model, "step", must, got)
+            raise Malformed(model, "step", must, got)
         state = following
         outputs.append(state[model.output_state])
     output: Any = model.layer_output(torch.stack(outputs, dim=1), x)
     shape = (BATCH, STEPS, model.out_features)
     if not isinstance(output, Tensor) or output.shape != shape:
-        raise _malformed(
+        raise Malformed(
             model, "layer_output", f"return a tensor (batch, time, out_features), here {shape}", description(output)
         )
 
@@ -115,10 +117,10 @@ def _recurrent(model: RecurrentModel) -> None:
 def _deep(model: DeepModel) -> None:
     state: Any = model.embed_input(_inputs(model, BATCH, model.in_features))
     if (got := _misfit(state, None)) is not None:
-        raise _malformed(model, "embed_input", "return a tuple of states (batch, size)", got)
+        raise Malformed(model, "embed_input", "return a tuple of states (batch, size)", got)
     layer_groups: Any = model.layer_groups()
     if not isinstance(layer_groups, list | tuple) or not all(isinstance(part, LayerGroup) for part in layer_groups):
-        raise _malformed(model, "layer_groups", "return a list of LayerGroup", description(layer_groups))
+        raise Malformed(model, "layer_groups", "return a list of LayerGroup", description(layer_groups))
     for group in layer_groups:
         layers: Any = group.layers
         if (
@@ -127,18 +129,18 @@ def _deep(model: DeepModel) -> None:
             or not all(isinstance(t, Tensor) and t.ndim and len(t) == len(layers[0]) for t in layers)
         ):
             must = "give `LayerGroup.layers` as a tuple of tensors (layers, ...) of one first size"
-            raise _malformed(model, "layer_groups", must, description(layers))
+            raise Malformed(model, "layer_groups", must, description(layers))
         for layer in group:
             following: Any = model.step(layer, state, group.shared)
             shapes = [tuple(part.shape) for part in state] if len(group) > 1 else None
             if (got := _misfit(following, shapes, state)) is not None:
                 must = f"return the next states as a tuple of {len(state)}, each (batch, size), of the type before it"
-                raise _malformed(model, "step", must, got)
+                raise Malformed(model, "step", must, got)
             state = following
     output = state[model.output_state]
     if output.shape != (BATCH, model.out_features):
         must = f"end with a state (batch, out_features), here ({BATCH}, {model.out_features})"
-        raise _malformed(model, "step", must, description(output))
+        raise Malformed(model, "step", must, description(output))
 
 
 def _inputs(model: ChainModel, *shape: int) -> Tensor:
@@ -181,9 +183,3 @@ def description(value: Any) -> str:
 
 def _shapes(sizes: tuple[int, ...]) -> str:
     return f"({', '.join(f'({BATCH}, {size})' for size in sizes)},)"
-
-
-def _malformed(model: ChainModel, method: str, must: str, got: str) -> Malformed:
-    attribute: Any = getattr(type(model), method)
-    code = attribute.fget if isinstance(attribute, property) else attribute
-    return Malformed(method, must, got, place_of(code))
