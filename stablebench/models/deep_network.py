@@ -14,6 +14,7 @@ class EngineRunLayers(Protocol):
 
     def __call__(self, model: DeepModel, group: LayerGroup, state: State, /) -> tuple[Tensor, State]:
         """Run a group of layers."""
+        ...
 
 
 class DeepNetwork(AnyNetwork):

@@ -24,6 +24,7 @@ class EngineRun(Protocol):
         recurrent_weights: Any = None,
     ) -> tuple[Tensor, State]:
         """Run one layer's chain."""
+        ...
 
 
 class AnyNetwork(nn.Module, abc.ABC):

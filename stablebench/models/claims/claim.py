@@ -36,34 +36,42 @@ class Evidence(Protocol):
     @property
     def steps(self) -> int:
         """One-step Jacobians in dh_T/dh_1: T - 1."""
+        ...
 
     @property
     def weights_eps(self) -> float:
         """Rounding unit of the precision that the weights were drawn or trained in."""
+        ...
 
     @property
     def states(self) -> Tensor:
         """The states h_0 ... h_T, (T + 1, samples, size)."""
+        ...
 
     @property
     def inputs(self) -> Tensor:
         """The encoded inputs of the first layer, (samples, T, in); of a deep network (samples, in)."""
+        ...
 
     @property
     def last_loss_log_norms(self) -> Tensor:
         """Natural logarithms of ||dL/dh_t|| for a loss read from h_E only, (samples, E + 1); -inf for zeros."""
+        ...
 
     @property
     def last_loss_log_input_norms(self) -> Tensor:
         """Natural logarithms of ||dL/dx_t||, t = 1 ... E, for that loss, (samples, E); recurrent networks only."""
+        ...
 
     @property
     def log_singular_values(self) -> tuple[float, float]:
         """Natural logarithms of the smallest and the largest singular value of dh_T/dh_1 over the samples."""
+        ...
 
     @property
     def log_jacobian_norms(self) -> tuple[float, float]:
         """Natural logarithms of the least and the greatest norm ||dh_T/dh_1|| over the samples."""
+        ...
 
     def fisher_memory_share(self, theta: Tensor) -> float:
         """Return the least ratio, over lags k < n, of the Fisher memory curve of a linear chain to its lower bound.
@@ -73,6 +81,7 @@ class Evidence(Protocol):
         Args:
             theta: The chain's matrix (n, n), n >= 2, strictly lower triangular with one weight below the diagonal.
         """
+        ...
 
 
 @dataclass(frozen=True)
