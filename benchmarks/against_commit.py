@@ -102,6 +102,12 @@ Line = tuple[str, float, float, str]
 """What was timed, before and after, and the unit."""
 
 
+def _line(what: str, measured: dict[str, list[float]], unit: str = "") -> Line:
+    """Return the medians of what was measured of both trees, the old one's first."""
+    before, after = (statistics.median(values) for values in measured.values())
+    return what, before, after, unit
+
+
 def passes(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
     """Yield the fused engine's passes in milliseconds, and their ratios in the same run."""
     for size in SIZES:
@@ -111,13 +117,11 @@ def passes(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
                 measured["old"].append(_speed(old, model, size))
                 measured["new"].append(_speed(new, model, size))
             label = f"{model}, B,H,T {size}"
-            yield label, *(1e3 * _median(measured[tree], "fused") for tree in measured), " ms"
+            yield _line(label, {tree: [1e3 * one["fused"] for one in measured[tree]] for tree in measured}, " ms")
             for other in ("floor", "nn.LSTM", "nn.GRU"):
                 if all(other in one for one in measured["new"]):
-                    ratios = [
-                        statistics.median(one["fused"] / one[other] for one in measured[tree]) for tree in measured
-                    ]
-                    yield f"{label}: fused / {other}", *ratios, ""
+                    ratios = {tree: [one["fused"] / one[other] for one in measured[tree]] for tree in measured}
+                    yield _line(f"{label}: fused / {other}", ratios)
 
 
 def _speed(tree: Tree, model: str, size: str) -> dict[str, float]:
@@ -138,7 +142,7 @@ def update(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
                 )
                 document = json.loads(tree.run(*command.split(), "--set", "train.eval_every=1500"))
                 seconds[name].append(document["train_s"] / document["step"])
-        yield f"update of {model} on {task}, H 64", *(1e3 * statistics.median(s) for s in seconds.values()), " ms"
+        yield _line(f"update of {model} on {task}, H 64", {k: [1e3 * s for s in v] for k, v in seconds.items()}, " ms")
 
 
 def start(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
@@ -155,8 +159,8 @@ def start(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
             if i:  # the first one compiles
                 seconds[name].append(own)
                 shares[name].append(own / torch)
-    yield "train --steps 1, processor", *(statistics.median(s) for s in seconds.values()), " s"
-    yield "the same / import torch", *(statistics.median(s) for s in shares.values()), ""
+    yield _line("train --steps 1, processor", seconds, " s")
+    yield _line("the same / import torch", shares)
 
 
 def _import_torch(tree: Tree) -> None:
@@ -191,7 +195,7 @@ def large_store(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
                 began = time.perf_counter()
                 tree.run(*command, *named[tree.name], *seeds, check=False)
                 seconds[tree.name].append(time.perf_counter() - began)
-        yield f"{what}, 10,000 runs", *(statistics.median(s) for s in seconds.values()), " s"
+        yield _line(f"{what}, 10,000 runs", seconds, " s")
 
 
 def _models(tree: Tree) -> list[str]:
@@ -224,11 +228,7 @@ def suite(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
             tree.run("compare", "quick", "--workers", "2", "-q", "--runs-dir", f"quick{i}")
             if i:  # the first one compiles
                 seconds[name].append(time.perf_counter() - began)
-    yield "compare quick --workers 2", *(statistics.median(s) for s in seconds.values()), " s"
-
-
-def _median(measured: list[dict[str, float]], name: str) -> float:
-    return statistics.median(one[name] for one in measured)
+    yield _line("compare quick --workers 2", seconds, " s")
 
 
 PARTS = {"passes": passes, "update": update, "start": start, "statistics": large_store, "suite": suite}

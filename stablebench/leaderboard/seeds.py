@@ -46,8 +46,8 @@ def _best_on_validation(scores: list[tuple[RunRecord, float]]) -> float | None:
 
 def _validation(record: RunRecord) -> float | None:
     """Return the task's metric of a run's tested weights on validation."""
-    at = [e.metrics.get(record.metric) for e in record.evaluations if e.step == record.result.tested_step]
-    return at[-1] if at else record.result.best
+    at = next((e for e in reversed(record.evaluations) if e.step == record.result.tested_step), None)
+    return record.result.best if at is None else at.metrics.get(record.metric)
 
 
 def ran(record: RunRecord) -> RunFields:

@@ -65,15 +65,15 @@ def _table(table: LeaderboardTable) -> TableStatistics:
 
 def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
     scores = list(row.seeds.values())
-    with_interval = not row.diverged
+    of_iqm, of_median = stats.stratified_intervals([] if row.diverged else [scores], ["iqm", "median"])
     return RowStatistics(
         name=row.name,
         n=row.n,
         diverged=row.diverged,
         iqm=stats.iqm(scores) if scores else None,
-        iqm_interval=stats.bootstrap_interval(scores, "iqm") if with_interval else None,
+        iqm_interval=of_iqm,
         median=stats.median(scores) if scores else None,
-        median_interval=stats.bootstrap_interval(scores, "median") if with_interval else None,
+        median_interval=of_median,
         mean=stats.mean(scores) if scores else None,
         standard_deviation=stats.standard_deviation(scores) if scores else None,
         standard_error=stats.standard_error(scores) if scores else None,
@@ -206,14 +206,15 @@ def _overall_row(
         if None not in scores:
             strata.append([score for score in scores if score is not None])
     pooled = [score for scores in strata for score in scores]
+    of_iqm, of_median = stats.stratified_intervals(strata, ["iqm", "median"])
     return OverallRow(
         name=name,
         rank=rank,
         rank_interval=rank_interval,
         iqm=stats.iqm(pooled) if pooled else None,
-        iqm_interval=stats.stratified_interval(strata, "iqm"),
+        iqm_interval=of_iqm,
         median=stats.median(pooled) if pooled else None,
-        median_interval=stats.stratified_interval(strata, "median"),
+        median_interval=of_median,
         diverged=sum(row.diverged for row in rows),
         runs=sum(row.n + row.diverged for row in rows),
     )

@@ -90,6 +90,10 @@ class SharedParts:
 
     def _shared(self, name: str, value: Any) -> Any:
         held = self._held.setdefault(name, OrderedDict())
+        if held and value == (
+            last := next(reversed(held.values()))
+        ):  # runs that differ in their seed follow each other
+            return last
         key = _key(value)
         known = held.get(key)
         if known is not None and known == value:

@@ -1,6 +1,6 @@
 """Statistics of scores that are runs x tasks: how good, how sure, how fast, and better than whom."""
 
-from stablebench.stats.bootstrap import RESAMPLES, bootstrap_interval, stratified_interval
+from stablebench.stats.bootstrap import RESAMPLES, bootstrap_interval, stratified_interval, stratified_intervals
 from stablebench.stats.improvement import improvement_interval, probability_of_improvement
 from stablebench.stats.profiles import R_MAX, integrated_scores, median_times, profile, score_intervals, time_ratios
 from stablebench.stats.rank_tests import holm, pair_p_values, smallest_p
@@ -41,5 +41,6 @@ __all__ = [
     "standard_deviation",
     "standard_error",
     "stratified_interval",
+    "stratified_intervals",
     "time_ratios",
 ]

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from stablebench.stats.summary import Statistic, along_rows, refuse_infinite
+from stablebench.stats.summary import Statistic, of_ascending_rows, refuse_infinite
 
 if TYPE_CHECKING:
     import numpy as np
+
+Interval = tuple[float, float]
+"""Both ends."""
 
 RESAMPLES = 2000
 """Moves the ends of a 95 % interval by a few hundredths of its width from seed to seed of the generator."""
@@ -22,11 +25,13 @@ _BLOCK = 2**18
 """Scores of resamples processed at once: 2 MB, which stay in a processor's cache."""
 _MAX_CACHED_INDICES = 2**20
 """Indices of resamples cached for the next row or pair with as many scores: 4 MB each."""
+_MAX_CACHED_COUNTS = 2**19
+"""Counts of resamples cached likewise: 2 MB each."""
 
 
 def bootstrap_interval(
     scores: Sequence[float], statistic: Statistic = "iqm", confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
+) -> Interval | None:
     """Return the percentile bootstrap interval of a statistic, None where there are fewer than two scores.
 
     Args:
@@ -40,35 +45,43 @@ def bootstrap_interval(
 
 def stratified_interval(
     strata: Sequence[Sequence[float]], statistic: Statistic = "iqm", confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of a statistic of all scores, resampled within each stratum.
+) -> Interval | None:
+    """Return the interval of one statistic; see `stratified_intervals`."""
+    return stratified_intervals(strata, [statistic], confidence, seed)[0]
+
+
+def stratified_intervals(
+    strata: Sequence[Sequence[float]], statistics: Sequence[Statistic], confidence: float = 0.95, seed: int = 0
+) -> list[Interval | None]:
+    """Return the percentile bootstrap intervals of statistics of all scores, resampled within each stratum.
 
     Args:
         strata: The scores of each task, one a seed.
-        statistic: What the interval is for, over the scores of all strata together.
+        statistics: What the intervals are for, over the scores of all strata together; from the same resamples.
         confidence: The share of resamples inside, in (0, 1).
         seed: Seed of the draws.
 
     Returns:
-        Both ends; None where a stratum has fewer than two scores and nothing is known about its spread.
+        Both ends of each; None where a stratum has fewer than two scores and nothing is known about its spread.
     """
     import numpy as np
 
     if not strata or any(len(scores) < 2 for scores in strata):
-        return None
-    refuse_infinite([x for scores in strata for x in scores])
-    first = strata[0][0]
-    if all(x == first for scores in strata for x in scores):
-        return float(first), float(first)
-    sizes = tuple(len(scores) for scores in strata)
-    arrays = [np.asarray(scores, dtype=float) for scores in strata]
-    drawn = draws(sizes, seed)
-    values = []
-    for rows in blocks(sum(sizes)):
-        samples = [scores[index[rows]] for scores, index in zip(arrays, drawn, strict=True)]
-        values.append(along_rows(np.concatenate(samples, axis=1), statistic))
-    low, high = np.quantile(np.concatenate(values), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+        return [None] * len(statistics)
+    pooled = np.asarray([x for scores in strata for x in scores], dtype=float)
+    refuse_infinite(pooled.tolist())
+    if (pooled == pooled[0]).all():
+        return [(float(pooled[0]), float(pooled[0]))] * len(statistics)
+    order = np.argsort(pooled, kind="stable")
+    values: list[list[np.ndarray]] = [[] for _ in statistics]
+    for drawn in counts(tuple(len(scores) for scores in strata), seed):
+        times = np.concatenate(drawn)[order].T.astype(np.int64)
+        ascending = np.repeat(np.broadcast_to(pooled[order], times.shape).ravel(), times.ravel()).reshape(times.shape)
+        for of_statistic, statistic in zip(values, statistics, strict=True):
+            of_statistic.append(of_ascending_rows(ascending, statistic))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    intervals = [np.quantile(np.concatenate(of_statistic), ends).tolist() for of_statistic in values]
+    return [(low, high) for low, high in intervals]
 
 
 def blocks(size: int) -> Iterator[slice]:
@@ -116,29 +129,29 @@ def _draw(sizes: tuple[int, ...], seed: int) -> "Iterator[np.ndarray]":
         yield rng.integers(n, size=(RESAMPLES, n), dtype=np.int32)
 
 
-def shares(sizes: tuple[int, ...], seed: int) -> "Iterator[tuple[np.ndarray, ...]]":
-    """Yield for each stratum the share that each of its scores has of each resample, (resamples of a block, size).
+def counts(sizes: tuple[int, ...], seed: int) -> "Iterator[tuple[np.ndarray, ...]]":
+    """Yield for each stratum how often each of its scores is drawn, (size, resamples of a block), as whole float32.
 
     Args:
         sizes: Scores of each stratum.
         seed: As for `draws`, whose resamples these are.
     """
-    if RESAMPLES * sum(sizes) <= _BLOCK:
-        yield _all_shares(sizes, seed)
+    if RESAMPLES * sum(sizes) <= _MAX_CACHED_COUNTS:
+        yield _all_counts(sizes, seed)
         return
     drawn = draws(sizes, seed)
     for rows in blocks(sum(sizes)):
-        yield tuple(_shares(index[rows], size) for index, size in zip(drawn, sizes, strict=True))
+        yield tuple(_counts(index[rows], size) for index, size in zip(drawn, sizes, strict=True))
 
 
 @lru_cache(maxsize=64)
-def _all_shares(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
-    return tuple(_shares(index, size) for index, size in zip(draws(sizes, seed), sizes, strict=True))
+def _all_counts(sizes: tuple[int, ...], seed: int) -> "tuple[np.ndarray, ...]":
+    return tuple(_counts(index, size) for index, size in zip(draws(sizes, seed), sizes, strict=True))
 
 
-def _shares(drawn: "np.ndarray", size: int) -> "np.ndarray":
+def _counts(drawn: "np.ndarray", size: int) -> "np.ndarray":
     import numpy as np
 
-    first = size * np.arange(len(drawn))[:, None]
-    counts = np.bincount((drawn + first).ravel(), minlength=size * len(drawn))
-    return counts.reshape(len(drawn), size) / size
+    n = len(drawn)
+    counts = np.bincount((drawn * n + np.arange(n)[:, None]).ravel(), minlength=size * n)
+    return counts.reshape(size, n).astype(np.float32)

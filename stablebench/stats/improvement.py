@@ -5,18 +5,13 @@ On a task it is the Mann-Whitney statistic over the number of pairs of runs, a t
 Reference: Agarwal et al. 2021 (see `bootstrap`), section 4.3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stablebench.stats.bootstrap import RESAMPLES, shares
+from stablebench.stats.bootstrap import RESAMPLES, counts
 
 if TYPE_CHECKING:
     import numpy as np
-
-    Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-_PRODUCT = 250_000
-"""Pairs of runs up to which it is faster to multiply by a matrix of all pairs than to look up places."""
 
 
 def probability_of_improvement(x: Sequence[Sequence[float]], y: Sequence[Sequence[float]]) -> float:
@@ -53,33 +48,35 @@ def improvement_interval(
         return None
     total = np.zeros(RESAMPLES)
     for k, (a, b) in enumerate(zip(x, y, strict=True)):
-        chance_of = _chance_by_product(a, b) if len(a) * len(b) <= _PRODUCT else _chance_by_order(a, b)
-        total += np.concatenate([chance_of(*weights) for weights in shares((len(a), len(b)), seed + k)])
+        below, up_to = _places(a, b)
+        order = np.argsort(np.asarray(b, dtype=float), kind="stable")
+        drawn = counts((len(a), len(b)), seed + k)
+        lost = [_lost(of_a, of_b, order, below, up_to) for of_a, of_b in drawn]
+        total += 1 - np.concatenate(lost) / (len(a) * len(b))
     low, high = np.quantile(total / len(x), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _chance_by_product(a: Sequence[float], b: Sequence[float]) -> "Chance":
-    """Return P(a run of a is better) as a function of the runs' weights, (resamples, runs), by all pairs."""
+def _lost(
+    of_a: "np.ndarray", of_b: "np.ndarray", order: "np.ndarray", below: "np.ndarray", up_to: "np.ndarray"
+) -> "np.ndarray":
+    """Return in how many pairs of each resample b is better, a tie counting one half.
+
+    Args:
+        of_a: How often each run of a is drawn, (runs, resamples).
+        of_b: Likewise, whose sums over the better runs are looked up.
+        order: The runs of b in ascending order.
+        below: How many of them are below each run of a.
+        up_to: How many are below it or equal.
+    """
     import numpy as np
 
-    left, right = np.asarray(a, dtype=float)[:, None], np.asarray(b, dtype=float)
-    wins = (left < right) + 0.5 * (left == right)
-    return lambda of_a, of_b: ((of_a @ wins) * of_b).sum(axis=1)
-
-
-def _chance_by_order(a: Sequence[float], b: Sequence[float]) -> "Chance":
-    """Return that function for many runs: the weight of b below each run of a is read off b's cumulated weights."""
-    import numpy as np
-
-    below, up_to = _places(a, b)
-    order = np.argsort(np.asarray(b, dtype=float), kind="stable")
-
-    def chance(of_a: "np.ndarray", of_b: "np.ndarray") -> "np.ndarray":
-        under = np.cumsum(np.pad(of_b[:, order], ((0, 0), (1, 0))), axis=1)
-        return 1 - (of_a * (under[:, below] + under[:, up_to])).sum(axis=1) / 2
-
-    return chance
+    exact = np.float32 if len(of_a) * len(of_b) < 2**22 else np.float64  # all sums are halves
+    better = np.zeros((len(of_b) + 1, of_b.shape[1]), dtype=exact)
+    np.cumsum(of_b[order], axis=0, out=better[1:])
+    beaten = better[below]
+    beaten += beaten if (below == up_to).all() else better[up_to]
+    return np.einsum("ij,ij->j", of_a, beaten).astype(float) / 2
 
 
 def _places(a: Sequence[float], b: Sequence[float]) -> "tuple[np.ndarray, np.ndarray]":

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stablebench.stats.bootstrap import shares
+from stablebench.stats.bootstrap import counts
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,18 @@ def restricted_mean_interval(
     n = len(runs.reached) + len(runs.followed)
     if n < 2:
         return None
-    # times to the target before those censored at the same time, as Kaplan and Meier have it
-    ends = sorted([(t, 0) for t in runs.reached] + [(t, 1) for t in runs.followed])
-    arrived = np.array([censored == 0 for _, censored in ends])
-    edges = np.minimum([0.0, *(t for t, _ in ends), math.inf], horizon)
+    all_ends = [(t, 0) for t in runs.reached] + [(t, 1) for t in runs.followed]
+    ends, sizes = np.unique(all_ends, axis=0, return_counts=True)
+    first = np.cumsum(sizes) - sizes
+    arrived = ends[:, 1] == 0  # before those censored at the same time, as Kaplan and Meier have it
+    edges = np.minimum([0.0, *ends[:, 0], math.inf], horizon)
     means = []
-    for (weights,) in shares((n,), seed):
-        at_risk = 1 - np.cumsum(weights, axis=1) + weights
-        stay = 1 - weights * arrived / np.where(at_risk > 1e-9, at_risk, 1)
-        under_way = np.concatenate([np.ones((len(weights), 1)), np.cumprod(stay, axis=1)], axis=1)
-        means.append(under_way @ np.diff(edges))
+    for (drawn,) in counts((n,), seed):
+        at_once = np.add.reduceat(drawn, first, axis=0)
+        at_risk = n - np.cumsum(at_once, axis=0, dtype=float) + at_once
+        stay = 1 - at_once * arrived[:, None] / np.maximum(at_risk, 1)
+        under_way = np.concatenate([np.ones((1, drawn.shape[1])), np.cumprod(stay, axis=0)])
+        means.append(np.diff(edges) @ under_way)
     low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

@@ -14,7 +14,6 @@ from stablebench.stats import (
     bootstrap_interval,
     common_horizon,
     holm,
-    improvement,
     improvement_interval,
     integrated_scores,
     iqm,
@@ -36,7 +35,8 @@ from stablebench.stats import (
     stratified_interval,
     time_ratios,
 )
-from stablebench.stats.bootstrap import draws, shares
+from stablebench.stats import bootstrap as bootstrap_module
+from stablebench.stats.bootstrap import counts, draws
 
 INF = math.inf
 
@@ -375,17 +375,17 @@ def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_r
     a, b = rng.integers(0, 50, size=150) / 50, rng.integers(0, 50, size=120) / 50
     drawn, ends = draws((150, 120), 0), [0.025, 0.975]
     means = scipy_stats.trim_mean(np.concatenate([a[drawn[0]], b[drawn[1]]], axis=1), 0.25, axis=1)
-    assert stratified_interval([a.tolist(), b.tolist()]) == pytest.approx(np.quantile(means, ends), rel=1e-12)
     better = (a[:, None] < b) + 0.5 * (a[:, None] == b)
     wins = [better[np.ix_(i, j)].mean() for i, j in zip(*drawn, strict=True)]
-    found = improvement_interval([a.tolist()], [b.tolist()])
-    assert found == pytest.approx(np.quantile(wins, ends), rel=1e-12)
-    monkeypatch.setattr(improvement, "_PRODUCT", 0)
-    assert improvement_interval([a.tolist()], [b.tolist()]) == pytest.approx(found, rel=1e-12)
     assert probability_of_improvement([a.tolist()], [b.tolist()]) == pytest.approx(better.mean(), rel=1e-12)
-    weights = [np.concatenate(parts) for parts in zip(*shares((150, 120), 0), strict=True)]
-    for found, chosen, size in zip(weights, drawn, (150, 120), strict=True):
-        assert (found * size == [np.bincount(row, minlength=size) for row in chosen]).all()
+    for most in (0, 2**30):  # elements of counts that are held at once
+        monkeypatch.setattr(bootstrap_module, "_MAX_CACHED_COUNTS", most)
+        assert stratified_interval([a.tolist(), b.tolist()]) == pytest.approx(np.quantile(means, ends), rel=1e-12)
+        assert improvement_interval([a.tolist()], [b.tolist()]) == pytest.approx(np.quantile(wins, ends), rel=1e-12)
+        blocks = list(counts((150, 120), 0))
+        assert (len(blocks) == 1) == (most > 0)
+        for parts, chosen, size in zip(zip(*blocks, strict=True), drawn, (150, 120), strict=True):
+            assert (np.hstack(parts).T == [np.bincount(row, minlength=size) for row in chosen]).all()
 
 
 def test_infinite_scores_never_beat_a_number() -> None:
