@@ -34,7 +34,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.blocks.skew_exponential import filled
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
@@ -42,7 +43,7 @@ from stablebench.schema.strict import NonNegative, Positive
 
 
 @register_model
-class Antisymmetric(RecurrentModel):
+class Antisymmetric(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -81,10 +82,6 @@ class Antisymmetric(RecurrentModel):
         """Return W - W^T - gamma I, (hidden, hidden)."""
         W = filled(self.hidden, self.above, self.W)
         return W - W.T - self.gamma * torch.eye(self.hidden, dtype=W.dtype, device=W.device)
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time projected"]:
-        """Return V x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return M, transposed for states in rows."""

@@ -40,7 +40,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim
 from stablebench.models.claims.cornn import cornn_claims
 from stablebench.models.claims.oscillator import Oscillators
@@ -49,7 +50,7 @@ from stablebench.schema.strict import Positive
 
 
 @register_model
-class CoRNN(RecurrentModel):
+class CoRNN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -107,10 +108,6 @@ class CoRNN(RecurrentModel):
         if not self.learned:
             return self.constants
         return torch.cat([torch.sigmoid(self.constants[:1]), torch.exp(self.constants[1:])])
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V u_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return W, W2, transposed for states in rows, and dt, gamma, epsilon as one value a unit."""

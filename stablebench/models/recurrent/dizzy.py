@@ -38,16 +38,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
-from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.base import ParameterGroup, with_main_group
+from stablebench.models.blocks.activations import Activation
 from stablebench.models.blocks.rotations import PackedRotations
 from stablebench.models.claims.claim import Claim, gradient_norm_kept, input_gradient_norm_is_the_states
+from stablebench.models.recurrent.rnn import Elman
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
 
 
 @register_model
-class DizzyRNN(RecurrentModel):
+class DizzyRNN(Elman):
     """See the module docstring for the equation.
 
     Args:
@@ -93,7 +94,7 @@ class DizzyRNN(RecurrentModel):
                 f"`input_map` rotations needs inputs as wide as the state, got in_features {in_features} and hidden "
                 f"{hidden}; take `hidden` {in_features} or `input_map` dense."
             )
-        self.activation: Activation = activation
+        self.activation = activation
         if silent and (input_map == "rotations" or max(silent) >= in_features):
             raise UserError(f"`silent` names features 0 ... {in_features - 1} of a dense input map, got {silent}.")
         self.sigma_penalty = sigma_penalty
@@ -117,20 +118,9 @@ class DizzyRNN(RecurrentModel):
         """Return W_x x_t + b, (batch, time, hidden)."""
         return nn.functional.linear(x, self.W_x if self.input_map is None else self.input_map(), self.b)
 
-    def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
-        """Return W_h, transposed for states in rows."""
-        return self.recurrent_map().T
-
     def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W_h."""
         return self.recurrent_map()
-
-    def step(
-        self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Float[Tensor, "hidden hidden"]
-    ) -> State:
-        """Return h_t."""
-        (h,) = state
-        return (activation(self.activation, projected + h @ recurrent_weights),)
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw the weights N(0, readout_std^2) and zero the bias, where `readout_std` is given."""

@@ -28,20 +28,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, states_grow_at_most
 from stablebench.models.registry import register_model
 
 
-class GatedUnit(RecurrentModel):
+class GatedUnit(AffineInput):
     """The equation of the module; subclasses draw the parameters, here and in `ugru`, and write `recurrent_weights`."""
-
-    V: nn.Parameter
-    b: nn.Parameter
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
-        """Return V x_t + b, (batch, time, 3 hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     @abc.abstractmethod
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:

@@ -29,17 +29,18 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State, frozen_generator
+from stablebench.models.base import State, frozen_generator
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, Positive
 
 
 @register_model
-class LeakyESN(RecurrentModel):
+class LeakyESN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -55,8 +56,6 @@ class LeakyESN(RecurrentModel):
     """
 
     W: Tensor
-    V: Tensor
-    b: Tensor
 
     def __init__(
         self,
@@ -90,10 +89,6 @@ class LeakyESN(RecurrentModel):
         self.register_buffer("W", (W * (spectral_radius / size)).to(dtype))
         self.register_buffer("V", (uniform(hidden, in_features) * input_scaling).to(dtype))
         self.register_buffer("b", (uniform(hidden) * bias_scaling).to(dtype))
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, transposed for states in rows."""

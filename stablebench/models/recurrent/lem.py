@@ -32,14 +32,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, largest_singular_value_at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Positive
 
 
 @register_model
-class LEM(RecurrentModel):
+class LEM(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -67,10 +68,6 @@ class LEM(RecurrentModel):
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw the weights from N(0, 2 / hidden)."""
         nn.init.kaiming_normal_(readout.weight)
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
-        """Return V u_t + b, (batch, time, 4 hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]]:
         """Return W and W_y, transposed for states in rows."""

@@ -26,13 +26,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, states_grow_at_most
 from stablebench.models.registry import register_model
 
 
 @register_model
-class LSTM(RecurrentModel):
+class LSTM(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -66,10 +67,6 @@ class LSTM(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         """The widths of h and c."""
         return (self.hidden, self.hidden)
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {4*self.hidden}"]:
-        """Return V x_t + b, (batch, time, 4 hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> Float[Tensor, "hidden {4*self.hidden}"]:
         """Return W, transposed for states in rows."""

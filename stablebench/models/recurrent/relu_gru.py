@@ -29,13 +29,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, at_most
 from stablebench.models.registry import register_model
 
 
 @register_model
-class ReluGRU(RecurrentModel):
+class ReluGRU(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -48,10 +49,6 @@ class ReluGRU(RecurrentModel):
         self.W = nn.Parameter(torch.cat([nn.init.orthogonal_(torch.empty(hidden, hidden)) for _ in range(3)]))
         self.V = nn.Parameter(torch.cat([nn.init.xavier_uniform_(torch.empty(hidden, in_features)) for _ in range(3)]))
         self.b = nn.Parameter(torch.zeros(3 * hidden))
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time {3*self.hidden}"]:
-        """Return V x_t + b, (batch, time, 3 hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]]:
         """Return the blocks r, z and the block n of W, transposed for states in rows."""

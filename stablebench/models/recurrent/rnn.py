@@ -26,28 +26,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
 from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim
 from stablebench.models.claims.eigenvalue_bounds import RecurrentSpectrum, eigenvalue_claims
 from stablebench.models.registry import register_model
 
 
-class Elman(RecurrentModel):
-    """h_t = phi(W h_{t-1} + V x_t + b); subclasses draw W, V and b, here and in `urnn`."""
+class Elman(AffineInput):
+    """h_t = phi(W h_{t-1} + V x_t + b); subclasses draw W, V and b, here and in `urnn`, or build W as `dizzy`."""
 
     activation: Activation
     W: nn.Parameter
-    V: nn.Parameter
-    b: nn.Parameter
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> Float[Tensor, "hidden hidden"]:
         """Return W, transposed for states in rows."""
-        return self.W.T
+        return self.recurrent_matrix().T
 
     def recurrent_matrix(self) -> Float[Tensor, "hidden hidden"]:
         """Return W."""

@@ -38,8 +38,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State, frozen_generator
+from stablebench.models.base import State, frozen_generator
 from stablebench.models.blocks.activations import activation
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.blocks.random_orthogonal import random_orthogonal
 from stablebench.models.claims.claim import Claim
 from stablebench.models.claims.roarnn import from_corners, roarnn_claims
@@ -48,7 +49,7 @@ from stablebench.schema.strict import Count, Positive
 
 
 @register_model
-class RoaRNN(RecurrentModel):
+class RoaRNN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -132,10 +133,6 @@ class RoaRNN(RecurrentModel):
     def step_without_input(self, h: Tensor) -> Tensor:
         """Return h_t for x_t = 0 and h_{t-1} = h, (rows, hidden)."""
         return self.step(self.b.expand_as(h), (h,), self.recurrent_weights())[0]
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], ...]:
         """Return W and, unless O is the identity, (1 - alpha) O, both transposed for states in rows."""

@@ -29,14 +29,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.errors import UserError
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
 from stablebench.models.blocks.activations import Activation, activation
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
 from stablebench.models.registry import register_model
 
 
 @register_model
-class ShiftRNN(RecurrentModel):
+class ShiftRNN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -54,10 +55,6 @@ class ShiftRNN(RecurrentModel):
         bound = 1 / math.sqrt(in_features)
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V x_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: None) -> State:
         """Return h_t."""

@@ -50,14 +50,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative
 
 
 @register_model
-class SkipRNN(RecurrentModel):
+class SkipRNN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -121,10 +122,6 @@ class SkipRNN(RecurrentModel):
         states = super().initial_state(batch)
         probabilities = 2 if self.keeps_d else 1
         return (*states[:-probabilities], *(torch.ones_like(p) for p in states[-probabilities:]))
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time gates"]:
-        """Return V x_t + b, (batch, time, blocks * hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Tensor, ...]:
         """Return w_p, transposed, b_p, a row of ones, and W (for a GRU the blocks r, z and the block n), transposed."""

@@ -34,14 +34,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import State
+from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative, Positive
 
 
 @register_model
-class UnICORNN(RecurrentModel):
+class UnICORNN(AffineInput):
     """See the module docstring for the equation.
 
     Args:
@@ -83,10 +84,6 @@ class UnICORNN(RecurrentModel):
     def steps(self) -> Tensor:
         """Return k, the time step of each unit, (hidden,)."""
         return self.dt * torch.sigmoid(self.c)
-
-    def input_projection(self, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "batch time hidden"]:
-        """Return V u_t + b, (batch, time, hidden)."""
-        return nn.functional.linear(x, self.V, self.b)
 
     def recurrent_weights(self) -> tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]]:
         """Return w and k."""
