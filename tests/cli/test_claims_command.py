@@ -80,7 +80,7 @@ def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> Non
         Measured("rnn", "copy 9, width 3", "its recipe", 0, [claim], [0.0, -1.0], [0.5, -0.5]),
         Measured("rnn", "copy 9, width 3", "its recipe", 7, problem="diverged: the loss is nan"),
     ]
-    theorem = PaperCheck("name", "all is well", "a network", "all is not", {"sigma": 1.25}, "confirmed")
+    theorem = PaperCheck("all is well", "a network", "all is not", {"sigma": 1.25}, True)
     write_page(tmp_path / "p", chains, [theorem], FULL, PROVENANCE)
     page = (tmp_path / "p.md").read_text()
     assert "Not the sizes of the full page" not in page

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from stablebench.report.paper_checks import cornn, roarnn, spectra
 from stablebench.report.paper_checks.check import PaperCheck
 
-_CHECKS: tuple[Callable[[], PaperCheck], ...] = (
+CHECKS: tuple[Callable[[], PaperCheck], ...] = (
     roarnn.printed_lower_bound,
     roarnn.interval_on_copy,
     roarnn.interval_on_adding,
@@ -22,11 +22,6 @@ _CHECKS: tuple[Callable[[], PaperCheck], ...] = (
 )
 
 
-def checks_by_name() -> dict[str, Callable[[], PaperCheck]]:
-    """Return the function of each check by its name, in the order of the papers."""
-    return {check.__name__: check for check in _CHECKS}
-
-
 def all_checks() -> list[PaperCheck]:
     """Compute all checks at the papers' sizes: about 20 seconds."""
-    return [check() for check in _CHECKS]
+    return [check() for check in CHECKS]

@@ -7,11 +7,8 @@ Sizes are arguments; the defaults are the papers' own, and take seconds.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-
-Agreement = Literal["confirmed", "not confirmed"]
 
 
 @dataclass(frozen=True)
@@ -19,20 +16,23 @@ class PaperCheck:
     """One statement of a paper, put to numbers.
 
     Args:
-        name: Its name, in snake case.
         statement: What the paper states, and where.
         setting: The network and inputs that it was measured on.
         expected: What this project expects.
         measured: The numbers, by name.
-        verdict: Whether they are as expected.
+        confirmed: Whether they are as expected.
     """
 
-    name: str
     statement: str
     setting: str
     expected: str
     measured: dict[str, float]
-    verdict: Agreement
+    confirmed: bool
+
+    @property
+    def verdict(self) -> str:
+        """Whether they are as expected, in words."""
+        return "confirmed" if self.confirmed else "not confirmed"
 
 
 @contextmanager
@@ -46,8 +46,3 @@ def seed_0() -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
-
-
-def agreement(holds: bool) -> Agreement:
-    """Return the verdict on whether what was expected holds."""
-    return "confirmed" if holds else "not confirmed"

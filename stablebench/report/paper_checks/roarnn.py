@@ -9,7 +9,7 @@ from stablebench.data.tasks import adding, copy
 from stablebench.models import registry as model_registry
 from stablebench.models.claims.roarnn import from_corners
 from stablebench.models.recurrent.roarnn import RoaRNN
-from stablebench.report.paper_checks.check import PaperCheck, agreement, seed_0
+from stablebench.report.paper_checks.check import PaperCheck, seed_0
 
 _DOUBLE = torch.float64
 
@@ -62,13 +62,12 @@ def printed_lower_bound() -> PaperCheck:
     measured = math.exp(log_singular_values(model, torch.zeros(L, 1, dtype=_DOUBLE))[0])
     printed, exact = math.exp(-rho * 2), (1 - 2 * rho / (L - 1)) ** (L - 1)
     return PaperCheck(
-        "printed_lower_bound",
         "the singular values of dx_L/dx_1 are at least exp(-rho (1 + r s)) (roaRNN paper, theorem 3.1)",
         "one unit, O 1, W -1, ReLU active throughout, rho 1, L 11",
         "it falls below the printed bound, which is only the limit for long chains, and reaches the exact one "
         "(1 - alpha (1 + r s))^(L - 1)",
         {"singular_value": measured, "printed_bound": printed, "exact_bound": exact},
-        agreement(measured < printed and abs(measured - exact) < 1e-12),
+        measured < printed and abs(measured - exact) < 1e-12,
     )
 
 
@@ -80,7 +79,6 @@ def interval_on_copy(hidden: int = 190, length: int = 400, rho: float = 3.0) -> 
     low, high = (end / math.log(10) for end in printed_interval(model, T - 1))
     least, most = (end / math.log(10) for end in log_singular_values(model, x))
     return PaperCheck(
-        "interval_on_copy",
         "the singular values lie in exp(-rho (1 + r s)) ... exp(rho (r s - 1)) (roaRNN paper, theorem 3.1)",
         f"copying, {hidden} units, L {length}, alpha = {rho:g} / (L + S), N(0, 1), seed 0",
         "true, and so wide that it says nothing: more than ten decades where the values span fewer than five",
@@ -90,7 +88,7 @@ def interval_on_copy(hidden: int = 190, length: int = 400, rho: float = 3.0) -> 
             "log10_smallest": least,
             "log10_largest": most,
         },
-        agreement(low <= least and most <= high and high - low > 10 and most - least < 5),
+        low <= least and most <= high and high - low > 10 and most - least < 5,
     )
 
 
@@ -101,12 +99,11 @@ def interval_on_adding(hidden: int = 128, length: int = 200) -> PaperCheck:
     low, high = (math.exp(end) for end in printed_interval(model, length - 1))
     least, most = (math.exp(end) for end in log_singular_values(model, x))
     return PaperCheck(
-        "interval_on_adding",
         "the singular values lie in exp(-rho (1 + r s)) ... exp(rho (r s - 1)) (roaRNN paper, theorem 3.1)",
         f"adding, {hidden} units, T {length}, rho 1/200, N(0, 1), seed 0",
         "true, and informative: the interval is narrower than a factor of 2",
         {"printed_low": low, "printed_high": high, "smallest": least, "largest": most},
-        agreement(low <= least and most <= high and high < 2 * low),
+        low <= least and most <= high and high < 2 * low,
     )
 
 
@@ -117,12 +114,11 @@ def hypercube(hidden: int = 64, T: int = 200) -> PaperCheck:
         model = build("roarnn", 1, hidden, T, 1.0, activation="tanh", orthogonal=kind)
         reached[kind] = from_corners(model.O, model.step_without_input)
     return PaperCheck(
-        "hypercube",
         "with |phi| < R the states stay in the cube [-R, R]^N, for 0 < alpha < 1 (roaRNN paper, remark 3.1)",
         f"{hidden} units, tanh, rho 1, T {T}, the largest |h| one step after a corner, seed 0",
         "true for O the identity or a permutation; a dense orthogonal O leads far out",
         {f"from_a_corner_{kind}": value for kind, value in reached.items()},
-        agreement(reached["dense"] > 2 and max(reached["permutation"], reached["identity"]) <= 1 + 1e-12),
+        reached["dense"] > 2 and max(reached["permutation"], reached["identity"]) <= 1 + 1e-12,
     )
 
 
@@ -134,11 +130,10 @@ def identity_ablation(hidden: int = 128, length: int = 100) -> PaperCheck:
         for name in ("roarnn", "eyernn", "eyernn_isometric")
     }
     return PaperCheck(
-        "identity_ablation",
         "with the identity for O learning is slower: O spreads the spectrum over the circle (roaRNN paper, IV-D)",
         f"copying of figure 6, {hidden} units, L {length}, rho 1, N(0, 1), ||dh_T/dh_1|| at the start, seed 0",
         "eyeRNN starts hundreds of times farther from isometry, so that figure 6 shows its start as well; with W "
         "scaled by (2 / N)^(1/2) it starts as near to it as roaRNN",
         {f"norm_{name}": value for name, value in largest.items()},
-        agreement(largest["eyernn"] > 100 * largest["roarnn"] and largest["eyernn_isometric"] < 2 * largest["roarnn"]),
+        largest["eyernn"] > 100 * largest["roarnn"] and largest["eyernn_isometric"] < 2 * largest["roarnn"],
     )
