@@ -7,6 +7,7 @@ import typer
 
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import MODEL, OUTPUT, option
+from stablebench.cli.shared.output_file import checked_figure
 from stablebench.cli.shared.requests import spec_values
 from stablebench.cli.ui.output import note, say
 
@@ -50,7 +51,9 @@ def probe_gradients(
         int | None, option("How many of them for the Jacobian (default: 4).", min=1, metavar="N")
     ] = None,
     strict: Annotated[bool, option("Exit code 4 if a claim is violated.", None, "--strict")] = False,
-    png: Annotated[Path | None, option("Write a figure: .png, .svg or .pdf.", OUTPUT, metavar="FILE")] = None,
+    png: Annotated[
+        Path | None, option("Write a figure: .png, .svg or .pdf.", OUTPUT, metavar="FILE", callback=checked_figure)
+    ] = None,
     figures: Annotated[
         Path | None, option("Write a figure of each measure and its numbers as CSV.", OUTPUT, metavar="FOLDER")
     ] = None,
@@ -78,16 +81,13 @@ def probe_gradients(
     from stablebench.cli.shared.probe_subjects import trained, untrained
     from stablebench.cli.shared.probe_tables import LOSS
     from stablebench.probes.probe import check_differentiable, probe
-    from stablebench.report.figures.gradient_norms import save_figure
-    from stablebench.report.figures.probe import check_folder, pictures, save_pictures
-    from stablebench.report.figures.style import check_figure_path
+    from stablebench.report.figures import style
+    from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
     from stablebench.report.figures.text_plot import text_plot
 
     measures = _measures(what)
-    if png is not None:
-        check_figure_path(png, "--png")
-        if "flow" not in measures:
-            raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
+    if png is not None and "flow" not in measures:
+        raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
     if figures is not None:
         check_folder(figures, figure_format, overwrite)
     names = options.names_of("--models", models) or []
@@ -113,7 +113,7 @@ def probe_gradients(
         )
     flows = {name: result.flow for name, result in results.items() if result.flow is not None}
     if png is not None:
-        save_figure(png, flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}")
+        style.save(png, draw_gradient_norms(flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}"))
     if figures is not None:
         written = save_pictures(figures, figure_format, pictures(results, subjects[0].where, LOSS[loss]))
         if not quiet:

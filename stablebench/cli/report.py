@@ -41,16 +41,13 @@ def report(
     refuse_existing(output, force)
     selection = selected_runs(what, runs_dir, asked)
     words = [*map(shlex.quote, selection.words), "-o", shlex.quote(output.name)]
-    changes = Overrides()
-    if selection.suite is not None:
-        changes = Overrides(selection.overrides.changed, selection.overrides.short)
     text = page(
         title or selection.name,
         [Run(record, folder) for folder, record in selection.records],
         how=" ".join(["stablebench report", *words]),
         unreadable=selection.unreadable,
         suite=selection.suite,
-        overrides=changes,
+        overrides=Overrides(selection.overrides.changed, selection.overrides.short),
     )
     write_atomically(output, text.encode())
     say(f"{output}: {len(selection.records)} runs, {len(text.encode()):,} bytes")

@@ -1,6 +1,7 @@
 """coRNN's neurons of figure 6 against closed forms and against the differential equation."""
 
 import math
+from collections.abc import Callable
 
 import numpy
 import pytest
@@ -11,8 +12,9 @@ from stablebench.report.figures.oscillator_trajectories import (
     PAIRS,
     SIGNALS,
     SINGLE,
+    Oscillator,
+    Signal,
     cosine,
-    right_hand_side,
     stairs,
     trajectory,
 )
@@ -47,6 +49,20 @@ def test_the_damped_oscillator_settles_at_its_closed_amplitude_and_phase() -> No
     exact = (-15 * torch.cos(4 * t) + torch.sin(4 * t)) / (15**2 + 1)  # of y'' + y'/4 + y = cos 4t
     assert y.abs().max().item() == pytest.approx(1 / math.sqrt(226), rel=0.02)
     assert (y - exact).abs().max() < 2e-3
+
+
+def right_hand_side(system: Oscillator, signal: Signal) -> Callable[[float, numpy.ndarray], numpy.ndarray]:
+    """Return f of (y, z)' = f(t, (y, z)), as SciPy's solvers take it."""
+    W, W2, m = numpy.array(system.W), numpy.array(system.W2), system.neurons
+    phi = {"identity": lambda x: x, "cubic": lambda x: x - x**3 / 3, "tanh": numpy.tanh}[system.activation]
+
+    def derivative(t: float, state: numpy.ndarray) -> numpy.ndarray:
+        y, z = state[:m], state[m:]
+        u = signal(torch.tensor(t, dtype=torch.float64)).item()
+        force = phi(W @ y + W2 @ z + system.V * u + system.b)
+        return numpy.concatenate([z, force - system.gamma * y - system.epsilon * z])
+
+    return derivative
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from click import Option
 
+from stablebench.cli.shared.output_file import checked_figure
 from stablebench.errors import UserError
 from stablebench.probes.gradient_flow import GradientFlow
-from stablebench.report.figures.gradient_norms import save_figure
-from stablebench.report.figures.style import check_figure_path
+from stablebench.report.figures import style
+from stablebench.report.figures.probe import draw_gradient_norms
 from stablebench.report.figures.text_plot import text_plot
 
 FALLING = GradientFlow("task", torch.arange(11).expand(3, -1) * math.log(10))
@@ -33,11 +35,12 @@ def test_nothing_but_zeros_is_said() -> None:
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_a_figure_in_each_format_also_with_zeros(tmp_path: Path, suffix: str, start: bytes) -> None:
     path = tmp_path / f"flow{suffix}"
-    save_figure(path, {"rnn": FALLING, "dead": DEAD}, "copy")
+    style.save(path, draw_gradient_norms({"rnn": FALLING, "dead": DEAD}, "copy"))
     assert path.read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(("name", "message"), [("a.gif", "must end in"), ("nowhere/a.png", "there is no folder")])
 def test_a_path_that_cannot_be_a_figure_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        check_figure_path(tmp_path / name)
+    option = Option(["--output"])
+    with pytest.raises(UserError, match=f"--output .*{message}"):
+        checked_figure(option, tmp_path / name)

@@ -14,10 +14,10 @@ from stablebench.report.claims import Measured
 from stablebench.report.figures import (
     claims,
     fisher_memory,
-    gradient_norms,
     lorenz96,
     monitor,
     oscillators,
+    probe,
     schur,
     style,
 )
@@ -41,7 +41,7 @@ PROBED = monitor.ProbedRuns(
 POINTS = torch.rand(12, 5)
 PREDICTION = lorenz96.Prediction(lorenz96.Trajectory("F = 8", torch.arange(12.0), POINTS), POINTS, torch.rand(12), 0.5)
 FIGURES: dict[str, Callable[[], Figure | None]] = {
-    "gradient_norms": lambda: gradient_norms.draw(FLOWS, "copy"),
+    "gradient_norms": lambda: probe.draw_gradient_norms(FLOWS, "copy"),
     "panels": lambda: draw_plots([Plot("copy", "x", "y", [Line(f"m{i}", [0, 1], [i, i]) for i in range(30)])] * 2),
     "claims gradients": lambda: claims.draw_by_task(CHAINS, lambda chain: chain.log10_gradient, "lag", "log"),
     "claims eigenvalues": lambda: claims.draw_eigenvalues(CHAINS),

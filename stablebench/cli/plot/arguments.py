@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.shared.commands import OUTPUT, option
+from stablebench.cli.shared.output_file import checked_figure
 from stablebench.cli.shared.selection import runs_within
 from stablebench.errors import UserError
 from stablebench.runs.store import RunFolder
@@ -18,6 +19,7 @@ FigureFile = Annotated[
         "--output",
         "-o",
         metavar="FILE",
+        callback=checked_figure,
     ),
 ]
 RunOrCheckpoint = Annotated[

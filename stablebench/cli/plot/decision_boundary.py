@@ -50,11 +50,9 @@ def decision_boundary(
     from stablebench.data.task import Task
     from stablebench.models.deep_network import DeepNetwork
     from stablebench.report.figures.decision_boundary import plane, save_figure
-    from stablebench.report.figures.style import check_figure_path
     from stablebench.specs.limits import checked_card
     from stablebench.training.score import trained_network
 
-    check_figure_path(output, "--output")
     name_code(folder, record, model)
     card = checked_card(record)
     task = Task(card, record.spec.task.params, data_dir)

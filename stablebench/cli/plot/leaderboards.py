@@ -1,5 +1,6 @@
 """`plot curves`, `plot time-to-target` and `plot profiles`: figures for papers from stored runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +8,7 @@ from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import RunsDir
 from stablebench.cli.shared.requests import SuiteRunOptions
-from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
+from stablebench.cli.shared.selection import Selection, SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say_paths
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ def curves(
     from stablebench.errors import unknown_name
     from stablebench.report.figures.leaderboard import curve_plots
 
-    _check(output)
     if metric is not None and metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
-    selection = selected_runs(what, runs_dir, asked)
-    _write(output, curve_plots([record for _, record in selection.records], metric, log), selection.unreadable)
+    _draw(output, selected_runs(what, runs_dir, asked), curve_plots, metric, log)
 
 
 def time_to_target(
@@ -59,9 +58,7 @@ def time_to_target(
     """
     from stablebench.report.figures.leaderboard import arrival_plots
 
-    _check(output)
-    selection = selected_runs(what, runs_dir, asked)
-    _write(output, arrival_plots([record for _, record in selection.records], goal, unit), selection.unreadable)
+    _draw(output, selected_runs(what, runs_dir, asked), arrival_plots, goal, unit)
 
 
 def profiles(
@@ -80,20 +77,13 @@ def profiles(
     """
     from stablebench.report.figures.leaderboard import profile_plots
 
-    _check(output)
-    selection = selected_runs(what, runs_dir, asked)
-    _write(output, profile_plots([record for _, record in selection.records]), selection.unreadable)
+    _draw(output, selected_runs(what, runs_dir, asked), profile_plots)
 
 
-def _check(output: Path) -> None:
-    from stablebench.report.figures.style import check_figure_path
-
-    check_figure_path(output, "--output")
-
-
-def _write(output: Path, plots: "list[Plot]", unreadable: dict[str, str]) -> None:
+def _draw(output: Path, selection: Selection, plots_of: "Callable[..., list[Plot]]", *how: str | bool | None) -> None:
+    """Write the figure of the selected runs; `how` are further arguments of `plots_of`."""
     from stablebench.report.figures.panels import save_plots
 
-    say_paths(save_plots(output, plots))
-    for problem in unreadable.values():
+    say_paths(save_plots(output, plots_of([record for _, record in selection.records], *how)))
+    for problem in selection.unreadable.values():
         note(f"not in the figure: {problem}")

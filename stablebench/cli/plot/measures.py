@@ -27,9 +27,7 @@ def probe(
         stablebench plot probe runs/copy/roarnn/RUN --show gradient
     """
     from stablebench.report.figures.monitor import probed_runs, save_figure
-    from stablebench.report.figures.style import check_figure_path
 
-    check_figure_path(output, "--output")
     drawn = probed_runs([run_folder(run) for run in runs], names_of("--show", show) or [])
     written = save_figure(output, drawn)
     for folder in drawn.bare:
@@ -70,10 +68,8 @@ def structure(
     from stablebench.cli.shared.requests import name_code
     from stablebench.models import registry as model_registry
     from stablebench.report.figures.schur import save_figure, schur_structure
-    from stablebench.report.figures.style import check_figure_path
     from stablebench.training.score import trained_network
 
-    check_figure_path(output, "--output")
     if run is not None:
         folder, given_file = run_and_checkpoint(run)
         record = folder.read_record()
@@ -105,9 +101,7 @@ def oscillators(
     """
     from stablebench.report.figures.oscillators import oscillators as trajectories
     from stablebench.report.figures.oscillators import save_figure
-    from stablebench.report.figures.style import check_figure_path
 
-    check_figure_path(output, "--output")
     drawn = trajectories(dt, time)
     written = save_figure(output, drawn)
     for sentence in drawn.broken_off():
@@ -128,10 +122,8 @@ def fisher_memory(
         stablebench plot fisher-memory --size 50 -o memory.png
     """
     from stablebench.report.figures.fisher_memory import forms, save_figure
-    from stablebench.report.figures.style import check_figure_path
     from stablebench.tables import Table, render
 
-    check_figure_path(output, "--output")
     networks = forms(size, starts)
     written = save_figure(output, networks)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in networks]

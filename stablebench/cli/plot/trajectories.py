@@ -37,13 +37,11 @@ def trajectories(
         stablebench plot trajectories --task lorenz96 -o figure5.png
     """
     from stablebench.errors import UserError
-    from stablebench.report.figures.style import check_figure_path
 
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
     if task is not None and model is not None:
         raise UserError("--model: it names the code of a RUN; --task draws only the data.")
-    check_figure_path(output, "--output")
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
         written = _draw_prediction(run, model, output, which, plane, data_dir, threads or 1)

@@ -1,8 +1,25 @@
-"""The rule for files that a command writes where the user says: what is there is not overwritten unasked."""
+"""The rules for files that a command writes where the user says: what is there is not overwritten unasked."""
 
 from pathlib import Path
 
+import typer
+
 from stablebench.errors import UserError
+
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+def checked_figure(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Return the file of a figure that an option names, None for no figure.
+
+    Raises:
+        UserError: Its suffix is none of a figure's, or its folder does not exist.
+    """
+    if path is not None and path.suffix.lower() not in _FIGURES:
+        raise UserError(f"{option.opts[0]} {path}: must end in {', '.join(_FIGURES)}.")
+    if path is not None and not path.parent.is_dir():
+        raise UserError(f"{option.opts[0]} {path}: there is no folder {path.parent}.")
+    return path
 
 
 def refuse_existing(path: Path, force: bool, option: str = "--output") -> None:

@@ -95,13 +95,8 @@ def draw_eigenvalues(chains: Sequence[Measured]) -> Figure | None:
     pairs = {model: pair for model, pair in _pairs(chains, "copy").items() if pair[1].eigenvalues}
     if not pairs:
         return None
-    columns = min(4, len(pairs))
-    rows = -(-len(pairs) // columns)
-    figure = style.new_figure(2.4 * columns, 2.4 * rows + 0.3)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in panels[len(pairs) :]:
-        axes.set_axis_off()
-    for axes, (model, pair) in zip(panels, pairs.items(), strict=False):
+    figure, panels = style.new_panels(len(pairs), 4, (2.4, 2.4), 0.3)
+    for axes, (model, pair) in zip(panels, pairs.items(), strict=True):
         style.draw_unit_circle(axes)
         for chain, colour, state in zip(pair, ("0.6", style.COLOURS[0]), _STATES, strict=True):
             if chain is not None:

@@ -89,8 +89,8 @@ def draw_trajectories(trajectories: Sequence[Trajectory], variables: tuple[int, 
         trajectories: At least one.
         variables: Numbers of the two, from 0.
     """
-    figure = style.new_figure(3.6 * len(trajectories), 3.6)
-    for axes, one in zip(figure.subplots(1, len(trajectories), squeeze=False)[0], trajectories, strict=True):
+    figure, panels = style.new_panels(len(trajectories), len(trajectories), (3.6, 3.6))
+    for axes, one in zip(panels, trajectories, strict=True):
         axes.plot(*one.states[:, variables].T.numpy(), color="black", linewidth=0.7)
         _label_plane(axes, variables, one.name)
     return figure

@@ -113,11 +113,8 @@ def draw(runs: ProbedRuns) -> Figure:
     lines = runs.lines()
     groups = list(dict.fromkeys(name.partition(".")[0] for _, name in lines))
     labels = list(dict.fromkeys(label for label, _ in lines))
-    columns = min(2, len(groups))
-    rows = -(-len(groups) // columns)
-    figure = style.new_figure(6.0 * columns, 3.6 * rows)
-    for number, group in enumerate(groups, start=1):
-        axes = figure.add_subplot(rows, columns, number)
+    figure, panels = style.new_panels(len(groups), 2, (6.0, 3.6))
+    for axes, group in zip(panels, groups, strict=True):
         _draw_group(axes, {key: line for key, line in lines.items() if key[1].partition(".")[0] == group}, labels)
         values = [row[4] for row in runs.rows if row[3].partition(".")[0] == group and math.isfinite(row[4])]
         if group in _LOGARITHMIC and min(values, default=-1.0) >= 0 and max(values) > 0:

@@ -10,9 +10,9 @@ r"""One and two neurons of coRNN under an input signal (figure 6 of its paper, a
     coRNN   as CFDO with phi = tanh
     UC, ORD, FC   two neurons uncoupled, the first acting on the second, and both on each other, with V = 2, b = 0.25
 
-The trajectories are those of the model itself (`stablebench.models.recurrent.cornn`), with a small step dt; the same
-system as an ordinary differential equation is `right_hand_side`. The paper prints neither the starts nor its step
-signal: here SHO, FHO and FDO start with y = 0 and y' = 1, so that SHO is the sine wave it speaks of, all others rest.
+The trajectories are those of the model itself (`stablebench.models.recurrent.cornn`), with a small step dt. The paper
+prints neither the starts nor its step signal: here SHO, FHO and FDO start with y = 0 and y' = 1, so that SHO is the
+sine wave it speaks of, all others rest.
 Pairs take phi = tanh, the proposed model. With W2 = 0.75 as printed against epsilon = 0.25 the linear system grows, as
 exp(t / 4), and the cubic phi blows up within a few units of time where the paper draws a damped curve for it.
 """
@@ -22,7 +22,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy
 import torch
 from torch import Tensor
 
@@ -159,17 +158,3 @@ def trajectory(system: Oscillator, signal: Signal, dt: float = 1e-3, time: float
             break
         y[i], z[i] = state[0][0], state[1][0]
     return OscillatorTrajectory(t, y, z)
-
-
-def right_hand_side(system: Oscillator, signal: Signal) -> Callable[[float, numpy.ndarray], numpy.ndarray]:
-    """Return f of (y, z)' = f(t, (y, z)), as SciPy's solvers take it."""
-    W, W2, m = numpy.array(system.W), numpy.array(system.W2), system.neurons
-    phi = {"identity": lambda x: x, "cubic": lambda x: x - x**3 / 3, "tanh": numpy.tanh}[system.activation]
-
-    def derivative(t: float, state: numpy.ndarray) -> numpy.ndarray:
-        y, z = state[:m], state[m:]
-        u = signal(torch.tensor(t, dtype=torch.float64)).item()
-        force = phi(W @ y + W2 @ z + system.V * u + system.b)
-        return numpy.concatenate([z, force - system.gamma * y - system.epsilon * z])
-
-    return derivative

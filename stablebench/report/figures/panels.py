@@ -38,12 +38,10 @@ class Plot:
 @style.styled
 def draw_plots(plots: Sequence[Plot]) -> Figure:
     """Return a figure of at least one panel; a model looks the same in each."""
-    across = min(len(plots), 3)
-    down = -(-len(plots) // across)
     names = sorted({line.name for plot in plots for line in plot.lines})
-    figure = style.new_figure(3.3 * across, 2.3 * down + 0.17 * -(-len(names) // (2 * across)))
-    for number, plot in enumerate(plots, start=1):
-        axes = figure.add_subplot(down, across, number)
+    legend = 0.17 * -(-len(names) // (2 * min(len(plots), 3)))
+    figure, panels = style.new_panels(len(plots), 3, (3.3, 2.3), legend)
+    for axes, plot in zip(panels, plots, strict=True):
         for line in sorted(plot.lines, key=lambda line: line.name):
             style.draw_line(axes, line, **style.look(names.index(line.name)))
         if plot.level is not None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from stablebench.errors import StablebenchError, UserError
 from stablebench.models.claims.claim import DECADE
+from stablebench.probes.gradient_flow import GradientFlow
 from stablebench.probes.probe import ProbeResult
 from stablebench.probes.spectra import Spectrum
 from stablebench.report.figures import style
@@ -112,8 +113,19 @@ def pictures(results: Mapping[str, ProbeResult], title: str, loss: str) -> list[
     return [picture for picture in drawn if picture is not None]
 
 
+@style.styled
+def draw_gradient_norms(flows: Mapping[str, GradientFlow], title: str) -> Figure:
+    """Return a figure of the norms of dL/dh_t over t: medians, and bands from 5 to 95 % of the samples, by model."""
+    curves = {name: {k: style.finite(row) for k, row in flow.quantiles().items()} for name, flow in flows.items()}
+    figure = style.new_figure(7, 4.2)
+    _draw_powers(figure.add_subplot(), _quantile_lines(curves), "t", r"$\|\partial L / \partial h_t\|$")
+    style.title_above(figure, title)
+    style.legend_below(figure)
+    return figure
+
+
 def _quantile_lines(curves: Mapping[str, dict[str, list[float]]]) -> list[Line]:
-    """Return the median of each model with its band, over the lag."""
+    """Return the median of each model with its band, over the lag or time."""
     return [Line(name, range(len(c["median"])), c["median"], c["p5"], c["p95"]) for name, c in curves.items()]
 
 
@@ -238,16 +250,14 @@ def _eigenvalues(results: Mapping[str, ProbeResult], title: str) -> Picture | No
         columns = min(len(networks), 4)
         rows = math.ceil(len(networks) / columns)
         figure.set_size_inches(max(3.1 * columns + 0.4, 5.0), 3.4 * rows + 0.6)
-        panels = figure.subplots(rows, columns, squeeze=False).flatten()
-        for axes, (name, spectra) in zip(panels, networks.items(), strict=False):
+        panels = [figure.add_subplot(rows, columns, number + 1) for number in range(len(networks))]
+        for axes, (name, spectra) in zip(panels, networks.items(), strict=True):
             style.draw_unit_circle(axes)
             dots = {"marker": ".", "color": style.COLOURS[0], "s": 16, "linewidths": 0}
             rings = {"edgecolors": style.COLOURS[1], "s": 14, "facecolors": "none"}
             _draw_eigenvalues(axes, "one-step Jacobians", spectra.steps, dots)
             _draw_eigenvalues(axes, "recurrent matrix", spectra.recurrent, rings)
             style.label_axes(axes, "Re", "Im", style.plain(name))
-        for axes in panels[len(networks) :]:
-            axes.set_visible(False)
 
     rows = [
         [name, spectrum.of, value.real, value.imag]

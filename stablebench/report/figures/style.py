@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from stablebench.errors import UserError
 from stablebench.report.figures.curves import Line
 from stablebench.runs.atomic import write_atomically
 from stablebench.tables import visible
@@ -29,7 +28,6 @@ from stablebench.tables import visible
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 DASHES = ("-", "--", ":", "-.")
 _DPI = 200
-_SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -54,27 +52,26 @@ styled = mpl.rc_context(_STYLE)
 """Decorates what draws, so that it draws in this style."""
 
 
-def check_figure_path(path: Path, option: str = "--output") -> None:
-    """Raise `UserError` unless `path` names a figure that can be written.
-
-    Args:
-        path: The figure's file.
-        option: The option that it was given with.
-
-    Raises:
-        UserError: Its suffix is none of a figure's, or its folder does not exist.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{option} {path}: must end in {', '.join(_SUFFIXES)}.")
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}.")
-
-
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(count: int, across: int, size: tuple[float, float], legend: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure and its panels, row by row.
+
+    Args:
+        count: How many panels, >= 1.
+        across: How many there are in a row at most.
+        size: Width and height of a panel in inches.
+        legend: Height that is left for what stands below them.
+    """
+    columns = min(count, across)
+    rows = -(-count // columns)
+    figure = new_figure(size[0] * columns, size[1] * rows + legend)
+    return figure, [figure.add_subplot(rows, columns, number) for number in range(1, count + 1)]
 
 
 @styled
