@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal
@@ -48,17 +48,8 @@ class Table:
 
 def json_text(document: Any) -> str:
     """Return JSON; what is not finite is null."""
-    return visible_json(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
+    finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    return visible_json(json.dumps(finite, indent=2, ensure_ascii=False)) + "\n"
 
 
 def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = None) -> str:
@@ -73,25 +64,11 @@ def render(tables: Sequence[Table], fmt: Format = "table", width: int | None = N
     if fmt == "json":
         objects = [{"title": t.title, "rows": [dict(zip(t.columns, r, strict=True)) for r in t.rows]} for t in tables]
         return json_text(objects).rstrip("\n")
-    tables = [_with_visible_headings(table) for table in tables]
     if fmt == "csv":
         return _csv(tables)
     if fmt == "table":
         return "\n\n".join(_plain(t, width or terminal_width()) for t in tables)
     return "\n\n".join(_marked_up(t, fmt) for t in tables)
-
-
-def _with_visible_headings(table: Table) -> Table:
-    """Return a table whose headings, which may be names out of records, can be printed."""
-    if all(name.isprintable() for name in table.columns):
-        return table
-    named = {name: visible(name) for name in table.columns}
-    return replace(
-        table,
-        columns=list(named.values()),
-        wrap=frozenset(named.get(name, name) for name in table.wrap),
-        minor=[named.get(name, name) for name in table.minor],
-    )
 
 
 def terminal_width() -> int | None:
@@ -128,14 +105,11 @@ def _csv(tables: Sequence[Table]) -> str:
     blocks = []
     for table in tables:
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if len(tables) > 1:
-            writer.writerow(["table", *table.columns])
-        else:
-            writer.writerow(table.columns)
+        rows = [["table", *map(cell, table.columns)]]
         for row in table.rows:
             values = [repr(v) if isinstance(v, float) and math.isfinite(v) else cell(v) for v in row]
-            writer.writerow([cell(table.title), *values] if len(tables) > 1 else values)
+            rows.append([cell(table.title), *values])
+        csv.writer(text, lineterminator="\n").writerows(row if len(tables) > 1 else row[1:] for row in rows)
         blocks.append(text.getvalue())
     return "\n".join(blocks).rstrip("\n")
 
@@ -183,13 +157,13 @@ def _is_numeric(table: Table, column: int) -> bool:
 
 
 def _plain(table: Table, width: int | None) -> str:
-    texts = [[cell(v) for v in row] for row in table.rows]
-    widths = [max(len(r[j]) for r in [table.columns, *texts]) for j in range(len(table.columns))]
+    texts = [[cell(v) for v in row] for row in [table.columns, *table.rows]]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     shrunk = _shrink(table, widths, width)
     if shrunk is None and table.minor and width is not None:
         return _plain(_without(table, table.minor[0]), width)
     lines = wrapped(table.title, width) if table.title else []
-    lines += _by_row(table, texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
+    lines += _by_row(texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
     return "\n".join([*lines, *(line for note in table.notes for line in wrapped(note, width))])
 
 
@@ -227,11 +201,11 @@ def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | N
 
 
 def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int | None) -> list[str]:
-    """Return headings and rows in columns; texts that are wider than their column are broken over lines."""
+    """Return the texts, headings first, in columns; those that are wider than their column are broken over lines."""
     styled = width is not None and _is_terminal() and not os.environ.get("NO_COLOR")
     right = [_is_numeric(table, j) for j in range(len(widths))]
     lines: list[str] = []
-    for i, row in enumerate([table.columns, *texts], start=-1):  # -1: the headings
+    for i, row in enumerate(texts, start=-1):  # -1: the headings
         broken = [[text] if len(text) <= w else textwrap.wrap(text, w) for text, w in zip(row, widths, strict=True)]
         for parts in zip_longest(*broken, fillvalue=""):
             padded = [p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True)]
@@ -241,11 +215,12 @@ def _aligned(table: Table, texts: list[list[str]], widths: list[int], width: int
     return lines
 
 
-def _by_row(table: Table, texts: list[list[str]], width: int | None) -> list[str]:
+def _by_row(texts: list[list[str]], width: int | None) -> list[str]:
     """Each row as a block of lines, for a terminal that is too narrow for the columns."""
+    heads, *rows = texts
     lines: list[str] = []
-    for row in texts:
+    for row in rows:
         lines += ["", row[0]] if lines else [row[0]]
-        for name, text in zip(table.columns[1:], row[1:], strict=True):
+        for name, text in zip(heads[1:], row[1:], strict=True):
             lines += wrapped(f"  {name}: {text}", width, "    ") if text else []
     return lines

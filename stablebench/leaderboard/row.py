@@ -93,10 +93,7 @@ def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:
 
 def _time_to(record: RunRecord, goal: Goal) -> tuple[int | None, float | None]:
     """Return a run's updates and seconds to a goal."""
-    result = record.result
-    if goal == "baseline":
-        return result.steps_to_baseline, result.seconds_to_baseline
-    return result.steps_to_target, result.seconds_to_target
+    return getattr(record.result, f"steps_to_{goal}"), getattr(record.result, f"seconds_to_{goal}")
 
 
 def _is_scored(record: RunRecord) -> bool:

@@ -92,7 +92,7 @@ def _times_to(goal: Goal, unit: Unit, rows: Sequence[LeaderboardRow]) -> dict[in
     for i, row in enumerate(rows):
         if row.ended:
             key = row.hardware if unit == "seconds" else ""
-            by_class.setdefault(key, {})[i] = _run_times(_goal(row, goal), unit)
+            by_class.setdefault(key, {})[i] = _run_times(getattr(row.arrivals, goal), unit)
     described: dict[int, TimeToGoal] = {}
     for members in by_class.values():
         horizon = stats.common_horizon(list(members.values()))
@@ -108,14 +108,8 @@ def _times_to(goal: Goal, unit: Unit, rows: Sequence[LeaderboardRow]) -> dict[in
     return described
 
 
-def _goal(row: LeaderboardRow, goal: Goal) -> GoalTimes:
-    return row.arrivals.baseline if goal == "baseline" else row.arrivals.target
-
-
 def _run_times(times: GoalTimes, unit: Unit) -> stats.TimesToTarget:
-    reached, followed = (
-        (times.steps, times.steps_followed) if unit == "steps" else (times.seconds, times.seconds_followed)
-    )
+    reached, followed = getattr(times, unit), getattr(times, f"{unit}_followed")
     return stats.TimesToTarget(
         tuple(float(t) for t in reached if t is not None),
         tuple(math.inf if t is None else float(t) for t in followed),

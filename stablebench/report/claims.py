@@ -272,15 +272,11 @@ def _measured(empty: Measured, network: AnyNetwork, task: Task, sizes: StudySize
 
 
 def numbers(chains: Sequence[Measured]) -> str:
-    """Return everything as JSON; NaN is null."""
+    """Return everything as JSON, numbers to six digits; NaN is null."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(f"{value:.6g}") if math.isfinite(value) else None
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return value
+    def rounded(digits: str) -> float:
+        return float(f"{float(digits):.6g}")
 
-    return json.dumps([plain(asdict(chain)) for chain in chains], separators=(",", ":")) + "\n"
+    exact = json.dumps([asdict(chain) for chain in chains])
+    plain = json.loads(exact, parse_float=rounded, parse_constant=lambda _: None)
+    return json.dumps(plain, separators=(",", ":")) + "\n"
