@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from stablebench.models.base import ParameterGroup, RecurrentModel, State, with_main_group
 from stablebench.models.blocks.activations import Activation, activation, modrelu
 from stablebench.models.blocks.readouts import ReadoutInit, initialise
+from stablebench.models.blocks.unitary import glorot_bound
 from stablebench.models.claims.claim import Claim, Evidence, largest_singular_value_at_most, stays_orthogonal
+
+Weights = tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]
 
 
 class OrthogonalRNN(RecurrentModel):
@@ -44,11 +47,20 @@ class OrthogonalRNN(RecurrentModel):
     def orthogonal_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that W is made of."""
 
-    def add_input_map(self) -> None:
-        """Draw V Kaiming normal, N(0, 2 / in), and b U(-0.01, 0.01), as expRNN's authors do."""
+    def add_input_map(self, init: Literal["kaiming", "glorot"]) -> None:
+        """Draw V and b.
+
+        Args:
+            init: `kaiming`: V N(0, 2 / in) and b U(-0.01, 0.01), as expRNN's authors; `glorot`: V Glorot uniform, b 0.
+        """
         V = torch.empty(self.hidden, self.in_features)
-        self.V = nn.Parameter(nn.init.kaiming_normal_(V, nonlinearity="relu"))
-        self.b = nn.Parameter(torch.empty(self.hidden).uniform_(-0.01, 0.01))
+        if init == "kaiming":
+            self.V = nn.Parameter(nn.init.kaiming_normal_(V, nonlinearity="relu"))
+            self.b = nn.Parameter(torch.empty(self.hidden).uniform_(-0.01, 0.01))
+        else:
+            bound = glorot_bound(self.in_features, self.hidden)
+            self.V = nn.Parameter(V.uniform_(-bound, bound))
+            self.b = nn.Parameter(torch.zeros(self.hidden))
 
     def initialise_readout(self, readout: nn.Linear) -> None:
         """Draw the readout as `readout_init` says."""
@@ -58,7 +70,7 @@ class OrthogonalRNN(RecurrentModel):
         """Return V x_t, with + b unless the activation is modrelu, (batch, time, hidden)."""
         return nn.functional.linear(x, self.V, None if self.activation == "modrelu" else self.b)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W, transposed for states in rows, and b."""
         return self.orthogonal().T, self.b
 
@@ -66,12 +78,7 @@ class OrthogonalRNN(RecurrentModel):
         """Return W."""
         return self.orthogonal()
 
-    def step(
-        self,
-        projected: Float[Tensor, "batch hidden"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]],
-    ) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         W, b = recurrent_weights

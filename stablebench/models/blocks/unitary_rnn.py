@@ -21,6 +21,9 @@ UnitaryInit = Literal["paper", "code"]
 """Where uRNN's paper and its authors' code differ: V's bound with fan-out n or 2 n, b = 0 or U(+-0.01), readout."""
 
 
+Weights = tuple[Float[Tensor, "{2*self.hidden} {2*self.hidden}"], Float[Tensor, " {self.hidden}"]]
+
+
 class UnitaryRNN(RecurrentModel):
     """A recurrent model with a unitary matrix.
 
@@ -57,9 +60,7 @@ class UnitaryRNN(RecurrentModel):
         """Return V x_t, (batch, time, 2 hidden)."""
         return nn.functional.linear(x, self.V)
 
-    def recurrent_weights(
-        self,
-    ) -> tuple[Float[Tensor, "{2*self.hidden} {2*self.hidden}"], Float[Tensor, " {self.hidden}"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W in its real form, transposed for states in rows, and b."""
         return as_real(self.unitary()).T, self.b
 
@@ -68,10 +69,7 @@ class UnitaryRNN(RecurrentModel):
         return self.unitary()
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {2*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "{2*self.hidden} {2*self.hidden}"], Float[Tensor, " {self.hidden}"]],
+        self, projected: Float[Tensor, "batch {2*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return h_t."""
         (h,) = state

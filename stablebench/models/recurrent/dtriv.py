@@ -84,7 +84,7 @@ class DTriv(OrthogonalRNN):
         self.activation: Literal["modrelu"] | Activation = activation
         self.readout_init: ReadoutInit = readout_init
         self.exponential = SkewExponential(hidden, block_angles(init, hidden // 2))
-        self.add_input_map()
+        self.add_input_map("kaiming")
         self.register_buffer("B", torch.eye(hidden))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         if change_base_every:

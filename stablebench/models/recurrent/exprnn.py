@@ -67,7 +67,7 @@ class ExpRNN(OrthogonalRNN):
         self.activation: Literal["modrelu"] | Activation = activation
         self.readout_init: ReadoutInit = readout_init
         self.W = SkewExponential(hidden, block_angles(init, hidden // 2))
-        self.add_input_map()
+        self.add_input_map("kaiming")
 
     def orthogonal(self) -> Float[Tensor, "hidden hidden"]:
         """Return W = expm(A)."""

@@ -33,7 +33,7 @@ from stablebench.models.claims.claim import Claim, Evidence, Outcome, states_gro
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
-Transition = tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor, Tensor]
+Weights = tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor, Tensor]
 
 
 @register_model
@@ -72,12 +72,12 @@ class FastGRNN(RecurrentModel):
         """Return W x_t, (batch, time, hidden)."""
         return applied(x, self.W.transposed())
 
-    def recurrent_weights(self) -> Transition:
+    def recurrent_weights(self) -> Weights:
         """Return U, transposed for states in rows, in its factors; b_z, b_h, zeta and nu, one value a unit."""
         zeta, nu = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), self.b_z, self.b_h, zeta, nu
 
-    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Transition) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         U, b_z, b_h, zeta, nu = recurrent_weights

@@ -36,7 +36,7 @@ from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_v
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
-Transition = tuple[tuple[Tensor, ...], Tensor, Tensor]
+Weights = tuple[tuple[Tensor, ...], Tensor, Tensor]
 
 
 @register_model
@@ -78,12 +78,12 @@ class FastRNN(RecurrentModel):
         """Return W x_t + b, (batch, time, hidden)."""
         return applied(x, self.W.transposed()) + self.b
 
-    def recurrent_weights(self) -> Transition:
+    def recurrent_weights(self) -> Weights:
         """Return U, transposed for states in rows, in its factors; alpha and beta as one value a unit."""
         alpha, beta = torch.sigmoid(self.mixing)[:, None].expand(2, self.hidden).unbind(0)
         return self.U.transposed(), alpha, beta
 
-    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Transition) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         U, alpha, beta = recurrent_weights

@@ -33,19 +33,18 @@ from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, states_grow_at_most
 from stablebench.models.registry import register_model
 
+Weights = tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]
+
 
 class GatedUnit(AffineInput):
     """The equation of the module; subclasses draw the parameters, here and in `ugru`, and write `recurrent_weights`."""
 
     @abc.abstractmethod
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W_r, W_z and W_n in one matrix, transposed for states in rows, and c_n."""
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {3*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]],
+        self, projected: Float[Tensor, "batch {3*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return h_t."""
         (h,) = state
@@ -94,6 +93,6 @@ class GRU(GatedUnit):
                 for block in self.W.chunk(3):
                     nn.init.orthogonal_(block)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W, transposed for states in rows, and c_n."""
         return self.W.T, self.c_n

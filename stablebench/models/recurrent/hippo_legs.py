@@ -53,6 +53,8 @@ from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
+Weights = tuple[Float[Tensor, "{self.hidden+self.order} {2*self.hidden}"], Float[Tensor, "hidden 1"]]
+
 
 @register_model
 class HippoLegS(RecurrentModel):
@@ -101,18 +103,13 @@ class HippoLegS(RecurrentModel):
         L = torch.cat([self.L_tau, self.L_g])[:, self.hidden + self.order :]
         return nn.functional.linear(x, L, torch.cat([self.b_tau, self.b_g]))
 
-    def recurrent_weights(
-        self,
-    ) -> tuple[Float[Tensor, "{self.hidden+self.order} {2*self.hidden}"], Float[Tensor, "hidden 1"]]:
+    def recurrent_weights(self) -> Weights:
         """Return [L_tau; L_g] of (h, c), and L_f, transposed for states in rows."""
         L = torch.cat([self.L_tau, self.L_g])[:, : self.hidden + self.order]
         return L.T, self.L_f[:, None]
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {2*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "{self.hidden+self.order} {2*self.hidden}"], Float[Tensor, "hidden 1"]],
+        self, projected: Float[Tensor, "batch {2*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return (h_t, c_t, k + 1)."""
         h, c, k = state

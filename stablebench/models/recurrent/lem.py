@@ -38,6 +38,8 @@ from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most, l
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Positive
 
+Weights = tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]]
+
 
 @register_model
 class LEM(AffineInput):
@@ -69,15 +71,12 @@ class LEM(AffineInput):
         """Draw the weights from N(0, 2 / hidden)."""
         nn.init.kaiming_normal_(readout.weight)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W and W_y, transposed for states in rows."""
         return self.W.T, self.W_y.T
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {4*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, "hidden hidden"]],
+        self, projected: Float[Tensor, "batch {4*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return (y_t, z_t)."""
         y, z = state

@@ -45,6 +45,8 @@ from stablebench.schema.strict import NonNegative, Positive, Probability
 _SIGMA = {"xavier": 6.0, "code": 0.1}
 """sigma of each start."""
 
+Weights = Float[Tensor, "hidden {2*self.hidden}"]
+
 
 @register_model
 class Lipschitz(RecurrentModel):
@@ -121,17 +123,12 @@ class Lipschitz(RecurrentModel):
         """Return U x_t + b, (batch, time, hidden), or (batch, time, 2 hidden) where gated."""
         return nn.functional.linear(x, self.U, self.b)
 
-    def recurrent_weights(self) -> Float[Tensor, "hidden {2*self.hidden}"]:
+    def recurrent_weights(self) -> Weights:
         """Return A and W, transposed for states in rows, side by side."""
         A, W = self.A_and_W()
         return torch.cat([A.T, W.T], dim=1)
 
-    def step(
-        self,
-        projected: Float[Tensor, "batch projected"],
-        state: State,
-        recurrent_weights: Float[Tensor, "hidden {2*self.hidden}"],
-    ) -> State:
+    def step(self, projected: Float[Tensor, "batch projected"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         middle = h
@@ -139,7 +136,7 @@ class Lipschitz(RecurrentModel):
             middle = h + (self.epsilon / 2) * self._f(projected, h, recurrent_weights)
         return (h + self.epsilon * self._f(projected, middle, recurrent_weights),)
 
-    def _f(self, projected: Tensor, h: Tensor, recurrent_weights: Float[Tensor, "hidden {2*self.hidden}"]) -> Tensor:
+    def _f(self, projected: Tensor, h: Tensor, recurrent_weights: Weights) -> Tensor:
         linear, recurrent = (h @ recurrent_weights).chunk(2, dim=-1)
         if not self.gated:
             return linear + torch.tanh(recurrent + projected)

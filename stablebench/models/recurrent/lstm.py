@@ -31,6 +31,8 @@ from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, states_grow_at_most
 from stablebench.models.registry import register_model
 
+Weights = Float[Tensor, "hidden {4*self.hidden}"]
+
 
 @register_model
 class LSTM(AffineInput):
@@ -68,15 +70,12 @@ class LSTM(AffineInput):
         """The widths of h and c."""
         return (self.hidden, self.hidden)
 
-    def recurrent_weights(self) -> Float[Tensor, "hidden {4*self.hidden}"]:
+    def recurrent_weights(self) -> Weights:
         """Return W, transposed for states in rows."""
         return self.W.T
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {4*self.hidden}"],
-        state: State,
-        recurrent_weights: Float[Tensor, "hidden {4*self.hidden}"],
+        self, projected: Float[Tensor, "batch {4*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return (h_t, c_t)."""
         h, c = state

@@ -47,6 +47,8 @@ from stablebench.models.claims.nnrnn import nnrnn_claims
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative
 
+Weights = tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]
+
 
 @register_model
 class NnRNN(RecurrentModel):
@@ -127,7 +129,7 @@ class NnRNN(RecurrentModel):
         """Return U x_t, (batch, time, hidden)."""
         return nn.functional.linear(x, self.U)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W, transposed for states in rows, and b."""
         P = self.P()
         return P @ self.schur_form().T @ P.T, self.b
@@ -136,12 +138,7 @@ class NnRNN(RecurrentModel):
         """Return W."""
         return self.recurrent_weights()[0].T
 
-    def step(
-        self,
-        projected: Float[Tensor, "batch hidden"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], Float[Tensor, " hidden"]],
-    ) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         W, b = recurrent_weights

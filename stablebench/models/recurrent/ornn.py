@@ -37,7 +37,7 @@ from stablebench.errors import UserError
 from stablebench.models.base import frozen_generator
 from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
 from stablebench.models.blocks.skew_exponential import filled
-from stablebench.models.blocks.unitary import glorot_bound, householder_product
+from stablebench.models.blocks.unitary import householder_product
 from stablebench.models.claims.claim import Claim, smallest_singular_value_at_least
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
@@ -75,9 +75,7 @@ class ORNN(OrthogonalRNN):
         start = torch.tril(torch.randn(hidden, self.trained))
         start /= torch.linalg.vector_norm(start, dim=0)
         self.u = nn.Parameter(start[rows, columns])
-        bound = glorot_bound(in_features, hidden)
-        self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
+        self.add_input_map("glorot")
         sign = torch.ones(hidden)
         if reflections == hidden:
             sign[-1] -= 2 * torch.randint(2, (), generator=frozen_generator("u_1"))

@@ -34,6 +34,8 @@ from stablebench.models.blocks.affine_input import AffineInput
 from stablebench.models.claims.claim import Claim, at_most
 from stablebench.models.registry import register_model
 
+Weights = tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]]
+
 
 @register_model
 class ReluGRU(AffineInput):
@@ -50,15 +52,12 @@ class ReluGRU(AffineInput):
         self.V = nn.Parameter(torch.cat([nn.init.xavier_uniform_(torch.empty(hidden, in_features)) for _ in range(3)]))
         self.b = nn.Parameter(torch.zeros(3 * hidden))
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return the blocks r, z and the block n of W, transposed for states in rows."""
         return self.W[: 2 * self.hidden].T, self.W[2 * self.hidden :].T
 
     def step(
-        self,
-        projected: Float[Tensor, "batch {3*self.hidden}"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden {2*self.hidden}"], Float[Tensor, "hidden hidden"]],
+        self, projected: Float[Tensor, "batch {3*self.hidden}"], state: State, recurrent_weights: Weights
     ) -> State:
         """Return h_t."""
         (h,) = state

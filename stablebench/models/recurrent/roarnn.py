@@ -47,6 +47,8 @@ from stablebench.models.claims.roarnn import from_corners, roarnn_claims
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
+Weights = tuple[Float[Tensor, "hidden hidden"], ...]
+
 
 @register_model
 class RoaRNN(AffineInput):
@@ -134,7 +136,7 @@ class RoaRNN(AffineInput):
         """Return h_t for x_t = 0 and h_{t-1} = h, (rows, hidden)."""
         return self.step(self.b.expand_as(h), (h,), self.recurrent_weights())[0]
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden hidden"], ...]:
+    def recurrent_weights(self) -> Weights:
         """Return W and, unless O is the identity, (1 - alpha) O, both transposed for states in rows."""
         if self.orthogonal == "identity":
             return (self.W.T,)
@@ -144,12 +146,7 @@ class RoaRNN(AffineInput):
         """Return alpha W + (1 - alpha) O."""
         return self.alpha * self.W + (1 - self.alpha) * self.O
 
-    def step(
-        self,
-        projected: Float[Tensor, "batch hidden"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, "hidden hidden"], ...],
-    ) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return h_t."""
         (h,) = state
         W = recurrent_weights[0]

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.blocks.orthogonal_rnn import OrthogonalRNN
 from stablebench.models.blocks.skew_exponential import SkewExponential, block_angles
-from stablebench.models.blocks.unitary import cayley, glorot_bound
+from stablebench.models.blocks.unitary import cayley
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegativeInt
 
@@ -60,9 +60,7 @@ class ScoRNN(OrthogonalRNN):
                 f"`negative_ones` must be <= {hidden}, the hidden width (D has as many entries), got {negative_ones}."
             )
         self.A = SkewExponential(hidden, block_angles("cayley", hidden // 2))  # keeps A; its exponential is not used
-        bound = glorot_bound(in_features, hidden)
-        self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(hidden))
+        self.add_input_map("glorot")
         signs = torch.ones(hidden)
         signs[:negative_ones] = -1
         self.register_buffer("D", signs, persistent=False)

@@ -42,7 +42,6 @@ Differs from the paper:
       w_p's by up to a quarter.
 """
 
-import math
 from dataclasses import replace
 from typing import Literal
 
@@ -52,6 +51,7 @@ from torch import Tensor, nn
 
 from stablebench.models.base import State
 from stablebench.models.blocks.affine_input import AffineInput
+from stablebench.models.blocks.unitary import glorot_bound
 from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative
@@ -92,19 +92,15 @@ class SkipRNN(AffineInput):
         self.cell = cell
         self.cost = cost
         maps = {"lstm": [4], "gru": [2, 1]}[cell]  # affine maps of [x, h], by their blocks
-        bounds = torch.cat([torch.full((n * hidden, 1), self._glorot(in_features + hidden, n * hidden)) for n in maps])
+        bounds = torch.cat([torch.full((n * hidden, 1), glorot_bound(in_features + hidden, n * hidden)) for n in maps])
         self.W = nn.Parameter(torch.empty(len(bounds), hidden).uniform_(-1, 1) * bounds)
         self.V = nn.Parameter(torch.empty(len(bounds), in_features).uniform_(-1, 1) * bounds)
         self.b = nn.Parameter(torch.zeros(len(bounds)))
         with torch.no_grad():
             self.b[hidden if cell == "lstm" else 0 : 2 * hidden] = 1.0  # forget gates, or reset and update gates
-        self.w_p = nn.Parameter(torch.empty(1, hidden).uniform_(-1, 1) * self._glorot(hidden, 1))
+        self.w_p = nn.Parameter(torch.empty(1, hidden).uniform_(-1, 1) * glorot_bound(hidden, 1))
         self.b_p = nn.Parameter(torch.full((1,), update_bias))
         self._updates: Tensor | None = None
-
-    @staticmethod
-    def _glorot(inputs: int, outputs: int) -> float:
-        return math.sqrt(6 / (inputs + outputs))
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

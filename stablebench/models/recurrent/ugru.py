@@ -29,12 +29,11 @@ Differs from the paper:
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.claims.claim import Claim, stays_orthogonal
-from stablebench.models.recurrent.gru import GatedUnit
+from stablebench.models.recurrent.gru import GatedUnit, Weights
 from stablebench.models.registry import register_model
 
 
@@ -58,7 +57,7 @@ class UGRU(GatedUnit):
         with torch.no_grad():
             self.b[: 2 * hidden] += torch.empty(2 * hidden).uniform_(-bound, bound)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, "hidden {3*self.hidden}"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return W and W_n in one matrix, transposed for states in rows, and c_n."""
         return torch.cat([self.W, self.W_n]).T, self.c_n
 

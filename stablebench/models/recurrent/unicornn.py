@@ -40,6 +40,8 @@ from stablebench.models.claims.claim import Claim, Evidence, Outcome, at_most
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import NonNegative, Positive
 
+Weights = tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]]
+
 
 @register_model
 class UnICORNN(AffineInput):
@@ -85,16 +87,11 @@ class UnICORNN(AffineInput):
         """Return k, the time step of each unit, (hidden,)."""
         return self.dt * torch.sigmoid(self.c)
 
-    def recurrent_weights(self) -> tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]]:
+    def recurrent_weights(self) -> Weights:
         """Return w and k."""
         return self.w, self.steps()
 
-    def step(
-        self,
-        projected: Float[Tensor, "batch hidden"],
-        state: State,
-        recurrent_weights: tuple[Float[Tensor, " hidden"], Float[Tensor, " hidden"]],
-    ) -> State:
+    def step(self, projected: Float[Tensor, "batch hidden"], state: State, recurrent_weights: Weights) -> State:
         """Return (y_t, z_t)."""
         y, z = state
         w, k = recurrent_weights

@@ -48,6 +48,14 @@ class Module:
         """Whether it is a package's `__init__` without a statement."""
         return self.is_package and not self.is_extension and _has_no_statement(self.data)
 
+    def is_unchanged(self) -> bool:
+        """Return whether its file still holds what was read."""
+        try:
+            with open(self.path, "rb") as file:
+                return file.read() == self.data
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True)
 class Code:
@@ -101,19 +109,11 @@ class Code:
 
     def changed_files(self) -> list[str]:
         """Return the files that no longer hold what was read."""
-        return [module.path for module in self.modules if not _holds(module)]
+        return [module.path for module in self.modules if not module.is_unchanged()]
 
     def other_versions(self) -> list[str]:
         """Return which packages are installed here in another version, in words."""
         return origins.other_versions(self.packages)
-
-
-def _holds(module: Module) -> bool:
-    try:
-        with open(module.path, "rb") as file:
-            return file.read() == module.data
-    except OSError:
-        return False
 
 
 @lru_cache(maxsize=1024)

@@ -2,10 +2,10 @@
 
 import ast
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
+from itertools import accumulate
 from pathlib import Path
 
 from stablebench.errors import UserError
@@ -176,7 +176,7 @@ def code_of(search: Search, entry: str) -> Code:
     waiting = [(entry, True, "")]
     while waiting:
         name, relative, imported_by = waiting.pop()
-        for part in _with_parents(name):
+        for part in accumulate(name.split("."), "{}.{}".format):  # the module's parents first
             if part in modules or (module := search.module(part, relative, imported_by)) is None:
                 continue
             modules[part] = module
@@ -202,11 +202,6 @@ def _package_of(module: Module) -> list[str]:
 def leads_to_root(module: Module) -> bool:
     """Return whether a module imports relatively from the folder that its name begins in, which is then a package."""
     return any(one.level > len(_package_of(module)) for one in _imports_in(module.data) if one.level)
-
-
-def _with_parents(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _base(search: Search, module: Module, one: _Import) -> str:

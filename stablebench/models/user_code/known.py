@@ -10,21 +10,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from platformdirs import user_state_path
+
 _DIGITS = 64
 
 
 def state_dir() -> Path:
     """Return the folder that stablebench keeps about this user; STABLEBENCH_STATE, else the platform's."""
     named = os.environ.get("STABLEBENCH_STATE")
-    return Path(named).expanduser() if named else _platform_state() / "stablebench"
-
-
-def _platform_state() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return Path(named).expanduser() if named else user_state_path("stablebench", appauthor=False)
 
 
 def remember(digest: str) -> None:

@@ -193,9 +193,8 @@ class _Extension(ExtensionFileLoader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Load it, if it is still what was read."""
-        with open(self._module.path, "rb") as file:
-            if file.read() != self._module.data:
-                raise UserError(f"{self._module.path}: the file changed while it was loaded.")
+        if not self._module.is_unchanged():
+            raise UserError(f"{self._module.path}: the file changed while it was loaded.")
         return super().create_module(spec)
 
 

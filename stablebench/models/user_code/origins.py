@@ -13,6 +13,8 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _SITES = {"site-packages", "dist-packages"}
+_COMMON = {"torch", "numpy", "scipy", "math", "torchvision", "pydantic"}
+"""What nearly every model imports, and need not be looked up, which takes a while."""
 
 
 @cache
@@ -68,34 +70,24 @@ def packages_of(tops: Iterable[str]) -> tuple[str, ...]:
     Args:
         tops: Names of modules without dots.
     """
-    unknown = sorted({top for top in tops if not is_standard(top) and top != "stablebench"} - _common_modules())
+    unknown = sorted({top for top in tops if not is_standard(top) and top != "stablebench"} - _COMMON)
     names = {name for top in unknown for name in _providers().get(top, ())}
     own = _dependencies()
     return tuple(sorted(f"{_plain(n)}=={importlib.metadata.version(n)}" for n in names if _plain(n) not in own))
 
 
-def versions_now(packages: Iterable[str]) -> dict[str, str | None]:
-    """Return which version of each `name==version` is installed here, by name; None of one that is not."""
-    versions: dict[str, str | None] = {}
-    for name in (package.partition("==")[0] for package in packages):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
 def other_versions(packages: Iterable[str]) -> list[str]:
-    """Return what is installed here in another version than `packages` say, in words."""
-    packages = list(packages)
-    now = versions_now(packages)
+    """Return which of the packages, `name==version` each, are installed here in another version, in words."""
     pairs = [package.split("==", 1) for package in packages]
-    return [f"{n} {v} then, {now[n] or 'not installed'} now" for n, v in pairs if now[n] != v]
+    now = {name: _installed_version(name) for name, _ in pairs}
+    return [f"{name} {then} then, {now[name]} now" for name, then in pairs if now[name] != then]
 
 
-def _common_modules() -> set[str]:
-    """Return what need not be looked up, which takes a while: what nearly every model imports."""
-    return {"torch", "numpy", "scipy", "math", "torchvision", "pydantic"}
+def _installed_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @cache
