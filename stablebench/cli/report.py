@@ -35,7 +35,7 @@ def report(
     """
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.leaderboard import Overrides
-    from stablebench.report.page import Run, page
+    from stablebench.report.page import page
     from stablebench.runs.atomic import write_atomically
 
     refuse_existing(output, force)
@@ -43,7 +43,7 @@ def report(
     words = [*map(shlex.quote, selection.words), "-o", shlex.quote(output.name)]
     text = page(
         title or selection.name,
-        [Run(record, folder) for folder, record in selection.records],
+        selection.records,
         how=" ".join(["stablebench report", *words]),
         unreadable=selection.unreadable,
         suite=selection.suite,

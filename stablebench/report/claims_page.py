@@ -9,7 +9,8 @@ from typing import Any
 
 from stablebench.models import registry as model_registry
 from stablebench.report.claims import FULL, Measured, StudySizes
-from stablebench.report.figures.claims import save_eigenvalues, save_gradients, save_singular_values
+from stablebench.report.figures.claims import draw_eigenvalues, draw_gradients, draw_singular_values
+from stablebench.report.figures.style import save
 from stablebench.report.paper_checks.check import PaperCheck
 from stablebench.runs.atomic import write_atomically
 from stablebench.tables import Table, render
@@ -22,6 +23,30 @@ and *violated* compare the measured number with the bound; *vacuous* says that t
 anything; *not applicable* that the claim's hypothesis is not met on this chain, so that nothing follows from a number.
 Trained weights are float32: what is proved exactly is asked of them up to that rounding. Logarithms are to base 10.
 """
+_FIGURES = (
+    (
+        "gradients",
+        "Gradient norm against lag",
+        draw_gradients,
+        "||dL/dh_t|| of the loss at the last scored step against the lag E - t, E being that step, median of the "
+        "examples, relative to lag 0: at initialisation on the left, after training on the right. A line that ends is "
+        "exactly 0 from there on.",
+    ),
+    (
+        "singular-values",
+        "Singular values of dh_T/dh_1",
+        draw_singular_values,
+        "All singular values of dh_T/dh_1 of one example, the largest first: at initialisation on the left, after "
+        "training on the right. Values of exactly 0 are left out.",
+    ),
+    (
+        "eigenvalues",
+        "Eigenvalues of the recurrent matrix",
+        draw_eigenvalues,
+        "Eigenvalues of recurrent matrices before (grey) and after training on copy, with the unit circle.",
+    ),
+)
+"""File, title, what draws it where there is anything to draw, and caption."""
 
 
 @dataclass(frozen=True)
@@ -62,30 +87,15 @@ def write_page(
     """
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "gradients": ("Gradient norm against lag", save_gradients),
-        "singular-values": ("Singular values of dh_T/dh_1", save_singular_values),
-        "eigenvalues": ("Eigenvalues of the recurrent matrix", save_eigenvalues),
-    }
     written, shown = [], []
-    for name, (title, draw) in figures.items():
-        file = folder / f"{name}.png"
-        if draw(file, chains):
-            written.append(file)
-            shown.append(f"![{title}]({folder.name}/{file.name})\n\n{_CAPTIONS[name]}")
+    for name, title, draw, caption in _FIGURES:
+        if (figure := draw(chains)) is not None:
+            written.append(folder / f"{name}.png")
+            save(written[-1], figure)
+            shown.append(f"![{title}]({folder.name}/{name}.png)\n\n{caption}")
     page = path.with_suffix(".md")
     write_atomically(page, _page(chains, checks, sizes, provenance, shown).encode())
     return [page, *written]
-
-
-_CAPTIONS = {
-    "gradients": "||dL/dh_t|| of the loss at the last scored step against the lag E - t, E being that step, median of "
-    "the examples, relative to lag 0: at initialisation on the left, after training on the right. A line that ends is "
-    "exactly 0 from there on.",
-    "singular-values": "All singular values of dh_T/dh_1 of one example, the largest first: at initialisation on the "
-    "left, after training on the right. Values of exactly 0 are left out.",
-    "eigenvalues": "Eigenvalues of recurrent matrices before (grey) and after training on copy, with the unit circle.",
-}
 
 
 def _page(

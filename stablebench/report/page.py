@@ -5,7 +5,6 @@ from outside, and says so to the browser in its content security policy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +32,9 @@ _MAX_CURVE_BYTES = 2**26
 _NO_OVERRIDES = leaderboard.Overrides()
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run to report.
-
-    Args:
-        record: Its record.
-        path: Its folder.
-    """
-
-    record: RunRecord
-    path: Path
-
-
 def page(
     title: str,
-    runs: Sequence[Run],
+    runs: Sequence[tuple[Path, RunRecord]],
     *,
     how: str,
     unreadable: dict[str, str] | None = None,
@@ -60,7 +46,7 @@ def page(
 
     Args:
         title: What was run; the page's heading.
-        runs: The runs, in any order.
+        runs: Folder and record of each run, in any order.
         how: The command that makes this page.
         unreadable: By folder, what is wrong with records that could not be read.
         suite: Whose runs they are; with it the page says what they reproduce of its paper.
@@ -69,33 +55,31 @@ def page(
     """
     import jinja2
 
-    counting = {id(r) for r in leaderboard.latest([run.record for run in runs])}
-    runs = [run for run in runs if id(run.record) in counting]
-    board = leaderboard.build(title, [run.record for run in runs], cards)
+    records = leaderboard.latest(record for _, record in runs)
+    folder_of = {id(record): folder for folder, record in runs}
+    board = leaderboard.build(title, records, cards)
     statistics = leaderboard.statistics(board)
     reproduced = None if suite is None else leaderboard.reproduction(suite, board, overrides, cards)
-    by_row: dict[tuple[str, str, str], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.record.spec.seed):
-        by_row.setdefault(_key(run.record), []).append(run)
+    by_row = leaderboard.by_row(sorted(records, key=lambda record: record.spec.seed))
     rows = sum(len(table.rows) for table in board.tables)
     points = max(_MIN_POINTS, min(_MAX_POINTS, _POINTS_IN_ALL // max(rows, 1)))
     styles = styles_of(row.name for table in board.tables for row in table.rows)
-    environments, environment_of = environments_of([run.record for run in runs])
-    firsts = [(held[0].record, [run.record.spec.seed for run in held]) for held in by_row.values()]
-    commands = dict(zip(by_row, commands_of(firsts, apart=_is_large(runs)), strict=True))
+    environments, environment_of = environments_of(records)
+    firsts = [(held[0], [record.spec.seed for record in held]) for held in by_row.values()]
+    apart = _is_large([folder_of[id(record)] for record in records])
+    commands = dict(zip(by_row, commands_of(firsts, apart=apart), strict=True))
     tasks = []
     for number, (table, described) in enumerate(zip(board.tables, statistics.tables, strict=True), 1):
-        runs_of = {row.name: by_row[row.spec_hash, row.engine, row.device] for row in table.rows}
-        records = {name: [run.record for run in held] for name, held in runs_of.items()}
-        paths = {name: [run.path for run in held] for name, held in runs_of.items()}
+        records_of = {row.name: by_row[row.key] for row in table.rows}
+        folders = {name: [folder_of[id(record)] for record in held] for name, held in records_of.items()}
         tasks.append(
             {
                 "key": f"task-{number}",
                 "table": table,
                 "statistics": described,
-                "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records.items()}),
-                "commands": {name: commands[_key(held[0])] for name, held in records.items()},
-                "figures": figures_of_task(f"task-{number}", table, described, records, paths, points),
+                "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
+                "commands": {row.name: commands[row.key] for row in table.rows},
+                "figures": figures_of_task(f"task-{number}", table, described, records_of, folders, points),
             }
         )
     environment = jinja2.Environment(
@@ -106,7 +90,7 @@ def page(
         lstrip_blocks=True,
         finalize=_shown,
     )
-    started = sorted(run.record.started for run in runs)
+    started = sorted(record.started for record in records)
     return environment.get_template("page.html").render(
         title=title,
         version=__version__,
@@ -120,27 +104,23 @@ def page(
         styles=styles,
         environments=environments,
         unreadable=unreadable or {},
-        counts={"runs": len(runs), "models": len(styles), "tasks": len(tasks)},
+        counts={"runs": len(records), "models": len(styles), "tasks": len(tasks)},
         started=(started[0], started[-1]) if started else None,
         css=_text("page.css"),
         script=_text("page.js"),
     )
 
 
-def _is_large(runs: Sequence[Run]) -> bool:
+def _is_large(folders: Sequence[Path]) -> bool:
     """Return whether records or curves take so much memory that no further library should be loaded."""
-    return len(runs) >= _MANY_RUNS or sum(map(_curve_bytes, runs)) > _MAX_CURVE_BYTES
+    return len(folders) >= _MANY_RUNS or sum(map(_curve_bytes, folders)) > _MAX_CURVE_BYTES
 
 
-def _curve_bytes(run: Run) -> int:
+def _curve_bytes(folder: Path) -> int:
     try:
-        return (run.path / "metrics.jsonl").stat().st_size
+        return (folder / "metrics.jsonl").stat().st_size
     except OSError:
         return 0
-
-
-def _key(record: RunRecord) -> tuple[str, str, str]:
-    return record.spec_hash, record.environment.engine, record.environment.device
 
 
 def _shown(value: Any) -> Any:

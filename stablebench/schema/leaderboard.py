@@ -106,6 +106,11 @@ class LeaderboardRow(LeaderboardPart):
     steps_per_s: float | None = Field(description="Median updates a second.")
     peak_bytes: int | None = Field(description="Largest peak memory of a run.")
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Hash of its spec, engine and device: of a task, no two rows share it."""
+        return self.spec_hash, self.engine, self.device
+
     def median_time_to(self, goal: Goal, unit: Unit) -> float | None:
         """Return the median updates or seconds to a goal, None for never."""
         return getattr(self, f"{unit}_to_{goal}")

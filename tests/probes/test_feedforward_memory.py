@@ -39,14 +39,14 @@ def test_the_areas_are_the_printed_ones(found: list[Form]) -> None:
 
 
 def test_transients_swell_with_alpha_and_beta_and_end_with_the_line(found: list[Form]) -> None:
-    peak = {(f.alpha, f.beta): f.norms.mean(1).max().item() for f in found if f.norms is not None}
+    peak = {(f.alpha, f.beta): f.transients["norm"].mean(1).max().item() for f in found if f.transients}
     assert len(peak) == 6
     assert peak[0.95, 0.0] == pytest.approx(1, abs=1e-12) == peak[1.0, 0.0], "a short line only loses"
     assert peak[1.05, 0.0] > 5 and all(peak[a, 0.005] > peak[a, 0.0] + 1e-3 for a in (1.0, 1.05))
     for form in found:
-        if form.norms is not None and form.deviations is not None:
-            assert form.norms.shape == form.deviations.shape == (101, 1000)
-            assert form.norms[-1].max() == 0, "Theta^N = 0"
+        if form.transients:
+            assert {values.shape for values in form.transients.values()} == {(101, 1000)}
+            assert form.transients["norm"][-1].max() == 0, "Theta^N = 0"
 
 
 def test_the_command_draws_it_and_writes_the_numbers(tmp_path: Path) -> None:

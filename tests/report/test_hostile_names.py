@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from stablebench import leaderboard
 from stablebench.cli.app import app
-from stablebench.report.page import Run, page
+from stablebench.report.page import page
 from stablebench.schema.leaderboard import Leaderboard
 from stablebench.tables import Format
 
@@ -65,7 +65,7 @@ def test_tables_hold_names_as_text(board: Leaderboard, fmt: Format) -> None:
 
 
 def test_the_page_shows_the_marks_that_turn_text(tmp_path: Path) -> None:
-    runs = [Run(record, tmp_path / str(i)) for i, record in enumerate(records())]
+    runs = [(tmp_path / str(i), record) for i, record in enumerate(records())]
     text = page(
         "\u202etitle", runs, how="stablebench report", unreadable={"\x1b[2J": "\u202e"}, cards=lambda name: None
     )

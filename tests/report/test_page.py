@@ -11,7 +11,7 @@ import pytest
 from run_maker import made_record, store
 
 import stablebench.report
-from stablebench.report.page import Run, page
+from stablebench.report.page import page
 from stablebench.report.sections import styles_of
 
 FOLDER = Path(stablebench.report.__file__).parent
@@ -63,7 +63,7 @@ def made_page(tmp_path: Path, *records: object, **more: object) -> str:
     lines = [
         {"step": s, "split": "train", "loss": 1.0, "gradient_norm": 2.0 / s, "wall_s": 1.0} for s in (10, 20, 30)
     ] + [{"step": 20, "split": "probe", "energy": 3.5, "wall_s": 1.0}]
-    runs = [Run(r, store(tmp_path, r, lines)) for r in records]  # pyright: ignore
+    runs = [(store(tmp_path, r, lines), r) for r in records]  # pyright: ignore
     return page("the title", runs, how="stablebench report", **({"cards": lambda name: None} | more))  # pyright: ignore
 
 
@@ -174,7 +174,7 @@ def large_page(models: int, tasks: int, folder: Path) -> str:
     ):
         for seed in range(2):
             spec = kind.spec.model_copy(update={"seed": seed})
-            runs.append(Run(kind.model_copy(update={"spec": spec}), folder))
+            runs.append((folder, kind.model_copy(update={"spec": spec})))
     return page("large", runs, how="stablebench report", cards=lambda name: None)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from run_maker import made_record, store
 
-from stablebench.report.page import Run, page
+from stablebench.report.page import page
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -45,7 +45,7 @@ def opened(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         for task in ("copy", "adding")
         for seed in range(2)
     ]
-    runs = [Run(record, store(folder / "runs", record)) for record in records]
+    runs = [(store(folder / "runs", record), record) for record in records]
     path = folder / "report.html"
     path.write_text(page("in a browser", runs, how="stablebench report", cards=lambda name: None))
     shown = browser.contexts[0].pages[0] if os.environ.get("STABLEBENCH_BROWSER") else browser.new_page()

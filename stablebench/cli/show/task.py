@@ -117,9 +117,9 @@ def _published_cells(entry: dict[str, Any]) -> dict[str, Any]:
     sign = {"at_least": ">= ", "at_most": "<= "}.get(entry["bound"] or "", "")
     value = entry["value"]
     text = value if value is None else f"{sign}{format_value(value)}"
-    for name, word in (("std", "std"), ("stderr", "stderr")):
+    for name in ("std", "stderr"):
         if entry[name] is not None:
-            text = f"{text} ({word} {format_value(entry[name])})"
+            text = f"{text} ({name} {format_value(entry[name])})"
     unstated = [f"not stated: {', '.join(entry['unstated'])}"] if entry["unstated"] else []
     return {
         **entry,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -15,30 +14,19 @@ _LOWEST = -20.0
 _STATES = ("at initialisation", "after training")
 
 
-def save_gradients(path: Path, chains: Sequence[Measured]) -> bool:
-    """Draw ||dL/dh_t|| against the lag, relative to lag 0; return whether there was anything to draw."""
+def draw_gradients(chains: Sequence[Measured]) -> Figure | None:
+    """Return a figure of ||dL/dh_t|| against the lag, relative to lag 0; None without chains."""
 
     def values(chain: Measured) -> list[float]:
         logs = chain.log10_gradient[::-1]
         return [v - logs[0] for v in logs]
 
-    return _save(path, draw_by_task(chains, values, "lag", r"$\log_{10}$ of the norm, relative"))
+    return draw_by_task(chains, values, "lag", r"$\log_{10}$ of the norm, relative")
 
 
-def save_singular_values(path: Path, chains: Sequence[Measured]) -> bool:
-    """Draw the singular values of dh_T/dh_1; return whether there was anything to draw."""
-    return _save(path, draw_by_task(chains, lambda chain: chain.log10_singular, "index", r"$\log_{10}\sigma$"))
-
-
-def save_eigenvalues(path: Path, chains: Sequence[Measured]) -> bool:
-    """Draw the eigenvalues of recurrent matrices on copy; return whether there was anything to draw."""
-    return _save(path, draw_eigenvalues(chains))
-
-
-def _save(path: Path, figure: Figure | None) -> bool:
-    if figure is not None:
-        style.save(path, figure)
-    return figure is not None
+def draw_singular_values(chains: Sequence[Measured]) -> Figure | None:
+    """Return a figure of the singular values of dh_T/dh_1; None without chains."""
+    return draw_by_task(chains, lambda chain: chain.log10_singular, "index", r"$\log_{10}\sigma$")
 
 
 def _pairs(chains: Sequence[Measured], task: str) -> dict[str, tuple[Measured | None, Measured]]:

@@ -1,7 +1,7 @@
 """Curves of several seeds as one: the median, and a band from the lowest to the highest, thinned to a few points."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -112,15 +112,19 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
         By name, finite values by step, of long curves evenly thinned; empty where there is no such file.
     """
     curves: dict[str, ThinnedCurve] = {}
-    for line in read_curve(path):
-        step, split = line.get("step"), line.get("split")
-        if not isinstance(step, (int, float)) or split not in ("train", "probe"):
-            continue
-        for name, value in line.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if number and name not in ("step", "wall_s") and (split == "probe" or name == "gradient_norm"):
-                curves.setdefault(current_name(name), ThinnedCurve()).add(float(step), float(value))
+    for split, step, name, value in measures(path):
+        if math.isfinite(value) and (split == "probe" or (split, name) == ("train", "gradient_norm")):
+            curves.setdefault(name, ThinnedCurve()).add(float(step), value)
     return {name: curve.values() for name, curve in curves.items()}
+
+
+def measures(path: Path) -> Iterator[tuple[str, int, str, float]]:
+    """Yield split, step, name and value of every number in a run's curve file, none where there is no such file."""
+    for line in read_curve(path):
+        step, split = line.get("step"), str(line.get("split"))
+        for name, value in line.items() if isinstance(step, (int, float)) else ():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ("step", "wall_s"):
+                yield split, step, current_name(name), float(value)
 
 
 def current_name(measure: str) -> str:

@@ -21,6 +21,7 @@ from stablebench.report.figures.curves import Line
 ALPHAS = (0.95, 1.0, 1.05)
 BETAS = (0.0, 0.005)
 DIAGONALS = (0.0, 0.2)
+_PANELS = ("unit deviation", "norm")
 _BEYOND = 2
 """Lags drawn, in units of N; a diagonal holds memory beyond the delay line's N."""
 
@@ -34,16 +35,15 @@ class Form:
         beta: Below.
         d: On the diagonal.
         memory: Its Fisher memory curve, J(0) ... J(2 N), for a signal into the first unit.
-        deviations: Standard deviation across units, (steps + 1, starts); None for d > 0.
-        norms: Norm of the state, (steps + 1, starts); None for d > 0.
+        transients: The `unit deviation` (standard deviation across units) and the `norm` of the state, (steps + 1,
+            starts) each; empty for d > 0.
     """
 
     alpha: float
     beta: float
     d: float
     memory: FisherMemory
-    deviations: Tensor | None
-    norms: Tensor | None
+    transients: dict[str, Tensor]
 
     @property
     def label(self) -> str:
@@ -64,8 +64,8 @@ def forms(n: int = 100, starts: int = 1000) -> list[Form]:
         signal = theta.new_zeros(n)
         signal[0] = 1
         memory = fisher_memory(theta, signal, _BEYOND * n)
-        swelling = transients(theta, n, starts) if d == 0 else (None, None)
-        matrices.append(Form(alpha, beta, d, memory, *swelling))
+        swelling = dict(zip(_PANELS, transients(theta, n, starts), strict=True)) if d == 0 else {}
+        matrices.append(Form(alpha, beta, d, memory, swelling))
     return matrices
 
 
@@ -75,32 +75,28 @@ def rows(drawn: list[Form]) -> Iterator[list[Any]]:
         key = [form.alpha, form.beta, form.d]
         yield ["area", *key, "", f"{form.memory.area:.9g}", ""]
         yield from (["J", *key, t, f"{v:.9g}", ""] for t, v in enumerate(form.memory.curve.tolist()))
-        for what, values in (("unit deviation", form.deviations), ("norm", form.norms)):
-            if values is not None:
-                means, spread = values.mean(1).tolist(), values.std(1, correction=0).tolist()
-                pairs = enumerate(zip(means, spread, strict=True))
-                yield from ([what, *key, t, f"{m:.9g}", f"{s:.9g}"] for t, (m, s) in pairs)
+        for what, values in form.transients.items():
+            means, spread = values.mean(1).tolist(), values.std(1, correction=0).tolist()
+            pairs = enumerate(zip(means, spread, strict=True))
+            yield from ([what, *key, t, f"{m:.9g}", f"{s:.9g}"] for t, (m, s) in pairs)
 
 
 @style.styled
 def draw(drawn: list[Form]) -> Figure:
     """Return the figure: transients on the left, memory curves on the right."""
     figure = style.new_figure(9, 5)
-    axes = figure.subplot_mosaic([["spread", "curve"], ["norm", "curve"]])
+    axes = figure.subplot_mosaic([[_PANELS[0], "curve"], [_PANELS[1], "curve"]])
     for form in drawn:
         shape = {"color": style.COLOURS[ALPHAS.index(form.alpha)], "linestyle": "-" if form.beta == 0 else "--"}
-        for name, values in (("spread", form.deviations), ("norm", form.norms)):
-            if values is not None:
-                means, deviation = values.mean(1), values.std(1, correction=0)
-                low, high = (means - deviation).clamp(min=0), means + deviation
-                line = Line("", range(len(means)), means.tolist(), low.tolist(), high.tolist())
-                style.draw_line(axes[name], line, **shape)
-        curve = form.memory.curve.tolist()
-        style.draw_line(
-            axes["curve"], Line(form.label, range(len(curve)), curve), linewidth=2.2 if form.d else 1, **shape
-        )
-    style.label_axes(axes["spread"], "", "deviation of units", "transients from the unit sphere, d = 0")
-    style.label_axes(axes["norm"], "t", r"$\|h_t\|$")
+        for name, values in form.transients.items():
+            means, deviation = values.mean(1), values.std(1, correction=0)
+            low, high = (means - deviation).clamp(min=0), means + deviation
+            line = Line("", range(len(means)), means.tolist(), low.tolist(), high.tolist())
+            style.draw_line(axes[name], line, **shape)
+        curve = Line(form.label, range(len(form.memory.curve)), form.memory.curve.tolist())
+        style.draw_line(axes["curve"], curve, linewidth=2.2 if form.d else 1, **shape)
+    style.label_axes(axes[_PANELS[0]], "", "deviation of units", "transients from the unit sphere, d = 0")
+    style.label_axes(axes[_PANELS[1]], "t", r"$\|h_t\|$")
     style.label_axes(axes["curve"], "k", "", "Fisher memory J(k); thick: d = 0.2")
     axes["curve"].set_yscale("log")
     axes["curve"].set_ylim(1e-4, 1.5)

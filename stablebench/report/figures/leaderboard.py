@@ -30,7 +30,7 @@ def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: 
         drawn = metric or table.metric
         lines = []
         for row in table.rows:
-            runs = by_row[row.spec_hash, row.engine, row.device]
+            runs = by_row[row.key]
             ended = [run.status == "finished" for run in runs]
             lines.append(band_of(row.name, [learning_curve(run, drawn) for run in runs], _POINTS, ended))
         lines = [line for line in lines if line is not None]

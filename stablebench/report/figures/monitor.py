@@ -1,7 +1,7 @@
 """What was measured along runs (`train --probe`), as a figure and as the numbers behind it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from stablebench.errors import UserError
 from stablebench.report.figures import style
-from stablebench.report.figures.curves import Line, current_name
-from stablebench.runs.curve import read_curve
+from stablebench.report.figures.curves import Line, current_name, measures
 from stablebench.runs.store import RunFolder
 
 _LOGARITHMIC = ("orthogonality", "norm", "gradient", "energy")
@@ -74,7 +73,10 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
     Raises:
         UserError: No run has measurements, or none is left.
     """
-    records = [(folder.read_record(), list(_measured(folder))) for folder in folders]
+    records = [
+        (folder.read_record(), [row for split, *row in measures(folder.curve_path) if split == "probe"])
+        for folder in folders
+    ]
     bare = tuple(folder.path for folder, (_, measured) in zip(folders, records, strict=True) if not measured)
     hashes: dict[str, set[str]] = {}
     for record, measured in records:
@@ -97,14 +99,6 @@ def probed_runs(folders: Sequence[RunFolder], show: Sequence[str] = ()) -> Probe
 
 def _label(record: Any) -> str:
     return f"{record.spec.model.label} on {record.spec.task.name}"
-
-
-def _measured(folder: RunFolder) -> Iterator[tuple[int, str, float]]:
-    for line in read_curve(folder.curve_path):
-        if line["split"] == "probe":
-            for name, value in line.items():
-                if name not in ("step", "split", "wall_s") and not isinstance(value, str):
-                    yield line["step"], current_name(name), float(value)
 
 
 @style.styled

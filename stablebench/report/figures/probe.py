@@ -129,6 +129,12 @@ def _quantile_lines(curves: Mapping[str, dict[str, list[float]]]) -> list[Line]:
     return [Line(name, range(len(c["median"])), c["median"], c["p5"], c["p95"]) for name, c in curves.items()]
 
 
+def _quantile_rows(curves: Mapping[str, dict[str, list[float]]]) -> list[list[Any]]:
+    """Return model, lag, median and both ends of the band of each point."""
+    points = {name: zip(c["median"], c["p5"], c["p95"], strict=True) for name, c in curves.items()}
+    return [[name, lag, *values] for name, rows in points.items() for lag, values in enumerate(rows)]
+
+
 def _draw_powers(axes: Axes, lines: Sequence[Line], x: str, y: str) -> None:
     """Draw lines of logarithms to base 10."""
     for number, line in enumerate(lines):
@@ -156,10 +162,7 @@ def _gradient_norm(results: Mapping[str, ProbeResult], title: str) -> Picture | 
             _draw_powers(axes, _quantile_lines(curves), "lag E - t", label)
 
     rows = [
-        [name, of, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
-        for of, curves in (("h", states), ("x", inputs))
-        for name, curve in curves.items()
-        for lag in range(len(curve["median"]))
+        [name, of, *rest] for of, curves in (("h", states), ("x", inputs)) for name, *rest in _quantile_rows(curves)
     ]
     columns = ["model", "of", "lag", "log10_median", "log10_p5", "log10_p95"]
     return Picture("gradient-norm", title, _LAG, draw, columns, rows)
@@ -176,12 +179,8 @@ def _lag_share(results: Mapping[str, ProbeResult], title: str) -> Picture | None
         label = "share of the parameters' gradient"
         _draw_powers(figure.add_subplot(), _quantile_lines(logs), "lag E - t", label)
 
-    rows = [
-        [name, lag, *(curve[k][lag] for k in ("median", "p5", "p95"))]
-        for name, curve in curves.items()
-        for lag in range(len(curve["median"]))
-    ]
-    return Picture("lag-share", title, _LAG, draw, ["model", "lag", "median", "p5", "p95"], rows)
+    columns = ["model", "lag", "median", "p5", "p95"]
+    return Picture("lag-share", title, _LAG, draw, columns, _quantile_rows(curves))
 
 
 def _log10(values: Sequence[float], least: float = 0.0) -> list[float]:
