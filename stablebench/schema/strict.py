@@ -23,20 +23,8 @@ _DEEPEST = 20
 """Levels of lists and mappings in a free value."""
 
 
-_HARMLESS = frozenset({str, bool, type(None)})
-
-
-def _is_ordinary(value: Any) -> bool:
-    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
-
-
 def _plain(value: Any, depth: int = 0) -> Any:
     """Return a value of no fixed type, having checked that its numbers are such as can be computed with."""
-    if type(value) is dict and depth == 0:  # most are flat: this is read for each of thousands of records
-        nested = [part for part in value.values() if type(part) not in _HARMLESS and not _is_ordinary(part)]
-        for part in nested:
-            _plain(part, 1)
-        return value
     if isinstance(value, int) and abs(value) > LARGEST:
         raise ValueError(f"whole numbers must lie within +-{LARGEST:,}, got one of about {value.bit_length()} bits.")
     if isinstance(value, float) and not math.isfinite(value):

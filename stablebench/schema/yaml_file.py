@@ -53,7 +53,7 @@ class Document:
         yield from matches
 
     def rename(self, keys: Mapping[str, str]) -> Iterator[str]:
-        """Rename keys, each in its place, and yield `LINE: what is now called what` of each that there was.
+        """Rename keys, and yield `LINE: what is now called what` of each that there was.
 
         Args:
             keys: New names by dotted pattern of the earlier key; a key whose new name is there too stays as it is.
@@ -66,12 +66,9 @@ class Document:
                     mapping = mapping[parent]
                 if name in mapping:
                     continue
-                renamed = {name if key == earlier else key: value for key, value in mapping.items()}
-                mapping.clear()
-                mapping.update(renamed)
-                depth = len(parents)
+                mapping[name] = mapping.pop(earlier)
                 self.lines = {
-                    (*at[:depth], name, *at[depth + 1 :]) if at[: depth + 1] == path else at: line
+                    (*parents, name, *at[len(path) :]) if at[: len(path)] == path else at: line
                     for at, line in self.lines.items()
                 }
                 yield f"{self.line((*parents, name))}: `{earlier}` is now called `{name}`."
