@@ -42,11 +42,11 @@ def build_network(
     entry = model_registry.model_of_spec(spec.model.name, spec.model.source)
     if not weights_follow:
         check_revision(entry, spec)
+    seed = spec.seed if seed is None else seed
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]), python_random.seeded(spec.seed if seed is None else seed):
+    with torch.random.fork_rng(devices=[]), python_random.seeded(seed):
         torch.set_default_dtype(getattr(torch, spec.precision))
         try:
-            seed = spec.seed if seed is None else seed
             if card.input == "static":
                 return _deep_network(entry, spec, sizes, seed)
             embedding = None

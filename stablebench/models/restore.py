@@ -48,14 +48,19 @@ def restored(module: nn.Module) -> Iterator[list[str]]:
 
 def _generators() -> list[_Undo]:
     """Return what puts the global generators back."""
-    rewind_python, cpu = python_random.taken(), torch.get_rng_state()
-    undo: list[_Undo] = [
-        lambda: bool(rewind_python()),  # pyright: ignore[reportArgumentType]
-        lambda: bool(torch.set_rng_state(cpu)),  # pyright: ignore[reportArgumentType]
-    ]
+    undo = [_quietly(python_random.taken()), _quietly(torch.set_rng_state, torch.get_rng_state())]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        gpu = torch.cuda.get_rng_state()
-        undo.append(lambda: bool(torch.cuda.set_rng_state(gpu)))  # pyright: ignore[reportArgumentType]
+        undo.append(_quietly(torch.cuda.set_rng_state, torch.cuda.get_rng_state()))
+    return undo
+
+
+def _quietly(put_back: Callable[..., Any], *state: Any) -> _Undo:
+    """Return what puts something back that does not count as a change."""
+
+    def undo() -> bool:
+        put_back(*state)
+        return False
+
     return undo
 
 
@@ -133,22 +138,14 @@ def _inside(value: Any, seen: set[int], quietly: list[_Undo], depth: int) -> Ite
     if undo_draws is not None:
         quietly.append(undo_draws)
         return
-    if isinstance(value, list):
-        items = list(value)
-        yield _refill(value, items, lambda: value.__setitem__(slice(None), items))
-        inner = items
-    elif isinstance(value, deque):
+    if isinstance(value, list | deque):
         items = list(value)
         yield _refill(value, items, lambda: (value.clear(), value.extend(items)))
         inner = items
-    elif isinstance(value, dict):
-        pairs = dict(value)
-        yield _refill(value, pairs, lambda: (value.clear(), value.update(pairs)))
-        inner = list(pairs.values())
-    elif isinstance(value, set):
-        members = set(value)
+    elif isinstance(value, dict | set):
+        members = dict(value) if isinstance(value, dict) else set(value)
         yield _refill(value, members, lambda: (value.clear(), value.update(members)))
-        inner = []
+        inner = list(members.values()) if isinstance(members, dict) else []
     elif isinstance(value, numpy.ndarray):
         numbers = value.copy()
         yield _refill(value, numbers, lambda: numpy.copyto(value, numbers))
@@ -188,16 +185,12 @@ def _unchanged(value: Any, kept: Any) -> bool:
 def _of_generator(value: Any) -> _Undo | None:
     """Return what puts a random generator back, or None of anything else."""
     if isinstance(value, torch.Generator):
-        before = value.get_state()
-        return lambda: bool(value.set_state(before) and False)
+        return _quietly(value.set_state, value.get_state())
     if isinstance(value, random.Random):
-        numbers = value.getstate()
-        return lambda: bool(value.setstate(numbers))  # pyright: ignore[reportArgumentType]
+        return _quietly(value.setstate, value.getstate())
     if isinstance(value, numpy.random.RandomState):
-        legacy = value.get_state()
-        return lambda: bool(value.set_state(legacy))  # pyright: ignore[reportArgumentType]
+        return _quietly(value.set_state, value.get_state())
     if isinstance(value, numpy.random.Generator):
         bits: Any = value.bit_generator
-        state = bits.state
-        return lambda: bool(setattr(bits, "state", state))  # pyright: ignore[reportArgumentType]
+        return _quietly(setattr, bits, "state", bits.state)
     return None

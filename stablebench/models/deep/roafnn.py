@@ -65,15 +65,6 @@ from stablebench.schema.strict import Count, Positive
 Filter = Literal["dense", "permutation", "identity"]
 
 
-def new_filters(kind: Filter, count: int, rows: int, columns: int, rng: torch.Generator) -> Tensor:
-    """Return O_l of `count` layers, (count, rows, columns)."""
-    if kind == "dense":
-        return random_semi_orthogonal(count, rows, columns, rng)
-    if kind == "permutation":
-        return random_semi_permutation(count, rows, columns, rng)
-    return torch.eye(rows, columns).repeat(count, 1, 1)
-
-
 class FilteredReadout(nn.Linear):
     """A layer of a roaFNN as the readout: alpha phi(W h + b) + (1 - alpha) O h.
 
@@ -155,7 +146,12 @@ class RoaFNN(DeepModel):
         return self.orthogonal == "identity" and inner == outer
 
     def _filters(self, count: int, rows: int, columns: int, rng: torch.Generator) -> Tensor:
-        return new_filters(self.orthogonal, count, rows, columns, rng)
+        """Return O_l of `count` layers, (count, rows, columns)."""
+        if self.orthogonal == "dense":
+            return random_semi_orthogonal(count, rows, columns, rng)
+        if self.orthogonal == "permutation":
+            return random_semi_permutation(count, rows, columns, rng)
+        return torch.eye(rows, columns).repeat(count, 1, 1)
 
     def _shared_filter(self, rows: int, columns: int) -> Tensor:
         """Return the O of all layers of a shape, (rows, columns)."""

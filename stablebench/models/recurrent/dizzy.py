@@ -72,6 +72,8 @@ class DizzyRNN(Elman):
             initialisation.
     """
 
+    b: nn.Parameter
+
     def __init__(
         self,
         in_features: int,
