@@ -1,20 +1,13 @@
 """A stored leaderboard, and what got worse against it."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
-from stablebench.schema.leaderboard import (
-    SCHEMA_VERSION,
-    BaselineLeaderboard,
-    BaselineTable,
-    Leaderboard,
-    LeaderboardTable,
-)
+from stablebench.schema.leaderboard import SCHEMA_VERSION, BaselineLeaderboard, Leaderboard
 
 
 def read_baseline(path: Path) -> BaselineLeaderboard:
@@ -89,16 +82,12 @@ def _refuse_unrelated(board: Leaderboard, baseline: BaselineLeaderboard) -> None
     ours, theirs = (f" of {one.suite}" if isinstance(one.suite, str) else "" for one in (board, baseline))
     if not any(table.rows for table in board.tables):
         raise UserError(f"There is nothing to compare with the leaderboard{theirs}: there are no runs{ours}.")
-    now, before = _tasks(board.tables), _tasks(baseline.tables)
+    now, before = ({table.task for table in one.tables} for one in (board, baseline))
     if not now & before:
         raise UserError(
             f"The leaderboard{theirs} must share a task with that{ours}: it has {', '.join(sorted(before))}, "
             f"this one {', '.join(sorted(now))}."
         )
-
-
-def _tasks(tables: Sequence[LeaderboardTable] | Sequence[BaselineTable]) -> set[str]:
-    return {table.task for table in tables}
 
 
 def _worse(name: str, what: str, sign: float, now: float | None, before: float | None, margin: float) -> list[str]:

@@ -13,6 +13,8 @@ from stablebench import stats
 from stablebench.leaderboard.normalise import normalised
 from stablebench.schema.leaderboard import GoalTimes, Leaderboard, LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import (
+    GOALS,
+    UNITS,
     Goal,
     Improvement,
     LeftOut,
@@ -28,7 +30,6 @@ from stablebench.schema.leaderboard_statistics import (
     Unit,
 )
 
-_UNITS: tuple[Unit, ...] = ("steps", "seconds")
 _Rows = Sequence[Mapping[str, LeaderboardRow]]
 """The rows of each table by name."""
 
@@ -52,10 +53,9 @@ def statistics(board: Leaderboard) -> Statistics:
 
 
 def _table(table: LeaderboardTable) -> TableStatistics:
-    goals: list[Goal] = ["baseline", "target"] if table.target is not None else ["baseline"]
     times: list[dict[Goal, dict[Unit, TimeToGoal]]] = [{} for _ in table.rows]
-    for goal in goals:
-        for unit in _UNITS:
+    for goal in GOALS if table.target is not None else GOALS[:1]:
+        for unit in UNITS:
             for i, time in _times_to(goal, unit, table.rows).items():
                 times[i].setdefault(goal, {})[unit] = time
     pairs, smallest = _pairs(table)

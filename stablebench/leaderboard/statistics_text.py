@@ -1,7 +1,7 @@
 """The statistics of a leaderboard as tables."""
 
 from stablebench.leaderboard.format import format_interval, format_seeds
-from stablebench.schema.leaderboard_statistics import Goal, OverallStatistics, Statistics, TableStatistics, TimeToGoal
+from stablebench.schema.leaderboard_statistics import GOALS, OverallStatistics, Statistics, TableStatistics, TimeToGoal
 from stablebench.tables import Format, Table
 from stablebench.tables import render as render_tables
 
@@ -54,8 +54,7 @@ def _scores(table: TableStatistics) -> Table:
 def _times(table: TableStatistics) -> list[Table]:
     """Return the goals that any run got to."""
     tables = []
-    goals: tuple[Goal, ...] = ("baseline", "target")
-    for goal in goals:
+    for goal in GOALS:
         rows, horizons, reached = [], set(), 0
         for row in table.rows:
             steps, seconds = row.time_to(goal, "steps"), row.time_to(goal, "seconds")

@@ -17,19 +17,17 @@ from stablebench.report.figures.curves import Line, arrivals_line, band_of, lear
 from stablebench.report.svg import Figure, panels_of
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, Reproduction
 from stablebench.schema.leaderboard_statistics import (
-    Goal,
+    GOALS,
+    UNITS,
     Interval,
     RowStatistics,
     Statistics,
     TableStatistics,
     TimeToGoal,
-    Unit,
 )
 from stablebench.schema.run_record import RunRecord
 
 _COLOURS, _DASHES, _WIDTHS = 8, 4, 2
-_GOALS: tuple[Goal, ...] = ("baseline", "target")
-_UNITS: tuple[Unit, ...] = ("steps", "seconds")
 _Sortable = tuple[str | None, Any]
 """A cell's text, None for an empty one, and the value to sort it by."""
 _TIME_TO_GOAL = (
@@ -113,8 +111,8 @@ def ranked_columns(
     add("seeds", [(_seeds(row), row.n) for row in rows])
     for other in sorted({name for row in rows for name in row.others}):
         add(other, [number(row.others.get(other)) for row in rows], "median over seeds")
-    for goal in _GOALS:
-        for unit in _UNITS:
+    for goal in GOALS:
+        for unit in UNITS:
             times = [described[row.name].time_to(goal, unit) for row in rows]
             add(f"{unit} to {goal}", [_time(time) for time in times], _TIME_TO_GOAL)
     add("parameters", [number(row.parameters, ",d") for row in rows])
@@ -255,7 +253,7 @@ def _curves(
 def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics) -> list[Figure]:
     """Return Kaplan-Meier curves, as the share of runs that reached it, for each goal that any run reached."""
     figures = []
-    for goal in _GOALS:
+    for goal in GOALS:
         series, rows = [], []
         for row in statistics.rows:
             time = row.time_to(goal, "steps")

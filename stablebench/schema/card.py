@@ -87,16 +87,7 @@ class Protocol(Strict):
 
 
 class Split(Strict):
-    """Another use of the same data: fields of the protocol, None where they stay.
-
-    Args:
-        train: As in the protocol.
-        validation: As in the protocol.
-        test: As in the protocol.
-        validation_from: As in the protocol.
-        select_on: As in the protocol.
-        why: Whose it is.
-    """
+    """Another use of the same data: fields of the protocol, None where they stay, and `why`: whose it is."""
 
     train: Count | None = None
     validation: Count | None = None

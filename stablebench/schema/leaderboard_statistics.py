@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Goal = Literal["baseline", "target"]
 Unit = Literal["steps", "seconds"]
+GOALS: tuple[Goal, ...] = ("baseline", "target")
+UNITS: tuple[Unit, ...] = ("steps", "seconds")
 Interval = tuple[float, float]
 """Lower and upper end."""
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import model_validator
 
 from stablebench.schema.published import MetricName
 from stablebench.schema.run_spec import RunSpec
@@ -131,8 +131,6 @@ class RunRecord(Strict):
         uncovered: Files of the user's that a user's own model imported by names that are known only as it runs, so that
             the spec's `model.source` does not cover them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     spec: RunSpec
     spec_hash: str
