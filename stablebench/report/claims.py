@@ -23,7 +23,6 @@ from stablebench.models.network import AnyNetwork
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import spectrum
 from stablebench.runs.progress import Silent
-from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import run as session
 from stablebench.training.monitor import undisturbed, validation_examples
@@ -207,15 +206,11 @@ def _resolved(setting: Setting, sizes: StudySizes, extra: dict[str, Any]) -> Res
     return resolve(RunRequest(setting.model, setting.task, T=T, options=options, settings=values))
 
 
-def _where(spec: RunSpec, T: int | None) -> str:
-    length = "" if T is None else f" {T}"
+def _where(resolved: Resolved) -> str:
+    spec, name = resolved.spec, resolved.card.length
+    length = "" if name is None else f" {spec.task.params[name]}"
     depth = f", {spec.model.layers} layers" if spec.model.layers > 1 else ""
     return f"{spec.task.name}{length}, width {spec.model.hidden}{depth}"
-
-
-def _length(resolved: Resolved) -> int | None:
-    name = resolved.card.length
-    return None if name is None else resolved.spec.task.params[name]
 
 
 def _at_initialisation(setting: Setting, sizes: StudySizes) -> Measured:
@@ -223,7 +218,7 @@ def _at_initialisation(setting: Setting, sizes: StudySizes) -> Measured:
     task = Task(resolved.card, resolved.spec.task.params)
     network = build_network(resolved.spec, resolved.card, task.sizes)
     start_embedding(network, task)
-    empty = Measured(setting.model, _where(resolved.spec, _length(resolved)), setting.says, 0)
+    empty = Measured(setting.model, _where(resolved), setting.says, 0)
     return _measured(empty, network, task, sizes)
 
 
@@ -232,7 +227,7 @@ def _trained(setting: Setting, sizes: StudySizes, runs_dir: Path) -> Measured:
     if sizes.batch_size is not None:
         extra["train.batch_size"] = sizes.batch_size
     resolved = _resolved(setting, sizes, extra)
-    where = _where(resolved.spec, _length(resolved))
+    where = _where(resolved)
     try:
         outcome = session.train(resolved, session.ExecutionOptions(runs_dir), Silent())
         record = outcome.record

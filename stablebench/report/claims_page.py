@@ -154,11 +154,10 @@ def _chains_table(own: Sequence[Measured]) -> Table:
         largest = chain.log10_singular[0] if chain.log10_singular else math.nan
         least = chain.log10_singular[-1] if chain.log10_singular else math.nan
         reached = ", ".join(f"{name} {value:.4g}" for name, value in chain.test.items())
-        rows.append(
-            [i, chain.where, chain.says, chain.state, *(_log(v) for v in (ends[0] - ends[1], largest, least)), reached]
-            if chain.problem is None
-            else [i, chain.where, chain.says, chain.state, *[""] * 3, f"not measured: {chain.problem}"]
-        )
+        numbers = [*(_log(v) for v in (ends[0] - ends[1], largest, least)), reached]
+        if chain.problem is not None:
+            numbers = ["", "", "", f"not measured: {chain.problem}"]
+        rows.append([i, chain.where, chain.says, chain.state, *numbers])
     columns = ["", "chain", "settings", "state", "log grad ratio", "log sigma_max", "log sigma_min", "reached"]
     notes = ["log grad ratio: log10 of ||dL/dh_0|| / ||dL/dh_E||, L at the last scored step E; - where one is 0."]
     return Table(columns, rows, notes=notes)

@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from click import Option
+from typer.testing import CliRunner
 
-from stablebench.cli.shared.output_file import checked_figure
-from stablebench.errors import UserError
+from stablebench.cli.app import app
 from stablebench.probes.gradient_flow import GradientFlow
 from stablebench.report.figures import style
 from stablebench.report.figures.probe import draw_gradient_norms
@@ -41,6 +40,5 @@ def test_a_figure_in_each_format_also_with_zeros(tmp_path: Path, suffix: str, st
 
 @pytest.mark.parametrize(("name", "message"), [("a.gif", "must end in"), ("nowhere/a.png", "there is no folder")])
 def test_a_path_that_cannot_be_a_figure_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    option = Option(["--output"])
-    with pytest.raises(UserError, match=f"--output .*{message}"):
-        checked_figure(option, tmp_path / name)
+    result = CliRunner().invoke(app, ["plot", "oscillators", "-o", str(tmp_path / name)])
+    assert result.exit_code == 2 and f"--output {tmp_path / name}: {message}" in result.stderr

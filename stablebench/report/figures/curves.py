@@ -53,18 +53,16 @@ def band_of(
         None where there is no value at all.
     """
     held = [dict(sorted(seed.items())) for seed in seeds]
-    x = thinned(sorted({x for seed in held for x in seed}), points)
     done = ended or [False] * len(held)
-    rows: list[list[float]] = []
-    for at in x:
+    rows: dict[float, list[float]] = {}
+    for at in thinned(sorted({x for seed in held for x in seed}), points):
         values = [_value(seed, at, stays) for seed, stays in zip(held, done, strict=True)]
-        rows.append([v for v in values if v is not None])
-    kept = [(at, row) for at, row in zip(x, rows, strict=True) if row]
-    if not kept:
+        if row := [value for value in values if value is not None]:
+            rows[at] = row
+    if not rows:
         return None
-    low, high = [min(row) for _, row in kept], [max(row) for _, row in kept]
-    band = (low, high) if sum(map(bool, held)) > 1 else ()
-    return Line(name, [at for at, _ in kept], [median(row) for _, row in kept], *band)
+    middle, low, high = ([of(row) for row in rows.values()] for of in (median, min, max))
+    return Line(name, list(rows), middle, low, high) if sum(map(bool, held)) > 1 else Line(name, list(rows), middle)
 
 
 def arrivals_line(name: str, time: TimeToGoal | None) -> Line | None:
@@ -118,7 +116,7 @@ def measured(path: Path) -> dict[str, dict[float, float]]:
     return {name: curve.values() for name, curve in curves.items()}
 
 
-def measures(path: Path) -> Iterator[tuple[str, int, str, float]]:
+def measures(path: Path) -> Iterator[tuple[str, float, str, float]]:
     """Yield split, step, name and value of every number in a run's curve file, none where there is no such file."""
     for line in read_curve(path):
         step, split = line.get("step"), str(line.get("split"))

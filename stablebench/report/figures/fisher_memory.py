@@ -21,7 +21,7 @@ from stablebench.report.figures.curves import Line
 ALPHAS = (0.95, 1.0, 1.05)
 BETAS = (0.0, 0.005)
 DIAGONALS = (0.0, 0.2)
-_PANELS = ("unit deviation", "norm")
+_PANELS: tuple[str, str] = ("unit deviation", "norm")
 _BEYOND = 2
 """Lags drawn, in units of N; a diagonal holds memory beyond the delay line's N."""
 

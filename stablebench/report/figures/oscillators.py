@@ -27,12 +27,10 @@ class OscillatorFigure:
     """Trajectories by signal and system.
 
     Args:
-        dt: The model's time step.
         every: Steps between two points that are drawn and written.
         trajectories: (signal's name, system, trajectory).
     """
 
-    dt: float
     every: int
     trajectories: list[tuple[str, Oscillator, OscillatorTrajectory]]
 
@@ -64,7 +62,7 @@ def oscillators(dt: float, time: float) -> OscillatorFigure:
     """
     wanted = [(name, system) for name in SIGNALS for system in SINGLE] + [("cos 4t", pair) for pair in PAIRS]
     trajectories = [(name, system, trajectory(system, SIGNALS[name], dt, time)) for name, system in wanted]
-    return OscillatorFigure(dt, max(1, round(0.02 / dt)), trajectories)
+    return OscillatorFigure(max(1, round(0.02 / dt)), trajectories)
 
 
 @style.styled
