@@ -24,6 +24,8 @@ from stablebench.engines.fused.program import (
     Slice,
 )
 
+_NARROW = 16
+"""Units up to which a layer of a deep network takes much of its time in calls."""
 _SIGNATURE = "(int64_t rows, int64_t steps, int64_t {last}, void *const *at, const int64_t *time, const int64_t *row)"
 
 
@@ -71,7 +73,13 @@ def products(double: bool) -> str:
     Args:
         double: Whether it is for float64.
     """
-    return "\n".join([_real(double), text_of("functions.c"), text_of("products.c")])
+    return "\n".join([_real(double), text_of("functions.c"), "#define PRODUCT", text_of("products.c")])
+
+
+def _calls_dominate(program: Program) -> bool:
+    """Whether products are so narrow, and packed so often, that they are better inlined for their sizes."""
+    widths = [width for matmul in program.matmuls for width in (matmul.lhs.width, matmul.out.width)]
+    return bool(program.by_step) and max(widths, default=0) <= _NARROW
 
 
 def _real(double: bool) -> str:
@@ -90,7 +98,8 @@ def source(program: Program, output: Slice, double: bool) -> str:
         [
             _real(double),
             text_of("functions.c"),
-            text_of("products.h"),
+            "#define PRODUCT static",
+            text_of("products.c" if _calls_dominate(program) else "products.h"),
             *_forward(program),
             *_backward(program, output),
             "",

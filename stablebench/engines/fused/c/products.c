@@ -1,6 +1,7 @@
 /* Products of small matrices of the type `real`, compiled once and called by every generated file: after functions.c.
  *
- * A matrix is packed once per sequence; then the same product runs at every time step.
+ * A matrix is packed once per sequence; then the same product runs at every time step. PRODUCT is `static` in a
+ * generated file that includes them, to be inlined for its sizes.
  */
 #include <string.h>
 
@@ -66,7 +67,7 @@ static int64_t panel_start(int64_t columns, int64_t p)
 int64_t packed_size(int64_t inner, int64_t columns) { return inner * ((columns + LANES - 1) / LANES * LANES); }
 
 /* Copies m, with element (i, j) at m[i * m_row + j * m_column], panel by panel, each padded with zeros. */
-void pack(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t m_column, real *packed)
+PRODUCT void pack(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t m_column, real *packed)
 {
     for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
         stop = panel_start(columns, p + 1);
@@ -77,7 +78,7 @@ void pack(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t 
 }
 
 /* c (rows, columns) (+)= a (rows, inner) @ packed. */
-void multiply(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
+PRODUCT void multiply(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
                     real *c, int64_t c_row, int add)
 {
     for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
@@ -90,7 +91,7 @@ void multiply(int64_t rows, int64_t inner, int64_t columns, const real *a, int64
 
 /* c (rows, columns) += the sum over `steps` of a^T @ m, a (inner, rows), m (inner, columns). Reads m up to whole vectors
  * beyond its last column. Steps that lie one after the other in memory are one sum, so that c is written once. */
-void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
+PRODUCT void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
                                int64_t a_time, int64_t a_row, const real *m, int64_t m_time, int64_t m_row, real *c,
                                int64_t c_row)
 {
@@ -106,3 +107,5 @@ void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int64_t col
         }
 }
 
+/* In a generated file that has these products itself there is nothing to set. */
+void use_products(void *const *functions) { (void)functions; }

@@ -1,11 +1,11 @@
 /* What a generated file calls of products.c. A call costs nothing next to a product, and products.c takes a second to
  * compile, most generated files a tenth of it. */
-static void (*multiply)(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
+PRODUCT void (*multiply)(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
                         real *c, int64_t c_row, int add);
-static void (*multiply_transposed)(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
+PRODUCT void (*multiply_transposed)(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
                                    int64_t a_time, int64_t a_row, const real *m, int64_t m_time, int64_t m_row, real *c,
                                    int64_t c_row);
-static void (*pack)(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t m_column, real *packed);
+PRODUCT void (*pack)(int64_t inner, int64_t columns, const real *m, int64_t m_row, int64_t m_column, real *packed);
 
 void use_products(void *const *functions)
 {
