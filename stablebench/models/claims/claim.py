@@ -134,24 +134,28 @@ class Claim:
 class Proposition(abc.ABC):
     """A claim whose parts are methods: what is stated, what is assumed, what is measured and what it must not exceed.
 
-    Subclasses set `statement`, `hypothesis` and perhaps `about`, which are those of `Claim`.
+    Subclasses set `statement`, `hypothesis` and perhaps `about`, which are those of `Claim`, and `limit` or `bound`.
     """
 
     statement: ClassVar[str]
     hypothesis: ClassVar[str]
     about: ClassVar[Literal["weights", "chain"]] = "chain"
+    limit: ClassVar[Value]
+    """What `bound` returns, where it is the same for all chains."""
+    slack: ClassVar[float] = 0.0
+    """By how much rounding may lead beyond the bound."""
 
     @abc.abstractmethod
     def measure(self, evidence: Evidence) -> Value:
         """Return the number that the statement is about, or the ends of the measured interval."""
 
-    @abc.abstractmethod
     def bound(self, evidence: Evidence) -> Value:
         """Return what the number must not exceed, or the interval that it must lie in."""
+        return self.limit
 
     def holds(self, measured: Any, bound: Any, evidence: Evidence) -> bool:
-        """Return whether the number keeps the bound; NaN does not."""
-        return measured <= bound
+        """Return whether the number keeps the bound, up to `slack`; NaN does not."""
+        return measured <= bound + self.slack
 
     def is_vacuous(self, measured: Any, bound: Any) -> bool:
         """Return whether the bound is so wide that it says nothing."""

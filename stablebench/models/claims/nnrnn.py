@@ -40,6 +40,7 @@ class EigenvalueModuli(_OfSchurForm):
 
     statement = "the moduli of W's eigenvalues are |gamma|: largest difference (section 4)"
     hypothesis = "none; an entry of T inside a block breaks it"
+    limit = 1e-10  # what rounding may do
 
     def measure(self, evidence: Evidence) -> float:
         """Return the largest difference of the sorted moduli."""
@@ -48,10 +49,6 @@ class EigenvalueModuli(_OfSchurForm):
         pairs = len(self.form) // 2
         moduli = torch.cat([self.gamma[:pairs].repeat_interleave(2), self.gamma[pairs:]]).abs().sort().values
         return (measured - moduli).abs().max().item()
-
-    def bound(self, evidence: Evidence) -> float:
-        """Return what rounding may do."""
-        return 1e-10
 
 
 class _Growth(_OfSchurForm):
@@ -94,6 +91,7 @@ class PolynomialGrowth(_Growth):
         "||W^t|| grows as a polynomial: its degree, the median slope of log ||W^t|| over log t from "
         "t = 64 blocks to 2^8 times that, <= 65/64 (blocks - 1) (proposition 2)"
     )
+    slack = 1e-6
 
     def measure(self, evidence: Evidence) -> float:
         """Return the fitted degree."""
@@ -103,16 +101,13 @@ class PolynomialGrowth(_Growth):
         """Return the largest degree."""
         return 65 / 64 * (len(self.gamma) - 1)
 
-    def holds(self, measured: Any, bound: Any, evidence: Evidence) -> bool:
-        """Return whether the degree is within the bound, up to rounding."""
-        return measured <= bound + 1e-6
-
 
 class FisherMemoryBound(_OfSchurForm):
     """Proposition 1: the Fisher memory of a strictly lower triangular form is at least that of a delay line."""
 
     statement = "Fisher memory of the Schur form at least its bound, lags below hidden: least share (proposition 1)"
     hypothesis = "strictly lower triangular, so gamma = 0, and one weight under the whole diagonal"
+    limit = 1.0
 
     @property
     def _has_one_weight(self) -> bool:
@@ -122,10 +117,6 @@ class FisherMemoryBound(_OfSchurForm):
     def measure(self, evidence: Evidence) -> float:
         """Return the least share over lags; NaN without one weight under the diagonal."""
         return evidence.fisher_memory_share(self.form.tril(-1)) if self._has_one_weight else math.nan
-
-    def bound(self, evidence: Evidence) -> float:
-        """Return 1."""
-        return 1.0
 
     def holds(self, measured: Any, bound: Any, evidence: Evidence) -> bool:
         """Return whether the share reaches the bound, up to rounding."""
