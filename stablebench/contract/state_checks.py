@@ -85,9 +85,9 @@ def changed_by_a_pass(subject: CheckedModel) -> CheckResult:
     for mode in ("training", "evaluation"):
         with restored(model), torch.no_grad():
             model.train(mode == "training")
-            before = ModuleSnapshot.take(model).entries()
+            before = ModuleSnapshot(model).entries()
             run(model, subject.inputs(model))
-            after = ModuleSnapshot.take(model).entries()
+            after = ModuleSnapshot(model).entries()
             keys = dict.fromkeys([*before, *after])
             changed[mode] = [key.split(" ", 1)[-1] for key in keys if not _same(before.get(key), after.get(key))]
     message = "; ".join(f"in {mode}: {', '.join(dict.fromkeys(keys))}" for mode, keys in changed.items() if keys)

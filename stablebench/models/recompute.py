@@ -78,7 +78,7 @@ class _Pass:
     def recorded(self) -> Iterator[None]:
         """Context of the first pass."""
         self._rewind_random = python_random.taken()
-        self._before = ModuleSnapshot.take(self._module)
+        self._before = ModuleSnapshot(self._module)
         readable = torch.cuda.is_initialized() and not self._capturing
         before = torch.cuda.get_rng_state() if readable else None
         yield
@@ -92,7 +92,7 @@ class _Pass:
         assert self._rewind_random is not None and self._before is not None  # the first pass came before
         rewind_outside = python_random.taken()
         self._rewind_random()
-        now = ModuleSnapshot.take(self._module, copied=False)
+        now = ModuleSnapshot(self._module, copied=False)
         self._before.restore()
         try:
             yield
@@ -148,35 +148,22 @@ class ModuleSnapshot:
     """The buffers and plain attributes of a module and its submodules at one moment.
 
     Args:
+        module: The module, as it is now.
         copied: Whether values that can be changed in place are copied; otherwise the same objects are put back.
     """
 
-    def __init__(self, copied: bool) -> None:
+    def __init__(self, module: nn.Module, *, copied: bool = True) -> None:
         self._copied = copied
         self._tensors: list[tuple[dict[str, Any], str, _TensorCopy]] = []
         self._values: list[tuple[dict[str, Any], dict[str, Any]]] = []
-
-    @classmethod
-    def take(cls, module: nn.Module, *, copied: bool = True) -> "ModuleSnapshot":
-        """Return a snapshot of a module as it is now.
-
-        Args:
-            module: The module.
-            copied: As above.
-        """
-        snapshot = cls(copied)
         for part in module.modules():
             plain = {name: value for name, value in vars(part).items() if name not in _OF_EVERY_MODULE}
             for holder, values in ((part._buffers, dict(part._buffers)), (vars(part), plain)):
                 for name, tensor in [(n, value) for n, value in values.items() if isinstance(value, Tensor)]:
                     del values[name]
-                    snapshot._add(holder, name, tensor)
-                snapshot._values.append((holder, {n: _copy(v) if copied else v for n, v in values.items()}))
-        return snapshot
-
-    def _add(self, holder: dict[str, Any], name: str, tensor: Tensor) -> None:
-        copy = tensor.detach().clone() if self._copied and not tensor.requires_grad else None
-        self._tensors.append((holder, name, _TensorCopy(tensor, copy)))
+                    kept = tensor.detach().clone() if copied and not tensor.requires_grad else None
+                    self._tensors.append((holder, name, _TensorCopy(tensor, kept)))
+                self._values.append((holder, {n: _copy(v) if copied else v for n, v in values.items()}))
 
     def entries(self) -> dict[str, Any]:
         """Return all values by `POSITION NAME`: tensors as they were, then attributes."""

@@ -113,7 +113,7 @@ def _run(
             loss = outputs.square().sum() + sum(part.abs().sum() for state in states for part in state)
             gradients = torch.autograd.grad(torch.as_tensor(loss), parameters, allow_unused=True)
             values = [outputs.detach(), *(part.detach() for state in states for part in state)]
-            kept = {str(i): ModuleSnapshot.take(layer).entries() for i, layer in enumerate(network.recurrent_layers)}
+            kept = {str(i): ModuleSnapshot(layer).entries() for i, layer in enumerate(network.recurrent_layers)}
     finally:
         network.recompute_every, network.stores_all = before
     return values, [torch.zeros(()) if g is None else g for g in gradients], kept
