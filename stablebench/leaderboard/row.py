@@ -24,11 +24,12 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
     records = sorted(records, key=lambda record: record.spec.seed)
     first, metric = records[0], records[0].metric
     ended = [r for r in records if r.status in ENDED]
-    scores = {r.spec.seed: r.result.test[metric] for r in records if _is_scored(r) and r.result.test}
-    values = list(scores.values())
+    tests = {r.spec.seed: r.result.test or {} for r in records if r.status == "finished"}
+    tests = {seed: test for seed, test in tests.items() if metric in test}
+    values = [test[metric] for test in tests.values()]
     diverged = sum(r.status == "diverged" for r in records)
     interval = None if diverged else bootstrap_interval(values)
-    others = sorted({name for r in records if _is_scored(r) for name in r.result.test or {}} - {metric})
+    others = sorted({name for test in tests.values() for name in test} - {metric})
     return LeaderboardRow(
         name=first.spec.model.label,
         model=first.spec.model.label,
@@ -47,8 +48,8 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
         iqm=iqm(values) if values else None,
         interval=interval,
         n=len(values),
-        seeds={str(seed): value for seed, value in scores.items()},
-        others={name: _median_of_others(records, name) for name in others},
+        seeds={str(seed): test[metric] for seed, test in tests.items()},
+        others={name: _median([test[name] for test in tests.values() if name in test]) for name in others},
         statistics=seed_statistics(records),
         ran=ran(first),
         ended=len(ended),
@@ -94,15 +95,6 @@ def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:
 def _time_to(record: RunRecord, goal: Goal) -> tuple[int | None, float | None]:
     """Return a run's updates and seconds to a goal."""
     return getattr(record.result, f"steps_to_{goal}"), getattr(record.result, f"seconds_to_{goal}")
-
-
-def _is_scored(record: RunRecord) -> bool:
-    return record.status == "finished" and record.metric in (record.result.test or {})
-
-
-def _median_of_others(records: list[RunRecord], name: str) -> float | None:
-    tests = [r.result.test or {} for r in records if _is_scored(r)]
-    return _median([test[name] for test in tests if name in test])
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -52,6 +52,8 @@ def trajectories(
 
 
 def _draw_data(task: str, output: Path, which: int, plane: tuple[int, int], data_dir: Path | None) -> list[Path]:
+    import torch
+
     from stablebench import registry
     from stablebench.data.task import Task, resolve_params
     from stablebench.report.figures.lorenz96 import Trajectory, save_trajectories
@@ -63,7 +65,8 @@ def _draw_data(task: str, output: Path, which: int, plane: tuple[int, int], data
     for one in [variant] if variant else card.variants:
         data = Task(card, resolve_params(card, variant=one), data_dir)
         times, states, targets = _example(data, which)
-        drawn.append(Trajectory(_force(data), times, _joined(states, targets, data.params["ahead"])))
+        last = targets[-data.params["ahead"] :]  # which are no inputs
+        drawn.append(Trajectory(_force(data), times, torch.cat([states, last]).double()))
     return save_trajectories(output, drawn, plane)
 
 
@@ -131,10 +134,3 @@ def _example(task: "Task", which: int):
         raise UserError(f"--trajectory: there are {len(test.inputs)} test trajectories, from 0 on, got {which}.")
     times = torch.arange(task.params["length"], dtype=torch.float64) * DT
     return times, test.inputs[which], test.targets[which]
-
-
-def _joined(states, targets, ahead: int):
-    """Return the whole trajectory: the inputs, and the last targets, which are no inputs."""
-    import torch
-
-    return torch.cat([states, targets[-ahead:]]).double()

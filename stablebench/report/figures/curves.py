@@ -120,9 +120,10 @@ def measures(path: Path) -> Iterator[tuple[str, float, str, float]]:
     """Yield split, step, name and value of every number in a run's curve file, none where there is no such file."""
     for line in read_curve(path):
         step, split = line.get("step"), str(line.get("split"))
-        for name, value in line.items() if isinstance(step, (int, float)) else ():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ("step", "wall_s"):
-                yield split, step, current_name(name), float(value)
+        if isinstance(step, (int, float)):
+            for name, value in line.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ("step", "wall_s"):
+                    yield split, step, current_name(name), float(value)
 
 
 def current_name(measure: str) -> str:

@@ -87,7 +87,7 @@ def draw(drawn: list[Form]) -> Figure:
     figure = style.new_figure(9, 5)
     axes = figure.subplot_mosaic([[_PANELS[0], "curve"], [_PANELS[1], "curve"]])
     for form in drawn:
-        shape = {"color": style.COLOURS[ALPHAS.index(form.alpha)], "linestyle": "-" if form.beta == 0 else "--"}
+        shape = style.look(ALPHAS.index(form.alpha), BETAS.index(form.beta))
         for name, values in form.transients.items():
             means, deviation = values.mean(1), values.std(1, correction=0)
             low, high = (means - deviation).clamp(min=0), means + deviation

@@ -125,10 +125,7 @@ def _draw_group(axes: Axes, lines: dict[tuple[str, str], Line], labels: list[str
     for (label, name), line in lines.items():
         colour, dashes = (names.index(name), labels.index(label)) if len(names) > 1 else (labels.index(label), 0)
         own = name.partition(".")[2]
-        shape = {
-            "color": style.COLOURS[colour % len(style.COLOURS)],
-            "linestyle": style.DASHES[dashes % len(style.DASHES)],
-        }
+        shape = style.look(colour, dashes)
         style.draw_line(axes, line, label=style.plain(own if len(labels) == 1 else f"{own}, {label}"), **shape)
 
 

@@ -104,9 +104,10 @@ def plain(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def look(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the line with this number, different for the first 28."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
+def look(colour: int, dashes: int | None = None) -> dict[str, Any]:
+    """Return colour and dashes of the line with these numbers; by its first alone, different for the first 28."""
+    dashes = colour // len(COLOURS) if dashes is None else dashes
+    return {"color": COLOURS[colour % len(COLOURS)], "linestyle": DASHES[dashes % len(DASHES)]}
 
 
 def draw_line(axes: Axes, line: Line, **style: Any) -> Any:
