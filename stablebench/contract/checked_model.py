@@ -9,6 +9,7 @@ from torch import Tensor
 from stablebench.models import deep_model, recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
 from stablebench.models.contract import place_of
+from stablebench.models.recompute import isolated
 from stablebench.models.registry import ModelEntry
 from stablebench.models.restore import restored
 from stablebench.models.structure import surroundings
@@ -116,9 +117,7 @@ def run_from(model: ChainModel, x: Tensor, seed: int = 0, *, training: bool = Tr
         training: The model's mode.
         gradients: Whether to return gradients, too.
     """
-    with restored(model), restored(surroundings(type(model))):
-        torch.manual_seed(seed)
-        python_random.seed(seed)
+    with isolated(model, seed), restored(surroundings(type(model))):
         model.train(training)
         with torch.set_grad_enabled(gradients):
             return _with_gradients(model, x) if gradients else run(model, x)

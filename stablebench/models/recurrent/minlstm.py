@@ -19,12 +19,8 @@ Stability claim: with `normalise`, f' + i' = 1, so h_t is a convex combination o
     (0, 1): gradients do not explode. Asserted in tests/models/test_minlstm.py.
 Reference: Feng, Tung, Ahmed, Bengio, Hajimirsadeghi. Were RNNs All We Needed? 2024. https://arxiv.org/abs/2410.01201
 Differs from the paper:
-    - It trains in log space, which needs positive candidates and so its g; here the equation is run as it is, and g is
-      a choice.
+    - As `mingru`, but for its `update_bias`.
     - f' is computed as sigmoid(log f - log i), the same number also where f + i underflows.
-    - h_0 = 0, not g(0).
-    - The paper's blocks around the cell (convolution, MLP, norms) are left out.
-    - Written from the equations; appendix B was not checked.
 """
 
 import math
