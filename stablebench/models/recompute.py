@@ -71,14 +71,12 @@ class _Pass:
 
     def __init__(self, module: nn.Module, capturing: bool) -> None:
         self._module, self._capturing = module, capturing
-        self._rewind_random: Callable[[], None] | None = None
-        self._before: ModuleSnapshot | None = None
+        self._rewind_random = python_random.taken()
+        self._before = ModuleSnapshot(module)
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Context of the first pass."""
-        self._rewind_random = python_random.taken()
-        self._before = ModuleSnapshot(self._module)
         readable = torch.cuda.is_initialized() and not self._capturing
         before = torch.cuda.get_rng_state() if readable else None
         yield
@@ -89,7 +87,6 @@ class _Pass:
     @contextlib.contextmanager
     def replayed(self) -> Iterator[None]:
         """Context of the second pass."""
-        assert self._rewind_random is not None and self._before is not None  # the first pass came before
         rewind_outside = python_random.taken()
         self._rewind_random()
         now = ModuleSnapshot(self._module, copied=False)
