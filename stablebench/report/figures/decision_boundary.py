@@ -40,19 +40,15 @@ def plane(network: DeepNetwork, x: tuple[float, float], y: tuple[float, float], 
     """Return a network's output over a rectangle.
 
     Args:
-        network: Of two inputs and one output; its mode (train, eval) is left as it was.
+        network: Of two inputs and one output; it is put into evaluation mode.
         x: Ends of the first input.
         y: Ends of the second.
         points: A side.
     """
     columns, rows = (torch.linspace(*ends, points, dtype=torch.float64) for ends in (x, y))
     grid = torch.cartesian_prod(rows, columns).flip(1)
-    training = network.training
     network.eval()
-    try:
-        outputs = torch.cat([network(part)[0] for part in grid.split(_CHUNK)])
-    finally:
-        network.train(training)
+    outputs = torch.cat([network(part)[0] for part in grid.split(_CHUNK)])
     return Plane(columns, rows, outputs.view(points, points).double())
 
 

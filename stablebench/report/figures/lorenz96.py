@@ -54,27 +54,24 @@ def predicted(network: Network, pieces: Iterable[Batch], which: int, times: Tens
     """Return a network's prediction of one example, and its error over all.
 
     Args:
-        network: Of values, every step of which is read; its mode (train, eval) is left as it was.
+        network: Of values, every step of which is read; it is put into evaluation mode.
         pieces: The examples.
         which: Number of the example that is drawn, from 0.
         times: Of the targets, (time,).
         name: What the example is called.
     """
-    training, seen = network.training, 0
+    network.eval()
+    seen = 0
     errors, sizes = torch.zeros(len(times), dtype=torch.float64), torch.zeros(len(times), dtype=torch.float64)
     example: tuple[Tensor, Tensor] | None = None
-    network.eval()
-    try:
-        for piece in pieces:
-            for inputs, targets in zip(piece.inputs.split(_CHUNK), piece.targets.split(_CHUNK), strict=True):
-                outputs, targets = network(inputs)[0].double(), targets.double()
-                errors += (outputs - targets).square().sum((0, 2))
-                sizes += targets.square().sum((0, 2))
-                if seen <= which < seen + len(inputs):
-                    example = targets[which - seen], outputs[which - seen]
-                seen += len(inputs)
-    finally:
-        network.train(training)
+    for piece in pieces:
+        for inputs, targets in zip(piece.inputs.split(_CHUNK), piece.targets.split(_CHUNK), strict=True):
+            outputs, targets = network(inputs)[0].double(), targets.double()
+            errors += (outputs - targets).square().sum((0, 2))
+            sizes += targets.square().sum((0, 2))
+            if seen <= which < seen + len(inputs):
+                example = targets[which - seen], outputs[which - seen]
+            seen += len(inputs)
     if example is None:
         raise IndexError(f"there are {seen} examples, got number {which}")
     pooled = (errors.sum() / sizes.sum()).sqrt().item()
