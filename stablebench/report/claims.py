@@ -100,7 +100,11 @@ PAPERS = (
     Setting("roarnn", "copy", 400, "its paper's copying memory, L 400"),
     Setting("roarnn", "adding", 1000, "its paper's adding problem, T 1000"),
     Setting(
-        "roarnn", "adding", 784, "its paper's psMNIST settings, on inputs of adding", {"hidden": 256, "model.rho": 0.5}
+        "roarnn",
+        "adding",
+        784,
+        "its paper's psMNIST settings, on inputs of adding",
+        {"model.hidden": 256, "model.rho": 0.5},
     ),
     Setting("roafnn", "double_moon", None, "its paper's 50 layers of width 2"),
     Setting("dizzy", "copy_masked", None, "its paper's copy task, our start"),
@@ -193,17 +197,12 @@ def is_recurrent(model: str) -> bool:
 
 def _resolved(setting: Setting, sizes: StudySizes, extra: dict[str, Any]) -> Resolved:
     T = setting.T if setting.T is None or sizes.longest is None else min(setting.T, sizes.longest)
-    values = dict(setting.values)
     options: dict[str, Any] = {"device": "cpu"} | extra
-    hidden = values.pop("hidden", None)
-    deep = not is_recurrent(setting.model)
-    if sizes.hidden is not None and not deep:
-        hidden = sizes.hidden
-    if hidden is not None:
-        options["model.hidden"] = hidden
-    if deep:
+    if not is_recurrent(setting.model):
         options["model.layers"] = 50 if sizes.layers is None else sizes.layers
-    return resolve(RunRequest(setting.model, setting.task, T=T, options=options, settings=values))
+    elif sizes.hidden is not None:
+        options["model.hidden"] = sizes.hidden
+    return resolve(RunRequest(setting.model, setting.task, T=T, options=options, settings=setting.values))
 
 
 def _where(resolved: Resolved) -> str:
