@@ -87,6 +87,20 @@ def test_a_recipe_shows_resolved_values_and_whether_it_was_run() -> None:
         assert ("not run yet" in shown("recipe", name)) or ran
 
 
+def test_a_variant_that_changes_one_group_shows_what_a_run_takes() -> None:
+    """nnRNN's recipe gives two groups their rates; its variant for 300 steps changes both partly."""
+    whole, of_300 = document("recipe", "ptb_char/nnrnn")["resolved"]
+    assert whole["values"]["optim.groups"] == {"orthogonal": {"lr": 8e-05}, "lower": {"weight_decay": 1e-4}}
+    assert of_300["values"]["optim.groups"] == {"orthogonal": {"lr": 6e-05}, "lower": {"weight_decay": 1e-4}}
+    for name in registry.recipe_names():
+        recipe = registry.recipe(*name.split("/"))
+        assert recipe is not None
+        for variant, part in zip(recipe.variants, document("recipe", name)["resolved"][1:], strict=True):
+            kept = {} if "name" in variant.optim else recipe.optim.get("groups", {})
+            shown_groups = part["values"].get("optim.groups", {})
+            assert set(kept) <= set(shown_groups), name
+
+
 def test_a_suite_shows_its_cells() -> None:
     found = document("suite", "quick")
     assert found["cells"] >= len(found["models"]) * len(found["seeds"])
