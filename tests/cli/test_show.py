@@ -88,7 +88,7 @@ def test_a_recipe_shows_resolved_values_and_whether_it_was_run() -> None:
 
 
 def test_a_variant_that_changes_one_group_shows_what_a_run_takes() -> None:
-    """nnRNN's recipe gives two groups their rates; its variant for 300 steps changes both partly."""
+    """Of nnRNN's recipe two groups have rates of their own; its variant for 300 steps changes both partly."""
     whole, of_300 = document("recipe", "ptb_char/nnrnn")["resolved"]
     assert whole["values"]["optim.groups"] == {"orthogonal": {"lr": 8e-05}, "lower": {"weight_decay": 1e-4}}
     assert of_300["values"]["optim.groups"] == {"orthogonal": {"lr": 6e-05}, "lower": {"weight_decay": 1e-4}}
