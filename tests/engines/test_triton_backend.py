@@ -117,7 +117,7 @@ def compile_for(capability: int, name: str, hidden: int, precision: Precision) -
 
     backend = TritonBackend(program_of(name, hidden), Slice(NEW, 0, hidden), precision)
     compiled = []
-    for kernel, function in zip(backend._sources, ("forward", "reverse"), strict=True):
+    for kernel, function in zip(backend._sources, ("forward", "backward"), strict=True):
         kernel_function = getattr(backend._module, function)
         types: dict[str, str] = {}
         constants = {}

@@ -5,6 +5,7 @@ are switched off, hooks, values that are read, attributes that are set) would be
 refused at the line where it happens.
 """
 
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ RANDOM = frozenset(
 """torch's operations that draw random numbers."""
 _VALUES = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__bool__", "__index__"})
 """What turns a tensor into numbers that a trace would contain for ever."""
+_DERIVATIVE = "it has a derivative of its own (`{}`, a torch.autograd.Function)"
 _OF_GRADIENTS = frozenset({"register_hook", "register_post_accumulate_grad_hook", "retain_grad"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
@@ -47,7 +49,19 @@ def refuse_changed(before: dict[str, Any]) -> None:
     """
     for what, value in surroundings().items():
         if value != before[what]:
-            raise UnsupportedStep(what)
+            raise UnsupportedStep(_own_derivative() or what)
+
+
+def _own_derivative() -> str | None:
+    """Return what is said of a `torch.autograd.Function` whose forward pass, which switches gradients off, is under way.
+
+    Where torch's `apply` is compiled (from 2.14 on) one that was taken from its class beforehand is met only here.
+    """
+    for frame, _ in traceback.walk_stack(None):
+        first = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
+        if isinstance(first, torch.autograd.function.FunctionCtx):
+            return _DERIVATIVE.format(type(first).__name__.removesuffix("Backward"))
+    return None
 
 
 def refuse_hooks(module: nn.Module, name: str) -> None:
@@ -71,20 +85,23 @@ def hooks_of(model: nn.Module) -> tuple[int, ...]:
 @contextmanager
 def own_derivatives_refused() -> Iterator[None]:
     """Context in which `torch.autograd.Function.apply` is refused: only its forward pass would be traced."""
-    base: Any = torch.autograd.Function.__mro__[1]  # so that an `apply` taken from a class beforehand is met, too
-    had = vars(base).get("apply")
+    function: Any = torch.autograd.Function
+    bases = function, function.__mro__[1]  # in torch 2.13 one that was taken beforehand asks the second for its own
+    own = [vars(base).get("apply") for base in bases]
 
     def apply(cls: type, *_: Any, **__: Any) -> NoReturn:
-        raise UnsupportedStep(f"it has a derivative of its own (`{cls.__name__}`, a torch.autograd.Function)")
+        raise UnsupportedStep(_DERIVATIVE.format(cls.__name__))
 
-    base.apply = classmethod(apply)
+    for base in bases:
+        base.apply = classmethod(apply)
     try:
         yield
     finally:
-        if had is None:
-            del base.apply
-        else:
-            base.apply = had
+        for base, had in zip(bases, own, strict=True):
+            if had is None:
+                del base.apply
+            else:
+                base.apply = had
 
 
 @contextmanager
