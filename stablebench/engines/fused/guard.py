@@ -53,7 +53,7 @@ def refuse_changed(before: dict[str, Any]) -> None:
 
 
 def _own_derivative() -> str | None:
-    """Return what is said of a `torch.autograd.Function` whose forward pass, which switches gradients off, is under way.
+    """Return what is said of a `torch.autograd.Function` whose forward pass is under way: it switches gradients off.
 
     Where torch's `apply` is compiled (from 2.14 on) one that was taken from its class beforehand is met only here.
     """
