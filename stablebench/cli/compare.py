@@ -10,6 +10,7 @@ from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
+from stablebench.cli.shared.selection import say_suite
 from stablebench.cli.ui.output import echo, note
 from stablebench.process.garbage_collection import collector_paused
 
@@ -63,6 +64,7 @@ def compare(
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
     from stablebench import leaderboard
+    from stablebench.cli.shared.near_runs import near_runs
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
     from stablebench.runs.atomic import write_atomically
@@ -71,7 +73,7 @@ def compare(
     if output is not None:
         refuse_existing(output, force)
     refused: dict[str, str] = {}
-    name, resolved_suite, overrides, runs = _planned(suite, asked, refused)
+    name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
     if estimate:
@@ -92,6 +94,9 @@ def compare(
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
     board, recorded = _leaderboard(name, resolved_suite, overrides, runs, shown.runs_dir)
+    if not any(recorded):
+        for line in near_runs(runs, shown.runs_dir):
+            note(line)
     lost = [] if no_run else _lost(runs, recorded, failures)
     if statistics or shown.as_json or output is not None:
         board = board.replaced(statistics=leaderboard.statistics(board))
@@ -118,12 +123,14 @@ def compare(
 
 @collector_paused()
 def _planned(
-    suite: str | None, asked: SuiteRunOptions, refused: dict[str, str]
+    suite: str | None, asked: SuiteRunOptions, refused: dict[str, str], quiet: bool
 ) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
     """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
     from stablebench.execution.suites import runs_of, suite_of
 
     overrides = suite_overrides(asked)
+    if not quiet:
+        say_suite(suite, overrides)
     name, resolved_suite = suite_of(suite, overrides)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
 

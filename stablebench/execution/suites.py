@@ -63,19 +63,26 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     if asked.models is not None:
         of_models = {name: values for name, values in suite.model_overrides.items() if name in asked.models}
         changed |= {"models": asked.models, "model_overrides": of_models}
-        changed["tasks"] = _narrowed(suite, asked.models)
-    if asked.tasks is not None:
-        changed["tasks"] = [SuiteTask(task=task) for task in asked.tasks]
+    if asked.models is not None or asked.tasks is not None:
+        groups = [suite.tasks] if asked.tasks is None else [_of_task(suite, task) for task in asked.tasks]
+        changed["tasks"] = [task for group in groups for task in _narrowed(suite, group, asked.models)]
     if asked.seeds is not None:
         changed["seeds"] = asked.seeds
     return name or "quick", suite.model_copy(update=changed)
 
 
-def _narrowed(suite: Suite, models: list[str]) -> list[SuiteTask]:
-    """Return the tasks with only these models: each of the suite's own where it runs, any other on every task."""
-    own = {*suite.models, *(model for task in suite.tasks for model in task.models or [])}
+def _of_task(suite: Suite, name: str) -> list[SuiteTask]:
+    """Return the suite's own entries of a task; one that it does not have has the settings of all its runs alone."""
+    return [task for task in suite.tasks if task.task == name] or [SuiteTask(task=name)]
+
+
+def _narrowed(suite: Suite, tasks: list[SuiteTask], models: list[str] | None) -> list[SuiteTask]:
+    """Return tasks with only these models: each where the suite runs it, any other on every one of the tasks."""
+    if models is None:
+        return tasks
+    own = {model for task in tasks for model in task.models or suite.models}
     narrowed = []
-    for task in suite.tasks:
+    for task in tasks:
         here = [model for model in models if model not in own or model in (task.models or suite.models)]
         if here:
             narrowed.append(task.model_copy(update={"models": here}))

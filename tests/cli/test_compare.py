@@ -140,3 +140,21 @@ def test_failures_are_listed_in_the_order_of_the_suite() -> None:
     runs = [resolve(RunRequest("rnn", "copy", settings={"seed": seed})) for seed in range(3)]
     first, second, third = (run.label for run in runs)
     assert _in_order([(third, "a"), (first, "b"), (second, "a")], runs) == [(first, "b"), (second, "a"), (third, "a")]
+
+
+def test_stored_runs_with_other_settings_are_told_where_those_asked_for_are_missing(tmp_path: Path) -> None:
+    assert compare(tmp_path, "--quiet").exit_code == 0
+    told = f"{tmp_path / 'runs' / 'copy' / 'rnn'} has other runs of rnn on copy: 2 with "
+    words = ["--models", "rnn", "--tasks", "copy", *SMALL, "--lr", "0.25", "--runs-dir", str(tmp_path / "runs")]
+    for command in (["compare", "--no-run"], ["report"], ["plot", "curves", "-o", str(tmp_path / "a.png")]):
+        result = CliRunner().invoke(app, [*command, *words])
+        line = next(line for line in result.stderr.splitlines() if line.startswith(told))
+        assert line.removeprefix(told).startswith("optim.lr 0.0001 in place of 0.25"), result.stderr
+
+
+def test_the_suite_that_is_taken_is_said(tmp_path: Path) -> None:
+    words = ["--no-run", "--models", "lstm", "--runs-dir", str(tmp_path)]
+    assert "the suite quick is taken" in CliRunner().invoke(app, ["compare", *words]).stderr
+    assert not CliRunner().invoke(app, ["compare", "smoke", *words]).stderr
+    result = CliRunner().invoke(app, ["compare", "smoke", "--tasks", "adding", *words])
+    assert "the suite smoke has copy, digits; adding gets none of the settings" in result.stderr

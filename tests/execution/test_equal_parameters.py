@@ -74,3 +74,28 @@ def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task
     assert asked("roarnn") == {("copy", "roarnn"), ("digits", "roarnn")}
     with pytest.raises(UserError, match="gruu"):
         asked("gruu")
+
+
+def test_a_task_asked_for_keeps_the_suites_settings_of_it_and_any_other_has_those_of_all_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [
+        {"task": "copy/t100", "models": ["lstm", "rnn"], "overrides": {"train.steps": 300, "model.hidden": 8}},
+        {"task": "digits", "overrides": {"train.steps": 440}},
+        {"task": "digits", "models": ["rnn"], "overrides": {"train.steps": 20}},
+    ]
+    document = {"summary": "s", "tasks": tasks, "models": ["gru", "lstm"], "seeds": [0], "overrides": {"optim.lr": 0.5}}
+    suite = Suite.model_validate(document)
+    monkeypatch.setattr("stablebench.registry.suite", lambda _: suite)
+
+    def asked(task: str, *models: str) -> list[tuple[str, int, float]]:
+        made = SuiteOverrides(models=list(models) or None, tasks=[task])
+        specs = [run.spec for run in runs_of(suite_of("any", made)[1], made)]
+        return [(spec.model.name, spec.train.steps, spec.optim.lr) for spec in specs]
+
+    assert asked("digits", "lstm") == [("lstm", 440, 0.5)]
+    assert asked("digits") == [("gru", 440, 0.5), ("lstm", 440, 0.5), ("rnn", 20, 0.5)]
+    assert asked("copy/t100", "lstm") == [("lstm", 300, 0.5)]
+    assert asked("copy/t100", "gru") == [("gru", 300, 0.5)]  # not the suite's model there: with its settings, too
+    ((model, steps, lr),) = asked("first_recall/t50", "gru")
+    assert (model, lr) == ("gru", 0.5) and steps not in (20, 300, 440)

@@ -10,6 +10,7 @@ import typer
 
 from stablebench.cli.shared.options import words_of
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
+from stablebench.cli.ui.output import note
 from stablebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stablebench.runs.store import RunFolder
     from stablebench.schema.run_record import RunRecord
     from stablebench.schema.suite import Suite
+    from stablebench.specs.resolve import Resolved
 
 SuiteOrRuns = Annotated[
     list[str] | None,
@@ -59,13 +61,15 @@ def selected_runs(what: list[str] | None, runs_dir: Path, asked: SuiteRunOptions
         UserError: There is no such suite or folder, or no run in it.
     """
     from stablebench import registry
-    from stablebench.runs.store import readable_records
+    from stablebench.cli.shared.near_runs import near_runs
+    from stablebench.runs.store import readable_records, run_folders
 
-    what, suite = what or [], None
+    what, suite, runs = what or [], None, []
     options = words_of(asked)
     overrides = suite_overrides(asked)
     if (len(what) == 1 and registry.is_suite(what[0]) and not Path(what[0]).is_dir()) or (not what and options):
-        name, suite, folders = _of_suite(what[0] if what else None, overrides, runs_dir)
+        name, suite, runs = _of_suite(what[0] if what else None, overrides)
+        folders = run_folders(runs_dir, (run.spec for run in runs))
     elif what and options:
         raise UserError(f"{options[0]}: it selects runs of a suite; name a suite.")
     elif what:
@@ -79,20 +83,34 @@ def selected_runs(what: list[str] | None, runs_dir: Path, asked: SuiteRunOptions
             raise UserError(f"There are no runs{f' of {name}' if what else ''} in {runs_dir}.")
         given = f" with {' '.join(options)}" if what and options else ""
         command = " ".join(["stablebench compare", *map(shlex.quote, words)])
-        raise UserError(
+        first = (
             f"There are no runs of {'the suite ' if what else ''}{name}{given} in {runs_dir}. `{command}` runs them."
         )
+        raise UserError("\n".join([first, *near_runs(runs, runs_dir)]))
     return Selection(name, words, suite, overrides, list(records.items()), unreadable)
 
 
-def _of_suite(name: str | None, overrides: "SuiteOverrides", runs_dir: Path) -> "tuple[str, Suite, list[RunFolder]]":
+def _of_suite(name: str | None, overrides: "SuiteOverrides") -> "tuple[str, Suite, list[Resolved]]":
     from stablebench.execution.suites import runs_of, suite_of
-    from stablebench.runs.store import run_folders
 
+    say_suite(name, overrides)
     called, suite = suite_of(name, overrides)
     if name is None and overrides.models and overrides.tasks:
         called = f"{', '.join(overrides.models)} on {', '.join(overrides.tasks)}"
-    return called, suite, run_folders(runs_dir, (run.spec for run in runs_of(suite, overrides)))
+    return called, suite, runs_of(suite, overrides)
+
+
+def say_suite(name: str | None, overrides: "SuiteOverrides") -> None:
+    """Say on stderr which suite is taken where none is named, and which tasks that are asked for it does not have."""
+    from stablebench import registry
+
+    if name is None and overrides.tasks is None:
+        note("no suite is named, so the suite quick is taken; `stablebench list suites` shows the others.")
+    elif name is not None and overrides.tasks is not None:
+        own = list(dict.fromkeys(task.task for task in registry.suite(name).tasks))
+        others = [task for task in overrides.tasks if task not in own]
+        if others:
+            note(f"the suite {name} has {', '.join(own)}; {', '.join(others)} gets none of the settings of these.")
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
