@@ -15,6 +15,7 @@ from torch import nn
 
 from stablebench.errors import ContractError, StablebenchError, ran_out_of_memory
 from stablebench.models.base import DeepModel, RecurrentModel
+from stablebench.models.chain_model import EARLIER_NAMES
 from stablebench.schema.strict import argument_type
 
 SIZES = ("in_features", "hidden")
@@ -34,7 +35,9 @@ def check_class(cls: type[Any], reference: str, built: tuple[str, ...]) -> None:
         ContractError: A method that no engine calls is overridden, or the constructor cannot be called by name.
     """
     arguments = ((why, cls.__init__) for why in _wrong_arguments(cls, built))
-    for why, where in chain(_overridden(cls), arguments):  # lazily: the first is all that is looked for
+    for why, where in chain(
+        _overridden(cls), _of_another_kind(cls), arguments
+    ):  # lazily: the first is all that is looked for
         raise ContractError(f"--model {reference}: {why} ({place_of(where)}).")
 
 
@@ -90,6 +93,38 @@ def _overridden(cls: type[Any]) -> Iterator[tuple[str, Any]]:
         given = getattr(cls, name)
         if given is not own:
             yield f"`{name}` is overridden; engines call {called}: write the model in these", given
+
+
+def _of_another_kind(cls: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield methods that stand where the contract has a property or a value, and the reverse, and where."""
+    base = DeepModel if issubclass(cls, DeepModel) else RecurrentModel
+    for name in (name for name in dir(base) if not name.startswith("_") and not hasattr(nn.Module, name)):
+        asked, given = inspect.getattr_static(base, name), inspect.getattr_static(cls, name)
+        if given is asked or name in EARLIER_NAMES:
+            continue
+        is_method, where = callable(given), given.fget if isinstance(given, property) else given
+        if isinstance(asked, property) and is_method:
+            yield f"`{name}` is a method; make it a property: write @property above its `def`", where
+        elif inspect.isfunction(asked) and not is_method and not isinstance(given, staticmethod | classmethod):
+            kind = "a property; leave out the @property" if isinstance(given, property) else f"{given!r}; make it one"
+            yield f"`{name}` must be a method, and is {kind}", where if callable(where) else cls
+        elif inspect.isfunction(asked) and inspect.isfunction(given) and not _takes_as_many(given, asked):
+            yield f"`{name}` must take {_arguments(asked)}; it takes {_arguments(given)}", where
+        elif not callable(asked) and not isinstance(asked, property | classmethod) and is_method:
+            yield f"`{name}` is a method; make it a value: `{name} = ...` in the class or its constructor", where
+
+
+def _takes_as_many(given: Callable[..., Any], asked: Callable[..., Any]) -> bool:
+    """Return whether a method can be called with the arguments that the contract's method is called with."""
+    try:
+        inspect.signature(given).bind(*inspect.signature(asked).parameters)
+    except TypeError:
+        return False
+    return True
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    return f"({', '.join(inspect.signature(function).parameters)})"
 
 
 def _wrong_arguments(cls: type[Any], built: tuple[str, ...]) -> Iterator[str]:

@@ -30,7 +30,8 @@ class Malformed(ContractError):
     def __init__(self, model: ChainModel, method: str, must: str, got: str) -> None:
         attribute: Any = getattr(type(model), method)
         code = attribute.fget if isinstance(attribute, property) else attribute
-        super().__init__(f"`{method}` must {must}; it returned {got} ({place_of(code)}).")
+        verb, where = ("returned", code) if callable(code) else ("is", type(model))
+        super().__init__(f"`{method}` must {must}; it {verb} {got} ({place_of(where)}).")
 
 
 def refuse_malformed(model: ChainModel, reference_name: str) -> None:
@@ -84,9 +85,12 @@ def _recurrent(model: RecurrentModel) -> None:
     sizes: Any = model.state_sizes
     whole = isinstance(sizes, tuple) and sizes and all(type(size) is int and size > 0 for size in sizes)
     if not whole:
-        raise Malformed(model, "state_sizes", "be a tuple of whole numbers, the widths of the states", repr(sizes))
-    if not -len(sizes) <= model.output_state < len(sizes):
-        raise ContractError(f"`output_state` is {model.output_state} and there are {len(sizes)} states.")
+        got = repr(sizes) if isinstance(sizes, int | float | str | list | tuple) else description(sizes)
+        raise Malformed(model, "state_sizes", "be a tuple of whole numbers, the widths of the states", got)
+    if type(model.output_state) is not int or not -len(sizes) <= model.output_state < len(sizes):
+        raise Malformed(model, "output_state", f"be the number of one of {len(sizes)} states", repr(model.output_state))
+    if type(model.out_features) is not int or model.out_features < 1:
+        raise Malformed(model, "out_features", "be a whole number, the output's width", repr(model.out_features))
     state = model.initial_state(BATCH)
     if (got := _misfit(state, [(BATCH, size) for size in sizes])) is not None:
         raise Malformed(model, "initial_state", f"return a tuple of states {_shapes(sizes)}", got)

@@ -82,6 +82,60 @@ class Turned(Plain):
 class Named(Plain):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(inputs, width)
+
+
+class Sizes(Plain):
+    def state_sizes(self):
+        return (self.hidden,)
+
+
+class Width(Plain):
+    def out_features(self):
+        return self.hidden
+
+
+class Output(Plain):
+    def output_state(self):
+        return 0
+
+
+class Weights(Plain):
+    @property
+    def recurrent_weights(self):
+        return self.W.T
+
+
+class Projection(Plain):
+    input_projection = 3
+
+
+class Step(Plain):
+    def step(self, projected, state):
+        return state
+
+
+class List(Plain):
+    @property
+    def state_sizes(self):
+        return [self.hidden]
+
+
+class Text(Plain):
+    output_state = "h"
+
+
+class Float(Plain):
+    @property
+    def out_features(self):
+        return self.hidden / 2
+
+
+class Static(Plain):
+    state_sizes = (4,)
+
+    @staticmethod
+    def step(projected, state, recurrent_weights):
+        return (torch.tanh(projected + state[0] @ recurrent_weights),)
 """
 
 
@@ -114,6 +168,18 @@ def refused(result: Result, *said: str) -> None:
         ("Wrapped", "`forward` is overridden"),
         ("Deep", "engines call embed_input, layer_groups, step"),
         ("Named", "must take `in_features` and `hidden` by these names"),
+        ("Sizes", "`state_sizes` is a method; make it a property: write @property above its `def` (cells.py:"),
+        ("Width", "`out_features` is a method; make it a property"),
+        ("Output", "`output_state` is a method; make it a value: `output_state = ...`"),
+        ("Weights", "`recurrent_weights` must be a method, and is a property; leave out the @property"),
+        ("Projection", "`input_projection` must be a method, and is 3; make it one"),
+        ("Step", "`step` must take (self, projected, state, recurrent_weights); it takes (self, projected, state)"),
+        (
+            "List",
+            "`state_sizes` must be a tuple of whole numbers, the widths of the states; it returned [4] (cells",
+        ),
+        ("Text", "`output_state` must be the number of one of 1 states; it is 'h' (cells.py:"),
+        ("Float", "`out_features` must be a whole number, the output's width; it returned 2.0 (cells.py:"),
     ],
 )
 def test_a_class_that_would_not_run_as_written_is_refused(cells: Path, tmp_path: Path, name: str, said: str) -> None:
@@ -138,3 +204,9 @@ def test_sizes_reach_a_constructor_by_their_names(cells: Path, tmp_path: Path) -
         assert result.exit_code == 0, result.output
     turned, plain = sorted((r.read_record() for r in all_runs(tmp_path / "runs")), key=lambda r: r.spec.model.name[-1])
     assert turned.parameters == plain.parameters and turned.result.test == plain.result.test
+
+
+def test_a_static_step_and_plain_sizes_keep_to_the_contract(cells: Path, tmp_path: Path) -> None:
+    words = ["--task", "copy", "--T", "3", "--hidden", "4", "--steps", "2", "--batch-size", "4", "-q"]
+    result = cli("train", "--model", f"{cells}:Static", *words, "--runs-dir", str(tmp_path / "runs"))
+    assert result.exit_code == 0, result.output
