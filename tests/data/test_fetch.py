@@ -223,12 +223,20 @@ def test_of_two_at_once_one_fetches(server: Server, tmp_path: Path):
     assert len(server.asked) == 1 and files_in(tmp_path) == ["tiny/big"]
 
 
-def test_without_a_named_folder_data_are_fetched_to_the_cache_when_first_needed(
+def test_nothing_is_fetched_unless_it_is_asked_for_and_then_into_the_cache(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.delenv("STABLEBENCH_DATA", raising=False)
+    for name in ("STABLEBENCH_DATA", "STABLEBENCH_FETCH"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     source = one_file(server)
+    for value in (None, "", "0"):
+        if value is not None:
+            monkeypatch.setenv("STABLEBENCH_FETCH", value)
+        with pytest.raises(UserError, match=r"(?s)cache/data/tiny lacks big.*`stablebench data fetch tiny`"):
+            ensure.read(source, source.files[0])
+    assert not server.asked
+    monkeypatch.setenv("STABLEBENCH_FETCH", "1")
     for _ in range(2):
         assert ensure.read(source, source.files[0]) == BIG
     assert files_in(tmp_path) == ["cache/data/tiny/big"] and len(server.asked) == 1

@@ -1,8 +1,9 @@
-"""Reads the files of a data set, after fetching them if they are missing from the cache folder.
+"""Reads the files of a data set; what is missing from the cache folder is fetched where STABLEBENCH_FETCH=1 allows it.
 
-Nothing is fetched into a folder that a user named with `--data-dir` or STABLEBENCH_DATA.
+Nothing is fetched unasked, nor into a folder that a user named with `--data-dir` or STABLEBENCH_DATA.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,5 +46,6 @@ def open_archive(
 
 
 def _fetch_missing(source: DataSource, files: list[SourceFile], data_dir: Path | None) -> None:
-    if named_data_dir(data_dir) is None and not all(access.find(source, file) for file in files):
+    allowed = os.environ.get("STABLEBENCH_FETCH") == "1" and named_data_dir(data_dir) is None
+    if allowed and not all(access.find(source, file) for file in files):
         fetch(source, data_root())
