@@ -100,7 +100,7 @@ def test_a_trajectory_without_targets_is_refused():
 def test_it_is_computed_once_and_kept_by_force_and_length(few: None, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
     first = lorenz96.load("train", length=40)
     other = lorenz96.load("train", length=40, F=2.0)
-    assert len(list((own_cache / "prepared").glob("lorenz96-*/meta.json"))) == 2
+    assert len(list((own_cache / "prepared").glob("lorenz96-*/tensors.safetensors"))) == 2
     monkeypatch.setattr(lorenz96, "trajectories", None)  # a further computation would fail
     assert torch.equal(lorenz96.load("train", length=40).inputs, first.inputs)
     assert torch.equal(lorenz96.load("train", length=40, F=2.0).inputs, other.inputs)

@@ -1,7 +1,6 @@
 """Prepared tensors: made once, whole or not at all."""
 
 import importlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import torch
 from stablebench.data.files import store
 from stablebench.data.files.store import prepared
 from stablebench.errors import UserError
+from stablebench.runs import checkpoint
 
 KEY = {"version": 1, "files": ["md5:00"]}
 
@@ -63,11 +63,10 @@ def test_another_key_is_another_folder(cache: Path):
     assert set(prepared("thing", KEY, never)) == set(tensors())
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "no meta", "torn meta", "foreign meta", "list"])
-def test_a_damaged_folder_is_made_anew(cache: Path, damage: str):
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "empty", "torn", "foreign", "list"])
+def test_a_damaged_file_is_made_anew(cache: Path, damage: str):
     prepared("thing", KEY, tensors)
-    (folder,) = [p for p in (cache / "prepared").iterdir() if p.is_dir()]
-    path, meta = folder / "bytes.npy", folder / "meta.json"
+    (path,) = (cache / "prepared").rglob("*.safetensors")
     content = path.read_bytes()
     if damage == "flipped":
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -75,14 +74,14 @@ def test_a_damaged_folder_is_made_anew(cache: Path, damage: str):
         path.write_bytes(content[:-3])
     elif damage == "missing":
         path.unlink()
-    elif damage == "no meta":
-        meta.unlink()
-    elif damage == "torn meta":
-        meta.write_text(meta.read_text()[:40])
-    elif damage == "foreign meta":
-        meta.write_text(json.dumps({**json.loads(meta.read_text()), "key": {}}))
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "torn":
+        path.write_bytes(content[:40])
+    elif damage == "foreign":
+        checkpoint.save(path, checkpoint.Checkpoint(tensors(), {"version": 2}))
     else:
-        meta.write_text("[]")
+        path.write_text("[]")
     if path.is_file():
         os.utime(path, ns=(0, 0))  # as a damage after which no time is the same
     made = []
@@ -119,7 +118,7 @@ def make():
     return {"bytes": torch.arange(12, dtype=torch.uint8)}
 
 if sys.argv[2] == "die":
-    store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 print(int(store.prepared("thing", {"version": 1}, make)["bytes"].sum()))
 """
 
@@ -137,9 +136,10 @@ def test_of_processes_that_begin_at_once_one_makes_the_tensors_and_all_have_them
 def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(cache: Path, tmp_path: Path):
     killed = process(tmp_path / "log", "die")
     assert killed.communicate(timeout=120) == ("", None) and killed.returncode == -signal.SIGKILL
-    assert [".tmp-" in name for name in kept(cache)] == [True]
+    assert [path.suffix for path in (cache / "prepared").rglob("*") if path.is_file()] == [".lock", ".tmp"]
     assert process(tmp_path / "log", "live").communicate(timeout=120)[0] == "66\n"
-    assert len(kept(cache)) == 1 and ".tmp-" not in kept(cache)[0]
+    assert len(kept(cache)) == 1
+    assert [path.name for path in (cache / "prepared" / kept(cache)[0]).iterdir()] == ["tensors.safetensors"]
 
 
 IMAGES = {"cifar10": "files.vision", "mnist": "files.vision"}

@@ -1,17 +1,14 @@
 """Prepared data: tensors in the cache folder, made once and mapped into memory from then on.
 
 A set of tensors has a key that decides its content: which source (by its checksums), which preparation, which version
-of it. The folder's name holds a digest of the key. Making happens under a lock, in a folder next to it that is moved to
-its place when whole, so that several processes may begin at once and an interruption leaves nothing half made. A
-folder that does not contain what its `meta.json` says is made again.
+of it. The folder's name holds a digest of the key, its file is a checkpoint whose state is the key. Making happens
+under a lock, and the file is written atomically, so that several processes may begin at once and an interruption leaves
+nothing half made. A file that is damaged, or is not what its key says, is made again.
 """
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +17,16 @@ from filelock import FileLock
 
 from stablebench.errors import UserError
 from stablebench.process.folders import cache_dir
+from stablebench.runs.atomic import remove_temporaries
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the layout of these folders changes."""
 _NAME = re.compile(r"[a-z0-9_]+$")
-_intact: dict[Path, tuple[Any, ...]] = {}
-"""Folders whose digests were right in this process, with the sizes and times their files had then."""
+_intact: dict[Path, tuple[int, int]] = {}
+"""Files whose digests were right in this process, with the size and time they had then."""
 
 
 def prepared(name: str, key: Mapping[str, Any], make: "Callable[[], Mapping[str, Tensor]]") -> "dict[str, Tensor]":
@@ -43,87 +41,50 @@ def prepared(name: str, key: Mapping[str, Any], make: "Callable[[], Mapping[str,
 
     Raises:
         UserError: The cache folder cannot be used; or what `make` raises: then nothing is left behind.
+        StablebenchError: The disk does not take them.
     """
     assert _NAME.match(name), name
     whole_key = json.loads(json.dumps({"format": _FORMAT, "name": name, **key}, sort_keys=True))
     digest = hashlib.sha256(json.dumps(whole_key, sort_keys=True).encode()).hexdigest()
-    folder = cache_dir() / "prepared" / f"{name}-{digest[:16]}"
+    path = cache_dir() / "prepared" / f"{name}-{digest[:16]}" / "tensors.safetensors"
     try:
-        tensors = _load(folder, whole_key)
+        tensors = _load(path, whole_key)
         if tensors is None:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):
-                tensors = _load(folder, whole_key)  # another process may have been first
+            path.parent.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.parent.with_suffix(".lock")):
+                remove_temporaries(path.parent)  # of a process that was killed; nobody else is here
+                tensors = _load(path, whole_key)  # another process may have been first
                 if tensors is None:
-                    _make(folder, whole_key, make)
-                    tensors = _load(folder, whole_key)
+                    _save(path, whole_key, make())
+                    tensors = _load(path, whole_key)
     except OSError as error:
         raise UserError(
-            f"{name}: the cache folder {folder.parent.parent} cannot be used ({error.strerror or error}); "
+            f"{name}: the cache folder {cache_dir()} cannot be used ({error.strerror or error}); "
             "name another one in the environment variable STABLEBENCH_CACHE."
         ) from None
     if tensors is None:
-        raise UserError(f"{name}: what was written to {folder} does not read back the same; is the disk full?")
+        raise UserError(f"{name}: what was written to {path} does not read back the same; is the disk full?")
     return tensors
 
 
-def _make(folder: Path, key: dict[str, Any], make: "Callable[[], Mapping[str, Tensor]]") -> None:
-    import numpy as np
+def _save(path: Path, key: dict[str, Any], tensors: "Mapping[str, Tensor]") -> None:
+    from stablebench.runs import checkpoint
 
-    for stale in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a process that was killed; nobody else is here
-        shutil.rmtree(stale, ignore_errors=True)
-    tensors = make()
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.tmp-", dir=folder.parent) as temporary:
-        made = Path(temporary) / "made"
-        made.mkdir()
-        files = {}
-        for tensor_name, tensor in tensors.items():
-            assert _NAME.match(tensor_name), tensor_name
-            path = made / f"{tensor_name}.npy"
-            with path.open("wb") as file:
-                np.save(file, tensor.contiguous().numpy(), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            files[tensor_name] = {
-                "shape": list(tensor.shape),
-                "dtype": str(tensor.dtype).removeprefix("torch."),
-                "bytes": path.stat().st_size,
-                "sha256": _sha256(path),
-            }
-        with (made / "meta.json").open("w", encoding="utf-8") as file:
-            json.dump({"key": key, "tensors": files}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(made, folder)
+    checkpoint.save(path, checkpoint.Checkpoint(dict(tensors), key))
 
 
-def _load(folder: Path, key: dict[str, Any]) -> "dict[str, Tensor] | None":
-    """Return the tensors of a whole folder, or None where it is missing or not what its key says."""
-    import numpy as np
-    import torch
+def _load(path: Path, key: dict[str, Any]) -> "dict[str, Tensor] | None":
+    """Return the tensors of a whole file, or None where it is missing or not what its key says."""
+    from stablebench.runs import checkpoint
 
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if meta["key"] != key:
-            return None
-        paths = {name: folder / f"{name}.npy" for name in meta["tensors"]}
-        marks = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths.values())
-        if _intact.get(folder) != marks:
-            for name, path in paths.items():
-                stated = meta["tensors"][name]
-                if path.stat().st_size != stated["bytes"] or _sha256(path) != stated["sha256"]:
-                    return None
-            _intact[folder] = marks
-        arrays = {}
-        for name, path in paths.items():
-            empty = 0 in meta["tensors"][name]["shape"]  # nothing to map
-            arrays[name] = np.load(path, mmap_mode=None if empty else "c", allow_pickle=False)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    mark = (there.st_size, there.st_mtime_ns)
+    try:
+        stored = checkpoint.load(path, checked=_intact.get(path) != mark)
+    except UserError:
+        return None
+    _intact[path] = mark
+    return stored.tensors if stored.state == key else None
