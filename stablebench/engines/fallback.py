@@ -10,6 +10,7 @@ from stablebench.engines import Choice, numerics
 from stablebench.errors import device_failure
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.models.recompute import ModuleSnapshot
 from stablebench.process import device, python_random
 from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
 from stablebench.process.signals import Interrupted
@@ -34,6 +35,8 @@ class FallbackEngine:
         self._network, self._where = network, where
         self.draws_elsewhere = False
         """Whether the network may draw from other generators than torch's, which are then restored, too."""
+        self._succeeded: set[bool] = set()
+        """The modes, training or not, in which a pass has succeeded: first passes fail, where kernels are compiled."""
         self.reason: str | None = None
         """Why the reference engine runs the network instead of the chosen one, or None."""
         self._use(engines.choose(asked, network, where))
@@ -67,7 +70,8 @@ class FallbackEngine:
 
         Args:
             compute: Runs the network.
-            restore: Restores what `compute` may have changed, besides generators of random numbers.
+            restore: Restores what `compute` may have changed, besides generators of random numbers and what the network
+                itself holds. Running means of the network are put back after a first pass that failed.
             on_failure: Called with the name of the engine that failed, and why, before the second attempt.
 
         Raises:
@@ -76,17 +80,23 @@ class FallbackEngine:
         """
         if self.name == "reference":
             return compute()
+        mode = self._network.training
+        before = None if mode in self._succeeded else ModuleSnapshot(self._network)
         random = device.random_state(self._where)
         restore_python = python_random.taken() if self.draws_elsewhere else None
 
         def restore_all() -> None:
             restore()
+            if before is not None:
+                before.restore()
             device.set_random_state(self._where, random)
             if restore_python is not None:
                 restore_python()
 
         try:
-            return compute()
+            result = compute()
+            self._succeeded.add(mode)
+            return result
         except CompilationInterrupted:
             restore_all()
             raise Interrupted from None
@@ -95,6 +105,6 @@ class FallbackEngine:
             if reason is None or not device.answers(self._where):
                 raise
         on_failure(self.name, reason)
-        self.fall_back(reason)
         restore_all()
+        self.fall_back(reason)
         return compute()

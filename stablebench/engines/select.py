@@ -20,6 +20,7 @@ from stablebench.errors import UserError, unknown_name
 from stablebench.models import deep_model, recurrent_model
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.models.restore import restored
 from stablebench.schema.run_spec import Engine
 
 # On CUDA a scan makes a dozen calls for a sequence, where the loop makes several for a step. On a CPU the fused engine
@@ -47,7 +48,7 @@ class Choice:
 
 
 def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> Choice:
-    """Return the engine that runs `network` on `device`.
+    """Return the engine that runs `network` on `device`; the network is left as it was, running means included.
 
     Args:
         name: `reference`, `scan`, `fused`, or `auto` for the fastest that is known to run every layer: fused on a CPU
@@ -61,9 +62,10 @@ def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> C
     """
     if name not in get_args(Engine):
         raise unknown_name("engine", name, list(get_args(Engine)))
-    if name == "auto":
-        return _fastest(network, device)
-    reason = _reason_against(name, network, device)
+    with restored(network):  # it is planned and tried out in training mode
+        if name == "auto":
+            return _fastest(network, device)
+        reason = _reason_against(name, network, device)
     if reason is not None:
         others = "fused, reference" if name == "scan" else "reference"
         raise UserError(f"--engine {name} cannot run this model: {reason}. Take --engine {others}, or auto.")
