@@ -6,8 +6,10 @@ one in any archive that lists it. The folder is only read; nothing is fetched he
 """
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -126,10 +128,10 @@ def verify(source: DataSource, location: FileLocation) -> None:
         return
     try:
         with archives.open_file(location.path) as opened:
-            size, digest = _measure(opened, location.file.checksum)
+            found = measured(opened, location.file.checksum)
     except (*archives.BROKEN, OSError) as error:
         raise _unreadable(source, location.path, error) from None
-    _require(source, location.path, location.file, size, digest)
+    _require(source, location.path, location.file, *found)
 
 
 def verified(source: DataSource, data_dir: Path | None = None) -> Iterator[tuple[SourceFile, Path | None, str | None]]:
@@ -172,7 +174,7 @@ def check(source: DataSource, path: Path, file: SourceFile, content: bytes) -> N
     Raises:
         UserError: It has another size or checksum.
     """
-    _require(source, path, file, len(content), _digest(content, file.checksum))
+    _require(source, path, file, *measured(io.BytesIO(content), file.checksum))
 
 
 def _locate(source: DataSource, files: list[SourceFile], data_dir: Path | None) -> list[FileLocation]:
@@ -208,8 +210,7 @@ def _read_archive(source: DataSource, locations: list[FileLocation]) -> Iterator
     try:
         if archive.checksum is not None:
             with path.open("rb") as opened:
-                size, digest = _measure(opened, archive.checksum)
-            _require(source, path, archive, size, digest)
+                _require(source, path, archive, *measured(opened, archive.checksum))
         by_path = {file.path: (file, at) for at in locations for file in (at.file, *at.file.instead)}
         remaining = {id(location): location for location in locations}
         renamed = {end: chosen for end, chosen in by_path.items() if chosen[1].renamed}
@@ -251,28 +252,11 @@ def _require(source: DataSource, path: Path, file: SourceFile, size: int, digest
         raise how_to_get(source, f"{path} is damaged: its {kind} must be {expected}, it is {got}", path.parent)
 
 
-def _measure(file: IO[bytes], checksum: str | None) -> tuple[int, str | None]:
-    """Return an open file's size, and its digest of the kind that `checksum` is of."""
-    digest = None if checksum is None else hasher(checksum)
-    size = 0
-    while piece := file.read(2**20):
-        size += len(piece)
-        if digest is not None:
-            digest.update(piece)
-    return size, None if digest is None or checksum is None else f"{checksum.partition(':')[0]}:{digest.hexdigest()}"
-
-
-def _digest(content: bytes, checksum: str | None) -> str | None:
-    if checksum is None:
-        return None
-    digest = hasher(checksum)
-    digest.update(content)
-    return f"{checksum.partition(':')[0]}:{digest.hexdigest()}"
-
-
-def hasher(checksum: str) -> "hashlib._Hash":
-    """Return a new digest of the kind that `checksum` begins with."""
-    return hashlib.new(checksum.partition(":")[0], usedforsecurity=False)
+def measured(file: IO[bytes], checksum: str | None) -> tuple[int, str | None]:
+    """Return an open file's size, and its digest written as `checksum` is; None where there is none."""
+    kind = "md5" if checksum is None else checksum.partition(":")[0]
+    digest = hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False))
+    return file.seek(0, io.SEEK_END), None if checksum is None else f"{kind}:{digest.hexdigest()}"
 
 
 def _unreadable(source: DataSource, path: Path, error: BaseException) -> UserError:

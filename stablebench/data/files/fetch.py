@@ -126,16 +126,14 @@ def _download(url: str, part: Path, download: Download, progress: Progress) -> N
     """
     idle = 0
     while True:
-        before = part.stat().st_size if part.is_file() else 0
+        before = _size(part)
+        reason = "the connection was cut off"
         try:
-            whole = _receive(url, part, before, download, progress)
+            if _receive(url, part, before, download, progress):
+                break
         except _Refused as error:
-            reason, whole = str(error), False
-        else:
-            reason = "the connection was cut off"
-        if whole:
-            break
-        idle = idle + 1 if (part.stat().st_size if part.is_file() else 0) <= before else 0
+            reason = str(error)
+        idle = idle + 1 if _size(part) <= before else 0
         if idle >= _TRIES or reason.startswith("HTTP 4"):
             raise _Refused(reason)
         time.sleep(_PAUSE_S * (idle > 0))
@@ -149,14 +147,17 @@ def _download(url: str, part: Path, download: Download, progress: Progress) -> N
     raise _Refused(problem)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _receive(url: str, part: Path, start: int, download: Download, progress: Progress) -> bool:
     """Append what the address gives from byte `start` on, and return whether the file is whole then."""
     if start and start == download.n_bytes:
         return True
     limit = _LIMIT if download.n_bytes is None else download.n_bytes
-    try:
-        answer = _open(url, start)
-    except _TooLong:
+    answer = _open(url, start)
+    if answer is None:  # what has come so far is longer than the file
         part.unlink()
         return False
     with answer:
@@ -181,18 +182,15 @@ def _receive(url: str, part: Path, start: int, download: Download, progress: Pro
     return total is None or size == total
 
 
-class _TooLong(Exception):
-    """What has come so far is longer than the file."""
-
-
 def _open(url: str, start: int) -> Any:
+    """Return the answer of an address from byte `start` on; None where the file is shorter than that."""
     headers = {"User-Agent": f"stablebench/{__version__}"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # range not satisfiable
-            raise _TooLong from None
+            return None
         raise _Refused(f"HTTP {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _Refused(str(getattr(error.reason, "strerror", None) or error.reason)) from None
@@ -210,17 +208,13 @@ def _piece(answer: Any) -> bytes:
 
 def _problem(path: Path, download: Download) -> str | None:
     """Return what is wrong with a downloaded file as it was offered, or None."""
-    size = path.stat().st_size
+    with path.open("rb") as file:
+        size, digest = access.measured(file, download.checksum)
     if download.n_bytes is not None and size != download.n_bytes:
         return f"it gives {size:,} bytes, {download.n_bytes:,} were expected"
-    if download.checksum is not None:
-        digest = access.hasher(download.checksum)
-        with path.open("rb") as file:
-            while piece := file.read(2**20):
-                digest.update(piece)
-        kind, _, expected = download.checksum.partition(":")
-        if digest.hexdigest() != expected:
-            return f"what it gives has the {kind} {digest.hexdigest()}, {expected} was expected"
+    if digest is not None and digest != download.checksum:
+        kind, _, expected = (download.checksum or "").partition(":")
+        return f"what it gives has the {kind} {digest.removeprefix(f'{kind}:')}, {expected} was expected"
     return None
 
 

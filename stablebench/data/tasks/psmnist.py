@@ -18,8 +18,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from stablebench.data.batch import Batch, Sizes
+from stablebench.data.batch import Batch
 from stablebench.data.files import mnist
+from stablebench.data.tasks import smnist
+from stablebench.data.tasks.smnist import sizes as sizes  # the same network sees both
 
 Permutation = Literal["lmu", "exprnn", "nnrnn", "cornn", "unicornn", "bit_reversal"]
 _NUMPY_SEEDS = {"lmu": 0, "exprnn": 92916, "nnrnn": 1234}
@@ -37,11 +39,6 @@ def permutation_of(name: Permutation) -> torch.Tensor:
     bits = (mnist.PIXELS - 1).bit_length()
     reversed_bits = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits)]
     return torch.tensor([i for i in reversed_bits if i < mnist.PIXELS])
-
-
-def sizes() -> Sizes:
-    """Return the sizes: one pixel in, ten classes out."""
-    return Sizes(inputs=1, outputs=10, steps=mnist.PIXELS)
 
 
 def load(name: Literal["train", "test"], *, permutation: Permutation = "lmu", data_dir: Path | None = None) -> Batch:
@@ -63,5 +60,4 @@ def load(name: Literal["train", "test"], *, permutation: Permutation = "lmu", da
 
 def transform(batch: Batch, *, permutation: Permutation = "lmu") -> Batch:
     """Return stored examples as the network sees them: pixels (n, 784, 1) in [0, 1], permuted."""
-    pixels = batch.inputs[:, permutation_of(permutation)]
-    return batch._replace(inputs=pixels.unsqueeze(2).to(torch.float32).div_(255))
+    return smnist.transform(batch._replace(inputs=batch.inputs[:, permutation_of(permutation)]))
