@@ -234,22 +234,11 @@ def _check_part(report: Report, key: Path_, part: Recipe | RecipeVariant, recipe
 
 def _optimiser(card: TaskCard, recipe: Recipe, part: Recipe | RecipeVariant) -> OptimSpec:
     """Return the optimiser as it comes out of card, recipe and variant."""
-    merged = card.protocol.optim.model_dump(exclude_defaults=True)
-    for stated in (recipe.optim, part.optim):  # a part that names an optimiser starts afresh
-        merged = dict(stated) if "name" in stated else _laid_over(merged, stated)
+    merged = recipe.optim_of(part, card.protocol.optim.model_dump(exclude_defaults=True))
     try:
         return OptimSpec.model_validate(merged)
     except ValidationError as error:
         raise InvalidValues.of(error, OptimSpec, "optim", merged) from None
-
-
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return `below` with the leaves of `above` replaced, as a run spec is resolved."""
-    merged = dict(below)
-    for key, value in above.items():
-        here = merged.get(key)
-        merged[key] = _laid_over(here, value) if isinstance(here, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def check_suite(report: Report, suite: Suite) -> None:

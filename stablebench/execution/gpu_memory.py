@@ -14,9 +14,7 @@ counted on the CPU, by passes of the reference engine over a few steps. `passes`
 the fused one, and 0.3 to 0.9 times where the recurrence is linear.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 import torch
@@ -30,6 +28,7 @@ from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
 from stablebench.models.build import build_network, resolve_device
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
+from stablebench.process.child import result_in_child
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import kept_per_parameter
 from stablebench.specs.resolve import Resolved
@@ -87,25 +86,14 @@ def free_gpu_bytes() -> int | None:
 
     A process of its own asks: the question takes a context, which this one would keep.
     """
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_free_bytes, args=(sender,))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        return None
-    finally:
-        receiver.close()
-        process.join()
+    return result_in_child(_free_bytes)
 
 
-def _send_free_bytes(connection: Connection) -> None:
+def _free_bytes() -> int | None:
     try:
-        connection.send(torch.cuda.mem_get_info()[0])
+        return torch.cuda.mem_get_info()[0]
     except RuntimeError:
-        connection.send(None)
+        return None
 
 
 def run_bytes(resolved: Resolved) -> int:

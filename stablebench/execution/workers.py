@@ -24,13 +24,13 @@ import psutil
 from stablebench.errors import StablebenchError, UserError, reached_limit
 from stablebench.execution.memory_kills import MemoryKillCount
 from stablebench.execution.worker import Worker
+from stablebench.process.child import without_current_folder
 from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.process.streams import lose_quietly
 from stablebench.runs.progress import ExpectedSilence
 
 __all__ = ["Processes", "Worker"]
 
-_SAFE_PATH = "PYTHONSAFEPATH"
 _LOOK_S = 0.5
 """Seconds after which it is looked whether a signal came."""
 _END_S = 60.0
@@ -271,23 +271,6 @@ def _ensure_server() -> None:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-@contextlib.contextmanager
-def without_current_folder() -> Iterator[None]:
-    """Context in which Python starts without the current folder in its path.
-
-    Else a user's `random.py` there would be taken for the standard library's. Processes of runs get this one's path.
-    """
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
 
 
 @contextlib.contextmanager

@@ -11,3 +11,12 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping) and value
         flat |= dotted(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return flat
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with the values of `above` in their places, also inside groups."""
+    merged = dict(below)
+    for key, value in above.items():
+        here = merged.get(key)
+        merged[key] = laid_over(here, value) if isinstance(here, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from stablebench.schema.dotted import laid_over
 from stablebench.schema.strict import Count, Strict
 from stablebench.schema.sweep import Dimension
 
@@ -97,6 +98,12 @@ class Recipe(Strict):
             if part.tuned_by == "us" and not part.search:
                 raise ValueError("`search` must say what was searched where `tuned_by` is us.")
         return self
+
+    def optim_of(self, part: "Recipe | RecipeVariant", below: dict[str, Any]) -> dict[str, Any]:
+        """Return the optimiser of the recipe or of one of its variants, laid over `below`; a name starts afresh."""
+        for stated in (self.optim, part.optim):
+            below = dict(stated) if "name" in stated else laid_over(below, stated)
+        return below
 
     def nearest(
         self, *, length: int | None, variant: str | None, hidden: int | None, layers: int | None = None

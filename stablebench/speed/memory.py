@@ -8,17 +8,14 @@ megabyte is noise.
 
 import ctypes
 import gc
-import multiprocessing
-import sys
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import torch
 
 from stablebench.engines.fused.step_graph import UnsupportedStep
-from stablebench.execution.workers import without_current_folder
+from stablebench.process.child import result_in_child
 from stablebench.process.device import peak_bytes
 from stablebench.process.settings import prepare_process
 from stablebench.speed.contenders import Contender, sequence_contender
@@ -51,30 +48,11 @@ def peak_bytes_on_cpu(work: Workload, name: str, threads: int, precision: str) -
         threads: CPU threads.
         precision: `float32` or `float64`.
     """
-    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    if sys.platform == "linux":
-        context.set_forkserver_preload(_PRELOADED)
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, work, name, threads, precision), daemon=True)
-    with without_current_folder():
-        process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        return None
-    finally:
-        receiver.close()
-        process.join()
+    return result_in_child(_growth, work, name, threads, precision, preload=_PRELOADED)
 
 
-def _measure(connection: Connection, work: Workload, name: str, threads: int, precision: str) -> None:
-    with suppress(KeyboardInterrupt):
-        prepare_process(threads, precision)
-        connection.send(_growth(work, name))
-
-
-def _growth(work: Workload, name: str) -> int | None:
+def _growth(work: Workload, name: str, threads: int, precision: str) -> int | None:
+    prepare_process(threads, precision)
     built = work.build()
     warm_up, contender = (sequence_contender(name, sequences) for sequences in (built.first(2), built))
     if isinstance(warm_up, UnsupportedStep) or isinstance(contender, UnsupportedStep):

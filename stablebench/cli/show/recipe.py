@@ -32,14 +32,13 @@ def describe(name: str) -> Description:
 
 
 def _resolved_part(whole: Recipe, part: Recipe | RecipeVariant) -> dict[str, Any]:
-    optim = part.optim if "name" in part.optim else _merged(whole.optim, part.optim)
     budget = whole.train.model_dump(exclude_none=True)
     own = part.train.model_dump(exclude_none=True)
     if {"steps", "epochs"} & set(own):
         budget = {k: v for k, v in budget.items() if k not in ("steps", "epochs")}
     values = {
         **{f"model.{k}": v for k, v in (whole.params | part.params).items()},
-        **{f"optim.{k}": v for k, v in optim.items()},
+        **{f"optim.{k}": v for k, v in whole.optim_of(part, {}).items()},
         **{f"train.{k}": v for k, v in (budget | own).items()},
     }
     return {
@@ -52,9 +51,3 @@ def _resolved_part(whole: Recipe, part: Recipe | RecipeVariant) -> dict[str, Any
         "source": part.source or whole.source,
         "result": part.result,
     }
-
-
-def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return values with changes laid over them key by key, also inside groups, as a run resolves them."""
-    groups = [key for key, change in changes.items() if isinstance(change, dict) and isinstance(values.get(key), dict)]
-    return values | changes | {key: _merged(values[key], changes[key]) for key in groups}

@@ -128,10 +128,10 @@ def verify(source: DataSource, location: FileLocation) -> None:
         return
     try:
         with archives.open_file(location.path) as opened:
-            found = measured(opened, location.file.checksum)
+            size, digest = measured(opened, location.file.checksum)
     except (*archives.BROKEN, OSError) as error:
         raise _unreadable(source, location.path, error) from None
-    _require(source, location.path, location.file, *found)
+    _require(source, location.path, location.file, size, digest)
 
 
 def verified(source: DataSource, data_dir: Path | None = None) -> Iterator[tuple[SourceFile, Path | None, str | None]]:
