@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stablebench.execution.suites import SuiteOverrides
     from stablebench.schema.leaderboard import Leaderboard
     from stablebench.schema.suite import Suite
-    from stablebench.specs.resolve import Resolved
+    from stablebench.specs.request import Resolved
 
 Failures = list[tuple[str, str]]
 """Names of runs that failed, and why."""

@@ -15,7 +15,7 @@ from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
 if TYPE_CHECKING:
-    from stablebench.specs.resolve import Resolved
+    from stablebench.specs.request import Resolved
     from stablebench.training.run import RunOutcome
 
 

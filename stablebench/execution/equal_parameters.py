@@ -9,7 +9,7 @@ from stablebench.errors import UserError
 from stablebench.models.base import count_parameters
 from stablebench.models.build import build_network
 from stablebench.specs.limits import check_spec
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 _ROUNDS = 30
 """Of the search; about four are needed, because parameters grow about as a square."""

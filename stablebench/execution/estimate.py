@@ -12,7 +12,7 @@ from stablebench.errors import StablebenchError
 from stablebench.process.settings import prepare_process
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
 from stablebench.training.evaluation import cut, evaluate, metric_names
 from stablebench.training.parts import RunParts

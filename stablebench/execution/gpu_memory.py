@@ -31,7 +31,7 @@ from stablebench.models.network import Network
 from stablebench.process.child import result_in_child
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import kept_per_parameter
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 _CONTEXT = 768 << 20
 """Bytes of a process's CUDA context, with the kernels and the workspace that its libraries load."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stablebench.errors import LimitReached, StablebenchError
 from stablebench.execution.events import RunCallbacks, RunEnd
@@ -14,7 +14,7 @@ from stablebench.process.signals import Interrupt, Interrupted
 from stablebench.runs.lock import RunLock
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.schema.run_record import Result
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions
 from stablebench.training.trackers import end_abandoned
 
@@ -213,8 +213,3 @@ def exit_status(worker: Worker, resolved: Resolved, options: ExecutionOptions, i
         if record.status in ("finished", "diverged", "interrupted"):  # all but its report
             return RunEnd(worker.index, record.status, record.error or "its record says so")
     return RunEnd(worker.index, "interrupted", worker.death(), died=True)
-
-
-def seeded(resolved: Resolved, seed: int) -> Resolved:
-    """Return the same run with another seed."""
-    return replace(resolved, spec=resolved.spec.model_copy(update={"seed": seed}))

@@ -24,7 +24,7 @@ from stablebench.process.extras import require
 from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Lines
 from stablebench.runs.store import run_folder
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions
 
 _LOOK_S = 0.5

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from stablebench.errors import StablebenchError, described, ran_out_of_memory, reached_limit
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, Reporter
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.run_code import take_code
 

@@ -1,14 +1,15 @@
 """From a suite to its runs: tasks x models x seeds, each resolved as `train` would resolve it."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from stablebench import registry
 from stablebench.errors import ContractError, UserError
-from stablebench.execution.equal_parameters import width_for
-from stablebench.execution.local import seeded
+from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.suite import Suite, SuiteTask
-from stablebench.specs.resolve import Resolved, RunRequest, resolve
+from stablebench.specs.remembered import remembered
+from stablebench.specs.request import Resolved, RunRequest
 
 _RUNTIME_KEYS = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
@@ -105,7 +106,24 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
         raise UserError(
             "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
         )
-    runs: dict[tuple[str, int], Resolved] = {}
+    models = [model for task in suite.tasks for model in task.models or suite.models]
+    if any(":" in model for model in models):
+        resolved = _resolved(suite, asked, refused)
+    else:
+        decided = suite.model_dump(mode="json", exclude={"seeds"})
+        question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short]
+        plain = remembered(question, lambda: [_plain(run) for run in _resolved(suite, asked, refused)])
+        resolved = [_from_plain(run) for run in plain]
+    by_hash = {run.spec.spec_hash(): run for run in resolved}
+    return [run.seeded(seed) for run in by_hash.values() for seed in dict.fromkeys(suite.seeds)]
+
+
+def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None) -> list[Resolved]:
+    """Return what `runs_of` does, one run for all seeds."""
+    from stablebench.execution.equal_parameters import width_for
+    from stablebench.specs.resolve import resolve
+
+    runs: list[Resolved] = []
     last: ContractError | None = None
     for task in suite.tasks:
         for model in task.models or suite.models:
@@ -114,19 +132,26 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
             try:
                 if task.match_parameters is not None and "model.hidden" not in asked.settings | asked.options:
                     settings["model.hidden"] = width_for(resolve(request), task.match_parameters)
-                resolved = resolve(request)
+                runs.append(resolve(request))
             except ContractError as error:
                 if refused is None:
                     raise
                 last = error
                 label = model.rpartition(":")[2]
                 refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
-                continue
-            spec_hash = resolved.spec.spec_hash()
-            runs |= {(spec_hash, seed): seeded(resolved, seed) for seed in suite.seeds}
     if last is not None and not runs:
         raise last
-    return list(runs.values())
+    return runs
+
+
+def _plain(run: Resolved) -> list[Any]:
+    """Return a run of a registered model as plain values."""
+    return [run.spec.model_dump(mode="json"), run.origin]
+
+
+def _from_plain(values: list[Any]) -> Resolved:
+    spec = RunSpec.model_validate_json(json.dumps(values[0]))  # tuples are lists in plain values
+    return Resolved(spec, registry.task_card(spec.task.name), values[1])
 
 
 def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) -> dict[str, Any]:

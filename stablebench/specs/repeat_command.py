@@ -21,6 +21,7 @@ from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.yaml_file import parse
+from stablebench.specs.remembered import remembered
 
 _GIVEN = ("option", "--set")
 
@@ -34,11 +35,20 @@ def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = Fa
         rows: The rows.
         apart: Whether to take another process, unless torch is loaded anyway.
     """
+    decided = [
+        [record.spec.model_dump(mode="json", exclude={"seed"}), record.spec_hash, record.origin, seeds]
+        for record, seeds in rows
+    ]
+    known = remembered(["commands", decided], lambda: _commands_of(rows, apart))
+    return [(command, exact) for command, exact in known]
+
+
+def _commands_of(rows: Sequence[tuple[RunRecord, list[int]]], apart: bool) -> list[tuple[str, bool]]:
     if apart and "torch" not in sys.modules:
         short = [(record.model_copy(update={"evaluations": []}), seeds) for record, seeds in rows]
         with suppress(OSError, BrokenExecutor):  # no process to be had: here then
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
-                return elsewhere.submit(commands_of, short).result()
+                return elsewhere.submit(_commands_of, short, False).result()
     return [command_of(record, seeds) for record, seeds in rows]
 
 

@@ -4,8 +4,6 @@ Lowest first: the card's defaults, the recipe (its part for the nearest length, 
 `--set`, named options.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,7 +13,6 @@ from stablebench.data.task import Task, resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models import registry as model_registry
 from stablebench.models.revisions import model_revision
-from stablebench.models.user_code.code import Code
 from stablebench.schema.card import TaskCard
 from stablebench.schema.dotted import dotted
 from stablebench.schema.recipe import Recipe, RecipeVariant
@@ -23,52 +20,11 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.seeds import MAX_SEED, WHY
 from stablebench.schema.strict import InvalidValues, load
 from stablebench.specs.limits import check_spec
-from stablebench.visible import visible
+from stablebench.specs.request import Resolved, RunRequest
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
 _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
 """Options of `optim` that mean something to one optimiser, or something else to each."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a user asks for; None where nothing is given.
-
-    Args:
-        model: A registered name, `path/to/file.py:Class` or `package.module:Class`.
-        task: `task` or `task/variant`.
-        T: The task's length.
-        options: Named options by dotted key of the run spec: `model.hidden`, `train.steps`, `optim.lr`, `seed`.
-        settings: `--set` values by dotted key: `model.rho`, `task.S`, `optim.groups.orthogonal.lr`.
-        recipe: A recipe file that comes on top of the registered one.
-    """
-
-    model: str
-    task: str
-    T: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    recipe: Path | None = None
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A run spec, its card, where each value came from, by dotted key, and the code of a user's own model.
-
-    The code goes along to other processes, which run it as it was when the run was resolved.
-    """
-
-    spec: RunSpec
-    card: TaskCard
-    origin: dict[str, str]
-    code: Code | None = None
-
-    @property
-    def label(self) -> str:
-        """What the run is called: model, task and seed."""
-        task = self.spec.task
-        variant = f"/{task.variant}" if task.variant else ""
-        return visible(f"{self.spec.model.label} on {task.name}{variant} seed {self.spec.seed}")
 
 
 class _Layers:

@@ -16,7 +16,7 @@ from stablebench.process import settings as process
 from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Reporter
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training import checkpointing, reproducibility
 from stablebench.training.checked_engine import checked
 from stablebench.training.environment import RunEnvironment

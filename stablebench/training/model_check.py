@@ -11,7 +11,7 @@ from stablebench.models import registry as model_registry
 from stablebench.models.restore import restored
 from stablebench.models.structure import surroundings
 from stablebench.schema.run_spec import RunSpec
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 _HIDDEN, _STEPS = 8, 6
 """Largest width, and steps or layers, of the instance that is checked, where the model can be built with them."""

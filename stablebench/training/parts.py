@@ -16,7 +16,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_record import SelfCheck
 from stablebench.schema.run_spec import RunSpec
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.environment import RunEnvironment
 from stablebench.training.monitor import TrainingProbe
 from stablebench.training.network_state import StateKeeper

@@ -13,7 +13,7 @@ from stablebench.runs.progress import Reporter
 from stablebench.runs.store import RunFolder, fresh_run_folder, run_folder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import check_spec
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run_code import keep_code
 
 _ENDED = ("finished", "diverged")

@@ -19,7 +19,7 @@ from stablebench.runs.atomic import remove_temporaries, write_atomically
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import Strict
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 _MANIFEST = "manifest.json"
 _MAX_BYTES = 100_000_000

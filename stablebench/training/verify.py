@@ -17,7 +17,7 @@ from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Reporter, Silent, StopAfter
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import Environment, RunRecord
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
 from stablebench.training.network_state import NetworkState
 from stablebench.training.reproducibility import difference, equal

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import seeded
 from stablebench.runs.progress import Progress
 from stablebench.runs.store import RunFolder, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
@@ -13,7 +12,7 @@ def cells(*seeds: int, steps: int = 20, model: str = "rnn", **settings: object) 
     values = {"task.S": 2, "train.eval_every": 10, "train.batch_size": 4, "model.hidden": 4, "train.steps": steps}
     asked = values | {"engine": "reference"} | {key.replace("__", "."): value for key, value in settings.items()}
     run = resolve(RunRequest(model, "copy", T=5, settings=asked))
-    return [seeded(run, seed) for seed in seeds]
+    return [run.seeded(seed) for seed in seeds]
 
 
 class Heard:

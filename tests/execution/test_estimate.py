@@ -9,7 +9,6 @@ import pytest
 from stablebench import registry
 from stablebench.execution import estimate as budget
 from stablebench.execution.estimate import estimates
-from stablebench.execution.local import seeded
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 SLOW_CELL = '''
@@ -42,7 +41,7 @@ def cell(model: str = "rnn", settings: dict[str, Any] | None = None) -> Resolved
 
 
 def test_cells_that_differ_in_their_seed_alone_are_timed_once() -> None:
-    cells = [seeded(run, seed) for run in (cell(), cell(settings={"model.hidden": 5})) for seed in range(3)]
+    cells = [run.seeded(seed) for run in (cell(), cell(settings={"model.hidden": 5})) for seed in range(3)]
     small, large = estimates(cells, cells[2:4], seconds=0.05)
     assert (small.hidden, small.runs, small.missing) == (4, 3, 1)
     assert (large.hidden, large.runs, large.missing) == (5, 3, 1)

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import exit_status, run_locally, seeded
+from stablebench.execution.local import exit_status, run_locally
 from stablebench.execution.workers import Worker
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import run_folder
@@ -25,7 +25,7 @@ from stablebench.training.run import ExecutionOptions, train
 def cells(*seeds: int, steps: int = 20) -> list[Resolved]:
     settings = {"task.S": 2, "train.eval_every": 10, "train.batch_size": 4, "model.hidden": 4, "train.steps": steps}
     run = resolve(RunRequest("rnn", "copy", T=5, settings=settings))
-    return [seeded(run, seed) for seed in seeds]
+    return [run.seeded(seed) for seed in seeds]
 
 
 def run(asked: list[Resolved], runs_dir: Path, workers: int = 2) -> tuple[int, dict[int, RunEnd]]:

@@ -6,9 +6,9 @@ from typing import Any
 from tiny_runs import folder_of, tiny
 
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import run_locally, seeded
+from stablebench.execution.local import run_locally
 from stablebench.runs import lock as run_lock
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions
 
 SMALL = ["--T", "5", "--hidden", "6", "--batch-size", "4", "--set", "task.S=2"]
@@ -16,7 +16,7 @@ ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.check
 
 
 def cells(count: int, **settings: object) -> list[Resolved]:
-    return [seeded(tiny(**settings), seed) for seed in range(count)]
+    return [tiny(**settings).seeded(seed) for seed in range(count)]
 
 
 def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, dict[int, RunEnd]]:

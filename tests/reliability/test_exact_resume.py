@@ -11,7 +11,7 @@ import torch
 from tiny_runs import assert_same, begin_processes, folder_of, in_a_process, killed_at_random, run, tiny
 
 from stablebench.data.task import Task
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 ADAM = {"optim.name": "adam", "optim.clip_norm": 1.0}
 RMSPROP = {"optim.name": "rmsprop", "optim.momentum": 0.5, "optim.alpha": 0.9}

@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from stablebench.cli.app import app
 from stablebench.errors import StablebenchError
 from stablebench.execution.events import RunCallbacks, RunEnd
-from stablebench.execution.local import run_locally, seeded
+from stablebench.execution.local import run_locally
 from stablebench.runs import checkpoint
 from stablebench.runs.curve import Curve
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs import resolve
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training import loop
 from stablebench.training.run import ExecutionOptions, has_ended, train
 
@@ -260,7 +260,7 @@ def test_a_runs_folder_that_cannot_be_written_is_one_message(where: str, tmp_pat
 
 
 def cells(count: int, **settings: object) -> list[Resolved]:
-    return [seeded(tiny(**settings), seed) for seed in range(count)]
+    return [tiny(**settings).seeded(seed) for seed in range(count)]
 
 
 def run_all(asked: list[Resolved], runs_dir: Path, workers: int = 2, **told: Any) -> tuple[int, list[RunEnd]]:

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.errors import UserError
-from stablebench.execution.local import seeded
 from stablebench.runs.curve import read_curve
 from stablebench.runs.store import all_runs, readable_records, run_folders
 
@@ -56,7 +55,7 @@ def test_runs_of_which_one_in_twenty_is_damaged_make_a_leaderboard(tmp_path: Pat
     texts, rng = record.model_dump_json(indent=1), random.Random(0)
     damaged = set(rng.sample(range(count), count // 20))
     for seed in range(count):
-        cell = seeded(base, seed)
+        cell = base.seeded(seed)
         folder = tmp_path / "runs" / "copy" / "rnn" / f"{cell.spec.spec_hash()}-s{seed}"
         os.makedirs(folder)
         text = texts.replace('"seed": 0', f'"seed": {seed}')
@@ -67,7 +66,7 @@ def test_runs_of_which_one_in_twenty_is_damaged_make_a_leaderboard(tmp_path: Pat
     asked += [f"--set={key}={value}" for key, value in settings.items()] + ["--engine", "reference"]
     command = ["compare", "--models", "rnn", "--tasks", "copy", "--seeds", str(count), *asked, "--no-run", "--json"]
     began = time.process_time()
-    folders = run_folders(tmp_path / "runs", (seeded(base, seed).spec for seed in range(count)))
+    folders = run_folders(tmp_path / "runs", (base.seeded(seed).spec for seed in range(count)))
     records, unreadable = readable_records(folders)
     assert time.process_time() - began < count * 5e-4
     assert (len(records), len(unreadable)) == (count - len(damaged), len(damaged))

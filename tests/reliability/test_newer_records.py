@@ -13,7 +13,6 @@ from stablebench import leaderboard
 from stablebench.cli.app import app
 from stablebench.execution import local as cells
 from stablebench.execution.events import RunCallbacks
-from stablebench.execution.local import seeded
 from stablebench.execution.single_run import run_one
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
@@ -46,7 +45,7 @@ def store(whole: RunFolder, runs_dir: Path, key: str, value: Any, version: str) 
     record = json.loads(whole.record_path.read_text())
     resolved = tiny(**{"train.steps": 8})
     for seed in range(COUNT):
-        folder = runs_dir / "copy" / "rnn" / f"{seeded(resolved, seed).spec.spec_hash()}-s{seed}"
+        folder = runs_dir / "copy" / "rnn" / f"{resolved.seeded(seed).spec.spec_hash()}-s{seed}"
         folder.mkdir(parents=True)
         document = mutated(record, "spec.seed", seed)
         if seed == 0:

@@ -18,7 +18,7 @@ from stablebench.models import registry as model_registry
 from stablebench.runs import checkpoint
 from stablebench.runs.progress import Silent, StopAfter
 from stablebench.runs.store import RunFolder
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.reproducibility import difference

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
 from stablebench.execution.events import RunCallbacks
-from stablebench.execution.local import run_locally, seeded
+from stablebench.execution.local import run_locally
 from stablebench.runs import checkpoint
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions
 
 MODELS = ["roarnn", "exprnn", "rnn", "lstm"]
@@ -29,7 +29,7 @@ def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
 
 @pytest.mark.slow
 def test_neither_the_number_of_workers_nor_the_order_of_cells_changes_a_bit(tmp_path: Path) -> None:
-    cells = [seeded(tiny(model), seed) for model in MODELS for seed in (0, 1)]
+    cells = [tiny(model).seeded(seed) for model in MODELS for seed in (0, 1)]
     run_all(cells, tmp_path / "one", 1)
     run_all(cells[::-1], tmp_path / "three", 3)
     for cell in cells:

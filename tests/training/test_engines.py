@@ -14,7 +14,7 @@ from stablebench.execution.suites import SuiteOverrides, runs_of
 from stablebench.models.build import build_network
 from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Progress, Silent
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.training import build
 from stablebench.training.run import ExecutionOptions, train
 

@@ -7,7 +7,7 @@ from stablebench.cli.shared.options import OutputOptions
 from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
 from stablebench.execution.estimate import Estimate, estimates
 from stablebench.runs.progress import clock
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 
 def print_estimates(

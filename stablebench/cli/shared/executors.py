@@ -12,7 +12,7 @@ from stablebench.process.cgroups import cpu_quota
 
 if TYPE_CHECKING:
     from stablebench.execution.local import RunExecutor
-    from stablebench.specs.resolve import Resolved
+    from stablebench.specs.request import Resolved
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Executor:
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is run."""
-        from stablebench.execution.slurm_executor import minutes_of
         from stablebench.process.extras import require
 
         if self.ray is not None and self.slurm:
@@ -46,6 +45,8 @@ class Executor:
         if self.slurm:
             require("submitit", "slurm", "--slurm")
         if self.time is not None:
+            from stablebench.execution.slurm_executor import minutes_of
+
             minutes_of(self.time)
         if "mlflow" in self.trackers and self.ray is not None and not os.environ.get("MLFLOW_TRACKING_URI"):
             raise UserError("--track mlflow with --ray: set MLFLOW_TRACKING_URI to a server that all machines reach.")
@@ -53,9 +54,11 @@ class Executor:
     @property
     def trackers(self) -> tuple[str, ...]:
         """The trackers by name."""
+        if not self.track:
+            return ()
         from stablebench.training.trackers import check_trackers
 
-        return check_trackers(",".join(self.track or ()))
+        return check_trackers(",".join(self.track))
 
     def runner(self) -> "RunExecutor":
         """Return the function that executes runs there."""

@@ -18,7 +18,7 @@ from stablebench.cli.ui.progress import Bars, shortened
 from stablebench.errors import first_line
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, bar_width, clock, takes_live_view
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.visible import visible
 
 _REFRESH = 2

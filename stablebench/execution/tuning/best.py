@@ -11,7 +11,7 @@ from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.sweep import SweepSpace
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 from stablebench.specs.search_space import describe
 
 _NOT_IN_RECIPE = {

@@ -1,0 +1,57 @@
+"""What a user asks for, and what it came to: light enough to be read without torch, as a leaderboard is."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stablebench.schema.card import TaskCard
+from stablebench.schema.run_spec import RunSpec
+from stablebench.visible import visible
+
+if TYPE_CHECKING:
+    from stablebench.models.user_code.code import Code
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user asks for; None where nothing is given.
+
+    Args:
+        model: A registered name, `path/to/file.py:Class` or `package.module:Class`.
+        task: `task` or `task/variant`.
+        T: The task's length.
+        options: Named options by dotted key of the run spec: `model.hidden`, `train.steps`, `optim.lr`, `seed`.
+        settings: `--set` values by dotted key: `model.rho`, `task.S`, `optim.groups.orthogonal.lr`.
+        recipe: A recipe file that comes on top of the registered one.
+    """
+
+    model: str
+    task: str
+    T: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    recipe: Path | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A run spec, its card, where each value came from, by dotted key, and the code of a user's own model.
+
+    The code goes along to other processes, which run it as it was when the run was resolved.
+    """
+
+    spec: RunSpec
+    card: TaskCard
+    origin: dict[str, str]
+    code: "Code | None" = None
+
+    @property
+    def label(self) -> str:
+        """What the run is called: model, task and seed."""
+        task = self.spec.task
+        variant = f"/{task.variant}" if task.variant else ""
+        return visible(f"{self.spec.model.label} on {task.name}{variant} seed {self.spec.seed}")
+
+    def seeded(self, seed: int) -> "Resolved":
+        """Return the same run with another seed."""
+        return replace(self, spec=self.spec.model_copy(update={"seed": seed}))
