@@ -7,6 +7,7 @@ import yaml
 
 from stablebench import __version__
 from stablebench.execution.tuning.study import Plan, Trial
+from stablebench.schema.dotted import dotted
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
@@ -132,11 +133,5 @@ def _result(best: Trial, record: RunRecord) -> str:
 
 def _not_in_recipe(spec: RunSpec) -> list[str]:
     """Return what the run had that a recipe cannot say."""
-    differing = []
-    for key, usual in _NOT_IN_RECIPE.items():
-        value: Any = spec.model_dump()
-        for part in key.split("."):
-            value = value[part]
-        if value != usual:
-            differing.append(f"{key} {value}")
-    return differing
+    values = dotted(spec.model_dump())
+    return [f"{key} {values[key]}" for key, usual in _NOT_IN_RECIPE.items() if values[key] != usual]

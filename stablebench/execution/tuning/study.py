@@ -186,6 +186,10 @@ class Study:
         startup = 10 if self.plan.startup is None else self.plan.startup
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=self._workers > 1)
 
+    @property
+    def _frozen(self) -> "list[optuna.trial.FrozenTrial]":
+        return self._study.get_trials(deepcopy=False)
+
     # -- trials --------------------------------------------------------------------------------------------------
 
     @property
@@ -195,7 +199,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """Return all trials there are, in the order of their numbers."""
-        return [self._seen(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        return [self._seen(frozen) for frozen in self._frozen]
 
     def unfinished(self) -> list[Trial]:
         """Return the trials that were running when the sweep last ended."""
@@ -204,14 +208,12 @@ class Study:
     def ask(self) -> Trial:
         """Begin a new trial and return it."""
         with _quiet():
-            number = len(self._study.get_trials(deepcopy=False))
+            number = len(self._frozen)
             self._study.sampler = self._sampler(number)
             if self._grid is not None:
                 self._study.enqueue_trial(dict(self._grid[number]))
-            asked = self._study.ask()
-            for key, dimension in self.plan.space.space.items():
-                _suggest(asked, key, dimension)
-            return self._seen(self._study.get_trials(deepcopy=False)[asked.number])
+            self._study.ask()
+        return self.resume(number)
 
     def resume(self, number: int) -> Trial:
         """Complete the values of a trial whose process ended while they were drawn, and return it."""
@@ -219,13 +221,13 @@ class Study:
             asked = self._live(number)
             for key, dimension in self.plan.space.space.items():
                 _suggest(asked, key, dimension)
-            return self._seen(self._study.get_trials(deepcopy=False)[number])
+            return self._seen(self._frozen[number])
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Note a validation value of a running trial and return whether it is to end here."""
         with _quiet():
             live = self._live(number)
-            if step not in self._study.get_trials(deepcopy=False)[number].intermediate_values:
+            if step not in self._frozen[number].intermediate_values:
                 live.report(value, step)
             return live.should_prune()
 
@@ -250,7 +252,7 @@ class Study:
                 value if status == "finished" else None,
                 state=states.get(status, optuna.trial.TrialState.PRUNED),
             )
-            return self._seen(self._study.get_trials(deepcopy=False)[number])
+            return self._seen(self._frozen[number])
 
     def best(self) -> Trial | None:
         """Return the finished trial with the best value, the first of equal ones; None where none finished."""
@@ -262,7 +264,7 @@ class Study:
         import optuna
 
         self._study.sampler = self._sampler(number)
-        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        return optuna.Trial(self._study, self._frozen[number]._trial_id)
 
     def _seen(self, frozen: "optuna.trial.FrozenTrial") -> Trial:
         space = self.plan.space.space
