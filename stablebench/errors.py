@@ -106,10 +106,12 @@ def not_deterministic(error: BaseException) -> str | None:
     return said if isinstance(error, RuntimeError) and _NO_DETERMINISTIC in said else None
 
 
-_LISTED = 70
-"""Names that are listed where an unknown one is refused."""
+_LISTED = 16
+"""Names that are listed in full where an unknown one is refused; of more, the command that lists them is named."""
+_LISTS = {"data set": "stablebench data list", "command": "stablebench -h"}
+"""Commands that list the names of a kind, where it is not `stablebench list KINDs`."""
 _CLOSE = 0.6
-"""Similarity from which on a name may be what was meant."""
+"""Similarity above which a name may be what was meant."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -122,13 +124,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return difflib.SequenceMatcher(None, other, name).ratio(), -abs(len(other) - len(name))
 
     best = max(known, key=similarity, default="")
-    return f" Did you mean {best}?" if best and similarity(best)[0] >= _CLOSE else ""
+    return f" Did you mean {best}?" if best and similarity(best)[0] > _CLOSE else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for a name that no `kind` has, with a suggestion and the names there are."""
+    """Return the error for a name that no `kind` has: what may have been meant, else the names or how to list them."""
     names = sorted(known)
-    said = ", ".join(names[:_LISTED])
-    if len(names) > _LISTED:
-        said += f" and {len(names) - _LISTED} more, which `stablebench list {kind}s` shows"
-    return UserError(f"No {kind} named '{visible(name)}'.{did_you_mean(name, names)} Known {kind}s: {said}.")
+    way_out = did_you_mean(name, names)
+    if len(names) <= _LISTED:
+        way_out += f" Known: {', '.join(names)}."
+    elif not way_out:
+        way_out = f" `{_LISTS.get(kind, f'stablebench list {kind}s')}` shows what there is."
+    return UserError(f"No {kind} named '{visible(name)}'.{way_out}")

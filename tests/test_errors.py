@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablebench.errors import described, did_you_mean, first_line
+from stablebench.errors import described, did_you_mean, first_line, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from stablebench.errors import described, did_you_mean, first_line
         ("rnnn", ["lstm", "rnn"], " Did you mean rnn?"),
         ("rrn", ["roarnn", "rnn"], " Did you mean rnn?"),  # both are as similar; the length decides
         ("qqqq", ["lstm", "rnn"], ""),
+        ("steps", ["seeds", "tasks"], ""),
         ("", ["lstm", "rnn"], ""),
         ("rnn", [], ""),
         ("", [], ""),
@@ -34,3 +35,13 @@ def test_the_line_that_is_said_of_an_error_is_never_empty(error: Exception, line
     assert first_line(error) == line
     assert described(error).startswith(whole)
     assert first_line(f"\n{line}\n") == line
+
+
+def test_an_unknown_name_gets_the_nearest_one_or_how_to_list_them_all() -> None:
+    many = [f"model_{i}" for i in range(50)]
+    assert str(unknown_name("model", "model_49x", many)) == "No model named 'model_49x'. Did you mean model_49?"
+    said = "No model named 'qq'. `stablebench list models` shows what there is."
+    assert str(unknown_name("model", "qq", many)) == said
+    assert "`stablebench data list`" in str(unknown_name("data set", "qq", many))
+    assert str(unknown_name("kind", "qq", ["b", "a"])) == "No kind named 'qq'. Known: a, b."
+    assert str(unknown_name("kind", "aa", ["aab"])) == "No kind named 'aa'. Did you mean aab? Known: aab."

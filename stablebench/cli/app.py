@@ -20,7 +20,7 @@ from stablebench.cli.shared import early_signals
 from stablebench.cli.shared.commands import Group, option, parser_of
 from stablebench.cli.shared.old_words import with_new_words
 from stablebench.cli.shared.usage_errors import UsageError, is_help, one_line_of
-from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit, unknown_name
+from stablebench.errors import StablebenchError, device_failure, ran_out_of_memory, reached_limit
 from stablebench.process.streams import keep_stdout_for_results, lose_quietly, loss_of, open_closed_descriptors, results
 from stablebench.visible import visible_lines
 
@@ -89,10 +89,7 @@ class _Group(Group):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first argument names."""
-        args = with_new_words(args)
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise unknown_name("command", args[0], self.commands)
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, with_new_words(args))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error that the user can act on is one message and an exit code."""

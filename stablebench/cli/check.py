@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stablebench.cli.shared.commands import option
+from stablebench.cli.shared.known_names import check_names
 from stablebench.cli.shared.options import AsJson, parse_settings
 from stablebench.cli.ui.output import Table, note, print_json, print_tables
 
@@ -26,6 +27,7 @@ def check(
     Example:
         stablebench check roarnn --hidden 12 --set rho=0.5
     """
+    check_names([model])
     from stablebench.contract.checked_model import CheckedModel
     from stablebench.contract.run import run_checks
     from stablebench.models import registry as model_registry

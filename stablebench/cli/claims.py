@@ -1,10 +1,10 @@
-"""Measure every claim of the papers, before and after training, and write the page of claims."""
+"""Measure every claim of the papers, before and after training, as one page."""
 
 from pathlib import Path
 from typing import Annotated
 
 from stablebench.cli.shared.commands import OUTPUT, TRAINING, option
-from stablebench.cli.shared.options import Models, Quiet, RunsDir, Threads, names_of
+from stablebench.cli.shared.options import Force, Models, Quiet, RunsDir, Threads, names_of
 from stablebench.cli.ui.output import note, say
 
 
@@ -17,11 +17,19 @@ def claims(
     threads: Threads = 1,
     runs_dir: RunsDir = Path("runs"),
     output: Annotated[
-        Path, option("Writes PATH.md, and figures in the folder PATH.", OUTPUT, "--output", "-o", metavar="PATH")
-    ] = Path("docs/claims"),
+        Path | None,
+        option(
+            "Write PATH.md, and figures and numbers in the folder PATH, in place of printing the page.",
+            OUTPUT,
+            "--output",
+            "-o",
+            metavar="PATH",
+        ),
+    ] = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure every claim of the papers' models and write a page with tables and figures.
+    """Measure every claim of the papers' models and print a page of tables; with -o it has figures.
 
     Each model is measured with its paper's settings at initialisation, and on copy and adding before and after a short
     training. The same command resumes an interrupted one: stored runs are not run again.
@@ -33,15 +41,18 @@ def claims(
     from dataclasses import replace
     from datetime import UTC, datetime
 
+    from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.errors import UserError, unknown_name
     from stablebench.process.settings import prepare_process
 
-    if output.suffix:
+    if output is not None and output.suffix:
         raise UserError(f"--output {output}: must have no suffix; OUTPUT.md and the folder OUTPUT are written.")
+    if output is not None:
+        refuse_existing(output.with_suffix(".md"), force)
     prepare_process(threads or 1, "float64")
     from stablebench.process import settings as process
     from stablebench.report.claims import FULL, MODELS, QUICK, measure_all, numbers
-    from stablebench.report.claims_page import Provenance, write_page
+    from stablebench.report.claims_page import Provenance, page_text, write_page
     from stablebench.report.paper_checks import all_checks
     from stablebench.runs.atomic import write_atomically
 
@@ -63,6 +74,9 @@ def claims(
         hardware=process.hardware("cpu"),
         seconds=time.perf_counter() - began,
     )
+    if output is None:
+        say(page_text(chains, theorems, sizes, provenance).rstrip("\n"))
+        return
     written = write_page(output, chains, theorems, sizes, provenance)
     data = output / "numbers.json"
     write_atomically(data, numbers(chains).encode())

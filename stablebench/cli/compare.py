@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablebench import registry
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
@@ -63,6 +64,8 @@ def compare(
     Example:
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
     """
+    if suite is not None:
+        registry.suite(suite)  # a name is checked before torch is imported
     from stablebench import leaderboard
     from stablebench.cli.shared.near_runs import near_runs
     from stablebench.cli.shared.output_file import refuse_existing
@@ -126,11 +129,11 @@ def _planned(
     suite: str | None, asked: SuiteRunOptions, refused: dict[str, str], quiet: bool
 ) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
     """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
-    from stablebench.execution.suites import runs_of, suite_of
-
     overrides = suite_overrides(asked)
     if not quiet:
         say_suite(suite, overrides)
+    from stablebench.execution.suites import runs_of, suite_of
+
     name, resolved_suite = suite_of(suite, overrides)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
 

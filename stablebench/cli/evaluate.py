@@ -42,14 +42,14 @@ def evaluate(
         stablebench evaluate runs/copy/roarnn/RUN --T 200 --split validation
     """
     from stablebench.cli.shared.requests import name_code
+    from stablebench.cli.shared.run_paths import run_and_checkpoint
     from stablebench.cli.ui.output import print_json
-    from stablebench.process.settings import prepare_process
-    from stablebench.runs.store import RunFolder
 
     _check_options(n_tokens, T, prompt, temperature, seed)
-    given_file = run if run.suffix == ".safetensors" else None
-    folder = RunFolder(run.parent.parent if given_file else run)
+    folder, given_file = run_and_checkpoint(run)
     record = folder.read_record()
+    from stablebench.process.settings import prepare_process
+
     prepare_process(threads or 1, record.spec.precision, record.spec.deterministic)
     name_code(folder, record, model)
     from stablebench.training.score import EvaluationOptions, score

@@ -7,6 +7,7 @@ import typer
 
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import MODEL, OUTPUT, option
+from stablebench.cli.shared.known_names import check_names
 from stablebench.cli.shared.output_file import checked_figure
 from stablebench.cli.shared.requests import spec_values
 from stablebench.cli.ui.output import note, say
@@ -71,6 +72,8 @@ def probe_gradients(
     Example:
         stablebench probe-gradients --models roarnn,lstm --task copy/t100 --figures figures
     """
+    names = options.names_of("--models", models) or []
+    check_names(names if run is None else None, [task] if task else None)
     from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.errors import UserError
     from stablebench.process.settings import prepare_process
@@ -90,7 +93,6 @@ def probe_gradients(
         raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
     if figures is not None:
         check_folder(figures, figure_format, overwrite)
-    names = options.names_of("--models", models) or []
     values = spec_values(sizes, seed=seed, precision=precision)
     if run is None:
         subjects = untrained(names, task, sizes, values, recipe, data_dir=data_dir, count=batch)

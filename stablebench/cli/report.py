@@ -34,12 +34,13 @@ def report(
         stablebench report quick --models rnn,roarnn -o quick.html
     """
     from stablebench.cli.shared.output_file import refuse_existing
+
+    refuse_existing(output, force)
+    selection = selected_runs(what, runs_dir, asked)
     from stablebench.leaderboard import Overrides
     from stablebench.report.page import page
     from stablebench.runs.atomic import write_atomically
 
-    refuse_existing(output, force)
-    selection = selected_runs(what, runs_dir, asked)
     words = [*map(shlex.quote, selection.words), "-o", shlex.quote(output.name)]
     text = page(
         title or selection.name,

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from stablebench.cli.shared.commands import MODEL, option
+from stablebench.cli.shared.known_names import check_names
 from stablebench.cli.shared.options import AsJson, Device, Format, Precision, Quiet, Seed, Threads, names_of
 from stablebench.cli.ui.output import Table, print_json, print_tables, refuse_two_formats, say
 from stablebench.errors import UserError
@@ -48,7 +49,8 @@ def speed(
         stablebench speed --models roarnn,lstm --size 32,128,500 --repeats 5
     """
     refuse_two_formats(fmt, as_json)
-
+    names = list(dict.fromkeys(names_of("--models", models) or MODELS))
+    check_names(names)
     from stablebench.cli.shared.speed_tables import comparison_table, conditions_line, label_of
     from stablebench.cli.ui.progress import SpeedProgress
     from stablebench.models.build import resolve_device
@@ -57,7 +59,6 @@ def speed(
     from stablebench.speed.workload import Workload
 
     sizes = [size_of(text) for text in dict.fromkeys(size or SIZES)]
-    names = list(dict.fromkeys(names_of("--models", models) or MODELS))
     conditions = Conditions(repeats, threads or 1, precision or "float32")
     prepare_process(conditions.threads, conditions.precision)
     where = resolve_device(device or "auto").type

@@ -9,7 +9,7 @@ import typer
 
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.requests import RunOptions, request_of, spec_values
+from stablebench.cli.shared.requests import RunOptions, origin_text, request_of, spec_values
 from stablebench.cli.ui.output import note, say
 from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
@@ -51,9 +51,9 @@ def train(
     Example:
         stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5
     """
+    from stablebench.cli.shared.run_paths import run_folder
     from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
-    from stablebench.runs.store import RunFolder
     from stablebench.specs.resolve import resolve
     from stablebench.training import run as session
     from stablebench.training import run_code
@@ -77,7 +77,7 @@ def train(
                 f"--resume continues with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
-        folder = RunFolder(resume)
+        folder = run_folder(resume)
         record = folder.read_record()
         runs = bool(model) or rerun or not session.has_ended(folder)
         if runs:  # else no code is run
@@ -115,7 +115,7 @@ def _print_spec(resolved: "Resolved", as_json: bool) -> None:
         return
     for key, value in dotted(document).items():
         origin = resolved.origin.get(key.replace(".params.", ".", 1), "default")
-        say(f"{key:28} {json.dumps(value):24} {origin}".rstrip())
+        say(f"{key:28} {json.dumps(value):24} {origin_text(key, origin, value)}")
     say(f"{'spec hash':28} {resolved.spec.spec_hash()}")
 
 

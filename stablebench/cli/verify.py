@@ -36,14 +36,15 @@ def verify(
         stablebench verify runs/copy/roarnn/RUN --steps 50
     """
     from stablebench.cli.shared.requests import name_code
+    from stablebench.cli.shared.run_paths import run_folder
     from stablebench.cli.ui.output import print_json
     from stablebench.cli.ui.progress import reporter
+
+    folder = run_folder(run)
+    record = folder.read_record()
     from stablebench.process.settings import prepare_process
-    from stablebench.runs.store import RunFolder
     from stablebench.training import run as session
 
-    folder = RunFolder(run)
-    record = folder.read_record()
     name_code(folder, record, model)
     resolved = session.resolved_of(record, force, "--force")
     prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)

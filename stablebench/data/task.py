@@ -116,10 +116,7 @@ def resolve_params(
         UserError: The variant or a parameter is unknown, a value is out of range, or `T` does not fit.
     """
     if variant is not None and variant not in card.variants:
-        raise UserError(
-            f"Task {card.task} has no variant '{variant}'.{did_you_mean(variant, card.variants)} "
-            f"Its variants: {', '.join(card.variants) or 'none'}."
-        )
+        raise card.unknown_variant(variant)
     values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
     split = _checked_split(card, values.pop("split", None))
     if T is not None:

@@ -94,17 +94,18 @@ def write_page(
             save(written[-1], figure)
             shown.append(f"![{title}]({folder.name}/{name}.png)\n\n{caption}")
     page = path.with_suffix(".md")
-    write_atomically(page, _page(chains, checks, sizes, provenance, shown).encode())
+    write_atomically(page, page_text(chains, checks, sizes, provenance, shown).encode())
     return [page, *written]
 
 
-def _page(
+def page_text(
     chains: Sequence[Measured],
     checks: Sequence[PaperCheck],
     sizes: StudySizes,
     provenance: Provenance,
-    figures: list[str],
+    figures: Sequence[str] = (),
 ) -> str:
+    """Return the page; the first arguments are those of `write_page`, `figures` its figures with their captions."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     parts = [
         "# What the papers claim, and what we measured",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.published import Comparison, MetricName, Published
@@ -231,6 +232,13 @@ class TaskCard(Strict):
             if values.get("split") is not None and values["split"] not in self.splits
         ]
         return wrong
+
+    def unknown_variant(self, name: str) -> UserError:
+        """Return the error for a variant that the card does not have."""
+        known = ", ".join(self.variants) or "none"
+        return UserError(
+            f"Task {self.task} has no variant '{name}'.{did_you_mean(name, self.variants)} Its variants: {known}."
+        )
 
     def has_params(self, variant: str | None, params: Mapping[str, Any]) -> bool:
         """Return whether a variant (None: the card itself) has these resolved parameters."""

@@ -4,6 +4,7 @@ Lowest first: the card's defaults, the recipe (its part for the nearest length, 
 `--set`, named options.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,14 +16,19 @@ from stablebench.models import registry as model_registry
 from stablebench.models.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.dotted import dotted
+from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import Recipe, RecipeVariant
-from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.run_spec import RunSpec, TrainSpec
 from stablebench.schema.seeds import MAX_SEED, WHY
 from stablebench.schema.strict import InvalidValues, load
 from stablebench.specs.limits import check_spec
 from stablebench.specs.request import Resolved, RunRequest
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
+_OPTIONS = {"T": "--T", "hidden": "--hidden", "layers": "--layers", "steps": "--steps", "epochs": "--epochs"}
+_OPTIONS |= {"batch_size": "--batch-size", "lr": "--lr", "recompute_every": "--recompute-every", "recipe": "--recipe"}
+_OPTIONS |= {key: f"--{key}" for key in _RUN_KEYS}
+"""Options by the name of what they set."""
 _OF_ONE_OPTIMISER = ("betas", "alpha", "eps", "momentum", "nesterov")
 """Options of `optim` that mean something to one optimiser, or something else to each."""
 
@@ -70,7 +76,7 @@ def resolve(request: RunRequest) -> Resolved:
     task_name, _, variant = request.task.partition("/")
     card = registry.task_card(task_name)
     entry = model_registry.model_entry(request.model)
-    _refuse_unknown_keys(request.settings)
+    _refuse_unknown_keys(request.settings, card, entry)
     model_registry.refuse_misfit(entry, card)
 
     layers = _Layers()
@@ -217,12 +223,34 @@ def _optimiser_replaces(layers: _Layers, values: dict[str, Any]) -> None:
     layers.drop(*(f"optim.groups.{group}.betas" for group in optim.get("groups", {})))
 
 
-def _refuse_unknown_keys(settings: dict[str, Any]) -> None:
+def _refuse_unknown_keys(settings: dict[str, Any], card: TaskCard, entry: model_registry.ModelEntry) -> None:
+    """Refuse keys of no group, and those that an option of its own sets, with the key or the option that does it."""
     groups = ("task", "model", "optim", "train")
-    for key in settings:
-        head, dot, _ = key.partition(".")
-        if head not in (groups if dot else _RUN_KEYS):
-            known = [f"{group}.NAME" for group in groups] + list(_RUN_KEYS)
-            raise UserError(
-                f"--set {key}: unknown key.{did_you_mean(head, groups + _RUN_KEYS)} Keys: {', '.join(known)}."
-            )
+    for key, value in settings.items():
+        head, dot, name = key.partition(".")
+        if (head in groups and name not in (*_OPTIONS, "name", "variant")) if dot else head in _RUN_KEYS:
+            continue
+        names = {
+            "task": resolve_params(card).keys(),
+            "model": {"hidden", "layers", *entry.arguments().model_fields},
+            "optim": OptimSpec.model_fields,
+            "train": {"epochs", *TrainSpec.model_fields},
+        }
+        if dot and name in names.get(head, ()):
+            continue
+        raise UserError(f"--set {key}: unknown key.{_way_out(key, value, card, names)}")
+
+
+def _way_out(key: str, value: Any, card: TaskCard, names: dict[str, Collection[str]]) -> str:
+    """Return what to give in place of a key of `--set` that there is none of: an option, or another key."""
+    head, _, name = key.partition(".")
+    whole = {"task": f"--task {value}", "task.name": f"--task {value}", "task.variant": f"--task {card.task}/{value}"}
+    whole |= {"model": f"--model {value}", "model.name": f"--model {value}"}
+    if key in whole:
+        return f" Give {whole[key]} instead."
+    if full := [f"{group}.{key}" for group in names if key in names[group]]:
+        return f" Did you mean {full[0]}?"
+    if key not in names and (head in names or not name) and (name or head) in _OPTIONS:
+        return f" Give {_OPTIONS[name or head]} {value} instead."
+    meant = "" if key in names else did_you_mean(head, (*names, *_RUN_KEYS))
+    return f"{meant} Keys: {', '.join([*(f'{group}.NAME' for group in names), *_RUN_KEYS])}."

@@ -44,6 +44,43 @@ def test_it_answers_without_importing_torch(arguments: list[str]) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --model lstmm --task copy", "No model named 'lstmm'. Did you mean lstm?\n"),
+        ("train --model lstm --task cpy", "No task named 'cpy'. Did you mean copy?\n"),
+        ("train --model lstm --task copy/zz", "Task copy has no variant 'zz'. Its variants: t100, "),
+        ("sweep --model zz --task copy", "No model named 'zz'. `stablebench list models` shows what there is.\n"),
+        ("probe-gradients --models lstm,zz --task copy", "No model named 'zz'."),
+        ("compare zz", "No suite named 'zz'. `stablebench list suites` shows what there is.\n"),
+        ("compare quick --models zz", "No model named 'zz'."),
+        ("report quick --tasks zz", "No task named 'zz'."),
+        ("plot curves --models zz", "No model named 'zz'."),
+        ("speed --models zz", "No model named 'zz'."),
+        ("check zz", "No model named 'zz'."),
+        ("show model zz", "No model named 'zz'."),
+        ("show foo", "No kind named 'foo'. Known: model, recipe, run, suite, sweep, task.\n"),
+        ("show model", "NAME is missing: name a model; `stablebench list models` shows what there is.\n"),
+        ("list foo", "No kind named 'foo'. Known: models, recipes, runs, "),
+        ("list", "KIND is missing: models, tasks, recipes, suites, sweeps or runs. `stablebench list -h`"),
+        ("plot foo", "No plot command named 'foo'. Known: curves, decision-boundary, "),
+        ("data foo", "No data command named 'foo'. Known: fetch, list, path, verify.\n"),
+    ],
+)
+def test_a_wrong_name_is_refused_without_importing_torch(words: str, message: str) -> None:
+    script = (
+        "import sys\n"
+        f"sys.argv = ['stablebench', *{words.split()}]\n"
+        "from stablebench.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(f"Error: {message}") and not done.stdout, done.stderr
+
+
 def test_a_run_imports_no_compiler_of_torch_and_no_scipy(tmp_path: Path) -> None:
     """`torch._dynamo` takes 0.8 s to import, `scipy.stats` 1 s, where torch takes 1.3."""
     script = (

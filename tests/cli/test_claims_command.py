@@ -37,6 +37,15 @@ def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: 
     orthogonal = [f for chain in chains for f in chain["claims"] if f["claim"].startswith("||W^T W - I||")]
     assert len(orthogonal) == 5 and all(f["verdict"] == "holds" for f in orthogonal)
     assert all(len(chain["log10_singular"]) == 12 == len(chain["eigenvalues"]) for chain in chains)
+    with pytest.MonkeyPatch.context() as patch:  # without -o it is printed, from the stored runs, and nothing written
+        patch.chdir(tmp_path)
+        before = sorted(tmp_path.rglob("*"))
+        code, printed = invoke("claims", "--quick", "--models", "urnn", "--quiet", *where[2:])
+        assert code == 0 and sorted(tmp_path.rglob("*")) == before
+    tables = [line for line in page.splitlines() if line.startswith("| ")]
+    assert [line for line in printed.splitlines() if line.startswith("| ")] == tables
+    code, output = invoke("claims", "--quick", "--models", "urnn", "--quiet", *where)
+    assert code == 2 and f"{tmp_path / 'claims.md'}: this file exists; --force overwrites it." in output
 
 
 @pytest.mark.slow

@@ -84,6 +84,7 @@ def test_every_format_names_every_model(tmp_path: Path) -> None:
         (["quick", "--models", "rnnn"], "No model named 'rnnn'. Did you mean rnn?"),
         (["quick", "--model", "rnn"], "compare has no option --model. Did you mean --models?"),
         (["quick", "--seed", "1"], "compare has no option --seed. Did you mean --seeds?"),
+        (["quick", "--set", "seed=3"], "--set seed: give --seeds instead"),
         (["quick", "--recipe", "a.yaml"], "compare has no option --recipe."),
         (["quick", "--no-run", "--check", "nowhere.json"], "nowhere.json"),
     ],

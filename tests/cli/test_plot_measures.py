@@ -181,14 +181,16 @@ def test_oscillators_are_drawn_and_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "copy", "copy/nnrnn"])
-def test_a_folder_of_runs_is_refused_with_one_of_them(store: Path, below: str) -> None:
-    folder, first = store / "probed" / below, seeds(store)[0]
+def test_a_folder_of_runs_is_refused_with_those_in_it(store: Path, below: str) -> None:
+    folder, runs = store / "probed" / below, ", ".join(map(str, seeds(store)))
     for command in ("probe", "structure", "decision-boundary", "trajectories"):
         code, output = invoke("plot", command, str(folder))
-        message = f"{folder}: must be the folder of one run, with a record.json; one in it is {first}."
+        message = f"{folder}: must be the folder of one run, with a record.json; the 2 runs in it are {runs}."
         assert code == 2 and message in output, output
+    for words in (["train", "--resume"], ["evaluate"], ["verify"], ["probe-gradients"]):
+        assert message in invoke(*words, str(folder))[1]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     code, output = invoke("plot", "probe", str(tmp_path))
-    assert code == 2 and f"{tmp_path}: must be the folder of one run, with a record.json.\n" in output
+    assert code == 2 and f"{tmp_path}: no run with a readable record.json" in output

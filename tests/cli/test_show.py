@@ -146,7 +146,7 @@ def test_a_run_is_found_by_folder_by_name_and_by_hash(tmp_path: Path, record: Ru
         assert document("run", name, "--runs-dir", str(tmp_path))["spec_hash"] == record.spec_hash
     text = shown("run", str(folder))
     assert "test loss 0.25" in text
-    assert any(line.split() == ["optim.lr", "0.001", "--set"] for line in text.splitlines())
+    assert any(line.split() == ["optim.lr", "0.001", *"your --set, or the suite".split()] for line in text.splitlines())
     (folder / "record.json").write_text("{")
     broken = CliRunner().invoke(app, ["show", "run", str(folder)])
     assert broken.exit_code == 2

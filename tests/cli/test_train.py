@@ -46,9 +46,9 @@ def test_json_is_the_record_alone_on_stdout(tmp_path: Path) -> None:
 def test_dry_run_prints_the_spec_with_origins_and_runs_nothing(tmp_path: Path) -> None:
     result = small_run(tmp_path, "--dry-run")
     lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
-    assert lines["train.steps"] == ["12", "option"]
-    assert lines["task.params.S"] == ["2", "--set"]
-    assert lines["model.layers"] == ["1", "card"]
+    assert lines["train.steps"] == ["12", "your", "--steps"]
+    assert lines["task.params.S"] == ["2", "your", "--set"]
+    assert lines["model.layers"] == ["1", "the", "task's", "card"]
     assert list(tmp_path.iterdir()) == []
     document = json.loads(small_run(tmp_path, "--dry-run", "--json").stdout)
     assert document["spec"]["task"]["params"]["S"] == 2
@@ -174,3 +174,25 @@ def test_torchrun_is_refused_by_the_first_process(
     result = small_run(tmp_path)
     assert result.exit_code == 2 and not list(tmp_path.iterdir())
     assert message in result.stderr and bool(message) == bool(result.stderr)
+
+
+def test_a_dry_run_says_in_plain_words_where_values_come_from() -> None:
+    words = "--model lstm --task copy/t100 --steps 5 --set task.S=3 --dry-run".split()
+    lines = CliRunner().invoke(app, ["train", *words]).stdout.splitlines()
+    origins = {line.split()[0]: line[53:].strip() for line in lines}
+    for key, origin in {
+        "task.name": "your --task",
+        "task.variant": "your --task",
+        "task.version": "the task's card",
+        "task.params.length": "the task's variant t100",
+        "task.params.S": "your --set",
+        "model.hidden": "recipe copy/lstm, its part for length 100",
+        "model.params.forget_bias": "the model's default",
+        "optim.lr": "recipe copy/lstm",
+        "train.steps": "your --steps",
+        "horizon": "follows from the task's parameters",
+        "seed": "the default",
+    }.items():
+        assert origins[key] == origin, key
+    lines = CliRunner().invoke(app, "train --model rnn --task digits --epochs 2 --dry-run".split()).stdout.splitlines()
+    assert next(line for line in lines if line.startswith("train.steps"))[53:].strip() == "your --epochs, 2 epochs"

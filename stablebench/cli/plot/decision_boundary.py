@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.plot.arguments import FigureFile, run_and_checkpoint
+from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import DataDir, OwnModel, Threads
+from stablebench.cli.shared.run_paths import run_and_checkpoint
 from stablebench.cli.ui.output import say_paths
 
 

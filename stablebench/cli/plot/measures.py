@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint, run_and_checkpoint, run_folder
+from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint
 from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import names_of
+from stablebench.cli.shared.run_paths import run_and_checkpoint, run_folder
 from stablebench.cli.ui.output import echo, note, say, say_paths
 from stablebench.schema.seeds import MAX_SEED
 

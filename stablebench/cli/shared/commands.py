@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stablebench.cli.shared.values import CheckedValues
+from stablebench.errors import unknown_name
 
 MODEL, TRAINING, RUNTIME, OUTPUT = "Model and task", "Training", "Runtime", "Output"
 _PANELS = (MODEL, TRAINING, None, RUNTIME, OUTPUT)
@@ -61,6 +62,13 @@ class Command(CheckedValues, TyperCommand):
 
 class Group(CheckedValues, TyperGroup):
     """A command that has subcommands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the subcommand that the first argument names."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            kind = ctx.command_path.partition(" ")[2]
+            raise unknown_name(f"{kind} command".strip(), args[0], self.commands)
+        return super().resolve_command(ctx, args)
 
 
 class _Flat:

@@ -10,7 +10,7 @@ from stablebench.errors import StablebenchError
 from stablebench.runs.stored_record import read_record
 from stablebench.schema.dotted import dotted
 from stablebench.schema.run_spec import RunSpec
-from stablebench.specs.resolve import Resolved
+from stablebench.specs.request import Resolved
 
 _MOST = 3
 """Settings of stored runs that are others of each model and task."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from stablebench.cli.shared.options import ModelOptions
 from stablebench.cli.shared.requests import name_code, run_request
+from stablebench.cli.shared.run_paths import run_and_checkpoint
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.build import build_network, start_embedding
 from stablebench.models.network import AnyNetwork
 from stablebench.process import python_random
-from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import checked_card
@@ -130,8 +130,7 @@ def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | Non
     Raises:
         UserError: There is no such run or no whole checkpoint.
     """
-    checkpoint = run if run.suffix == ".safetensors" else None
-    folder = RunFolder(run.parent.parent if checkpoint else run)
+    folder, checkpoint = run_and_checkpoint(run)
     record = folder.read_record()
     name_code(folder, record, model)
     card = checked_card(record)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stablebench.cli.shared import options
+from stablebench.cli.shared.known_names import check_names
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,12 +42,62 @@ class _Named:
 
 @dataclass(frozen=True)
 class RunOptions(options.RuntimeOptions, options.TrainingOptions, options.ModelOptions, _Named):
-    """What decides one run's numbers; None where the user gave nothing."""
+    """What decides one run's numbers; None where the user gave nothing.
+
+    Raises:
+        UserError: There is no such model or task.
+    """
+
+    def __post_init__(self) -> None:
+        """Check names before anything is imported for them."""
+        check_names([self.model] if self.model else None, [self.task] if self.task else None)
 
 
 @dataclass(frozen=True)
 class SuiteRunOptions(options.RuntimeOptions, options.TrainingOptions, options.ModelOptions, options.SuiteOptions):
-    """What decides the numbers of a suite's runs, where they are not the suite's own; None where nothing is given."""
+    """What decides the numbers of a suite's runs, where they are not the suite's own; None where nothing is given.
+
+    Raises:
+        UserError: There is no such model or task.
+    """
+
+    def __post_init__(self) -> None:
+        """Check names before anything is imported for them."""
+        check_names(options.names_of("--models", self.models), options.names_of("--tasks", self.tasks))
+
+
+_PLAIN_ORIGINS = {
+    "card": "the task's card",
+    "task": "the task's default",
+    "model": "the model's default",
+    "default": "the default",
+    "--set": "your --set",
+    "model.layers": "follows from model.layers",
+    "the task's parameters": "follows from the task's parameters",
+}
+
+
+def origin_text(key: str, origin: str, value: Any = None) -> str:
+    """Return in plain words where a value of a run spec came from.
+
+    Args:
+        key: Its dotted key: `train.steps`.
+        origin: As `Resolved.origin` has it.
+        value: The value.
+    """
+    own = {"model.name": "--model", "task.name": "--task", "task.variant": "--task"}
+    own |= {key: f"--{name.replace('_', '-')}" for name, key in _KEYS.items()}
+    if key == "task.variant" and value is not None:
+        origin = "option"
+    if origin.startswith("option"):
+        given = "--epochs" if "epochs" in origin else own.get(key, "--T")
+        return f"your {given}{origin.removeprefix('option')}"
+    if origin.startswith("--recipe"):
+        origin = f"your {origin}"
+    origin = origin.replace(", its variant ", ", its part for ")
+    if origin.startswith("variant "):
+        return f"the task's {origin}"
+    return _PLAIN_ORIGINS.get(origin, origin)
 
 
 def spec_values(*groups: Any, **single: Any) -> dict[str, Any]:
@@ -77,12 +128,12 @@ def run_request(
     Raises:
         UserError: `--model` or `--task` is missing, or `--set` cannot be read.
     """
-    from stablebench.specs.resolve import RunRequest
-
     settings = options.parse_settings(sizes.settings)
     if not model or not task:
         missing = "--model" if not model else "--task"
         raise UserError(f"{missing} is missing: `stablebench list {missing[2:]}s` shows what there is.")
+    from stablebench.specs.resolve import RunRequest
+
     return RunRequest(model, task, T=sizes.T, options=values, settings=settings, recipe=recipe)
 
 
@@ -97,15 +148,19 @@ def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
     Raises:
         UserError: Names or `--set` cannot be read.
     """
+    settings = options.parse_settings(asked.settings)
+    if "seed" in settings:
+        raise UserError("--set seed: give --seeds instead: their number, or the seeds with commas between.")
+    models, tasks = options.names_of("--models", asked.models), options.names_of("--tasks", asked.tasks)
     from stablebench.execution.suites import SuiteOverrides
 
     return SuiteOverrides(
-        models=options.names_of("--models", asked.models),
-        tasks=options.names_of("--tasks", asked.tasks),
+        models=models,
+        tasks=tasks,
         seeds=options.seeds_of(asked.seeds),
         T=asked.T,
         options=spec_values(asked),
-        settings=options.parse_settings(asked.settings),
+        settings=settings,
         short=asked.budget == "short",
     )
 

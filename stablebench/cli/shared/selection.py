@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stablebench.runs.store import RunFolder
     from stablebench.schema.run_record import RunRecord
     from stablebench.schema.suite import Suite
-    from stablebench.specs.resolve import Resolved
+    from stablebench.specs.request import Resolved
 
 SuiteOrRuns = Annotated[
     list[str] | None,

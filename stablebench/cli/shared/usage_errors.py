@@ -27,7 +27,8 @@ def one_line_of(error: Any) -> str:
         return f"{command} has no option {error.option_name}.{_nearest_option(error, context)} {way_out}"
     name = _name(error)
     if type(error).__name__ == "MissingParameter":
-        return f"{name} is missing. {way_out}"
+        meaning = (getattr(error.param, "help", None) or "").rstrip(".")
+        return f"{name} is missing{meaning and ': '}{meaning}. {way_out}"
     if name is not None:
         return f"`{name}` {_must(error)}"
     return f"{_plain(error)} {way_out}"

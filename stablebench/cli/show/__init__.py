@@ -8,7 +8,7 @@ import typer
 
 from stablebench.cli.shared.options import AsJson, RunsDir
 from stablebench.cli.ui.output import echo, print_json, say
-from stablebench.errors import unknown_name
+from stablebench.errors import UserError, unknown_name
 from stablebench.tables import render, terminal_width, wrapped
 
 _KINDS = ("model", "task", "recipe", "suite", "sweep", "run")
@@ -19,7 +19,7 @@ _WIDTH = 120
 
 def show(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; of a run, its folder.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name; of a run, its folder.")] = None,
     runs_dir: RunsDir = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -30,6 +30,8 @@ def show(
     """
     if kind not in _KINDS:
         raise unknown_name("kind", kind, _KINDS)
+    if name is None:
+        raise UserError(f"NAME is missing: name a {kind}; `stablebench list {kind}s` shows what there is.")
     module = importlib.import_module(f"stablebench.cli.show.{kind}")
     shown = module.describe(name, runs_dir) if kind == "run" else module.describe(name)
     if as_json:

@@ -2,7 +2,9 @@
 
 import glob
 from pathlib import Path
+from typing import Any
 
+from stablebench.cli.shared.requests import origin_text
 from stablebench.cli.shared.text import format_value
 from stablebench.cli.show.description import WRAPPED_COLUMNS, Description
 from stablebench.cli.train import summary_lines
@@ -21,7 +23,9 @@ def describe(name: str, runs_dir: Path) -> Description:
     record = folder.read_record()
     document = record.model_dump(mode="json")
     spec = dotted(document["spec"])
-    rows = [[k, format_value(v), record.origin.get(k.replace("model.params.", "model."), "")] for k, v in spec.items()]
+    otherwise = "default" if record.origin else ""  # an older record may not say
+    origins = {key: record.origin.get(key.replace(".params.", ".", 1), otherwise) for key in spec}
+    rows = [[key, format_value(value), _origin(key, origins[key], value)] for key, value in spec.items()]
     metrics = sorted({m for e in record.evaluations for m in e.metrics})
     text = "\n".join([str(folder.path), *summary_lines(record)])
     evaluations = [[e.step, e.train_s, *(e.metrics.get(m) for m in metrics)] for e in record.evaluations]
@@ -37,6 +41,11 @@ def describe(name: str, runs_dir: Path) -> Description:
         Table(["environment", "is"], environment, wrap=frozenset({"is"})),
     ]
     return Description(document, text, tables)
+
+
+def _origin(key: str, origin: str, value: Any) -> str:
+    """Return where a value came from; a suite's values are set as by --set, and the record does not tell them apart."""
+    return "your --set, or the suite" if origin == "--set" else origin_text(key, origin, value)
 
 
 def _run_path(name: str, runs_dir: Path) -> Path:

@@ -1,0 +1,29 @@
+"""Names that a command is given, checked before torch is imported, which takes seconds."""
+
+from collections.abc import Iterable
+
+from stablebench.errors import unknown_name
+
+
+def check_names(models: Iterable[str] | None = None, tasks: Iterable[str] | None = None) -> None:
+    """Refuse names of models and tasks that there are none of.
+
+    Args:
+        models: Names; code of a user's own is left to be checked when it is loaded.
+        tasks: `task` or `task/variant`.
+
+    Raises:
+        UserError: There is no such model, task or variant.
+    """
+    from stablebench import registry
+    from stablebench.models import registry as model_registry
+
+    for model in models or ():
+        if ":" not in model and not model.endswith(".py") and model not in model_registry.model_names():
+            raise unknown_name("model", model, model_registry.model_names())
+    for task in tasks or ():
+        name, _, variant = task.partition("/")
+        if name not in registry.task_names():
+            raise unknown_name("task", name, registry.task_names())
+        if variant and variant not in (card := registry.task_card(name)).variants:
+            raise card.unknown_variant(variant)
