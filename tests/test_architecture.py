@@ -1,6 +1,7 @@
 """The rooms of the package: imports run downwards without circles, and nothing grows too large to read."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -139,3 +140,11 @@ def test_a_function_has_few_parameters() -> None:
             if isinstance(node, Function) and parameters(node) > 8:
                 many[f"{name}: {node.name}"] = parameters(node)
     assert not many
+
+
+def test_a_test_has_a_short_name() -> None:
+    """At most 60 characters; a docstring has the rest."""
+    paths = Path(__file__).parent.rglob("test_*.py")
+    assert not [
+        name for path in paths for name in re.findall(r"def (test_\w{56,})\(", path.read_text(encoding="utf-8"))
+    ]

@@ -32,7 +32,8 @@ def test_the_wheel_has_every_yaml_file(wheel: Path) -> None:
     assert "stablebench/py.typed" in names
 
 
-def test_the_unpacked_wheel_loads_every_card_recipe_suite_and_sweep(wheel: Path, tmp_path: Path) -> None:
+def test_unpacked_wheel_loads_every_card_recipe_suite_and_sweep(wheel: Path, tmp_path: Path) -> None:
+    """The unpacked wheel loads every card recipe suite and sweep."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = """
 from stablebench import registry, resources

@@ -89,7 +89,8 @@ def test_train_begins_with_it(cells: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_in_compare_a_model_that_breaks_it_costs_itself_and_warnings_come_once(cells: Path, tmp_path: Path) -> None:
+def test_in_compare_model_that_breaks_it_costs_itself(cells: Path, tmp_path: Path) -> None:
+    """In compare a model that breaks it costs itself and warnings come once."""
     models = ",".join(f"{cells}:{name}" for name in ("Ahead", "Coupled"))
     words = ["--tasks", "copy", *WORDS, "--seeds", "2", "-q", "--runs-dir", str(tmp_path / "r")]
     result = cli("compare", "--models", models, *words)

@@ -20,7 +20,8 @@ def invoke(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_quick_page_of_one_model_has_its_tables_figures_and_numbers(tmp_path: Path) -> None:
+def test_quick_page_of_one_model_has_tables_figures_and_numbers(tmp_path: Path) -> None:
+    """A quick page of one model has its tables figures and numbers."""
     where = ["-o", str(tmp_path / "claims"), "--runs-dir", str(tmp_path / "runs")]
     code, output = invoke("claims", "--quick", "--models", "urnn", "--quiet", *where)
     assert code == 0, output

@@ -143,7 +143,8 @@ def test_failures_are_listed_in_the_order_of_the_suite() -> None:
     assert _in_order([(third, "a"), (first, "b"), (second, "a")], runs) == [(first, "b"), (second, "a"), (third, "a")]
 
 
-def test_stored_runs_with_other_settings_are_told_where_those_asked_for_are_missing(tmp_path: Path) -> None:
+def test_stored_runs_with_other_settings_are_told(tmp_path: Path) -> None:
+    """Stored runs with other settings are told where those asked for are missing."""
     assert compare(tmp_path, "--quiet").exit_code == 0
     told = f"{tmp_path / 'runs' / 'copy' / 'rnn'} has other runs of rnn on copy: 2 with "
     words = ["--models", "rnn", "--tasks", "copy", *SMALL, "--lr", "0.25", "--runs-dir", str(tmp_path / "runs")]

@@ -79,9 +79,10 @@ def handler(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Any], Any]:
     return early_signals._end
 
 
-def test_amid_an_import_the_process_is_left_and_elsewhere_an_error_is_raised(
+def test_amid_an_import_the_process_is_left(
     handler: Callable[[int, Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Amid an import the process is left and elsewhere an error is raised."""
     importing = SimpleNamespace(f_code=SimpleNamespace(co_filename="<frozen importlib._bootstrap>"), f_back=None)
     below = SimpleNamespace(f_code=SimpleNamespace(co_filename="torch/__init__.py"), f_back=importing)
     with pytest.raises(InterruptedError, match="130"):
@@ -95,9 +96,11 @@ def test_amid_an_import_the_process_is_left_and_elsewhere_an_error_is_raised(
         handler(signal.SIGTERM, sys._getframe())
 
 
-def test_an_interrupt_that_a_library_sends_for_want_of_threads_is_said_as_that(
+def test_interrupt_for_want_of_threads_is_said_as_that(
     handler: Callable[[int, Any], Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """An interrupt that a library sends for want of threads is said as that."""
+
     def refuse(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 

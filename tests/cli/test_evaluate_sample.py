@@ -52,7 +52,8 @@ def test_a_network_that_knows_its_text_by_heart_writes_it(words: Path, temperatu
     assert output.splitlines() == [tiny_ptb.SENTENCE, "no"]  # four words, the end, one more
 
 
-def test_text_depends_on_the_seed_and_a_longer_one_begins_with_the_shorter(characters: Path) -> None:
+def test_text_depends_on_seed_and_longer_one_begins_with_shorter(characters: Path) -> None:
+    """Text depends on the seed and a longer one begins with the shorter."""
     texts = {
         name: invoke("evaluate", str(characters), "--sample", n, "--seed", seed)[1]
         for name, n, seed in [("short", "20", "1"), ("again", "20", "1"), ("long", "60", "1"), ("other", "20", "2")]

@@ -36,9 +36,10 @@ def test_a_place_that_contradicts_itself_is_refused(tmp_path: Path, more: list[s
         ("optuna", "sweep", ["sweep", "--model", "roarnn", "--task", "copy", "--space", "roarnn/rho"]),
     ],
 )
-def test_a_missing_extra_is_one_message_with_the_command_that_installs_it(
+def test_missing_extra_is_one_message_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, extra: str, command: list[str]
 ) -> None:
+    """A missing extra is one message with the command that installs it."""
     monkeypatch.setitem(sys.modules, package, None)
     result = CliRunner().invoke(app, [*command, "--runs-dir", str(tmp_path)])
     assert result.exit_code == 2, result.output

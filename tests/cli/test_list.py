@@ -129,7 +129,8 @@ def test_another_format_and_json_contradict() -> None:
     assert CliRunner().invoke(app, ["list", "models", "--format", "json", "--json"]).exit_code == 0
 
 
-def test_a_docstring_read_without_parsing_the_file_is_the_files_own() -> None:
+def test_docstring_read_without_parsing_is_the_files() -> None:
+    """A docstring read without parsing the file is the files own."""
     for name in model_registry.model_names():
         path = model_registry._model_files()[name]
         assert model_registry.model_docstring(name) == ast.get_docstring(ast.parse(path.read_text()))

@@ -83,9 +83,8 @@ def test_more_runs_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("width", "label"), [(80, "[rnn] on copy/t100 seed 0"), (40, "[rnn] on… seed 0")])
-def test_a_narrow_terminal_has_what_tells_runs_apart_and_how_far_they_are(
-    monkeypatch: pytest.MonkeyPatch, width: int, label: str
-) -> None:
+def test_narrow_terminal_tells_runs_apart(monkeypatch: pytest.MonkeyPatch, width: int, label: str) -> None:
+    """A narrow terminal has what tells runs apart and how far they are."""
     shown, _ = view(3, monkeypatch, width=width)
     for i in range(3):
         shown.start(i)

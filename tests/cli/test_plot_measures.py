@@ -94,7 +94,8 @@ def test_plot_probe_writes_a_figure_and_every_number(store: Path, tmp_path: Path
     assert {row["run"] for row in found} == {"nnrnn on copy"}
 
 
-def test_seeds_of_a_spec_are_one_series_and_show_keeps_what_is_called_so(store: Path) -> None:
+def test_seeds_of_spec_are_one_series(store: Path) -> None:
+    """Seeds of a spec are one series and show keeps what is called so."""
     runs = probed_runs([RunFolder(Path(path)) for path in seeds(store)], ["gradient.whole", "diagnostics"])
     names = {name: line for (_, name), line in runs.lines().items()}
     assert set(names) == {

@@ -26,7 +26,8 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["probe-gradients", *arguments])
 
 
-def test_one_model_prints_norms_growth_singular_values_verdicts_and_a_plot() -> None:
+def test_one_model_prints_numbers_verdicts_and_a_plot() -> None:
+    """One model prints norms growth singular values verdicts and a plot."""
     result = run("--model", "dizzy", *SMALL)
     assert result.exit_code == 0, result.output
     for part in ("median", "growth rate", "sigma_max ", "isometry distance", "theorem 3", "holds", "log10 ||dL/dh_t||"):
@@ -59,7 +60,8 @@ def test_several_models_share_a_figure_and_a_document(tmp_path: Path) -> None:
     assert "a rnn, b lstm" in run("--model", "rnn,lstm", *SMALL).stdout
 
 
-def test_what_chooses_the_measures_and_json_has_them_all_by_default() -> None:
+def test_what_chooses_measures_and_json_has_them_all_by_default() -> None:
+    """What chooses the measures and json has them all by default."""
     small = ["--model", "rnn", *SMALL, "--batch", "2", "--samples", "1", "--json"]
     measures = json.loads(run(*small).stdout)["measures"]
     assert {"gradient_flow", "lag_share", "by_loss", "jacobian", "lyapunov", "spectra", "memory"} <= set(measures)
@@ -82,7 +84,8 @@ def test_several_models_stand_side_by_side() -> None:
     assert "Claims of leaky_esn" in result.stdout
 
 
-def test_figures_come_with_their_numbers_and_replace_nothing_unasked(tmp_path: Path) -> None:
+def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -> None:
+    """Figures come with their numbers and replace nothing unasked."""
     folder = tmp_path / "new" / "figures"
     small = ["--model", "rnn,lstm", *SMALL, "--batch", "2", "--samples", "1", "--figures", str(folder)]
     result = run(*small, "--figure-format", "svg")
@@ -122,7 +125,8 @@ def test_strict_exits_with_4_only_where_a_claim_is_violated(tmp_path: Path) -> N
     assert run("--model", "dizzy", *SMALL, "--set", "model.activation=relu", "--strict").exit_code == 0
 
 
-def test_a_run_is_probed_with_its_trained_weights_at_its_own_length_or_another(tmp_path: Path) -> None:
+def test_run_is_probed_with_its_trained_weights(tmp_path: Path) -> None:
+    """A run is probed with its trained weights at its own length or another."""
     trained = CliRunner().invoke(
         app,
         ["train", "--model", "urnn", *SMALL, "--steps", "4", "--batch-size", "4", "--runs-dir", str(tmp_path), "-q"],
@@ -197,7 +201,8 @@ def test_layers_serve_as_the_chain_of_a_deep_model() -> None:
     assert not [claim for claim in document["claims"] if claim["verdict"] == "violated"]
 
 
-def test_a_claim_on_widths_that_never_grow_does_not_apply_to_those_that_do() -> None:
+def test_claim_on_constant_widths_is_not_applied_to_growing_ones() -> None:
+    """A claim on widths that never grow does not apply to those that do."""
     sizes = ["--layers", "6", "--hidden", "5", "--set", "model.widths=[2,3,4,5]", "--set", "model.rho=0.1"]
     claims = json.loads(run("--model", "roafnn", "--task", "double_moon", *sizes, "--json").stdout)["claims"]
     assert [claim["verdict"] for claim in claims] == ["holds", "holds", "not applicable", "not applicable"]

@@ -129,7 +129,8 @@ def test_a_card_with_many_published_numbers_fits_its_lines(width: int | None, mo
     assert any("cornn_cornn_tab1_h128" in line for line in lines)
 
 
-def test_the_installed_packages_of_a_run_are_counted_and_listed_with_json(tmp_path: Path, record: RunRecord) -> None:
+def test_installed_packages_of_run_are_counted(tmp_path: Path, record: RunRecord) -> None:
+    """The installed packages of a run are counted and listed with json."""
     ran = record.environment.model_copy(update={"packages": ["numpy==2", "torch==2.11"]})
     (tmp_path / "record.json").write_text(record.model_copy(update={"environment": ran}).model_dump_json())
     assert "2 installed; --json lists them" in shown("run", str(tmp_path)) and "torch==2.11" not in shown(

@@ -73,7 +73,8 @@ def test_peak_memory_is_measured_unless_refused() -> None:
     assert contenders["floor"]["peak_bytes"] is None
 
 
-def test_a_users_model_without_a_plan_is_timed_without_fused_and_floor(tmp_path: Path) -> None:
+def test_users_model_without_plan_is_timed_without_fused(tmp_path: Path) -> None:
+    """A users model without a plan is timed without fused and floor."""
     path = tmp_path / "sorted.py"
     path.write_text(SORTED)
     arguments = [*SMALL, "--models", f"{path}:Sorted"]
@@ -114,7 +115,8 @@ def test_a_mistake_is_one_message_before_anything_is_timed(arguments: list[str],
     assert "Traceback" not in result.output and "timing" not in result.stderr
 
 
-def test_a_model_that_refuses_a_size_says_so_before_anything_is_timed(tmp_path: Path) -> None:
+def test_model_that_refuses_a_size_says_so_before_timing(tmp_path: Path) -> None:
+    """A model that refuses a size says so before anything is timed."""
     path = tmp_path / "even.py"
     path.write_text(
         "from stablebench.errors import UserError\nfrom stablebench.models.recurrent.rnn import Rnn\n"

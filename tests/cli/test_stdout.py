@@ -57,7 +57,8 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_a_document_on_stdout_is_one_document_whatever_a_model_prints(noisy: Path) -> None:
+def test_document_on_stdout_is_one_document(noisy: Path) -> None:
+    """A document on stdout is one document whatever a model prints."""
     trained = run(noisy, "train", "--model", "noisy.py:Noisy", *SMALL, "--steps", "2", "--json")
     assert json.loads(trained.stdout)["status"] == "finished"
     for said in ("imported", "built", "shape", "written", "raw", "of a library", "of a process"):

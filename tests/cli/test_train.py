@@ -147,7 +147,8 @@ def test_evaluate_refuses_a_truncated_checkpoint(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
 
 
-def test_a_score_that_is_there_too_late_to_be_held_is_not_called_missing() -> None:
+def test_score_reached_too_late_is_not_called_missing() -> None:
+    """A score that is there too late to be held is not called missing."""
     result = {"test": {"accuracy": 0.8}, "tested": "last", "tested_step": 20}
     what = {"metric": "accuracy", "baseline": 0.5, "target": 0.9, "target_metric": "accuracy"}
 

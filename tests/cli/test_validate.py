@@ -257,7 +257,8 @@ def test_json_has_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["seeds: []", "seeds: [0]\nfeeds: 1", "seeds: [0]\nthreads: many"])
-def test_a_suite_that_its_schema_refuses_is_looked_up_all_the_same(broken: str, tmp_path: Path) -> None:
+def test_suite_that_schema_refuses_is_looked_up_all_same(broken: str, tmp_path: Path) -> None:
+    """A suite that its schema refuses is looked up all the same."""
     text = SUITE.replace("rnn]", "rnnn, lstm, lstm]").replace("copy/t100", "copi").replace("train.steps", "steps")
     path = suite(tmp_path, text.replace("seeds: [0]", f"{broken}\nshort_overrides: {{trian.steps: 1}}"))
     found = check_file(path)
@@ -272,7 +273,8 @@ def test_a_suite_that_its_schema_refuses_is_looked_up_all_the_same(broken: str, 
     assert len(found) == 6, found
 
 
-def test_a_recipe_that_its_schema_refuses_is_looked_up_all_the_same(tmp_path: Path) -> None:
+def test_recipe_that_schema_refuses_is_looked_up_all_same(tmp_path: Path) -> None:
+    """A recipe that its schema refuses is looked up all the same."""
     path = recipe(tmp_path, RECIPE.replace("rho: 0.5", "rho: -1").replace("tuned_by: us", "tuned_by: them"))
     found = check_file(path)
     assert len(found) == 2, found
@@ -311,9 +313,8 @@ def test_a_short_budget_s_problem_is_said_once_for_all_cells(key: str, message: 
         ("copy/t100", "nrnn", "does not run nrnn on copy/t100. Did you mean rnn? Its models there: rnn."),
     ],
 )
-def test_what_a_suite_runs_is_said_where_it_does_not_run_what_is_expected(
-    task: str, model: str, message: str, tmp_path: Path
-) -> None:
+def test_what_a_suite_runs_is_said_of_a_wrong_expectation(task: str, model: str, message: str, tmp_path: Path) -> None:
+    """What a suite runs is said where it does not run what is expected."""
     expected = f"expected: [{{statement: x, task: {task}, model: {model}, reaches: 1}}]\n"
     (found,) = check_file(suite(tmp_path, SUITE + expected))
     assert found.endswith(message)

@@ -109,7 +109,9 @@ def test_a_sample_ignores_the_others_of_its_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_seed_decides_everything_and_the_readout_is_drawn_from_it_too(name: str) -> None:
+def test_seed_decides_everything(name: str) -> None:
+    """The seed decides everything and the readout is drawn from it too."""
+
     def network(seed: int) -> DeepNetwork:
         entry = model_registry.model_entry(name)
         with torch.random.fork_rng():
@@ -132,7 +134,8 @@ def test_the_output_has_the_announced_width(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) -> None:
+def test_groups_partition_parameters_and_penalty_is_scalar(name: str) -> None:
+    """Groups partition the parameters and the penalty is a scalar."""
     network = DeepNetwork(build(name), 2)
     with_main_group = [id(p) for group in network.parameter_groups() for p in group.parameters]
     assert sorted(with_main_group) == sorted(id(p) for p in network.parameters())
@@ -142,7 +145,8 @@ def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_network_of_single_precision_runs_in_double_whatever_the_default(name: str) -> None:
+def test_network_of_single_precision_runs_in_double(name: str) -> None:
+    """A network of single precision runs in double whatever the default."""
     network = DeepNetwork(build(name, dtype=torch.float32), 2)
     x = inputs()
     single = network(x)[0]

@@ -132,7 +132,8 @@ def test_states_have_the_sizes_that_the_model_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_groups_partition_the_parameters_and_the_penalty_is_a_scalar(name: str) -> None:
+def test_groups_partition_parameters_and_penalty_is_scalar(name: str) -> None:
+    """Groups partition the parameters and the penalty is a scalar."""
     model = build(name)
     with_main_group = [id(p) for group in model.parameter_groups() for p in group.parameters]
     assert sorted(with_main_group) == sorted(id(p) for p in model.parameters())
@@ -150,7 +151,8 @@ def test_one_sequence_of_one_step_in_either_precision(name: str, dtype: torch.dt
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_of_single_precision_runs_in_double_whatever_the_default(name: str) -> None:
+def test_model_of_single_precision_runs_in_double(name: str) -> None:
+    """A model of single precision runs in double whatever the default."""
     single = build(name, dtype=torch.float32)
     x = inputs()
     double = copy.deepcopy(single).double()

@@ -54,7 +54,8 @@ def test_a_card_is_named_after_its_task_and_explains_itself(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_length_is_a_parameter_and_variants_named_after_it_say_the_truth(name: str):
+def test_variants_named_after_the_length_say_the_truth(name: str):
+    """Length is a parameter and variants named after it say the truth."""
     card = registry.task_card(name)
     _, params = card_and_params(name, None)
     assert card.length is None or card.length in params
@@ -64,7 +65,8 @@ def test_length_is_a_parameter_and_variants_named_after_it_say_the_truth(name: s
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_variants_resolve_and_scores_without_learning_can_be_computed(name: str, variant: str | None):
+def test_variants_resolve_and_baselines_can_be_computed(name: str, variant: str | None):
+    """Variants resolve and scores without learning can be computed."""
     card, params = card_and_params(name, variant)
     for metric in {card.metric, *card.extra_metrics}:
         baseline = card.baseline(metric, params)
@@ -123,7 +125,8 @@ def check(card: TaskCard, params: dict, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_numbers_have_a_source_and_state_fields_that_there_are(name: str):
+def test_published_numbers_have_source_and_known_fields(name: str):
+    """Published numbers have a source and state fields that there are."""
     card = registry.task_card(name)
     for entry in card.published:
         assert re.fullmatch(r"[a-z0-9_]+", entry.key) and entry.source and entry.where
@@ -148,9 +151,8 @@ def test_published_numbers_have_a_source_and_state_fields_that_there_are(name: s
         ("lorenz96", "cornn_cornn_tab6_f8", "unknown", []),
     ],
 )
-def test_flags_of_published_numbers_follow_from_what_their_papers_state(
-    task: str, key: str, flag: str, differs: list[str]
-):
+def test_flags_of_published_numbers_follow_from_their_papers(task: str, key: str, flag: str, differs: list[str]):
+    """Flags of published numbers follow from what their papers state."""
     card = registry.task_card(task)
     entry = next(e for e in card.published if e.key == key)
     compared = card.compare(entry, resolve_params(card, variant=entry.variant))

@@ -50,7 +50,8 @@ def test_a_zip_inside_a_zip_is_read(tmp_path: Path):
     assert read_all(tmp_path) == REQUIRED
 
 
-def test_a_plain_file_comes_before_an_archive_and_both_may_be_mixed(tmp_path: Path):
+def test_plain_file_comes_before_archive_and_both_may_be_mixed(tmp_path: Path):
+    """A plain file comes before an archive and both may be mixed."""
     write(tmp_path / "tiny" / "tiny.tar", tar_bytes(CONTENTS))
     write(tmp_path / "tiny" / "part" / "one.txt", CONTENTS["part/one.txt"])
     place = access.find(SOURCE, SOURCE.file("part/one.txt"), tmp_path)
@@ -67,7 +68,8 @@ def test_a_file_that_serves_instead_is_given_as_itself(tmp_path: Path):
     assert list(ensure.read_all(source, data_dir=tmp_path)) == [(source.files[0], b"second")]
 
 
-def test_the_message_about_missing_files_says_all_that_is_needed_to_get_them(tmp_path: Path):
+def test_message_about_missing_files_says_all_that_is_needed(tmp_path: Path):
+    """The message about missing files says all that is needed to get them."""
     write(tmp_path / "tiny" / "part" / "one.txt", CONTENTS["part/one.txt"])
     with pytest.raises(UserError) as caught:
         read_all(tmp_path)
@@ -121,7 +123,8 @@ def test_a_damaged_archive_is_said(tmp_path: Path, name: str):
             read_all(tmp_path)
 
 
-def test_an_archive_with_a_checksum_is_checked_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_archive_with_checksum_is_checked_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An archive with a checksum is checked before it is opened."""
     content = tar_bytes(CONTENTS)
     source = DataSource("tiny", "", "", "", SOURCE.files, (), (SourceFile("t.tar", len(content), sha256(content)),))
     write(tmp_path / "tiny" / "t.tar", content)
@@ -132,7 +135,8 @@ def test_an_archive_with_a_checksum_is_checked_before_it_is_opened(tmp_path: Pat
         read_all(tmp_path, source)
 
 
-def test_an_archive_without_the_files_or_with_others_under_their_names_is_said(tmp_path: Path):
+def test_archive_without_the_files_is_said(tmp_path: Path):
+    """An archive without the files or with others under their names is said."""
     write(tmp_path / "tiny" / "tiny.tar", tar_bytes({"part/one.txt": CONTENTS["part/one.txt"]}))
     with pytest.raises(UserError, match="tiny.tar does not hold part/two.txt"):
         read_all(tmp_path)
@@ -178,7 +182,8 @@ def test_a_folder_is_read_like_an_archive(tmp_path: Path):
     assert [name for name, _ in members(tmp_path / "tree", lambda name: "two" in name)] == ["part/two.txt"]
 
 
-def test_an_archive_whose_files_are_too_many_to_list_is_read_whole(tmp_path: Path):
+def test_archive_whose_files_are_too_many_to_list_is_read_whole(tmp_path: Path):
+    """An archive whose files are too many to list is read whole."""
     content = tar_bytes(CONTENTS)
     file = SourceFile("t.tar", len(content), sha256(content), instead=(SourceFile("u.zip"),))
     source = DataSource("tiny", "", "", "", (file,), ())
@@ -192,7 +197,8 @@ def test_an_archive_whose_files_are_too_many_to_list_is_read_whole(tmp_path: Pat
         list(entries)
 
 
-def test_checking_says_of_each_file_where_it_is_and_what_is_wrong(tmp_path: Path):
+def test_checking_says_where_each_file_is_and_what_is_wrong(tmp_path: Path):
+    """Checking says of each file where it is and what is wrong."""
     write(tmp_path / "tiny" / "part" / "one.txt", CONTENTS["part/one.txt"])
     write(tmp_path / "tiny" / "note.txt", b"a nota")
     found = {file.path: (path, problem) for file, path, problem in access.verified(SOURCE, tmp_path)}
@@ -236,7 +242,8 @@ def check_checksum(checksum: str | None) -> None:
         assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[kind]
 
 
-def test_data_sets_are_found_by_their_constant_and_unknown_names_get_a_suggestion():
+def test_data_sets_are_found_by_their_constant():
+    """Data sets are found by their constant and unknown names get a suggestion."""
     folder = Path(next(iter(stablebench.data.files.__path__)))
     with_source = {
         path.stem

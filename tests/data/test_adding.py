@@ -40,7 +40,8 @@ def test_any_two_steps_are_equally_likely():
 
 
 @pytest.mark.parametrize(("length", "tenth"), [(2, 1), (40, 4), (49, 4)])
-def test_first_mark_stands_in_the_first_tenth_and_the_other_in_the_second_half(length: int, tenth: int):
+def test_first_mark_stands_in_first_tenth(length: int, tenth: int):
+    """First mark stands in the first tenth and the other in the second half."""
     first, second = marked("first_tenth", length).unbind(1)
     assert first.unique().tolist() == list(range(tenth))
     assert second.unique().tolist() == list(range(length // 2, length))

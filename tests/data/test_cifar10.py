@@ -76,7 +76,8 @@ def test_images_have_rows_pixels_and_colours_in_order(
         assert images.pixels[i, y, x, c].item() == value(first + i, c, y, x)
 
 
-def test_a_step_of_scifar10_is_a_pixel_s_three_colours_in_the_unit_interval(tiny: Path):
+def test_step_of_scifar10_is_a_pixel_in_the_unit_interval(tiny: Path):
+    """A step of scifar10 is a pixel's three colours in the unit interval."""
     shown = scifar10.transform(scifar10.load("test", data_dir=tiny))
     assert shown.inputs.shape == (4, 1024, 3) and shown.inputs.dtype == torch.float32
     for i, y, x in [(0, 0, 0), (2, 7, 31), (3, 31, 31)]:
@@ -86,9 +87,8 @@ def test_a_step_of_scifar10_is_a_pixel_s_three_colours_in_the_unit_interval(tiny
 
 @pytest.mark.parametrize("noise", ["uniform", "fixed_normal"])
 @pytest.mark.parametrize("length", [1000, 32, 33])
-def test_a_step_of_noisy_cifar10_is_a_row_red_green_blue_then_noise(
-    tiny: Path, noise: noisy_cifar10.Noise, length: int
-):
+def test_step_of_noisy_cifar10_is_row_red_green_blue_then_noise(tiny: Path, noise: noisy_cifar10.Noise, length: int):
+    """A step of noisy cifar10 is a row red green blue then noise."""
     stored = noisy_cifar10.load("test", data_dir=tiny)
     shown = noisy_cifar10.transform(stored, rng=generator_for("test"), length=length, noise=noise)
     assert shown.inputs.shape == (4, length, 96) and shown.inputs.dtype == torch.float32
@@ -98,7 +98,8 @@ def test_a_step_of_noisy_cifar10_is_a_row_red_green_blue_then_noise(
     assert torch.equal(shown.targets, stored.targets)
 
 
-def test_uniform_noise_is_uniform_independent_and_decided_by_the_generator(tiny: Path):
+def test_uniform_noise_is_decided_by_the_generator(tiny: Path):
+    """Uniform noise is uniform independent and decided by the generator."""
     stored = noisy_cifar10.load("test", data_dir=tiny)
     noise, same, other = (
         noisy_cifar10.transform(stored, rng=generator_for(key)).inputs[:, 32:].double() for key in ("a", "a", "b")
@@ -117,7 +118,8 @@ def test_uniform_noise_is_uniform_independent_and_decided_by_the_generator(tiny:
         assert abs(products.mean().item()) < 5 / 12 / len(products) ** 0.5
 
 
-def test_fixed_noise_is_one_normal_tensor_for_all_images_and_splits(tiny: Path):
+def test_fixed_noise_is_one_normal_tensor_for_all_images(tiny: Path):
+    """Fixed noise is one normal tensor for all images and splits."""
     parts = [
         noisy_cifar10.transform(noisy_cifar10.load(name, data_dir=tiny), rng=generator_for(name), noise="fixed_normal")
         for name, _, _ in PARTS
@@ -146,7 +148,8 @@ def small_task(folder: Path, **protocol: int) -> Task:
     return Task(card.model_copy(update={"protocol": changed}), params, folder)
 
 
-def test_noise_is_new_in_every_batch_and_the_same_in_every_evaluation(tiny: Path):
+def test_noise_is_new_in_batches_and_fixed_in_evaluations(tiny: Path):
+    """Noise is new in every batch and the same in every evaluation."""
     source, again = small_task(tiny), small_task(tiny)
     one, two = source.train_batch(0, 0, 15), source.train_batch(0, 1, 15)
     assert torch.equal(one.inputs, again.train_batch(0, 0, 15).inputs)
@@ -181,7 +184,8 @@ def test_the_publisher_s_archive_is_read_too(tiny: Path):
 
 @pytest.mark.parametrize("name", ["data_batch_1.xz", "test_batch.xz", "batches.meta"])
 @pytest.mark.parametrize("kept", [0, 0.5])
-def test_a_file_cut_off_is_named_and_nothing_is_left_in_the_cache(tiny: Path, tmp_path: Path, name: str, kept: float):
+def test_file_cut_off_is_named_and_nothing_is_left_in_cache(tiny: Path, tmp_path: Path, name: str, kept: float):
+    """A file cut off is named and nothing is left in the cache."""
     path = tiny / "cifar10" / "cifar-10-batches-py" / name
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(UserError, match=f"cifar10: .*{name}"):
@@ -215,7 +219,8 @@ def test_a_length_that_cuts_the_image_is_refused():
         noisy_cifar10.sizes(length=31)
 
 
-def test_the_real_images_are_complete_and_the_cards_baselines_hold(tmp_path: Path):
+def test_real_images_are_complete_and_cards_baselines_hold(tmp_path: Path):
+    """The real images are complete and the cards baselines hold."""
     folder = named_data_dir(None)
     if folder is None or not any((folder / p / "cifar-10-batches-py").is_dir() for p in ("cifar10", "")):
         pytest.skip("STABLEBENCH_DATA names no folder with cifar10/")

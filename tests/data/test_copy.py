@@ -84,13 +84,15 @@ def test_masked_default_is_the_authors_code():
     assert copy_masked.sizes(length=90, S=10, alphabet=10).inputs == 12
 
 
-def test_masked_trigger_may_follow_the_last_symbol_but_not_replace_it():
+def test_masked_trigger_may_follow_last_symbol():
+    """Masked trigger may follow the last symbol but not replace it."""
     assert masked(length=4, S=3, alphabet=4).inputs[0, 3] == 5
     with pytest.raises(UserError, match=r"`length` must be > S = 3 .* got 3"):
         masked(length=3, S=3, alphabet=4)
 
 
-def test_masked_oracle_is_perfect_and_a_constant_is_right_one_time_in_ten():
+def test_masked_oracle_is_perfect():
+    """Masked oracle is perfect and a constant is right one time in ten."""
     batch = copy_masked.generate(20_000, length=12, rng=rng())
     assert batch.mask is not None
     asked = batch.targets[batch.mask].view(-1, 10)

@@ -82,7 +82,8 @@ def test_the_environment_and_then_the_cache_say_where_data_lie(server: Server, t
     assert (tmp_path / "mine" / "tiny" / "part" / "two.txt").read_bytes() == b"second"
 
 
-def test_verify_names_what_is_damaged_or_missing_with_exit_code_1(server: Server, tmp_path: Path):
+def test_verify_names_what_is_damaged_or_missing(server: Server, tmp_path: Path):
+    """Verify names what is damaged or missing with exit code 1."""
     assert "There are no data sets in" in run("verify", code=1).stderr
     write(tmp_path / "cache" / "data" / "tiny" / "part" / "one.txt", b"wrong")
     write(tmp_path / "cache" / "data" / "other" / "x", b"anything")
@@ -97,7 +98,8 @@ def test_verify_names_what_is_damaged_or_missing_with_exit_code_1(server: Server
     assert problems[1] == "is missing" and len(problems) == 2
 
 
-def test_a_failure_is_one_message_and_exit_code_1_and_the_rest_is_fetched(server: Server, tmp_path: Path):
+def test_failure_is_one_message_and_exit_code_1(server: Server, tmp_path: Path):
+    """A failure is one message and exit code 1 and the rest is fetched."""
     result = run("fetch", "--all", "--quiet", code=1)
     assert result.stderr.count("Error: ") == 1 and "Traceback" not in result.output
     for expected in ("other: it cannot be fetched", f"{server.url}x: HTTP 404", f"{tmp_path}/cache/data/other"):
@@ -122,7 +124,8 @@ def test_wrong_input_is_exit_code_2(server: Server, arguments: list[str], messag
 
 
 @pytest.mark.parametrize("command", ["train --model rnn --task copy", "compare quick", "evaluate run", "verify run"])
-def test_a_named_folder_that_is_not_there_is_refused_whatever_the_cache_holds(command: str, tmp_path: Path):
+def test_named_folder_that_is_not_there_is_refused(command: str, tmp_path: Path):
+    """A named folder that is not there is refused whatever the cache holds."""
     result = CliRunner().invoke(app, [*command.split(), "--data-dir", str(tmp_path / "nowhere")])
     assert result.exit_code == 2 and "nowhere: there is no such folder" in result.stderr
 

@@ -16,7 +16,8 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_layout_is_noise_with_symbols_then_a_marker_then_the_recall():
+def test_layout_is_noise_with_symbols_then_marker_then_recall():
+    """Layout is noise with symbols then a marker then the recall."""
     batch = denoise.generate(200, length=6, S=2, alphabet=3, rng=rng())
     for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
         assert len(inputs) == len(targets) == 9 and inputs[6:] == [4, 0, 0]
@@ -53,7 +54,8 @@ def test_an_oracle_that_skips_noise_is_perfect(recall_only: bool):
     assert torch.equal(answers, batch.targets)
 
 
-def test_goru_s_code_has_as_many_steps_and_the_baseline_that_it_prints():
+def test_gorus_code_has_as_many_steps_and_this_baseline():
+    """Goru's code has as many steps and the baseline that it prints."""
     card = registry.task_card("denoise")
     params = resolve_params(card, variant="goru")
     sizes = denoise.sizes(**{name: params[name] for name in ("length", "S", "alphabet")})

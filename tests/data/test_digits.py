@@ -20,7 +20,8 @@ def test_the_two_parts_hold_every_image_once():
     assert sorted(ours.tolist()) == sorted(expected.tolist())
 
 
-def test_pixels_lie_in_the_unit_interval_and_every_class_is_in_both_parts():
+def test_pixels_lie_in_unit_interval():
+    """Pixels lie in the unit interval and every class is in both parts."""
     for name in ("train", "test"):
         batch = digits.load(name)
         assert batch.inputs.min() == 0.0 and batch.inputs.max() == 1.0

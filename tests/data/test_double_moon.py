@@ -42,7 +42,8 @@ def test_points_are_even_over_the_rings_area() -> None:
     assert abs(angle.mean() - math.pi / 2) < 4 * math.pi / math.sqrt(12 * len(angle))
 
 
-def test_the_cards_moons_do_not_touch_and_lie_7_inside_the_figure_of_the_paper() -> None:
+def test_cards_moons_do_not_touch() -> None:
+    """The cards moons do not touch and lie 7 inside the figure of the paper."""
     card = registry.task_card("double_moon")
     assert resolve_params(card)["distance"] == -5.0
     points, _, upper = moons(-5.0)
@@ -76,7 +77,8 @@ def test_constant_answers_score_what_the_card_says() -> None:
     assert total / count == card.baseline("accuracy", {}) == 0.5 and count == len(batch.inputs)
 
 
-def test_the_line_leaves_about_12_percent_on_the_wrong_side_and_an_oracle_none() -> None:
+def test_line_leaves_about_12_percent_on_wrong_side() -> None:
+    """The line leaves about 12 percent on the wrong side and an oracle none."""
     card = registry.task_card("double_moon")
     batch = Task(card, resolve_params(card)).split("test")
     total, count = correct_sum(least_squares(batch.inputs.double(), batch.targets.double()), batch)

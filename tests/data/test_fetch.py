@@ -142,7 +142,8 @@ def test_mirrors_are_tried_in_turn_and_all_reasons_are_said(server: Server, tmp_
     assert str(caught.value).count("HTTP 404") == 3
 
 
-def test_without_a_network_the_message_has_address_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_network_message_has_address_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without a network the message has address file and folder."""
     monkeypatch.setattr(fetch_module, "_PAUSE_S", 0.0)
     with serving() as gone:
         source = one_file(gone)
@@ -176,9 +177,10 @@ def test_an_archive_is_unpacked_into_the_publisher_s_layout(server: Server, tmp_
     ],
     ids=["traversal", "tampered", "incomplete"],
 )
-def test_a_bad_archive_is_said_and_no_wrong_file_comes_to_its_place(
+def test_bad_archive_is_said_and_no_wrong_file_comes_to_place(
     server: Server, tmp_path: Path, inside: dict[str, bytes], message: str
 ):
+    """A bad archive is said and no wrong file comes to its place."""
     server.files["a.zip"] = zip_bytes(inside)
     root = tmp_path / "deep" / "root"
     source = dataclasses.replace(SOURCE, downloads=(Download(f"{server.url}a.zip", "a.zip", kind="archive"),))
@@ -189,7 +191,8 @@ def test_a_bad_archive_is_said_and_no_wrong_file_comes_to_its_place(
     assert not list(tmp_path.rglob("evil")) and not list(tmp_path.rglob(".unpacked-*"))
 
 
-def test_a_damaged_file_is_fetched_anew_and_the_old_one_set_aside(server: Server, tmp_path: Path):
+def test_damaged_file_is_fetched_anew_and_old_one_set_aside(server: Server, tmp_path: Path):
+    """A damaged file is fetched anew and the old one set aside."""
     server.files["two.txt.gz"] = gzip.compress(b"second")
     download = Download(f"{server.url}two.txt.gz", "part/two.txt.gz")
     source = DataSource("tiny", "", "", "", (source_file("part/two.txt"),), (download,))
@@ -223,9 +226,10 @@ def test_of_two_at_once_one_fetches(server: Server, tmp_path: Path):
     assert len(server.asked) == 1 and files_in(tmp_path) == ["tiny/big"]
 
 
-def test_nothing_is_fetched_unless_it_is_asked_for_and_then_into_the_cache(
+def test_nothing_is_fetched_unasked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    """Nothing is fetched unless it is asked for and then into the cache."""
     for name in ("STABLEBENCH_DATA", "STABLEBENCH_FETCH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))

@@ -17,7 +17,8 @@ def test_answer_is_the_first_token(length: int):
     assert batch.targets.tolist() == [sequence[0] for sequence in batch.inputs.tolist()]
 
 
-def test_every_token_is_the_answer_equally_often_whatever_the_last_one_is():
+def test_every_token_is_answer_equally_often():
+    """Every token is the answer equally often whatever the last one is."""
     n, alphabet = 60_000, 5
     batch = first_recall.generate(n, length=3, alphabet=alphabet, rng=rng())
     joint = torch.bincount(batch.targets * alphabet + batch.inputs[:, -1], minlength=alphabet**2).double() / n

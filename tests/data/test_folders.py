@@ -16,7 +16,8 @@ def test_the_argument_comes_before_the_environment(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="the platform's own cache folder is elsewhere")
-def test_the_cache_folder_is_the_named_one_then_xdg_then_the_home_s(monkeypatch, tmp_path):
+def test_cache_folder_is_named_one_then_xdg_then_home_s(monkeypatch, tmp_path):
+    """The cache folder is the named one then xdg then the home s."""
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "named"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_dir() == tmp_path / "named"

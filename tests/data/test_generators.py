@@ -30,7 +30,8 @@ def test_same_seed_same_bytes_and_anything_else_other_bytes(name: str):
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_splits_are_fixed_differ_from_each_other_and_have_the_card_s_sizes(name: str):
+def test_splits_are_fixed_distinct_and_of_the_cards_sizes(name: str):
+    """Splits are fixed differ from each other and have the card's sizes."""
     source = task(name)
     validation, test = source.split("validation"), source.split("test")
     assert same(test, task(name).split("test"))

@@ -64,7 +64,8 @@ def test_words_get_their_vectors_and_others_zeros(tiny: Path, width: glove.Width
     assert torch.equal(found, expected(ASKED, WORDS, width))
 
 
-def test_a_selection_serves_instead_of_the_whole_file_and_is_kept_apart_from_it(tiny: Path):
+def test_selection_serves_instead_of_whole_file(tiny: Path):
+    """A selection serves instead of the whole file and is kept apart from it."""
     write(tiny / "glove" / "glove.6B.50d.imdb.txt.gz", gzip.compress(SELECTION))
     assert torch.equal(glove.vectors(ASKED, width=50, data_dir=tiny), expected(ASKED, WORDS[1:4], 50))
     write(tiny / "glove" / "glove.6B.50d.txt", NARROW)
@@ -93,7 +94,8 @@ def test_the_published_zip_is_read_and_fetched(tiny: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("damage", ["truncated", "tampered"])
-def test_a_damaged_file_is_named_and_nothing_is_left_in_the_cache(tiny: Path, tmp_path: Path, damage: str):
+def test_damaged_file_is_named_and_nothing_is_left_in_cache(tiny: Path, tmp_path: Path, damage: str):
+    """A damaged file is named and nothing is left in the cache."""
     changed = WIDE[:-9] if damage == "truncated" else WIDE.replace(b"0.25", b"0.26")
     write(tiny / "glove" / "glove.6B.100d.txt", changed)
     wrong = "must have .* bytes, it has" if damage == "truncated" else "is damaged: its sha256 must be"

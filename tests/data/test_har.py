@@ -94,7 +94,8 @@ def filtered(signal: np.ndarray) -> np.ndarray:
     return np.hstack([smooth[:, :3] - gravity, smooth[:, 3:], smooth[:, :3]])
 
 
-def test_windows_are_cut_from_filtered_recordings_where_the_intervals_say(tiny: Path):
+def test_windows_are_cut_from_filtered_recordings(tiny: Path):
+    """Windows are cut from filtered recordings where the intervals say."""
     found = hapt.windows(tiny)
     assert found.values.shape == (len(WINDOWS), 128, 9)
     assert found.people.tolist() == [person for _, person, _, _ in WINDOWS]
@@ -106,7 +107,8 @@ def test_windows_are_cut_from_filtered_recordings_where_the_intervals_say(tiny: 
         )  # two forms of one filter; 0.3 Hz is ill-conditioned as a fraction
 
 
-def test_examples_are_standardised_by_the_training_windows_and_split_by_person(tiny: Path):
+def test_examples_are_standardised_by_training_windows(tiny: Path):
+    """Examples are standardised by the training windows and split by person."""
     raw = hapt.windows(tiny)
     trained = raw.people != 2
     train, test = (har.load(name, data_dir=tiny) for name in ("train", "test"))
@@ -226,7 +228,8 @@ def tiny_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def test_the_published_windows_are_read_in_the_papers_order_of_signals(tiny_v1: Path):
+def test_published_windows_are_read_in_papers_order_of_signals(tiny_v1: Path):
+    """The published windows are read in the papers order of signals."""
     parts: list[tuple[Literal["train", "test"], int]] = [("train", 3), ("test", 2)]
     for name, count in parts:
         found = uci_har_v1.windows(name, tiny_v1)

@@ -124,9 +124,8 @@ def test_every_review_comes_once_with_its_class_from_every_form(tiny: Path, form
     assert found["test"] == as_seen("test")  # in the order of their numbers, positive ones first
 
 
-def test_the_vocabulary_has_the_most_frequent_tokens_of_the_training_part_alone(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_vocabulary_comes_from_the_training_part_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    """The vocabulary has the most frequent tokens of the training part alone."""
     put("archive", tiny, monkeypatch)
     monkeypatch.setattr(imdb, "VOCABULARY", 1000)
     counts = Counter(token for _, review in words("train", tiny) for token in review)
@@ -163,7 +162,8 @@ def test_vectors_begin_as_glove_s_and_special_tokens_at_zero(tiny: Path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["truncated", "tampered", "missing"])
-def test_a_damaged_archive_is_named_and_nothing_is_left_in_the_cache(tiny: Path, tmp_path: Path, damage: str):
+def test_damaged_archive_is_named_and_nothing_is_left_in_cache(tiny: Path, tmp_path: Path, damage: str):
+    """A damaged archive is named and nothing is left in the cache."""
     content = archive_of(TEXTS)
     path = tiny / "imdb" / "aclImdb_v1.tar.gz"
     if damage != "missing":
@@ -214,7 +214,8 @@ def test_without_the_papers_vectors_the_way_out_is_named(tiny: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_the_real_reviews_are_complete_and_the_card_s_baselines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_real_reviews_are_complete_and_card_s_baselines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The real reviews are complete and the card's baselines hold."""
     folder = named_data_dir(None)
     if folder is None or not (folder / "imdb").is_dir() or not (folder / "glove").is_dir():
         pytest.skip("STABLEBENCH_DATA names no folder with imdb/ and glove/")

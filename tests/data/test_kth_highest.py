@@ -14,7 +14,8 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize(("k", "length"), [(1, 1), (1, 30), (3, 3), (3, 30)])
-def test_an_oracle_that_sorts_is_perfect_and_equal_numbers_count_apart(k: int, length: int):
+def test_oracle_that_sorts_is_perfect(k: int, length: int):
+    """An oracle that sorts is perfect and equal numbers count apart."""
     batch = kth_highest.generate(300, length=length, k=k, alphabet=6, rng=rng())  # 6 numbers: nearly all sequences tie
     assert batch.inputs.shape == (300, length, 1)
     numbers = (batch.inputs.double() * 5).round().long().squeeze(2)
@@ -52,6 +53,7 @@ def test_baseline_agrees_with_the_generator(alphabet: int, length: int):
     assert near and shares.max().item() <= p + 5 * standard_error  # a maximum of many shares lies a little above
 
 
-def test_no_constant_answer_comes_near_the_target_at_the_card_s_lengths():
+def test_no_constant_answer_comes_near_target_at_card_s_lengths():
+    """No constant answer comes near the target at the card's lengths."""
     assert [kth_highest_mode(2000, 3, length) < 0.06 for length in (100, 200, 400)] == [True] * 3
     assert kth_highest_mode(100, 3, 400) > 0.76  # why the alphabet is not 100

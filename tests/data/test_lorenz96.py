@@ -71,7 +71,8 @@ def test_the_equilibrium_stays_where_it_is():
     assert np.abs(lorenz96.trajectories(np.full((1, 5), 0.9), 0.9, 2000) - 0.9).max() == 0
 
 
-def test_trajectories_begin_around_the_equilibrium_and_differ_between_parts():
+def test_trajectories_begin_around_equilibrium():
+    """Trajectories begin around the equilibrium and differ between parts."""
     for F in (0.9, 8.0):
         parts = [lorenz96.load(name, F=F, length=3, ahead=1).inputs[:, 0] for name in ("train", "test")]
         assert [len(part) for part in parts] == [256, 128]

@@ -30,7 +30,8 @@ def test_nrmse_counts_masked_steps_alone() -> None:
     assert in_pieces("nrmse", output, Batch(output, targets, mask)) == pytest.approx(math.sqrt(5 / 14))
 
 
-def test_bits_and_perplexity_of_a_uniform_guess_are_those_of_the_alphabet() -> None:
+def test_bits_and_perplexity_of_a_guess_are_the_alphabets() -> None:
+    """Bits and perplexity of a uniform guess are those of the alphabet."""
     output, batch = torch.zeros(3, 4, 8), Batch(torch.zeros(3, 4), torch.randint(8, (3, 4)))
     assert in_pieces("bpc", output, batch, "cross_entropy") == pytest.approx(3)
     assert in_pieces("perplexity", output, batch, "cross_entropy") == pytest.approx(8)

@@ -53,7 +53,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_images_come_row_by_row_as_bytes_and_are_shown_in_the_unit_interval(tiny: Path):
+def test_images_come_row_by_row_as_bytes(tiny: Path):
+    """Images come row by row as bytes and are shown in the unit interval."""
     parts: list[tuple[Literal["train", "test"], int]] = [("train", 6), ("test", 3)]
     for name, count in parts:
         stored = smnist.load(name, data_dir=tiny)
@@ -77,7 +78,8 @@ def test_permuted_step_t_shows_pixel_permutation_t(tiny: Path, permutation: psmn
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("layout", ["mnist", "MNIST/raw"])
-def test_the_published_and_torchvision_s_layout_are_read_packed_or_not(tiny: Path, packed: bool, layout: str):
+def test_published_and_torchvisions_layout_are_read(tiny: Path, packed: bool, layout: str):
+    """The published and torchvision's layout are read packed or not."""
     (tiny / "mnist").rename(tiny / "moved")
     (tiny / layout).mkdir(parents=True)
     for path in (tiny / "moved").iterdir():
@@ -89,7 +91,8 @@ def test_the_published_and_torchvision_s_layout_are_read_packed_or_not(tiny: Pat
 
 @pytest.mark.parametrize("damage", ["truncated", "tampered", "empty"])
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-def test_a_damaged_file_is_named_and_nothing_is_left_in_the_cache(tiny: Path, tmp_path: Path, damage: str, name: str):
+def test_damaged_file_is_named_and_nothing_is_left_in_cache(tiny: Path, tmp_path: Path, damage: str, name: str):
+    """A damaged file is named and nothing is left in the cache."""
     content = idx_files()[name]
     changed = {"truncated": content[:-7], "tampered": content[:-1] + b"\x07", "empty": b""}[damage]
     (tiny / "mnist" / f"{name}.gz").write_bytes(gzip.compress(changed))
@@ -155,7 +158,8 @@ def test_permutations_are_those_of_the_published_codes(permutation: psmnist.Perm
     assert psmnist.permutation_of(permutation).tolist() == [int(pixel) for pixel in published]
 
 
-def test_the_real_images_are_complete_and_the_cards_baselines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_real_images_are_complete_and_cards_baselines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The real images are complete and the cards baselines hold."""
     folder = real_folder("mnist")
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     card = registry.task_card("psmnist")

@@ -21,7 +21,8 @@ def asked_steps(batch: Batch) -> list[list[int]]:
     return [row.nonzero().flatten().tolist() for row in batch.mask]
 
 
-def test_pairs_come_first_and_each_key_is_asked_once_at_an_even_step():
+def test_pairs_come_first_and_each_key_is_asked_once():
+    """Pairs come first and each key is asked once at an even step."""
     batch = mqar.generate(300, length=16, pairs=3, vocabulary=20, rng=rng())
     for inputs, targets, asked in zip(batch.inputs.tolist(), batch.targets.tolist(), asked_steps(batch), strict=True):
         keys, values = inputs[0:6:2], inputs[1:6:2]
@@ -56,7 +57,8 @@ def test_the_first_key_s_question_follows_the_power_law(power: float):
         assert share == pytest.approx(p, abs=4.5 * math.sqrt(p / n))
 
 
-def test_filled_sequences_have_random_tokens_where_blanks_were_and_the_same_questions():
+def test_filled_sequences_ask_the_same_questions():
+    """Filled sequences have random tokens where blanks were and the same questions."""
     blank = mqar.generate(50, length=32, pairs=4, vocabulary=64, rng=rng(2))
     filled = mqar.generate(50, length=32, pairs=4, vocabulary=64, filled=True, rng=rng(2))
     assert torch.equal(blank.targets, filled.targets) and torch.equal(blank.mask, filled.mask)  # type: ignore[arg-type]

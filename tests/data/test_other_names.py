@@ -83,14 +83,16 @@ def test_it_is_read_verified_and_listed(name: str, source: DataSource, tmp_path:
     assert (item["present"], item["renamed"]) == (4, 4)
 
 
-def test_the_publishers_names_come_first_and_nothing_more_is_said(source: DataSource, tmp_path: Path) -> None:
+def test_publishers_names_come_first_and_nothing_more_is_said(source: DataSource, tmp_path: Path) -> None:
+    """The publishers names come first and nothing more is said."""
     for path, content in {**as_files("mnist"), **as_files("mnist", str)}.items():
         write(tmp_path / path, content)
     verified = CliRunner().invoke(app, ["data", "verify", "mnist", "--data-dir", str(tmp_path)])
     assert verified.exit_code == 0 and "taken from" not in verified.stdout
 
 
-def test_a_file_of_the_right_name_and_another_content_is_refused_by_name(source: DataSource, tmp_path: Path) -> None:
+def test_file_of_right_name_and_another_content_is_refused(source: DataSource, tmp_path: Path) -> None:
+    """A file of the right name and another content is refused by name."""
     for path, content in as_files("mnist").items():
         write(tmp_path / path, content[:-1] + b"!")
     with pytest.raises(UserError, match=r"train-images\.idx3-ubyte is damaged: its sha256 must be"):
@@ -123,7 +125,7 @@ def test_other_data_sets_are_found_so_too(tmp_path: Path) -> None:
     assert {f.path: c for f, c in ensure.read_all(SOURCE, data_dir=tmp_path)} == REQUIRED
 
 
-def test_every_data_sets_files_are_told_apart_by_what_is_compared() -> None:
+def test_every_data_sets_files_are_told_apart() -> None:
     """Two files of one data set that are alike would be taken for each other, and then refused."""
     for name in source_names():
         source = data_source(name)

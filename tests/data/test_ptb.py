@@ -61,7 +61,8 @@ def read(name: ptb.Part, level: ptb.Level, folder: Path) -> list[str]:
     return [tokens.vocabulary[number] for number in tokens.numbers.tolist()]
 
 
-def test_words_are_what_stands_between_spaces_and_lines_end_in_eos(tiny: Path):
+def test_words_are_what_stands_between_spaces(tiny: Path):
+    """Words are what stands between spaces and lines end in eos."""
     put_words(tiny / "ptb")
     assert read("train", "word", tiny) == "no it was n't <unk> <eos> but it 's N <unk> <eos>".split()
     assert read("validation", "word", tiny) == "it was N <eos>".split()
@@ -69,9 +70,8 @@ def test_words_are_what_stands_between_spaces_and_lines_end_in_eos(tiny: Path):
 
 
 @pytest.mark.parametrize("form", ["characters", "words", "archive"])
-def test_characters_are_the_same_from_their_own_files_and_from_the_words(
-    tiny: Path, form: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_characters_are_same_from_files_and_from_words(tiny: Path, form: str, monkeypatch: pytest.MonkeyPatch):
+    """Characters are the same from their own files and from the words."""
     if form == "characters":
         put_characters(tiny / "ptb")
     elif form == "words":
@@ -91,7 +91,8 @@ def test_the_unpacked_archive_is_read_where_it_lies(tiny: Path):
     assert read("validation", "word", tiny) == "it was N <eos>".split()
 
 
-def test_tokens_are_numbered_as_they_come_and_parts_share_their_numbers(tiny: Path):
+def test_tokens_are_numbered_as_they_come(tiny: Path):
+    """Tokens are numbered as they come and parts share their numbers."""
     put_words(tiny / "ptb")
     train, test = (ptb.load_tokens(name, level="word", data_dir=tiny) for name in ("train", "test"))
     assert train.vocabulary == test.vocabulary == "no it was n't <unk> <eos> but 's N".split()
@@ -101,9 +102,10 @@ def test_tokens_are_numbered_as_they_come_and_parts_share_their_numbers(tiny: Pa
 
 @pytest.mark.parametrize("text", [WORDS, CHARACTERS])
 @pytest.mark.parametrize("damage", ["truncated", "tampered", "missing"])
-def test_a_damaged_file_is_named_and_nothing_is_left_in_the_cache(
+def test_damaged_file_is_named_and_nothing_is_left_in_cache(
     tiny: Path, tmp_path: Path, text: dict[str, str], damage: str
 ):
+    """A damaged file is named and nothing is left in the cache."""
     level: ptb.Level = "word" if text is WORDS else "char"
     (put_words if level == "word" else put_characters)(tiny / "ptb")
     name = "ptb.valid.txt" if level == "word" else "ptb.char.valid.txt.gz"

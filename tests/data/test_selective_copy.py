@@ -28,7 +28,8 @@ def test_spacing_differs_between_sequences():
     assert len(places) > 90  # of 10,626 choices
 
 
-def test_the_paper_s_sequences_have_sixteen_tokens_and_4096_of_noise():
+def test_paper_s_sequences_have_sixteen_tokens_and_4096_of_noise():
+    """The paper's sequences have sixteen tokens and 4096 of noise."""
     card = registry.task_card("selective_copy")
     params = resolve_params(card, variant="t4096")
     sizes = selective_copy.sizes(**params)

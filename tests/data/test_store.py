@@ -42,7 +42,8 @@ def kept(cache: Path) -> list[str]:
     return sorted(p.name for p in (cache / "prepared").iterdir() if p.suffix != ".lock")
 
 
-def test_tensors_come_back_equal_with_their_types_and_are_made_once():
+def test_tensors_come_back_equal_with_types_and_are_made_once():
+    """Tensors come back equal with their types and are made once."""
     for make in (tensors, never):
         found = prepared("thing", KEY, make)
         assert set(found) == set(tensors())
@@ -50,7 +51,8 @@ def test_tensors_come_back_equal_with_their_types_and_are_made_once():
             assert torch.equal(found[name], expected) and found[name].dtype == expected.dtype
 
 
-def test_what_is_written_into_a_mapped_tensor_stays_in_the_process():
+def test_what_is_written_into_mapped_tensor_stays_in_process():
+    """What is written into a mapped tensor stays in the process."""
     found = prepared("thing", KEY, tensors)
     found["bytes"].zero_()
     assert torch.equal(prepared("thing", KEY, never)["bytes"], tensors()["bytes"])
@@ -127,13 +129,15 @@ def process(log: Path, what: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", SCRIPT, str(log), what], stdout=subprocess.PIPE, text=True)
 
 
-def test_of_processes_that_begin_at_once_one_makes_the_tensors_and_all_have_them(tmp_path: Path):
+def test_of_processes_at_once_one_makes_the_tensors(tmp_path: Path):
+    """Of processes that begin at once one makes the tensors and all have them."""
     processes = [process(tmp_path / "log", "live") for _ in range(3)]
     assert [p.communicate(timeout=120)[0] for p in processes] == ["66\n"] * 3
     assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_a_killed_process_leaves_nothing_half_made_and_its_remains_are_cleared(cache: Path, tmp_path: Path):
+def test_killed_process_leaves_nothing_half_made(cache: Path, tmp_path: Path):
+    """A killed process leaves nothing half made and its remains are cleared."""
     killed = process(tmp_path / "log", "die")
     assert killed.communicate(timeout=120) == ("", None) and killed.returncode == -signal.SIGKILL
     assert [path.suffix for path in (cache / "prepared").rglob("*") if path.is_file()] == [".lock", ".tmp"]

@@ -62,7 +62,8 @@ def task() -> Iterator[Task]:
     del sys.modules[module.__name__]
 
 
-def test_streams_are_parts_of_the_text_and_batches_follow_each_other(task: Task) -> None:
+def test_streams_are_parts_of_text_and_batches_follow_each_other(task: Task) -> None:
+    """Streams are parts of the text and batches follow each other."""
     tokens = torch.randint(ALPHABET, (N,), generator=torch.Generator().manual_seed(0))
     length = N // 3  # 34: six stretches of five tokens and their successors
     assert task.steps_per_epoch(3) == 6

@@ -37,7 +37,8 @@ def numbered(monkeypatch: pytest.MonkeyPatch, **protocol: object) -> Task:
 
 
 @pytest.mark.parametrize("size", [1, 4, 23, 50])
-def test_an_epoch_has_every_training_example_once_and_the_next_one_another_order(monkeypatch, size: int):
+def test_epoch_has_every_training_example_once(monkeypatch, size: int):
+    """An epoch has every training example once and the next one another order."""
     source = numbered(monkeypatch, train=23, validation=5, test=11, validation_from="test")
     per_epoch = source.steps_per_epoch(size)
     assert per_epoch is not None and per_epoch == -(-23 // size)
@@ -120,13 +121,15 @@ def test_a_card_must_name_a_source_of_its_kind(module: str):
         source_module(broken)
 
 
-def test_impossible_combinations_are_refused_before_anything_is_drawn():
+def test_impossible_combinations_are_refused_undrawn():
+    """Impossible combinations are refused before anything is drawn."""
     masked = card("copy_masked")
     with pytest.raises(UserError, match=r"`length` must be > S = 10"):
         sizes_of(masked, resolve_params(masked, T=10))
 
 
-def test_take_and_first_keep_parts_together_and_missing_parts_missing():
+def test_take_and_first_keep_parts_together():
+    """Take and first keep parts together and missing parts missing."""
     batch = Batch(torch.arange(6).view(6, 1), torch.arange(6), scored=torch.arange(6) > 2)
     taken = take(batch, torch.tensor([4, 1]))
     assert taken.inputs.tolist() == [[4], [1]] and taken.targets.tolist() == [4, 1] and taken.mask is None

@@ -49,11 +49,13 @@ def run(script: str) -> str:
     return done.stdout
 
 
-def test_data_sets_can_be_built_with_the_torchvision_of_this_machine():
+def test_data_sets_can_be_built_with_torchvision_of_this_machine():
+    """Data sets can be built with the torchvision of this machine."""
     assert run(SCRIPT).startswith("built 2")
 
 
-def test_data_sets_can_be_built_where_the_compiled_operators_do_not_load():
+def test_data_sets_are_built_without_compiled_operators():
+    """Data sets can be built where the compiled operators do not load."""
     assert run(WITHOUT_OPERATORS + SCRIPT) == "built 2 declared\n"
 
 

@@ -144,13 +144,14 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "reason"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_is_not_ones_own_or_not_whole_is_compiled_again_and_said_once(
+def test_what_is_foreign_or_torn_is_compiled_again(
     change: Callable[[Path, bytes], None],
     reason: str,
     folder: Path,
     marker: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """What is not ones own or not whole is compiled again and said once."""
     assert answer() == 42
     path = next(folder.glob("*.so"))
     change(path, marker)
@@ -184,9 +185,10 @@ def test_a_loaded_library_does_not_change_with_the_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["another user's", "writable by others"])
-def test_a_folder_that_others_can_write_to_is_left_for_one_beside_it(
+def test_folder_that_others_can_write_to_is_not_used(
     how: str, folder: Path, marker: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A folder that others can write to is left for one beside it."""
     assert answer() == 42
     path = next(folder.glob("*.so"))
     compile_cache.write(path, marker)

@@ -89,7 +89,9 @@ def test_equal_arguments_share_the_adjoint_and_nan_wins(name: str, backend: str,
 
 
 @pytest.mark.parametrize("backend", torch_oracle.BACKENDS)
-def test_straight_through_has_the_rounded_value_and_the_derivative_one(backend: str) -> None:
+def test_straight_through_has_rounded_value_and_derivative_one(backend: str) -> None:
+    """Straight through has the rounded value and the derivative one."""
+
     def run(*args: object) -> object:
         return torch_oracle.run(*args, backend=backend)
 

@@ -82,16 +82,16 @@ def test_torchs_instruction_set_is_refused_and_named(tmp_path: Path, monkeypatch
     assert line in verification.verify(resolved, folder.read_record(), folder, 4).environment
 
 
-def test_torch_takes_what_its_variable_says_and_the_record_has_it() -> None:
+def test_torch_takes_what_variable_says_and_record_has_it() -> None:
+    """Torch takes what its variable says and the record has it."""
     code = "from stablebench.engines import numerics; print(numerics.settings())"
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "'cpu_capability': 'DEFAULT'" in done.stdout or "NO AVX" in done.stdout
 
 
-def test_threads_are_recorded_where_torch_has_another_number_and_not_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_are_recorded_where_torch_has_another_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads are recorded where torch has another number and not refused."""
     resolved = small()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
@@ -101,7 +101,8 @@ def test_threads_are_recorded_where_torch_has_another_number_and_not_refused(
     assert train(resolved, ExecutionOptions(tmp_path), Silent()).record.resumed_elsewhere == []
 
 
-def test_tunables_of_the_c_library_that_are_no_processors_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunables_that_are_no_processors_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tunables of the c library that are no processors are left out."""
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=3")
     assert "GLIBC_TUNABLES" not in numerics.settings()
 
@@ -123,9 +124,8 @@ class Notes(Silent):
         self.texts.append(text)
 
 
-def test_a_run_that_a_cluster_moves_to_where_numbers_differ_is_begun_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_moved_to_where_numbers_differ_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that a cluster moves to where numbers differ is begun anew."""
     from stablebench.process import c_library as library
 
     resolved = small(engine="auto")

@@ -123,7 +123,8 @@ def test_choosing_an_engine_moves_no_running_mean(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", RECURRENT)
-def test_a_pass_of_the_fused_engine_moves_them_as_the_reference_does(model: type[Running]) -> None:
+def test_pass_of_fused_engine_moves_them_as_reference_does(model: type[Running]) -> None:
+    """A pass of the fused engine moves them as the reference does."""
     x = torch.randn(5, 6, IN, generator=torch.Generator().manual_seed(1))
     results = []
     for engine in ("auto", "reference"):

@@ -172,7 +172,8 @@ class _Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_number_of_operations_grows_with_the_logarithm_of_the_steps() -> None:
+def test_number_of_operations_grows_with_logarithm_of_steps() -> None:
+    """The number of operations grows with the logarithm of the steps."""
     model = Plain(complex_state=False, constant=False)
     for halvings in (3, 6, 9):
         with _Calls() as calls, torch.no_grad():
@@ -202,7 +203,8 @@ def network(*layers: RecurrentModel, **how: Any) -> Network:
     return Network(list(layers), 2, readout="last", input="values", **how)
 
 
-def test_stretches_that_are_computed_again_give_the_same_gradients() -> None:
+def test_stretches_that_are_computed_again_give_same_gradients() -> None:
+    """Stretches that are computed again give the same gradients."""
     gradients = []
     for recompute_every in (None, 4):
         torch.manual_seed(0)
@@ -238,7 +240,8 @@ def test_what_is_not_linear_is_refused_in_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
-def test_a_users_linear_recurrence_trains_and_is_timed_with_the_scan(tmp_path: Path) -> None:
+def test_users_linear_recurrence_trains_and_is_timed_with_scan(tmp_path: Path) -> None:
+    """A users linear recurrence trains and is timed with the scan."""
     path = tmp_path / "mine.py"
     path.write_text(
         "import torch\nfrom torch import nn\nfrom stablebench.models.blocks.linear import LinearRecurrence\n"

@@ -44,7 +44,7 @@ _PLACE = re.compile(
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "cornn", Shifted, Stages])
 @pytest.mark.parametrize("hidden", [13, 150])
-def test_a_barrier_stands_between_writing_and_reading_the_same_memory(name: "str | type[Odd]", hidden: int) -> None:
+def test_barrier_stands_between_writing_and_reading_same_memory(name: "str | type[Odd]", hidden: int) -> None:
     """The interpreter has no threads, so it would not miss one."""
     for kernel in source(program_of(name, hidden), Slice(NEW, 0, hidden), "float32"):
         steps = kernel.text.split("for _ in tl.range", 1)[1].split("\n    tl.store", 1)[0]
@@ -99,7 +99,8 @@ def interpret(marked: str) -> None:
 
 
 @needs_triton
-def test_the_kernels_agree_with_the_reference_under_the_interpreter() -> None:
+def test_kernels_agree_with_reference_under_interpreter() -> None:
+    """The kernels agree with the reference under the interpreter."""
     interpret("not slow")
 
 

@@ -44,7 +44,8 @@ NOT_OURS = ("global",)  # planning calls the step, and what lies outside the mod
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if name not in (*NO_REFERENCE, *NOT_OURS)])
-def test_a_refused_step_gives_what_the_reference_gives_and_planning_leaves_no_trace(name: str) -> None:
+def test_refused_step_gives_what_the_reference_gives(name: str) -> None:
+    """A refused step gives what the reference gives and planning leaves no trace."""
     methods, _ = REFUSED[name]
     assert all_close(iter(found_by(fused.run, methods)), iter(found_by(recurrent_model.run_steps, methods)))
 
@@ -60,7 +61,8 @@ def network(model: Plain) -> Network:
     return Network([model], 2, readout="last", input="values")
 
 
-def test_auto_takes_the_reference_and_says_where_and_fused_is_refused() -> None:
+def test_auto_takes_the_reference_where_fused_is_refused() -> None:
+    """Auto takes the reference and says where and fused is refused."""
     methods, _ = REFUSED["straight through"]
     chosen = choose("auto", network(model_of(methods)), CPU)
     assert chosen.run is recurrent_model.run_steps and chosen.note is not None

@@ -12,7 +12,8 @@ from stablebench.schema.suite import Suite
 from stablebench.specs.resolve import RunRequest, resolve
 
 
-def test_the_widths_are_those_of_the_papers_comparison_at_equal_parameters() -> None:
+def test_widths_are_those_of_the_papers_comparison() -> None:
+    """The widths are those of the papers comparison at equal parameters."""
     # nnRNN, supplement: 1.32M parameters on characters are an LSTM of 475 units and an expRNN of 1,386
     assert width_for(resolve(RunRequest("lstm", "ptb_char/t150")), 1_320_000) == 475
     assert width_for(resolve(RunRequest("exprnn", "ptb_char/t150")), 1_320_000) == pytest.approx(1386, abs=1)
@@ -38,7 +39,8 @@ def test_a_number_that_no_width_has_is_refused() -> None:
         width_for(resolve(RunRequest("lstm", "copy/t200")), 5)
 
 
-def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_short_budget() -> None:
+def test_suites_runs_have_equal_parameters() -> None:
+    """A suites cells have equal parameters unless a width is asked for and a short budget."""
     suite = Suite.model_validate(
         {
             "summary": "s",
@@ -57,9 +59,10 @@ def test_a_suites_cells_have_equal_parameters_unless_a_width_is_asked_for_and_a_
         runs_of(suite.model_copy(update={"short_overrides": {}}), SuiteOverrides(short=True))
 
 
-def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task(
+def test_models_asked_for_run_where_the_suite_runs_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Models asked for run where the suite runs them and others on every task."""
     tasks = [{"task": "copy/t100", "models": ["lstm", "rnn"]}, {"task": "digits"}]
     suite = Suite.model_validate({"summary": "s", "tasks": tasks, "models": ["gru", "lstm"], "seeds": [0]})
     monkeypatch.setattr("stablebench.registry.suite", lambda _: suite)
@@ -76,9 +79,10 @@ def test_models_asked_for_run_where_the_suite_runs_them_and_others_on_every_task
         asked("gruu")
 
 
-def test_a_task_asked_for_keeps_the_suites_settings_of_it_and_any_other_has_those_of_all_runs(
+def test_task_asked_for_keeps_the_suites_settings_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A task asked for keeps the suites settings of it and any other has those of all runs."""
     tasks = [
         {"task": "copy/t100", "models": ["lstm", "rnn"], "overrides": {"train.steps": 300, "model.hidden": 8}},
         {"task": "digits", "overrides": {"train.steps": 440}},

@@ -57,7 +57,8 @@ def test_a_deep_network_keeps_more_the_deeper_it_is() -> None:
     assert run_bytes(deep) - run_bytes(shallow) > 2 * 990 * batch * layer
 
 
-def test_runs_fit_until_nine_tenths_of_the_free_memory_are_given_out() -> None:
+def test_runs_fit_until_nine_tenths_of_free_memory_are_given_out() -> None:
+    """Runs fit until nine tenths of the free memory are given out."""
     run = run_of("rnn")
     room = GpuMemoryBudget(round(2.5 * run_bytes(run) / 0.9))
     assert room.fits(run, []) and room.fits(run, [run]) and not room.fits(run, [run, run])

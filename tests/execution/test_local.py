@@ -104,7 +104,8 @@ def test_ctrl_c_before_the_first_cell_has_begun_is_no_traceback(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("status", ["interrupted", "finished"])
-def test_a_cell_that_was_ended_before_its_last_word_ended_as_its_record_says(status: str, tmp_path: Path) -> None:
+def test_silent_run_ended_as_its_record_says(status: str, tmp_path: Path) -> None:
+    """A cell that was ended before its last word ended as its record says."""
     (cell,) = cells(0)
     record = train(cell, ExecutionOptions(tmp_path), Silent()).record
     run_folder(tmp_path, cell.spec).write_record(record.model_copy(update={"status": status, "error": "as it says"}))

@@ -25,7 +25,8 @@ print(len([name for name in set(sys.modules) - before if not name.startswith("st
 """
 
 
-def test_what_is_forked_need_import_next_to_nothing_and_may_still_use_a_gpu(tmp_path: Path) -> None:
+def test_forked_process_imports_little_and_may_use_a_gpu(tmp_path: Path) -> None:
+    """What is forked need import next to nothing and may still use a gpu."""
     done = subprocess.run([sys.executable, "-c", PRELOADED, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 10  # without it, 800

@@ -67,9 +67,10 @@ def test_runs_survive_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:
         assert heard.progress[index]
 
 
-def test_a_signal_ends_runs_after_their_checkpoints_and_a_failing_one_itself_only(
+def test_signal_ends_runs_after_their_checkpoints(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A signal ends runs after their checkpoints and a failing one itself only."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(OWN_MODEL)
     broken = cells(0, model="own.py:Own", model__fails=True)

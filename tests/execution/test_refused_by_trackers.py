@@ -65,7 +65,8 @@ def mlflow_run(client: Any, folder: RunFolder) -> Any:
 
 
 @pytest.mark.usefixtures("odd_curve")
-def test_a_name_that_mlflow_refuses_is_replaced_and_the_rest_is_logged(tmp_path: Path, client: Any) -> None:
+def test_name_that_mlflow_refuses_is_replaced_and_rest_is_logged(tmp_path: Path, client: Any) -> None:
+    """A name that mlflow refuses is replaced and the rest is logged."""
     folder, notes = tracked_run(tmp_path)
     run = mlflow_run(client, folder)
     assert notes == [] and run.info.status == "FINISHED"
@@ -143,9 +144,10 @@ def test_a_run_whose_process_died_is_ended_there_too(tmp_path: Path, client: Any
     assert mlflow_run(client, folder).info.status == "KILLED" and folder.read_record().status == "failed"
 
 
-def test_a_deleted_experiment_is_said_with_the_way_out_at_each_start(
+def test_deleted_experiment_is_said_with_way_out_at_each_start(
     tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A deleted experiment is said with the way out at each start."""
     folder, _ = tracked_run(tmp_path)
     experiment = mlflow_run(client, folder).info.experiment_id
     client.delete_experiment(experiment)
@@ -162,7 +164,8 @@ def test_a_deleted_experiment_is_said_with_the_way_out_at_each_start(
     assert notes == [] and mlflow_run(client, folder).info.experiment_id == experiment
 
 
-def test_a_deleted_run_is_said_with_the_way_out_and_one_that_is_gone_is_made_anew(tmp_path: Path, client: Any) -> None:
+def test_deleted_run_is_said_with_way_out(tmp_path: Path, client: Any) -> None:
+    """A deleted run is said with the way out and one that is gone is made anew."""
     folder, _ = tracked_run(tmp_path)
     record, run_id = folder.read_record(), mlflow_run(client, folder).info.run_id
     client.delete_run(run_id)
@@ -173,9 +176,8 @@ def test_a_deleted_run_is_said_with_the_way_out_and_one_that_is_gone_is_made_ane
     assert trackers.Mlflow(folder, record).run_id not in (run_id, "0" * 32)
 
 
-def test_a_folder_that_vanishes_costs_the_trackers_and_not_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_that_vanishes_costs_trackers_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that vanishes costs the trackers and not the run."""
     given_up: list[str] = []
 
     class Fed:

@@ -46,9 +46,10 @@ def sacct(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "its job died and left no result (state FINISHED)"),
     ],
 )
-def test_a_dead_job_is_said_to_have_died_as_slurm_accounts_for_it(
+def test_dead_job_is_said_to_have_died_as_slurm_accounts_for_it(
     accounted: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A dead job is said to have died as slurm accounts for it."""
     sacct(tmp_path, accounted, monkeypatch)
     why = why_it_failed(SimpleNamespace(job_id="7_1", state="FINISHED"), DIED)
     assert said in why and "step 5/9" not in why and "\n" not in why

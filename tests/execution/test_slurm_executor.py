@@ -34,7 +34,8 @@ def run(asked: list[Any], runs_dir: Path, heard: Heard) -> int:
 
 @pytest.mark.slow  # a process of its own that imports torch, three times
 @pytest.mark.filterwarnings("ignore")
-def test_a_job_that_is_taken_back_goes_on_from_its_checkpoint_and_a_failing_one_leaves_it_alone(tmp_path: Path) -> None:
+def test_job_that_is_taken_back_goes_on_from_checkpoint(tmp_path: Path) -> None:
+    """A job that is taken back goes on from its checkpoint and a failing one leaves it alone."""
     asked = [*cells(0, steps=400), *cells(1)]
     failing = folder_of(asked[1], tmp_path)
     failing.path.mkdir(parents=True)

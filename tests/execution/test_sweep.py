@@ -62,7 +62,8 @@ def seen(document: dict[str, Any]) -> list[Any]:
     return [(t["values"], t["status"], t["value"], t["evaluations"]) for t in document["trials"]]
 
 
-def test_trials_are_runs_pruning_happens_and_the_best_becomes_a_recipe(tmp_path: Path) -> None:
+def test_trials_are_runs_pruning_happens_and_best_becomes_recipe(tmp_path: Path) -> None:
+    """Trials are runs pruning happens and the best becomes a recipe."""
     document = told(sweep(tmp_path, "--trials", "6", "--startup", "2", "--json"))
     trials = document["trials"]
     assert [t["number"] for t in trials] == list(range(6))
@@ -93,7 +94,8 @@ def test_trials_are_runs_pruning_happens_and_the_best_becomes_a_recipe(tmp_path:
 
 
 @pytest.mark.slow  # two sweeps of processes that import torch
-def test_an_interrupted_sweep_has_the_trials_of_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_interrupted_sweep_has_trials_of_uninterrupted_one(tmp_path: Path) -> None:
+    """An interrupted sweep has the trials of an uninterrupted one."""
     more = ["--trials", "4", "--startup", "1", "--sampler", "tpe", "--seed", "3", "--json"]
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -168,7 +170,9 @@ def plan(**changed: Any) -> Plan:
     return Plan(**{"space": space, "metric": "loss", "base": "b", "card": "c"} | changed)
 
 
-def test_what_trial_n_tries_is_decided_by_the_seed_and_the_trials_before(tmp_path: Path) -> None:
+def test_what_trial_n_tries_is_decided_by_seed_and_trials_before(tmp_path: Path) -> None:
+    """What trial n tries is decided by the seed and the trials before."""
+
     def values(name: str, seed: int, sittings: int) -> list[dict[str, Any]]:
         found = []
         for _ in range(sittings):
@@ -183,7 +187,8 @@ def test_what_trial_n_tries_is_decided_by_the_seed_and_the_trials_before(tmp_pat
     assert values("a", 0, 1) == values("b", 0, 6) != values("c", 1, 1)
 
 
-def test_a_worse_trial_ends_where_the_median_of_those_before_was_better(tmp_path: Path) -> None:
+def test_trial_worse_than_the_median_before_ends_early(tmp_path: Path) -> None:
+    """A worse trial ends where the median of those before was better."""
     with Study(tmp_path / "journal", plan(startup=2)) as study:
         for value in (0.1, 0.2):
             number = study.ask().number

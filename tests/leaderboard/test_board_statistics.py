@@ -76,7 +76,8 @@ def test_diverged_seeds_are_counted_and_take_the_interval_away() -> None:
     assert lost.iqm is None and lost.mean is None
 
 
-def test_arrivals_are_restricted_to_a_horizon_that_all_rows_share() -> None:
+def test_arrivals_are_restricted_to_horizon_that_all_rows_share() -> None:
+    """Arrivals are restricted to a horizon that all rows share."""
     fast = row("fast", 0.1, 0.1, to_target=[20, 40])
     late = row("late", 0.1, 0.1, to_target=[60, None])
     lost = row("lost", 0.1, diverged=1, to_target=[80])

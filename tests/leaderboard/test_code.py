@@ -58,7 +58,8 @@ def test_seeds_that_were_rounded_differently_are_said(
     assert "(seeds 0, 1)" in said[0] and "(seed 2)" in said[0]
 
 
-def test_nothing_is_said_of_seeds_alike_and_of_records_that_do_not_say(record: RunRecord) -> None:
+def test_nothing_is_said_of_seeds_alike(record: RunRecord) -> None:
+    """Nothing is said of seeds alike and of records that do not say."""
     alike = [seed(record, number, compiler=GCC) for number in range(3)]
     assert notes(alike) == []
     assert notes([*alike, seed(record, 3, backend=None, compiler=None, rounding={})]) == []

@@ -198,7 +198,8 @@ def test_specs_engines_and_widths_have_rows_of_their_own() -> None:
     assert sorted(r.name for r in rates) == ["rnn (optim.lr 0.001)", "rnn (optim.lr 0.1)"]
 
 
-def test_tasks_and_lengths_have_tables_of_their_own_in_natural_order() -> None:
+def test_tasks_and_lengths_have_own_tables_in_natural_order() -> None:
+    """Tasks and lengths have tables of their own in natural order."""
     found = board(
         record(variant="t1000", params={"length": 1000}),
         record(variant="t200", params={"length": 200}),
@@ -388,7 +389,8 @@ def test_check_knows_the_direction() -> None:
     assert len(check(never, stored(soon), 1)) == 1
 
 
-def test_check_refuses_a_leaderboard_without_runs_and_one_of_another_suite() -> None:
+def test_check_refuses_leaderboard_without_runs() -> None:
+    """Check refuses a leaderboard without runs and one of another suite."""
     before, other = board(record()), board(record(task="adding")).replaced(suite="other")
     empty = Leaderboard(suite="other", tables=[])
     with pytest.raises(UserError, match="nothing to compare with the leaderboard of test: there are no runs of other"):

@@ -127,7 +127,8 @@ def test_what_the_paper_says_of_its_trials_is_taken_of_ours() -> None:
     assert verdict(board(other), entry()) == "reproduced"
 
 
-def test_of_the_same_protocol_nothing_is_said_and_what_is_not_stated_is() -> None:
+def test_nothing_is_said_of_the_same_protocol() -> None:
+    """Of the same protocol nothing is said and what is not stated is."""
     document = board(table(row("cornn", 0.96)))
     (line,) = lines(document, entry())
     assert (line.protocol, line.differs, line.unstated) == ("same", [], [])
@@ -135,7 +136,8 @@ def test_of_the_same_protocol_nothing_is_said_and_what_is_not_stated_is() -> Non
     assert line.protocol == "unknown" and line.unstated[0] == "classes"
 
 
-def test_a_number_of_another_variant_is_held_against_the_runs_there_are() -> None:
+def test_number_of_another_variant_is_held_against_these_runs() -> None:
+    """A number of another variant is held against the runs there are."""
     document = board(table(row("cornn", 0.96)))
     (line,) = lines(document, entry(variant="uci_har_v1"))
     assert (line.published, line.ours, line.verdict) == (0.95, 0.96, "reproduced")
@@ -143,7 +145,8 @@ def test_a_number_of_another_variant_is_held_against_the_runs_there_are() -> Non
     assert line.what == "cornn, 128 units on har2/uci_har_v1: accuracy (Table 1)"
 
 
-def test_the_runs_of_another_number_of_the_suite_do_not_take_its_place() -> None:
+def test_runs_of_another_number_of_suite_do_not_take_place() -> None:
+    """The runs of another number of the suite do not take its place."""
     numbers = [entry(key="a"), entry(key="b", variant="uci_har_v1"), entry(key="c", units=64)]
     found = lines(board(table(row("cornn", 0.96))), *numbers)
     assert [line.verdict for line in found] == ["reproduced", "not run", "not run"]
@@ -153,7 +156,8 @@ def test_the_runs_of_another_number_of_the_suite_do_not_take_its_place() -> None
     assert lines(board(table(row("lstm", 0.96))), entry())[0].verdict == "not run"
 
 
-def test_the_row_of_the_printed_size_counts_and_of_another_size_it_is_said() -> None:
+def test_row_of_printed_size_counts() -> None:
+    """The row of the printed size counts and of another size it is said."""
     rows = [row("cornn", 0.99, hidden=256), row("cornn", 0.90)]
     assert verdict(board(table(*rows)), entry()) == "not reproduced"
     assert verdict(board(table(*rows)), entry(units=None)) == "reproduced"
@@ -230,7 +234,9 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     assert (elsewhere.verdict, elsewhere.differs) == ("holds", ["length 400, ours 7"])
 
 
-def test_an_expectation_may_be_about_one_of_a_models_rows_and_about_every_seed() -> None:
+def test_expectation_may_be_about_one_row_or_every_seed() -> None:
+    """An expectation may be about one of a models rows and about every seed."""
+
     def says(**parts: Any) -> str:
         made = suite(
             expected=[{"statement": "it learns", "task": "har2/hapt", "model": "cornn", "reaches": 0.8} | parts]
@@ -266,7 +272,8 @@ HELD = [name for name in registry.suite_names() if registry.suite(name).publishe
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have(name: str) -> None:
+def test_every_key_of_a_suite_is_a_number_of_its_leaderboard(name: str) -> None:
+    """Every key of a suite is a number that its runs and its leaderboard have."""
     found = registry.suite(name)
     for task, keys in found.published.items():
         card: TaskCard = registry.task_card(task)
@@ -282,7 +289,8 @@ def test_every_key_of_a_suite_is_a_number_that_its_runs_and_its_leaderboard_have
 
 @pytest.mark.parametrize("name", [n for n in HELD if not any(t.match_parameters for t in registry.suite(n).tasks)])
 @pytest.mark.parametrize("short", [False, True])
-def test_no_number_of_a_suite_that_has_run_is_said_not_to_have_been(name: str, short: bool) -> None:
+def test_no_number_that_was_run_is_said_not_to_have_been(name: str, short: bool) -> None:
+    """No number of a suite that has run is said not to have been."""
     found = registry.suite(name)
     cells = runs_of(found, SuiteOverrides(seeds=[0], short=short, settings={} if short else {"train.steps": 7}))
     rows: dict[tuple[str, str], list[LeaderboardRow]] = {}

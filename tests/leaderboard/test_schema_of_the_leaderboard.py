@@ -70,7 +70,8 @@ def page() -> str:
     return text
 
 
-def test_the_page_is_made_from_the_models_and_every_key_is_described() -> None:
+def test_page_is_made_from_models_and_every_key_is_described() -> None:
+    """The page is made from the models and every key is described."""
     assert PAGE.read_text() == page(), f"run `python tests/leaderboard/{Path(__file__).name}`"
 
 
@@ -109,7 +110,8 @@ def added(now: Any, before: Any) -> set[str]:
     return set()
 
 
-def test_the_leaderboard_of_version_0_1_0_is_read_whole_and_as_a_baseline() -> None:
+def test_leaderboard_of_version_0_1_0_is_read_whole() -> None:
+    """The leaderboard of version 0 1 0 is read whole and as a baseline."""
     path = EARLIER / "leaderboard.json"
     board = Leaderboard.model_validate_json(path.read_text())
     assert (board.schema_version, board.tables[0].rows[0].name) == (1, "cornn")

@@ -81,7 +81,8 @@ def gated_slope(gate: Tensor, candidate: Tensor) -> Tensor:
     return s * (1 - t * t) + t * s * (1 - s)
 
 
-def test_a_gate_keeps_the_strip_where_candidates_are_positive_and_not_everywhere() -> None:
+def test_gate_keeps_the_strip_where_candidates_are_positive() -> None:
+    """A gate keeps the strip where candidates are positive and not everywhere."""
     M = matrix(Antisymmetric(2, 12, gamma=0.0, gated=True))
     positive = gated_slope(torch.randn(12), torch.rand(12))
     assert torch.linalg.eigvals(positive[:, None] * M).real.abs().max() < 1e-12

@@ -47,7 +47,8 @@ def literal(model: BNLSTM, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return torch.stack(outputs, dim=1), [torch.cat(parts, dim=1).detach() for parts in normalised]
 
 
-def test_in_training_it_is_the_equation_with_gradients_through_the_statistics() -> None:
+def test_in_training_gradients_pass_through_the_statistics() -> None:
+    """In training it is the equation with gradients through the statistics."""
     model, x = model_of(), torch.randn(5, 6, 2)
     found, expected = model(x)[0], literal(model, x)[0]
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
@@ -58,7 +59,8 @@ def test_in_training_it_is_the_equation_with_gradients_through_the_statistics() 
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)  # h_0 = 0 has no variance: divided by sqrt(epsilon)
 
 
-def test_in_training_features_have_mean_zero_and_deviation_gamma_at_every_step() -> None:
+def test_in_training_features_have_mean_0_deviation_gamma() -> None:
+    """In training features have mean zero and deviation gamma at every step."""
     model, x = BNLSTM(2, 3, horizon=6, gamma=0.1), 100 * torch.randn(50, 6, 2)
     seen: list[Tensor] = []
     model(x)
@@ -98,7 +100,8 @@ def test_evaluation_normalises_each_step_with_its_own_population() -> None:
         torch.testing.assert_close(found[:, t], h, rtol=1e-9, atol=1e-11)
 
 
-def test_the_population_moves_with_the_momentum_after_enough_updates() -> None:
+def test_population_moves_with_momentum_after_enough_updates() -> None:
+    """The population moves with the momentum after enough updates."""
     model = model_of(momentum=0.25)
     x = torch.randn(7, 6, 2)
     for _ in range(4):
@@ -112,7 +115,8 @@ def test_the_population_moves_with_the_momentum_after_enough_updates() -> None:
     torch.testing.assert_close(model.population, before + 0.25 * (batch - before), rtol=1e-9, atol=1e-11)
 
 
-def test_training_and_evaluation_agree_once_the_population_is_the_batch() -> None:
+def test_training_and_evaluation_agree_once_population_is_batch() -> None:
+    """Training and evaluation agree once the population is the batch."""
     model, x = model_of(), torch.randn(9, 6, 2)
     trained, _ = model(x)
     model.after_update()
@@ -124,7 +128,8 @@ def network_of(model: BNLSTM, recompute_every: int | None = None) -> Network:
 
 
 @pytest.mark.parametrize("recompute_every", [1, 4])
-def test_recomputing_for_the_gradient_counts_once_and_changes_nothing(recompute_every: int) -> None:
+def test_recomputing_for_gradient_counts_once(recompute_every: int) -> None:
+    """Recomputing for the gradient counts once and changes nothing."""
     model, x = model_of(), torch.randn(5, 6, 2)
     twin = copy.deepcopy(model)
     torch.manual_seed(1)
@@ -167,7 +172,8 @@ def test_noise_starts_the_state_in_training_alone() -> None:
     assert not model.eval().initial_state(50)[0].any()
 
 
-def test_small_gammas_keep_gradients_in_bounds_where_large_ones_do_not() -> None:
+def test_small_gammas_keep_gradients_in_bounds() -> None:
+    """Small gammas keep gradients in bounds where large ones do not."""
     norms: dict[float, float] = {}
     for gamma in (0.1, 1.0):
         torch.manual_seed(0)

@@ -184,7 +184,8 @@ def test_all_other_registered_models_pass(name: str) -> None:
     assert_sound(name)
 
 
-def test_checks_leave_random_states_and_a_files_globals_as_they_were(tmp_path: Path) -> None:
+def test_checks_leave_random_states(tmp_path: Path) -> None:
+    """Checks leave random states and a files globals as they were."""
     path = tmp_path / "own.py"
     body = f"RNG = numpy.random.default_rng(0)\nCALLS = []\n\n\nclass Own(Plain):\n{STEP}CALLS.append(1)\n        "
     path.write_text(f"{HEAD}{body}return ({H} + RNG.normal(),)\n")
@@ -210,7 +211,8 @@ def test_a_width_that_the_small_instance_cannot_have_is_no_fault(tmp_path: Path)
     assert said == []
 
 
-def test_before_a_run_what_is_broken_is_an_error_and_the_rest_a_line(tmp_path: Path) -> None:
+def test_before_a_run_what_is_broken_is_an_error(tmp_path: Path) -> None:
+    """Before a run what is broken is an error and the rest a line."""
     path = tmp_path / "own.py"
     path.write_text(
         f"{HEAD}class Own(Plain):\n{BAD['a list of modules'][0]}\n\n\nclass Warned(Plain):\n{BAD['no gradient'][0]}\n"

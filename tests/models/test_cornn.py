@@ -146,9 +146,10 @@ def test_weights_start_uniform_with_the_fan_of_their_map(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("dt", "gamma", "epsilon"), [(0.1, 2.0, 4.0), (0.016, 94.5, 9.5)])
-def test_learned_constants_start_where_they_were_set_and_get_gradients(
+def test_learned_constants_start_where_they_were_set(
     dt: float, gamma: float, epsilon: float, dtype: torch.dtype
 ) -> None:
+    """Learned constants start where they were set and get gradients."""
     torch.set_default_dtype(dtype)
     learned = CoRNN(2, 3, dt=dt, gamma=gamma, epsilon=epsilon, learned=True)
     fixed = CoRNN(2, 3, dt=dt, gamma=gamma, epsilon=epsilon)

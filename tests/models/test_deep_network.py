@@ -87,7 +87,8 @@ def test_groups_penalties_and_hooks_are_passed_on() -> None:
     assert model.k.min() == 0.5
 
 
-def test_several_states_and_stretches_agree_under_the_fused_engine() -> None:
+def test_several_states_and_stretches_agree_under_fused_engine() -> None:
+    """Several states and stretches agree under the fused engine."""
     model = Oscillators(2, 3)
     x = torch.randn(5, 2)
     assert all(isinstance(fused.plan_layers(model, s, model.embed_input(x)), StepPlan) for s in model.layer_groups())
@@ -110,7 +111,8 @@ def test_values_are_taken_in_either_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("widths", [[3, 3, 3, 3], [3, 5, 5, 3]])
-def test_auto_and_fused_take_the_compiled_chain_where_layers_are_of_one_width(widths: list[int]) -> None:
+def test_auto_and_fused_take_compiled_chain(widths: list[int]) -> None:
+    """Auto and fused take the compiled chain where layers are of one width."""
     network = DeepNetwork(RoaFNN(2, 3, layers=6, widths=widths), 1)
     for name in ("auto", "fused"):
         choice = engines.choose(name, network, CPU)

@@ -137,7 +137,8 @@ def test_the_fused_engine_is_chosen_for_what_its_cell_allows() -> None:
     torch.testing.assert_close(fused.run(model, x)[0], recurrent_model.run_steps(model, x)[0], rtol=1e-13, atol=1e-14)
 
 
-def test_within_a_layer_only_steps_of_the_same_phase_reach_each_other() -> None:
+def test_within_layer_only_steps_of_same_phase_reach_each_other() -> None:
+    """Within a layer only steps of the same phase reach each other."""
     model, x = DilatedRNN(2, 4, start=3), torch.randn(1, 12, 2, requires_grad=True)
     (gradient,) = torch.autograd.grad(model(x)[0][0, -1].sum(), x)
     reached = gradient[0].abs().sum(1) > 0

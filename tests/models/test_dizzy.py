@@ -60,7 +60,8 @@ def gradient_norms(model: DizzyRNN, x: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 @pytest.mark.parametrize(("hidden", "rotations"), [(2, None), (5, 3), (17, None), (128, 10)])
-def test_theorem_3_the_norm_of_the_gradient_is_the_same_at_all_times(hidden, rotations):
+def test_theorem_3_norm_of_gradient_is_same_at_all_times(hidden, rotations):
+    """Theorem 3 the norm of the gradient is the same at all times."""
     model = DizzyRNN(3, hidden, rotations=rotations)
     norms, _ = gradient_norms(model, torch.randn(1, 200, 3))
     assert torch.allclose(norms, norms[-1].expand(201), rtol=1e-12, atol=0)
@@ -95,7 +96,8 @@ def test_the_singular_values_are_sigma(hidden):
     assert torch.allclose(W, recurrent.U() @ torch.diag(sigma) @ recurrent.V().T, rtol=0, atol=1e-13)
 
 
-def test_the_penalty_is_half_lambda_times_the_distance_of_all_singular_values_from_1():
+def test_penalty_is_that_of_singular_values_off_1():
+    """The penalty is half lambda times the distance of all singular values from 1."""
     model = DizzyRNN(4, 4, input_map="rotations", singular_values=True, sigma_penalty=3.0)
     assert model.input_map is not None and model.input_map.sigma is not None and model.recurrent_map.sigma is not None
     model.recurrent_map.sigma.data = torch.tensor([1.0, 2.0, 1.0, 1.0])

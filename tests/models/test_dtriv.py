@@ -80,7 +80,8 @@ def test_it_starts_where_exprnn_starts() -> None:
         assert (model.exponential.upper == 0).all() == (every > 0)
 
 
-def test_a_new_base_at_every_update_makes_gradient_descent_riemannian() -> None:
+def test_new_base_at_every_update_is_riemannian_descent() -> None:
+    """A new base at every update makes gradient descent riemannian."""
     model, riemannian = DTriv(2, 6, change_base_every=1, activation="tanh"), URNN(2, 6, activation="tanh")
     riemannian.W.data = model.orthogonal().detach()
     riemannian.V.data, riemannian.b.data = model.V.data.clone(), model.b.data.clone()
@@ -130,7 +131,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been() -> None:
     assert whole.updates.item() == 11
 
 
-def test_rounding_does_not_add_up_over_a_thousand_changes_of_base() -> None:
+def test_rounding_does_not_add_up_over_thousand_changes_of_base() -> None:
+    """Rounding does not add up over a thousand changes of base."""
     torch.set_default_dtype(torch.float32)
     model = DTriv(2, 20, change_base_every=1)
     for _ in range(1000):

@@ -109,9 +109,10 @@ def directions(W: Tensor, parameters: list[nn.Parameter]) -> int:
 
 
 @pytest.mark.parametrize("hidden", [3, 4, 5, 6])
-def test_every_parameter_moves_the_matrix_in_a_direction_of_its_own_and_all_there_are_at_full_capacity(
+def test_every_parameter_moves_the_matrix_in_its_own_direction(
     hidden: int,
 ) -> None:
+    """Every parameter moves the matrix in a direction of its own and all there are at full capacity."""
     for capacity in range(1, hidden + 1):
         model = EUNN(2, hidden, capacity=capacity)
         parameters = [model.theta, model.phi, model.omega]
@@ -119,7 +120,8 @@ def test_every_parameter_moves_the_matrix_in_a_direction_of_its_own_and_all_ther
         assert (count_parameters(parameters) == hidden**2) == (capacity == hidden)
 
 
-def test_with_the_phase_in_a_row_it_would_miss_three_directions_of_four_units() -> None:
+def test_with_the_phase_in_a_row_it_would_miss_directions() -> None:
+    """With the phase in a row it would miss three directions of four units."""
     model = EUNN(2, 4, capacity=4)
     W, turn = torch.diag(torch.exp(1j * model.omega)), torch.exp(1j * model.phi)
     pairs = [pair for layer in pairs_by_the_paper(4, 4, "tunable") for pair in layer]
@@ -143,7 +145,8 @@ def test_it_starts_as_a_linear_network_that_keeps_every_norm() -> None:
     torch.testing.assert_close(values, torch.ones(16), rtol=0, atol=1e-13)
 
 
-def test_the_jacobian_does_not_grow_while_the_biases_are_not_positive() -> None:
+def test_jacobian_does_not_grow_while_biases_are_not_positive() -> None:
+    """The jacobian does not grow while the biases are not positive."""
     model = EUNN(2, 8)
     model.b.data.uniform_(-0.5, 0)
     values = torch.linalg.svdvals(jacobian(model, 10))

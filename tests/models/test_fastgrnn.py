@@ -31,7 +31,8 @@ def test_it_is_the_equation(rank_w: int | None, rank_u: int | None) -> None:
         torch.testing.assert_close(outputs[0, t], h, rtol=1e-12, atol=1e-13)
 
 
-def test_without_nu_it_is_torchs_gru_with_shared_matrices_and_no_reset() -> None:
+def test_without_nu_it_is_torchs_gru_without_reset() -> None:
+    """Without nu it is torchs gru with shared matrices and no reset."""
     model = FastGRNN(3, 5, zeta_start=40.0, nu_start=-800.0)  # sigmoid: 1 - 4e-18, and 0
     gru = torch.nn.GRU(3, 5, batch_first=True)
     W, U = model.W().detach(), model.U().detach()
@@ -65,7 +66,8 @@ def test_a_closed_gate_forgets_the_state() -> None:
     torch.testing.assert_close(one, two, rtol=1e-13, atol=1e-13)
 
 
-def test_a_step_takes_no_unit_beyond_the_larger_of_zeta_and_its_size_by_more_than_nu() -> None:
+def test_step_takes_no_unit_beyond_its_bound() -> None:
+    """A step takes no unit beyond the larger of zeta and its size by more than nu."""
     model = FastGRNN(3, 16, nu_start=-1.0)
     for parameter in (model.W.factors[0], model.U.factors[0]):
         parameter.data.mul_(30)

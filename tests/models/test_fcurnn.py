@@ -72,7 +72,7 @@ def test_with_the_same_matrix_it_is_urnn() -> None:
     torch.testing.assert_close(model(x)[0], restricted(x)[0], rtol=0, atol=1e-13)
 
 
-def test_the_restricted_matrix_has_fewer_directions_than_the_group_beyond_seven_units() -> None:
+def test_restricted_matrix_has_fewer_directions_than_group() -> None:
     """The group has n^2 directions, 7 n parameters cannot span them for n > 7."""
     for n in (3, 9):
         model = ArjovskyURNN(2, n)
@@ -97,7 +97,8 @@ def test_it_starts_as_a_linear_network_that_keeps_every_norm() -> None:
     torch.testing.assert_close(values, torch.ones(16), rtol=0, atol=1e-13)
 
 
-def test_the_jacobian_does_not_grow_while_the_biases_are_not_positive() -> None:
+def test_jacobian_does_not_grow_while_biases_are_not_positive() -> None:
+    """The jacobian does not grow while the biases are not positive."""
     model = FullCapacityURNN(2, 8)
     model.b.data.uniform_(-0.5, 0)
     values = torch.linalg.svdvals(jacobian(model, 10))

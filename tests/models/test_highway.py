@@ -30,7 +30,8 @@ def test_the_chain_is_the_equation(activation) -> None:
         assert found == pytest.approx(h, abs=1e-12)
 
 
-def test_a_closed_gate_makes_a_layer_the_identity_with_derivative_one() -> None:
+def test_closed_gate_makes_layer_identity_with_derivative_one() -> None:
+    """A closed gate makes a layer the identity with derivative one."""
     model = Highway(3, 4, layers=50, gate_bias=-800.0)  # exp(-800) is 0 in float64
     x = torch.randn(2, 3, requires_grad=True)
     assert torch.equal(model(x), model.embed_input(x)[0])

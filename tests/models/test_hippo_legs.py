@@ -60,7 +60,8 @@ def test_it_is_the_equation(discretisation: Discretisation) -> None:
     assert count.item() == 6
 
 
-def test_the_eigenvalues_are_the_first_integers_and_the_symmetric_part_is_positive() -> None:
+def test_eigenvalues_are_the_first_integers() -> None:
+    """The eigenvalues are the first integers and the symmetric part is positive."""
     A, B = legs(20)
     expected = torch.tensor([[entry(n, m) for m in range(20)] for n in range(20)], dtype=torch.float64)
     torch.testing.assert_close(A, expected, rtol=1e-14, atol=0)

@@ -62,7 +62,8 @@ def test_what_the_iteration_finds_is_an_equilibrium() -> None:
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
 @pytest.mark.parametrize("eta", [0.5, 1.0, 1.2])
-def test_after_k_iterations_the_jacobian_is_as_near_as_the_bound_says(iterations: int, eta: float) -> None:
+def test_after_k_iterations_jacobian_is_as_near_as_bound_says(iterations: int, eta: float) -> None:
+    """After k iterations the jacobian is as near as the bound says."""
     model = IncrementalRNN(3, 8, iterations=iterations, eta=eta)
     norm = torch.linalg.matrix_norm(model.U.detach(), 2).item()
     q = (abs(1 - eta) + eta * norm) ** iterations
@@ -83,7 +84,8 @@ def test_singular_values_over_the_chain_lie_between_the_bounds(steps: int) -> No
     assert (1 - q) ** steps <= values.min() and values.max() <= (1 + q) ** steps
 
 
-def test_more_iterations_bring_the_gradient_nearer_to_constant_size() -> None:
+def test_more_iterations_bring_gradient_nearer_to_constant_size() -> None:
+    """More iterations bring the gradient nearer to constant size."""
     changes = []
     for iterations in (1, 3, 10):
         torch.manual_seed(0)

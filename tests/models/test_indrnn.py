@@ -47,7 +47,8 @@ def jacobian(model: IndRNN, x: Tensor, h: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0, 5.0])
-def test_over_the_horizon_the_derivative_is_diagonal_and_at_most_gamma(gamma: float) -> None:
+def test_over_horizon_derivative_is_diagonal_and_at_most_gamma(gamma: float) -> None:
+    """Over the horizon the derivative is diagonal and at most gamma."""
     model = IndRNN(2, 16, horizon=40, gamma=gamma)
     model.u.data.fill_(model.bound)  # the largest that is allowed
     found = jacobian(model, torch.randn(1, 40, 2), 10 * torch.rand(16))  # so that many units stay above 0

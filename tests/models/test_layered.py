@@ -53,7 +53,8 @@ def test_weights_have_the_variance_of_their_paper(init: Init, variance: float) -
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(6, 6), (3, 8), (8, 3)])
-def test_orthogonal_weights_are_and_their_first_entries_have_either_sign(inner: int, outer: int) -> None:
+def test_orthogonal_weights_have_entries_of_either_sign(inner: int, outer: int) -> None:
+    """Orthogonal weights are and their first entries have either sign."""
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     W = new_weights("orthogonal", 1000, inner, outer).detach()
@@ -62,7 +63,8 @@ def test_orthogonal_weights_are_and_their_first_entries_have_either_sign(inner: 
     assert abs((W[:, 0, 0] > 0).double().mean() - 0.5) < 5 * 0.5 / math.sqrt(1000)  # R's signs are given back
 
 
-def test_a_readout_is_drawn_like_the_layers_and_activated_where_asked() -> None:
+def test_readout_is_drawn_like_layers_and_activated_where_asked() -> None:
+    """A readout is drawn like the layers and activated where asked."""
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     linear = plain_readout("linear", "tanh", "normal", 4, 3)

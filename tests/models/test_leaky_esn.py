@@ -57,7 +57,8 @@ def test_the_state_stays_within_one_over_the_leak(leak: float, gamma: float) -> 
 
 
 @pytest.mark.parametrize("norm", [0.5, 0.99])
-def test_states_forget_where_they_began_at_the_rate_of_proposition_one(norm: float) -> None:
+def test_states_forget_their_start_at_proposition_1s_rate(norm: float) -> None:
+    """States forget where they began at the rate of proposition one."""
     model = LeakyESN(2, 30, spectral_radius=norm, scaled_by="norm", gamma=0.7)
     constant = 1 - 0.7 * (1 - norm)
     x = torch.randn(1, 40, 2)
@@ -69,7 +70,8 @@ def test_states_forget_where_they_began_at_the_rate_of_proposition_one(norm: flo
         assert distance[-1] <= constant * distance[-2] + 1e-15
 
 
-def test_beyond_an_effective_spectral_radius_of_one_the_zero_state_is_unstable() -> None:
+def test_zero_state_is_unstable_beyond_radius_one() -> None:
+    """Beyond an effective spectral radius of one the zero state is unstable."""
     for radius, stable in ((0.95, True), (1.05, False)):
         model = LeakyESN(1, 40, spectral_radius=radius, gamma=0.3, bias_scaling=0.0)
         eye = torch.eye(40)

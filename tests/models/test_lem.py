@@ -54,7 +54,8 @@ def test_it_is_the_equation_unit_by_unit() -> None:
 
 
 @pytest.mark.parametrize("dt", [0.05, 1.0])
-def test_states_stay_in_the_unit_cube_whatever_the_weights_and_inputs(dt: float) -> None:
+def test_states_stay_in_unit_cube_whatever_weights_and_inputs(dt: float) -> None:
+    """States stay in the unit cube whatever the weights and inputs."""
     model = LEM(2, 8, dt=dt)
     for scale in (1.0, 30.0, 30.0):
         for parameter in model.parameters():
@@ -95,7 +96,7 @@ def test_the_jacobian_of_one_step_has_its_bound(dt: float, scale: float) -> None
     assert model.jacobian_bound() <= 1 + 2 * (1 + eta) * (1 + 3 * eta) * dt, "the paper's is wider"
 
 
-def test_small_steps_keep_the_jacobian_near_one_over_a_long_chain() -> None:
+def test_small_steps_keep_jacobian_near_one_over_long_chain() -> None:
     """1 + O(dt) for each of N = 1 / dt steps gives a bound that does not depend on N."""
     found = []
     for steps in (50, 100, 200):
@@ -140,7 +141,8 @@ def test_the_parameter_count_on_psmnist_is_the_published_one() -> None:
     assert count_parameters(network.parameters()) == 67_850  # "68k"
 
 
-def test_it_starts_as_its_published_code_does_with_two_biases_of_each_map() -> None:
+def test_it_starts_as_its_published_code_does() -> None:
+    """It starts as its published code does with two biases of each map."""
     n = 2048
     model, bound = LEM(1, n), 1 / math.sqrt(n)
     b = model.b.detach()

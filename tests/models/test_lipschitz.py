@@ -60,7 +60,8 @@ def test_it_is_the_equation(gated: bool, solver: Solver) -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("gated", [False, True])
-def test_the_symmetric_part_bounds_the_spectrum_after_training_steps(beta: float, gated: bool) -> None:
+def test_symmetric_part_bounds_spectrum_after_training_steps(beta: float, gated: bool) -> None:
+    """The symmetric part bounds the spectrum after training steps."""
     gamma = 0.2
     model = Lipschitz(3, 16, beta=beta, gamma=gamma, gated=gated)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -86,7 +87,8 @@ def contracting(**others: object) -> Lipschitz:
 
 
 @pytest.mark.parametrize("solver", ["euler", "rk2"])
-def test_two_trajectories_of_one_input_come_together_at_the_rate_of_theorem_1(solver: Solver) -> None:
+def test_trajectories_come_together_at_theorem_1s_rate(solver: Solver) -> None:
+    """Two trajectories of one input come together at the rate of theorem 1."""
     model = contracting(epsilon=0.01, solver=solver)
     A, W = (matrix.detach() for matrix in model.A_and_W())
     rate = -(torch.linalg.eigvalsh((A + A.T) / 2).max() + torch.linalg.matrix_norm(W, 2)).item()
@@ -108,7 +110,8 @@ def test_without_the_condition_trajectories_may_part() -> None:
 
 
 @pytest.mark.parametrize("sigma", [1.0, 6.0])
-def test_the_jacobian_of_the_chain_has_the_bound_that_the_claim_states(sigma: float) -> None:
+def test_jacobian_of_chain_has_bound_that_claim_states(sigma: float) -> None:
+    """The jacobian of the chain has the bound that the claim states."""
     model = Lipschitz(2, 8, epsilon=0.05, sigma=sigma)
     A, W = (matrix.detach() for matrix in model.A_and_W())
     x = torch.randn(1, 30, 2)
@@ -130,7 +133,8 @@ def test_the_solvers_converge_with_their_order(solver: Solver, order: int) -> No
     assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)
 
 
-def test_with_no_linear_part_and_no_symmetry_it_is_the_antisymmetric_rnn() -> None:
+def test_without_its_linear_part_it_is_antisymmetric_rnn() -> None:
+    """With no linear part and no symmetry it is the antisymmetric rnn."""
     model = Lipschitz(2, 6, beta=0.0, gamma=0.0, beta_w=1.0, gamma_w=0.3, epsilon=0.2)
     other = Antisymmetric(2, 6, gamma=0.3, epsilon=0.2)
     model.M_A.data.zero_()

@@ -57,7 +57,8 @@ def test_it_is_the_equation_in_its_block(layer: int, state: int | None) -> None:
     torch.testing.assert_close(end[0], torch.cat([h.real, h.imag]), rtol=1e-12, atol=1e-12)
 
 
-def test_without_its_block_it_is_linear_and_the_sum_over_past_inputs() -> None:
+def test_without_block_it_is_linear_and_sum_over_past_inputs() -> None:
+    """Without its block it is linear and the sum over past inputs."""
     model = bare(3, 4)
     x = torch.randn(1, 20, 3)
     v = model.block.encoder(x)[0]
@@ -92,7 +93,8 @@ def test_the_normalisation_keeps_white_noise_at_its_variance() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_eigenvalues_stay_inside_the_unit_circle_while_training_pushes_them_out(dtype: torch.dtype) -> None:
+def test_eigenvalues_stay_inside_unit_circle(dtype: torch.dtype) -> None:
+    """Eigenvalues stay inside the unit circle while training pushes them out."""
     model = bare(1, 8, r_min=0.9, r_max=0.999).to(dtype)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     before = moduli(model.recurrent_weights()[0]).mean().item()
@@ -104,7 +106,8 @@ def test_eigenvalues_stay_inside_the_unit_circle_while_training_pushes_them_out(
     assert before < modulus.mean().item() and modulus.max().item() < 1
 
 
-def test_the_jacobian_of_many_steps_has_the_moduli_to_their_power_as_singular_values() -> None:
+def test_jacobian_of_many_steps_has_powers_of_the_moduli() -> None:
+    """The jacobian of many steps has the moduli to their power as singular values."""
     model = LRU(2, 3, r_min=0.8)
     x = torch.randn(1, 40, 2)
     jacobian = torch.autograd.functional.jacobian(lambda h: model(x, (h,))[1][0], torch.randn(1, 6))
@@ -128,7 +131,8 @@ def test_real_eigenvalues_make_independent_leaky_integrators() -> None:
     torch.testing.assert_close(model(x)[0], torch.stack(outputs, 1), rtol=1e-13, atol=1e-13)
 
 
-def test_only_the_first_layer_has_an_encoder_and_what_recurs_is_a_group() -> None:
+def test_only_first_layer_has_encoder_and_what_recurs_is_group() -> None:
+    """Only the first layer has an encoder and what recurs is a group."""
     stack = Network([LRU(3, 4), LRU(4, 4, layer=1)], 2, readout="last", input="values")
     names = [name for name, _ in stack.named_parameters() if "encoder" in name]
     assert names == ["layers.0.block.encoder.weight", "layers.0.block.encoder.bias"]

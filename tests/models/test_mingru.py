@@ -38,7 +38,8 @@ def test_it_is_the_equation(candidate: Candidate) -> None:
         torch.testing.assert_close(outputs[0, t], h, rtol=1e-13, atol=1e-13)
 
 
-def test_the_positive_function_is_that_of_the_paper_and_smooth_where_it_is_not() -> None:
+def test_positive_function_is_the_papers_made_smooth() -> None:
+    """The positive function is that of the paper and smooth where it is not."""
     v = torch.cat([torch.linspace(-40, 40, 997), torch.zeros(1)])
     torch.testing.assert_close(positive(v), g_of_the_paper(v), rtol=1e-14, atol=0)
     assert (positive(v) > 0).all()
@@ -50,7 +51,8 @@ def test_the_positive_function_is_that_of_the_paper_and_smooth_where_it_is_not()
 
 
 @pytest.mark.parametrize("candidate", ["identity", "positive"])
-def test_states_are_convex_combinations_of_the_candidates_and_the_first_state(candidate: Candidate) -> None:
+def test_states_are_convex_combinations_of_candidates(candidate: Candidate) -> None:
+    """States are convex combinations of the candidates and the first state."""
     model = MinGRU(2, 20, candidate=candidate)
     x, first = 5 * torch.randn(3, 100, 2), torch.randn(3, 20)
     outputs, _ = model(x, (first,))
@@ -62,7 +64,8 @@ def test_states_are_convex_combinations_of_the_candidates_and_the_first_state(ca
     assert (outputs >= seen.cummin(1).values[:, 1:] - slack).all()
 
 
-def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it() -> None:
+def test_gradient_of_state_is_product_of_gates_after_it() -> None:
+    """The gradient of a state is the product of the gates after it."""
     model = MinGRU(2, 4)
     x = torch.randn(1, 30, 2)
     jacobian = torch.autograd.functional.jacobian(lambda h: model(x, (h,))[0][:, -1], torch.randn(1, 4))
@@ -72,7 +75,8 @@ def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it() -> None:
     assert (kept < 1).all() and (kept > 0).all()
 
 
-def test_a_gate_that_is_always_the_same_makes_a_leaky_integrator_of_the_input() -> None:
+def test_constant_gate_makes_a_leaky_integrator() -> None:
+    """A gate that is always the same makes a leaky integrator of the input."""
     leaky = RoaRNN(2, 5, horizon=10, rho=3.0, orthogonal="identity")  # W = 0: (1 - alpha) h + alpha relu(V x + b)
     leaky.W.data.zero_()
     model = MinGRU(2, 5)

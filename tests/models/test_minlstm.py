@@ -39,7 +39,8 @@ def test_it_is_the_equation(normalise: bool, candidate: Literal["identity", "pos
         torch.testing.assert_close(outputs[0, t], h, rtol=1e-12, atol=1e-13)
 
 
-def test_scaled_states_are_convex_combinations_of_the_candidates_and_the_first_state() -> None:
+def test_scaled_states_are_convex_combinations_of_candidates() -> None:
+    """Scaled states are convex combinations of the candidates and the first state."""
     model = MinLSTM(2, 20)
     x, first = 5 * torch.randn(3, 100, 2), torch.randn(3, 20)
     outputs, _ = model(x, (first,))
@@ -50,7 +51,8 @@ def test_scaled_states_are_convex_combinations_of_the_candidates_and_the_first_s
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it(normalise: bool) -> None:
+def test_gradient_of_state_is_product_of_gates_after_it(normalise: bool) -> None:
+    """The gradient of a state is the product of the gates after it."""
     model = MinLSTM(2, 4, normalise=normalise)
     x = torch.randn(1, 30, 2)
     jacobian = torch.autograd.functional.jacobian(lambda h: model(x, (h,))[0][:, -1], torch.randn(1, 4))
@@ -60,7 +62,8 @@ def test_the_gradient_of_a_state_is_the_product_of_the_gates_after_it(normalise:
     assert (f < 1).all() and (f > 0).all()
 
 
-def test_gates_that_both_close_leave_the_scaled_state_finite_in_single_precision() -> None:
+def test_closed_gates_leave_the_scaled_state_finite() -> None:
+    """Gates that both close leave the scaled state finite in single precision."""
     model = MinLSTM(1, 2).float()
     with torch.no_grad():
         model.W.zero_()

@@ -52,7 +52,8 @@ def test_it_is_a_sequence_of_torchs_linear_layers(output) -> None:
     torch.testing.assert_close(ours.sort().values, expected.sort().values, rtol=1e-12, atol=1e-12)
 
 
-def test_the_shallow_network_of_the_double_moon_has_289_parameters_and_the_deep_one_291() -> None:
+def test_double_moon_networks_have_289_and_291_parameters() -> None:
+    """The shallow network of the double moon has 289 parameters and the deep one 291."""
     shallow, deep = DeepNetwork(Mlp(2, 72, layers=3), 1), DeepNetwork(Mlp(2, 2, layers=50), 1)
     assert count_parameters(shallow.parameters()) == 289
     assert count_parameters(deep.parameters()) == 291

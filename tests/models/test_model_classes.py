@@ -96,9 +96,8 @@ def entry_of(folder: Path, text: str, name: str = "Own") -> model_registry.Model
         ),
     ],
 )
-def test_a_class_that_would_not_be_run_as_written_is_refused_with_its_line(
-    tmp_path: Path, text: str, said: str
-) -> None:
+def test_class_not_run_as_written_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    """A class that would not be run as written is refused with its line."""
     with pytest.raises(ContractError) as refused:
         entry_of(tmp_path, text)
     assert said in str(refused.value) and "(own.py:" in str(refused.value) and "\n" not in str(refused.value)
@@ -150,7 +149,8 @@ def test_values_have_the_type_of_the_first_real_parameter(tmp_path: Path, first:
     assert done.exit_code == 0 and json.loads(done.stdout)["status"] == "finished"
 
 
-def test_a_class_that_is_refused_ends_every_command_that_takes_it(tmp_path: Path) -> None:
+def test_class_that_is_refused_ends_every_command_that_takes_it(tmp_path: Path) -> None:
+    """A class that is refused ends every command that takes it."""
     (tmp_path / "own.py").write_text(HEAD + "class Own(Plain):\n    def forward(self, x, state=None): return x, state")
     own = f"{tmp_path / 'own.py'}:Own"
     task = ["--task", "copy", "--T", "5"]

@@ -56,7 +56,8 @@ class Adder(RecurrentModel):
         nn.init.constant_(readout.weight, self.hidden)
 
 
-def test_tokens_are_fed_one_hot_in_the_precision_of_the_parameters() -> None:
+def test_tokens_are_fed_one_hot_in_precision_of_parameters() -> None:
+    """Tokens are fed one hot in the precision of the parameters."""
     network = Network([Rnn(4, 3)], 2, readout="last", input="tokens").float()
     tokens = torch.tensor([[2, 0, 3]])
     encoded = network.encode(tokens)
@@ -93,7 +94,8 @@ def test_states_carried_on_equal_one_run() -> None:
     torch.testing.assert_close(after, end, rtol=1e-12, atol=1e-12)
 
 
-def test_the_engine_is_asked_for_every_output_only_where_one_is_needed() -> None:
+def test_engine_is_asked_for_every_output_only_if_needed() -> None:
+    """The engine is asked for every output only where one is needed."""
     asked = []
 
     def engine(
@@ -111,7 +113,8 @@ def test_the_engine_is_asked_for_every_output_only_where_one_is_needed() -> None
     assert asked == [(LSTM, "every"), (Rnn, "last"), (LSTM, "every"), (Rnn, "every")]
 
 
-def test_groups_of_one_name_are_merged_and_the_readout_is_in_main() -> None:
+def test_groups_of_one_name_are_merged_and_readout_is_in_main() -> None:
+    """Groups of one name are merged and the readout is in main."""
     layers = [Adder(2, 3), Adder(3, 3)]
     network = Network([*layers], 2, readout="last", input="values")
     main, slow = network.parameter_groups()

@@ -95,7 +95,8 @@ def test_t_makes_the_matrix_non_normal():
     assert torch.linalg.matrix_norm(W, 2) > 1.1
 
 
-def test_the_penalty_is_delta_times_the_squared_distance_of_gamma_from_1():
+def test_penalty_is_delta_times_squared_distance_of_gamma_from_1():
+    """The penalty is delta times the squared distance of gamma from 1."""
     model = NnRNN(3, 5, delta=0.5)
     model.gamma.data = torch.tensor([1.0, 3.0, 0.0])
     penalty = model.penalty()

@@ -52,7 +52,8 @@ def test_it_is_the_equation_head_by_head(rectified: bool, combine: Literal["sum"
     torch.testing.assert_close(state[1][0], m, rtol=1e-12, atol=1e-13)
 
 
-def test_silent_heads_leave_the_memory_and_its_gradient_as_they_are() -> None:
+def test_silent_heads_leave_memory_and_gradient_as_they_are() -> None:
+    """Silent heads leave the memory and its gradient as they are."""
     model = NRU(2, 5)
     with torch.no_grad():
         model.to_heads.weight[:8] = 0
@@ -79,7 +80,8 @@ def test_hidden_states_are_not_bounded_by_an_activation() -> None:
     assert outputs.max() > 100 and outputs.min() == 0
 
 
-def test_the_published_model_has_the_published_number_of_parameters() -> None:
+def test_published_model_has_published_number_of_parameters() -> None:
+    """The published model has the published number of parameters."""
     model = NRU(1, 212, memory=256, heads=4)
     readout = 10 * (212 + 1)
     assert count_parameters(model.parameters()) + readout == pytest.approx(165_000, rel=0.01)  # roaRNN, figure 5

@@ -56,7 +56,8 @@ def test_the_chain_is_the_equation_with_the_literal_product(reflections: int) ->
         torch.testing.assert_close(outputs[0, t], h, rtol=0, atol=1e-13)
 
 
-def test_signs_of_the_last_coordinate_are_drawn_at_full_capacity_alone() -> None:
+def test_last_signs_are_drawn_at_full_capacity_alone() -> None:
+    """Signs of the last coordinate are drawn at full capacity alone."""
     found = set()
     for seed in range(8):
         torch.manual_seed(seed)
@@ -85,7 +86,8 @@ def test_the_matrix_stays_orthogonal_under_training(reflections: int, dtype: tor
     assert (W.T @ W - torch.eye(16)).abs().max() < bound
 
 
-def test_at_full_capacity_it_reaches_every_orthogonal_matrix_of_its_determinant() -> None:
+def test_at_full_capacity_it_reaches_every_orthogonal_matrix() -> None:
+    """At full capacity it reaches every orthogonal matrix of its determinant."""
     n = 7
     model = ORNN(2, n)
     target = torch.linalg.qr(torch.randn(n, n)).Q
@@ -108,7 +110,8 @@ def test_few_reflections_turn_a_few_directions() -> None:
     assert (values > 1e-6).sum() == 3 and values[3:].max() < 1e-13
 
 
-def test_it_is_the_elman_network_with_this_matrix_and_a_steeper_leak() -> None:
+def test_it_is_elman_network_with_this_matrix_and_steeper_leak() -> None:
+    """It is the elman network with this matrix and a steeper leak."""
     model, elman = ORNN(2, 5), Rnn(2, 5, activation="leaky_relu")  # slope 0.01
     x = 10 + torch.rand(3, 4, 2)
     model.V.data.abs_()  # with one step from 0 no unit is below 0, and the slopes do not matter
@@ -127,7 +130,8 @@ def test_singular_values_lie_between_powers_of_a_tenth_and_one(steps: int) -> No
     assert values.min() < 0.3
 
 
-def test_parameters_are_counted_as_in_the_paper_and_start_in_their_range() -> None:
+def test_parameters_are_counted_as_in_paper_and_start_in_range() -> None:
+    """Parameters are counted as in the paper and start in their range."""
     model = ORNN(10, 64)
     groups = {g.name: count_parameters(g.parameters) for g in model.parameter_groups()}
     assert groups == {"main": 64 * 10 + 64, "orthogonal": 64 * 65 // 2 - 1}  # u_1 is a sign

@@ -103,7 +103,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.model}-{row.hidden}-{row.printed}")
-def test_the_number_of_parameters_is_the_published_one_or_a_footnote_says_why_not(row: Row) -> None:
+def test_parameters_are_the_published_number_or_explained(row: Row) -> None:
+    """The number of parameters is the published one or a footnote says why not."""
     entry = model_registry.model_entry(row.model)
     layer = entry.build(row.sizes[0], row.hidden, entry.resolve({}), horizon=784)
     found = count_parameters(Network([layer], row.sizes[1], readout="last", input="values").parameters())
@@ -115,9 +116,8 @@ def test_the_number_of_parameters_is_the_published_one_or_a_footnote_says_why_no
     ("model", "params", "printed"),
     [("lmu", {"order": 256}, 102_000), ("nru", {"memory": 256, "heads": 4}, 165_000)],
 )
-def test_models_with_a_memory_of_the_size_that_psmnist_papers_give_them(
-    model: str, params: dict[str, int], printed: int
-) -> None:
+def test_models_with_the_memory_that_psmnist_papers_give(model: str, params: dict[str, int], printed: int) -> None:
+    """Models with a memory of the size that psmnist papers give them."""
     entry = model_registry.model_entry(model)
     layer = entry.build(1, 212, entry.resolve(params), horizon=784)
     found = count_parameters(Network([layer], 10, readout="last", input="values").parameters())

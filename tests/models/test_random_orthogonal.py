@@ -62,7 +62,8 @@ def test_dense_ones_are_the_factor_of_uniform_entries() -> None:
 
 
 @pytest.mark.parametrize("draw", [random_semi_orthogonal, random_semi_permutation])
-def test_the_generator_alone_decides_and_both_precisions_get_the_same(draw) -> None:
+def test_generator_alone_decides_and_both_precisions_get_same(draw) -> None:
+    """The generator alone decides and both precisions get the same."""
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = draw(4, 3, 5, rng(7))
@@ -72,7 +73,8 @@ def test_the_generator_alone_decides_and_both_precisions_get_the_same(draw) -> N
     assert torch.equal(draw(4, 3, 5, rng(7)), first.float())
 
 
-def test_the_random_orthogonal_matrix_is_orthogonal_and_depends_on_its_generator_alone():
+def test_random_orthogonal_matrix_is_orthogonal():
+    """The random orthogonal matrix is orthogonal and depends on its generator alone."""
     O = random_orthogonal(50, frozen_generator("O"))  # noqa: E741
     assert (O.T @ O - torch.eye(50)).abs().max() < 1e-13
     torch.rand(3)
@@ -92,7 +94,8 @@ def test_what_every_seed_gives_the_orthogonal_factor(n: int) -> None:
         assert n % 2 or (values + 1).abs().min().item() < 1e-13 * n
 
 
-def test_so_no_layer_of_roarnn_or_roafnn_turns_the_state_at_an_even_width() -> None:
+def test_no_layer_of_roarnn_or_roafnn_turns_at_even_width() -> None:
+    """So no layer of roarnn or roafnn turns the state at an even width."""
     for seed in range(8):
         torch.manual_seed(seed)
         assert torch.linalg.det(RoaRNN(3, 16, horizon=10).O).item() == pytest.approx(-1)

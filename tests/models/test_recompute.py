@@ -175,9 +175,8 @@ class LargeBuffer(Plain):
 
 @pytest.mark.parametrize("cell", [RunningMean, ReplacedMean, NormalisedStep, LargeBuffer])
 @pytest.mark.parametrize("every", [1, 3, 50])
-def test_what_a_model_remembers_moves_once_and_the_gradient_is_the_same(
-    cell: Callable[..., RecurrentModel], every: int
-) -> None:
+def test_what_model_remembers_moves_once_and_gradient_is_same(cell: Callable[..., RecurrentModel], every: int) -> None:
+    """What a model remembers moves once and the gradient is the same."""
     found = []
     for recompute_every in (None, every):
         torch.manual_seed(0)

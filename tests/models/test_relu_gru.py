@@ -36,7 +36,8 @@ def test_the_state_stays_above_zero_and_can_exceed_one() -> None:
     assert outputs.min() >= 0 and outputs.max() > 1
 
 
-def test_a_closed_update_gate_keeps_the_state_and_an_open_one_forgets_it() -> None:
+def test_closed_update_gate_keeps_state_and_open_one_forgets_it() -> None:
+    """A closed update gate keeps the state and an open one forgets it."""
     model, before = ReluGRU(2, 4), torch.rand(1, 4)
     x = torch.randn(1, 3, 2)
     model.b.data[4:8] = -800.0  # sigmoid is then exactly 0 in float64
@@ -51,6 +52,7 @@ def test_recurrent_blocks_start_orthogonal() -> None:
         torch.testing.assert_close(block @ block.T, torch.eye(16), rtol=0, atol=1e-13)
 
 
-def test_the_published_number_of_parameters_has_inputs_as_wide_as_the_state() -> None:
+def test_published_parameters_have_inputs_as_wide_as_state() -> None:
+    """The published number of parameters has inputs as wide as the state."""
     recurrent = count_parameters(ReluGRU(128, 128).parameters())
     assert recurrent == 98_688 and round(recurrent, -3) == 99_000  # coRNN, table 4: 99k, without a readout

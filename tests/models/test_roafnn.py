@@ -71,7 +71,8 @@ def test_every_filter_is_semi_orthogonal_frozen_and_saved(orthogonal, shared: bo
     assert all(name in model.state_dict() for name, _ in model.named_buffers())
 
 
-def test_layers_have_filters_of_their_own_unless_one_shape_shares_one() -> None:
+def test_layers_have_own_filters_unless_one_shape_shares_one() -> None:
+    """Layers have filters of their own unless one shape shares one."""
     own = [layer[2] for layer in layers_of(RoaFNN(4, 4, layers=9))]
     assert all(not torch.equal(a, b) for a, b in pairwise(own))
     model = RoaFNN(4, 4, layers=9, widths=[4, 4, 3, 3, 3, 4, 4], shared=True)
@@ -149,9 +150,8 @@ def test_the_jacobian_of_the_tests_below_is_autograds() -> None:
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("orthogonal", FILTERS)
 @pytest.mark.parametrize("rho", [0.1, 0.5, 3.0])
-def test_the_norm_of_the_jacobian_lies_in_the_finite_form_of_theorem_2_1(
-    activation, orthogonal, rho: float, widths
-) -> None:
+def test_norm_of_jacobian_lies_in_finite_form_of_theorem_2_1(activation, orthogonal, rho: float, widths) -> None:
+    """The norm of the jacobian lies in the finite form of theorem 2 1."""
     hidden = widths[-1] if widths else 6
     model = RoaFNN(3, hidden, layers=60, rho=rho, widths=widths, activation=activation, orthogonal=orthogonal)
     s = max(torch.linalg.matrix_norm(W, 2).item() for W, *_ in layers_of(model)[1:])  # and r = 1

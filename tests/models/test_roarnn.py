@@ -52,7 +52,8 @@ def test_the_chain_is_the_equation(activation, orthogonal):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("orthogonal", ["dense", "permutation", "identity"])
 @pytest.mark.parametrize("rho", [0.1, 0.5, 3.0])
-def test_singular_values_of_the_jacobian_lie_in_the_finite_form_of_theorem_3_1(activation, orthogonal, rho):
+def test_singular_values_lie_in_theorem_3_1s_finite_form(activation, orthogonal, rho):
+    """Singular values of the jacobian lie in the finite form of theorem 3 1."""
     L = 60
     model = RoaRNN(2, 12, horizon=L - 1, rho=rho, activation=activation, orthogonal=orthogonal)  # alpha = rho / (L - 1)
     s = torch.linalg.matrix_norm(model.W, 2).item()  # and r = 1 for both activations
@@ -86,7 +87,8 @@ def test_the_printed_lower_bound_fails_on_a_finite_chain():
     assert value < math.exp(-1.0 * (1 + 1 * 1))
 
 
-def test_at_rho_equal_to_the_horizon_the_model_is_the_elman_network():
+def test_at_rho_equal_to_horizon_model_is_elman_network():
+    """At rho equal to the horizon the model is the elman network."""
     model = RoaRNN(2, 6, horizon=5, rho=5.0, activation="tanh")
     elman = nn.RNN(2, 6, batch_first=True)
     for name, value in (("weight_ih_l0", model.V), ("weight_hh_l0", model.W), ("bias_ih_l0", model.b)):

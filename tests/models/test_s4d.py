@@ -52,9 +52,8 @@ def test_it_is_the_equation_channel_by_channel(discretisation: Discretisation) -
 
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("discretisation", DISCRETISATIONS)
-def test_the_recurrence_is_the_convolution_with_the_vandermonde_kernel(
-    discretisation: Discretisation, init: DiagonalInit
-) -> None:
+def test_recurrence_is_convolution_with_vandermonde_kernel(discretisation: Discretisation, init: DiagonalInit) -> None:
+    """The recurrence is the convolution with the vandermonde kernel."""
     steps = 200
     model = bare(2, 3, discretisation=discretisation, init=init)
     (A, B), C = discrete(model), torch.complex(*model.C)
@@ -70,7 +69,8 @@ def test_the_recurrence_is_the_convolution_with_the_vandermonde_kernel(
     torch.testing.assert_close(model.layer_output(scanned, x)[0], expected, rtol=1e-10, atol=1e-11)
 
 
-def test_bilinear_and_zero_order_hold_agree_to_second_order_in_the_step() -> None:
+def test_bilinear_and_zero_order_hold_agree_to_second_order() -> None:
+    """Bilinear and zero order hold agree to second order in the step."""
     differences = []
     for dt in (0.002, 0.001):
         moved = []
@@ -82,7 +82,8 @@ def test_bilinear_and_zero_order_hold_agree_to_second_order_in_the_step() -> Non
     assert differences[0] / differences[1] == pytest.approx(8, rel=0.01)
 
 
-def test_the_inputs_matrix_is_exact_for_small_steps_in_single_precision() -> None:
+def test_inputs_matrix_is_exact_for_small_steps() -> None:
+    """The inputs matrix is exact for small steps in single precision."""
     model = bare(1, 3, dt_min=1e-5, dt_max=1e-4)
     exact = discrete(model)[1]
     _, found = model.float().recurrent_weights()
@@ -96,7 +97,8 @@ def test_the_first_frequencies_are_those_of_the_paper() -> None:
     torch.testing.assert_close(frequencies_of("inv", 8), inverse)
 
 
-def test_the_legs_frequencies_are_those_of_the_normal_part_of_hippo() -> None:
+def test_legs_frequencies_are_those_of_normal_part_of_hippo() -> None:
+    """The legs frequencies are those of the normal part of hippo."""
     N = 16
     A = torch.empty(N, N)
     for n in range(N):
@@ -131,7 +133,8 @@ def test_the_spectrum_stays_stable_while_training_pushes_it_out(discretisation: 
     assert (-torch.exp(model.log_A_real)).max().item() < 0
 
 
-def test_step_sizes_start_within_their_bounds_uniform_in_the_logarithm() -> None:
+def test_step_sizes_start_within_bounds_uniform_in_logarithm() -> None:
+    """Step sizes start within their bounds uniform in the logarithm."""
     model = S4D(1, 20_000, state=2, mix="none")
     position = (model.log_dt - math.log(1e-3)) / math.log(100)
     assert position.min() >= 0 and position.max() <= 1

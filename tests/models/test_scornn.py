@@ -77,7 +77,8 @@ def test_the_matrix_stays_orthogonal_under_training(negative_ones: int | None, d
     assert torch.det(W).item() == pytest.approx(-1 if negative_ones in (None, 3) else 1, abs=1e-4)  # (-1)^7, (-1)^3
 
 
-def test_the_transform_alone_stays_away_from_minus_one_and_the_signs_reach_it() -> None:
+def test_transform_alone_stays_away_from_minus_one() -> None:
+    """The transform alone stays away from minus one and the signs reach it."""
     plain, signed = ScoRNN(2, 8, negative_ones=0), ScoRNN(2, 8, negative_ones=4)
     for model in (plain, signed):
         model.A.upper.data.zero_()

@@ -75,7 +75,8 @@ def test_the_first_layer_is_drawn_from_the_runs_seed_itself() -> None:
         assert torch.equal(tensors(built, 0)[name], dict(alone.named_parameters())[name])
 
 
-def test_no_layer_is_the_first_layer_of_another_run_nor_another_layer() -> None:
+def test_no_layer_is_that_of_another_run_or_another_layer() -> None:
+    """No layer is the first layer of another run nor another layer."""
     seeds = range(1001)
     above = [layer_seed(seed, layer) for seed in seeds for layer in range(1, 7)]
     embeddings = {embedding_seed(seed) for seed in seeds}
@@ -95,7 +96,8 @@ def _second_from(seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**31 + 7, 2**32 - 1])
-def test_what_one_run_draws_apart_is_apart_in_the_32_bits_that_torch_uses(seed: int) -> None:
+def test_what_one_run_draws_apart_is_apart_in_32_bits(seed: int) -> None:
+    """What one run draws apart is apart in the 32 bits that torch uses."""
     used = [layer_seed(seed, layer) for layer in range(64)] + [embedding_seed(seed)]
     assert len({value % 2**32 for value in used}) == len(used) and max(used) < 2**32
 

@@ -58,7 +58,8 @@ def test_the_matrix_has_no_parameter() -> None:
     assert set(ShiftRNN(3, 6).state_dict()) == {"V", "b"}
 
 
-def test_without_input_the_state_comes_back_after_as_many_steps_as_there_are_units() -> None:
+def test_without_input_the_state_comes_back_after_n_steps() -> None:
+    """Without input the state comes back after as many steps as there are units."""
     model = ShiftRNN(2, 7)
     model.b.data.zero_()
     h = torch.rand(3, 7)

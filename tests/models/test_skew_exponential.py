@@ -55,7 +55,8 @@ def test_the_exponential_and_its_gradient_are_torchs(n: int, norm: float) -> Non
 
 
 @pytest.mark.parametrize("norm", [0.5, 3.0, 20.0])
-def test_the_exponential_in_float32_is_orthogonal_and_as_exact_as_torchs(norm: float) -> None:
+def test_exponential_in_float32_is_orthogonal(norm: float) -> None:
+    """The exponential in float32 is orthogonal and as exact as torchs."""
     A = skew(64, norm)
     exact, ours, theirs = torch.matrix_exp(A), skew_exponential(A.float()), torch.matrix_exp(A.float())
     assert (ours @ ours.T - torch.eye(64, dtype=torch.float32)).abs().max() < 1e-5 * (1 + norm)

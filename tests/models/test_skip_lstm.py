@@ -86,7 +86,8 @@ def test_a_model_that_always_updates_is_its_cell(cell: Cell) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_step_that_copies_is_the_identity_and_so_is_its_jacobian(cell: Cell, dtype: torch.dtype) -> None:
+def test_step_that_copies_is_identity_and_so_is_jacobian(cell: Cell, dtype: torch.dtype) -> None:
+    """A step that copies is the identity and so is its jacobian."""
     model = SkipRNN(2, 5, cell=cell).to(dtype)
     projected = model.input_projection(torch.randn(1, 1, 2).to(dtype))[:, 0]
     sizes = [5] * (2 if cell == "lstm" else 1)
@@ -104,7 +105,8 @@ def test_a_step_that_copies_is_the_identity_and_so_is_its_jacobian(cell: Cell, d
 
 @pytest.mark.parametrize("probability", [0.07, 0.12, 0.2, 0.3, 0.45, 0.6, 0.99])
 @pytest.mark.parametrize("cell", CELLS)
-def test_updates_come_when_the_probability_has_added_up_to_a_half(cell: Cell, probability: float) -> None:
+def test_updates_come_when_probability_has_added_up_to_half(cell: Cell, probability: float) -> None:
+    """Updates come when the probability has added up to a half."""
     model = SkipRNN(2, 5, cell=cell, update_bias=math.log(probability / (1 - probability)))
     model.w_p.data.zero_()
     outputs, _ = model(torch.randn(1, 40, 2))
@@ -210,7 +212,8 @@ def gradients(model: SkipRNN, outputs: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("cost", [0.0, 0.1])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_codes_straight_through_form_has_its_gradients_and_the_papers_values(cell: Cell, cost: float) -> None:
+def test_codes_straight_through_form_has_its_gradients(cell: Cell, cost: float) -> None:
+    """The codes straight through form has its gradients and the papers values."""
     paper, code = skipping(cell, cost=cost), skipping(cell, cost=cost, straight_through="code")
     code.load_state_dict(paper.state_dict())
     x = torch.randn(4, 30, 2)
@@ -233,7 +236,8 @@ def test_the_codes_form_is_fused_too() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_codes_form_has_one_probability_more_and_copies_the_state_too(cell: Cell) -> None:
+def test_codes_form_has_one_probability_more(cell: Cell) -> None:
+    """The codes form has one probability more and copies the state too."""
     model = skipping(cell, straight_through="code")
     sizes = (5, 5, 1, 1) if cell == "lstm" else (5, 1, 1)
     assert model.state_sizes == sizes

@@ -42,7 +42,8 @@ def unstabilised(model: SLSTM, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
-def test_stabilised_it_has_the_values_and_gradients_of_the_equation(forget: Forget, heads: int) -> None:
+def test_stabilised_it_has_values_and_gradients_of_equation(forget: Forget, heads: int) -> None:
+    """Stabilised it has the values and gradients of the equation."""
     model = SLSTM(2, 6, forget=forget, heads=heads, forget_bias=0.5)
     x = torch.randn(3, 12, 2)
     weights = torch.randn(3, 12, 6)
@@ -77,7 +78,8 @@ def test_a_state_carried_on_keeps_its_weight() -> None:
     torch.testing.assert_close(model(x[:, 5:], state)[0], whole[:, 5:], rtol=1e-12, atol=1e-13)
 
 
-def test_with_equal_input_gates_and_no_forgetting_it_is_a_running_mean() -> None:
+def test_with_equal_gates_it_is_a_running_mean() -> None:
+    """With equal input gates and no forgetting it is a running mean."""
     model = SLSTM(1, 1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -90,7 +92,8 @@ def test_with_equal_input_gates_and_no_forgetting_it_is_a_running_mean() -> None
     torch.testing.assert_close(model(x)[0], expected, rtol=1e-13, atol=1e-14)
 
 
-def test_a_large_input_gate_overwrites_what_an_exponential_gate_revises() -> None:
+def test_large_input_gate_overwrites_the_state() -> None:
+    """A large input gate overwrites what an exponential gate revises."""
     model = SLSTM(1, 1)
     with torch.no_grad():
         for parameter in model.parameters():

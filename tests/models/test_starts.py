@@ -82,7 +82,8 @@ def jacobian_spread(model: Lipschitz, steps: int) -> tuple[float, float]:
     return values.min().item(), values.max().item()
 
 
-def test_the_published_lipschitz_start_keeps_gradients_over_784_steps_and_the_wide_one_does_not() -> None:
+def test_published_lipschitz_start_keeps_gradients() -> None:
+    """The published lipschitz start keeps gradients over 784 steps and the wide one does not."""
     low, high = jacobian_spread(Lipschitz(1, 128, epsilon=0.03, beta=0.75, gamma=0.001, init="code"), 784)
     assert low == pytest.approx(-0.24, abs=0.03) and high == pytest.approx(0.16, abs=0.03)
     low, high = jacobian_spread(Lipschitz(1, 128, epsilon=0.03, beta=0.75, gamma=0.001), 784)
@@ -95,7 +96,8 @@ def test_nnrnn_starts_as_the_shipped_cell(inputs: int) -> None:
     is_normal(NnRNN(inputs, 512).U, math.sqrt(2 / (inputs + 512)))
 
 
-def test_nnrnns_input_map_is_nine_times_larger_in_the_shipped_cell() -> None:
+def test_nnrnns_input_map_is_nine_times_larger_in_shipped_cell() -> None:
+    """Nnrnns input map is nine times larger in the shipped cell."""
     shipped, given = NnRNN(1, 512, input_init="linear").U.std().item(), NnRNN(1, 512).U.std().item()
     assert shipped == pytest.approx(0.577, abs=0.03) and given == pytest.approx(0.062, abs=0.005)
 
@@ -135,12 +137,14 @@ def test_urnns_start_by_the_paper_and_by_the_code(name: str) -> None:
     is_uniform(readout_of(name).weight, 1 / math.sqrt(512))
 
 
-def test_the_codes_reflections_are_smaller_vectors_of_the_same_directions() -> None:
+def test_codes_reflections_are_smaller_of_same_directions() -> None:
+    """The codes reflections are smaller vectors of the same directions."""
     is_uniform(model_of("urnn_arjovsky", 2, 400, init="code").v, math.sqrt(6 / 802))
     is_uniform(model_of("urnn_arjovsky", 2, 400).v, 1.0)
 
 
-def test_fcurnn_starts_from_urnns_product_in_the_code_and_from_a_haar_matrix_in_ours() -> None:
+def test_fcurnn_starts_from_urnns_product_in_code() -> None:
+    """Fcurnn starts from urnns product in the code and from a haar matrix in ours."""
     torch.manual_seed(3)
     code = model_of("fcurnn", 2, 64, init="code").unitary()
     torch.manual_seed(3)

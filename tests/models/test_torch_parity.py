@@ -120,7 +120,8 @@ def test_the_cell_alone_carries_a_gradient_of_the_forget_gates() -> None:
     assert torch.equal(gradient, torch.sigmoid(projected[:, HIDDEN : 2 * HIDDEN]))
 
 
-def test_a_gru_state_stays_within_the_larger_of_one_and_its_start() -> None:
+def test_gru_state_stays_within_larger_of_one_and_start() -> None:
+    """A gru state stays within the larger of one and its start."""
     gru = GRU(IN, HIDDEN)
     h = 3 * torch.randn(BATCH, HIDDEN)
     for projected in gru.input_projection(100 * torch.randn(BATCH, 50, IN)).unbind(1):

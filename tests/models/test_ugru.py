@@ -45,7 +45,8 @@ def test_it_is_gru_with_an_orthogonal_candidate() -> None:
     assert count_parameters(model.parameters()) == count_parameters(gru.parameters())
 
 
-def test_the_candidates_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
+def test_candidates_matrix_starts_and_stays_orthogonal() -> None:
+    """The candidates matrix starts orthogonal and stays so while training."""
     model = UGRU(2, 12)
     spec = OptimSpec.model_validate({"lr": 0.01, "groups": {"orthogonal": {"lr": 0.5}}})
     updater = Updater(model.parameter_groups(), spec, None)
@@ -67,7 +68,8 @@ def test_the_candidates_matrix_starts_orthogonal_and_stays_so_while_training() -
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_an_open_update_gate_and_reset_gate_make_it_the_elman_network_with_tanh() -> None:
+def test_open_gates_make_it_the_elman_network_with_tanh() -> None:
+    """An open update gate and reset gate make it the elman network with tanh."""
     model = UGRU(2, 5)
     model.W.data.zero_()
     model.V.data[:10] = 0

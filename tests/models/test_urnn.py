@@ -17,7 +17,8 @@ def _double() -> None:
     torch.manual_seed(0)
 
 
-def test_the_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
+def test_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
+    """The matrix starts orthogonal and stays so while training."""
     model = URNN(2, 12, activation="relu")
     spec = OptimSpec.model_validate({"lr": 0.01, "groups": {"orthogonal": {"lr": 0.1}}})
     updater = Updater(model.parameter_groups(), spec, None)
@@ -46,7 +47,8 @@ def chain(model: URNN, x: Tensor) -> list[State]:
 
 
 @pytest.mark.parametrize(("activation", "kept"), [("abs", True), ("identity", True), ("relu", False), ("tanh", False)])
-def test_the_gradient_norm_is_kept_exactly_where_the_slope_is_one(activation: Activation, kept: bool) -> None:
+def test_gradient_norm_is_kept_exactly_where_slope_is_one(activation: Activation, kept: bool) -> None:
+    """The gradient norm is kept exactly where the slope is one."""
     states = chain(URNN(3, 16, activation=activation), torch.randn(5, 40, 3))
     norms = torch.stack([g.norm() for g in torch.autograd.grad(states[-1][0].sum(), [s[0] for s in states])])
     spread = (norms.max() / norms.min() - 1).item()

@@ -49,7 +49,8 @@ def test_the_chain_is_the_equation_in_complex_numbers(hidden: int) -> None:
         torch.testing.assert_close(outputs[0, t], torch.cat([h.real, h.imag]), rtol=0, atol=1e-8)  # 1e-10 in |z|^2
 
 
-def test_the_permutation_is_fixed_and_saved_and_each_seed_has_its_own() -> None:
+def test_permutation_is_fixed_saved_and_the_seeds_own() -> None:
+    """The permutation is fixed and saved and each seed has its own."""
     model = ArjovskyURNN(2, 30)
     assert sorted(model.Pi.tolist()) == list(range(30)) and "Pi" in model.state_dict()
     torch.manual_seed(1)
@@ -84,7 +85,8 @@ def test_it_starts_as_a_linear_network_that_keeps_every_norm() -> None:
     torch.testing.assert_close(values, torch.ones(16), rtol=0, atol=1e-13)
 
 
-def test_the_jacobian_does_not_grow_while_the_biases_are_not_positive() -> None:
+def test_jacobian_does_not_grow_while_biases_are_not_positive() -> None:
+    """The jacobian does not grow while the biases are not positive."""
     model = ArjovskyURNN(2, 8)
     model.b.data.uniform_(-0.5, 0)
     values = torch.linalg.svdvals(jacobian(model, 10))
@@ -100,7 +102,8 @@ def test_matrices_in_real_form_multiply_like_complex_ones() -> None:
     torch.testing.assert_close(as_real(A) @ torch.cat([z.real, z.imag]), torch.cat([(A @ z).real, (A @ z).imag]))
 
 
-def test_the_matrix_has_seven_parameters_a_unit_and_all_start_in_their_range() -> None:
+def test_matrix_has_seven_parameters_unit_and_all_start_in_range() -> None:
+    """The matrix has seven parameters a unit and all start in their range."""
     model = ArjovskyURNN(10, 128)
     groups = {g.name: count_parameters(g.parameters) for g in model.parameter_groups()}
     assert groups["orthogonal"] == 7 * 128

@@ -11,7 +11,8 @@ MODELS = model_registry.model_names(family="recurrent")
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_chain_passes_through_the_networks_own_states_and_outputs(name: str, layers: int) -> None:
+def test_chain_passes_through_networks_states_and_outputs(name: str, layers: int) -> None:
+    """The chain passes through the networks own states and outputs."""
     network = stack(name, layers, 7)
     tokens = torch.randint(5, (2, 7))
     chain = Chain(frozen(network), tokens)
@@ -24,7 +25,8 @@ def test_the_chain_passes_through_the_networks_own_states_and_outputs(name: str,
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_what_layers_emit_is_their_output_but_no_part_of_the_chain(layers: int) -> None:
+def test_what_layers_emit_is_output_but_no_part_of_chain(layers: int) -> None:
+    """What layers emit is their output but no part of the chain."""
     network = emitting_stack(layers)
     tokens = torch.randint(5, (2, 7))
     chain = Chain(frozen(network), tokens)
@@ -36,7 +38,8 @@ def test_what_layers_emit_is_their_output_but_no_part_of_the_chain(layers: int) 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_pulled_cotangents_are_those_of_the_network_restarted_a_step_before(name: str) -> None:
+def test_pulled_cotangents_are_those_of_a_restarted_network(name: str) -> None:
+    """Pulled cotangents are those of the network restarted a step before."""
     network = frozen(stack(name, 2, 6))
     tokens = torch.randint(5, (2, 6))
     chain = Chain(network, tokens)

@@ -37,7 +37,8 @@ def verdicts(*layers: Any) -> list[str]:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
-def test_no_registered_model_breaks_its_own_claims_at_its_defaults(name: str, layers: int) -> None:
+def test_no_registered_model_breaks_its_own_claims(name: str, layers: int) -> None:
+    """No registered model breaks its own claims at its defaults."""
     network = stack(name, layers, 8)
     if network.models[0].non_differentiable_reason:
         pytest.skip("autograd gives no derivative of it: it is refused, see test_every_model.py")
@@ -71,7 +72,8 @@ def test_a_dizzy_whose_map_is_no_rotation_violates_theorem_3() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"activation": "relu"}, {"singular_values": True}])
-def test_theorem_3_is_not_applicable_without_its_hypothesis_and_still_measured(arguments: dict[str, Any]) -> None:
+def test_theorem_3_is_not_applicable_without_its_hypothesis(arguments: dict[str, Any]) -> None:
+    """Theorem 3 is not applicable without its hypothesis and still measured."""
     layer = DizzyRNN(3, 9, **arguments)
     if layer.recurrent_map.sigma is not None:
         layer.recurrent_map.sigma.data.fill_(0.9)
@@ -80,7 +82,9 @@ def test_theorem_3_is_not_applicable_without_its_hypothesis_and_still_measured(a
     assert isinstance(found.measured, float) and found.measured > 0.5
 
 
-def test_a_dizzy_that_computes_something_else_than_abs_violates_theorem_3() -> None:
+def test_dizzy_without_abs_violates_theorem_3() -> None:
+    """A dizzy that computes something else than abs violates theorem 3."""
+
     class Leaky(DizzyRNN):
         def step(self, projected: torch.Tensor, state: State, recurrent_weights: torch.Tensor) -> State:
             return (torch.nn.functional.leaky_relu(projected + state[0] @ recurrent_weights),)
@@ -106,13 +110,16 @@ def test_theorem_3_is_measured_from_the_last_unit_at_zero_on() -> None:
 
 
 @pytest.mark.parametrize("activation", ["abs", "relu"])
-def test_dizzy_hands_the_whole_gradient_to_inputs_that_enter_through_rotations(activation: Any) -> None:
+def test_dizzy_hands_the_whole_gradient_to_rotating_inputs(activation: Any) -> None:
+    """Dizzy hands the whole gradient to inputs that enter through rotations."""
     layer = DizzyRNN(9, 9, input_map="rotations", activation=activation)
     found = findings(layer)[1]
     assert found.verdict == "holds" and isinstance(found.measured, float) and found.measured < 1e-12
 
 
-def test_theorem_4_is_violated_by_a_longer_map_and_does_not_apply_to_a_square_dense_one() -> None:
+def test_theorem_4_is_violated_by_longer_map() -> None:
+    """Theorem 4 is violated by a longer map and does not apply to a square dense one."""
+
     class Stretched(DizzyRNN):
         def input_projection(self, x: torch.Tensor) -> torch.Tensor:
             return super().input_projection(x) * (1 + 1e-6)
@@ -124,7 +131,8 @@ def test_theorem_4_is_violated_by_a_longer_map_and_does_not_apply_to_a_square_de
     assert findings(whole)[1].verdict == "not applicable"
 
 
-def test_the_gradient_in_the_inputs_is_that_of_the_last_scored_step() -> None:
+def test_gradient_in_inputs_is_that_of_last_scored_step() -> None:
+    """The gradient in the inputs is that of the last scored step."""
     network = Network([Rnn(3, 4)], 2, readout="every", input="values")
     x, targets = torch.randn(2, 6, 3), torch.randn(2, 6, 2)
     mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0]], dtype=torch.bool)
@@ -136,7 +144,8 @@ def test_the_gradient_in_the_inputs_is_that_of_the_last_scored_step() -> None:
     torch.testing.assert_close(evidence.last_loss_log_input_norms.exp(), expected.norm(dim=2)[:, :5])
 
 
-def test_roarnn_both_forms_hold_for_a_small_rho_and_are_not_vacuous() -> None:
+def test_roarnn_both_forms_hold_for_a_small_rho() -> None:
+    """Roarnn both forms hold for a small rho and are not vacuous."""
     layer = RoaRNN(3, 8, horizon=STEPS, rho=0.1)
     first, printed, _ = findings(layer)
     assert (first.verdict, printed.verdict) == ("holds", "holds")
@@ -148,7 +157,8 @@ def test_roarnn_both_forms_hold_for_a_small_rho_and_are_not_vacuous() -> None:
     assert printed.bound == pytest.approx((-rho * (1 + s) / math.log(10), rho * (s - 1) / math.log(10)), rel=1e-12)
 
 
-def test_roarnn_printed_lower_bound_is_false_for_a_finite_chain_and_the_exact_one_is_reached() -> None:
+def test_roarnn_printed_lower_bound_is_false_for_finite_chain() -> None:
+    """Roarnn printed lower bound is false for a finite chain and the exact one is reached."""
     layer = RoaRNN(3, 4, horizon=STEPS, rho=3)
     with torch.no_grad():
         layer.W.copy_(-2 * layer.O)  # with every unit active each Jacobian is (1 - 3 alpha) O
@@ -182,14 +192,14 @@ def test_roarnn_with_an_o_that_is_not_orthogonal_violates_both() -> None:
         ("dense", "relu", "not applicable"),
     ],
 )
-def test_roarnn_stays_in_the_cube_for_the_identity_and_permutations_alone(
-    orthogonal: Any, activation: Any, expected: str
-) -> None:
+def test_roarnn_stays_in_the_cube_for_permutations_alone(orthogonal: Any, activation: Any, expected: str) -> None:
+    """Roarnn stays in the cube for the identity and permutations alone."""
     found = findings(RoaRNN(3, 64, horizon=STEPS, activation=activation, orthogonal=orthogonal))[2]
     assert found.verdict == expected
 
 
-def test_the_corner_that_a_row_of_o_turns_into_one_unit_leads_farthest() -> None:
+def test_corner_that_row_of_o_turns_into_one_unit_leads_farthest() -> None:
+    """The corner that a row of o turns into one unit leads farthest."""
     layer = RoaRNN(3, 6, horizon=STEPS, activation="tanh")
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 6)
     (after,) = layer.step(layer.b.expand_as(corners), (corners,), layer.recurrent_weights())
@@ -215,7 +225,8 @@ def test_urnn_bounds_by_activation(activation: Any, expected: list[str]) -> None
     assert verdicts(URNN(3, 8, activation=activation)) == expected
 
 
-def test_urnn_without_its_orthogonal_matrix_breaks_the_claims_that_need_it() -> None:
+def test_urnn_without_orthogonal_matrix_breaks_its_claims() -> None:
+    """Urnn without its orthogonal matrix breaks the claims that need it."""
     layer = URNN(3, 8)
     layer.W.data[0, 1] += 0.1
     assert verdicts(layer) == ["violated", "violated", "violated", "not applicable"]
@@ -238,7 +249,8 @@ def test_exprnn_is_orthogonal_whatever_its_parameters_are() -> None:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [("blocks", "holds"), ("authors", "violated")])
-def test_nnrnn_has_the_moduli_of_gamma_unless_t_reaches_into_a_block(mask: Any, expected: str) -> None:
+def test_nnrnn_has_moduli_of_gamma_unless_t_reaches_into_block(mask: Any, expected: str) -> None:
+    """Nnrnn has the moduli of gamma unless t reaches into a block."""
     layer = NnRNN(3, 9, mask=mask)
     layer.T.data.normal_()
     layer.gamma.data.uniform_(-1.5, 1.5)

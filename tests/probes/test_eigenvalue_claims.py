@@ -27,7 +27,8 @@ def rotation(angle: float) -> Tensor:
     return torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def test_a_diagonalisable_matrix_that_is_not_normal_violates_the_upper_bound_as_printed() -> None:
+def test_matrix_that_is_not_normal_violates_the_upper_bound() -> None:
+    """A diagonalisable matrix that is not normal violates the upper bound as printed."""
     printed, normal, lower, _ = findings(SHEARED)
     assert (printed.verdict, normal.verdict, lower.verdict) == ("violated", "not applicable", "holds")
     assert isinstance(printed.measured, float) and 10**printed.measured == pytest.approx(26.3, abs=0.05)
@@ -35,21 +36,25 @@ def test_a_diagonalisable_matrix_that_is_not_normal_violates_the_upper_bound_as_
     assert isinstance(lower.bound, float) and 10**lower.bound == pytest.approx(0.8**5)
 
 
-def test_a_normal_matrix_has_both_bounds_with_equality_where_its_eigenvalues_are_alike() -> None:
+def test_normal_matrix_has_both_bounds_with_equality() -> None:
+    """A normal matrix has both bounds with equality where its eigenvalues are alike."""
     printed, normal, lower, cell = findings(0.9 * rotation(0.7))
     assert [f.verdict for f in (printed, normal, lower, cell)] == ["holds"] * 4
     assert normal.measured == pytest.approx(5 * math.log10(0.9)) == lower.measured
     assert "the table says: vanishes" in cell.hypothesis
 
 
-def test_a_matrix_without_a_basis_of_eigenvectors_is_outside_the_hypothesis() -> None:
+def test_defective_matrix_is_outside_the_hypothesis() -> None:
+    """A matrix without a basis of eigenvectors is outside the hypothesis."""
     shear = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     printed, normal, lower, _ = findings(shear)
     assert (printed.verdict, normal.verdict, lower.verdict) == ("not applicable", "not applicable", "holds")
     assert RecurrentSpectrum(shear).condition > 1e10 and RecurrentSpectrum(SHEARED).condition < 1e3
 
 
-def test_the_lower_bound_fails_where_slopes_are_smaller_than_said() -> None:
+def test_lower_bound_fails_where_slopes_are_smaller_than_said() -> None:
+    """The lower bound fails where slopes are smaller than said."""
+
     class Damped(Rnn):
         def step(self, projected: Any, state: Any, recurrent_weights: Any) -> Any:
             return (0.9 * super().step(projected, state, recurrent_weights)[0],)
@@ -101,13 +106,15 @@ def test_an_orthogonal_w_in_float32_is_normal() -> None:
     assert [f.verdict for f in found] == ["holds", "holds", "vacuous", "vacuous"]
 
 
-def test_the_plain_network_starts_far_from_normal_and_the_orthogonal_and_the_unit_start_do_not() -> None:
+def test_plain_network_alone_starts_far_from_normal() -> None:
+    """The plain network starts far from normal and the orthogonal and the unit start do not."""
     assert RecurrentSpectrum(Rnn(3, 32).W).departure > 0.1
     assert RecurrentSpectrum(Rnn(3, 32, recurrent_init="orthogonal").W).departure < 1e-12
     assert RecurrentSpectrum(Rnn(3, 32, recurrent_init="identity").W).departure == 0
 
 
-def test_the_poster_s_own_choice_is_in_the_cell_of_constant_norms() -> None:
+def test_poster_s_choice_is_in_cell_of_constant_norms() -> None:
+    """The poster's own choice is in the cell of constant norms."""
     network = Network([URNN(3, 8)], 1, readout="last", input="values")
     found = probe(network, Batch(torch.randn(2, 9, 3), torch.randn(2, 1)), loss="mse", samples=2).claims
     assert found[3].verdict == "holds" and "the table says: constant" in found[3].hypothesis

@@ -19,7 +19,8 @@ UNTRAINED = {"leaky_esn"}
 
 
 @pytest.mark.parametrize("name", model_registry.model_names("recurrent"))
-def test_every_recurrent_model_is_measured_or_refused_with_a_reason(name: str) -> None:
+def test_every_recurrent_model_is_measured_or_refused(name: str) -> None:
+    """Every recurrent model is measured or refused with a reason."""
     network = stack(name, 1, 5)
     batch = Batch(torch.randint(5, (2, 5)), torch.randint(3, (2, 5)))
     if name in SKIPPING:

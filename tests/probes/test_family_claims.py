@@ -89,7 +89,8 @@ def test_another_matrix_violates_both_claims_of_legs() -> None:
     assert verdicts(layer) == ["violated", "violated"]
 
 
-def test_the_memory_matrix_has_the_norm_of_a_step_without_samples() -> None:
+def test_memory_matrix_has_norm_of_step_without_samples() -> None:
+    """The memory matrix has the norm of a step without samples."""
     layer = HippoLegS(3, 6, order=5)
     matrix = layer.remember(torch.eye(5), torch.zeros(5, 1), torch.full((5, 1), 3.0))
     assert layer.memory_norm(3) == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item(), rel=1e-12)
@@ -120,7 +121,9 @@ def residual(model: DeepModel) -> ClaimVerdict:
     return found
 
 
-def test_residual_layers_with_a_small_step_stay_near_the_identity() -> None:
+def test_residual_layers_with_small_step_stay_near_identity() -> None:
+    """Residual layers with a small step stay near the identity."""
+
     class Stretched(ResnetMlp):
         def step(self, layer: tuple[Tensor, ...], state: State, shared: None) -> State:
             return (1.5 * super().step(layer, state, shared)[0],)

@@ -38,7 +38,8 @@ def test_the_areas_are_the_printed_ones(found: list[Form]) -> None:
         assert areas[key] == wanted, key
 
 
-def test_transients_swell_with_alpha_and_beta_and_end_with_the_line(found: list[Form]) -> None:
+def test_transients_swell_with_alpha_and_beta_and_end_with_line(found: list[Form]) -> None:
+    """Transients swell with alpha and beta and end with the line."""
     peak = {(f.alpha, f.beta): f.transients["norm"].mean(1).max().item() for f in found if f.transients}
     assert len(peak) == 6
     assert peak[0.95, 0.0] == pytest.approx(1, abs=1e-12) == peak[1.0, 0.0], "a short line only loses"

@@ -55,7 +55,8 @@ def gradient_by_restart(network: Network, batch: Batch, k: int, weights: Tensor)
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", ["rnn", "dizzy", "lstm", "cornn", "emitting"])
 @pytest.mark.parametrize("which", ["task", "last"])
-def test_norms_are_those_of_autograd_through_the_network_restarted_at_t(name: str, layers: int, which: Loss) -> None:
+def test_norms_are_those_of_autograd_from_a_restart_at_t(name: str, layers: int, which: Loss) -> None:
+    """Norms are those of autograd through the network restarted at t."""
     network = emitting_stack(layers) if name == "emitting" else stack(name, layers, 6)
     scored = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
     batch = Batch(torch.randint(5, (3, 6)), torch.randint(3, (3, 6)), scored=scored)

@@ -25,7 +25,8 @@ def power(W: Tensor, count: int) -> tuple[float, float]:
     return found.log_largest.item(), found.log_smallest.item()
 
 
-def test_a_nonnormal_product_grows_although_its_eigenvalues_are_below_one() -> None:
+def test_nonnormal_product_grows_with_eigenvalues_below_one() -> None:
+    """A nonnormal product grows although its eigenvalues are below one."""
     W = torch.tensor([[0.9, 10.0], [0.0, 0.8]])
     largest, smallest = power(W, 5)
     # W^5 = [[0.9^5, 10 (0.9^5 - 0.8^5) / 0.1], [0, 0.8^5]]: norm 26.3, although the spectral radius is 0.59
@@ -46,12 +47,14 @@ def test_a_scalar_gives_a_to_the_t_beyond_float64(a: float) -> None:
 
 
 @pytest.mark.parametrize("diagonal", [[1e-3, 1.0, 0.5], [1.0, 0.5, 1e-3], [0.5, 1e-3, 1.0]])
-def test_a_graded_diagonal_product_of_condition_1e300_in_any_order(diagonal: list[float]) -> None:
+def test_graded_diagonal_product_of_condition_1e300_in_any_order(diagonal: list[float]) -> None:
+    """A graded diagonal product of condition 1e300 in any order."""
     assert power(torch.diag(torch.tensor(diagonal)), 100) == pytest.approx((0, -300 * math.log(10)), abs=1e-10)
 
 
 @pytest.mark.parametrize("lower", [True, False])
-def test_a_triangular_product_whose_blocks_part_by_thousands_of_decades(lower: bool) -> None:
+def test_triangular_product_with_blocks_decades_apart(lower: bool) -> None:
+    """A triangular product whose blocks part by thousands of decades."""
     a, count = 1e-3, 2000
     W = torch.tensor([[a, 0.0], [1.0, 1.0]])
     # W^N = [[a^N, 0], [(1 - a^N) / (1 - a), 1]] with a^N = 10^-6000: sigma_max^2 = 1 + (1 - a)^-2, their product a^N
@@ -77,7 +80,8 @@ def test_a_generic_power_against_its_inverse() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "cornn", "roarnn", "gru"])
-def test_each_sample_of_a_nonlinear_chain_against_the_product_of_autograds_jacobians(name: str, layers: int) -> None:
+def test_each_sample_of_a_nonlinear_chain_against_autograd(name: str, layers: int) -> None:
+    """Each sample of a nonlinear chain against the product of autograds jacobians."""
     network = frozen(stack(name, layers, 4))
     tokens = torch.randint(5, (3, 4))
     found = extremes(network, tokens)
@@ -102,7 +106,8 @@ def test_each_sample_of_a_nonlinear_chain_against_the_product_of_autograds_jacob
         )
 
 
-def test_a_dead_unit_makes_the_smallest_value_zero_and_leaves_the_largest() -> None:
+def test_dead_unit_makes_smallest_value_zero_and_leaves_largest() -> None:
+    """A dead unit makes the smallest value zero and leaves the largest."""
     W = torch.diag(torch.tensor([0.5, 2.0, 0.0]))
     found = extremes(linear_network(W), still_batch(2, 3001).inputs)
     assert found.log_largest.tolist() == pytest.approx([3000 * math.log(2)] * 2)
@@ -143,7 +148,8 @@ def test_one_step_has_the_identity() -> None:
     assert power(torch.randn(3, 3), 0) == (0.0, 0.0)
 
 
-def test_rows_that_have_shrunk_by_3000_decades_beside_one_that_has_not() -> None:
+def test_rows_shrunk_by_3000_decades_beside_one_that_has_not() -> None:
+    """Rows that have shrunk by 3000 decades beside one that has not."""
     product = GradedProduct(1, 2)
     for _ in range(1000):
         product.multiply(torch.diag(torch.tensor([1.0, 1e-3]))[None])
@@ -153,7 +159,8 @@ def test_rows_that_have_shrunk_by_3000_decades_beside_one_that_has_not() -> None
 
 
 @pytest.mark.parametrize("count", [3, 300])
-def test_all_values_of_a_power_against_arithmetic_of_a_thousand_digits(count: int) -> None:
+def test_all_values_of_a_power_against_a_thousand_digits(count: int) -> None:
+    """All values of a power against arithmetic of a thousand digits."""
     W = torch.randn(5, 5)
     found = extremes(linear_network(W), still_batch(2, count + 1).inputs).logs
     with mpmath.workdps(1000):

@@ -149,7 +149,8 @@ def test_a_padded_sequence_is_read_at_its_own_end() -> None:
     assert padded.log_norms[0, 5:].isneginf().all()
 
 
-def test_layers_of_a_deep_network_have_shares_and_its_input_is_its_first_state() -> None:
+def test_layers_of_a_deep_network_have_shares() -> None:
+    """Layers of a deep network have shares and its input is its first state."""
     network = DeepNetwork(Mlp(2, 3, layers=7), 2).double()
     batch = Batch(torch.randn(4, 2), torch.randint(2, (4,)))
     found = share_of(network, batch)

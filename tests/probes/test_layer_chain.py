@@ -89,7 +89,8 @@ def test_gradient_norms_are_those_of_autograd_at_every_layer(shapes: list[tuple[
     torch.testing.assert_close(logs.exp(), expected, rtol=1e-10, atol=0)
 
 
-def test_a_model_with_a_first_layer_of_its_own_begins_at_the_input_too() -> None:
+def test_model_with_its_own_first_layer_begins_at_the_input() -> None:
+    """A model with a first layer of its own begins at the input too."""
     network = frozen(DeepNetwork(Highway(3, 5, layers=8), 2))
     x = torch.randn(4, 3)
     chain = chain_of(network, x)
@@ -151,7 +152,8 @@ def test_theorem_2_1_holds_where_its_hypothesis_does(orthogonal, widths: list[in
     assert found[2].bound == pytest.approx(N * math.log10(1 - a * (1 + s)))
 
 
-def test_its_lower_bound_does_not_apply_to_growing_widths_or_a_large_rho() -> None:
+def test_lower_bound_does_not_apply_to_growing_widths() -> None:
+    """Its lower bound does not apply to growing widths or a large rho."""
     growing = findings(RoaFNN(2, 6, layers=6, rho=0.1, widths=[2, 3, 4, 6]))
     assert [f.verdict for f in growing] == ["holds", "holds", "not applicable", "not applicable"]
     large = findings(RoaFNN(2, 4, layers=6, rho=5.0))

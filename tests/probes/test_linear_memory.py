@@ -23,7 +23,8 @@ def memory_of(W: torch.Tensor, v: torch.Tensor, steps: int) -> LinearMemory:
 
 
 @pytest.mark.parametrize("alpha", [0.9, 1.0, 1.1])
-def test_a_delay_line_as_a_network_has_ganguli_s_curve_and_remembers_its_length(alpha: float) -> None:
+def test_delay_line_as_network_has_ganguli_s_curve(alpha: float) -> None:
+    """A delay line as a network has ganguli's curve and remembers its length."""
     n = 12
     found = memory_of(feedforward_matrix(n, math.sqrt(alpha)), torch.eye(n)[0], 30)
     k = torch.arange(n)
@@ -34,7 +35,8 @@ def test_a_delay_line_as_a_network_has_ganguli_s_curve_and_remembers_its_length(
     assert found.area == pytest.approx(expected.sum().item()) and found.capacity == pytest.approx(n)
 
 
-def test_an_orthogonal_network_is_measured_over_the_steps_of_its_chain_and_says_so() -> None:
+def test_orthogonal_network_is_measured_over_steps_of_chain() -> None:
+    """An orthogonal network is measured over the steps of its chain and says so."""
     n, steps = 6, 40
     found = memory_of(torch.linalg.qr(torch.randn(n, n)).Q, torch.randn(n), steps)
     assert found.horizons == [steps] and found.curve is not None

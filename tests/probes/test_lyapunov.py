@@ -75,7 +75,8 @@ def test_a_scalar_has_ln_a(a: float, dynamics: str) -> None:
     assert found.dynamics == dynamics
 
 
-def test_a_matrix_has_the_logarithms_of_its_eigenvalues_not_of_its_singular_values() -> None:
+def test_matrix_has_the_logarithms_of_its_eigenvalues() -> None:
+    """A matrix has the logarithms of its eigenvalues not of its singular values."""
     W = torch.tensor([[0.9, 10.0], [0.0, 0.8]])
     found = spectrum_of(linear_network(W), 3001)
     assert found.exponents[0].tolist() == pytest.approx([math.log(0.9), math.log(0.8)], abs=5e-3)
@@ -88,7 +89,8 @@ def test_parts_that_agree_have_converged_and_others_have_not() -> None:
     assert not of_map(Logistic(), 60).converged
 
 
-def test_a_dying_direction_has_no_exponent_and_a_short_chain_no_verdict() -> None:
+def test_dying_direction_has_no_exponent() -> None:
+    """A dying direction has no exponent and a short chain no verdict."""
     found = spectrum_of(linear_network(torch.diag(torch.tensor([0.5, 0.0]))), 101)
     document = found.document()
     assert document["exponents"] == [pytest.approx(math.log(0.5), abs=0.01), None]  # the basis costs O(1) / T

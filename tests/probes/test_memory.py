@@ -29,7 +29,8 @@ def test_the_example_matrix_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.9, 1.0, 1.1])
-def test_a_delay_line_has_ganguli_s_curve_and_forgets_all_after_its_length(alpha: float) -> None:
+def test_delay_line_has_ganguli_s_curve(alpha: float) -> None:
+    """A delay line has ganguli's curve and forgets all after its length."""
     curve = fisher_memory(feedforward_matrix(N, alpha**0.5), FIRST, N + 3).curve
     k = torch.arange(N)
     expected = 1 / (k + 1) if alpha == 1 else alpha**k * (alpha - 1) / (alpha ** (k + 1) - 1)
@@ -60,7 +61,8 @@ def test_the_noise_solves_its_lyapunov_equation() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.005, 0.1])
-def test_proposition_1_bounds_the_curve_of_a_strictly_triangular_matrix(beta: float) -> None:
+def test_proposition_1_bounds_a_triangular_matrixs_curve(beta: float) -> None:
+    """Proposition 1 bounds the curve of a strictly triangular matrix."""
     theta = feedforward_matrix(N, 1.05, beta)
     curve, bound = fisher_memory(theta, FIRST, N - 1).curve, delay_line_bound(theta, N - 1)
     assert (bound <= curve * (1 + 1e-12)).all()
@@ -68,13 +70,15 @@ def test_proposition_1_bounds_the_curve_of_a_strictly_triangular_matrix(beta: fl
         torch.testing.assert_close(bound, curve, rtol=1e-11, atol=0)
 
 
-def test_a_diagonal_extends_the_memory_past_the_length_of_the_line() -> None:
+def test_diagonal_extends_memory_past_length_of_line() -> None:
+    """A diagonal extends the memory past the length of the line."""
     with_diagonal = fisher_memory(feedforward_matrix(N, 0.95, d=0.2), FIRST, 3 * N).curve
     assert with_diagonal[N:].sum() > 0.05
 
 
 @pytest.mark.parametrize(("beta", "d"), [(0.05, 0.0), (0.0, 0.4), (0.05, 0.4)])
-def test_a_curve_behind_strong_transients_against_arithmetic_of_200_digits(beta: float, d: float) -> None:
+def test_curve_behind_strong_transients_against_200_digits(beta: float, d: float) -> None:
+    """A curve behind strong transients against arithmetic of 200 digits."""
     n, lags = 12, 20
     theta = feedforward_matrix(n, 6.0, beta, d)
     with mpmath.workdps(200):

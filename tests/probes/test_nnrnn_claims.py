@@ -67,7 +67,8 @@ def test_large_weights_make_the_bound_vacuous() -> None:
     assert findings(with_lower(16, 5.0), 60)[POWER].verdict == "vacuous"
 
 
-def test_entries_inside_the_blocks_or_moduli_other_than_1_are_outside_the_hypothesis() -> None:
+def test_other_moduli_than_1_are_outside_the_hypothesis() -> None:
+    """Entries inside the blocks or moduli other than 1 are outside the hypothesis."""
     inside = findings(with_lower(mask="authors", std=0.3))
     assert [f.verdict for f in inside] == ["violated", "not applicable", "not applicable", "not applicable"]
     assert number(inside[DEGREE]) > 100  # growth is exponential
@@ -76,7 +77,9 @@ def test_entries_inside_the_blocks_or_moduli_other_than_1_are_outside_the_hypoth
     assert [f.verdict for f in findings(layer)][POWER:] == ["not applicable"] * 3
 
 
-def test_a_matrix_that_is_not_what_its_parameters_say_violates_both_forms_of_proposition_2() -> None:
+def test_matrix_unlike_its_parameters_violates_proposition_2() -> None:
+    """A matrix that is not what its parameters say violates both forms of proposition 2."""
+
     class Stretched(NnRNN):
         def schur_form(self) -> torch.Tensor:
             return 1.01 * super().schur_form()
@@ -98,14 +101,16 @@ def line(extra: float) -> NnRNN:
     return layer
 
 
-def test_proposition_1_bounds_the_memory_of_a_strictly_triangular_form() -> None:
+def test_proposition_1_bounds_memory_of_strictly_triangular_form() -> None:
+    """Proposition 1 bounds the memory of a strictly triangular form."""
     exact, near = findings(line(0.0))[MEMORY], findings(line(0.02))[MEMORY]
     assert exact.verdict == "holds" and exact.measured == pytest.approx(1, abs=1e-9)  # a delay line reaches it
     assert near.verdict == "holds" and isinstance(near.measured, float) and near.measured > 1.01
     assert findings(line(20.0))[MEMORY].verdict == "vacuous"
 
 
-def test_proposition_1_does_not_apply_with_a_diagonal_or_an_uneven_line() -> None:
+def test_proposition_1_does_not_apply_with_a_diagonal() -> None:
+    """Proposition 1 does not apply with a diagonal or an uneven line."""
     turning = line(0.0)
     turning.get_parameter("gamma").data.fill_(0.2)
     uneven = line(0.0)
@@ -113,7 +118,8 @@ def test_proposition_1_does_not_apply_with_a_diagonal_or_an_uneven_line() -> Non
     assert findings(turning)[MEMORY].verdict == findings(uneven)[MEMORY].verdict == "not applicable"
 
 
-def test_entries_of_powers_have_the_coefficients_that_proposition_2_bounds() -> None:
+def test_entries_of_powers_have_proposition_2s_coefficients() -> None:
+    """Entries of powers have the coefficients that proposition 2 bounds."""
     # A = I + x N with N all ones above the diagonal: (N^l)_ij = C(j - i - 1, l - 1), so x^l has C(t, l) times that
     n, t = 6, 9
     for x in (1, -2, 3):

@@ -53,7 +53,8 @@ def driven_out(dt: float) -> CoRNN:
     return layer
 
 
-def test_every_proposition_holds_for_small_weights_and_a_small_step() -> None:
+def test_every_proposition_holds_for_small_weights_and_step() -> None:
+    """Every proposition holds for small weights and a small step."""
     found = findings(small(of_the_theory(), 0.001))
     assert [f.verdict for f in found] == ["holds"] * 9
 
@@ -71,7 +72,9 @@ def test_energies_need_a_small_step_and_a_bounded_activation() -> None:
     assert findings(CoRNN(3, 6), inputs=torch.rand(1, 40, 3))[APART].verdict == "not applicable"  # one sequence
 
 
-def test_a_chain_that_is_pushed_harder_than_phi_can_violates_every_energy_bound() -> None:
+def test_chain_pushed_too_hard_violates_every_energy_bound() -> None:
+    """A chain that is pushed harder than phi can violates every energy bound."""
+
     class Pushed(CoRNN):
         def step(self, projected: Tensor, state: State, recurrent_weights: tuple[Tensor, ...]) -> State:
             y, z = super().step(projected, state, recurrent_weights)
@@ -123,7 +126,9 @@ def test_the_product_has_no_largest_number() -> None:
     assert 160 * one > 400
 
 
-def test_bounds_on_jacobians_are_violated_by_a_step_larger_than_said() -> None:
+def test_bounds_on_jacobians_are_violated_by_a_larger_step() -> None:
+    """Bounds on jacobians are violated by a step larger than said."""
+
     class Understated(Oscillators):
         @property
         def step_power(self) -> float:
@@ -136,7 +141,8 @@ def test_bounds_on_jacobians_are_violated_by_a_step_larger_than_said() -> None:
     assert all(outcome.applies and not outcome.holds for outcome in outcomes)
 
 
-def test_what_14_leaves_out_is_not_small_and_proposition_3_2_falls_with_it() -> None:
+def test_what_14_leaves_out_is_not_small() -> None:
+    """What 14 leaves out is not small and proposition 3 2 falls with it."""
     found = findings(driven_out(0.01), 100, inputs=torch.zeros(2, 100, 1))
     assert [found[i].verdict for i in (ONE_STEP, PRODUCT)] == ["holds", "vacuous"]
     assert [found[i].verdict for i in (APPROXIMATED, GRADIENT)] == ["violated", "violated"]
@@ -187,7 +193,9 @@ def test_proposition_3_3_is_about_small_weights() -> None:
     assert still.verdict == "not applicable"
 
 
-def test_a_chain_that_forgets_its_velocities_violates_proposition_3_3() -> None:
+def test_chain_that_forgets_velocities_violates_proposition_3_3() -> None:
+    """A chain that forgets its velocities violates proposition 3 3."""
+
     class Forgetting(Oscillators):
         @property
         def kept(self) -> float:

@@ -22,7 +22,8 @@ from stablebench.report.figures.oscillator_trajectories import (
 SYSTEMS = {system.name: system for system in (*SINGLE, *PAIRS)}
 
 
-def test_the_harmonic_oscillator_is_a_sine_and_keeps_the_energy_of_its_scheme() -> None:
+def test_harmonic_oscillator_is_sine_and_keeps_energy_of_scheme() -> None:
+    """The harmonic oscillator is a sine and keeps the energy of its scheme."""
     errors = []
     for dt in (0.02, 0.01):
         found = trajectory(SYSTEMS["SHO"], cosine, dt)
@@ -41,7 +42,8 @@ def test_forcing_adds_the_particular_solution() -> None:
     assert (found.y[:, 0] - exact).abs().max() < 2e-3
 
 
-def test_the_damped_oscillator_settles_at_its_closed_amplitude_and_phase() -> None:
+def test_damped_oscillator_settles_at_closed_amplitude_and_phase() -> None:
+    """The damped oscillator settles at its closed amplitude and phase."""
     dt = 4e-3
     found = trajectory(SYSTEMS["FDO"], cosine, dt, time=80.0)
     late = found.t > 70  # exp(-70 / 8) of the start is left
@@ -68,7 +70,8 @@ def right_hand_side(system: Oscillator, signal: Signal) -> Callable[[float, nump
 @pytest.mark.parametrize(
     ("name", "time"), [("CFDO", 10), ("DUFF", 1.4), ("coRNN", 10), ("UC", 10), ("ORD", 10), ("FC", 10)]
 )
-def test_the_model_converges_to_the_differential_equation_at_first_order(name: str, time: float) -> None:
+def test_model_converges_to_differential_equation_at_first_order(name: str, time: float) -> None:
+    """The model converges to the differential equation at first order."""
     system, m = SYSTEMS[name], SYSTEMS[name].neurons
     start = numpy.concatenate([numpy.zeros(m), numpy.full(m, system.velocity)])
     exact = solve_ivp(right_hand_side(system, cosine), (0, time), start, rtol=1e-9, atol=1e-11, dense_output=True)
@@ -84,7 +87,8 @@ def test_the_model_converges_to_the_differential_equation_at_first_order(name: s
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.2)
 
 
-def test_the_first_neuron_of_an_ordered_pair_is_the_uncoupled_one() -> None:
+def test_first_neuron_of_ordered_pair_is_uncoupled_one() -> None:
+    """The first neuron of an ordered pair is the uncoupled one."""
     ordered, uncoupled = (trajectory(SYSTEMS[name], cosine, 0.01) for name in ("ORD", "UC"))
     assert torch.equal(ordered.y[:, 0], uncoupled.y[:, 0])
     assert (ordered.y[:, 1] - uncoupled.y[:, 1]).abs().max() > 0.1

@@ -38,7 +38,8 @@ def test_what_proposition_3_3_assumes_leaves_no_state() -> None:
     assert checks.states_of_proposition_3_3().verdict == "confirmed"
 
 
-def test_gradients_of_the_equation_outgrow_proposition_d_3_after_a_while() -> None:
+def test_gradients_of_the_equation_outgrow_proposition_d_3() -> None:
+    """Gradients of the equation outgrow proposition d 3 after a while."""
     assert checks.gradients_of_the_equation().verdict == "confirmed"
     early = checks.gradients_of_the_equation(1.0)
     assert early.verdict == "not confirmed" and early.measured["energy"] < early.measured["printed_bound"]

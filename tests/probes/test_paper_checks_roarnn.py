@@ -25,7 +25,8 @@ def test_the_interval_says_nothing_on_a_small_copy_network() -> None:
 
 
 @pytest.mark.slow
-def test_the_interval_spans_72_decades_at_the_papers_copy_setting() -> None:
+def test_interval_spans_72_decades_at_papers_copy_setting() -> None:
+    """The interval spans 72 decades at the papers copy setting."""
     measured = checks.interval_on_copy().measured
     assert measured["log10_printed_low"] == pytest.approx(-85 / math.log(10), rel=0.03)
     assert measured["log10_printed_high"] == pytest.approx(79 / math.log(10), rel=0.03)
@@ -48,7 +49,8 @@ def test_a_dense_o_leads_out_of_the_cube() -> None:
     assert checks.hypercube(hidden=1).verdict == "not confirmed"  # where every orthogonal matrix is a sign
 
 
-def test_the_identity_ablation_starts_far_from_isometry_and_the_rescaled_one_does_not() -> None:
+def test_identity_ablation_starts_far_from_isometry() -> None:
+    """The identity ablation starts far from isometry and the rescaled one does not."""
     check = checks.identity_ablation()
     assert check.verdict == "confirmed"
     assert 3e2 < check.measured["norm_eyernn"] < 3e4

@@ -17,7 +17,8 @@ def test_a_sheared_matrix_exceeds_the_posters_upper_bound() -> None:
     assert check.measured["printed_bound"] == pytest.approx(0.59049)
 
 
-def test_the_moduli_are_gamma_for_the_blocks_and_not_for_the_authors_mask() -> None:
+def test_moduli_are_gamma_for_blocks_and_not_for_authors_mask() -> None:
+    """The moduli are gamma for the blocks and not for the authors mask."""
     check = checks.moduli_with_the_authors_mask()
     assert check.verdict == "confirmed"
     assert check.measured["least_authors"] < 0.95 and check.measured["largest_authors"] > 1.2

@@ -15,7 +15,8 @@ FALLING = GradientFlow("task", torch.arange(11).expand(3, -1) * math.log(10))
 DEAD = GradientFlow("task", torch.full((3, 11), -math.inf))
 
 
-def test_the_text_plot_rises_from_the_lower_left_to_the_upper_right() -> None:
+def test_text_plot_rises_from_lower_left_to_upper_right() -> None:
+    """The text plot rises from the lower left to the upper right."""
     lines = text_plot({"rnn": FALLING}, width=11, height=11).splitlines()
     assert lines[1] == "    10.0 |          *"
     assert lines[11] == "     0.0 |*"

@@ -44,7 +44,8 @@ def test_a_nilpotent_matrix_has_no_normal_part() -> None:
     assert spectrum(torch.zeros(2, 2), "0").relative_henrici == 0
 
 
-def test_the_one_step_jacobian_is_the_matrix_and_stands_for_each_sampled_step() -> None:
+def test_one_step_jacobian_is_matrix() -> None:
+    """The one step jacobian is the matrix and stands for each sampled step."""
     W = torch.randn(4, 4)
     network = frozen(linear_network(W))
     chain = Chain(network, still_batch(2, 100).inputs)

@@ -36,7 +36,8 @@ def numbers(model: str, task: str = "copy", /, **settings: object) -> dict[str, 
     return {name: float(value) for name, value in found.items()}
 
 
-def test_the_word_of_version_0_1_is_accepted_and_the_new_one_named() -> None:
+def test_word_of_version_0_1_is_accepted_and_new_one_named() -> None:
+    """The word of version 0 1 is accepted and the new one named."""
     assert MonitorConfig.parse("every=2,what=watched,energy") == MonitorConfig(2, ("diagnostics", "energy"))
     assert renamed_measures("every=2,what=watched") == "--probe: `watched` is now called `diagnostics`"
     assert renamed_measures("every=2,what=diagnostics") is None
@@ -107,7 +108,8 @@ def test_cornn_says_both_sides_of_condition_8() -> None:
     )
 
 
-def test_nnrnn_says_gamma_s_mean_and_the_energy_of_its_lower_triangle() -> None:
+def test_nnrnn_says_gamma_s_mean_and_energy_of_lower_triangle() -> None:
+    """Nnrnn says gamma's mean and the energy of its lower triangle."""
     network, probe = network_and_probe("nnrnn", "copy", MonitorConfig(1, ("diagnostics",)))
     (layer,) = network.models
     with torch.no_grad():
@@ -142,7 +144,8 @@ def test_constrained_matrices_are_orthogonal(model: str) -> None:
     assert deviations and max(deviations) < 1e-5  # some are stored in float32
 
 
-def test_a_deviation_is_a_spectral_norm_of_wide_tall_complex_and_several_matrices() -> None:
+def test_deviation_is_a_spectral_norm_of_any_matrix() -> None:
+    """A deviation is a spectral norm of wide tall complex and several matrices."""
     tall = torch.eye(4, 2, dtype=torch.float64) * torch.tensor([1.0, math.sqrt(1.5)], dtype=torch.float64)
     assert deviation(tall) == pytest.approx(0.5)
     assert deviation(tall.T) == pytest.approx(0.5)
@@ -150,7 +153,8 @@ def test_a_deviation_is_a_spectral_norm_of_wide_tall_complex_and_several_matrice
     assert deviation(torch.eye(3, dtype=torch.complex128) * 1j) == 0
 
 
-def test_gradient_norms_are_those_of_the_loss_on_the_same_examples() -> None:
+def test_gradient_norms_are_those_of_loss_on_same_examples() -> None:
+    """Gradient norms are those of the loss on the same examples."""
     network, probe = network_and_probe("lstm", "adding", MonitorConfig(1, ("gradients", "parameters"), batch=5))
     found = probe.measure(network)
     examples = probe._examples
@@ -165,7 +169,8 @@ def test_gradient_norms_are_those_of_the_loss_on_the_same_examples() -> None:
         assert found[f"norm.{name}"] == pytest.approx(p.norm().item(), rel=1e-12)
 
 
-def test_both_ends_of_the_gradient_agree_with_its_growth_in_an_orthogonal_chain() -> None:
+def test_both_ends_of_the_gradient_agree_with_its_growth() -> None:
+    """Both ends of the gradient agree with its growth in an orthogonal chain."""
     found = numbers("urnn", **{"model.activation": "identity"})
     assert found["flow.log10_first"] == pytest.approx(found["flow.log10_last"], abs=1e-5)
     assert found["flow.growth_rate"] == pytest.approx(0, abs=1e-6)
@@ -173,7 +178,8 @@ def test_both_ends_of_the_gradient_agree_with_its_growth_in_an_orthogonal_chain(
     assert found["jacobian.lyapunov"] == pytest.approx(0, abs=1e-6)
 
 
-def test_what_is_not_finite_is_left_out_and_what_cannot_be_measured_is_said() -> None:
+def test_what_is_not_finite_is_left_out() -> None:
+    """What is not finite is left out and what cannot be measured is said."""
     network, probe = network_and_probe(
         "rnn", "copy", MonitorConfig.parse("every=1,what=all"), **{"model.activation": "relu"}
     )

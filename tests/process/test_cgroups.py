@@ -125,7 +125,8 @@ def test_cores_follow_the_quota_and_what_was_given(
         pytest.param("", "", {}, None, id="no groups"),
     ],
 )
-def test_a_memory_limit_is_the_tightest_of_a_group_and_those_above(
+def test_memory_limit_is_tightest_of_group_and_those_above(
     mounts: str, groups: str, files: dict[str, str], limit: int | None, tmp_path: Path
 ) -> None:
+    """A memory limit is the tightest of a group and those above."""
     assert memory_limit(system(tmp_path, mounts, groups, files)) == limit

@@ -338,9 +338,10 @@ def said(line: str, places: dict[str, str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(("line", "parts"), ROWS, ids=[line.replace("/", "|") for line, _ in ROWS])
-def test_a_wrong_line_or_file_is_one_message_that_says_what_to_do(
+def test_wrong_line_or_file_is_one_message_that_says_what_to_do(
     line: str, parts: list[str], places: dict[str, str]
 ) -> None:
+    """A wrong line or file is one message that says what to do."""
     code, stderr, stdout = said(line, places)
     assert code == 2, (stderr, stdout)
     assert all(part in stderr for part in parts), stderr

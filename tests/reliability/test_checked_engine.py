@@ -49,7 +49,8 @@ def wrong_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("wrong_tanh")
 @pytest.mark.parametrize(("model", "task"), [("rnn", "copy"), ("roafnn", "digits_flat")])
-def test_under_auto_the_reference_takes_over_and_the_record_says_why(model: str, task: str, tmp_path: Path) -> None:
+def test_under_auto_reference_takes_over_and_record_says_why(model: str, task: str, tmp_path: Path) -> None:
+    """Under auto the reference takes over and the record says why."""
     notes = Notes()
     record = train(tiny(model, task, engine="auto"), ExecutionOptions(tmp_path / "auto"), notes).record
     (warning,) = [text for text in notes.texts if text.startswith("warning: the fused engine does not compute")]
@@ -62,7 +63,8 @@ def test_under_auto_the_reference_takes_over_and_the_record_says_why(model: str,
 
 
 @pytest.mark.usefixtures("wrong_tanh")
-def test_an_engine_asked_for_by_name_is_refused_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_engine_asked_for_by_name_is_refused(tmp_path: Path) -> None:
+    """An engine asked for by name is refused and leaves no folder."""
     small = ["--task", "copy", "--T", "5", "--hidden", "6", "--steps", "3", "--batch-size", "4", "--engine", "fused"]
     arguments = ["train", "--model", "rnn", *small, "--runs-dir", str(tmp_path / "runs"), "--json"]
     result = CliRunner().invoke(app, arguments)

@@ -37,9 +37,10 @@ class Notes(Silent):
 
 
 @pytest.mark.parametrize("how", FAILING)
-def test_a_compiler_that_fails_is_found_out_before_the_engine_is_named(
+def test_compiler_that_fails_is_found_out_before_engine_is_named(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A compiler that fails is found out before the engine is named."""
     notes = Notes()
     with taken(script(tmp_path / "bin" / "mock", FAILING[how]), tmp_path / "cache", monkeypatch):
         record = train(tiny(engine="auto", **{"train.steps": 8}), ExecutionOptions(tmp_path / "runs"), notes).record
@@ -86,7 +87,7 @@ def test_fused_without_a_working_compiler_is_refused(tmp_path: Path, monkeypatch
                 run(resolved, tmp_path / name)
 
 
-def test_a_run_that_0_1_0_made_in_torch_calls_is_not_gone_on_with(
+def test_run_that_0_1_0_made_in_torch_calls_is_not_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record lists, ranks and is evaluated, and its first updates are made again; no engine can go on with it."""
@@ -149,7 +150,7 @@ def test_other_flags_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mon
             run(resolved, tmp_path / "runs")
 
 
-def test_rotations_without_a_compiler_are_recorded_under_every_engine(
+def test_rotations_without_a_compiler_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """DizzyRNN compiles its rotations also where the reference engine runs its steps."""
@@ -164,9 +165,8 @@ def test_rotations_without_a_compiler_are_recorded_under_every_engine(
     assert "Rotations are computed with torch's operations" in caplog.text
 
 
-def test_a_program_that_fails_to_compile_in_mid_run_gives_way_and_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_that_fails_to_compile_in_mid_run_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that fails to compile in mid run gives way and is said."""
     resolved, notes = tiny(engine="fused"), Notes()
     whole = run(tiny(engine="reference"), tmp_path / "reference").read_record()
     failing_from(monkeypatch, 3, CompilerError("mock failed: no licence"))
@@ -180,9 +180,8 @@ def test_a_program_that_fails_to_compile_in_mid_run_gives_way_and_is_said(
     assert record.result.test["loss"] == pytest.approx(whole.result.test["loss"], rel=1e-3)
 
 
-def test_a_signal_amid_a_compilation_in_mid_run_ends_it_with_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_amid_a_compilation_ends_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal amid a compilation in mid run ends it with a checkpoint."""
     resolved = tiny(engine="fused")
     whole = run(resolved, tmp_path / "whole").read_record()
 
@@ -226,9 +225,10 @@ def _in_an_update() -> bool:
 # -- a compiler that hangs -------------------------------------------------------------------------------------------
 
 
-def test_a_compiler_that_hangs_is_ended_with_its_children_at_the_deadline(
+def test_compiler_that_hangs_is_ended_with_children_at_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A compiler that hangs is ended with its children at the deadline."""
     children = tmp_path / "children"
     mock = script(tmp_path / "mock", f"sleep 600 & echo $$ $! > {children}; wait")
     monkeypatch.setenv("STABLEBENCH_COMPILE_TIMEOUT", "0.6")
@@ -244,9 +244,10 @@ def test_a_compiler_that_hangs_is_ended_with_its_children_at_the_deadline(
     assert not any(_is_running(int(pid)) for pid in children.read_text().split())
 
 
-def test_a_compiler_that_hangs_when_asked_for_its_version_is_left_for_another(
+def test_compiler_that_hangs_when_asked_its_version_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A compiler that hangs when asked for its version is left for another."""
     mock = tmp_path / "mock"
     mock.write_text("#!/bin/sh\nexec sleep 600\n")
     mock.chmod(0o755)

@@ -106,9 +106,10 @@ def assert_same_numbers(a: RunFolder, b: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: str(error)[:40])
-def test_a_kernel_that_fails_gives_way_to_the_reference_once_with_a_warning(
+def test_kernel_that_fails_gives_way_to_the_reference_once(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A kernel that fails gives way to the reference once with a warning."""
     fast_engine(monkeypatch, error)
     notes = Notes()
     outcome = train(tiny("rnn", "copy", engine="auto"), ExecutionOptions(tmp_path / "failed"), notes)
@@ -130,9 +131,10 @@ def test_a_kernel_that_fails_gives_way_to_the_reference_once_with_a_warning(
         ({"at": 4, "training": False}, "copy"),  # of the test examples
     ],
 )
-def test_what_failed_is_computed_again_so_that_no_update_is_lost_or_made_twice(
+def test_what_failed_is_computed_again(
     where: dict[str, Any], task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What failed is computed again so that no update is lost or made twice."""
     resolved = tiny("lstm", task, engine="auto")
     fast_engine(monkeypatch, None)
     whole = run(resolved, tmp_path / "whole")
@@ -145,9 +147,10 @@ def test_what_failed_is_computed_again_so_that_no_update_is_lost_or_made_twice(
 
 
 @pytest.mark.parametrize("where", [{"at": 5}, {"at": 5, "backward": True}, {"at": 1}, {"at": 2, "training": False}])
-def test_states_that_go_on_from_batch_to_batch_are_those_before_what_failed(
+def test_carried_states_are_those_before_what_failed(
     where: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """States that go on from batch to batch are those before what failed."""
     lines = {"train": " a b c d e f <unk> N \n" * 30, "valid": " f d b a \n" * 12, "test": " a c e \n" * 12}
     tiny_ptb.install(tmp_path, monkeypatch, lines)
     sizes = {"model.hidden": 6, "task.embedding": 4, "optim.lr": 0.03}
@@ -164,9 +167,8 @@ def test_states_that_go_on_from_batch_to_batch_are_those_before_what_failed(
     assert_same_numbers(whole, failed)
 
 
-def test_a_run_whose_engine_gave_way_is_resumed_with_the_reference(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_whose_engine_gave_way_is_resumed_with_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose engine gave way is resumed with the reference."""
     resolved = tiny("rnn", "copy", engine="auto")
     fast_engine(monkeypatch, FAILURES[0], at=5)
     whole = run(resolved, tmp_path / "whole")
@@ -194,9 +196,8 @@ def test_an_error_that_is_no_devices_is_not_hidden(tmp_path: Path, monkeypatch: 
     assert record.status == "failed" and "mat1 and mat2" in (record.error or "")
 
 
-def test_a_device_that_is_lost_fails_the_run_which_goes_on_from_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_device_that_is_lost_fails_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is lost fails the run which goes on from its checkpoint."""
     resolved = tiny("rnn", "copy", engine="auto")
     fast_engine(monkeypatch, None)
     whole = run(resolved, tmp_path / "whole")
@@ -252,7 +253,8 @@ class {name}(Rnn):
 CELLS = "--tasks copy --T 5 --hidden 6 --steps 24 --batch-size 8 --set task.S=2 --set train.checkpoint_every=4"
 
 
-def test_cells_that_a_gpu_fails_are_alone_in_it_and_alone_run_again(tmp_path: Path) -> None:
+def test_runs_that_a_gpu_fails_alone_are_run_again(tmp_path: Path) -> None:
+    """Cells that a gpu fails are alone in it and alone run again."""
     errors = {
         "Large": ("OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB.')", "out of memory: CUDA out of"),
         "Lost": ("AcceleratorError('CUDA error: unspecified launch failure')", "the device failed: CUDA error: unspec"),
@@ -297,7 +299,8 @@ def test_deterministic_sets_all_that_torch_has(settings_after: None, monkeypatch
     assert process.flags()["deterministic"] is False and "cublas_workspace" not in process.flags()
 
 
-def test_deterministic_is_part_of_the_spec_and_on_a_cpu_changes_no_number(settings_after: None, tmp_path: Path) -> None:
+def test_deterministic_is_part_of_the_spec(settings_after: None, tmp_path: Path) -> None:
+    """Deterministic is part of the spec and on a cpu changes no number."""
     for model, task in (("lstm", "adding"), ("exprnn", "copy")):
         plain, asked = (tiny(model, task, engine="auto", deterministic=asked) for asked in (False, True))
         assert plain.spec.spec_hash() != asked.spec.spec_hash()

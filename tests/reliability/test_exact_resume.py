@@ -54,7 +54,8 @@ def check_random_kills(resolved: Resolved, tmp_path: Path, rng: random.Random, k
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_killed_at_random_ends_bit_for_bit_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
+def test_run_killed_at_random_ends_bit_for_bit(name: str, tmp_path: Path) -> None:
+    """A run killed at random ends bit for bit as if it had not been."""
     check_random_kills(case(name), tmp_path, random.Random(name), kills=1)
 
 

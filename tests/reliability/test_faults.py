@@ -49,7 +49,8 @@ class SignalAt(Silent):
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)], ids=lambda x: str(x)
 )
-def test_a_signal_ends_a_run_after_its_checkpoint_and_a_requeue_resumes(signum: int, code: int, tmp_path: Path) -> None:
+def test_signal_ends_run_after_checkpoint_and_requeue_resumes(signum: int, code: int, tmp_path: Path) -> None:
+    """A signal ends a run after its checkpoint and a requeue resumes."""
     whole = run(tiny(), tmp_path / "whole")
     told = SignalAt(13, signum)
     outcome = train(tiny(), ExecutionOptions(tmp_path / "cut"), told)
@@ -83,7 +84,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)])
-def test_a_process_ends_within_an_update_and_a_second_of_a_signal(signum: int, code: int, tmp_path: Path) -> None:
+def test_process_ends_within_update_and_second_of_signal(signum: int, code: int, tmp_path: Path) -> None:
     """Five times each, at random moments of updates of a tenth of a second."""
     sizes = {"task.length": 200, "model.hidden": 64, "train.batch_size": 64, "train.steps": 10_000}
     resolved = tiny("lstm", "adding", **sizes, **{"train.eval_every": 10_000, "train.checkpoint_every": 10_000})
@@ -104,9 +105,7 @@ def test_a_process_ends_within_an_update_and_a_second_of_a_signal(signum: int, c
         assert folder_of(resolved, runs_dir).checkpoints()[0].stem == f"step-{record.step}"
 
 
-def test_a_signal_that_follows_another_does_not_cost_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_that_follows_another_does_not_cost_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a terminal's Ctrl-C is followed by the wish of the process that began the run."""
     whole = run(tiny(), tmp_path / "whole")
     saved = loop.TrainingLoop._save
@@ -166,7 +165,8 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_disk: Path, tmp_path: Path) -> None:
+def test_full_disk_has_one_message(small_disk: Path, tmp_path: Path) -> None:
+    """A full disk has one message and the last checkpoint stays whole."""
     resolved = tiny("rnn", "copy", **{"model.hidden": 24})
     whole = run(resolved, tmp_path / "whole")
 
@@ -187,9 +187,8 @@ def test_a_full_disk_has_one_message_and_the_last_checkpoint_stays_whole(small_d
     assert_same(whole, run(resolved, small_disk))
 
 
-def test_a_page_or_leaderboard_that_a_full_disk_does_not_take_leaves_the_old_one(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_page_that_a_full_disk_refuses_leaves_the_old_one(small_disk: Path, tmp_path: Path) -> None:
+    """A page or leaderboard that a full disk does not take leaves the old one."""
     run(tiny(), tmp_path)
     old = small_disk / "old"
     old.write_text("old")
@@ -223,7 +222,8 @@ def test_a_file_that_may_not_grow_has_one_message(tmp_path: Path) -> None:
     assert run(tiny(), tmp_path / "runs").read_record().status == "finished"
 
 
-def test_a_curve_that_cannot_be_written_is_named_and_closes_quietly(tmp_path: Path) -> None:
+def test_curve_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A curve that cannot be written is named and closes quietly."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     curve = Curve(tmp_path / "metrics.jsonl")
@@ -398,7 +398,8 @@ def test_a_failed_cell_is_in_the_summary_and_run_again(tmp_path: Path, monkeypat
 # -- terminals --------------------------------------------------------------------------------------------------------
 
 
-def test_a_narrow_terminal_without_home_or_unicode_takes_every_command(tmp_path: Path) -> None:
+def test_narrow_terminal_without_unicode_takes_every_command(tmp_path: Path) -> None:
+    """A narrow terminal without home or unicode takes every command."""
     folder = run(tiny(), tmp_path / "runs").path
     bare = {"COLUMNS": "40", "LINES": "10", "LANG": "C", "LC_ALL": "C", "TERM": "dumb", "HOME": None}
     runs = ["--runs-dir", str(tmp_path / "runs")]

@@ -48,7 +48,8 @@ def damaged(content: bytes, how: str, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "flipped", "zeros at the end"])
-def test_a_damaged_newest_checkpoint_is_seen_and_the_one_before_is_used(how: str, tmp_path: Path) -> None:
+def test_damaged_newest_checkpoint_is_seen(how: str, tmp_path: Path) -> None:
+    """A damaged newest checkpoint is seen and the one before is used."""
     whole = run(tiny(), tmp_path / "whole")
     process = in_a_process(tiny(), tmp_path / "cut", ("update", 18))
     process.join(120)
@@ -74,7 +75,8 @@ def test_where_all_checkpoints_are_damaged_nothing_is_run(tmp_path: Path) -> Non
     assert (result.exit_code, "Traceback" in result.output) == (2, False)
 
 
-def test_best_weights_that_are_damaged_are_put_back_from_the_checkpoint(tmp_path: Path) -> None:
+def test_damaged_best_weights_come_back_from_the_checkpoint(tmp_path: Path) -> None:
+    """Best weights that are damaged are put back from the checkpoint."""
     resolved = tiny("rnn", "digits", True)
     whole = run(resolved, tmp_path / "whole")
     process = in_a_process(resolved, tmp_path / "cut", ("update", 20))
@@ -89,7 +91,8 @@ def test_best_weights_that_are_damaged_are_put_back_from_the_checkpoint(tmp_path
     assert cut.read_record().result.tested == "best"
 
 
-def test_a_damaged_record_is_set_aside_and_nothing_finished_is_lost(tmp_path: Path) -> None:
+def test_damaged_record_is_set_aside(tmp_path: Path) -> None:
+    """A damaged record is set aside and nothing finished is lost."""
     folder = run(tiny(), tmp_path)
     record, weights = folder.read_record(), tensors(folder)
     folder.record_path.write_text(folder.record_path.read_text()[:700])
@@ -184,9 +187,8 @@ def test_another_hosts_stale_lock_is_said_to_be_one(tmp_path: Path, monkeypatch:
         RunLock(tmp_path).__enter__()
 
 
-def test_without_locks_of_the_system_a_living_process_keeps_its_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_locks_of_system_living_process_keeps_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without locks of the system a living process keeps its run."""
     monkeypatch.setattr(run_lock, "_lock", lambda descriptor: None)
     with RunLock(tmp_path):
         with pytest.raises(StablebenchError, match=f"process {os.getpid()} on"):
@@ -224,7 +226,8 @@ def test_a_run_that_cannot_be_built_leaves_nothing(tmp_path: Path) -> None:
     assert list(runs_dir.glob("*/*/*")) == [kept.path]
 
 
-def test_who_waits_for_a_run_that_leaves_nothing_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_who_waits_for_nothing_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Who waits for a run that leaves nothing gets a folder of its own."""
     folder, waiting, has_it = tmp_path / "a" / "b", threading.Event(), threading.Event()
 
     def wait() -> None:

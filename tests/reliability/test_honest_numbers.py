@@ -56,9 +56,10 @@ def test_the_last_finite_metric_stays_in_the_record(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_an_error_that_weights_without_a_number_cause_is_a_divergence(
+def test_error_that_weights_without_number_cause_is_divergence(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An error that weights without a number cause is a divergence."""
     projected = Rnn.input_projection
 
     def failing(model: Rnn, x: torch.Tensor) -> torch.Tensor:
@@ -134,7 +135,8 @@ def hashed(*items: str) -> str:
 
 
 @pytest.mark.parametrize(("a", "b"), SAME)
-def test_what_a_user_writes_otherwise_and_means_the_same_has_the_same_hash(a: list[str], b: list[str]) -> None:
+def test_what_user_writes_otherwise_and_means_same_has_same_hash(a: list[str], b: list[str]) -> None:
+    """What a user writes otherwise and means the same has the same hash."""
     assert hashed(*a) == hashed(*b)
 
 

@@ -69,7 +69,7 @@ class Notes(Silent):
         self.texts.append(text)
 
 
-def test_of_five_hundred_damaged_checkpoints_none_loads_in_silence(whole: RunFolder, tmp_path: Path) -> None:
+def test_of_500_damaged_checkpoints_none_loads_in_silence(whole: RunFolder, tmp_path: Path) -> None:
     """Where the newest is refused, that is said in one line and the one before is taken."""
     sources = whole.checkpoints()
     content, rng = sources[0].read_bytes(), random.Random(5)
@@ -223,7 +223,8 @@ def refused(folder: RunFolder, marker: Path) -> str:
     return result.stderr
 
 
-def test_code_that_the_user_named_here_runs_from_the_runs_own_copy(carried: tuple[RunFolder, Path]) -> None:
+def test_code_that_user_named_here_runs_from_runs_copy(carried: tuple[RunFolder, Path]) -> None:
+    """Code that the user named here runs from the runs own copy."""
     folder, marker = carried
     result = CliRunner().invoke(app, ["evaluate", str(folder.path)])
     assert result.exit_code == 0 and marker.exists(), result.output
@@ -237,7 +238,8 @@ def test_a_copy_that_was_changed_does_not_run(place: str, carried: tuple[RunFold
     assert "code" in refused(folder, marker)
 
 
-def test_code_that_is_known_does_not_run_for_a_record_that_names_other_code(carried: tuple[RunFolder, Path]) -> None:
+def test_known_code_does_not_run_for_a_record_of_other_code(carried: tuple[RunFolder, Path]) -> None:
+    """Code that is known does not run for a record that names other code."""
     folder, marker = carried
     text = folder.record_path.read_text()
     source = folder.read_record().spec.model.source
@@ -257,9 +259,8 @@ def test_no_file_of_a_copy_leads_out_of_it(module: str, carried: tuple[RunFolder
     assert "copy of its model's code is damaged" in refused(folder, marker)
 
 
-def test_what_others_may_write_says_nothing_of_what_the_user_named(
-    carried: tuple[RunFolder, Path], tmp_path: Path
-) -> None:
+def test_what_others_may_write_says_nothing_of_what_user_named(carried: tuple[RunFolder, Path], tmp_path: Path) -> None:
+    """What others may write says nothing of what the user named."""
     folder, marker = carried
     kept = tmp_path / "state" / "named_code"
     (file,) = kept.iterdir()
@@ -342,7 +343,8 @@ def test_no_entry_leads_out_of_an_archive(name: str, pack: object, tmp_path: Pat
         list(members(path))
 
 
-def test_a_bomb_of_ten_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_bomb_of_ten_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A bomb of ten gigabytes is refused before it is unpacked."""
     content = bytearray(zip_of({"zeros": bytes(1000)}))
     at = content.rindex(b"PK\x01\x02")  # the central directory says how large the file is
     content[at + 24 : at + 28] = struct.pack("<I", 2**32 - 2)

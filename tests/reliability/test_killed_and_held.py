@@ -19,9 +19,8 @@ from stablebench.runs.progress import Progress, Silent
 from stablebench.training.run import ExecutionOptions, train
 
 
-def test_a_process_that_the_kernel_killed_for_memory_is_out_of_memory_with_its_peak(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_killed_for_memory_is_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that the kernel killed for memory is out of memory with its peak."""
     asked, count = [*cells(1, **ENDLESS), *cells(2)[1:]], [5]
     monkeypatch.setattr(memory_kills, "memory_kills", lambda: memory_kills.MemoryKills(1, count[0]))
 
@@ -56,9 +55,8 @@ def test_a_process_that_another_one_killed_is_not_out_of_memory(
     assert ends[0].message == "its process was killed by SIGKILL"
 
 
-def test_the_next_start_of_a_run_says_that_its_group_lost_a_process_for_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_next_start_says_that_a_process_was_lost_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start of a run says that its group lost a process for memory."""
     notes: list[str] = []
     kills = [run_lock.memory_kills.__globals__["MemoryKills"](7, 1)]
     monkeypatch.setattr(run_lock, "memory_kills", lambda: kills[0])

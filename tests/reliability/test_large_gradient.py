@@ -69,7 +69,8 @@ def test_an_infinite_entry_stays_infinite(bad: float) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 0.5, 1.0, 7.3, 1e6, 1e18])
 @pytest.mark.parametrize("rule", ["optimiser", "exponential"])
-def test_an_ordinary_gradient_is_clipped_as_torch_does_it_bit_for_bit(scale: float, rule: str) -> None:
+def test_ordinary_gradient_is_clipped_as_torch_does_it(scale: float, rule: str) -> None:
+    """An ordinary gradient is clipped as torch does it bit for bit."""
     rng = torch.Generator().manual_seed(0)
     gradients = [scale * torch.randn(5, 5, generator=rng) for _ in range(3)]
     updater = updater_of(gradients, 1.0, rule=rule)
@@ -83,9 +84,8 @@ def test_an_ordinary_gradient_is_clipped_as_torch_does_it_bit_for_bit(scale: flo
 
 
 @pytest.mark.parametrize("clip", [1.0, None])
-def test_a_run_with_a_large_gradient_goes_on_where_it_is_clipped_and_else_says_why_it_ends(
-    clip: float | None, tmp_path: Path
-) -> None:
+def test_large_gradient_goes_on_where_it_is_clipped(clip: float | None, tmp_path: Path) -> None:
+    """A run with a large gradient goes on where it is clipped and else says why it ends."""
     name = odd_models.named("Steep")
     model_registry.model_entry(name)
     folder = run(tiny(name, "copy", **{"optim.clip_norm": clip, "train.steps": 10}), tmp_path)
@@ -101,9 +101,8 @@ def test_a_run_with_a_large_gradient_goes_on_where_it_is_clipped_and_else_says_w
     assert line["gradient_norm"] == pytest.approx(6e20) and line["gradient_norm_max"] >= line["gradient_norm"]
 
 
-def test_a_spike_of_the_gradient_between_two_lines_of_the_curve_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spike_between_two_lines_of_the_curve_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spike of the gradient between two lines of the curve is recorded."""
     from stablebench.training.step import TrainingStep
 
     gradients = TrainingStep.gradients

@@ -26,7 +26,8 @@ COMMAND = (
 )
 
 
-def test_a_hundred_thousand_lines_of_a_curve_are_read_in_a_second(tmp_path: Path) -> None:
+def test_hundred_thousand_lines_of_curve_are_read_in_second(tmp_path: Path) -> None:
+    """A hundred thousand lines of a curve are read in a second."""
     path = tmp_path / "metrics.jsonl"
     line = {"step": 10, "split": "train", "loss": 2.317993402481079, "gradient_norm": 0.1, "wall_s": 1.0}
     with path.open("w") as file:
@@ -46,7 +47,7 @@ def test_a_damaged_line_amid_a_curve_is_named(line: str, tmp_path: Path) -> None
         list(read_curve(path))
 
 
-def test_runs_of_which_one_in_twenty_is_damaged_make_a_leaderboard(tmp_path: Path) -> None:
+def test_runs_of_which_one_in_twenty_is_damaged_make_leaderboard(tmp_path: Path) -> None:
     """At most half a millisecond of processor time each."""
     count = 1000
     settings = {"train.steps": 4, "train.eval_every": 4, "train.batch_size": 4, "model.hidden": 4}
@@ -137,7 +138,8 @@ def hold_no_growth(seen: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_cells_interrupted_ten_times_end_complete_and_take_no_more_than_a_few(tmp_path: Path) -> None:
+def test_thousand_runs_interrupted_ten_times_end_complete(tmp_path: Path) -> None:
+    """A thousand cells interrupted ten times end complete and take no more than a few."""
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGKILL] * 2
     interrupted_suite(tmp_path, 1000, signals, random.Random(10))
 

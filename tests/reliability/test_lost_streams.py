@@ -50,7 +50,8 @@ def test_a_run_ends_whatever_becomes_of_its_streams(redirected: str, code: int, 
         assert all(json.loads(line) for line in path.read_text().splitlines() if path.suffix == ".jsonl")
 
 
-def test_compare_ends_though_nobody_reads_what_it_or_a_model_says(tmp_path: Path) -> None:
+def test_compare_ends_though_nobody_reads_what_it_or_model_says(tmp_path: Path) -> None:
+    """Compare ends though nobody reads what it or a model says."""
     (tmp_path / "talker.py").write_text(
         "from stablebench.models.recurrent.rnn import Rnn\n\n\n"
         "class Talker(Rnn):\n"

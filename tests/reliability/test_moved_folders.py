@@ -73,9 +73,8 @@ def test_a_removed_folder_is_said_and_not_made_again(what: str, tmp_path: Path) 
     assert not gone.exists()
 
 
-def test_a_folder_removed_in_the_last_evaluation_is_no_finished_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_removed_in_last_evaluation_is_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder removed in the last evaluation is no finished run."""
     folder, result = folder_of(tiny(), tmp_path), TrainingLoop._result
     monkeypatch.setattr(TrainingLoop, "_result", lambda self, test: (shutil.rmtree(folder.path), result(self, test))[1])
     with pytest.raises(StablebenchError, match="removed"):
@@ -114,7 +113,8 @@ def test_a_removed_lock_is_taken_again(tmp_path: Path) -> None:
     assert not (folder.path / ".holder").exists()
 
 
-def test_a_run_that_another_process_has_taken_over_writes_nothing_more(tmp_path: Path) -> None:
+def test_run_that_is_taken_over_writes_nothing_more(tmp_path: Path) -> None:
+    """A run that another process has taken over writes nothing more."""
     folder = folder_of(tiny(), tmp_path)
     other = RunLock(folder.path)
 
@@ -132,7 +132,8 @@ def test_a_run_that_another_process_has_taken_over_writes_nothing_more(tmp_path:
     other.__exit__(None, None, None)
 
 
-def test_a_lock_that_is_given_back_leaves_the_folder_that_took_its_place_alone(tmp_path: Path) -> None:
+def test_lock_given_back_leaves_another_folder_alone(tmp_path: Path) -> None:
+    """A lock that is given back leaves the folder that took its place alone."""
     folder = tmp_path / "run"
     with RunLock(folder):
         folder.rename(tmp_path / "moved")

@@ -128,9 +128,8 @@ def test_another_metric_beside_the_tasks_own_is_shown(whole: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("key", ["spec.model.name", "spec.task.name"])
-def test_a_model_or_task_of_another_version_is_ranked_by_what_its_record_says(
-    key: str, whole: RunFolder, tmp_path: Path
-) -> None:
+def test_model_of_another_version_is_ranked_by_its_record(key: str, whole: RunFolder, tmp_path: Path) -> None:
+    """A model or task of another version is ranked by what its record says."""
     store(whole, tmp_path / "runs", key, "of_tomorrow", "9.0.0")
     result = invoke("report", "--runs-dir", str(tmp_path / "runs"), "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 0, result.output

@@ -85,7 +85,8 @@ def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
     assert torch.equal(*(tensors[name] for name in names))
 
 
-def test_a_run_draws_from_its_seed_alone_and_leaves_the_generators_of_others_as_they_were(tmp_path: Path) -> None:
+def test_run_draws_from_seed_alone(tmp_path: Path) -> None:
+    """A run draws from its seed alone and leaves the generators of others as they were."""
     resolved = resolved_of("Noise")
     random.seed(1)
     numpy.random.seed(1)  # noqa: NPY002
@@ -141,14 +142,16 @@ def test_what_no_checkpoint_can_hold_is_said_once_and_recorded(tmp_path: Path) -
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*quantize")
-def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_update(name: str, said: str, tmp_path: Path) -> None:
+def test_what_a_checkpoint_cannot_hold_is_refused_at_once(name: str, said: str, tmp_path: Path) -> None:
+    """What a checkpoint cannot hold is refused before the first update."""
     with pytest.raises(UserError) as caught:
         build_run(resolved_of(name), RunFolder(tmp_path / "run"), reporter=Silent())
     assert said in str(caught.value)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_parameter_that_is_replaced_is_refused_after_the_first_update(tmp_path: Path) -> None:
+def test_parameter_that_is_replaced_is_refused(tmp_path: Path) -> None:
+    """A parameter that is replaced is refused after the first update."""
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match=r"`layers\.0\.W` was replaced while training"):
         build_run(resolved_of("Replaces"), folder, reporter=Silent()).run()
@@ -178,7 +181,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["recurrent", "deep"])
-def test_registered_models_have_no_state_beside_parameters_and_buffers(family: str, tmp_path: Path) -> None:
+def test_registered_models_have_no_state_beside_tensors(family: str, tmp_path: Path) -> None:
     """It is what the checkpoints of registered models rest on: they hold these alone."""
     changed = []
     for name in model_registry.model_names(family):  # pyright: ignore[reportArgumentType]
@@ -194,7 +197,8 @@ def test_registered_models_have_no_state_beside_parameters_and_buffers(family: s
     assert set(changed) <= _OF_ONE_UPDATE
 
 
-def test_compare_says_what_a_checkpoint_cannot_hold_once_and_before_any_update(tmp_path: Path) -> None:
+def test_compare_says_what_checkpoint_cannot_hold_once(tmp_path: Path) -> None:
+    """Compare says what a checkpoint cannot hold once and before any update."""
     small = "--tasks copy --T 5 --hidden 4 --steps 4 --batch-size 4 --seeds 2 -q".split()
     command = ["compare", "--models", named("Sparse"), *small, "--runs-dir", str(tmp_path)]
     result = CliRunner().invoke(app, command)

@@ -43,9 +43,8 @@ def server() -> int:
 
 
 @pytest.mark.parametrize("afterwards", ["a signal", pytest.param("nothing", marks=pytest.mark.slow)])
-def test_processes_whose_fork_server_was_killed_are_told_to_end_and_new_ones_begin(
-    afterwards: str, tmp_path: Path
-) -> None:
+def test_orphans_of_a_fork_server_are_told_to_end(afterwards: str, tmp_path: Path) -> None:
+    """Processes whose fork server was killed are told to end and new ones begin."""
     asked = [*cells(1, **ENDLESS), *cells(3)[1:]] if afterwards == "a signal" else cells(3, **{"train.steps": 400})
     hit: list[float] = []
 
@@ -66,7 +65,8 @@ def test_processes_whose_fork_server_was_killed_are_told_to_end_and_new_ones_beg
 
 
 @pytest.mark.slow  # a fork server loads torch anew
-def test_a_process_that_dies_after_its_fork_server_is_begun_again(tmp_path: Path) -> None:
+def test_process_that_dies_after_fork_server_is_begun_again(tmp_path: Path) -> None:
+    """A process that dies after its fork server is begun again."""
     asked = cells(1, **{"train.steps": 1500, "train.checkpoint_every": 10})
     notes: list[str] = []
 
@@ -123,7 +123,8 @@ def test_a_stopped_process_is_said_and_goes_on_where_it_is_let(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_stopped_process_that_is_asked_to_end_writes_its_checkpoint(tmp_path: Path) -> None:
+def test_stopped_process_that_is_asked_to_end_writes_checkpoint(tmp_path: Path) -> None:
+    """A stopped process that is asked to end writes its checkpoint."""
     asked = cells(1, **ENDLESS)
 
     def stop(index: int, message: Progress | str) -> None:
@@ -179,11 +180,13 @@ def test_a_process_that_does_not_end_when_asked_is_killed() -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_process_that_has_nothing_more_to_say_and_stays_is_killed() -> None:
+def test_process_that_is_done_and_stays_is_killed() -> None:
+    """A process that has nothing more to say and stays is killed."""
     assert heard_of(_talks_and_stays, asks=False)[0] == "last word"
 
 
-def test_a_process_is_missed_though_its_child_holds_the_connection() -> None:
+def test_process_is_missed_though_child_holds_connection() -> None:
+    """A process is missed though its child holds the connection."""
     child, death = heard_of(_leaves_a_child, asks=False)
     os.kill(child, signal.SIGKILL)
     assert death == "its process ended with code 3"
@@ -264,7 +267,8 @@ def test_fewer_run_at_once_where_no_more_can_be_begun(tmp_path: Path) -> None:
     assert [note for note in notes if "with 1 at once from here on: The limit on processes and threads" in note]
 
 
-def test_where_no_process_begins_there_is_one_message_and_what_was_finished_stays(tmp_path: Path) -> None:
+def test_where_no_process_begins_there_is_one_message(tmp_path: Path) -> None:
+    """Where no process begins there is one message and what was finished stays."""
     command = ["compare", "--models", "rnn", "--tasks", "copy", "--seeds", "2", "--workers", "1", "--steps", "12"]
     with refusing(after=1):
         result = CliRunner().invoke(app, [*command, *SMALL, "--runs-dir", str(tmp_path)])

@@ -28,7 +28,8 @@ def run_all(cells: list[Resolved], runs_dir: Path, workers: int) -> None:
 
 
 @pytest.mark.slow
-def test_neither_the_number_of_workers_nor_the_order_of_cells_changes_a_bit(tmp_path: Path) -> None:
+def test_workers_and_order_of_runs_change_no_bit(tmp_path: Path) -> None:
+    """Neither the number of workers nor the order of cells changes a bit."""
     cells = [tiny(model).seeded(seed) for model in MODELS for seed in (0, 1)]
     run_all(cells, tmp_path / "one", 1)
     run_all(cells[::-1], tmp_path / "three", 3)
@@ -146,7 +147,8 @@ def test_verify_of_no_run_is_the_users_mistake(tmp_path: Path) -> None:
 # -- the environment --------------------------------------------------------------------------------------------------
 
 
-def test_the_record_holds_what_it_takes_to_rebuild_the_environment(tmp_path: Path) -> None:
+def test_record_holds_what_it_takes_to_rebuild_environment(tmp_path: Path) -> None:
+    """The record holds what it takes to rebuild the environment."""
     from importlib.metadata import version
 
     environment = run(tiny(), tmp_path).read_record().environment

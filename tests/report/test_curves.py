@@ -15,13 +15,15 @@ from stablebench.report.scale import scale_of
 from stablebench.report.svg import panels_of
 
 
-def test_a_band_is_the_median_between_the_lowest_and_the_highest_seed() -> None:
+def test_band_is_median_between_lowest_and_highest_seed() -> None:
+    """A band is the median between the lowest and the highest seed."""
     band = band_of("rnn", [{1: 1.0, 2: 5.0}, {1: 2.0, 2: 4.0}, {1: 9.0}], 10, [True, True, False])
     assert band == Line("rnn", [1, 2], [2.0, 4.5], [1.0, 4.0], [9.0, 5.0])
     assert band_of("rnn", [{1: 1.0}, {}], 10) == Line("rnn", [1], [1.0])
 
 
-def test_a_seed_that_was_done_early_keeps_its_last_value_and_a_diverged_one_does_not() -> None:
+def test_seed_that_was_done_early_keeps_last_value() -> None:
+    """A seed that was done early keeps its last value and a diverged one does not."""
     early = band_of("rnn", [{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [True, True])
     diverged = band_of("rnn", [{1: 1.0}, {1: 3.0, 2: 2.0}], 10, [False, True])
     assert early is not None and early.y == [2.0, 1.5]
@@ -91,7 +93,8 @@ def test_a_paper_figure_is_written_the_same_twice(tmp_path: Path, suffix: str) -
     assert first.read_bytes() == second.read_bytes() and len(first.read_bytes()) > 1000
 
 
-def test_a_run_with_one_evaluation_is_drawn_as_a_marker_and_a_longer_one_as_a_line() -> None:
+def test_run_with_one_evaluation_is_drawn_as_marker() -> None:
+    """A run with one evaluation is drawn as a marker and a longer one as a line."""
     one = [made_record("rnn", seed=seed, rate=0.02, points=1) for seed in range(2)]
     (axes,) = draw_plots(curve_plots(one)).axes
     assert axes.lines[0].get_marker() == "o" and axes.lines[0].get_markevery() == [0]

@@ -69,7 +69,8 @@ def test_a_legend_lies_on_no_axes(name: str) -> None:
             assert box.x1 <= own.x0 or box.x0 >= own.x1 or box.y1 <= own.y0 or box.y0 >= own.y1, (name, axes)
 
 
-def test_a_point_without_neighbours_is_a_marker_and_a_line_has_none(tmp_path: Path) -> None:
+def test_point_without_neighbours_is_marker_and_line_has_none(tmp_path: Path) -> None:
+    """A point without neighbours is a marker and a line has none."""
     axes = style.new_figure(2, 2).add_subplot()
     lonely = style.draw_line(axes, Line("a", range(5), [1.0, math.nan, 2.0, 3.0, math.nan]))
     assert lonely.get_markevery() == [0] and lonely.get_marker() == "o"

@@ -111,7 +111,8 @@ def test_a_row_has_its_command(text: str) -> None:
     assert "for seed in 0 1 2 3; do stablebench train --model gru --task copy" in text
 
 
-def test_runs_that_never_arrived_are_not_given_the_time_they_were_followed(tmp_path: Path) -> None:
+def test_runs_that_never_arrived_get_no_time(tmp_path: Path) -> None:
+    """Runs that never arrived are not given the time they were followed."""
     records = [made_record(m, "copy", seed, rate) for m, rate in (("rnn", 0.001), ("gru", 0.04)) for seed in (0, 1)]
     found = Checked(made_page(tmp_path, *records))
     assert "never (0/2, > 200)" in found.cells and "never (0/2, > 2)" in found.cells  # updates, seconds
@@ -184,7 +185,8 @@ def test_a_row_costs_a_few_kilobytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_of_fifty_models_and_twenty_tasks_is_a_few_megabytes(tmp_path: Path) -> None:
+def test_page_of_fifty_models_and_twenty_tasks_is_few_megabytes(tmp_path: Path) -> None:
+    """A page of fifty models and twenty tasks is a few megabytes."""
     found = large_page(50, 20, tmp_path)
     assert len(found.encode()) < 5_000_000
     assert found.count('<tr data-model="m_7"') > 20

@@ -91,7 +91,8 @@ def test_the_terminal_says_the_same_of_a_short_budget(runs: Path) -> None:
     assert "not run" not in result.stdout.partition("Reproduction of")[2]
 
 
-def test_runs_that_are_not_there_are_named_by_the_words_that_would_run_them(tmp_path: Path) -> None:
+def test_missing_runs_are_named_by_the_words_that_run_them(tmp_path: Path) -> None:
+    """Runs that are not there are named by the words that would run them."""
     result = invoke("report quick --steps 3", "--runs-dir", tmp_path)
     assert result.exit_code == 2
     assert "There are no runs of the suite quick with --steps 3" in result.stderr

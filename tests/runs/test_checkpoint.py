@@ -67,7 +67,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path, mon
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_others_may_read_what_the_umask_lets_them_and_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+def test_others_may_read_what_umask_lets_them(tmp_path: Path) -> None:
+    """Others may read what the umask lets them and a replaced file keeps its permissions."""
     path = tmp_path / "record.json"
     before = os.umask(0o027)
     try:
@@ -103,7 +104,8 @@ def _odd_tensors() -> dict[str, torch.Tensor]:
     }
 
 
-def test_every_dense_tensor_comes_back_with_its_values_type_and_shape(tmp_path: Path) -> None:
+def test_every_dense_tensor_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Every dense tensor comes back with its values type and shape."""
     tensors = _odd_tensors()
     tensors["complex128 once more"] = tensors["complex128 again"]
     assert not any(checkpoint.why_not_stored(tensor) for tensor in tensors.values())

@@ -49,7 +49,8 @@ def entry(**changes: Any) -> Published:
 ALL = {"permutation": "lmu", "pixels": "0 to 1", "train": 60, "validation": 0, "test": 10, "selection": "last"}
 
 
-def test_a_value_by_variant_holds_at_its_parameters_and_nowhere_else() -> None:
+def test_value_by_variant_holds_at_parameters_and_nowhere_else() -> None:
+    """A value by variant holds at its parameters and nowhere else."""
     assert card().baseline("accuracy", {"permutation": "lmu"}) == 0.1
     assert card().baseline("accuracy", {"permutation": "cornn", "split": "less"}) == pytest.approx(0.2)
     assert card().target_value({"permutation": "cornn", "split": "less"}) == 0.9
@@ -75,7 +76,8 @@ def test_a_split_changes_the_protocol_and_nothing_else() -> None:
     assert card().selection({"split": "less"}) == "the weights best on validation tested; validation held out of train"
 
 
-def test_a_split_is_in_the_spec_and_its_hash_and_leaves_a_spec_without_one_alone() -> None:
+def test_split_is_in_spec_and_hash() -> None:
+    """A split is in the spec and its hash and leaves a spec without one alone."""
     own, other = (resolve(RunRequest("rnn", name)).spec for name in ("psmnist/lmu", "psmnist/lmu_50k"))
     assert "split" not in own.task.params
     assert other.task.params["split"] == "50k"
@@ -125,7 +127,8 @@ def test_what_a_card_names_must_be_there(changes: dict[str, Any], message: str) 
         card(**changes)
 
 
-def test_a_protocol_is_the_same_only_where_all_that_decides_is_stated_and_equal() -> None:
+def test_protocol_is_same_only_where_all_that_decides_is_stated() -> None:
+    """A protocol is the same only where all that decides is stated and equal."""
     params = {"permutation": "lmu"}
     assert card().compare(entry(reported_protocol=ALL), params).flag == "same"
     for name in ALL:
@@ -203,7 +206,8 @@ def test_runs_of_version_0_1_0_have_the_card_of_now() -> None:
     assert {name: registry.task_card(name).sha256()[:16] for name in registry.task_names()} == CARD_DIGESTS
 
 
-def test_an_earlier_card_loads_under_the_names_of_now_with_a_warning_for_each() -> None:
+def test_earlier_card_loads_under_the_names_of_now() -> None:
+    """An earlier card loads under the names of now with a warning for each."""
     path = Path(__file__).parents[1] / "store_0_1_0" / "denoise.yaml"
     with pytest.warns(FutureWarning) as caught:
         earlier = load(path, TaskCard)
@@ -222,7 +226,8 @@ def test_an_earlier_card_loads_under_the_names_of_now_with_a_warning_for_each() 
     assert earlier.sha256() == now.sha256()
 
 
-def test_a_file_with_an_earlier_key_has_no_problem_and_an_error_in_it_keeps_its_line(tmp_path: Path) -> None:
+def test_file_with_earlier_key_has_no_problem(tmp_path: Path) -> None:
+    """A file with an earlier key has no problem and an error in it keeps its line."""
     path = tmp_path / "suite.yaml"
     path.write_text("summary: s\ntasks:\n  - task: copy\n    params: none\nmodels: [rnn]\nseeds: [0]\n")
     with pytest.warns(FutureWarning, match="suite.yaml:4: `params` is now called `match_parameters`."):
@@ -255,7 +260,8 @@ tables:
 """
 
 
-def test_the_entries_of_a_paper_are_completed_by_their_tables_defaults(tmp_path: Path) -> None:
+def test_entries_of_paper_are_completed_by_tables_defaults(tmp_path: Path) -> None:
+    """The entries of a paper are completed by their tables defaults."""
     path = tmp_path / "ours.yaml"
     path.write_text(PAPER)
     first, second = load(path, Paper).tables[0].entries

@@ -88,7 +88,9 @@ def test_the_order_of_parameters_is_nothing() -> None:
     assert changed("task.params", {"S": 10, "length": 100}).spec_hash() == SPEC.spec_hash()
 
 
-def test_where_a_users_file_lies_is_nothing_but_its_content_and_class_are() -> None:
+def test_where_a_users_file_lies_changes_nothing() -> None:
+    """Where a users file lies is nothing but its content and class are."""
+
     def own(name: str, source: str) -> str:
         return changed("model", SPEC.model.model_copy(update={"name": name, "source": source})).spec_hash()
 

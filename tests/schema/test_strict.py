@@ -96,7 +96,8 @@ class Built:
         self.size = size
 
 
-def test_arguments_are_completed_and_checked_against_the_signature() -> None:
+def test_arguments_are_completed_and_checked_against_signature() -> None:
+    """Arguments are completed and checked against the signature."""
     assert check_arguments(Built, {"need": 3}, "built", ("horizon",)) == {"rho": 1.0, "kind": "a", "need": 3}
     with pytest.raises(UserError) as caught:
         check_arguments(Built, {"roh": 1, "kind": "c", "need": 9, "size": 3}, "built", ("horizon",))
@@ -120,7 +121,9 @@ def test_a_signature_that_hides_typing_errors_is_refused() -> None:
         signature_model(untyped)
 
 
-def test_an_argument_without_an_annotation_has_the_type_of_its_default() -> None:
+def test_argument_without_annotation_has_type_of_default() -> None:
+    """An argument without an annotation has the type of its default."""
+
     def untyped(*, rate=1.0, name="a", count=2, on=True, unread: "NotThere" = 0.5) -> None: ...  # noqa: F821 # pyright: ignore
 
     defaults = {"rate": 1.0, "name": "a", "count": 2, "on": True, "unread": 0.5}

@@ -49,14 +49,16 @@ def test_the_recipe_made_for_the_nearest_length_is_taken(tmp_path: Path, T: int,
     assert resolved(tmp_path, T=T).spec.model.hidden == hidden
 
 
-def test_with_equal_lengths_the_nearest_width_decides_and_another_optimiser_keeps_no_old_rate(tmp_path: Path) -> None:
+def test_with_equal_lengths_nearest_width_decides(tmp_path: Path) -> None:
+    """With equal lengths the nearest width decides and another optimiser keeps no old rate."""
     run = resolved(tmp_path, T=400, options={"model.hidden": 60})
     assert (run.spec.optim.name, run.spec.optim.lr, run.spec.optim.momentum) == ("rmsprop", 1e-3, None)
 
 
-def test_another_optimiser_named_by_the_user_does_without_the_recipes_options_but_keeps_its_rate(
+def test_another_optimiser_leaves_the_recipes_options(
     tmp_path: Path,
 ) -> None:
+    """Another optimiser named by the user does without the recipes options but keeps its rate."""
     run = resolved(tmp_path, settings={"optim.name": "adam"})
     assert (run.spec.optim.name, run.spec.optim.lr, run.spec.optim.momentum) == ("adam", 0.25, None)
     run = resolved(tmp_path, settings={"optim.name": "rmsprop", "optim.momentum": 0.3})
@@ -137,6 +139,7 @@ class Mine(RecurrentModel):
 
 @pytest.mark.parametrize("value", ["wide", 0, -3, 2.5])
 @pytest.mark.parametrize("key", ["hidden", "layers"])
-def test_a_size_that_is_none_is_said_to_be_wrong_also_where_a_recipe_has_variants(key: str, value: object) -> None:
+def test_size_that_is_none_is_wrong_also_with_variants(key: str, value: object) -> None:
+    """A size that is none is said to be wrong also where a recipe has variants."""
     with pytest.raises(UserError, match=f"model.{key}: "):
         resolve(RunRequest("roarnn", "copy", settings={f"model.{key}": value}))

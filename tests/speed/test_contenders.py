@@ -42,13 +42,15 @@ def test_the_default_models_are_registered() -> None:
 
 
 @pytest.mark.parametrize("name", model_registry.model_names(family="recurrent"))
-def test_the_literal_loop_computes_what_the_reference_engine_does(name: str) -> None:
+def test_literal_loop_computes_what_reference_engine_does(name: str) -> None:
+    """The literal loop computes what the reference engine does."""
     work = built(name)
     expected, _ = work.model(work.x)
     torch.testing.assert_close(literal_outputs(work.model, work.x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_literal_loop_asks_for_one_step_at_a_time_and_one_transition(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_literal_loop_asks_for_one_step_at_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The literal loop asks for one step at a time and one transition."""
     work = built("rnn")
     calls: list[str] = []
     for method in ("input_projection", "step", "recurrent_weights"):
@@ -103,7 +105,8 @@ class Wide(RecurrentModel):
 """
 
 
-def test_every_contender_runs_where_outputs_are_wider_than_hidden(tmp_path: Path) -> None:
+def test_every_contender_runs_with_outputs_wider_than_hidden(tmp_path: Path) -> None:
+    """Every contender runs where outputs are wider than hidden."""
     path = tmp_path / "wide.py"
     path.write_text(WIDE)
     work = built(f"{path}:Wide")
@@ -114,7 +117,8 @@ def test_every_contender_runs_where_outputs_are_wider_than_hidden(tmp_path: Path
         contender.clear()
 
 
-def test_the_transition_alone_has_gradients_of_what_it_is_made_of() -> None:
+def test_transition_alone_has_gradients_of_what_it_is_made_of() -> None:
+    """The transition alone has gradients of what it is made of."""
     work = built("exprnn")
     contender = transition_contender(work.model)
     contender.run()
@@ -129,7 +133,8 @@ def test_a_transition_of_nothing_that_learns_runs_too() -> None:
     transition_contender(work.model).run()
 
 
-def test_a_workload_builds_the_same_twice_and_takes_nothing_from_the_global_generator() -> None:
+def test_workload_builds_same_twice() -> None:
+    """A workload builds the same twice and takes nothing from the global generator."""
     before = torch.get_rng_state()
     one, two = built("roarnn"), built("roarnn")
     assert torch.equal(torch.get_rng_state(), before)

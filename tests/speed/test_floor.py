@@ -57,7 +57,8 @@ class _Products(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_a_pass_does_these_products_into_buffers_and_nothing_else(name: str) -> None:
+def test_pass_does_these_products_into_buffers_and_nothing_else(name: str) -> None:
+    """A pass does these products into buffers and nothing else."""
     hidden, expected = BY_HAND[name]
     contender = sequence_contender("floor", built(name, hidden))
     assert isinstance(contender, Contender)
@@ -88,7 +89,8 @@ class Cumulative(Rnn):
 """
 
 
-def test_a_model_that_cannot_be_planned_has_no_floor_but_a_reason(tmp_path: Path) -> None:
+def test_model_that_cannot_be_planned_has_no_floor_but_reason(tmp_path: Path) -> None:
+    """A model that cannot be planned has no floor but a reason."""
     path = tmp_path / "untraceable.py"
     path.write_text(UNTRACEABLE)
     for name, reasons in {

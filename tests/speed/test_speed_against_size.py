@@ -74,14 +74,16 @@ def test_an_exact_power_law_is_found(exponent: float) -> None:
     assert law.r2 == pytest.approx(1, abs=1e-12)
 
 
-def test_the_fit_of_three_points_is_the_least_squares_line_of_their_logarithms() -> None:
+def test_fit_of_three_points_is_least_squares_line_of_logarithms() -> None:
+    """The fit of three points is the least squares line of their logarithms."""
     law = script.power_law([1, math.e, math.e**2], [1, math.e**2, math.e])  # (0, 0), (1, 2), (2, 1)
     assert law.exponent == pytest.approx(0.5)
     assert law.factor == pytest.approx(math.exp(0.5))
     assert law.r2 == pytest.approx(0.25)
 
 
-def test_constant_times_have_no_variance_to_explain_and_one_size_no_law() -> None:
+def test_constant_times_have_no_variance_to_explain() -> None:
+    """Constant times have no variance to explain and one size no law."""
     assert math.isnan(script.power_law([1, 2], [3, 3]).r2)
     with pytest.raises(ValueError, match="two different sizes"):
         script.power_law([4, 4], [1, 2])

@@ -26,13 +26,16 @@ def test_contenders_take_turns_after_a_warm_up_of_each() -> None:
     assert {name: len(s) for name, s in seconds.items()} == {"a": 4, "b": 4, "c": 4}
 
 
-def test_what_is_timed_is_the_pass_and_not_the_warm_up_or_the_clearing() -> None:
+def test_what_is_timed_is_pass_and_not_warm_up_or_clearing() -> None:
+    """What is timed is the pass and not the warm up or the clearing."""
     clock = ticking(0, 100, 0, 100, 0, 1, 5, 2, 5, 3, 5, 4)
     seconds = round_robin([Contender("a", lambda: None), Contender("b", lambda: None)], 2, clock=lambda: next(clock))
     assert seconds == {"a": [1, 3], "b": [2, 4]}
 
 
-def test_the_collector_is_off_while_timing_and_on_again_after_an_error() -> None:
+def test_collector_is_off_while_timing_and_on_again_after_error() -> None:
+    """The collector is off while timing and on again after an error."""
+
     def fail() -> None:
         assert not gc.isenabled()
         raise RuntimeError

@@ -41,7 +41,8 @@ from stablebench.stats.bootstrap import counts, draws
 INF = math.inf
 
 
-def test_the_interquartile_mean_leaves_a_quarter_out_at_either_end() -> None:
+def test_interquartile_mean_leaves_quarter_out_at_either_end() -> None:
+    """The interquartile mean leaves a quarter out at either end."""
     assert iqm([100.0, 1.0, 2.0, 3.0]) == 2.5
     assert iqm([0, 1, 2, 3, 4, 5, 6, 1000]) == 3.5
     assert iqm([1.0, 2.0, 6.0]) == 3.0  # a quarter of three is none
@@ -60,14 +61,16 @@ def test_the_median() -> None:
     assert median([1.0, 2.0, 4.0, 100.0]) == 3.0
 
 
-def test_the_interval_of_two_scores_is_that_of_their_four_resamples() -> None:
+def test_interval_of_two_scores_is_that_of_four_resamples() -> None:
+    """The interval of two scores is that of their four resamples."""
     # (0, 0), (0, 1), (1, 0), (1, 1) have means 0, 1/2, 1/2, 1, a quarter each at the ends: beyond 2.5 %
     assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
     # the middle 40 % lie inside the half that has mean 1/2
     assert bootstrap_interval([0.0, 1.0], confidence=0.4) == (0.5, 0.5)
 
 
-def test_the_interval_of_three_scores_is_that_of_all_27_resamples() -> None:
+def test_interval_of_three_scores_is_that_of_all_27_resamples() -> None:
+    """The interval of three scores is that of all 27 resamples."""
     scores = [1.0, 2.0, 9.0]
     medians = sorted(statistics.median(draw) for draw in itertools.product(scores, repeat=3))
     # 7 of 27 resamples have the median 1, 13 have 2, 7 have 9: both ends are beyond 2.5 % and within 20 %
@@ -108,7 +111,8 @@ def test_the_stratified_interval_of_a_small_matrix() -> None:
     assert stratified_interval([[1.0, 3.0], [2.0, 8.0]]) == (1.5, 5.5)
 
 
-def test_equal_scores_have_themselves_as_interval_and_one_score_has_none() -> None:
+def test_equal_scores_have_themselves_as_interval() -> None:
+    """Equal scores have themselves as interval and one score has none."""
     assert bootstrap_interval([0.3, 0.3, 0.3]) == (0.3, 0.3)
     assert bootstrap_interval([0.3]) is None
     assert bootstrap_interval([]) is None
@@ -171,7 +175,8 @@ def test_the_kaplan_meier_curve_is_that_of_scipy() -> None:
     assert dict(found[1:]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_run_that_stops_when_another_arrives_is_still_at_risk_then() -> None:
+def test_run_that_stops_as_another_arrives_is_still_at_risk() -> None:
+    """A run that stops when another arrives is still at risk then."""
     assert kaplan_meier(TimesToTarget((2.0,), (2.0,))) == [(0.0, 1.0), (2.0, 0.5)]
 
 
@@ -186,7 +191,8 @@ def test_a_diverged_run_is_at_risk_for_ever() -> None:
     assert kaplan_meier(TimesToTarget((3.0, 3.0), (INF, INF)))[-1] == (3.0, 0.5)
 
 
-def test_the_restricted_mean_is_the_mean_of_times_cut_at_the_horizon() -> None:
+def test_restricted_mean_is_mean_of_times_cut_at_horizon() -> None:
+    """The restricted mean is the mean of times cut at the horizon."""
     # nobody is lost from sight before the horizon, so it is the plain mean: (2 + 4 + 10 + 10) / 4
     assert restricted_mean(TimesToTarget((2.0, 4.0), (10.0, INF)), 10.0) == pytest.approx(6.5)
     assert restricted_mean(TimesToTarget((2.0, 4.0), (10.0, INF)), 3.0) == pytest.approx((2 + 3 + 3 + 3) / 4)
@@ -203,7 +209,8 @@ def test_the_interval_of_a_restricted_mean_of_two_runs() -> None:
     assert restricted_mean_interval(TimesToTarget((3.0,)), 10.0) is None
 
 
-def test_the_interval_of_a_restricted_mean_is_that_of_its_resamples() -> None:
+def test_interval_of_restricted_mean_is_that_of_resamples() -> None:
+    """The interval of a restricted mean is that of its resamples."""
     times, followed, horizon = (1.0, 3.0, 4.0, 4.0), (2.0, 4.0, INF), 5.0
     runs = [(t, True) for t in times] + [(t, False) for t in followed]
     rng = np.random.default_rng(5)
@@ -368,9 +375,10 @@ def test_no_statistic_reads_global_random_state() -> None:
     assert everything() == first
 
 
-def test_many_seeds_are_worked_on_in_blocks_and_give_the_intervals_of_the_same_resamples(
+def test_many_seeds_are_worked_on_in_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Many seeds are worked on in blocks and give the intervals of the same resamples."""
     rng = np.random.default_rng(5)
     a, b = rng.integers(0, 50, size=150) / 50, rng.integers(0, 50, size=120) / 50
     drawn, ends = draws((150, 120), 0), [0.025, 0.975]

@@ -72,7 +72,8 @@ def test_the_loss_falls_by_half_the_squared_norm_of_A() -> None:
     assert central.item() == pytest.approx(-A.abs().square().sum().item() / 2, rel=1e-6)
 
 
-def test_of_real_matrices_it_is_the_exponential_update_to_second_order() -> None:
+def test_of_real_matrices_it_is_exponential_to_second_order() -> None:
+    """Of real matrices it is the exponential update to second order."""
     W, G = torch.linalg.qr(normal(5, 5, seed=1, dtype=torch.float64)).Q, normal(5, 5, seed=2, dtype=torch.float64)
     distances = []
     for eta in (1e-2, 1e-3):
@@ -94,7 +95,8 @@ def test_it_solves_the_procrustes_problem() -> None:
     assert S.min() > 1e-3  # the minimum is unique
 
 
-def test_an_updater_makes_it_beside_the_others_with_its_own_rate_and_no_state() -> None:
+def test_updater_makes_it_beside_others_with_rate_and_no_state() -> None:
+    """An updater makes it beside the others with its own rate and no state."""
     W, O = unitary(3), nn.Parameter(torch.linalg.qr(normal(3, 3, seed=5, dtype=torch.float64)).Q)  # noqa: E741
     plain = nn.Parameter(torch.ones(2, dtype=torch.float64))
     groups = [

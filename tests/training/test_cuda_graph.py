@@ -45,7 +45,8 @@ def test_a_step_is_captured_on_a_gpu_up_to_a_number_of_kernels() -> None:
     assert estimated_nodes(time_steps=1000, calls=10) == 30_000
 
 
-def test_without_a_gpu_the_step_runs_as_it_is_and_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_gpu_step_runs_as_it_is_and_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a gpu the step runs as it is and the log says why once."""
     model = nn.Linear(3, 2)
     graphed = GraphedStep(step_of(model), model.parameters(), CPU, nodes=1)
     with caplog.at_level(logging.INFO, logger="stablebench"):
@@ -102,7 +103,8 @@ class FakeGraph:
             target.copy_(result.detach())
 
 
-def test_a_replay_reads_the_batch_from_fixed_memory_and_fills_fixed_gradients(caplog: pytest.LogCaptureFixture) -> None:
+def test_replay_reads_batch_from_fixed_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """A replay reads the batch from fixed memory and fills fixed gradients."""
     model = nn.Linear(3, 2)
     graphed = GraphedStep(step_of(model), model.parameters(), CPU, nodes=1)
     first = a_batch(4)

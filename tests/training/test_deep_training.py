@@ -52,7 +52,8 @@ def final_tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("engine", ["reference", "fused"])
 @pytest.mark.parametrize("model", model_registry.model_names("deep"))
-def test_an_interrupted_run_goes_on_bit_for_bit_and_can_be_scored(tmp_path: Path, model: str, engine: str) -> None:
+def test_interrupted_run_goes_on_bit_for_bit_and_can_be_scored(tmp_path: Path, model: str, engine: str) -> None:
+    """An interrupted run goes on bit for bit and can be scored."""
     resolved = small(model, engine=engine)
     whole = train(resolved, ExecutionOptions(tmp_path / "whole"), Silent())
     assert whole.record.status == "finished" and whole.record.environment.engine == engine
@@ -134,7 +135,8 @@ def test_what_does_not_fit_ends_with_one_message(tmp_path: Path, arguments: list
     assert re.search(message, result.stderr) and len(result.stderr.splitlines()) <= 3
 
 
-def test_a_shipped_deep_model_on_a_sequence_is_refused_by_the_probe_too() -> None:
+def test_shipped_deep_model_on_sequence_is_refused_by_probe_too() -> None:
+    """A shipped deep model on a sequence is refused by the probe too."""
     with pytest.raises(UserError, match="deep model"):
         resolve(RunRequest("highway", "adding"))
 

@@ -111,7 +111,8 @@ def test_a_users_own_file_gains_too(tmp_path: Path) -> None:
     assert "fused engine" in said
 
 
-def test_what_cannot_be_fused_runs_with_the_reference_and_says_why(tmp_path: Path) -> None:
+def test_what_cannot_be_fused_runs_with_reference_and_says_why(tmp_path: Path) -> None:
+    """What cannot be fused runs with the reference and says why."""
     update = "torch.softmax(self.W(h) + projected, -1)"
     code, out, said = user_run(tmp_path, update)
     assert code == 0 and json.loads(out)["environment"]["engine"] == "reference"

@@ -50,7 +50,8 @@ def streams(data_dir: Path) -> torch.Tensor:
     return torch.tensor([tokens[i * length : (i + 1) * length] for i in range(STREAMS)])
 
 
-def test_losses_of_updates_are_those_of_one_long_pass_over_each_stream(text: Path, tmp_path: Path) -> None:
+def test_losses_of_updates_are_those_of_one_long_pass(text: Path, tmp_path: Path) -> None:
+    """Losses of updates are those of one long pass over each stream."""
     trainer, whole = still(tmp_path), streams(text)
     with torch.no_grad():
         output, _ = trainer.parts.network(whole[:, :-1])
@@ -93,7 +94,7 @@ def test_a_run_reports_bits_and_perplexity_of_its_loss(tmp_path: Path, task: str
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])
-def test_nrmse_of_a_split_is_root_mean_square_error_over_root_mean_square_of_the_targets(chunk: int) -> None:
+def test_nrmse_of_a_split_is_relative_to_the_targets(chunk: int) -> None:
     """As coRNN's supplement A says it, over all trajectories, variables and steps at once, however they are cut."""
     torch.manual_seed(0)
     network = Network([Rnn(5, 8)], 5, readout="every", input="values").double()

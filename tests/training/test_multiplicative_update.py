@@ -25,9 +25,10 @@ both = pytest.mark.parametrize("rule", [ExponentialUpdate, CayleyUpdate])
 
 
 @both
-def test_groups_have_their_own_rate_and_a_matrix_without_gradient_is_left_alone(
+def test_groups_have_their_own_rate(
     rule: type[MultiplicativeUpdate],
 ) -> None:
+    """Groups have their own rate and a matrix without gradient is left alone."""
     slow, fast, idle = matrix(rule), matrix(rule), matrix(rule)
     optimiser = rule([{"params": [slow], "lr": 0.0}, {"params": [fast, idle]}], lr=0.1)
     slow.grad = fast.grad = gradient(slow)

@@ -48,7 +48,8 @@ def test_the_rate_drops_where_the_schedule_says(unit: str, drop: int) -> None:
     assert moved(updater, drop) == pytest.approx([0.1])
 
 
-def test_the_rate_drops_at_every_stall_where_the_schedule_says_so() -> None:
+def test_rate_drops_at_every_stall_where_schedule_says_so() -> None:
+    """The rate drops at every stall where the schedule says so."""
     for schedule, rates in (({"on_stall": True}, [1.0, 0.5, 0.125]), ({"at": [9]}, [1.0, 1.0, 1.0])):
         updater = Updater(groups("main"), spec(name="sgd", lr=1.0, schedule=schedule | {"factor": 0.5}), None)
         assert [updater.rate_factor(4, stalls) for stalls in (0, 1, 3)] == rates

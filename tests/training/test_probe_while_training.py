@@ -63,7 +63,8 @@ def test_weights_and_curve_are_bitwise_those_without_a_probe(tmp_path: Path, mod
     assert seen.record.result.test == bare.record.result.test
 
 
-def test_there_is_a_line_every_n_updates_and_one_before_the_first(tmp_path: Path) -> None:
+def test_there_is_line_every_n_updates_and_one_before_first(tmp_path: Path) -> None:
+    """There is a line every n updates and one before the first."""
     outcome = train(small(), ExecutionOptions(tmp_path, probe=PROBE), Silent())
     lines = probed(outcome.folder)
     assert [line["step"] for line in lines] == [0, 4, 8, 12, 16, 20]
@@ -85,7 +86,9 @@ def test_an_interrupted_run_goes_on_probing_to_the_same_lines(tmp_path: Path, st
     assert resumed.record.probe == whole.record.probe
 
 
-def test_a_killed_run_cuts_what_was_measured_after_its_checkpoint(tmp_path: Path) -> None:
+def test_killed_run_cuts_what_was_measured_after_checkpoint(tmp_path: Path) -> None:
+    """A killed run cuts what was measured after its checkpoint."""
+
     class KillAt(Silent):
         def update(self, progress: Progress) -> bool:
             if progress.step == 17:

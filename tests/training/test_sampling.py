@@ -74,7 +74,8 @@ def test_states_are_carried_as_in_one_long_pass(kind: str, engine: str) -> None:
     assert torch.allclose(found, whole[0, 5:], rtol=1e-10, atol=1e-12)
 
 
-def test_a_longer_text_begins_with_the_shorter_and_a_written_one_goes_on() -> None:
+def test_longer_text_begins_with_shorter_and_written_one_goes_on() -> None:
+    """A longer text begins with the shorter and a written one goes on."""
     subject = network()
     long = continued(subject, [2, 4], 40, seed=1)
     assert continued(subject, [2, 4], 15, seed=1) == long[:15]
@@ -107,7 +108,8 @@ def test_draws_have_the_frequencies_of_the_softmax(temperature: float) -> None:
     assert chi_square < 16.3  # three degrees of freedom, exceeded by chance in one of a thousand
 
 
-def test_temperature_zero_takes_the_likeliest_and_huge_scores_do_no_harm() -> None:
+def test_temperature_zero_takes_likeliest() -> None:
+    """Temperature zero takes the likeliest and huge scores do no harm."""
     generator = generator_for(0)
     assert drawn(torch.tensor([1.0, 3.0, 2.0]), 0.0, generator) == 1
     assert drawn(torch.tensor([-1e5, 1e5, 0.0]), 1e-3, generator) == 1

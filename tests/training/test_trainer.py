@@ -64,9 +64,8 @@ def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
     assert outcome.folder.path == tmp_path / "copy" / "rnn" / f"{record['spec_hash']}-s0"
 
 
-def test_updates_a_second_are_those_behind_the_first_which_compiles(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_updates_a_second_leave_out_the_first_which_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Updates a second are those behind the first which compiles."""
     gradients = TrainingStep.gradients
 
     def slow_at_first(step: TrainingStep, parts: Any) -> Any:
@@ -104,7 +103,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stops: tuple[int
     assert resumed.record.result.test == whole.record.result.test
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_and_cuts_the_curve(tmp_path: Path) -> None:
+def test_killed_run_goes_on_from_checkpoint_and_cuts_curve(tmp_path: Path) -> None:
+    """A killed run goes on from its checkpoint and cuts the curve."""
+
     class KillAt(Silent):
         def update(self, progress: Progress) -> bool:
             if progress.step == 35:
@@ -124,7 +125,8 @@ def test_terminate_ends_with_143(tmp_path: Path) -> None:
     assert (outcome.exit_code, outcome.record.step) == (143, 3)
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def test_damaged_newest_checkpoint_falls_back_to_one_before(tmp_path: Path) -> None:
+    """A damaged newest checkpoint falls back to the one before."""
     whole = train(small(), ExecutionOptions(tmp_path / "whole"), Silent())
     outcome = train(small(), ExecutionOptions(tmp_path / "cut"), InterruptAt(33, signal.SIGINT))
     newest = outcome.folder.checkpoints()[0]
@@ -168,7 +170,9 @@ def test_a_run_stops_early_when_the_target_holds(tmp_path: Path) -> None:
     assert (outcome.record.status, outcome.record.step) == ("finished", 20)
 
 
-def test_seed_decides_weights_and_data_and_the_global_generator_does_not(tmp_path: Path) -> None:
+def test_seed_decides_weights_and_data(tmp_path: Path) -> None:
+    """Seed decides weights and data and the global generator does not."""
+
     def weights(seed: int, name: str) -> torch.Tensor:
         torch.manual_seed(len(name))
         run = small()
@@ -197,9 +201,8 @@ def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
     assert torch.as_tensor(moved).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_seconds_of_training_leave_out_what_the_engine_is_compiled_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seconds_of_training_leave_out_compilation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of training leave out what the engine is compiled in."""
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path / "cache"))
     library.cache_folder.cache_clear()
     compile_ = library.compile_library

@@ -59,9 +59,8 @@ def test_a_helper_of_another_folder_on_the_path_counts(tmp_path: Path, monkeypat
     assert digest("cell.py:Leaky") != before
 
 
-def test_the_version_of_an_installed_package_that_is_imported_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_version_of_installed_package_that_is_imported_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version of an installed package that is imported counts."""
     write(tmp_path, {"cell.py": ALONE})
     alone = digest("cell.py:Leaky")
     write(tmp_path, {"cell.py": ALONE + "def later():\n    import einops_like\n"})
@@ -99,7 +98,7 @@ def test_seeds_of_changed_code_are_rows_of_their_own(tmp_path: Path) -> None:
     assert len(hashes) == 2 and all(f"Leaky (file {source[:6]}" in text for source in hashes)
 
 
-def test_a_process_that_begins_after_a_change_runs_the_code_as_it_was(tmp_path: Path) -> None:
+def test_process_that_begins_after_change_runs_code_as_it_was(tmp_path: Path) -> None:
     """A suite goes on for hours; its cells must not run what was written since under the hash of what was asked for."""
     write(tmp_path, {"cell.py": cell("from helper import act, GAIN"), "helper.py": helper(0.9)})
     expected, _ = train()
@@ -117,7 +116,8 @@ def test_a_process_that_begins_after_a_change_runs_the_code_as_it_was(tmp_path: 
     assert any("helper.py changed since the run was asked for" in line for line in said)
 
 
-def test_a_module_that_is_imported_by_a_computed_name_counts_from_the_start_or_is_refused(tmp_path: Path) -> None:
+def test_module_of_a_computed_name_counts_or_is_refused(tmp_path: Path) -> None:
+    """A module that is imported by a computed name counts from the start or is refused."""
     at_head = "act, GAIN = (lambda m: (m.act, m.GAIN))(__import__('hel' + 'per'))"
     write(tmp_path, {"cell.py": cell(at_head), "helper.py": helper(0.9)})
     first, _ = train()
@@ -156,7 +156,8 @@ def test_a_run_is_read_from_its_own_copy_after_its_files_changed(tmp_path: Path)
         assert result.exit_code == 0, result.output
 
 
-def test_other_code_that_is_named_for_a_run_is_refused_with_the_file(tmp_path: Path) -> None:
+def test_other_code_that_is_named_for_run_is_refused_with_file(tmp_path: Path) -> None:
+    """Other code that is named for a run is refused with the file."""
     write(tmp_path, {"cell.py": cell("from helper import act, GAIN"), "helper.py": helper(0.9)})
     _, folder = train()
     write(tmp_path, {"helper.py": helper(0.1)})
