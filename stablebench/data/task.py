@@ -127,7 +127,8 @@ def resolve_params(
             where = f"{card.task}/{variant}"
             raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
         values[card.length] = T
-    return check_arguments(_function(card), values, f"task {card.task}", ("rng", "data_dir")) | split
+    function = getattr(source_module(card), card.data.function)
+    return check_arguments(function, values, f"task {card.task}", ("rng", "data_dir")) | split
 
 
 def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
@@ -140,10 +141,6 @@ def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
             f"Task {card.task} has no split '{split}'.{did_you_mean(str(split), card.splits)} Its splits: {known}."
         )
     return {"split": split}
-
-
-def _function(card: TaskCard) -> Any:
-    return getattr(source_module(card), card.data.function)
 
 
 def sizes_of(card: TaskCard, params: dict[str, Any]) -> Sizes:
@@ -257,10 +254,9 @@ class Task:
 
     def embedding(self) -> torch.Tensor | None:
         """Return the vectors that the tokens' embedding starts from, (alphabet, width), where the task has its own."""
-        module = source_module(self.card)
-        if not isinstance(module, EmbedsTokens):
+        if not isinstance(self._module, EmbedsTokens):
             return None
-        return module.initial_embedding(data_dir=self.data_dir, **self._arguments)
+        return self._module.initial_embedding(data_dir=self.data_dir, **self._arguments)
 
     def _streams(self, name: Literal["train", "validation", "test"], count: int) -> torch.Tensor:
         """Return the tokens of a part as parallel streams, (count, time), each a part of the text without a gap."""
@@ -272,30 +268,37 @@ class Task:
 
     def _tokens(self, name: Literal["train", "validation", "test"]) -> torch.Tensor:
         if name not in self._token_parts:
-            self._token_parts[name] = source_module(self.card).stream(name, data_dir=self.data_dir, **self._arguments)
+            self._token_parts[name] = self._module.stream(name, data_dir=self.data_dir, **self._arguments)
         return self._token_parts[name]
 
     def _transformed(self, batch: Batch, *key: Any) -> Batch:
         """Return stored examples of a data set as the network sees them."""
-        module = source_module(self.card)
-        if not isinstance(module, TransformsExamples):
+        if self._transform is None:
             return batch
         rng = generator_for(self.card.task, self.card.version, "shown", *key)  # the word decides the noise of all runs
-        return module.transform(batch, **_taken(module.transform, {**self.params, "rng": rng}))
+        return self._transform(batch, **_taken(self._transform, {**self.params, "rng": rng}))
 
     def _draw(self, n: int, *key: Any) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
-        return source_module(self.card).generate(n, rng=rng, **self._arguments)
+        return self._module.generate(n, rng=rng, **self._arguments)
 
     def _loaded(self, name: Literal["train", "validation", "test"]) -> Batch:
-        return source_module(self.card).load(name, data_dir=self.data_dir, **self._arguments)
+        return self._module.load(name, data_dir=self.data_dir, **self._arguments)
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        return source_module(self.card)
+
+    @cached_property
+    def _transform(self) -> Callable[..., Batch] | None:
+        return self._module.transform if isinstance(self._module, TransformsExamples) else None
 
     @cached_property
     def _validation_order(self) -> torch.Tensor:
         """The order in which training examples are held out: validation first, then training."""
-        module = source_module(self.card)
-        if isinstance(module, OrdersValidation):
-            return module.validation_order(data_dir=self.data_dir, **_taken(module.validation_order, self.params))
+        if isinstance(self._module, OrdersValidation):
+            order = self._module.validation_order
+            return order(data_dir=self.data_dir, **_taken(order, self.params))
         count = len(self._loaded("train").inputs)
         return torch.randperm(count, generator=generator_for(self.card.task, "held out"))
 
@@ -328,7 +331,7 @@ def _taken(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, An
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
     """Return the examples at `index`."""
-    return batch.map(lambda part: part[index])
+    return batch.map(lambda part: part.index_select(0, index))
 
 
 def first(batch: Batch, n: int) -> Batch:

@@ -149,9 +149,12 @@ def real_like(module: nn.Module) -> Tensor:
 
     A module without any gives an empty tensor of torch's default dtype.
     """
-    tensors = list(itertools.chain(module.parameters(), module.buffers()))
-    device = tensors[0].device if tensors else None
-    return next((t for t in tensors if t.is_floating_point()), torch.empty(0, device=device))
+    first = None
+    for tensor in itertools.chain(module.parameters(), module.buffers()):
+        if tensor.is_floating_point():
+            return tensor
+        first = tensor if first is None else first
+    return torch.empty(0, device=None if first is None else first.device)
 
 
 def with_main_group(model: nn.Module, *named: ParameterGroup) -> list[ParameterGroup]:

@@ -125,3 +125,34 @@ def test_an_eager_optimiser_computes_what_torchs_does(kind: Any) -> None:
             optimiser.step()
         results.append((weight, optimiser.state_dict()))
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "options"),
+    [
+        (torch.optim.Adam, {"name": "adam", "betas": [0.8, 0.99], "weight_decay": 0.01}),
+        (torch.optim.RMSprop, {"name": "rmsprop", "momentum": 0.9}),
+        (torch.optim.Adagrad, {"name": "adagrad"}),
+        (torch.optim.SGD, {"name": "sgd", "momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_all_parameters_at_once_get_the_numbers_of_one_after_another(
+    optimiser: type[torch.optim.Optimizer], options: dict[str, Any]
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(7, 13), (33,), (64, 64), (1,)]
+    one_by_one = [nn.Parameter(torch.randn(shape, generator=rng)) for shape in shapes]
+    at_once = [nn.Parameter(p.detach().clone()) for p in one_by_one]
+    updater = Updater([ParameterGroup("main", at_once)], spec(lr=0.1, clip_norm=50.0, **options), None)
+    own: Any = optimiser
+    expected = own(one_by_one, lr=0.1, foreach=False, **{k: v for k, v in options.items() if k != "name"})
+    for step in range(20):
+        for p, q in zip(one_by_one, at_once, strict=True):
+            p.grad = torch.randn(p.shape, generator=rng)
+            q.grad = p.grad.clone()
+        norm = nn.utils.clip_grad_norm_(one_by_one, 50.0, foreach=False)
+        assert torch.equal(updater.gradient_norm(), norm)
+        assert norm > 50.0
+        expected.step()
+        updater.update(step)
+    assert all(torch.equal(p, q) for p, q in zip(one_by_one, at_once, strict=True))

@@ -170,7 +170,12 @@ def _same(tensor: Tensor) -> Tensor:
 def _settings(model: nn.Module) -> tuple[Any, ...]:
     """Return all that a step may read as a plain value, its hooks, and what there is to differentiate for."""
     values = read_values(model), guard.hooks_of(model)
-    tensors = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in (*model.parameters(), *model.buffers()))
+    tensors = tuple(
+        (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())  # shared ones twice, which is as well
+        if tensor is not None
+    )
     return values, tensors, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -79,6 +81,12 @@ class TracedStep:
         vectors = [Buffer(Kind.VECTOR, k) for k in range(len(self.by_step) - self.matrices)]
         return frozenset(buffer for buffer, b in zip([*matrices, *vectors], self.by_step, strict=True) if b)
 
+    @cached_property
+    def _code(self) -> Callable[[Any, list[Any]], list[Tensor]]:
+        """The graph as Python code: a function of an object with the attribute `model`, and of the leaves."""
+        attributes = dict.fromkeys(node.target for node in self.graph.nodes if node.op == "get_attr")
+        return type(fx.GraphModule(attributes, self.graph)).forward  # it looks them up at each call
+
     def evaluate(
         self, step: Callable[..., Any], recurrent_weights: Any, layers: Any = None
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -93,10 +101,10 @@ class TracedStep:
         """
         of_each_step: list[Any] = [None] * self.inputs if layers is None else pytree.tree_leaves(layers)
         rest: list[Any] = [None] * (self.leaves - self.inputs) + pytree.tree_leaves(recurrent_weights)
-        root = StepModule(step)
+        root = SimpleNamespace(model=getattr(step, "__self__", None))
 
         def compute(*of_one_step: Any) -> tuple[Tensor, ...]:
-            return tuple(fx.Interpreter(root, graph=self.graph).run([*of_one_step, *rest]))
+            return tuple(self._code(root, [*of_one_step, *rest]))
 
         computed: Iterator[Tensor] = iter(())
         if None in self.sources:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models.base import ParameterGroup
@@ -52,7 +52,8 @@ class Updater:
         self._factor = schedule.factor if schedule else 1.0
         self._drops_on_stall = bool(schedule and schedule.on_stall)
         self.optimisers: list[torch.optim.Optimizer] = []
-        options = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
+        options: dict[str, Any] = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
+        options["foreach"] = True  # each operation for all parameters in one call: the same numbers, sooner
         if "betas" in options:
             options["betas"] = tuple(options["betas"])
         rules = {"optimiser": _TORCH[spec.name]} | _MULTIPLICATIVE
@@ -122,13 +123,15 @@ class Updater:
         Its squares are added in the gradient's own type, so that it is infinite where they pass that; such a gradient
         is left as it is, for `norm_of_large`. A step in a CUDA graph cannot wait to see which it is.
         """
-        norm = nn.utils.get_total_norm(self._gradients())
+        gradients = self._gradients()
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # pyright: ignore[reportPrivateImportUsage]
         if self._clip_norm is not None:
             if norm.device.type != "cpu" or norm.item() == math.inf:  # elsewhere asking would wait
                 bound = norm.nan_to_num(nan=math.nan, posinf=0.0)  # one of 0 multiplies by 1
             else:
                 bound = norm
-            nn.utils.clip_grads_with_norm_(self.parameters, self._clip_norm, bound)
+            factor = (self._clip_norm / (bound + 1e-6)).clamp(max=1.0)  # as torch.nn.utils has it
+            torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
         return norm
 
     def norm_of_large(self) -> float:
