@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from stablebench import registry
 from stablebench.cli.app import app
-from stablebench.models import registry
-from stablebench.registry import task_names
+from stablebench.models.registry import model_names
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -43,8 +43,13 @@ def test_generated_tables_are_what_the_commands_print(page: Path) -> None:
 
 def test_the_readme_counts_models_and_tasks() -> None:
     text = README.read_text()
-    assert f"{len(registry.model_names())} models ([docs/models.md]" in text
-    assert f"{len(task_names())} tasks ([docs/tasks.md]" in text
+    assert f"{len(model_names())} models ([docs/models.md]" in text
+    assert f"{len(registry.task_names())} tasks ([docs/tasks.md]" in text
+
+
+def test_the_readme_and_the_suite_say_the_same_time_of_quick() -> None:
+    (time,) = re.findall(r"`quick` takes (.*? minutes on 2 cores)", README.read_text())
+    assert registry.suite("quick").summary.endswith(f": {time}")
 
 
 def test_the_example_model_trains(tmp_path: Path) -> None:

@@ -175,4 +175,4 @@ def engine(subject: CheckedModel) -> CheckResult:
     model: Any = subject.build()
     network = DeepNetwork(model, 2) if subject.deep else Network([model], 2, readout="last", input="values")
     choice = engines.choose("auto", network, torch.device("cpu"))
-    return CheckResult("engine", message=f"{choice.name}{f': {choice.note}' if choice.note else ''}")
+    return CheckResult("engine", message=choice.note or choice.name)

@@ -21,7 +21,7 @@ from stablebench.schema.optim import OptimSpec
 from stablebench.schema.published import RUN_FIELDS, Paper, Published
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.strict import InvalidValues, lines_of
-from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.schema.suite import SETTINGS, Suite, SuiteTask
 from stablebench.schema.sweep import SweepSpace
 from stablebench.schema.yaml_file import Document, Path_
 from stablebench.specs.resolve import RunRequest, resolve
@@ -104,7 +104,8 @@ def look_up_setting(report: Report, key: Path_, _: Any) -> None:
     head, _, rest = str(key[-1]).partition(".")
     if head not in _SETTABLE or not rest:
         expected = ", ".join(f"{group}.NAME" for group in _SETTABLE)
-        report.add(key, f"must be one of {expected}.{did_you_mean(head, _SETTABLE)}")
+        meant = f" Did you mean {SETTINGS[head]}?" if head in SETTINGS else did_you_mean(head, _SETTABLE)
+        report.add(key, f"must be one of {expected}.{meant}")
 
 
 def look_up_params(report: Report, key: Path_, params: Any) -> None:

@@ -51,9 +51,11 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, conversions between types, and NaN or infinity.
 
     `earlier_keys` are the keys of its files that an earlier version called otherwise: new names by dotted pattern.
+    `keys_elsewhere` says of keys that users look for here what to write in their place.
     """
 
     earlier_keys: ClassVar[dict[str, str]] = {}
+    keys_elsewhere: ClassVar[dict[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -176,11 +178,22 @@ def _is_union_branch(part: str | int) -> bool:
     return isinstance(part, str) and (part in {"int", "float", "str", "bool", "none"} or "[" in part)
 
 
+_PLAIN_KINDS = {
+    "model_type": "must be keys with values",
+    "dict_type": "must be keys with values",
+    "list_type": "must be a list: [a, b]",
+}
+"""What a value must be, by pydantic's kind of problem, where its own words name classes."""
+
+
 def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[BaseModel]) -> str:
     kind, got = item["type"], item["input"]
     if kind == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         suggestion = did_you_mean(str(location[-1])[:100], known)
+        for part in _models_at(model, location[:-1]):
+            if issubclass(part, Strict) and location[-1] in part.keys_elsewhere:
+                suggestion = f" Write {part.keys_elsewhere[str(location[-1])]}."
         return f"unknown key.{suggestion} Known keys: {', '.join(sorted(known)) or 'none'}."
     if kind == "missing":
         return "this key is required."
@@ -190,12 +203,21 @@ def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[
     if kind == "literal_error" and isinstance(got, str):
         choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         suggestion = did_you_mean(got, choices)
+    if kind in _PLAIN_KINDS:
+        message = _PLAIN_KINDS[kind]
+        if kind == "model_type" and (known := _fields_at(model, location)):
+            message += f": {', '.join(sorted(known))}"
     arrived = "nothing" if got is None else f"{one_line(repr(got), 60)} ({type(got).__name__})"
     return f"{message[0].lower()}{message[1:]}, got {arrived}.{suggestion}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """Return the keys that may stand at `location` inside a document of `model`."""
+    return [name for part in _models_at(model, location) for name in part.model_fields]
+
+
+def _models_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """Return the models that may stand at `location` inside a document of `model`."""
     here: list[Any] = [model]
     for part in location:
         following: list[Any] = []
@@ -206,7 +228,7 @@ def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[
             else:
                 following += [k for argument in typing.get_args(kind) for k in _unwrap(argument)]
         here = following
-    return [name for k in here if inspect.isclass(k) and issubclass(k, BaseModel) for name in k.model_fields]
+    return [kind for kind in here if inspect.isclass(kind) and issubclass(kind, BaseModel)]
 
 
 def _unwrap(annotation: Any) -> list[Any]:

@@ -6,6 +6,13 @@ from pydantic import Field, model_validator
 
 from stablebench.schema.strict import Count, Positive, Seed, Strict
 
+SETTINGS = {
+    **{name: f"train.{name}" for name in ("steps", "epochs", "batch_size", "eval_every")},
+    **{"lr": "optim.lr", "hidden": "model.hidden", "layers": "model.layers"},
+}
+"""Keys that `overrides` takes by what options call them."""
+_ELSEWHERE = {name: f"`overrides: {{{key}: ...}}`" for name, key in SETTINGS.items()}
+
 
 class SuiteTask(Strict):
     """A task of a suite; the same task may stand several times, with other values.
@@ -18,6 +25,8 @@ class SuiteTask(Strict):
         match_parameters: Trainable parameters that all models get, the readout's and a trained embedding's included:
             each model's width is solved for. None leaves the widths as they are.
     """
+
+    keys_elsewhere: ClassVar[dict[str, str]] = _ELSEWHERE
 
     task: str
     T: Count | None = None
@@ -93,6 +102,7 @@ class Suite(Strict):
         "tasks.*.params": "match_parameters",
         "expected.*.says": "statement",
     }
+    keys_elsewhere: ClassVar[dict[str, str]] = _ELSEWHERE | {"T": "it with each task: `{task: copy, T: 100}`"}
 
     summary: str
     tasks: list[SuiteTask] = Field(min_length=1)

@@ -1,12 +1,16 @@
 """A suite of the user's own, named by its file."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from stablebench import registry
 from stablebench.cli.app import app
+from stablebench.execution.suites import SuiteOverrides, runs_of
+from stablebench.schema.suite import Suite, SuiteTask
 
 SUITE = """\
 summary: mine
@@ -48,3 +52,47 @@ def test_what_is_wrong_with_it_is_said(mine: Path) -> None:
     assert broken.exit_code == 2 and f"{mine}:4: modles: unknown key. Did you mean models?" in broken.stderr
     missing = call("compare", mine.with_name("other.yaml"), "--no-run")
     assert missing.exit_code == 2 and "other.yaml" in missing.stderr and missing.stderr.count("\n") == 1
+
+
+def test_the_documented_example_is_a_suite_and_every_key_is_documented(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    (example,) = re.findall(r"```yaml\n(# my_suite\.yaml\n.*?)```", text, re.DOTALL)
+    path = tmp_path / "my_suite.yaml"
+    path.write_text(example)
+    assert call("validate", path).exit_code == 0
+    suite = registry.suite(str(path))
+    runs = runs_of(suite, SuiteOverrides())
+    assert len(runs) == 3 * (3 + 3 + 2)
+    adding = next(run.spec for run in runs if run.spec.task.name == "adding" and run.spec.model.name == "roarnn")
+    assert (adding.train.steps, adding.train.batch_size, adding.model.params["rho"]) == (600, 64, 0.9)
+    keys = {line.split("|")[1].strip(" `") for line in text.splitlines() if line.startswith("| `")}
+    assert keys == set(Suite.model_fields)
+    (sentence,) = re.findall(r"A task takes (.*)\.", text)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(SuiteTask.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "seeds: [0]",
+            "seeds: [0]\nsteps: 5",
+            "steps: unknown key. Write `overrides: {train.steps: ...}`. Known keys: ",
+        ),
+        ("T: 5,", "T: 5, lr: 0.1,", "tasks.0.lr: unknown key. Write `overrides: {optim.lr: ...}`."),
+        ("seeds: [0]", "seeds: [0]\nT: 5", "T: unknown key. Write it with each task: `{task: copy, T: 100}`."),
+        ("{model.hidden: 4}", "{hidden: 4}", "optim.NAME, train.NAME. Did you mean model.hidden?"),
+        ("[rnn, lstm]", "rnn", "models: must be a list: [a, b], got 'rnn' (str)."),
+        (
+            "{task: copy, T: 5, overrides: {task.S: 2, train.steps: 2, train.batch_size: 2}}",
+            "copy",
+            "tasks.0: must be keys",
+        ),
+    ],
+)
+def test_a_misplaced_key_is_said_with_its_place_and_no_class_is_named(
+    mine: Path, old: str, new: str, message: str
+) -> None:
+    mine.write_text(SUITE.replace(old, new))
+    result = call("validate", mine)
+    assert result.exit_code == 2 and message in result.output and "Suite" not in result.output, result.output
