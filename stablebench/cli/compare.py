@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,6 +47,18 @@ def compare(
     statistics: Annotated[
         bool, option("Also print intervals, times to a goal, pairwise tests, ranks, profiles.", None, "--statistics")
     ] = False,
+    interval: Annotated[
+        Literal["median", "mean"],
+        option(
+            "Interval of a row: of its median, or Student's t of the mean; below 5 seeds a median has a range only."
+        ),
+    ] = "median",
+    equal_within: Annotated[
+        float | None,
+        option(
+            "With --statistics: models that differ by less than X, in the task's metric, are equal.", metavar="X", min=0
+        ),
+    ] = None,
     shown: options.OutputOptions,
     fmt: options.Format = "table",
     live: Annotated[bool, option("Show all runs in one table while they run.", OUTPUT, "--live")] = False,
@@ -102,13 +114,13 @@ def compare(
             note(line)
     lost = [] if no_run else _lost(runs, recorded, failures)
     if statistics or shown.as_json or output is not None:
-        board = board.replaced(statistics=leaderboard.statistics(board))
+        board = board.replaced(statistics=leaderboard.statistics(board, equal_within))
     if output is not None:
         write_atomically(output, json_text(board.as_dict()).encode())
     if shown.as_json:
         print_json(board.as_dict())
     else:
-        echo(leaderboard.render(board, fmt))
+        echo(leaderboard.render(board, fmt, interval))
         if statistics and fmt != "json" and board.statistics is not None:
             echo("\n" + leaderboard.render_statistics(board.statistics, fmt))
     unreadable = board.unreadable or {}

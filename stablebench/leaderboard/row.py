@@ -11,9 +11,9 @@ from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.seeds import ran, seed_statistics
 from stablebench.schema.leaderboard import GoalTimes, LeaderboardRow, RowGoals
-from stablebench.schema.leaderboard_statistics import Goal
+from stablebench.schema.leaderboard_statistics import Goal, Interval
 from stablebench.schema.run_record import RunRecord
-from stablebench.stats import bootstrap_interval, iqm
+from stablebench.stats import iqm, median_coverage, median_interval
 
 ENDED = ("finished", "diverged")
 """Statuses of runs that count."""
@@ -28,7 +28,7 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
     tests = {seed: test for seed, test in tests.items() if metric in test}
     values = [test[metric] for test in tests.values()]
     diverged = sum(r.status == "diverged" for r in records)
-    interval = None if diverged else bootstrap_interval(values)
+    interval = interval_with_worst(values, diverged, higher_is_better(metric))
     others = sorted({name for test in tests.values() for name in test} - {metric})
     return LeaderboardRow(
         name=first.spec.model.label,
@@ -42,11 +42,12 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
         commits=sorted({r.environment.commit for r in records if r.environment.commit}),
         rank=None,
         best=False,
-        score=_median_with_worst(values, diverged, metric),
+        score=median_with_worst(values, diverged, higher_is_better(metric)),
         min=min(values, default=None),
         max=max(values, default=None),
         iqm=iqm(values) if values else None,
         interval=interval,
+        coverage=None if interval is None else median_coverage(len(values) + diverged),
         n=len(values),
         seeds={str(seed): test[metric] for seed, test in tests.items()},
         others={name: _median([test[name] for test in tests.values() if name in test]) for name in others},
@@ -101,11 +102,31 @@ def _median(values: Sequence[float]) -> float | None:
     return float(statistics.median(values)) if values else None
 
 
-def _median_with_worst(values: list[float], worst: int, metric: str) -> float | None:
-    """Return the median of `values` and `worst` more that are worse than any; None if that is no number."""
-    sign = -1.0 if higher_is_better(metric) else 1.0
-    signed = [sign * value for value in values] + [math.inf] * worst
-    middle = _median(signed)
+def interval_with_worst(values: Sequence[float], worst: int, higher: bool) -> Interval | None:
+    """Return the interval of the median of `values` and `worst` more that are worse than any; None if it reaches one.
+
+    Args:
+        values: Scores.
+        worst: Runs without one.
+        higher: Whether higher is better.
+    """
+    sign = -1.0 if higher else 1.0
+    ends = median_interval([sign * value for value in values] + [math.inf] * worst)
+    if ends is None or not all(map(math.isfinite, ends)):
+        return None
+    return (-ends[1], -ends[0]) if higher else ends
+
+
+def median_with_worst(values: Sequence[float], worst: int, higher: bool) -> float | None:
+    """Return the median of `values` and `worst` more that are worse than any; None if that is no number.
+
+    Args:
+        values: Scores.
+        worst: Runs without one.
+        higher: Whether higher is better.
+    """
+    sign = -1.0 if higher else 1.0
+    middle = _median([sign * value for value in values] + [math.inf] * worst)
     return None if middle is None or not math.isfinite(middle) else sign * middle
 
 

@@ -1,26 +1,27 @@
 """What a leaderboard supports: intervals, times to a goal, profiles, ranks, and which model is better than which.
 
 A pure function of the leaderboard. Per task every row is described and every pair of rows tested; over
-tasks, models are compared on as many tasks as they have in common (`_shared`). Intervals are percentile bootstrap
-intervals at 95 %, seeds resampled within model and task; where all seeds are equal they are that point.
+tasks, models are compared on as many tasks as they have in common (`_shared`). Of one task an interval is that of the
+median, from order statistics; over tasks it is a bootstrap interval, seeds resampled within model and task. Below five
+seeds there is none.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from typing import Any
 
 from stablebench import stats
 from stablebench.leaderboard.normalise import normalised
+from stablebench.leaderboard.pairs import improvements, lower_is_better, pairs_of
+from stablebench.leaderboard.row import interval_with_worst, median_with_worst
 from stablebench.schema.leaderboard import GoalTimes, Leaderboard, LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import (
     GOALS,
     UNITS,
     Goal,
-    Improvement,
     LeftOut,
     OverallRow,
     OverallStatistics,
-    PairTest,
     Profile,
     ProfileRow,
     RowStatistics,
@@ -34,17 +35,18 @@ _Rows = Sequence[Mapping[str, LeaderboardRow]]
 """The rows of each table by name."""
 
 
-def statistics(board: Leaderboard) -> Statistics:
+def statistics(board: Leaderboard, equal_within: float | None = None) -> Statistics:
     """Return the statistics of a leaderboard; nothing in them is not finite.
 
     Args:
         board: The leaderboard.
+        equal_within: How far apart, in a task's metric, two rows count as equal; None where that is not asked.
     """
     return Statistics(
         confidence=0.95,
         resamples=stats.RESAMPLES,
         r_max=stats.R_MAX,
-        tables=[_table(table) for table in board.tables],
+        tables=[_table(table, equal_within) for table in board.tables],
         overall=_overall(board.tables),
     )
 
@@ -52,28 +54,28 @@ def statistics(board: Leaderboard) -> Statistics:
 # -- one task --------------------------------------------------------------------------------------------------------
 
 
-def _table(table: LeaderboardTable) -> TableStatistics:
+def _table(table: LeaderboardTable, equal_within: float | None) -> TableStatistics:
     times: list[dict[Goal, dict[Unit, TimeToGoal]]] = [{} for _ in table.rows]
     for goal in GOALS if table.target is not None else GOALS[:1]:
         for unit in UNITS:
             for i, time in _times_to(goal, unit, table.rows).items():
                 times[i].setdefault(goal, {})[unit] = time
-    pairs, smallest = _pairs(table)
-    rows = [_row(row, of_row) for row, of_row in zip(table.rows, times, strict=True)]
-    return TableStatistics(task=table.task, metric=table.metric, rows=rows, pairs=pairs, smallest_p_holm=smallest)
+    rows = [_row(table, row, of_row) for row, of_row in zip(table.rows, times, strict=True)]
+    return TableStatistics(task=table.task, metric=table.metric, rows=rows, **pairs_of(table, equal_within))
 
 
-def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
+def _row(table: LeaderboardTable, row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
     scores = list(row.seeds.values())
-    of_iqm, of_median = stats.stratified_intervals([] if row.diverged else [scores], ["iqm", "median"])
+    of_median = interval_with_worst(scores, row.diverged, table.higher_is_better)
     return RowStatistics(
         name=row.name,
         n=row.n,
         diverged=row.diverged,
         iqm=stats.iqm(scores) if scores else None,
-        iqm_interval=of_iqm,
-        median=stats.median(scores) if scores else None,
+        median=median_with_worst(scores, row.diverged, table.higher_is_better),
         median_interval=of_median,
+        coverage=None if of_median is None else stats.median_coverage(len(scores) + row.diverged),
+        mean_interval=None if row.diverged else stats.student_interval(scores),
         mean=stats.mean(scores) if scores else None,
         standard_deviation=stats.standard_deviation(scores) if scores else None,
         standard_error=stats.standard_error(scores) if scores else None,
@@ -102,8 +104,8 @@ def _times_to(goal: Goal, unit: Unit, rows: Sequence[LeaderboardRow]) -> dict[in
                 of=len(times.reached) + len(times.followed),
                 horizon=horizon or None,
                 restricted_mean=stats.restricted_mean(times, horizon) if horizon else None,
-                interval=stats.restricted_mean_interval(times, horizon) if horizon else None,
                 curve=stats.kaplan_meier(times),
+                **_median_time(times),
             )
     return described
 
@@ -116,26 +118,12 @@ def _run_times(times: GoalTimes, unit: Unit) -> stats.TimesToTarget:
     )
 
 
-def _pairs(table: LeaderboardTable) -> tuple[list[PairTest], float | None]:
-    """Return every pair of rows, the better one first, with its test; and the smallest p that the seeds allow."""
-    rows = [row for row in table.rows if row.ended]
-    scores = [_lower_is_better(table, row) for row in rows]
-    tests = stats.pair_p_values(scores)
-    corrected = stats.holm([p for _, _, p in tests])
-    pairs = []
-    for (i, j, p), holm in zip(tests, corrected, strict=True):
-        chance = stats.probability_of_improvement([scores[i]], [scores[j]])
-        if chance < 0.5:
-            i, j, chance = j, i, 1 - chance
-        pairs.append(PairTest(better=rows[i].name, worse=rows[j].name, probability=chance, p=p, p_holm=holm))
-    sizes = sorted((len(s) for s in scores if s), reverse=True)[:2]
-    return pairs, None if len(sizes) < 2 else min(1.0, len(tests) * stats.smallest_p(*sizes))
-
-
-def _lower_is_better(table: LeaderboardTable, row: LeaderboardRow) -> list[float]:
-    """Return a row's scores with the sign that makes lower better, diverged seeds as infinity."""
-    sign = -1.0 if table.higher_is_better else 1.0
-    return [sign * score for score in row.seeds.values()] + [math.inf] * row.diverged
+def _median_time(times: stats.TimesToTarget) -> dict[str, Any]:
+    """Return the median time and its interval, a run that never got there later than any; None for never."""
+    return {
+        "median": median_with_worst(list(times.reached), len(times.followed), higher=False),
+        "interval": interval_with_worst(list(times.reached), len(times.followed), higher=False),
+    }
 
 
 # -- over tasks ------------------------------------------------------------------------------------------------------
@@ -151,18 +139,20 @@ def _overall(tables: Sequence[LeaderboardTable]) -> OverallStatistics:
     tasks = [table.task for table in shared]
     if len(names) < 2:
         return OverallStatistics(models=names, tasks=tasks, left_out=left_out, rows=[], improvement=[], profiles=[])
-    scores = [[_lower_is_better(t, rows[name]) for t, rows in zip(shared, by_name, strict=True)] for name in names]
+    scores = [[lower_is_better(t, rows[name]) for t, rows in zip(shared, by_name, strict=True)] for name in names]
     ranks, rank_intervals = stats.mean_ranks(scores), stats.rank_intervals(scores)
     rows = [
         _overall_row(name, rank, interval, shared, by_name)
         for name, rank, interval in zip(names, ranks, rank_intervals, strict=True)
     ]
+    improvement, leaders = improvements(names, scores)
     return OverallStatistics(
         models=names,
         tasks=tasks,
         left_out=left_out,
+        leaders=leaders,
         rows=sorted(rows, key=lambda row: (row.rank, row.name)),
-        improvement=_improvement(names, scores),
+        improvement=improvement,
         profiles=_profiles(names, shared, by_name),
     )
 
@@ -212,18 +202,6 @@ def _overall_row(
         diverged=sum(row.diverged for row in rows),
         runs=sum(row.n + row.diverged for row in rows),
     )
-
-
-def _improvement(names: Sequence[str], scores: Sequence[Sequence[Sequence[float]]]) -> list[Improvement]:
-    pairs = []
-    for i, j in combinations(range(len(names)), 2):
-        chance = stats.probability_of_improvement(scores[i], scores[j])
-        ends = stats.improvement_interval(scores[i], scores[j])
-        if chance < 0.5:
-            i, j, chance = j, i, 1 - chance
-            ends = None if ends is None else (1 - ends[1], 1 - ends[0])
-        pairs.append(Improvement(name=names[i], over=names[j], probability=chance, interval=ends))
-    return pairs
 
 
 def _profiles(names: Sequence[str], tables: Sequence[LeaderboardTable], by_name: _Rows) -> list[Profile]:

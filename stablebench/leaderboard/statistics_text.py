@@ -1,11 +1,33 @@
 """The statistics of a leaderboard as tables."""
 
-from stablebench.leaderboard.format import format_interval, format_seeds
-from stablebench.schema.leaderboard_statistics import GOALS, OverallStatistics, Statistics, TableStatistics, TimeToGoal
+from collections.abc import Sequence
+from typing import Any
+
+from stablebench.leaderboard.format import (
+    FIVE_SEEDS,
+    MEAN_INTERVAL,
+    MEDIAN_INTERVAL,
+    format_interval,
+    format_median_interval,
+    format_seeds,
+)
+from stablebench.leaderboard.pairs import leaders_note, more_seeds_text
+from stablebench.schema.leaderboard_statistics import (
+    GOALS,
+    UNITS,
+    Improvement,
+    OverallStatistics,
+    PairTest,
+    Statistics,
+    TableStatistics,
+    TimeToGoal,
+)
+from stablebench.stats import MIN_SEEDS
 from stablebench.tables import Format, Table
 from stablebench.tables import render as render_tables
 
-_LEVEL = 0.05
+_UNDECIDED = 10
+"""Undecided pairs that are shown."""
 
 
 def render_statistics(statistics: Statistics, fmt: Format = "table") -> str:
@@ -27,15 +49,15 @@ def statistics_tables(statistics: Statistics) -> list[Table]:
 
 
 def _scores(table: TableStatistics) -> Table:
-    columns = ["model", "IQM", "95 %", "median", "95 % of the median", "mean", "sd", "se", "min", "max", "seeds"]
+    columns = ["model", "median", MEDIAN_INTERVAL, "IQM", "mean", MEAN_INTERVAL, "sd", "se", "min", "max", "seeds"]
     rows = [
         [
             row.name,
-            row.iqm,
-            format_interval(row.iqm_interval),
             row.median,
-            format_interval(row.median_interval),
+            format_median_interval(row.median_interval, row.coverage, row.n + row.diverged, row.min, row.max),
+            row.iqm,
             row.mean,
+            format_interval(row.mean_interval),
             row.standard_deviation,
             row.standard_error,
             row.min,
@@ -46,8 +68,8 @@ def _scores(table: TableStatistics) -> Table:
     ]
     notes = []
     if any(row.diverged for row in table.rows):
-        notes.append("IQM, median, mean and sd are of the seeds that did not diverge.")
-    minor = ["se", "95 % of the median", "sd", "mean", "min", "max"]
+        notes.append("IQM, mean and sd are of the seeds that did not diverge.")
+    minor = ["se", MEAN_INTERVAL, "sd", "IQM", "mean", "min", "max"]
     return Table(columns, rows, title=f"{table.task}: {table.metric}", notes=notes, minor=minor)
 
 
@@ -63,38 +85,74 @@ def _times(table: TableStatistics) -> list[Table]:
                 horizons.add(steps.horizon)
                 reached += steps.reached
         if reached:
-            columns = ["model", "arrived", "steps", "95 % of steps", "seconds", "95 % of seconds"]
-            note = f"Means restricted to {', '.join(f'{h:g}' for h in horizons if h)} steps; seconds likewise."
+            times = [[unit, f"95 % of median {unit}", f"mean {unit}"] for unit in UNITS]
+            columns = ["model", "arrived", *(name for names in times for name in names)]
+            note = f"Medians; means restricted to {', '.join(f'{h:g}' for h in horizons if h)} steps, seconds likewise."
             tables.append(Table(columns, rows, title=f"{table.task}: time to the {goal}", notes=[note]))
     return tables
 
 
 def _time(time: TimeToGoal) -> list[str | float | None]:
-    """Return the mean time and its interval; of runs that never got there, how long they were followed."""
+    """Return the median time, its interval and the mean; of runs that never got there, how long they were followed."""
     if not time.reached:
-        return ["never" if time.horizon is None else f"never (> {time.horizon:.4g})", None]
-    return [time.restricted_mean, format_interval(time.interval)]
+        return ["never" if time.horizon is None else f"never (> {time.horizon:.4g})", None, None]
+    interval = format_interval(time.interval)
+    if interval is not None and time.of == MIN_SEEDS:
+        interval += FIVE_SEEDS
+    return ["never" if time.median is None else time.median, interval, time.restricted_mean]
 
 
 def _pairs(table: TableStatistics) -> list[Table]:
-    """Return the pairs that differ at 5 % after correction; a note counts them."""
-    pairs = table.pairs
-    if not pairs:
+    """Return the pairs that are decided, and of the others those that the fewest seeds would decide."""
+    if not table.pairs:
         return []
-    significant = [pair for pair in pairs if pair.p_holm <= _LEVEL]
-    notes = [f"{len(significant)} of {len(pairs)} pairs differ at 5 % (two-sided rank test, corrected by Holm)."]
-    if table.smallest_p_holm is not None and table.smallest_p_holm > _LEVEL:
-        notes.append(f"With so few seeds the first pair's corrected p cannot fall below {table.smallest_p_holm:.2g}.")
-    rows = [[pair.better, pair.worse, pair.probability, pair.p, pair.p_holm] for pair in significant]
-    columns = ["better", "worse", "P(better)", "p", "p (Holm)"]
-    return [Table(columns, rows, title=f"{table.task}: pairs", notes=notes)]
+    pairs = [(pair.better, pair.worse, pair) for pair in table.pairs]
+    return [pair_table(f"{table.task}: pairs", pairs, leaders_note(table), table.equal_within)]
+
+
+def pair_table(
+    title: str,
+    pairs: Sequence[tuple[str, str, PairTest | Improvement]],
+    leaders: str | None,
+    equal_within: float | None = None,
+) -> Table:
+    """Return what the tests of pairs say: those that are decided, then the undecided ones nearest to it.
+
+    Args:
+        title: The table's title.
+        pairs: Each with the model that is better more often, and the other.
+        leaders: What is said of the models that are not beaten.
+        equal_within: How far apart two count as equal; None where that is not asked.
+    """
+    tested = [(a, b, pair, pair.decision) for a, b, pair in pairs if pair.decision is not None]
+    by_verdict: dict[str, list[list[Any]]] = {"better": [], "equal": [], "undecided": []}
+    for a, b, pair, decision in sorted(tested, key=lambda one: (one[3].more_seeds is None, one[3].more_seeds or 0)):
+        words = more_seeds_text(decision) if decision.verdict == "undecided" else decision.verdict
+        if decision.verdict == "equal":
+            words += f" within {equal_within:g}"
+        by_verdict[decision.verdict].append([a, b, pair.probability, pair.p, pair.p_holm, words])
+    counts = {name: len(rows) for name, rows in by_verdict.items()}
+    notes = [f"{counts['better']} of {len(tested)} pairs differ at 5 % (two-sided rank test, corrected by Holm)."]
+    if equal_within is not None:
+        notes.append(
+            f"{counts['equal']} are equal within {equal_within:g} at 5 % (two one-sided rank tests, likewise)."
+        )
+    if len(tested) < len(pairs):
+        notes.append(f"Pairs are compared from {MIN_SEEDS} seeds of each on: {len(pairs) - len(tested)} have fewer.")
+    if leaders is not None:
+        notes.append(leaders)
+    if counts["undecided"] > _UNDECIDED:
+        notes.append(f"Of {counts['undecided']} undecided pairs the {_UNDECIDED} are shown that take fewest seeds.")
+    rows = [*by_verdict["better"], *by_verdict["equal"], *by_verdict["undecided"][:_UNDECIDED]]
+    columns = ["model", "other", "P(better)", "p", "p (Holm)", "verdict"]
+    return Table(columns, rows, title=title, notes=notes, minor=["p"])
 
 
 def _overall(overall: OverallStatistics, r_max: float) -> list[Table]:
     if not overall.rows:
         return []
     scores = {(p.unit, p.hardware): {row.name: f"{row.score:.3g}" for row in p.rows} for p in overall.profiles}
-    columns = ["model", "mean rank", "95 % of the rank", "IQM", "95 %", "median", "runs", "diverged"]
+    columns = ["model", "mean rank", "95 % of the rank", "IQM", "95 % of the IQM", "median", "runs", "diverged"]
     many = sum(unit == "seconds" for unit, _ in scores) > 1
     columns += [f"profile, {unit}" + (f" ({where})" if many and where else "") for unit, where in scores]
     rows = [
@@ -116,16 +174,17 @@ def _overall(overall: OverallStatistics, r_max: float) -> list[Table]:
         "IQM and median are of normalised scores: 0 needs no learning, 1 is perfect, a diverged run counts 0.",
         f"Profile: mean over 1 <= tau <= {r_max:g} of the share of tasks whose target a model reaches within tau times "
         "the fastest model's time.",
+        *(
+            ["With fewer than 5 seeds there are no intervals."]
+            if any(r.rank_interval is None for r in overall.rows)
+            else []
+        ),
         *left_out_notes(overall),
     ]
-    minor = ["runs", "diverged", "median", "95 %"]
+    minor = ["runs", "diverged", "median", "95 % of the IQM"]
     tables = [Table(columns, rows, title="Over tasks", notes=notes, minor=minor)]
-    better = [pair for pair in overall.improvement if pair.interval is not None and pair.interval[0] > 0.5]
-    lines = [[pair.name, pair.over, pair.probability, format_interval(pair.interval)] for pair in better]
-    note = f"The interval of {len(better)} of {len(overall.improvement)} pairs lies above 1/2."
-    tables.append(
-        Table(["model", "better than", "P(better)", "95 %"], lines, title="Probability of improvement", notes=[note])
-    )
+    pairs = [(pair.name, pair.over, pair) for pair in overall.improvement]
+    tables.append(pair_table("Probability of improvement over tasks", pairs, leaders_note(overall)))
     return tables
 
 

@@ -1,13 +1,21 @@
 """A leaderboard as text."""
 
-from typing import Any
+from typing import Any, Literal
 
-from stablebench.leaderboard.format import format_interval, format_range, format_seeds
+from stablebench.leaderboard.format import (
+    MEAN_INTERVAL,
+    MEDIAN_INTERVAL,
+    format_interval,
+    format_median_interval,
+    format_range,
+    format_seeds,
+)
 from stablebench.leaderboard.published import format_entry
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
 from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Goal, Unit
+from stablebench.stats import student_interval
 from stablebench.tables import Format, Table, json_text
 from stablebench.tables import render as render_tables
 from stablebench.visible import visible
@@ -19,8 +27,17 @@ _STATISTICS = {"mean": "mean", "best seed": "best", "best on validation": "best_
 """Columns of a row's scores as papers report theirs."""
 
 
-def render(board: Leaderboard, fmt: Format = "table") -> str:
-    """Return a leaderboard as text."""
+IntervalOf = Literal["median", "mean"]
+
+
+def render(board: Leaderboard, fmt: Format = "table", interval: IntervalOf = "median") -> str:
+    """Return a leaderboard as text.
+
+    Args:
+        board: The leaderboard.
+        fmt: The format.
+        interval: Whether rows have the interval of the median, or Student's of the mean.
+    """
     if fmt == "json":
         return json_text(board.as_dict()).rstrip("\n")
     if not board.tables:
@@ -30,7 +47,7 @@ def render(board: Leaderboard, fmt: Format = "table") -> str:
         return render_tables([_flat_table(board)], "csv")
     tables = []
     for table in board.tables:
-        tables.append(_ranked_table(table))
+        tables.append(_ranked_table(table, interval))
         models = {row.model for row in table.rows}
         entries = [format_entry(entry) for entry in table.published if entry.model in models]
         if entries:
@@ -48,7 +65,8 @@ def render(board: Leaderboard, fmt: Format = "table") -> str:
     return render_tables(tables, fmt)
 
 
-def _ranked_table(table: LeaderboardTable) -> Table:
+def _ranked_table(table: LeaderboardTable, interval: IntervalOf) -> Table:
+    heading = MEDIAN_INTERVAL if interval == "median" else MEAN_INTERVAL
     metric, rows = table.metric, table.rows
     others = sorted({name for row in rows for name in row.others})
     columns: dict[str, list[Any]] = {
@@ -57,7 +75,7 @@ def _ranked_table(table: LeaderboardTable) -> Table:
         metric: [_score(row) for row in rows],
         **{column: [_statistic(row, metric, name) for row in rows] for column, name in _STATISTICS.items()},
         "min to max": [format_range(row.min, row.max) for row in rows],
-        "95 % interval": [format_interval(row.interval) for row in rows],
+        heading: [_interval(row, interval) for row in rows],
         "seeds": [format_seeds(row.n, row.diverged) for row in rows],
         **{name: [row.others.get(name) for row in rows] for name in others},
         "steps to baseline": [_time_to(row, "steps", "baseline") for row in rows],
@@ -91,7 +109,7 @@ def _ranked_table(table: LeaderboardTable) -> Table:
                 "steps/s",
                 "steps to target",
                 "steps to baseline",
-                "95 % interval",
+                heading,
             )
             if name in columns
         ],
@@ -137,6 +155,12 @@ def _statistic(row: LeaderboardRow, metric: str, name: str) -> float | None:
     return None if scores is None else getattr(scores, name)
 
 
+def _interval(row: LeaderboardRow, of: IntervalOf) -> str | None:
+    if of == "mean":
+        return None if row.diverged else format_interval(student_interval(list(row.seeds.values())))
+    return format_median_interval(row.interval, row.coverage, row.ended, row.min, row.max)
+
+
 def _time_to(row: LeaderboardRow, unit: Unit, goal: Goal) -> str | None:
     if not row.ended:
         return None
@@ -156,7 +180,13 @@ def _flat_table(board: Leaderboard) -> Table:
     ]
     rows = [
         [
-            *(table.task, table.metric, *(getattr(row, c) for c in plain), *(row.interval or [None, None])),
+            *(
+                table.task,
+                table.metric,
+                *(getattr(row, c) for c in plain),
+                *(row.interval or [None, None]),
+                row.coverage,
+            ),
             *(_statistic(row, table.metric, name) for name in _STATISTICS.values()),
         ]
         for table in board.tables
@@ -169,6 +199,7 @@ def _flat_table(board: Leaderboard) -> Table:
             *plain,
             "interval_low",
             "interval_high",
+            "interval_coverage",
             *(name.replace(" ", "_") for name in _STATISTICS),
         ],
         rows=rows,

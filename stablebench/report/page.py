@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import __version__, leaderboard
+from stablebench.report.pairs import pairs_of_table, pairs_over_tasks
 from stablebench.report.sections import (
     environments_of,
     figures_of_task,
@@ -76,7 +77,7 @@ def page(
             {
                 "key": f"task-{number}",
                 "table": table,
-                "statistics": described,
+                "pairs": pairs_of_table(described),
                 "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
                 "commands": {row.name: commands[row.key] for row in table.rows},
                 "figures": figures_of_task(f"task-{number}", table, described, records_of, folders, points),
@@ -98,6 +99,7 @@ def page(
         reproduction=reproduction_of(reproduced),
         tasks=tasks,
         overall=statistics.overall,
+        overall_pairs=pairs_over_tasks(statistics.overall),
         overall_figures=overall_figures(statistics),
         left_out=leaderboard.left_out_notes(statistics.overall),
         r_max=statistics.r_max,

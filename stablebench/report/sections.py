@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.leaderboard import (
+    MEDIAN_INTERVAL,
     format_interval,
+    format_median_interval,
     format_number,
     format_protocol,
     format_published,
@@ -19,7 +21,6 @@ from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, Rep
 from stablebench.schema.leaderboard_statistics import (
     GOALS,
     UNITS,
-    Interval,
     RowStatistics,
     Statistics,
     TableStatistics,
@@ -94,8 +95,9 @@ def ranked_columns(
     def number(value: float | None, form: str = ".4g") -> _Sortable:
         return (None if value is None else format(value, form)), value
 
-    def ends(interval: Interval | None) -> _Sortable:
-        return format_interval(interval), None if interval is None else interval[0]
+    def ends(row: LeaderboardRow) -> _Sortable:
+        text = format_median_interval(row.interval, row.coverage, row.ended, row.min, row.max)
+        return text, row.min if row.interval is None else row.interval[0]
 
     add("rank", [number(row.rank, "d") for row in rows])
     add(
@@ -104,7 +106,7 @@ def ranked_columns(
         "median over seeds, a diverged one worse than any",
         bold=True,
     )
-    add("95 % interval", [ends(row.interval) for row in rows], "of the interquartile mean over seeds")
+    add(MEDIAN_INTERVAL, [ends(row) for row in rows], "from order statistics; of fewer than five seeds only the range")
     add("IQM", [number(row.iqm) for row in rows], "interquartile mean")
     add("mean ± sd", [_mean(described[row.name]) for row in rows])
     add("range", [(format_range(row.min, row.max), row.min) for row in rows], "lowest to highest seed")

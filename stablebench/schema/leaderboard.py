@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from stablebench.schema.leaderboard_statistics import Goal, Interval, LeaderboardPart, Statistics, Unit
+from stablebench.schema.leaderboard_statistics import COVERAGE, Goal, Interval, LeaderboardPart, Statistics, Unit
 from stablebench.schema.published import Flag, MetricName
 
 SCHEMA_VERSION = 1
@@ -75,7 +75,10 @@ class LeaderboardRow(LeaderboardPart):
     min: float | None = Field(description="Lowest score of a seed.")
     max: float | None = Field(description="Highest score of a seed.")
     iqm: float | None = Field(description="Interquartile mean of the scores.")
-    interval: Interval | None = Field(description="95 % interval of `iqm`; null with one seed or a diverged one.")
+    interval: Interval | None = Field(
+        description="Interval of `score`, the median over seeds; null with fewer than 5 ended seeds, or where it "
+        "reaches a diverged one. In files of 0.1.0 a bootstrap interval of `iqm`."
+    )
     n: int = Field(description="Seeds with a score.")
     seeds: dict[str, float] = Field(description="Score by seed.")
     others: dict[str, float | None] = Field(description="Median over seeds of every other test metric.")
@@ -105,6 +108,7 @@ class LeaderboardRow(LeaderboardPart):
     embedding_parameters: int = Field(description="Those of them that are vectors of tokens.")
     steps_per_s: float | None = Field(description="Median updates a second.")
     peak_bytes: int | None = Field(description="Largest peak memory of a run.")
+    coverage: float | None = Field(default=None, description=COVERAGE)
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -1,46 +1,44 @@
 """Statistics of scores that are runs x tasks: how good, how sure, how fast, and better than whom."""
 
-from stablebench.stats.bootstrap import RESAMPLES, bootstrap_interval, stratified_interval, stratified_intervals
-from stablebench.stats.improvement import improvement_interval, probability_of_improvement
+from stablebench.stats.bootstrap import RESAMPLES, stratified_intervals
+from stablebench.stats.improvement import probability_of_improvement
+from stablebench.stats.intervals import MIN_SEEDS, median_coverage, median_interval, student_interval
 from stablebench.stats.profiles import R_MAX, integrated_scores, median_times, profile, score_intervals, time_ratios
-from stablebench.stats.rank_tests import holm, pair_p_values, smallest_p
+from stablebench.stats.rank_tests import LEVEL, holm, pair_p_values, rank_sum_p, seeds_needed, smallest_p
 from stablebench.stats.ranks import mean_ranks, rank_intervals
 from stablebench.stats.summary import Statistic, iqm, mean, median, standard_deviation, standard_error
-from stablebench.stats.time_to_target import (
-    TimesToTarget,
-    common_horizon,
-    kaplan_meier,
-    restricted_mean,
-    restricted_mean_interval,
-)
+from stablebench.stats.time_to_target import TimesToTarget, common_horizon, kaplan_meier, restricted_mean
 
 __all__ = [
+    "LEVEL",
+    "MIN_SEEDS",
     "RESAMPLES",
     "R_MAX",
     "Statistic",
     "TimesToTarget",
-    "bootstrap_interval",
     "common_horizon",
     "holm",
-    "improvement_interval",
     "integrated_scores",
     "iqm",
     "kaplan_meier",
     "mean",
     "mean_ranks",
     "median",
+    "median_coverage",
+    "median_interval",
     "median_times",
     "pair_p_values",
     "probability_of_improvement",
     "profile",
     "rank_intervals",
+    "rank_sum_p",
     "restricted_mean",
-    "restricted_mean_interval",
     "score_intervals",
+    "seeds_needed",
     "smallest_p",
     "standard_deviation",
     "standard_error",
-    "stratified_interval",
     "stratified_intervals",
+    "student_interval",
     "time_ratios",
 ]

@@ -3,21 +3,25 @@
 The interval draws from its own generator, so global random state has no influence, and from the same draws for
 every row with as many scores, so two rows with equal scores have equal intervals.
 
-Reference: Agarwal, Schwarzer, Castro, Courville, Bellemare. Deep Reinforcement Learning at the Edge of the Statistical
-    Precipice. NeurIPS 2021. https://arxiv.org/abs/2108.13264 (interquartile mean, stratified bootstrap)
+A bootstrap distribution of n scores is too narrow by sqrt((n - 1) / n), and knows nothing of Student's t. The quantiles
+that are taken of it are therefore farther out, as Hesterberg has them; without that a 95 % interval of five seeds
+covers 89 %.
+
+References: Agarwal, Schwarzer, Castro, Courville, Bellemare. Deep Reinforcement Learning at the Edge of the Statistical
+    Precipice. NeurIPS 2021. https://arxiv.org/abs/2108.13264 (interquartile mean, stratified bootstrap); Hesterberg.
+    What Teachers Should Know About the Bootstrap. The American Statistician 69, 2015, section 5.3 (expanded quantiles)
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from stablebench.stats.intervals import MIN_SEEDS, Interval
 from stablebench.stats.summary import Statistic, of_ascending_rows, refuse_infinite
 
 if TYPE_CHECKING:
     import numpy as np
-
-Interval = tuple[float, float]
-"""Both ends."""
 
 RESAMPLES = 2000
 """Moves the ends of a 95 % interval by a few hundredths of its width from seed to seed of the generator."""
@@ -29,27 +33,6 @@ _MAX_CACHED_COUNTS = 2**19
 """Counts of resamples cached likewise: 2 MB each."""
 
 
-def bootstrap_interval(
-    scores: Sequence[float], statistic: Statistic = "iqm", confidence: float = 0.95, seed: int = 0
-) -> Interval | None:
-    """Return the percentile bootstrap interval of a statistic, None where there are fewer than two scores.
-
-    Args:
-        scores: Finite scores, one a seed.
-        statistic: What the interval is for.
-        confidence: The share of resamples inside, in (0, 1).
-        seed: Seed of the draws.
-    """
-    return stratified_interval([scores], statistic, confidence, seed)
-
-
-def stratified_interval(
-    strata: Sequence[Sequence[float]], statistic: Statistic = "iqm", confidence: float = 0.95, seed: int = 0
-) -> Interval | None:
-    """Return the interval of one statistic; see `stratified_intervals`."""
-    return stratified_intervals(strata, [statistic], confidence, seed)[0]
-
-
 def stratified_intervals(
     strata: Sequence[Sequence[float]], statistics: Sequence[Statistic], confidence: float = 0.95, seed: int = 0
 ) -> list[Interval | None]:
@@ -58,15 +41,15 @@ def stratified_intervals(
     Args:
         strata: The scores of each task, one a seed.
         statistics: What the intervals are for, over the scores of all strata together; from the same resamples.
-        confidence: The share of resamples inside, in (0, 1).
+        confidence: What the intervals are to cover, in (0, 1).
         seed: Seed of the draws.
 
     Returns:
-        Both ends of each; None where a stratum has fewer than two scores and nothing is known about its spread.
+        Both ends of each; None where a stratum has fewer than five scores.
     """
     import numpy as np
 
-    if not strata or any(len(scores) < 2 for scores in strata):
+    if not strata or any(len(scores) < MIN_SEEDS for scores in strata):
         return [None] * len(statistics)
     pooled = np.asarray([x for scores in strata for x in scores], dtype=float)
     refuse_infinite(pooled.tolist())
@@ -79,9 +62,24 @@ def stratified_intervals(
         ascending = np.repeat(np.broadcast_to(pooled[order], times.shape).ravel(), times.ravel()).reshape(times.shape)
         for of_statistic, statistic in zip(values, statistics, strict=True):
             of_statistic.append(of_ascending_rows(ascending, statistic))
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    ends = expanded_ends([len(scores) for scores in strata], confidence)
     intervals = [np.quantile(np.concatenate(of_statistic), ends).tolist() for of_statistic in values]
     return [(low, high) for low, high in intervals]
+
+
+def expanded_ends(sizes: Sequence[int], confidence: float) -> list[float]:
+    """Return the two shares of a bootstrap distribution between which an interval lies.
+
+    Args:
+        sizes: Scores of each stratum, >= 2.
+        confidence: What the interval is to cover, in (0, 1).
+    """
+    from scipy import special
+
+    shrinks = min(sizes) / (min(sizes) - 1)
+    lower = -math.sqrt(shrinks) * special.stdtrit(sum(sizes) - len(sizes), (1 + confidence) / 2)
+    tail = float(special.ndtr(lower))
+    return [tail, 1 - tail]
 
 
 def blocks(size: int) -> Iterator[slice]:

@@ -13,7 +13,8 @@ References: Dolan, More. Benchmarking optimization software with performance pro
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stablebench.stats.bootstrap import RESAMPLES, each_draw
+from stablebench.stats.bootstrap import RESAMPLES, each_draw, expanded_ends
+from stablebench.stats.intervals import MIN_SEEDS
 from stablebench.stats.summary import medians_with_infinity
 
 if TYPE_CHECKING:
@@ -88,20 +89,21 @@ def score_intervals(
     Args:
         times: By model, task and seed; infinite for one that never arrives.
         r_max: > 1.
-        confidence: The share of resamples inside, in (0, 1).
+        confidence: What the interval is to cover, in (0, 1).
         seed: Seed of the draws.
 
     Returns:
-        By model; None for all where a model has fewer than two seeds on a task: every score depends on all models.
+        By model; None for all where a model has fewer than five seeds on a task: every score depends on all models.
     """
     import numpy as np
 
-    if any(len(seeds) < 2 for row in times for seeds in row):
+    if any(len(seeds) < MIN_SEEDS for row in times for seeds in row):
         return [None] * len(times)
     resampled = np.empty((RESAMPLES, len(times), len(times[0])))
     for k in range(len(times[0])):
         drawn = each_draw(tuple(len(row[k]) for row in times), seed + k)
         for s, (row, index) in enumerate(zip(times, drawn, strict=True)):
             resampled[:, s, k] = medians_with_infinity(np.asarray(row[k], dtype=float)[index])
-    ends = np.quantile(integrated_scores(resampled, r_max), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    ends_of = expanded_ends([min(len(row[k]) for row in times) for k in range(len(times[0]))], confidence)
+    ends = np.quantile(integrated_scores(resampled, r_max), ends_of, axis=0)
     return [(float(low), float(high)) for low, high in ends.T]

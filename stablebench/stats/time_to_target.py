@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stablebench.stats.bootstrap import counts
-
 
 @dataclass(frozen=True)
 class TimesToTarget:
@@ -77,38 +75,6 @@ def restricted_mean(runs: TimesToTarget, horizon: float) -> float:
     """
     corners = [(t, share) for t, share in kaplan_meier(runs) if t < horizon] + [(horizon, 0.0)]
     return math.fsum(share * (after - t) for (t, share), (after, _) in pairwise(corners))
-
-
-def restricted_mean_interval(
-    runs: TimesToTarget, horizon: float, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of the restricted mean, None of fewer than two runs.
-
-    Args:
-        runs: The runs, resampled with their follow-up.
-        horizon: Finite, > 0.
-        confidence: The share of resamples inside, in (0, 1).
-        seed: Seed of the draws.
-    """
-    import numpy as np
-
-    n = len(runs.reached) + len(runs.followed)
-    if n < 2:
-        return None
-    all_ends = [(t, 0) for t in runs.reached] + [(t, 1) for t in runs.followed]
-    ends, sizes = np.unique(all_ends, axis=0, return_counts=True)
-    first = np.cumsum(sizes) - sizes
-    arrived = ends[:, 1] == 0  # before those censored at the same time, as Kaplan and Meier have it
-    edges = np.minimum([0.0, *ends[:, 0], math.inf], horizon)
-    means = []
-    for (drawn,) in counts((n,), seed):
-        at_once = np.add.reduceat(drawn, first, axis=0)
-        at_risk = n - np.cumsum(at_once, axis=0, dtype=float) + at_once
-        stay = 1 - at_once * arrived[:, None] / np.maximum(at_risk, 1)
-        under_way = np.concatenate([np.ones((1, drawn.shape[1])), np.cumprod(stay, axis=0)])
-        means.append(np.diff(edges) @ under_way)
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def common_horizon(rows: Sequence[TimesToTarget]) -> float:

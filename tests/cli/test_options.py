@@ -44,7 +44,7 @@ def commands() -> Iterator[tuple[str, Callable[..., None], Any]]:
 
 
 COMMANDS = {words: (function, parser) for words, function, parser in commands()}
-BOTH = ("compare", "report", "plot curves", "plot time-to-target", "plot profiles")
+BOTH = ("compare", "report", "plot curves", "plot time-to-target", "plot profiles", "plot pairs")
 """Commands that take --models, --tasks and --seeds."""
 
 

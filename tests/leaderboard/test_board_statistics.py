@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from stablebench.leaderboard import render_statistics, statistics
 from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.statistics_text import statistics_tables
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
-from stablebench.schema.leaderboard_statistics import Improvement, LeftOut, Statistics
+from stablebench.schema.leaderboard_statistics import LeftOut, Statistics
 
 
 def row(
@@ -63,15 +64,35 @@ def test_a_row_says_what_papers_print_and_its_intervals() -> None:
     assert (found.iqm, found.median, found.mean) == (2.5, 2.5, 2.5)
     assert found.standard_deviation == pytest.approx(math.sqrt(5 / 3))
     assert found.standard_error == pytest.approx(math.sqrt(5 / 12))
-    low, high = found.iqm_interval or (0, 0)
-    assert 1.0 <= low < 2.5 < high <= 4.0
-    (equal,) = of(table("t", row("a", 1.0, 1.0, 1.0))).tables[0].rows
-    assert equal.iqm_interval == equal.median_interval == (1.0, 1.0)
+    assert (found.median_interval, found.coverage, found.iqm_interval) == (None, None, None)
+    # mean 2.5 and 3.18245 standard errors of 0.645497: Student's t of 3 degrees of freedom
+    assert found.mean_interval == pytest.approx((2.5 - 3.18245 * 0.645497, 2.5 + 3.18245 * 0.645497), rel=1e-5)
+    (five,) = of(table("t", row("a", 5.0, 1.0, 2.0, 3.0, 4.0))).tables[0].rows
+    assert (five.median_interval, five.coverage) == ((1.0, 5.0), 0.9375)
 
 
-def test_diverged_seeds_are_counted_and_take_the_interval_away() -> None:
-    (found,) = of(table("t", row("a", 1.0, 2.0, diverged=1))).tables[0].rows
-    assert (found.n, found.diverged, found.iqm_interval, found.median_interval) == (2, 1, None, None)
+def test_an_interval_says_what_it_is_of() -> None:
+    text = render_statistics(
+        of(
+            table(
+                "t",
+                row("four", 1.0, 2.0, 3.0, 4.0),
+                row("five", *map(float, range(5))),
+                row("six", *map(float, range(6))),
+            )
+        )
+    )
+    assert "95 % of the median" in text and "95 % of the mean (t)" in text
+    assert "range 1 to 4" in text and "0 to 4 (94 %)" in text and "0 to 5  " in text
+
+
+def test_diverged_seeds_count_as_worse_than_any() -> None:
+    (found,) = of(table("t", row("a", 1.0, 2.0, 3.0, diverged=2))).tables[0].rows
+    assert (found.n, found.diverged, found.median, found.median_interval) == (3, 2, 3.0, None)
+    assert found.mean_interval is None
+    # nine runs: from the second lowest to the second highest, which has a score still
+    (most,) = of(table("t", row("a", *map(float, range(8)), diverged=1))).tables[0].rows
+    assert (most.median, most.median_interval) == (4.0, (1.0, 7.0))
     (lost,) = of(table("t", row("a", diverged=2))).tables[0].rows
     assert lost.iqm is None and lost.mean is None
 
@@ -114,7 +135,56 @@ def test_pairs_name_the_better_one_and_are_corrected() -> None:
     text = render_statistics(of(table("t", b, a, c)))
     assert "3 of 3 pairs differ at 5 %" in text
     few = render_statistics(of(table("t", row("a", 1.0, 2.0), row("b", 3.0, 4.0))))
-    assert "0 of 1 pairs differ" in few and "cannot fall below 0.33" in few
+    assert "0 of 0 pairs differ" in few and "Pairs are compared from 5 seeds of each on: 1 have fewer." in few
+    assert "Not beaten at 95 %: a." in text and found.leaders == ["a"]
+    short = of(table("t", row("a", 1.0, 2.0), row("b", 3.0, 4.0))).tables[0]
+    assert (short.pairs[0].p, short.pairs[0].decision, short.leaders) == (None, None, None)
+
+
+def test_an_undecided_pair_says_what_it_would_take() -> None:
+    a, b = row("a", 1.0, 2.0, 3.0, 6.0, 7.0), row("b", 4.0, 5.0, 8.0, 9.0, 10.0)
+    found = of(table("t", a, b))
+    (pair,) = found.tables[0].pairs
+    assert pair.probability == pytest.approx(21 / 25) and pair.decision is not None
+    # (1.96 + 0.8416)^2 / (6 x 0.34^2) = 11.3, so 12 seeds
+    assert pair.decision.verdict == "undecided" and pair.decision.more_seeds == 7
+    assert pair.decision.smallest_p == pytest.approx(2 / 252)
+    assert found.tables[0].leaders == ["a", "b"]
+    text = render_statistics(found)
+    assert "undecided: about 7 more seeds (power 0.8); smallest attainable p is 0.0079" in text
+    even = render_statistics(of(table("t", row("a", 1.0, 4.0, 5.0, 8.0, 9.0), row("b", 2.0, 3.0, 6.0, 7.0, 5.0))))
+    assert "undecided: no number of seeds within reach at this effect" in even or "more seeds" in even
+
+
+def test_models_that_differ_by_less_than_a_margin_are_equal() -> None:
+    a, b = row("a", 0.90, 0.91, 0.92, 0.93, 0.94), row("b", 0.905, 0.915, 0.925, 0.935, 0.945)
+    board = made_board(table("t", a, b))
+
+    def verdict(margin: float | None) -> str:
+        (pair,) = statistics(board, margin).tables[0].pairs
+        assert pair.decision is not None
+        return pair.decision.verdict
+
+    assert verdict(None) == "undecided" == verdict(0.01)
+    assert verdict(0.1) == "equal"  # either, made worse by 0.1, is worse than all of the other
+    clear = made_board(
+        table("t", row("a", *(0.1 + i / 1000 for i in range(5))), row("b", *(0.2 + i / 1000 for i in range(5))))
+    )
+    (pair,) = statistics(clear, 0.01).tables[0].pairs
+    assert pair.decision is not None and pair.decision.verdict == "better"
+    (pair,) = statistics(clear, 0.2).tables[0].pairs
+    assert pair.decision is not None and pair.decision.verdict == "equal"
+    assert "equal within 0.2" in render_statistics(statistics(clear, 0.2))
+
+
+def test_of_identical_models_few_are_called_better() -> None:
+    rng = random.Random(3)
+    called = 0
+    for _ in range(300):
+        rows = [row(name, *(rng.gauss(0, 1) for _ in range(5))) for name in "abc"]
+        found = of(table("t", *rows))
+        called += any(pair.decision is not None and pair.decision.verdict == "better" for pair in found.tables[0].pairs)
+    assert called / 300 <= 0.05
 
 
 def test_the_direction_of_the_metric_decides_who_is_better() -> None:
@@ -124,19 +194,23 @@ def test_the_direction_of_the_metric_decides_who_is_better() -> None:
 
 def test_models_are_compared_over_the_tasks_they_share() -> None:
     found = of(
-        table("t1", row("a", 0.5, 0.5), row("b", 1.0, 1.0)),
-        table("t2", row("a", 1.0, 1.0), row("b", 0.6, 0.6), higher=True),
-        table("t3", row("a", 0.1, 0.1)),
+        table("t1", row("a", *[0.5] * 5), row("b", *[1.0] * 5)),
+        table("t2", row("a", *[1.0] * 5), row("b", *[0.6] * 5), higher=True),
+        table("t3", row("a", *[0.1] * 5)),
     ).overall
     assert (found.models, found.tasks) == (["a", "b"], ["t1", "t2"])
     assert found.left_out == LeftOut(models=[], tasks=["t3"])
     first, second = found.rows
     assert (first.name, first.rank, first.rank_interval) == ("a", 1.0, (1.0, 1.0))
     assert (second.name, second.rank) == ("b", 2.0)
-    # a: 0.75 twice and 1 twice; a quarter is left out at either end
+    # a: 0.75 five times and 1 five times; a quarter is left out at either end
     assert (first.iqm, first.iqm_interval) == (pytest.approx(0.875), (pytest.approx(0.875), pytest.approx(0.875)))
     assert second.median == pytest.approx(0.5)
-    assert found.improvement == [Improvement(name="a", over="b", probability=1.0, interval=(1.0, 1.0))]
+    (pair,) = found.improvement
+    assert (pair.name, pair.over, pair.probability) == ("a", "b", 1.0)
+    assert pair.p == pair.p_holm == pytest.approx(2 / 252**2) and found.leaders == ["a"]
+    few = of(table("t", row("a", 0.1, 0.2), row("b", 0.3, 0.4))).overall
+    assert (few.improvement[0].p, few.improvement[0].decision, few.leaders) == (None, None, None)
 
 
 def test_the_larger_comparison_is_taken() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -140,25 +141,45 @@ def test_only_what_the_interval_supports_is_bold() -> None:
     def seeds(model: str, *scores: float) -> list[RunRecord]:
         return [record(model, i, x) for i, x in enumerate(scores)]
 
-    clear = rows(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7))
+    low, high = (0.1, 0.105, 0.11, 0.115, 0.12), (0.5, 0.55, 0.6, 0.65, 0.7)
+    clear = rows(*seeds("a", *low), *seeds("b", *high))
     assert [r.best for r in clear] == [True, False]
-    overlapping = rows(*seeds("a", 0.1, 0.2, 0.6), *seeds("b", 0.5, 0.6, 0.7))
+    four_seeds = rows(*seeds("a", *low[:4]), *seeds("b", *high))
+    assert not any(r.best for r in four_seeds)
+    overlapping = rows(*seeds("a", 0.1, 0.2, 0.3, 0.4, 0.6), *seeds("b", *high))
     assert [r.best for r in overlapping] == [False, False]
-    third = rows(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7), *seeds("c", 0.01, 0.8, 0.9))
+    third = rows(*seeds("a", *low), *seeds("b", *high), *seeds("c", 0.01, 0.8, 0.9, 0.9, 0.9))
     assert not any(r.best for r in third)
     one_seed = rows(record("a", score=0.1), record("b", score=0.9))
     assert not any(r.best for r in one_seed)
     two_seeds = rows(*seeds("a", 0.1, 0.11), *seeds("b", 0.5, 0.6, 0.7))
     assert not any(r.best for r in two_seeds)
-    alone = rows(*seeds("a", 0.1, 0.11, 0.12))
+    alone = rows(*seeds("a", *low))
     assert not any(r.best for r in alone)
-    against_diverged = rows(*seeds("a", 0.1, 0.11, 0.12), record("b", status="diverged"))
+    against_diverged = rows(*seeds("a", *low), record("b", status="diverged"))
     assert [r.best for r in against_diverged] == [True, False]
-    against_failed = rows(*seeds("a", 0.1, 0.11, 0.12), record("b", status="failed"))
+    against_failed = rows(*seeds("a", *low), record("b", status="failed"))
     assert not any(r.best for r in against_failed)
-    text = render(board(*seeds("a", 0.1, 0.11, 0.12), *seeds("b", 0.5, 0.6, 0.7)), "github")
+    text = render(board(*seeds("a", *low), *seeds("b", *high)), "github")
     assert "**0.11**" in text
     assert text.count("**0.") == 1
+
+
+def test_every_format_says_what_an_interval_is_of() -> None:
+    of_four = board(*(record("a", i, x) for i, x in enumerate([0.1, 0.2, 0.3, 0.4])))
+    of_five = board(*(record("a", i, x) for i, x in enumerate([0.1, 0.2, 0.3, 0.4, 0.5])))
+    for fmt in ("table", "github", "latex", "html"):
+        assert "range 0.1 to 0.4" in render(of_four, fmt)
+        assert re.search(r"0.1 to 0.5 \(94 \\?%\)", render(of_five, fmt)), fmt
+        assert re.search(r"95 \\?% of the median", render(of_five, fmt))
+        assert re.search(r"95 \\?% of the mean \(t\)", render(of_five, fmt, "mean"))
+    # mean 0.3 and 2.77645 standard errors of 0.0707107
+    assert "0.1037 to 0.4963" in render(of_five, interval="mean")
+    header, line = render(of_five, "csv").splitlines()[:2]
+    assert dict(zip(header.split(","), line.split(","), strict=True))["interval_coverage"] == "0.9375"
+    header, line = render(of_four, "csv").splitlines()[:2]
+    assert dict(zip(header.split(","), line.split(","), strict=True))["interval_low"] == ""
+    assert (of_four.tables[0].rows[0].interval, of_four.tables[0].rows[0].coverage) == (None, None)
 
 
 def test_steps_to_a_goal_count_a_seed_that_never_got_there() -> None:

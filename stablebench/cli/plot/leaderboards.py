@@ -1,4 +1,4 @@
-"""`plot curves`, `plot time-to-target` and `plot profiles`: figures for papers from stored runs."""
+"""`plot curves`, `plot time-to-target`, `plot profiles` and `plot pairs`: figures for papers from stored runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +78,30 @@ def profiles(
     from stablebench.report.figures.leaderboard import profile_plots
 
     _draw(output, selected_runs(what, runs_dir, asked), profile_plots)
+
+
+def pairs(
+    *,
+    what: SuiteOrRuns = None,
+    asked: SuiteRunOptions,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("pairs.png"),
+) -> None:
+    """Draw how often a run of one model beats a run of another, for every pair; from five seeds of each on.
+
+    What a rank test decides at 5 % for all pairs together is bold. A suite's runs are named by the options that
+    `compare` ran them with.
+
+    Example:
+        stablebench plot pairs --models rnn,roarnn,lstm --tasks copy --seeds 5 -o pairs.pdf
+    """
+    from stablebench.report.figures.leaderboard import matrices
+    from stablebench.report.figures.matrix import save_matrices
+
+    selection = selected_runs(what, runs_dir, asked)
+    say_paths(save_matrices(output, matrices([record for _, record in selection.records])))
+    for problem in selection.unreadable.values():
+        note(f"not in the figure: {problem}")
 
 
 def _draw(output: Path, selection: Selection, plots_of: "Callable[..., list[Plot]]", *how: str | bool | None) -> None:

@@ -1,12 +1,13 @@
-"""What the figures for papers show: learning curves, times to the target, performance profiles."""
+"""What the figures for papers show: learning curves, times to the target, performance profiles, pairs of models."""
 
 from collections.abc import Sequence
 
 from stablebench import leaderboard
 from stablebench.errors import UserError
 from stablebench.report.figures.curves import arrivals_line, band_of, learning_curve, profile_lines
+from stablebench.report.figures.matrix import Matrix
 from stablebench.report.figures.panels import Plot
-from stablebench.schema.leaderboard_statistics import Goal, Unit
+from stablebench.schema.leaderboard_statistics import Goal, Improvement, PairTest, Unit
 from stablebench.schema.run_record import RunRecord
 
 _POINTS = 500
@@ -85,3 +86,24 @@ def profile_plots(records: Sequence[RunRecord]) -> list[Plot]:
     if not plots:
         raise UserError("No task's target was reached by two models that ran the same tasks: there is no profile.")
     return plots
+
+
+def matrices(records: Sequence[RunRecord]) -> list[Matrix]:
+    """Return one matrix a task, and one over tasks: how often a run of a row's model beats one of a column's.
+
+    Args:
+        records: The runs.
+
+    Raises:
+        UserError: No two models have five seeds on a task.
+    """
+    statistics = leaderboard.statistics(leaderboard.build("", records, lambda name: None))
+    overall = statistics.overall
+    named: list[tuple[str, list[str], Sequence[PairTest | Improvement]]] = [
+        *((part.task, [row.name for row in part.rows], part.pairs) for part in statistics.tables),
+        ("over tasks", [row.name for row in overall.rows], overall.improvement),
+    ]
+    tested = [(title, names, pairs) for title, names, pairs in named if any(p.decision is not None for p in pairs)]
+    if not tested:
+        raise UserError("No two models have five seeds each on a task: there is no pair to compare.")
+    return [Matrix(title, names, leaderboard.matrix_of(names, pairs)) for title, names, pairs in tested]
