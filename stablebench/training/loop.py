@@ -146,10 +146,11 @@ class TrainingLoop:
     def _measure(self) -> None:
         """Write to the curve what the probe measures; its seconds are none of the run's."""
         state, probe = self.state, self.parts.probe
+        if probe is None or not probe.due(state.step):
+            return
         with self._clock.paused():
-            if probe is not None and probe.due(state.step):
-                values = probe.measure(self.parts.network)
-                self.curve.append(step=state.step, split="probe", **values, wall_s=state.wall_s)
+            values = probe.measure(self.parts.network)
+            self.curve.append(step=state.step, split="probe", **values, wall_s=state.wall_s)
 
     def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         """Return loss and metrics of a split."""

@@ -105,9 +105,11 @@ class ChainInputs:
     @classmethod
     def from_flat(cls, layout: Layout, steps: int, tensors: "tuple[Tensor, ...] | list[Tensor]") -> "ChainInputs":
         """Return them in their places."""
-        remaining = iter(tensors)
-        counts = (len(layout.widths), layout.projections, layout.matrices, len(layout.vectors))
-        return cls(steps, *(tuple(next(remaining) for _ in range(count)) for count in counts))
+        projections = len(layout.widths)
+        matrices = projections + layout.projections
+        vectors = matrices + layout.matrices
+        flat = tuple(tensors)
+        return cls(steps, flat[:projections], flat[projections:matrices], flat[matrices:vectors], flat[vectors:])
 
     def segments(self, steps: int, by_step: frozenset[Buffer]) -> "Iterator[ChainInputs]":
         """Yield segments of time, each with the states before the first step of all.

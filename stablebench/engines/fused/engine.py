@@ -81,10 +81,13 @@ def run(
 
 def _folded(model: RecurrentModel) -> DilatedCell | None:
     """Return the cell that a dilated model repeats; None also where a subclass has replaced what repeats it."""
+    dilated = model.dilated_cell()
+    if dilated is None:
+        return None
     classes = [c for c in type(model).__mro__ if "dilated_cell" in vars(c)]
     beyond = type(model).__mro__[: type(model).__mro__.index(classes[0])]
     replaced = {"step", "input_projection", "recurrent_weights"} & set().union(vars(model), *(vars(c) for c in beyond))
-    return None if replaced else model.dilated_cell()
+    return None if replaced else dilated
 
 
 def run_layers(

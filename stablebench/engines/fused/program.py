@@ -57,12 +57,12 @@ class Buffer(NamedTuple):
     @property
     def gradient(self) -> "Buffer":
         """The buffer of the gradient."""
-        return self._replace(is_gradient=True)
+        return Buffer(self.kind, self.index, True)
 
     @property
     def value(self) -> "Buffer":
         """The buffer whose gradient this is."""
-        return self._replace(is_gradient=False)
+        return Buffer(self.kind, self.index)
 
     @property
     def is_vector(self) -> bool:
