@@ -42,8 +42,9 @@ def probe_gradients(
     threads: options.Threads = 1,
     data_dir: options.DataDir = None,
     loss: Annotated[
-        Literal["task", "last"], option("The task's own loss, or only that of the last scored step.")
-    ] = "task",
+        Literal["last", "task"],
+        option("Of which loss the gradients are: that of the last scored step, or the task's own over all of them."),
+    ] = "last",
     what: Annotated[
         list[str] | None, option("Measures: flow, jacobian, lyapunov, spectra, memory (default: all).", metavar="A,B")
     ] = None,
@@ -65,6 +66,7 @@ def probe_gradients(
 ) -> None:
     """Probe a model's gradients, untrained (--model, --task) or trained (RUN).
 
+    The first line is a verdict: VANISHES, SURVIVES or EXPLODES, from the singular values of dh_T/dh_1.
     Everything is computed in float64 on the CPU: the norms of dL/dh_t and dL/dx_t for every t, the lags that the
     parameters' gradient comes from, all singular values of dh_T/dh_1, Lyapunov exponents, eigenvalues, Fisher memory,
     and a verdict on each claim of the model's paper. Several models are put side by side.
@@ -82,7 +84,7 @@ def probe_gradients(
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
     prepare_process(threads or 1, "float64")
     from stablebench.cli.shared.probe_subjects import trained, untrained
-    from stablebench.cli.shared.probe_tables import LOSS
+    from stablebench.cli.shared.probe_tables import LOSS, verdict_lines
     from stablebench.probes.probe import check_differentiable, probe
     from stablebench.report.figures import style
     from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
@@ -124,6 +126,8 @@ def probe_gradients(
         documents = {s.label: _document(s.document(), results[s.label]) for s in subjects}
         print_json(next(iter(documents.values())) if len(documents) == 1 else {"models": documents})
     else:
+        for line in verdict_lines({s.label: (results[s.label].jacobian, s.unit) for s in subjects}):
+            say(line)
         print_tables(_tables(subjects, results))
         if flows:
             say("\n" + text_plot(flows))

@@ -46,7 +46,8 @@ def train(
 
     The run folder lies under --runs-dir. A finished run is not run again, an interrupted one is resumed. --probe
     changes no number of the run and is kept when it is resumed; `plot probe` draws its measurements. Exit code 3 means
-    that the run diverged (its loss, gradient or weights are no longer finite), 129, 130 or 143 that a signal ended it after its checkpoint was written.
+    that the run diverged (its loss, gradient or weights are no longer finite), 129, 130 or 143 that a signal ended it
+    after its checkpoint was written.
 
     Example:
         stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5

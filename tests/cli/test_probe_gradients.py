@@ -20,6 +20,21 @@ class Boastful(Rnn):
     def claims(self):
         return [Claim("one is at most zero", "none", lambda evidence: at_most(1.0, 0.0))]
 """
+SCALE = """
+from torch import nn
+from stablebench.models.base import RecurrentModel
+
+class Scale(RecurrentModel):
+    def __init__(self, in_features: int, hidden: int, *, gain: float = 1.0) -> None:
+        super().__init__(in_features, hidden)
+        self.gain, self.V = gain, nn.Linear(in_features, hidden)
+
+    def input_projection(self, x):
+        return self.V(x)
+
+    def step(self, projected, state, recurrent_weights):
+        return (self.gain * state[0] + projected,)
+"""
 
 
 def run(*arguments: str) -> Result:
@@ -32,13 +47,14 @@ def test_one_model_prints_numbers_verdicts_and_a_plot() -> None:
     assert result.exit_code == 0, result.output
     for part in ("median", "growth rate", "sigma_max ", "isometry distance", "theorem 3", "holds", "log10 ||dL/dh_t||"):
         assert part in result.stdout
-    assert "--loss last follows one term" in result.stdout
+    assert "--loss last follows one term" not in result.stdout
+    assert "--loss last follows one term" in run("--model", "dizzy", *SMALL, "--loss", "task").stdout
     assert "probing dizzy on copy, length 5" in result.stderr
     assert "probing" not in run("--model", "dizzy", *SMALL, "--quiet").output
 
 
 def test_json_has_measures_and_claims_for_one_model() -> None:
-    result = run("--model", "dizzy", *SMALL, "--loss", "last", "--batch", "3", "--samples", "2", "--json")
+    result = run("--model", "dizzy", *SMALL, "--batch", "3", "--samples", "2", "--json")
     document = json.loads(result.stdout)
     assert set(document) == {"measures", "claims"}
     flow, jacobian = document["measures"]["gradient_flow"], document["measures"]["jacobian"]
@@ -79,9 +95,30 @@ def test_what_chooses_measures_and_json_has_them_all_by_default() -> None:
 def test_several_models_stand_side_by_side() -> None:
     result = run("--model", "rnn,leaky_esn", *SMALL, "--batch", "2", "--samples", "1")
     lines = result.stdout.splitlines()
-    assert lines[0] == "copy, length 5" and lines[1].split()[:2] == ["model", "growth"]
-    assert lines[2].startswith("rnn") and lines[3].startswith("leaky_esn")
+    assert lines[0].startswith("rnn SURVIVES: ") and lines[1].startswith("leaky_esn SURVIVES: ")
+    assert lines[2].startswith("SURVIVES means: ") and not lines[3]
+    assert lines[4] == "copy, length 5" and lines[5].split()[:2] == ["model", "growth"]
+    assert lines[6].startswith("rnn") and lines[7].startswith("leaky_esn")
     assert "Claims of leaky_esn" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        (0.5, "VANISHES: 1.8e-15 of the gradient is left after 49 steps"),  # 0.5^49 = 1.776e-15
+        (1.0, "SURVIVES: 1 to 1 of the gradient is left after 49 steps"),
+        (0.9, "SURVIVES: 0.0057 to 0.0057 of the gradient is left after 49 steps"),  # 0.9^49 = 0.005726
+        (0.85, "VANISHES: 0.00035 of the gradient is left after 49 steps"),  # 0.85^49 = 3.484e-4
+        (2.0, "EXPLODES: the gradient is up to 5.6e+14 times as large after 49 steps"),  # 2^49 = 5.629e14
+    ],
+)
+def test_the_first_line_says_whether_a_gradient_survives(gain: float, verdict: str, tmp_path: Path) -> None:
+    (tmp_path / "scale.py").write_text(SCALE)
+    model = ["--model", f"{tmp_path / 'scale.py'}:Scale", "--set", f"model.gain={gain}", "--hidden", "3"]
+    result = run(*model, "--task", "first_recall", "--T", "50", "--what", "jacobian", "-q")
+    assert result.exit_code == 0, result.output
+    first, meaning, empty = result.stdout.splitlines()[:3]
+    assert first == verdict and meaning.startswith(f"{verdict.partition(':')[0]} means: ") and not empty
 
 
 def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class Subject:
         return f"{self.label} on {self.where}, hidden {self.spec.model.hidden}{layers}, {state}"
 
     @property
+    def unit(self) -> str:
+        """What its chain runs over."""
+        return "layers" if self.card.input == "static" else "steps"
+
+    @property
     def where(self) -> str:
         """The task and its length."""
         length = f", {self.card.length} {self.params[self.card.length]}" if self.card.length else ""

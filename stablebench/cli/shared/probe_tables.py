@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stablebench.models.claims.claim import DECADE
 from stablebench.probes.gradient_flow import GradientFlow
+from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare
 from stablebench.probes.probe import ProbeResult
 from stablebench.tables import Table
@@ -18,7 +19,7 @@ _ROWS = 20
 """Rows of the table of norms, the last step not counted."""
 LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
 _MANY_LOSSES = (
-    "The loss has a term at every step, so ||dL/dh_t|| need not fall where gradients vanish; "
+    "The task's loss has a term at every step, so ||dL/dh_t|| need not fall where gradients vanish; "
     "--loss last follows one term back through all of them."
 )
 
@@ -37,6 +38,45 @@ def tables_of(result: ProbeResult, title: str, readout: str) -> list[Table]:
     if rows := [list(row) for row in _numbers(result).values()]:
         tables.append(Table(["measure", "value", "what it is"], rows, title="" if tables else title))
     return [*tables, *claims_table(result)]
+
+
+def verdict_lines(measured: Mapping[str, tuple[SingularValues | None, str]]) -> list[str]:
+    """Return a line for each model that says whether a gradient survives, and what the words in them mean.
+
+    Args:
+        measured: The singular values of dh_T/dh_1, where they were measured, and what the chain runs over, by model.
+    """
+    lines, words = [], set()
+    for name, (jacobian, unit) in measured.items():
+        if jacobian is not None and jacobian.steps:
+            word = _word(jacobian)
+            words.add(word)
+            label = f"{name} {word}" if len(measured) > 1 else word
+            lines.append(f"{label}: {_left(jacobian, word)} after {jacobian.steps} {unit}")
+    meanings = [f"{word} means: {_VERDICTS[word]}." for word in _VERDICTS if word in words]
+    return [*lines, *meanings, ""] if lines else []
+
+
+_VANISHED, _EXPLODED = math.log(1e-3), math.log(1e3)
+"""Natural logarithms of the largest singular value of dh_T/dh_1 below and above which a gradient is taken as lost."""
+_VERDICTS = {
+    "VANISHES": "even the direction that dh_T/dh_1 keeps best is down to less than 1e-3",
+    "SURVIVES": "its largest singular value is between 1e-3 and 1e3; the range is from the smallest to the largest",
+    "EXPLODES": "some direction grows more than 1e3 times",
+}
+
+
+def _word(jacobian: SingularValues) -> str:
+    largest = jacobian.log_largest.median().item()
+    return "VANISHES" if largest < _VANISHED else "EXPLODES" if largest > _EXPLODED else "SURVIVES"
+
+
+def _left(jacobian: SingularValues, word: str) -> str:
+    least, most = jacobian.log_smallest.min().item(), jacobian.log_largest.max().item()
+    low, high = (power(v / DECADE if math.isfinite(v) else None, 2) for v in (least, most))
+    if word == "SURVIVES":
+        return f"{low} to {high} of the gradient is left"
+    return f"{high} of the gradient is left" if word == "VANISHES" else f"the gradient is up to {high} times as large"
 
 
 def claims_table(result: ProbeResult, heading: str = "Claims") -> list[Table]:
@@ -70,7 +110,7 @@ def side_by_side(results: Mapping[str, ProbeResult], title: str, readout: str) -
 
 
 _COLUMNS = {
-    "growth": ("growth", "d ln||dL/dh_t|| per step back in time; below 0 it vanishes, above 0 it explodes"),
+    "growth": ("growth", "d ln||dL/dh_t|| per step back in time; below 0 it shrinks on the way back, above 0 it grows"),
     "half": ("half within lag", "half of the parameters' gradient comes from lags up to this"),
     "sigma_max": ("sigma_max", "ends of the singular values of dh_T/dh_1"),
     "sigma_min": ("sigma_min", ""),
@@ -212,15 +252,17 @@ def _range(logs: Tensor) -> str:
     return low if low == high else f"{low} ... {high}"
 
 
-def power(log10: float | None) -> str:
-    """Return 10^log10 in four digits, also where no float can hold it; None is 0."""
+def power(log10: float | None, digits: int = 4) -> str:
+    """Return 10^log10 in so many digits, also where no float can hold it; None is 0."""
     if log10 is None:
         return "0"
     if -4 <= log10 < 5:
-        return f"{10**log10:.4g}"
+        return f"{10**log10:.{digits}g}"
     whole = math.floor(log10)
-    digits = f"{10 ** (log10 - whole):.3f}"
-    return f"{digits}e{whole:+03d}" if digits != "10.000" else f"1.000e{whole + 1:+03d}"
+    mantissa = f"{10 ** (log10 - whole):.{digits - 1}f}"
+    if mantissa.startswith("10"):
+        mantissa, whole = f"{1:.{digits - 1}f}", whole + 1
+    return f"{mantissa}e{whole:+03d}"
 
 
 def _value(value: float | tuple[float, float]) -> str:
