@@ -37,7 +37,7 @@ def test_the_line_that_is_said_of_an_error_is_never_empty(error: Exception, line
     assert first_line(f"\n{line}\n") == line
 
 
-def test_an_unknown_name_gets_the_nearest_one_or_how_to_list_them_all() -> None:
+def test_an_unknown_name_gets_the_nearest_one() -> None:
     many = [f"model_{i}" for i in range(50)]
     assert str(unknown_name("model", "model_49x", many)) == "No model named 'model_49x'. Did you mean model_49?"
     said = "No model named 'qq'. `stablebench list models` shows what there is."
