@@ -5,11 +5,12 @@ from typing import Annotated
 
 from stablebench.cli.shared.commands import OUTPUT, TRAINING, option
 from stablebench.cli.shared.options import Force, Models, Quiet, RunsDir, Threads, names_of
-from stablebench.cli.ui.output import note, say
+from stablebench.cli.ui.output import Table, note, print_tables, say
 
 
 def claims(
     models: Models = None,
+    dry_run: Annotated[bool, option("Print what would be measured and trained, and stop.", None, "--dry-run")] = False,
     quick: Annotated[
         bool, option("Small sizes, in a minute or two; the page says that they are not the papers'.", None, "--quick")
     ] = False,
@@ -51,7 +52,7 @@ def claims(
         refuse_existing(output.with_suffix(".md"), force)
     prepare_process(threads or 1, "float64")
     from stablebench.process import settings as process
-    from stablebench.report.claims import FULL, MODELS, QUICK, measure_all, numbers
+    from stablebench.report.claims import FULL, MODELS, QUICK, chains_of, measure_all, numbers
     from stablebench.report.claims_page import Provenance, page_text, write_page
     from stablebench.report.paper_checks import all_checks
     from stablebench.runs.atomic import write_atomically
@@ -63,6 +64,13 @@ def claims(
             raise unknown_name("model of the papers", name, MODELS)
     sizes = QUICK if quick else FULL
     sizes = sizes if steps is None else replace(sizes, steps=steps)
+    if dry_run:
+        chains = list(chains_of(wanted, sizes))
+        rows = [[s.model, s.task, s.T, s.says, sizes.steps if trained else 0] for s, trained in chains]
+        updates = sizes.steps * sum(trained for _, trained in chains)
+        notes = [f"{len(rows)} chains, {updates:,} updates in all; runs that are stored are not run again."]
+        print_tables([Table(["model", "task", "T", "settings", "updates"], rows, title="Chains", notes=notes)])
+        return
     began, commit = time.perf_counter(), process.commit()  # of the code that runs
     chains = list(measure_all(wanted, sizes, runs_dir, (lambda _: None) if quiet else note))
     theorems = [] if quick else all_checks()

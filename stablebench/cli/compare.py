@@ -37,6 +37,9 @@ def compare(
     executor: Executor,
     self_check: options.SelfCheck = True,
     no_run: Annotated[bool, option("Print the leaderboard from stored runs; run nothing.", None, "--no-run")] = False,
+    dry_run: Annotated[
+        bool, option("Print the runs of the suite, and which are to be run, and stop.", None, "--dry-run")
+    ] = False,
     estimate: Annotated[
         bool, option("Only time a few updates of each kind of run, and estimate the suite.", None, "--estimate")
     ] = False,
@@ -91,6 +94,13 @@ def compare(
     name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
+    if dry_run:
+        from stablebench.cli.shared.previews import print_runs
+
+        print_runs(runs, _missing(runs, shown.runs_dir), shown, fmt)
+        for line in _reasons(failures):
+            note(line)
+        raise typer.Exit(1 if failures else 0)
     if estimate:
         from stablebench.cli.shared.estimates import print_estimates
 

@@ -44,6 +44,9 @@ def sweep(
         int | None,
         option("Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", metavar="N", min=0),
     ] = None,
+    dry_run: Annotated[
+        bool, option("Print what would be searched and what it would take, and stop.", None, "--dry-run")
+    ] = False,
     workers: Annotated[int, option("Trials at once.", RUNTIME, metavar="N", min=1)] = 1,
     self_check: options.SelfCheck = True,
     shown: options.OutputOptions,
@@ -70,7 +73,7 @@ def sweep(
     from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
     from stablebench.execution.tuning.study import Plan, Study
-    from stablebench.specs.search_space import check_space, find_space, resolved_with
+    from stablebench.specs.search_space import check_space, find_space, grid, resolved_with
     from stablebench.training.run import ExecutionOptions
     from stablebench.training.trackers import check_trackers
 
@@ -95,6 +98,14 @@ def sweep(
     if trials is None and plan.sampler != "grid":
         raise UserError("--trials is missing: give their number; only a grid has an end.")
     journal = storage or _default_journal(shown.runs_dir, plan, request)
+    if dry_run:
+        from stablebench.cli.shared.previews import print_sweep
+
+        points = len(grid(searched, plan.seed)) if plan.sampler == "grid" else None
+        wanted = min(count for count in (trials, points) if count is not None)
+        where = {"label": label, "workers": workers, "data_dir": data_dir}
+        print_sweep(plan, base, wanted, journal, **where, shown=shown, fmt=fmt)
+        return
     execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)

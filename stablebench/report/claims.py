@@ -174,20 +174,29 @@ def measure_all(
         runs_dir: The run store of the trained ones.
         note: Called with what is being measured.
     """
+    for setting, trained in chains_of(models, sizes):
+        length = "" if setting.T is None else f" {setting.T}"
+        state = "after training" if trained else "at initialisation"
+        note(f"{setting.model}: {setting.task}{length}, {setting.says}, {state}")
+        yield _trained(setting, sizes, runs_dir) if trained else _at_initialisation(setting, sizes)
+
+
+def chains_of(models: Sequence[str], sizes: StudySizes) -> Iterator[tuple[Setting, bool]]:
+    """Yield the chains that are measured of models, each with whether it is trained first.
+
+    Args:
+        models: Of `MODELS`.
+        sizes: How large.
+    """
     for model in models:
-        for setting in PAPERS:
-            if setting.model == model:
-                note(f"{model}: {setting.says}")
-                yield _at_initialisation(setting, sizes)
+        yield from ((setting, False) for setting in PAPERS if setting.model == model)
         if not is_recurrent(model):
-            note(f"{model}: trained on double_moon")
-            yield _trained(Setting(model, "double_moon", None, "its recipe"), sizes, runs_dir)
+            yield Setting(model, "double_moon", None, "its recipe"), True
             continue
         for task, length in (("copy", sizes.copy), ("adding", sizes.adding)):
             setting = Setting(model, task, length, "its recipe")
-            note(f"{model}: {task} {length}, before and after training")
-            yield _at_initialisation(setting, sizes)
-            yield _trained(setting, sizes, runs_dir)
+            yield setting, False
+            yield setting, True
 
 
 def is_recurrent(model: str) -> bool:

@@ -49,6 +49,15 @@ def test_quick_page_of_one_model_has_tables_figures_and_numbers(tmp_path: Path) 
     assert code == 2 and f"{tmp_path / 'claims.md'}: this file exists; --force overwrites it." in output
 
 
+def test_a_dry_run_lists_the_chains_and_their_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output = invoke("claims", "--quick", "--models", "urnn", "--dry-run")
+    assert code == 0 and not list(tmp_path.iterdir())
+    rows = [line.split() for line in output.splitlines() if line.startswith("urnn")]
+    assert [(row[1], row[-1]) for row in rows[1:]] == [("copy", "0"), ("copy", "5"), ("adding", "0"), ("adding", "5")]
+    assert "5 chains, 10 updates in all" in output
+
+
 @pytest.mark.slow
 def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
     where = ["-o", str(tmp_path / "claims"), "--runs-dir", str(tmp_path / "runs")]

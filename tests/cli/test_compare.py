@@ -160,3 +160,13 @@ def test_the_suite_that_is_taken_is_said(tmp_path: Path) -> None:
     assert not CliRunner().invoke(app, ["compare", "smoke", *words]).stderr
     result = CliRunner().invoke(app, ["compare", "smoke", "--tasks", "adding", *words])
     assert "the suite smoke has copy, digits; adding gets none of the settings" in result.stderr
+
+
+def test_a_dry_run_lists_the_runs_and_runs_nothing(tmp_path: Path) -> None:
+    words = ["compare", "--models", "rnn", "--tasks", "copy", "--seeds", "2", *SMALL, "--quiet"]
+    assert CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")]).exit_code == 0
+    before = sorted(tmp_path.rglob("*"))
+    rows = json.loads(compare(tmp_path, "--dry-run", "--json").stdout)
+    assert [(row["model"], row["updates"], row["to run"]) for row in rows] == [("rnn", 12, 0), ("roarnn", 12, 2)]
+    result = compare(tmp_path, "--dry-run")
+    assert "2 of 4 runs would be run, 24 updates in all" in result.stdout and sorted(tmp_path.rglob("*")) == before

@@ -259,3 +259,21 @@ def test_a_run_that_the_store_has_is_not_run_again(tmp_path: Path) -> None:
     (tmp_path / "journal").unlink()
     assert seen(told(sweep(tmp_path, "--trials", "2", "--json"))) == seen(first)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("*/*/*/record.json")} == times
+
+
+def test_a_dry_run_says_what_would_be_searched_and_what_it_takes(tmp_path: Path) -> None:
+    document = told(sweep(tmp_path, "--trials", "7", "--workers", "2", "--dry-run", "--json"))
+    assert (
+        document["trials"] == 7
+        and not document["resumes"]
+        and set(document["plan"]["space"])
+        == {
+            "optim.lr",
+            "train.batch_size",
+        }
+    )
+    assert document["estimate"]["steps"] == 20 and document["estimate"]["run_s"] > 0
+    text = sweep(tmp_path, "--trials", "7", "--workers", "2", "--dry-run").stdout
+    assert "20 a trial, at most 140 in all" in text and "7, 2 at once; sampler tpe, pruner median" in text
+    assert "optim.lr 1e-05 to 1 (log); train.batch_size 2 to 8 (integer)" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]

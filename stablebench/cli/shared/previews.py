@@ -1,0 +1,90 @@
+"""`--dry-run`: what a suite or a sweep would run, without running it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stablebench.cli.shared.options import OutputOptions
+from stablebench.cli.ui.output import Format, Table, print_json, print_tables
+from stablebench.specs.request import Resolved
+
+if TYPE_CHECKING:
+    from stablebench.execution.tuning.study import Plan
+
+
+def print_runs(runs: Sequence[Resolved], missing: Sequence[Resolved], shown: OutputOptions, fmt: Format) -> None:
+    """Print a suite's runs, a row for those that differ in their seed alone, and how many are still to be run.
+
+    Args:
+        runs: All runs.
+        missing: Those that the run store does not have.
+        shown: Whether as JSON.
+        fmt: How the table is printed.
+    """
+    left = {(run.spec.spec_hash(), run.spec.seed) for run in missing}
+    rows: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        spec, key = run.spec, run.spec.spec_hash()
+        task = spec.task.name if spec.task.variant is None else f"{spec.task.name}/{spec.task.variant}"
+        row = {"task": task, "model": spec.model.label, "hidden": spec.model.hidden, "updates": spec.train.steps}
+        row = rows.setdefault(key, row | {"seeds": [], "to run": 0, "spec hash": key})
+        row["seeds"].append(spec.seed)
+        row["to run"] += (key, spec.seed) in left
+    if shown.as_json:
+        print_json(list(rows.values()))
+        return
+    cells = [[", ".join(map(str, v)) if isinstance(v, list) else v for v in row.values()] for row in rows.values()]
+    updates = sum(run.spec.train.steps for run in missing)
+    notes = [
+        f"{len(missing)} of {len(runs)} runs would be run, {updates:,} updates in all; `--estimate` times a few of them."
+    ]
+    columns = list(next(iter(rows.values()), {"task": None}))
+    print_tables([Table(columns, cells, title="What would be run", notes=notes)], fmt)
+
+
+def print_sweep(
+    plan: "Plan",
+    base: Resolved,
+    trials: int,
+    journal: Path,
+    *,
+    label: str,
+    workers: int,
+    data_dir: Path | None,
+    shown: OutputOptions,
+    fmt: Format,
+) -> None:
+    """Print what a sweep would search, and what its trials would take by a few timed updates.
+
+    Args:
+        plan: What decides its trials.
+        base: The run that the searched values are laid over.
+        trials: How many there would be.
+        journal: Where they would be noted.
+        label: What the space is called.
+        workers: Trials at once.
+        data_dir: Folder of the real data sets.
+        shown: Whether as JSON.
+        fmt: How tables are printed.
+    """
+    from stablebench.execution.estimate import estimates
+    from stablebench.runs.progress import clock
+    from stablebench.specs.search_space import describe
+
+    (timed,) = estimates([base] * trials, [base] * trials, data_dir=data_dir)
+    plain = {"space": label, "trials": trials, "storage": str(journal), "resumes": journal.exists()}
+    if shown.as_json:
+        print_json(plain | {"plan": plan.document(), "estimate": timed.document()})
+        return
+    steps, run_s = base.spec.train.steps, timed.run_s
+    cost = timed.problem or f"at most {clock(run_s or 0)} a trial, {clock((run_s or 0) * trials / workers)} in all"
+    rows = [
+        ["searched", describe(plan.space.space)],
+        ["space", label],
+        ["trials", f"{trials}, {workers} at once; sampler {plan.sampler}, pruner {plan.pruner}"],
+        ["judged by", f"{plan.metric} on validation examples"],
+        ["updates", f"{steps:,} a trial, at most {steps * trials:,} in all"],
+        ["time", f"{cost}, timed at the values that are not searched"],
+        ["journal", f"{journal}, {'which is there: its trials count' if journal.exists() else 'new'}"],
+    ]
+    print_tables([Table(["sweep", base.label], rows, wrap=frozenset({base.label}))], fmt)
