@@ -22,7 +22,15 @@ from stablebench.leaderboard.format import (
 )
 from stablebench.leaderboard.pairs import leaders_note, matrix_of
 from stablebench.leaderboard.published import format_published
-from stablebench.leaderboard.reproduction import Overrides, format_protocol, reproduction, reproduction_title
+from stablebench.leaderboard.reproduction import (
+    Overrides,
+    format_line_interval,
+    format_number_of,
+    format_protocol,
+    format_verdict,
+    reproduction,
+    reproduction_title,
+)
 from stablebench.leaderboard.statistics import statistics
 from stablebench.leaderboard.statistics_text import left_out_notes, pair_table, render_statistics
 from stablebench.leaderboard.text import render
@@ -35,11 +43,14 @@ __all__ = [
     "by_row",
     "check",
     "format_interval",
+    "format_line_interval",
     "format_median_interval",
     "format_number",
+    "format_number_of",
     "format_protocol",
     "format_published",
     "format_range",
+    "format_verdict",
     "latest",
     "leaders_note",
     "left_out_notes",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.format import format_number
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import LeaderboardRow, PublishedComparison, SeedStatistics
@@ -16,7 +17,7 @@ def published(card: TaskCard, params: Mapping[str, Any], rows: Sequence[Leaderbo
     """Return what has been published at these parameters, each number with that of our row of the same model.
 
     Of several rows of a model the one of the paper's width is taken, else the best. Where papers do not say how a
-    number comes from their trials, ours is the median.
+    number comes from their trials, ours is the median. The best of k trials is held against the best of our first k.
     """
     numbers = [e for e in card.published if has_number(e) and card.has_params(e.variant, params)]
     return [compare_published(card, entry, params, _row_for(entry, rows)) for entry in numbers]
@@ -47,6 +48,10 @@ def compare_published(
     """
     compared = card.compare(entry, params, None if row is None else _fields_of(card, params, row))
     value, statistic = (None, None) if row is None else _ours(card, entry, row)
+    differs, flag = list(compared.differs), compared.flag
+    if row is not None and statistic in ("best", "worst", "best_on_validation") and _other_number(entry, row):
+        differs.append(f"{str(statistic).replace('_', ' ')} of {entry.runs}, ours of {row.n}")
+        flag = "differs"
     return PublishedComparison(
         key=entry.key,
         model=entry.model,
@@ -58,8 +63,8 @@ def compare_published(
         ours=value,
         our_statistic=statistic,
         units=entry.units,
-        protocol=compared.flag,
-        differs=compared.differs,
+        protocol=flag,
+        differs=differs,
         unstated=compared.unstated,
         source=entry.source,
         quoted=entry.quoted,
@@ -91,10 +96,22 @@ def _ours(card: TaskCard, entry: Published, row: LeaderboardRow) -> tuple[float 
     if entry.metric is None or not _on_such_examples(card, entry):
         return None, None
     scores = row.statistics.get(entry.metric)
+    if scores is not None and entry.metric == row.metric and entry.statistic in ("best", "worst") and entry.runs:
+        first = [row.seeds[seed] for seed in sorted(row.seeds, key=int)][: entry.runs]
+        largest = higher_is_better(row.metric) == (entry.statistic == "best")
+        return (max(first) if largest else min(first)), entry.statistic
     if scores is not None and entry.statistic in SeedStatistics.model_fields:
         return getattr(scores, entry.statistic), entry.statistic
     median = row.score if entry.metric == row.metric else row.others.get(entry.metric)
     return median, "median"
+
+
+def _other_number(entry: Published, row: LeaderboardRow) -> bool:
+    """Whether our best is of another number of seeds than the paper's trials; of more, the first ones are taken."""
+    if entry.runs is None:
+        return False
+    cut = entry.metric == row.metric and entry.statistic in ("best", "worst")
+    return row.n < entry.runs or (row.n > entry.runs and not cut)
 
 
 def _on_such_examples(card: TaskCard, entry: Published) -> bool:

@@ -5,32 +5,35 @@ which it is, else the median.
 
 A printed number is
 
-    reproduced        our score is at least as good; of runs that diverged, at least as many
-    within interval   our score is worse, and the interval over our seeds reaches the number
-    not reproduced    not even the interval reaches it; with one seed there is no interval
+    reproduced        ours equals it within the printed spread, or within half a unit of its last digit (`verdicts`);
+                      or keeps to the bound that is printed; or both have learnt nothing
+    within interval   ours does not, but the interval over our seeds reaches it
+    better            ours lies beyond both, on the good side
+    not reproduced    ours lies beyond both, on the bad side; or the paper shows a model that fails, and here it learns
+    not comparable    our runs are of another variant or length of the task; what differs stands next to the verdict
     not run           there is no run of that model, or those there are stand for another number of the suite
 
-It is compared with the runs of its own variant and size where there are any. Else those of another variant or size take
-their place, unless they are the suite's runs for another of its numbers; what then differs stands next to the verdict.
+It is compared with the runs of its own variant and size where there are any. Else those of another size take their
+place, unless they are the suite's runs for another of its numbers; what then differs stands next to the verdict.
 
-What a figure shows without numbers is stated in the suite as an expectation. That one model is better than another
+What a figure shows without numbers is stated in the suite as an expectation: that one model is better than others, by
+scores and by a one-sided rank test against each at 5 %, or that a value is reached or missed. It
 
-    holds             its score is better, and the two intervals over seeds, where there are any, lie apart
-    overlaps          its score is better, but so many seeds do not tell the two apart: their intervals overlap
-    fails             its score is not better
+    holds             so it is; never of one seed
+    overlaps          the scores are as stated, but so many seeds do not tell the models apart, or there is one seed
+    fails             the scores are not as stated
+    not comparable    our runs are of another variant or length of the task
     not run           there is no run of one of them
-
-and a value is reached or missed by the score: holds, fails or not run.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.leaderboard.board import Cards, registered_card
-from stablebench.leaderboard.format import format_interval
+from stablebench.leaderboard.format import format_interval, format_number
 from stablebench.leaderboard.published import compare_published, format_published, has_number, is_measured
+from stablebench.leaderboard.verdicts import Judgement, judged, spread_of, stated
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import (
     Leaderboard,
@@ -38,9 +41,7 @@ from stablebench.schema.leaderboard import (
     LeaderboardTable,
     Reproduction,
     ReproductionLine,
-    ReproductionVerdict,
 )
-from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.schema.published import Published, format_value
 from stablebench.schema.suite import Expectation, Suite
 from stablebench.tables import Table
@@ -100,16 +101,36 @@ def reproduction_table(part: Reproduction) -> Table:
     rows = [
         [
             line.what,
-            None if line.published is None else format_published(line.published, line.bound),
+            format_number_of(line),
             line.ours,
-            format_interval(line.interval),
-            line.verdict,
+            format_line_interval(line),
+            format_verdict(line),
             format_protocol(line),
         ]
         for line in part.lines
     ]
-    columns = ["what", "published", "ours", "95 %", "verdict", "protocol"]
-    return Table(columns, rows, title=reproduction_title(part), wrap=frozenset({"what", "protocol"}), minor=["95 %"])
+    columns = ["what", "published", "ours", "our 95 % interval", "verdict", "protocol"]
+    wrap = frozenset({"what", "verdict", "protocol"})
+    return Table(columns, rows, title=reproduction_title(part), wrap=wrap, minor=["our 95 % interval"])
+
+
+def format_number_of(line: ReproductionLine) -> str | None:
+    """Return the paper's number with what it prints of its spread; None for an expectation."""
+    if line.published is None:
+        return None
+    spread = "" if line.spread is None else f" ± {format_number(line.spread)}"
+    runs = "" if line.runs is None else f" ({line.runs} run{'' if line.runs == 1 else 's'})"
+    return f"{format_published(line.published, line.bound)}{spread}{runs}"
+
+
+def format_line_interval(line: ReproductionLine) -> str | None:
+    """Return our interval, with what it is of."""
+    return None if line.interval is None else f"{format_interval(line.interval)} {line.interval_of or ''}".strip()
+
+
+def format_verdict(line: ReproductionLine) -> str:
+    """Return the verdict, with its reason where it is not plain."""
+    return line.verdict if line.reason is None else f"{line.verdict} ({line.reason})"
 
 
 def reproduction_title(part: Reproduction) -> str:
@@ -144,23 +165,30 @@ def _number(
     units = "" if entry.units is None else f", {entry.units} units"
     on = f"{card.task}/{entry.variant}" if entry.variant else card.task
     what = f"{entry.model}{units} on {on}: {entry.what} ({entry.where})"
-    line = ReproductionLine(what=what, published=float(entry.value or 0), bound=entry.bound)
+    line = ReproductionLine(
+        what=what, published=float(entry.value or 0), bound=entry.bound, spread=spread_of(entry), runs=entry.runs
+    )
     nearest = _runs_for(card, entry, entries, tables)
     if nearest is None or not is_measured(card, entry):
         return line
     table, row = nearest
     compared = compare_published(card, entry, table.params, row)
-    differs = [*_elsewhere(card, entry.variant, table), *compared.differs]
+    elsewhere = _elsewhere(card, entry.variant, table)
+    differs = [*elsewhere, *compared.differs]
     if entry.part != "test":
         differs.append(f"{entry.part} examples, ours test")
     if entry.event == "steps_to_convergence":
         differs.append("convergence without a threshold, ours the target")
     differs += _fewer_updates(overrides, row, differs)
-    interval = row.interval if entry.metric == table.metric else None
+    verdict = judged(entry, compared.ours, compared.our_statistic, row, table)
+    if elsewhere and verdict.word != "not run":
+        verdict = Judgement("not comparable")
     return line.replaced(
         ours=compared.ours,
-        interval=interval,
-        verdict=_verdict(entry, compared.ours, interval, row),
+        interval=verdict.interval,
+        interval_of=verdict.interval_of,
+        verdict=verdict.word,
+        reason=verdict.reason,
         protocol="differs" if differs else compared.protocol,
         differs=list(dict.fromkeys(differs)),
         unstated=compared.unstated,
@@ -208,20 +236,6 @@ def _fewer_updates(overrides: Overrides, row: LeaderboardRow, differs: list[str]
     return [f"{row.steps:,} updates asked for"] if _BUDGET & set(overrides.changed) else []
 
 
-def _verdict(
-    entry: Published, ours: float | None, interval: Interval | None, row: LeaderboardRow
-) -> ReproductionVerdict:
-    if ours is None or not row.ended:
-        return "not reproduced" if row.ended else "not run"
-    larger = higher_is_better(entry.metric) if entry.metric in METRICS else entry.event == "diverged"
-    sign, published = (1.0 if larger else -1.0), float(entry.value or 0)
-    if sign * ours >= sign * published:
-        return "reproduced"
-    if interval is not None and max(sign * end for end in interval) >= sign * published:
-        return "within interval"
-    return "not reproduced"
-
-
 # -- expectations ----------------------------------------------------------------------------------------------------
 
 
@@ -243,33 +257,28 @@ def _expectation(
         if row is None or ours is None or None in others:
             continue
         compared = [other for other in others if other is not None]
-        holds = all(sign * ours > sign * _score(other, sign) for other in compared)
+        met = all(sign * ours > sign * _score(other, sign) for other in compared)
         if expected.reaches is not None:
-            holds &= sign * ours >= sign * expected.reaches
+            met &= sign * ours >= sign * expected.reaches
         if expected.misses is not None:
-            holds &= sign * ours < sign * expected.misses
+            met &= sign * ours < sign * expected.misses
+        if expected.others_miss is not None:
+            met &= all(sign * _score(other, sign) < sign * expected.others_miss for other in compared)
         differs = [] if exact or card is None else _elsewhere(card, variant or None, table)
         differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
+        valued = (expected.reaches, expected.misses, expected.others_miss) != (None, None, None)
+        verdict = Judgement("not comparable") if differs else stated(row, compared, table, met, valued)
         differs += _fewer_updates(overrides, row, differs)
-        finite = ours if abs(ours) != float("inf") else None
-        protocol = "differs" if differs else None
-        apart = all(_lie_apart(_spread(row, sign), _spread(other, sign)) for other in compared)
-        verdict = "fails" if not holds else "holds" if apart else "overlaps"
-        return line.replaced(ours=finite, interval=row.interval, verdict=verdict, protocol=protocol, differs=differs)
+        return line.replaced(
+            ours=ours if abs(ours) != float("inf") else None,
+            interval=verdict.interval,
+            interval_of=verdict.interval_of,
+            verdict=verdict.word,
+            reason=verdict.reason,
+            protocol="differs" if differs else None,
+            differs=differs,
+        )
     return line
-
-
-def _spread(row: LeaderboardRow, sign: float) -> Interval | None:
-    """Return the interval over a row's seeds: from the best one on, without an end, where some diverged."""
-    if not row.diverged:
-        return row.interval
-    best = row.max if sign > 0 else row.min
-    return -sign * float("inf") if best is None else best, -sign * float("inf")
-
-
-def _lie_apart(a: Interval | None, b: Interval | None) -> bool:
-    """Whether two intervals have no point in common; a single seed has none."""
-    return a is None or b is None or max(a) < min(b) or max(b) < min(a)
 
 
 def _is_of(table: LeaderboardTable, expected: Expectation, card: TaskCard | None) -> bool:

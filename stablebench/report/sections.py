@@ -8,11 +8,13 @@ from typing import Any
 from stablebench.leaderboard import (
     MEDIAN_INTERVAL,
     format_interval,
+    format_line_interval,
     format_median_interval,
     format_number,
+    format_number_of,
     format_protocol,
-    format_published,
     format_range,
+    format_verdict,
     reproduction_title,
 )
 from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
@@ -132,10 +134,10 @@ def reproduction_of(part: Reproduction | None) -> dict[str, Any] | None:
     lines = [
         {
             "what": line.what,
-            "published": "" if line.published is None else format_published(line.published, line.bound),
+            "published": format_number_of(line) or "",
             "ours": format_number(line.ours) or "",
-            "interval": format_interval(line.interval) or "",
-            "verdict": line.verdict,
+            "interval": format_line_interval(line) or "",
+            "verdict": format_verdict(line),
             "protocol": line.protocol or "",
             "note": format_protocol(line) if line.differs or line.unstated else None,
         }

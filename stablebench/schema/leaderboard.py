@@ -15,7 +15,17 @@ _OPTIONAL = ("unreadable", "reproduction", "statistics")
 """Parts that the JSON leaves out where there are none."""
 
 ReproductionVerdict = Annotated[
-    Literal["reproduced", "within interval", "not reproduced", "not run", "holds", "overlaps", "fails"],
+    Literal[
+        "reproduced",
+        "within interval",
+        "better",
+        "not reproduced",
+        "not comparable",
+        "not run",
+        "holds",
+        "overlaps",
+        "fails",
+    ],
     BeforeValidator(lambda word: "not reproduced" if word == "below" else word),
 ]
 """Version 0.1.0 wrote `below` for `not reproduced`."""
@@ -174,17 +184,27 @@ class ReproductionLine(LeaderboardPart):
     published: float | None = Field(default=None, description="The paper's number; null for an expectation.")
     bound: str | None = Field(default=None, description="`at_least` or `at_most` where the paper gives a bound only.")
     ours: int | float | None = Field(default=None, description="Our number; null where there is none.")
-    interval: Interval | None = Field(default=None, description="95 % interval over our seeds.")
+    interval: Interval | None = Field(
+        default=None,
+        description="95 % interval of `ours`, see `interval_of`. In files of 0.1.0 of the interquartile mean.",
+    )
     verdict: ReproductionVerdict = Field(
         default="not run",
-        description="Of a number: `reproduced`, `within interval`, `not reproduced` (`below` in files of 0.1.0), "
-        "`not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not run`.",
+        description="Of a number: `reproduced`, `within interval`, `better`, `not reproduced` (`below` in files of "
+        "0.1.0), `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not comparable`, `not run`.",
     )
     protocol: Flag | None = Field(
         default=None, description="How far the protocols agree; null where that is not asked."
     )
     differs: list[str] = Field(default=[], description="What differs.")
     unstated: list[str] = Field(default=[], description="What the paper does not state.")
+    spread: float | None = Field(
+        default=None,
+        description="What the paper prints next to its number: one standard deviation, or two standard errors.",
+    )
+    runs: int | None = Field(default=None, description="The paper's trials, where it says how many.")
+    interval_of: str | None = Field(default=None, description="What `interval` is of, in words.")
+    reason: str | None = Field(default=None, description="What the verdict follows from, where that is not plain.")
 
 
 class Reproduction(LeaderboardPart):

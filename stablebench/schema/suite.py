@@ -56,6 +56,7 @@ class Expectation(Strict):
         better_than: Models whose scores its score must beat.
         reaches: A value that its score must reach, in the task's metric.
         misses: A value that its score must not reach, in the task's metric.
+        others_miss: A value that the scores of `better_than` must not reach, where the paper says that they fail.
     """
 
     statement: str
@@ -67,9 +68,12 @@ class Expectation(Strict):
     better_than: list[str] = []
     reaches: float | None = None
     misses: float | None = None
+    others_miss: float | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "Expectation":
+        if self.others_miss is not None and not self.better_than:
+            raise ValueError("`others_miss` is about the models of `better_than`; name them.")
         if not self.better_than and self.reaches is None and self.misses is None:
             raise ValueError("one of `better_than`, `reaches` and `misses` must be given.")
         return self
