@@ -1,12 +1,15 @@
 """The engine of a network while it trains: where it fails, the reference engine computes the same and stays."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from stablebench import engines
 from stablebench.engines import Choice, numerics
+from stablebench.engines.fused.c import tuning as tunings
+from stablebench.engines.fused.c.tuning import Tuning
 from stablebench.errors import device_failure
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
@@ -41,11 +44,22 @@ class FallbackEngine:
         """Why the reference engine runs the network instead of the chosen one, or None."""
         self._use(engines.choose(asked, network, where))
 
-    def _use(self, choice: Choice) -> None:
+    def _use(self, choice: Choice, tuning: Tuning | None = None) -> None:
         self.choice = choice
-        self._network.engine = choice.run
-        self.facts: dict[str, Any] = {"engine": choice.name, **numerics.computed_by(choice, self._network)}
+        self._network.engine = choice.run if tuning is None else partial(choice.run, tuning=tuning)
+        self.facts: dict[str, Any] = {"engine": choice.name, **numerics.computed_by(choice, self._network, tuning)}
         """What the record's environment says of it."""
+
+    def compile_as(self, begun: dict[str, Any]) -> None:
+        """Have compiled steps made as those that a run was begun with, unless the user names how, or it cannot be.
+
+        Args:
+            begun: The environment that it was begun in, as in its record.
+        """
+        if self.choice.backend == "native C" and begun["engine"] == self.name and tunings.named() is None:
+            tuning = tunings.of_flags((begun.get("compiler") or {}).get("flags"))
+            if tuning is not None:
+                self._use(self.choice, tuning)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from stablebench.engines import Choice
+from stablebench.engines.fused.c.tuning import Tuning, chosen
 from stablebench.models.blocks.native_rotations import compiled_rotations
 from stablebench.models.blocks.rotations import PackedRotations
 from stablebench.models.network import AnyNetwork
@@ -37,21 +38,24 @@ def settings() -> dict[str, str]:
     }
 
 
-def computed_by(engine: Choice, network: AnyNetwork) -> dict[str, Any]:
+def computed_by(engine: Choice, network: AnyNetwork, tuning: Tuning | None = None) -> dict[str, Any]:
     """Return the fields `backend` and `compiler` of the record of a run.
 
     Args:
         engine: What runs the network.
         network: The network, on its device; some models compile a part of theirs under every engine.
+        tuning: Of compiled steps; by default `tuning.chosen()`.
     """
     backend = engine.backend or engine.name
-    compiled = backend == "native C"
+    compiled, flags = backend == "native C", ()
+    if compiled:
+        flags = (tuning or chosen()).flags
     rotations = [m for m in network.modules() if isinstance(m, PackedRotations) and m.angles.device.type == "cpu"]
     if rotations:
         native = all(compiled_rotations(m.angles.dtype) for m in rotations)
         backend += f", rotations in {'native C' if native else 'torch calls'}"
         compiled |= native
-    return {"backend": backend, "compiler": library.described() if compiled else None}
+    return {"backend": backend, "compiler": library.described(flags) if compiled else None}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -111,12 +111,13 @@ def deadline_s() -> float:
     return seconds
 
 
-def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
+def compile_library(text: str, folders: tuple[str | Path, ...], more_flags: tuple[str, ...] = ()) -> bytes:
     """Return the shared library that the compiler makes of C text.
 
     Args:
         text: The text.
         folders: Where to do it, in a folder that is removed again: the next where the one before has no room.
+        more_flags: After `flags()`.
 
     Raises:
         CompilerError: The compiler refused, did not end in time, or wrote nothing; or no folder has room.
@@ -131,7 +132,7 @@ def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
             with tempfile.TemporaryDirectory(
                 prefix="stablebench-building-", dir=folder, ignore_cleanup_errors=True
             ) as building:
-                return _compiled(path, text, Path(building))
+                return _compiled([path, *flags(), *more_flags], text, Path(building))
         except OSError as error:
             problem = CompilerError(f"no file can be written in {folder}: {error.strerror or error}")
         except _NoRoom as error:
@@ -139,17 +140,17 @@ def compile_library(text: str, folders: tuple[str | Path, ...]) -> bytes:
     raise problem
 
 
-def _compiled(path: str, text: str, building: Path) -> bytes:
+def _compiled(words: list[str], text: str, building: Path) -> bytes:
     source, result = building / "step.c", building / "step.so"
     source.write_text(text, encoding="utf-8")
-    command = [path, *flags(), "-shared", "-fPIC", source.name, "-o", result.name]
-    failure = f"{' '.join([path, *flags()])} failed"
+    command = [*words, "-shared", "-fPIC", source.name, "-o", result.name]
+    failure = f"{' '.join(words)} failed"
     seconds = deadline_s()
     try:
         code, printed = _run(command, seconds, folder=building)
     except _TooSlow as error:
-        _unusable[path] = f"{error}; {DEADLINE} sets another deadline"
-        raise CompilerError(_unusable[path]) from None
+        _unusable[words[0]] = f"{error}; {DEADLINE} sets another deadline"
+        raise CompilerError(_unusable[words[0]]) from None
     if code:
         kind = _NoRoom if any(words in printed.lower() for words in _NO_ROOM) else CompilerError
         raise kind(f"{failure}: {_reason(printed) or _exit_in_words(code)}")

@@ -29,6 +29,7 @@ __all__ = [
     "described",
     "flags",
     "instructions",
+    "key_of",
     "load",
     "private_folder",
 ]
@@ -66,32 +67,39 @@ def compiling_s() -> float:
     return _compiling_s
 
 
-def load(text: str, *functions: str) -> ctypes.CDLL:
+def load(text: str, *functions: str, more_flags: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Return the library compiled from C text.
 
     Args:
         text: The text.
         functions: What it defines.
+        more_flags: After `flags()`.
 
     Raises:
         CompilerError: It could not be compiled or loaded; a second call does not try again.
         CompilationInterrupted: A signal came while it was compiled.
     """
-    key = hashlib.sha256("\0".join([text, *compiler(), *flags(), _processor()]).encode()).hexdigest()[:32]
-    loaded = _load(text, key, cache_folder(), functions)
+    loaded = _load(text, key_of(text, *more_flags), cache_folder(), functions, more_flags)
     if isinstance(loaded, CompilerError):
         raise CompilerError(str(loaded))
     return loaded
 
 
+def key_of(text: str, *others: str) -> str:
+    """Return a hash of a text and other words, of compiler, flags and processor."""
+    return hashlib.sha256("\0".join([text, *compiler(), *flags(), *others, _processor()]).encode()).hexdigest()[:32]
+
+
 @cache
-def _load(text: str, key: str, folder: Path, functions: tuple[str, ...]) -> ctypes.CDLL | CompilerError:
+def _load(
+    text: str, key: str, folder: Path, functions: tuple[str, ...], more_flags: tuple[str, ...]
+) -> ctypes.CDLL | CompilerError:
     path = folder / f"{key}.so"
     library = compile_cache.read(path)
     is_new = library is None
     try:
         if library is None:
-            library = _compile(text, folder)
+            library = _compile(text, folder, more_flags)
         loaded = compile_cache.open_library(library)
     except CompilerError as error:
         return error
@@ -108,11 +116,11 @@ def _load(text: str, key: str, folder: Path, functions: tuple[str, ...]) -> ctyp
     return loaded
 
 
-def _compile(text: str, folder: Path) -> bytes:
+def _compile(text: str, folder: Path, more_flags: tuple[str, ...]) -> bytes:
     global _compiling_s
     began = time.perf_counter()
     try:
-        return compile_library(text, (*_temporary(), folder))
+        return compile_library(text, (*_temporary(), folder), more_flags)
     finally:
         _compiling_s += time.perf_counter() - began
 
@@ -124,19 +132,25 @@ def _temporary() -> tuple[str, ...]:
         return ()
 
 
-def instructions() -> str:
+def instructions(more_flags: tuple[str, ...] = ()) -> str:
     """Return the vector instructions that the compiler takes on this processor: the smallest library there is says so.
+
+    Args:
+        more_flags: After `flags()`.
 
     Raises:
         CompilerError: Nothing can be compiled and loaded here.
     """
-    function = load(_INSTRUCTION_SET, "instruction_set").instruction_set
+    function = load(_INSTRUCTION_SET, "instruction_set", more_flags=more_flags).instruction_set
     function.restype = ctypes.c_char_p
     return function().decode()
 
 
-def described() -> dict[str, str]:
+def described(more_flags: tuple[str, ...] = ()) -> dict[str, str]:
     """Return what decides how compiled code rounds: `name` and `version` of the compiler, `flags`, `instructions`.
+
+    Args:
+        more_flags: After `flags()`.
 
     Raises:
         CompilerError: Nothing can be compiled and loaded here.
@@ -144,7 +158,8 @@ def described() -> dict[str, str]:
     path, version = compiler()
     first = next(iter(version.splitlines()), "").removeprefix(Path(path).name).strip()
     name = Path(path).resolve().name  # cc and gcc are one compiler
-    return {"name": name, "version": first, "flags": " ".join(flags()), "instructions": instructions()}
+    all_flags = " ".join([*flags(), *more_flags])
+    return {"name": name, "version": first, "flags": all_flags, "instructions": instructions(more_flags)}
 
 
 @cache

@@ -84,6 +84,7 @@ def restore(parts: RunParts, force: bool) -> None:
     if reason is not None and parts.engine.name != "reference":
         parts.reporter.note(f"the {parts.engine.name} engine failed before ({reason}); the reference engine goes on")
         parts.engine.fall_back(reason)
+    parts.engine.compile_as(saved.state["environment"])
     differ = _refuse_other_environment(parts, saved, force)
     lost = parts.keeper.put_back(NetworkState.of_checkpoint(saved))
     if before := saved.state["environment"].get("irreproducible"):

@@ -117,6 +117,7 @@ def verify(
                 data_dir=data_dir,
                 self_check=record.self_check != "off",
             )
+            loop.parts.engine.compile_as(record.environment.model_dump())
             ended = loop.run()
             if stop in stored and ended.step == stop:
                 verdict.checkpoints.append(stop)

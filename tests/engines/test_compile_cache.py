@@ -53,9 +53,9 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     compile_ = library.compile_library
 
-    def counted(text: str, folders: tuple[str | Path, ...]) -> bytes:
+    def counted(text: str, folders: tuple[str | Path, ...], *flags: tuple[str, ...]) -> bytes:
         texts.append(text)
-        return compile_(text, folders)
+        return compile_(text, folders, *flags)
 
     monkeypatch.setattr(library, "compile_library", counted)
     return texts

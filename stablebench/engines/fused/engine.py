@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from stablebench.engines.fused.autograd_function import Backend, ChainInputs, Layout, run_chain
+from stablebench.engines.fused.c import tuning as tunings
 from stablebench.engines.fused.c.backend import Native
+from stablebench.engines.fused.c.tuning import Tuning
 from stablebench.engines.fused.fold import run_folded
 from stablebench.engines.fused.plan import BackendName, StepPlan, as_unsupported, plan_layers, plan_model
 from stablebench.engines.fused.program import NEW, Program, Slice
@@ -41,6 +43,7 @@ def run(
     recurrent_weights: Any = None,
     *,
     backend: BackendName | None = None,
+    tuning: Tuning | None = None,
 ) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run the chain; see `recurrent_model.run_steps`, which does it where the step cannot be planned.
 
@@ -53,6 +56,7 @@ def run(
         outputs: `every` step's output, or only the `last` one's.
         recurrent_weights: What `model.recurrent_weights()` returned; by default it is called.
         backend: By default the one for the device.
+        tuning: Of compiled C; by default `tuning.chosen()`.
 
     Returns:
         The outputs, (batch, time, out) for `every` and (batch, out) for `last`, and the states after the last step.
@@ -65,7 +69,7 @@ def run(
     dilated = _folded(model)
     if dilated is not None:
         recurrent_weights = model.recurrent_weights() if recurrent_weights is None else recurrent_weights
-        return run_folded(partial(run, backend=backend), dilated, x, state, outputs, recurrent_weights)
+        return run_folded(partial(run, backend=backend, tuning=tuning), dilated, x, state, outputs, recurrent_weights)
     planned = plan_model(model, x, state, backend=backend)
     if isinstance(planned, UnsupportedStep):
         return recurrent_model.run_steps(model, x, state, outputs, recurrent_weights)
@@ -75,7 +79,7 @@ def run(
     layout = Layout(
         tuple(s.shape[1] for s in state), model.output_state, len(projections), len(matrices), planned.vectors
     )
-    runs = _backend(planned, layout, x.dtype, backend)
+    runs = _backend(planned, layout, x.dtype, backend, tuning)
     return run_chain(runs, layout, ChainInputs(x.shape[1], state, projections, matrices, vectors), outputs)
 
 
@@ -97,6 +101,7 @@ def run_layers(
     outputs: Literal["every", "last"] = "last",
     *,
     backend: BackendName | None = None,
+    tuning: Tuning | None = None,
 ) -> tuple[Float[Tensor, "batch ..."], State]:
     """Run a group of layers; see `deep_model.run_layers`, which does it where the step cannot be planned.
 
@@ -106,6 +111,7 @@ def run_layers(
         state: What enters the first layer, each (batch, size).
         outputs: `every` layer's output, or only the `last` one's.
         backend: As in `run`.
+        tuning: As in `run`.
 
     Returns:
         The outputs, (batch, layers, out) for `every` and (batch, out) for `last`, and the states after the last layer.
@@ -119,7 +125,7 @@ def run_layers(
         return deep_model.run_layers(model, group, state, outputs)
     matrices, vectors = planned.traced.evaluate(model.step, group.shared, group.layers)
     layout = Layout(tuple(s.shape[1] for s in state), model.output_state, 0, len(matrices), planned.vectors)
-    runs = _backend(planned, layout, state[0].dtype, backend)
+    runs = _backend(planned, layout, state[0].dtype, backend, tuning)
     return run_chain(runs, layout, ChainInputs(len(group), state, (), matrices, vectors), outputs)
 
 
@@ -183,18 +189,22 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 _backends: WeakKeyDictionary[Program, dict[Any, Backend]] = WeakKeyDictionary()
 
 
-def _backend(planned: StepPlan, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+def _backend(
+    planned: StepPlan, layout: Layout, dtype: torch.dtype, name: BackendName, tuning: Tuning | None
+) -> Backend:
     backends = _backends.setdefault(planned.program, {})
-    key = (layout, dtype, name)
+    if name == "native" and tuning is None:
+        tuning = tunings.chosen()
+    key = (layout, dtype, name, tuning)
     if key not in backends:
-        backends[key] = _new_backend(planned.program, layout, dtype, name)
+        backends[key] = _new_backend(planned.program, layout, dtype, tuning if name == "native" else None)
     return backends[key]
 
 
-def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, name: BackendName) -> Backend:
+def _new_backend(program: Program, layout: Layout, dtype: torch.dtype, tuning: Tuning | None) -> Backend:
     output = Slice(NEW, sum(layout.widths[: layout.output]), layout.widths[layout.output])
-    if name == "native":
-        return Native(program, output, dtype)
+    if tuning is not None:
+        return Native(program, output, dtype, tuning)
     if (reason := triton_backend.unsupported(program, dtype)) is not None:
         raise CompilerError(reason)
     return TritonBackend(program, output)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stablebench.engines.fused.c.codegen import backward_buffers, forward_buffers, products, source
+from stablebench.engines.fused.c.tuning import Tuning
 from stablebench.engines.fused.program import MATMUL, NEW, Buffer, Kind, Program, Slice
 from stablebench.process import c_library as library
 
@@ -37,18 +38,19 @@ class Native:
         program: The program.
         output: Which features of `new` are the output.
         dtype: float32 or float64.
+        tuning: Flags and tile.
 
     Raises:
         library.CompilerError: There is no compiler, it refused, or what it made cannot be loaded.
     """
 
-    def __init__(self, program: Program, output: Slice, dtype: torch.dtype) -> None:
+    def __init__(self, program: Program, output: Slice, dtype: torch.dtype, tuning: Tuning) -> None:
         self.program = program
         self.dtype = dtype
         double = dtype == torch.float64
-        self._products = library.load(products(double), *_PRODUCTS)
+        self._products = library.load(products(double), *_PRODUCTS, more_flags=tuning.flags)
         self._products.packed_size.restype = ctypes.c_int64
-        self._library = library.load(source(program, output, double), *_FUNCTIONS)
+        self._library = library.load(source(program, output, double), *_FUNCTIONS, more_flags=tuning.flags)
         called = [ctypes.cast(getattr(self._products, name), ctypes.c_void_p) for name in _PRODUCTS[:3]]
         self._library.use_products((ctypes.c_void_p * len(called))(*called))
         self._forward_buffers, self._backward_buffers = forward_buffers(program), backward_buffers(program)

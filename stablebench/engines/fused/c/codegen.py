@@ -76,10 +76,21 @@ def products(double: bool) -> str:
     return "\n".join([_real(double), text_of("functions.c"), "#define PRODUCT", text_of("products.c")])
 
 
-def _calls_dominate(program: Program) -> bool:
-    """Whether products are so narrow, and packed so often, that they are better inlined for their sizes."""
-    widths = [width for matmul in program.matmuls for width in (matmul.lhs.width, matmul.out.width)]
-    return bool(program.by_step) and max(widths, default=0) <= _NARROW
+@cache
+def probe() -> str:
+    """Return the C text that is timed to choose flags and tile: a function `probe(repeats)`."""
+    tiles = "#define TILES TILE(TILE_ROWS, TILE_VECTORS) TILE(TILE_ROWS, TILE_VECTORS - 1)"  # quickly compiled
+    return "\n".join(
+        [text_of("functions.c"), "#define PRODUCT static", tiles, text_of("products.c"), text_of("probe.c")]
+    )
+
+
+def _inlined(program: Program) -> list[str]:
+    """Return the products: inlined for their sizes where they are so narrow, and packed so often, that it pays."""
+    widest = max((width for matmul in program.matmuls for width in (matmul.lhs.width, matmul.out.width)), default=0)
+    if program.by_step and widest <= _NARROW:
+        return [f"#define NARROW {max(1, widest)}", text_of("products.c")]
+    return [text_of("products.h")]
 
 
 def _real(double: bool) -> str:
@@ -99,7 +110,7 @@ def source(program: Program, output: Slice, double: bool) -> str:
             _real(double),
             text_of("functions.c"),
             "#define PRODUCT static",
-            text_of("products.c" if _calls_dominate(program) else "products.h"),
+            *_inlined(program),
             *_forward(program),
             *_backward(program, output),
             "",

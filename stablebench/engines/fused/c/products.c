@@ -5,54 +5,74 @@
  */
 #include <string.h>
 
+#ifndef VECTOR_BYTES
 #if defined __AVX512F__
-enum { BYTES = 64 };
+#define VECTOR_BYTES 64
 #elif defined __AVX__
-enum { BYTES = 32 };
+#define VECTOR_BYTES 32
 #else
-enum { BYTES = 16 };
+#define VECTOR_BYTES 16
 #endif
-enum { LANES = BYTES / sizeof(real), MOST_VECTORS = 3, MOST_ROWS = 8 };
-typedef real vector __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+#endif
+#ifndef TILE_ROWS /* tuning.py has others; sums are the same in all */
+#define TILE_ROWS 8
+#define TILE_VECTORS 3
+#endif
+#ifdef NARROW /* columns of the widest matrix; all is inlined for its sizes */
+#define PANEL INLINE
+enum { LANES = VECTOR_BYTES / sizeof(real), WIDEST = (NARROW + LANES - 1) / LANES };
+enum { MOST_VECTORS = WIDEST < TILE_VECTORS ? WIDEST : TILE_VECTORS };
+#else
+#define PANEL static __attribute__((noinline, noclone))
+enum { LANES = VECTOR_BYTES / sizeof(real), MOST_VECTORS = TILE_VECTORS };
+#endif
+typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 /* c[r][j] (+)= sum over i of a[r * a_row + i * a_inner] * m[i * m_inner + j], for r < rows and j < columns; the sums
  * stay in registers. Reads m up to whole vectors. */
 INLINE void tile(const int rows, const int vectors, int64_t inner, const real *a, int64_t a_row, int64_t a_inner,
                  const real *m, int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add)
 {
-    vector sum[MOST_ROWS][MOST_VECTORS];
+    vector sum[TILE_ROWS][MOST_VECTORS];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) sum[r][v] = (vector){0};
     for (int64_t i = 0; i < inner; i++)
         for (int r = 0; r < rows; r++)
             for (int v = 0; v < vectors; v++)
                 sum[r][v] += a[r * a_row + i * a_inner] * *(const vector *)(m + i * m_inner + v * LANES);
+    if (columns == vectors * LANES) {
+        for (int r = 0; r < rows; r++, c += c_row)
+            for (int v = 0; v < vectors; v++) {
+                vector *const at = (vector *)(c + v * LANES);
+                if (add) *at += sum[r][v];
+                else *at = sum[r][v];
+            }
+        return;
+    }
     for (int r = 0; r < rows; r++, c += c_row) {
         real whole[MOST_VECTORS * LANES];
         memcpy(whole, sum[r], sizeof whole);
-        if (columns == vectors * LANES)
-            for (int j = 0; j < vectors * LANES; j++) c[j] = add ? c[j] + whole[j] : whole[j];
-        else
-            for (int j = 0; j < columns; j++) c[j] = add ? c[j] + whole[j] : whole[j];
+        for (int j = 0; j < columns; j++) c[j] = add ? c[j] + whole[j] : whole[j];
     }
 }
 
-#define CASE(ROWS, VECTORS)                                                                                            \
-    case 4 * ROWS + VECTORS:                                                                                           \
-        tile(ROWS, VECTORS, inner, a + r * a_row, a_row, a_inner, m, m_inner, c + r * c_row, c_row, columns, add);     \
-        break;
+#define TILE(ROWS, VECTORS)                                                                                            \
+    if (ROWS <= TILE_ROWS && VECTORS <= MOST_VECTORS && now == ROWS && vectors == VECTORS)                             \
+        tile(ROWS, VECTORS, inner, a + r * a_row, a_row, a_inner, m, m_inner, c + r * c_row, c_row, columns, add);
+#ifndef TILES /* at most 12 rows and 4 vectors */
+#define OF(ROWS) TILE(ROWS, 1) TILE(ROWS, 2) TILE(ROWS, 3) TILE(ROWS, 4)
+#define TILES OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8) OF(9) OF(10) OF(11) OF(12)
+#endif
 
-/* The same for any number of rows; columns <= MOST_VECTORS * LANES. */
-INLINE void panel(int64_t rows, int64_t inner, const real *a, int64_t a_row, int64_t a_inner, const real *m,
+/* The same for any number of rows, divided evenly; columns <= MOST_VECTORS * LANES. */
+PANEL void panel(int64_t rows, int64_t inner, const real *a, int64_t a_row, int64_t a_inner, const real *m,
                   int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add)
 {
     const int vectors = (int)((columns + LANES - 1) / LANES);
-    for (int64_t r = 0, now; r < rows; r += now) {
-        now = rows - r >= 8 ? 8 : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
-        switch (4 * now + vectors) {
-            CASE(8, 1) CASE(8, 2) CASE(8, 3) CASE(4, 1) CASE(4, 2) CASE(4, 3)
-            CASE(2, 1) CASE(2, 2) CASE(2, 3) CASE(1, 1) CASE(1, 2) CASE(1, 3)
-        }
+    const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (int64_t r = 0, k = 1, now; r < rows; r += now, k++) {
+        now = k * rows / tiles - r;
+        TILES
     }
 }
 
