@@ -1,6 +1,8 @@
 """Run what a suite is missing, then print its leaderboard."""
 
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +10,13 @@ import typer
 
 from stablebench import registry
 from stablebench.cli.shared import options
+from stablebench.cli.shared.added_seeds import (
+    Failures,
+    add_seeds,
+    decisions_of,
+    refuse_until_decided_with,
+    with_seeds,
+)
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
@@ -21,8 +30,6 @@ if TYPE_CHECKING:
     from stablebench.schema.suite import Suite
     from stablebench.specs.request import Resolved
 
-Failures = list[tuple[str, str]]
-"""Names of runs that failed, and why."""
 _MAX_NOTES = 20
 """Unreadable records that are listed."""
 
@@ -58,10 +65,17 @@ def compare(
     ] = "median",
     equal_within: Annotated[
         float | None,
-        option(
-            "With --statistics: models that differ by less than X, in the task's metric, are equal.", metavar="X", min=0
-        ),
+        option("Call models equal that differ by less than X, in the task's metric.", metavar="X", min=0),
     ] = None,
+    until_decided: Annotated[
+        bool,
+        option(
+            "Add seeds until every two models are told apart, with 5 % false decisions at most in all.",
+            None,
+            "--until-decided",
+        ),
+    ] = False,
+    max_seeds: Annotated[int, option("With --until-decided: seeds of a model, at most.", metavar="N", min=5)] = 20,
     shown: options.OutputOptions,
     fmt: options.Format = "table",
     live: Annotated[bool, option("Show all runs in one table while they run.", OUTPUT, "--live")] = False,
@@ -90,8 +104,12 @@ def compare(
     refuse_two_formats(fmt, shown.as_json)
     if output is not None:
         refuse_existing(output, force)
+    if until_decided:
+        refuse_until_decided_with(asked, no_run=no_run, dry_run=dry_run, estimate=estimate)
+        asked = replace(asked, seeds=["1"])
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
+    decisions = decisions_of(runs, max_seeds, equal_within) if until_decided else None
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
     if dry_run:
@@ -109,8 +127,16 @@ def compare(
         for line in _reasons(failures):
             note(line)
         raise typer.Exit(0 if possible and not failures else 1)
-    if not no_run:
-        code, failed = _run_missing(name, runs, executor, data_dir, shown, live=live, self_check=self_check)
+
+    def run_missing(wanted: "list[Resolved]") -> tuple[int, Failures]:
+        return _run_missing(name, wanted, executor, data_dir, shown, live=live, self_check=self_check)
+
+    if decisions is not None:
+        suite_runs = partial(with_seeds, resolved_suite, overrides)
+        code, failed, runs = add_seeds(decisions, suite_runs, run_missing, shown.runs_dir)
+        failures += failed
+    elif not no_run:
+        code, failed = run_missing(runs)
         failures += failed
     if code:
         left = len(_missing(runs, shown.runs_dir))
@@ -133,6 +159,8 @@ def compare(
         echo(leaderboard.render(board, fmt, interval))
         if statistics and fmt != "json" and board.statistics is not None:
             echo("\n" + leaderboard.render_statistics(board.statistics, fmt))
+    for line in [] if decisions is None else decisions.summary():
+        note(line)
     unreadable = board.unreadable or {}
     for line in [*_reasons(failures + lost), *_listed(unreadable)]:
         note(line)

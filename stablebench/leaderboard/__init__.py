@@ -13,6 +13,7 @@ later than any other; `(3/5)` says how many got there.
 
 from stablebench.leaderboard.baseline import check, read_baseline
 from stablebench.leaderboard.board import Cards, build, by_row, latest, registered_card
+from stablebench.leaderboard.decisions import Decisions
 from stablebench.leaderboard.format import (
     MEDIAN_INTERVAL,
     format_interval,
@@ -38,6 +39,7 @@ from stablebench.leaderboard.text import render
 __all__ = [
     "MEDIAN_INTERVAL",
     "Cards",
+    "Decisions",
     "Overrides",
     "build",
     "by_row",

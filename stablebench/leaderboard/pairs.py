@@ -86,7 +86,7 @@ def _compared(
     p_values = [stats.rank_sum_p(scores[i], scores[j]) for i, j, _ in tested]
     apart = [1.0] * len(tested)
     if equal_within is not None:
-        apart = [_equivalence_p(scores[i], scores[j], equal_within) for i, j, _ in tested]
+        apart = [equivalence_p(scores[i], scores[j], equal_within) for i, j, _ in tested]
     tests: dict[tuple[int, int, float], dict[str, Any]] = {}
     for pair, p, p_holm, p_equal in zip(tested, p_values, stats.holm(p_values), stats.holm(apart), strict=True):
         decision = _decision(scores, pair, len(tested), p_holm, None if equal_within is None else p_equal)
@@ -113,8 +113,14 @@ def _decision(
     return Decision(p_equal=p_equal, smallest_p=smallest, more_seeds=more, verdict=verdict)
 
 
-def _equivalence_p(x: Strata, y: Strata, margin: float) -> float:
-    """Return the larger p of two one-sided tests: that either, made worse by the margin, is worse than the other."""
+def equivalence_p(x: Strata, y: Strata, margin: float) -> float:
+    """Return the larger p of two one-sided tests: that either, made worse by the margin, is worse than the other.
+
+    Args:
+        x: A model's scores.
+        y: The other model's on the same tasks.
+        margin: >= 0.
+    """
     moved = [[[score + margin for score in seeds] for seeds in strata] for strata in (x, y)]
     return max(stats.rank_sum_p(x, moved[1], "lower"), stats.rank_sum_p(y, moved[0], "lower"))
 

@@ -191,7 +191,8 @@ class ReproductionLine(LeaderboardPart):
     verdict: ReproductionVerdict = Field(
         default="not run",
         description="Of a number: `reproduced`, `within interval`, `better`, `not reproduced` (`below` in files of "
-        "0.1.0), `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not comparable`, `not run`.",
+        "0.1.0), `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not comparable`, "
+        "`not run`.",
     )
     protocol: Flag | None = Field(
         default=None, description="How far the protocols agree; null where that is not asked."

@@ -6,6 +6,7 @@ from stablebench.stats.intervals import MIN_SEEDS, median_coverage, median_inter
 from stablebench.stats.profiles import R_MAX, integrated_scores, median_times, profile, score_intervals, time_ratios
 from stablebench.stats.rank_tests import LEVEL, holm, pair_p_values, rank_sum_p, seeds_needed, smallest_p
 from stablebench.stats.ranks import mean_ranks, rank_intervals
+from stablebench.stats.sequential import SeedPlan, seed_plan
 from stablebench.stats.summary import Statistic, iqm, mean, median, standard_deviation, standard_error
 from stablebench.stats.time_to_target import TimesToTarget, common_horizon, kaplan_meier, restricted_mean
 
@@ -14,6 +15,7 @@ __all__ = [
     "MIN_SEEDS",
     "RESAMPLES",
     "R_MAX",
+    "SeedPlan",
     "Statistic",
     "TimesToTarget",
     "common_horizon",
@@ -34,6 +36,7 @@ __all__ = [
     "rank_sum_p",
     "restricted_mean",
     "score_intervals",
+    "seed_plan",
     "seeds_needed",
     "smallest_p",
     "standard_deviation",

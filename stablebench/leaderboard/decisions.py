@@ -1,0 +1,66 @@
+"""Which pairs of a leaderboard's rows are decided as seeds are added (`stats.sequential`)."""
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from stablebench import stats
+from stablebench.leaderboard.pairs import equivalence_p, lower_is_better
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow
+
+_Pair = tuple[str, tuple[str, str, str], tuple[str, str, str]]
+"""A task and the keys of two rows."""
+
+
+@dataclass
+class Decisions:
+    """What has been decided so far.
+
+    Args:
+        plan: When to look, and the level of a pair.
+        pairs: Pairs that are to be decided.
+        equal_within: How far apart, in a task's metric, two rows count as equal; None where that is not asked.
+        lines: What was decided when, by pair.
+        open: What the last look left undecided.
+    """
+
+    plan: stats.SeedPlan
+    pairs: int
+    equal_within: float | None = None
+    lines: dict[_Pair, str] = field(default_factory=dict)
+    open: dict[_Pair, str] = field(default_factory=dict)
+
+    def look(self, board: Leaderboard, seeds: int) -> set[str]:
+        """Decide what can be decided, and return the spec hashes of the rows that need more seeds.
+
+        Args:
+            board: The runs so far.
+            seeds: Of each row that is under way.
+        """
+        needed, self.open = set(), {}
+        for table in board.tables:
+            for a, b in combinations([row for row in table.rows if row.ended], 2):
+                key = (table.task, min(a.key, b.key), max(a.key, b.key))
+                if key not in self.lines:
+                    said = self._decide(a, b, lower_is_better(table, a), lower_is_better(table, b))
+                    if said is None:
+                        needed |= {a.spec_hash, b.spec_hash}
+                        self.open[key] = f"{table.task}: {a.name} and {b.name} are undecided after {seeds} seeds"
+                    else:
+                        self.lines[key] = f"{table.task}: {said} after {seeds} seeds"
+        return needed
+
+    def summary(self) -> list[str]:
+        """Return a line for each pair, the decided ones first, and how sure they are."""
+        looks = ", ".join(map(str, self.plan.looks))
+        rule = f"5 % false decisions at most in all: {self.pairs} pair{'' if self.pairs == 1 else 's'}, looked at after {looks} seeds, each at p <= "
+        return [*self.lines.values(), *self.open.values(), f"{rule}{self.plan.level:.2g}."]
+
+    def _decide(self, a: LeaderboardRow, b: LeaderboardRow, x: list[float], y: list[float]) -> str | None:
+        p = stats.rank_sum_p([x], [y])
+        p_equal = 1.0 if self.equal_within is None else equivalence_p([x], [y], self.equal_within)
+        if p_equal <= self.plan.level:
+            return f"{a.name} and {b.name} are equal within {self.equal_within:g} (p {p_equal:.2g})"
+        if p > self.plan.level:
+            return None
+        first, second = (a, b) if stats.probability_of_improvement([x], [y]) > 0.5 else (b, a)
+        return f"{first.name} is better than {second.name} (p {p:.2g})"
