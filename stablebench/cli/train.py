@@ -24,7 +24,10 @@ def train(
     asked: RunOptions,
     data_dir: options.DataDir = None,
     output: options.OutputOptions,
-    resume: Annotated[Path | None, option("Resume the run in this folder.", metavar="RUN")] = None,
+    resume: Annotated[
+        Path | None,
+        option("Resume the run in this folder; with --steps a finished one goes on for longer.", metavar="RUN"),
+    ] = None,
     rerun: Annotated[bool, option("Run again even if a finished run exists.", None, "--rerun")] = False,
     dry_run: Annotated[bool, option("Print the resolved run spec and stop.", None, "--dry-run")] = False,
     wait: Annotated[bool, option("Wait for another process that is running this run.", None, "--wait")] = False,
@@ -56,8 +59,8 @@ def train(
     from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
     from stablebench.specs.resolve import resolve
+    from stablebench.training import extend, run_code
     from stablebench.training import run as session
-    from stablebench.training import run_code
     from stablebench.training.trackers import check_trackers
 
     session.refuse_torchrun()
@@ -71,7 +74,8 @@ def train(
     if resume is not None:
         model = asked.model
         others = {"task": asked.task, "T": asked.T, "set": asked.settings, "recipe": asked.recipe}
-        given = [name for name, value in others.items() if value is not None] + list(spec_values(asked))
+        given = [name for name, value in others.items() if value is not None]
+        given += [key for key in spec_values(asked) if key != "train.steps"]
         given += ["model"] if model and ":" not in model else []
         if given:
             raise UserError(
@@ -80,11 +84,16 @@ def train(
             )
         folder = run_folder(resume)
         record = folder.read_record()
-        runs = bool(model) or rerun or not session.has_ended(folder)
+        runs = bool(model) or rerun or asked.steps is not None or not session.has_ended(folder)
         if runs:  # else no code is run
             for line in run_code.name_code(folder, record.spec, model, same_packages=not force_resume):
                 note(f"resumed with other packages than it began with: {line}")
         resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
+        if asked.steps is not None and (asked.steps != record.spec.train.steps or rerun):
+            shorter = folder
+            resolved, folder = extend.longer(folder, record, resolved, asked.steps)
+            if not dry_run:
+                extend.begin(shorter, resolved, folder)
     else:
         resolved = resolve(request_of(asked))
     if dry_run:
@@ -146,6 +155,7 @@ def summary_lines(record: Any) -> Iterator[str]:
     """Yield a record's result in a few plain lines."""
     result = record.result
     yield f"{record.status} after {record.step} steps, {record.train_s:.1f} s of training"
+    yield from (f"  extended: {note}" for note in record.extended)
     if record.error:
         yield f"  {record.error}"
     if result.test is not None:

@@ -45,6 +45,7 @@ class TrainingState:
         curve_length: Bytes of the curve at the last checkpoint.
         resumed_at: Updates after which the run was resumed.
         resumed_elsewhere: What differed in the environment then.
+        extended: From which shorter runs it went on, with the updates.
         fallback_reason: Why the reference engine runs the network instead of the chosen one, or None.
     """
 
@@ -63,6 +64,7 @@ class TrainingState:
     curve_length: int = 0
     resumed_at: list[int] = field(default_factory=list)
     resumed_elsewhere: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
     fallback_reason: str | None = None
 
     def evaluation_is_due(self, budget: TrainSpec) -> bool:
@@ -120,6 +122,7 @@ class TrainingState:
             "best": self.best,
             "resumed_at": self.resumed_at,
             "resumed_elsewhere": self.resumed_elsewhere,
+            "extended": self.extended,
             _FALLBACK_KEY: self.fallback_reason,
             "best_attributes": best.document,
         }
@@ -144,7 +147,18 @@ class TrainingState:
             self.carried = states_of(carried, device)
         self.resumed_at = [*saved["resumed_at"], self.step]
         self.resumed_elsewhere = saved.get("resumed_elsewhere", [])
+        self.extended = saved.get("extended", [])
         self.fallback_reason = fallback_reason(checkpoint)
+
+
+def best_of(metric: str, evaluations: list[Evaluation]) -> tuple[float, int] | None:
+    """Return the best validation value of evaluations and its update, the first of equal ones."""
+    best: tuple[float, int] | None = None
+    for evaluation in evaluations:
+        value = evaluation.metrics[metric]
+        if best is None or is_better(metric, value, best[0]):
+            best = (value, evaluation.step)
+    return best
 
 
 def fallback_reason(checkpoint: Checkpoint) -> str | None:

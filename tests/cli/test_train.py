@@ -65,7 +65,7 @@ def test_dry_run_prints_the_spec_with_origins_and_runs_nothing(tmp_path: Path) -
         (["--model", "rnn"], "--task is missing"),
         (["--model", "rnn", "--task", "copy", "--device", "cuda"], "torch sees no CUDA device"),
         (["--resume", "nowhere"], "nowhere: no run with a readable record.json"),
-        (["--resume", "nowhere", "--steps", "3"], "own spec, which train.steps would change"),
+        (["--resume", "nowhere", "--lr", "0.3"], "own spec, which optim.lr would change"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -153,7 +153,7 @@ def test_score_reached_too_late_is_not_called_missing() -> None:
     what = {"metric": "accuracy", "baseline": 0.5, "target": 0.9, "target_metric": "accuracy"}
 
     def lines(**changed: object) -> str:
-        shape = {"status": "finished", "step": 20, "train_s": 1.0, "error": None}
+        shape = {"status": "finished", "step": 20, "train_s": 1.0, "error": None, "extended": []}
         arrivals = {"steps_to_baseline": None, "steps_to_target": None}
         return "\n".join(
             summary_lines(SimpleNamespace(**shape, **what, result=SimpleNamespace(**result | arrivals | changed)))
