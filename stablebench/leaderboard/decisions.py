@@ -51,8 +51,8 @@ class Decisions:
 
     def summary(self) -> list[str]:
         """Return a line for each pair, the decided ones first, and how sure they are."""
-        looks = ", ".join(map(str, self.plan.looks))
-        rule = f"5 % false decisions at most in all: {self.pairs} pair{'' if self.pairs == 1 else 's'}, looked at after {looks} seeds, each at p <= "
+        looks, pairs = ", ".join(map(str, self.plan.looks)), f"{self.pairs} pair{'' if self.pairs == 1 else 's'}"
+        rule = f"5 % false decisions at most in all: {pairs}, looked at after {looks} seeds, each at p <= "
         return [*self.lines.values(), *self.open.values(), f"{rule}{self.plan.level:.2g}."]
 
     def _decide(self, a: LeaderboardRow, b: LeaderboardRow, x: list[float], y: list[float]) -> str | None:

@@ -85,12 +85,19 @@ class SingularValues:
 
     @property
     def isometry_distance(self) -> Tensor:
-        """Root mean square of ln sigma over all singular values, (samples): 0 for dynamical isometry.
+        """Root mean square of ln sigma over the directions that are not dead, (samples): 0 for dynamical isometry.
 
-        A value of 1 says that a direction typically grows or shrinks by a factor e over the whole chain; inf where the
-        Jacobian is singular.
+        A value of 1 says that such a direction typically grows or shrinks by a factor e over the whole chain; inf where
+        all are dead. One dead direction, as of a unit that a nonlinearity cuts off, would make it infinite else.
         """
-        return self.logs.square().mean(1).sqrt()
+        alive = self.logs.isfinite()
+        squares = torch.where(alive, self.logs, 0.0).square().sum(1)
+        return torch.where(alive.any(1), (squares / alive.sum(1).clamp(min=1)).sqrt(), math.inf)
+
+    @property
+    def dead(self) -> Tensor:
+        """How many directions are dead, their singular value being 0, (samples)."""
+        return self.logs.isinf().sum(1)
 
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict; a value beyond float64 has its logarithm only, a value of 0 no logarithm.
@@ -105,6 +112,7 @@ class SingularValues:
             "singular": int(self.log_smallest.isinf().sum()),
             "log10_condition": _finite(self.log_condition / DECADE),
             "isometry_distance": _finite(self.isometry_distance),
+            "dead_directions": self.dead.tolist(),
             "log10_sigma": [_finite(row / DECADE) for row in self.logs],
         }
 

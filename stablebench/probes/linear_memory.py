@@ -3,11 +3,11 @@ r"""How long a network remembers as the linear network that it is near its own s
 At steps t spread evenly over the chain, the first sample's state there: Theta = ds_t/ds_{t-1}, and v an orthonormal
 basis of the directions in which x_t moves s_t (the left singular vectors of ds_t/dx_t, the strongest at most eight;
 where nothing comes in, all directions of the state). Then `fisher_memory`: the Fisher memory curve J(k),
-averaged over the columns of v, with unit noise on every unit; its area, at most the network's size; and the linear
-memory capacity of a signal along the first column.
+averaged over the columns of v, with unit noise on every unit for T steps, T being the length of the chain; its area, at
+most the network's size; and the linear memory capacity of a signal along the first column, a numerical rank.
 
-The noise has no limit where the spectral radius is 1 or more. The curve is then that after T steps of noise, T being
-the length of the chain, and `horizon` says so.
+Noise for ever has no limit where the spectral radius is 1 or more, and just below 1 a radius that differs in the fourth
+digit would change the area by a factor of a hundred. With T steps of noise all networks on a task can be compared.
 """
 
 import statistics
@@ -27,8 +27,6 @@ _DIRECTIONS = 8
 """Directions of the input, at most."""
 _RANK = 1e-9
 """Singular value of ds_t/dx_t, relative to the largest, below which a direction is none."""
-_ROUNDING = 1e-9
-"""What rounding may take off a spectral radius of 1."""
 _LONGEST = 1000
 """Lags looked at, at most."""
 
@@ -40,15 +38,16 @@ class StepMemory:
     Args:
         step: t.
         radius: Spectral radius of Theta.
-        horizon: Steps of noise; None for ever.
+        horizon: Steps of noise: the chain's.
         curve: J(0) ... J(lags), (lags + 1); None where it cannot be computed.
-        capacity: The linear memory capacity; None where responses exceed float64.
+        capacity: The linear memory capacity, without noise: how many of the inputs of the past are told apart in
+            float64, however faint, so a numerical rank; None where responses exceed it.
         reason: Why there is no curve.
     """
 
     step: int
     radius: float
-    horizon: int | None
+    horizon: int
     curve: Tensor | None
     capacity: float | None
     reason: str = ""
@@ -86,11 +85,6 @@ class LinearMemory:
     def capacity(self) -> float | None:
         """The median of the capacities."""
         return _median([step.capacity for step in self.steps])
-
-    @property
-    def horizons(self) -> list[int]:
-        """The finite numbers of steps of noise in use, each once."""
-        return sorted({step.horizon for step in self.steps if step.horizon is not None})
 
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -135,16 +129,15 @@ def linear_memory(chain: StateChain, states: Tensor) -> LinearMemory:
 def _at(chain: StateChain, states: Tensor, t: int, lags: int) -> StepMemory:
     theta, v = step_jacobian(chain, states, t), input_directions(chain, states, t)
     radius = torch.linalg.eigvals(theta).abs().max().item()
-    horizon = None if radius < 1 - _ROUNDING else chain.steps
     curve = capacity = None
     reason = ""
     try:
-        curve = fisher_memory(theta, v, lags, horizon).curve
+        curve = fisher_memory(theta, v, lags, chain.steps).curve
     except StablebenchError as error:
         reason = str(error)
     with suppress(StablebenchError):
         capacity = linear_memory_capacity(theta, v[:, 0], min(lags, 2 * len(theta))).sum().item()
-    return StepMemory(t, radius, horizon, curve, capacity, reason)
+    return StepMemory(t, radius, chain.steps, curve, capacity, reason)
 
 
 def input_directions(chain: StateChain, states: Tensor, t: int) -> Tensor:

@@ -134,6 +134,9 @@ def test_condition_and_distance_from_isometry() -> None:
     assert found.isometry_distance.tolist() == pytest.approx([math.sqrt(2 / 3) * ten] * 2)
     document = found.document()
     assert document["log10_sigma"][1] == pytest.approx([10 * math.log10(2), 0, -10 * math.log10(2)], abs=1e-12)
+    one_dead = extremes(linear_network(torch.diag(torch.tensor([2.0, 0.5, 0.0]))), still_batch(2, 11).inputs)
+    assert one_dead.isometry_distance.tolist() == pytest.approx([ten] * 2)  # of the two that live
+    assert one_dead.dead.tolist() == one_dead.document()["dead_directions"] == [1, 1]
     singular = extremes(linear_network(torch.zeros(2, 2)), still_batch(1, 3).inputs).document()
     assert singular["log10_condition"] == [None] and singular["isometry_distance"] == [None]
     Q = torch.linalg.qr(torch.randn(6, 6)).Q

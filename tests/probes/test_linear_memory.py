@@ -31,7 +31,7 @@ def test_delay_line_as_network_has_ganguli_s_curve(alpha: float) -> None:
     expected = 1 / (k + 1) if alpha == 1 else alpha**k * (alpha - 1) / (alpha ** (k + 1) - 1)
     assert found.curve is not None and found.lags == 30
     torch.testing.assert_close(found.curve[:n], expected, rtol=1e-12, atol=0)
-    assert not found.curve[n:].any() and found.horizons == []
+    assert not found.curve[n:].any()
     assert found.area == pytest.approx(expected.sum().item()) and found.capacity == pytest.approx(n)
 
 
@@ -39,9 +39,22 @@ def test_orthogonal_network_is_measured_over_steps_of_chain() -> None:
     """An orthogonal network is measured over the steps of its chain and says so."""
     n, steps = 6, 40
     found = memory_of(torch.linalg.qr(torch.randn(n, n)).Q, torch.randn(n), steps)
-    assert found.horizons == [steps] and found.curve is not None
+    assert found.curve is not None
     torch.testing.assert_close(found.curve, torch.full((steps + 1,), 1 / steps), rtol=1e-9, atol=0)
     assert found.document()["steps"][0]["horizon"] == steps
+
+
+def test_a_radius_just_below_one_is_measured_like_one() -> None:
+    """All rows of a comparison have the same horizon, so that a difference of 1e-5 in the radius changes little."""
+    n, steps = 6, 200
+    Q, v = torch.linalg.qr(torch.randn(n, n)).Q, torch.randn(n)
+    areas = [memory_of(radius * Q, v, steps).area for radius in (1.0, 1 - 1e-5, 1 - 1e-4)]
+    # (steps + 1) / steps at radius 1; below it J(k) = r^2k (1 - r^2) / (1 - r^2T)
+    expected = [(steps + 1) / steps] + [
+        (1 - r ** (2 * steps + 2)) / (1 - r ** (2 * steps)) for r in (1 - 1e-5, 1 - 1e-4)
+    ]
+    assert areas == pytest.approx(expected, rel=1e-9)
+    assert max(expected) - min(expected) < 0.0001
 
 
 def test_noise_beyond_float64_is_a_reason_and_no_crash() -> None:

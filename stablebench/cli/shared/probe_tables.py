@@ -114,13 +114,16 @@ _COLUMNS = {
     "half": ("half within lag", "half of the parameters' gradient comes from lags up to this"),
     "sigma_max": ("sigma_max", "ends of the singular values of dh_T/dh_1"),
     "sigma_min": ("sigma_min", ""),
-    "isometry": ("isometry", "root mean square of ln sigma; 0 is dynamical isometry"),
+    "isometry": ("isometry", "root mean square of ln sigma over directions that are not dead; 0 is dynamical isometry"),
     "exponent": ("exponent", "the largest Lyapunov exponent, ln per step"),
     "dynamics": ("dynamics", ""),
     "radius": ("radius", "spectral radius of the recurrent matrix, or of one-step Jacobians where there is none"),
     "henrici": ("non-normal", "departure from normality of the same, over its Frobenius norm"),
-    "area": ("Fisher area", "of the Fisher memory curve of the linearised network"),
-    "capacity": ("capacity", "inputs back that a linear readout of the linearised network holds, without noise"),
+    "area": (
+        "Fisher area",
+        "of the Fisher memory curve of the linearised network, with noise of as many steps as the chain",
+    ),
+    "capacity": ("capacity (rank)", "past inputs that float64 tells apart in the linearised network, however faint"),
 }
 """Columns of the table of several models, and what they mean, by the short keys of `_numbers`."""
 _MINOR = ("capacity", "isometry", "henrici", "radius", "half", "area")
@@ -193,8 +196,10 @@ def _of_jacobian(result: ProbeResult) -> Numbers:
         singular = bool(jacobian.log_smallest.isinf().any())
         condition = "infinite" if singular else _range(jacobian.log_condition)
         numbers["condition"] = ("condition", condition, "sigma_max / sigma_min")
-        distance = "infinite" if singular else f"{jacobian.isometry_distance.median():.4g}"
-        numbers["isometry"] = ("isometry distance", distance, "root mean square of ln sigma; 0 is dynamical isometry")
+        distance, dead = f"{jacobian.isometry_distance.median():.4g}", int(jacobian.dead.median())
+        distance = "all dead" if dead == jacobian.size else f"{distance}, {dead} dead" if dead else distance
+        note = f"root mean square of ln sigma over those of {jacobian.size} directions that are not dead; 0 is isometry"
+        numbers["isometry"] = ("isometry distance", distance, note)
     if lyapunov is not None:
         error = "" if lyapunov.standard_error is None else f" +- {lyapunov.standard_error:.2g}"
         state = "converged" if lyapunov.converged else "not converged"
@@ -234,12 +239,13 @@ def _of_memory(result: ProbeResult) -> Numbers:
         area, note = "none", memory.steps[0].reason
     else:
         area = f"{memory.area:.4g}"
-        noise = f", noise of {memory.horizons[0]} steps (radius >= 1)" if memory.horizons else ""
-        note = f"of the Fisher memory curve to lag {memory.lags}, linearised at {len(memory.steps)} steps{noise}"
+        noise = f"noise of {memory.steps[0].horizon} steps"
+        note = f"of the Fisher memory curve to lag {memory.lags}, linearised at {len(memory.steps)} steps, {noise}"
     numbers = {"area": ("Fisher area", area, note)}
     if memory.capacity is not None:
         capacity = f"{memory.capacity:.4g}"
-        numbers["capacity"] = ("linear memory capacity", capacity, "inputs back that a linear readout holds")
+        what = "a numerical rank: past inputs that float64 tells apart, however faint"
+        numbers["capacity"] = ("linear memory capacity", capacity, what)
     return numbers
 
 

@@ -283,8 +283,8 @@ def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | 
     def draw(figure: Figure) -> None:
         lines = []
         for name, curve in curves.items():
-            horizons = memories[name].horizons
-            label = name + (f" (noise of {horizons[0]} steps)" if horizons else "")
+            steps = memories[name].steps
+            label = name + (f" (noise of {steps[0].horizon} steps)" if steps else "")
             lines.append(Line(label, range(len(curve)), _log10(curve, _LEAST_MEMORY)))
         _draw_powers(figure.add_subplot(), lines, "lag k", "Fisher memory J(k)")
 
