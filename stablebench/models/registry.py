@@ -119,8 +119,9 @@ class ModelEntry:
 
 
 _registered: dict[str, ModelEntry] = {}
-_named_code: dict[tuple[str, str], ModelEntry] = {}
-"""Users' own models that were named in this process, by class and digest of their code."""
+_loaded_code: dict[tuple[str, str], ModelEntry] = {}
+"""Users' own models that are loaded in this process, by class and digest. Consent comes before: code is loaded because
+it was named on the command line, or as `user_code.known` has it (`training.run_code.name_code`)."""
 C = TypeVar("C", bound=type)
 
 
@@ -210,9 +211,9 @@ def model_of_spec(name: str, source: str | None) -> ModelEntry:
         if source is not None:
             raise UserError(f"{name}: this is a model of stablebench, which has no `source`; the spec is damaged.")
         return model_entry(name)
-    if source is not None and (label, source) in _named_code:
-        return _named_code[label, source]
-    if any(known == label for known, _ in _named_code):
+    if source is not None and (label, source) in _loaded_code:
+        return _loaded_code[label, source]
+    if any(known == label for known, _ in _loaded_code):
         raise UserError(f"{name}: the file changed since this run began; put it back or start a new run.")
     raise UserError(
         f"{name}: this run's model is code outside stablebench, which is only run when it is named: add --model "
@@ -228,7 +229,7 @@ def _user_model(reference: str) -> ModelEntry:
     loaded = load_file(Path(where), reference) if where.endswith(".py") else load_module(where, reference)
     entry = ModelEntry(reference, _class_of(loaded.module, class_name, reference), code=loaded.code)
     remember(loaded.code.digest)
-    _named_code[class_name, loaded.code.digest] = entry
+    _loaded_code[class_name, loaded.code.digest] = entry
     return entry
 
 
@@ -245,10 +246,10 @@ def name_code(name: str, code: "Code") -> ModelEntry:
     from stablebench.models.user_code.loading import load_code
 
     label = name.rpartition(":")[2]
-    if (label, code.digest) not in _named_code:
+    if (label, code.digest) not in _loaded_code:
         loaded = load_code(code, name)
-        _named_code[label, code.digest] = ModelEntry(name, _class_of(loaded.module, label, name), code=code)
-    return _named_code[label, code.digest]
+        _loaded_code[label, code.digest] = ModelEntry(name, _class_of(loaded.module, label, name), code=code)
+    return _loaded_code[label, code.digest]
 
 
 def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:

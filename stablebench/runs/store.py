@@ -149,7 +149,7 @@ class RunFolder:
 
 
 def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
-    """Return the newest folder of each spec and seed, as `run_folder` does, looking into each folder once."""
+    """Return the newest folder of each spec and seed, which may not exist yet; each parent is looked into once."""
     first = _first_folders(runs_dir, list(specs))
     newest: dict[Path, dict[str, int]] = {}
     for parent in {path.parent for path in first}:
@@ -164,16 +164,15 @@ def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
 
 def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
     """Return the newest folder of a spec and seed, which may not exist yet."""
-    taken = _folders(runs_dir, spec)
-    return RunFolder(taken[-1] if taken else _first_folder(runs_dir, spec))
+    return run_folders(runs_dir, [spec])[0]
 
 
 def fresh_run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
     """Return a folder next to those that the spec and seed already have."""
-    first, taken = _first_folder(runs_dir, spec), _folders(runs_dir, spec)
-    if not taken:
-        return RunFolder(first)
-    last = taken[-1].name.removeprefix(first.name).removeprefix("-r")
+    first, newest = _first_folder(runs_dir, spec), run_folder(runs_dir, spec)
+    if not newest.path.exists():
+        return newest
+    last = newest.path.name.removeprefix(first.name).removeprefix("-r")
     return RunFolder(first.with_name(f"{first.name}-r{int(last or 1) + 1}"))
 
 
@@ -193,15 +192,6 @@ def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
         parent, stem = hashes[parts]
         folders.append(parent / f"{stem}{spec.seed}")
     return folders
-
-
-def _folders(runs_dir: Path, spec: RunSpec) -> list[Path]:
-    first = _first_folder(runs_dir, spec)
-    reruns = {}
-    for path in first.parent.glob(f"{first.name}-r*"):
-        if match := re.fullmatch(re.escape(first.name) + r"-r(\d+)", path.name):
-            reruns[int(match[1])] = path
-    return ([first] if first.is_dir() else []) + [reruns[n] for n in sorted(reruns)]
 
 
 def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord], dict[str, str]]:

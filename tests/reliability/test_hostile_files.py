@@ -158,7 +158,7 @@ def test_no_part_of_the_suite_unpickles() -> None:
 
 
 def as_in_a_new_process() -> None:
-    model_registry._named_code.clear()
+    model_registry._loaded_code.clear()
     loading._loaded.clear()
 
 

@@ -66,5 +66,5 @@ def digest(reference: str) -> str:
 
 def as_in_a_new_process() -> None:
     """Forget what was loaded."""
-    model_registry._named_code.clear()
+    model_registry._loaded_code.clear()
     loading._loaded.clear()
