@@ -136,7 +136,7 @@ def test_an_eager_optimiser_computes_what_torchs_does(kind: Any) -> None:
         (torch.optim.SGD, {"name": "sgd", "momentum": 0.9, "nesterov": True}),
     ],
 )
-def test_all_parameters_at_once_get_the_numbers_of_one_after_another(
+def test_all_parameters_at_once_get_the_same_numbers(
     optimiser: type[torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     rng = torch.Generator().manual_seed(0)
