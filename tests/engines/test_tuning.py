@@ -148,7 +148,7 @@ def choose(cache: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", CHOOSE], env=environment, capture_output=True, text=True)
 
 
-def test_processes_that_start_at_once_choose_the_same_and_one_measures(tmp_path: Path) -> None:
+def test_processes_started_at_once_choose_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(choose, [tmp_path] * 2))
     assert len({done.stdout for done in found}) == 1 and not any(done.stderr for done in found)
