@@ -149,8 +149,7 @@ class TrainingLoop:
         if probe is None or not probe.due(state.step):
             return
         with self._clock.paused():
-            values = probe.measure(self.parts.network)
-            self.curve.append(step=state.step, split="probe", **values, wall_s=state.wall_s)
+            self.curve.append(step=state.step, split="probe", **probe.measure(self.parts.network), wall_s=state.wall_s)
 
     def _metrics(self, pieces: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         """Return loss and metrics of a split."""
