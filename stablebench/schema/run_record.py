@@ -122,7 +122,7 @@ class RunRecord(Strict):
         resumed_at: Steps at which the run was resumed.
         resumed_elsewhere: What of the environment changed along the run, with the step: where `--force-resume` resumed
             it all the same, or a GPU's kernel or the compiler failed and the reference engine went on.
-        extended: From which shorter runs it went on, `train --resume RUN --steps N`: "300 to 600 updates, begun as RUN".
+        extended: The shorter runs it went on from, `train --resume RUN --steps N`: "300 to 600 updates, begun as RUN".
         origin: Where values of the spec came from, by dotted key.
         self_check: Whether the engine was held against the reference at the start of the last session: `passed`,
             `failed` (then the reference ran), `off`; None where there was nothing to hold, and in records that do not

@@ -1,4 +1,4 @@
-"""A finished run goes on for more updates: as the longer run, in a folder of its own, from the shorter one's checkpoint.
+"""A finished run goes on for more updates: as the longer run, in its own folder, from the shorter one's checkpoint.
 
 No schedule depends on the number of updates in all, so that the longer run is the one that it would have been from its
 start, bit for bit on a CPU. The shorter run stays as it is.

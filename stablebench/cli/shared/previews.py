@@ -35,9 +35,7 @@ def print_runs(runs: Sequence[Resolved], missing: Sequence[Resolved], shown: Out
         return
     cells = [[", ".join(map(str, v)) if isinstance(v, list) else v for v in row.values()] for row in rows.values()]
     updates = sum(run.spec.train.steps for run in missing)
-    notes = [
-        f"{len(missing)} of {len(runs)} runs would be run, {updates:,} updates in all; `--estimate` times a few of them."
-    ]
+    notes = [f"{len(missing)} of {len(runs)} runs would be run, {updates:,} updates in all; `--estimate` times a few."]
     columns = list(next(iter(rows.values()), {"task": None}))
     print_tables([Table(columns, cells, title="What would be run", notes=notes)], fmt)
 
