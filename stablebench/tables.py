@@ -134,6 +134,9 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
         colalign=["right" if n else "left" for n in numeric] if texts else None,
         disable_numparse=True,
     )
+    if fmt == "latex":  # the rules of booktabs; tabulate's own format with them escapes once more
+        for rule in ("toprule", "midrule", "bottomrule"):
+            body = body.replace("\\hline", f"\\{rule}", 1)
     title = {"github": "**{}**\n\n", "latex": "% {}\n", "html": "<h3>{}</h3>\n"}[fmt]
     note = {"github": "\n\n{}", "latex": "\n% {}", "html": "\n<p>{}</p>"}[fmt]
     above = title.format(escape(cell(table.title))) if table.title else ""
@@ -147,7 +150,7 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special = {"±": r"$\pm$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
 
 

@@ -76,8 +76,14 @@ def compare(
         ),
     ] = False,
     max_seeds: Annotated[int, option("With --until-decided: seeds of a model, at most.", metavar="N", min=5)] = 20,
+    across_budgets: Annotated[
+        bool, option("Rank rows of unequal updates, batch or width all the same.", None, "--across-budgets")
+    ] = False,
     shown: options.OutputOptions,
     fmt: options.Format = "table",
+    columns: Annotated[
+        list[str] | None, option("Columns of the leaderboard: a,b or repeated, or all.", OUTPUT, metavar="A,B")
+    ] = None,
     live: Annotated[bool, option("Show all runs in one table while they run.", OUTPUT, "--live")] = False,
     output: Annotated[
         Path | None,
@@ -144,7 +150,10 @@ def compare(
             note(line)
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
-    board, recorded = _leaderboard(name, resolved_suite, overrides, runs, shown.runs_dir)
+    tidy = fmt == "csv" or shown.as_json or output is not None
+    board, recorded = _leaderboard(
+        name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy
+    )
     if not any(recorded):
         for line in near_runs(runs, shown.runs_dir):
             note(line)
@@ -156,7 +165,7 @@ def compare(
     if shown.as_json:
         print_json(board.as_dict())
     else:
-        echo(leaderboard.render(board, fmt, interval))
+        echo(leaderboard.render(board, fmt, options.names_of("--columns", columns), interval))
         if statistics and fmt != "json" and board.statistics is not None:
             echo("\n" + leaderboard.render_statistics(board.statistics, fmt))
     for line in [] if decisions is None else decisions.summary():
@@ -190,7 +199,14 @@ def _planned(
 
 @collector_paused()
 def _leaderboard(
-    name: str, suite: "Suite", overrides: "SuiteOverrides", runs: "list[Resolved]", runs_dir: Path
+    name: str,
+    suite: "Suite",
+    overrides: "SuiteOverrides",
+    runs: "list[Resolved]",
+    runs_dir: Path,
+    *,
+    across_budgets: bool,
+    tidy: bool,
 ) -> "tuple[Leaderboard, list[bool]]":
     """Return the leaderboard, and for each run whether it has a record."""
     from stablebench import leaderboard
@@ -198,7 +214,7 @@ def _leaderboard(
 
     folders = run_folders(runs_dir, [run.spec for run in runs])
     records, unreadable = readable_records(folders)
-    board = leaderboard.build(name, records.values(), unreadable=unreadable)
+    board = leaderboard.build(name, records.values(), unreadable=unreadable, across_budgets=across_budgets, tidy=tidy)
     changes = leaderboard.Overrides(overrides.changed, overrides.short)
     board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
     return board, [folder.path in records or str(folder.path) in unreadable for folder in folders]

@@ -42,7 +42,7 @@ def list_(
     elif entries:
         columns = list(dict.fromkeys(key for entry in entries for key in entry))
         rows = [[entry.get(column) for column in columns] for entry in entries]
-        minor = [c for c in ("origin", "threads", "seeds", "steps_per_s", "tuned_by") if c in columns]
+        minor = [c for c in ("threads", "seeds", "steps_per_s", "run") if c in columns]
         print_tables([Table(columns, rows, wrap=_WRAPPED_COLUMNS, minor=minor)], fmt)
     else:
         note(f"There are no {kind}" + (f" in {runs_dir}." if kind == "runs" else "."))
@@ -66,7 +66,14 @@ def _task(card: dict[str, Any]) -> dict[str, Any]:
 def _recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     parts = [recipe, *(recipe.get("variants") or [])]
     run = sum(bool(part.get("result")) for part in parts)
-    return {"tuned_by": recipe["tuned_by"], "run": f"{run} of {len(parts)}", "source": recipe["source"]}
+    trials = recipe.get("trials")
+    tuned = "not tuned" if trials == 0 else "tuned" + ("" if trials is None else f" ({trials})")
+    return {
+        "origin": "paper" if recipe["tuned_by"] == "paper" else tuned,
+        "reached": recipe.get("outcome"),
+        "run": f"{run} of {len(parts)}",
+        "source": recipe["source"],
+    }
 
 
 def _suite(suite: dict[str, Any]) -> dict[str, Any]:

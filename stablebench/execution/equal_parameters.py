@@ -28,11 +28,7 @@ def width_for(resolved: Resolved, params: int) -> int:
 
     @cache
     def count(hidden: int) -> int:
-        spec = resolved.spec
-        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"hidden": hidden})})
-        check_spec(spec, resolved.card)
-        network = build_network(spec, resolved.card, sizes_of(resolved.card, spec.task.params))
-        return count_parameters(network.parameters())
+        return parameters_at(resolved, hidden)
 
     below = _last_below(count, params, start=resolved.spec.model.hidden)
     if below < 1:
@@ -40,6 +36,23 @@ def width_for(resolved: Resolved, params: int) -> int:
             f"{resolved.spec.model.label}: has {count(1):,} parameters at width 1 already, more than {params:,}."
         )
     return min(below, below + 1, key=lambda hidden: abs(count(hidden) - params))
+
+
+def parameters_at(resolved: Resolved, hidden: int) -> int:
+    """Return how many trainable parameters a run has at another width, readout and trained embedding included.
+
+    Args:
+        resolved: The run.
+        hidden: The width, >= 1.
+
+    Raises:
+        UserError: The model cannot be built at that width.
+    """
+    spec = resolved.spec
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"hidden": hidden})})
+    check_spec(spec, resolved.card)
+    network = build_network(spec, resolved.card, sizes_of(resolved.card, spec.task.params))
+    return count_parameters(network.parameters())
 
 
 def _last_below(count: Callable[[int], int], params: int, start: int) -> int:

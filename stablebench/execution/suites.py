@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from stablebench import registry
 from stablebench.errors import ContractError, UserError
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.schema.suite import Shared, Suite, SuiteTask
 from stablebench.specs.remembered import remembered
 from stablebench.specs.request import Resolved, RunRequest
 
+Match = Literal["units", "params", "recipe"]
+_LEAST_EVALUATIONS = 20
 _RUNTIME_KEYS = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
 
@@ -26,6 +28,9 @@ class SuiteOverrides:
         options: Named options, by key of the run spec.
         settings: `--set` values.
         short: Whether the suite's short budget is asked for.
+        match: What models share besides updates and batch: `units`, or `params`, the number of parameters that the
+            first model has at the card's width; `recipe` for each recipe's own of all three; None for what the suite
+            says, and `units` where models and tasks are named without a suite.
     """
 
     models: list[str] | None = None
@@ -35,6 +40,7 @@ class SuiteOverrides:
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     short: bool = False
+    match: Match | None = None
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -55,6 +61,7 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
             tasks=[SuiteTask(task=task) for task in asked.tasks],
             models=asked.models,
             seeds=asked.seeds or [0],
+            equal=_equal(asked.match or "units"),
         )
         return "ad-hoc suite", made
     if name is None and asked.tasks is not None:
@@ -69,7 +76,13 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
         changed["tasks"] = [task for group in groups for task in _narrowed(suite, group, asked.models)]
     if asked.seeds is not None:
         changed["seeds"] = asked.seeds
+    if asked.match is not None:
+        changed["equal"] = _equal(asked.match)
     return name or "quick", suite.model_copy(update=changed)
+
+
+def _equal(match: Match) -> list[Shared]:
+    return {"units": ["updates", "batch", "units"], "params": ["updates", "batch"], "recipe": []}[match]
 
 
 def _of_task(suite: Suite, name: str) -> list[SuiteTask]:
@@ -111,7 +124,7 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
         resolved = _resolved(suite, asked, refused)
     else:
         decided = suite.model_dump(mode="json", exclude={"seeds"})
-        question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short]
+        question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short, asked.match]
         plain = remembered(question, lambda: [_plain(run) for run in _resolved(suite, asked, refused)])
         resolved = [_from_plain(run) for run in plain]
     by_hash = {run.spec.spec_hash(): run for run in resolved}
@@ -120,18 +133,22 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
 
 def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None) -> list[Resolved]:
     """Return what `runs_of` does, one run for all seeds."""
-    from stablebench.execution.equal_parameters import width_for
+    from stablebench.execution.equal_parameters import parameters_at, width_for
     from stablebench.specs.resolve import resolve
 
     runs: list[Resolved] = []
     last: ContractError | None = None
     for task in suite.tasks:
+        wanted = task.match_parameters
         for model in task.models or suite.models:
             settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
+            settings = _evaluated_often(settings, asked) if "updates" in suite.equal else settings
             request = RunRequest(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
             try:
-                if task.match_parameters is not None and "model.hidden" not in asked.settings | asked.options:
-                    settings["model.hidden"] = width_for(resolve(request), task.match_parameters)
+                if wanted is None and asked.match == "params":
+                    wanted = parameters_at(resolve(request), registry.task_card(_name(task)).protocol.hidden)
+                if wanted is not None and "model.hidden" not in asked.settings | asked.options:
+                    settings["model.hidden"] = width_for(resolve(request), wanted)
                 runs.append(resolve(request))
             except ContractError as error:
                 if refused is None:
@@ -163,8 +180,34 @@ def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) 
         model: The model.
         short: Whether its short budget is meant.
     """
-    settings = {"threads": suite.threads} | suite.overrides | task.overrides | suite.model_overrides.get(model, {})
-    return _with_budget(settings, suite.short_overrides if short else {})
+    own = suite.overrides | task.overrides | suite.model_overrides.get(model, {})
+    own = _with_budget(own, suite.short_overrides if short else {})
+    return {"threads": suite.threads} | _with_budget(_shared(suite, task), own)
+
+
+def _name(task: SuiteTask) -> str:
+    return task.task.partition("/")[0]
+
+
+def _shared(suite: Suite, task: SuiteTask) -> dict[str, Any]:
+    """Return what all runs of a task share, as the task card has it."""
+    if not suite.equal:
+        return {}
+    protocol = registry.task_card(_name(task)).protocol
+    shared = {"train.batch_size": protocol.batch_size} if "batch" in suite.equal else {}
+    shared |= {"model.hidden": protocol.hidden} if "units" in suite.equal and task.match_parameters is None else {}
+    if "updates" in suite.equal:
+        shared |= {"train.steps": protocol.steps, "train.eval_every": protocol.eval_every}
+    return shared
+
+
+def _evaluated_often(settings: dict[str, Any], asked: SuiteOverrides) -> dict[str, Any]:
+    """Return settings under which a smaller budget that was asked for is evaluated as often as a usual one."""
+    steps = (asked.settings | asked.options).get("train.steps")
+    interval = settings.get("train.eval_every")
+    if "train.eval_every" in asked.settings or not isinstance(steps, int) or not isinstance(interval, int):
+        return settings
+    return settings | {"train.eval_every": max(1, min(interval, steps // _LEAST_EVALUATIONS))}
 
 
 def _with_budget(

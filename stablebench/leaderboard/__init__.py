@@ -20,7 +20,9 @@ from stablebench.leaderboard.format import (
     format_median_interval,
     format_number,
     format_range,
+    format_unequal,
 )
+from stablebench.leaderboard.origin import format_origin
 from stablebench.leaderboard.pairs import leaders_note, matrix_of
 from stablebench.leaderboard.published import format_published
 from stablebench.leaderboard.reproduction import (
@@ -49,9 +51,11 @@ __all__ = [
     "format_median_interval",
     "format_number",
     "format_number_of",
+    "format_origin",
     "format_protocol",
     "format_published",
     "format_range",
+    "format_unequal",
     "format_verdict",
     "latest",
     "leaders_note",

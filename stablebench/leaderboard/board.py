@@ -9,10 +9,13 @@ from stablebench import registry
 from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
 from stablebench.leaderboard.code import code_notes
+from stablebench.leaderboard.marks import LEGEND, marks_of, unequal
 from stablebench.leaderboard.names import disambiguate
+from stablebench.leaderboard.origin import Recipes, registered_recipe
 from stablebench.leaderboard.published import published
 from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.row import ENDED, row_of
+from stablebench.leaderboard.tidy import tidy_runs
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import Leaderboard, LeaderboardTable
 from stablebench.schema.run_record import RunRecord
@@ -33,6 +36,10 @@ def build(
     records: Iterable[RunRecord],
     cards: Cards = registered_card,
     unreadable: dict[str, str] | None = None,
+    *,
+    recipes: Recipes = registered_recipe,
+    across_budgets: bool = False,
+    tidy: bool = False,
 ) -> Leaderboard:
     """Return the leaderboard of runs.
 
@@ -43,16 +50,23 @@ def build(
         records: The runs, in any order.
         cards: Where published numbers come from.
         unreadable: By folder, what is wrong with records that could not be read.
+        recipes: Where recipes say how they were tuned.
+        across_budgets: Whether rows of unequal updates, batch or width are ranked all the same.
+        tidy: Whether it also has each run as one flat dictionary (`stablebench.leaderboard.tidy`).
     """
     by_table: dict[tuple[str, int, str, str], list[RunRecord]] = defaultdict(list)
-    for record in latest(records):
+    counting = latest(records)
+    for record in counting:
         task = record.spec.task
         by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
-    tables = [_table(group, cards) for _, group in sorted(by_table.items(), key=lambda item: item[0])]
+    tables = [
+        _table(group, cards, recipes, across_budgets) for _, group in sorted(by_table.items(), key=lambda item: item[0])
+    ]
     names = disambiguate([table.task for table in tables], [{"version": t.version} | t.params for t in tables])
     tables = [table.replaced(task=name) for table, name in zip(tables, names, strict=True)]
     tables.sort(key=lambda table: _natural(table.task))
-    return Leaderboard(suite=suite, tables=tables, unreadable=unreadable)
+    runs = tidy_runs(counting, recipes) if tidy and counting else None
+    return Leaderboard(suite=suite, tables=tables, unreadable=unreadable, runs=runs)
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
@@ -83,12 +97,14 @@ def _age(record: RunRecord) -> tuple[bool, str]:
     return record.status in ENDED, record.started
 
 
-def _table(records: list[RunRecord], cards: Cards) -> LeaderboardTable:
+def _table(records: list[RunRecord], cards: Cards, recipes: Recipes, across_budgets: bool) -> LeaderboardTable:
     first = records[0]
     task, metric = first.spec.task, first.metric
-    rows = [row_of(group) for group in by_row(records).values()]
+    rows = [row_of(group, recipes) for group in by_row(records).values()]
     names = disambiguate([r.name for r in rows], [r.settings for r in rows], [r.spec_hash for r in rows])
-    rows = rank([row.replaced(name=name) for row, name in zip(rows, names, strict=True)], metric)
+    rows = [row.replaced(name=name, marks=marks_of(row, rows)) for row, name in zip(rows, names, strict=True)]
+    differs = unequal(rows)
+    rows = rank(rows, metric, comparable=across_budgets or not differs)
     card = cards(task.name)
     variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)
     if variant is None and card is not None:
@@ -108,5 +124,7 @@ def _table(records: list[RunRecord], cards: Cards) -> LeaderboardTable:
         cards=len({r.card_sha256 for r in records}),
         rows=rows,
         code_notes=code_notes(rows),
+        unequal=differs,
+        legend={mark: meaning for mark, meaning in LEGEND.items() if any(mark in row.marks for row in rows)},
         published=[] if card is None else published(card, task.params, rows),
     )

@@ -21,7 +21,7 @@ def computed_by(records: Sequence[RunRecord]) -> dict[str, list[int]]:
 
 
 def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Return a line for each row whose seeds were computed by code that rounds differently.
+    """Return a line for each row whose seeds were computed by code that rounds differently, or on several processors.
 
     Args:
         rows: Rows of a leaderboard's table.
@@ -34,6 +34,8 @@ def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
                 for code, seeds in row.computed_by.items()
             )
             notes.append(f"{row.name}: its seeds were rounded differently: {codes}.")
+        if " and " in row.hardware:
+            notes.append(f"{row.name}: its seeds ran on {row.hardware}.")
     return notes
 
 

@@ -1,5 +1,6 @@
 """Numbers of a leaderboard as text, in tables and on the page alike."""
 
+from stablebench.schema.leaderboard import LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.stats import MIN_SEEDS
 
@@ -23,6 +24,15 @@ def format_interval(interval: Interval | None) -> str | None:
 def format_range(low: float | None, high: float | None) -> str | None:
     """Return the lowest and the highest of several scores, None where there are none."""
     return None if low is None or high is None else format_interval((low, high))
+
+
+def format_unequal(table: LeaderboardTable) -> str | None:
+    """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing."""
+    if not table.unequal:
+        return None
+    differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in table.unequal.items())
+    ranked = any(row.rank is not None for row in table.rows)
+    return f"{differs}: {'ranked across unequal budgets, as asked' if ranked else 'not a ranking'}."
 
 
 def format_seeds(n: int, diverged: int) -> str:

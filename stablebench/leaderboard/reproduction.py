@@ -179,7 +179,7 @@ def _number(
         differs.append(f"{entry.part} examples, ours test")
     if entry.event == "steps_to_convergence":
         differs.append("convergence without a threshold, ours the target")
-    differs += _fewer_updates(overrides, row, differs)
+    differs += [*_fewer_updates(overrides, row, differs), *_built_start(row)]
     verdict = judged(entry, compared.ours, compared.our_statistic, row, table)
     if elsewhere and verdict.word != "not run":
         verdict = Judgement("not comparable")
@@ -236,6 +236,11 @@ def _fewer_updates(overrides: Overrides, row: LeaderboardRow, differs: list[str]
     return [f"{row.steps:,} updates asked for"] if _BUDGET & set(overrides.changed) else []
 
 
+def _built_start(row: LeaderboardRow) -> list[str]:
+    """Return the remark on a row whose start is built for the task, which no paper reports."""
+    return [] if row.built_start is None else [f"start built for the task ({row.built_start})"]
+
+
 # -- expectations ----------------------------------------------------------------------------------------------------
 
 
@@ -268,7 +273,7 @@ def _expectation(
         differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
         valued = (expected.reaches, expected.misses, expected.others_miss) != (None, None, None)
         verdict = Judgement("not comparable") if differs else stated(row, compared, table, met, valued)
-        differs += _fewer_updates(overrides, row, differs)
+        differs += [*_fewer_updates(overrides, row, differs), *_built_start(row)]
         return line.replaced(
             ours=ours if abs(ours) != float("inf") else None,
             interval=verdict.interval,

@@ -8,9 +8,11 @@ from typing import Any
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.code import computed_by
+from stablebench.leaderboard.marks import built_start
 from stablebench.leaderboard.names import settings_of
+from stablebench.leaderboard.origin import Recipes, recipe_origin
 from stablebench.leaderboard.seeds import ran, seed_statistics
-from stablebench.schema.leaderboard import GoalTimes, LeaderboardRow, RowGoals
+from stablebench.schema.leaderboard import GoalTimes, LeaderboardRow, QuotedScore, RowGoals
 from stablebench.schema.leaderboard_statistics import Goal, Interval
 from stablebench.schema.run_record import RunRecord
 from stablebench.stats import iqm, median_coverage, median_interval
@@ -19,8 +21,13 @@ ENDED = ("finished", "diverged")
 """Statuses of runs that count."""
 
 
-def row_of(records: list[RunRecord]) -> LeaderboardRow:
-    """Return the row of runs that differ only in their seed; it has no rank yet."""
+def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
+    """Return the row of runs that differ only in their seed; it has no rank yet.
+
+    Args:
+        records: The runs.
+        recipes: Where recipes say how they were tuned.
+    """
     records = sorted(records, key=lambda record: record.spec.seed)
     first, metric = records[0], records[0].metric
     ended = [r for r in records if r.status in ENDED]
@@ -28,7 +35,7 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
     tests = {seed: test for seed, test in tests.items() if metric in test}
     values = [test[metric] for test in tests.values()]
     diverged = sum(r.status == "diverged" for r in records)
-    interval = interval_with_worst(values, diverged, higher_is_better(metric))
+    summed = _summed({seed: test[metric] for seed, test in tests.items()}, diverged, metric)
     others = sorted({name for test in tests.values() for name in test} - {metric})
     return LeaderboardRow(
         name=first.spec.model.label,
@@ -42,14 +49,10 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
         commits=sorted({r.environment.commit for r in records if r.environment.commit}),
         rank=None,
         best=False,
-        score=median_with_worst(values, diverged, higher_is_better(metric)),
-        min=min(values, default=None),
-        max=max(values, default=None),
+        **summed,
         iqm=iqm(values) if values else None,
-        interval=interval,
-        coverage=None if interval is None else median_coverage(len(values) + diverged),
+        coverage=None if summed["interval"] is None else median_coverage(len(values) + diverged),
         n=len(values),
-        seeds={str(seed): test[metric] for seed, test in tests.items()},
         others={name: _median([test[name] for test in tests.values() if name in test]) for name in others},
         statistics=seed_statistics(records),
         ran=ran(first),
@@ -68,14 +71,39 @@ def row_of(records: list[RunRecord]) -> LeaderboardRow:
         parameters=first.parameters,
         embedding_parameters=first.embedding_parameters,
         steps_per_s=_median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
+        quoted=_quoted(first, tests, diverged),
+        recipe=recipe_origin(first, recipes),
+        built_start=built_start(first.spec.model.name, first.spec.model.params),
         peak_bytes=max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
     )
+
+
+def _summed(seeds: dict[int, float], diverged: int, metric: str) -> dict[str, Any]:
+    """Return the score of several seeds, their lowest and highest, and the interval of it."""
+    values, higher = list(seeds.values()), higher_is_better(metric)
+    return {
+        "score": median_with_worst(values, diverged, higher),
+        "min": min(values, default=None),
+        "max": max(values, default=None),
+        "interval": interval_with_worst(values, diverged, higher),
+        "seeds": {str(seed): value for seed, value in seeds.items()},
+    }
+
+
+def _quoted(first: RunRecord, tests: dict[int, dict[str, float]], diverged: int) -> QuotedScore | None:
+    """Return the scores in the target's metric, None where it is the task's or a run was not tested in it."""
+    metric = first.target_metric
+    if metric is None or metric == first.metric or not all(metric in test for test in tests.values()):
+        return None
+    seeds = {seed: test[metric] for seed, test in tests.items()}
+    return QuotedScore(metric=metric, **_summed(seeds, diverged, metric))
 
 
 def hardware_of(record: RunRecord) -> str:
     """Return the class of hardware within which seconds can be compared."""
     ran = record.environment
-    return f"{ran.device}, {ran.hardware}, {ran.threads} thread{'' if ran.threads == 1 else 's'}"
+    processor = f" ({ran.processor})" if ran.processor else ""
+    return f"{ran.device}, {ran.hardware}{processor}, {ran.threads} thread{'' if ran.threads == 1 else 's'}"
 
 
 def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:

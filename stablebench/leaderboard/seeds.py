@@ -32,6 +32,7 @@ def _of_metric(name: str, tested: list[RunRecord], lost: bool) -> SeedStatistics
         best=better,
         worst=None if lost else worse,
         best_on_validation=_best_on_validation(scores),
+        standard_deviation=None if lost or len(values) < 2 else statistics.stdev(values),
     )
 
 

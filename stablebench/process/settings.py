@@ -124,6 +124,20 @@ def torch_config() -> str:
 
 
 @cache
+def processor() -> str | None:
+    """Return the processor's vendor, family and model, which tell apart what one name covers; None off Linux."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return None
+    facts: dict[str, str] = {}
+    for line in info.read_text().split("\n\n", 1)[0].splitlines():
+        key, _, value = line.partition(":")
+        facts[key.strip()] = value.strip()
+    words = [facts.get("vendor_id"), *(f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts)]
+    return " ".join(word for word in words if word) or None
+
+
+@cache
 def hardware(device: str) -> str:
     """Return the GPU's name, or the processor's with its number of cores."""
     if device == "cuda":

@@ -78,6 +78,7 @@ def page(
                 "key": f"task-{number}",
                 "table": table,
                 "pairs": pairs_of_table(described),
+                "unequal": leaderboard.format_unequal(table),
                 "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
                 "commands": {row.name: commands[row.key] for row in table.rows},
                 "figures": figures_of_task(f"task-{number}", table, described, records_of, folders, points),

@@ -12,6 +12,7 @@ from stablebench.leaderboard import (
     format_median_interval,
     format_number,
     format_number_of,
+    format_origin,
     format_protocol,
     format_range,
     format_verdict,
@@ -113,6 +114,12 @@ def ranked_columns(
     add("mean ± sd", [_mean(described[row.name]) for row in rows])
     add("range", [(format_range(row.min, row.max), row.min) for row in rows], "lowest to highest seed")
     add("seeds", [(_seeds(row), row.n) for row in rows])
+    legend = "; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items())
+    add("marks", [(row.marks, row.marks) for row in rows], legend)
+    add("recipe", [(format_origin(row.recipe), format_origin(row.recipe)) for row in rows], "who tuned it, and how")
+    add("updates", [number(row.steps, ",d") for row in rows], "asked for")
+    add("batch", [number(row.batch_size, ",d") for row in rows])
+    add("units", [number(row.hidden, ",d") for row in rows])
     for other in sorted({name for row in rows for name in row.others}):
         add(other, [number(row.others.get(other)) for row in rows], "median over seeds")
     for goal in GOALS:

@@ -9,9 +9,10 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from stablebench.schema.leaderboard_statistics import COVERAGE, Goal, Interval, LeaderboardPart, Statistics, Unit
 from stablebench.schema.published import Flag, MetricName
+from stablebench.schema.recipe import Outcome
 
 SCHEMA_VERSION = 1
-_OPTIONAL = ("unreadable", "reproduction", "statistics")
+_OPTIONAL = ("unreadable", "reproduction", "statistics", "runs")
 """Parts that the JSON leaves out where there are none."""
 
 ReproductionVerdict = Annotated[
@@ -54,6 +55,10 @@ class SeedStatistics(LeaderboardPart):
     best: float | None = Field(description="Best seed.")
     worst: float | None = Field(description="Worst seed; null where one diverged.")
     best_on_validation: float | None = Field(description="Test score of the seed that is best on validation.")
+    standard_deviation: float | None = Field(
+        default=None,
+        description="Of the seeds, divided by n - 1; null with one seed or a diverged one. Not in files of 0.1.0.",
+    )
 
 
 class RunFields(LeaderboardPart):
@@ -63,6 +68,32 @@ class RunFields(LeaderboardPart):
     layers: int = Field(description="Layers.")
     steps: int = Field(description="Updates asked for.")
     batch_size: int = Field(description="Examples of an update.")
+
+
+class RecipeOrigin(LeaderboardPart):
+    """Where a row's optimiser and its model's arguments come from."""
+
+    source: Literal["paper", "tuned", "card", "own", "recipe"] = Field(
+        description="`paper`; `tuned` by a search of ours; `card`: the task card's defaults; `own`: a recipe of the "
+        "user's; `recipe`: one that is not there any more."
+    )
+    trials: int | None = Field(default=None, description="Settings that were tried; null where it is not known.")
+    outcome: Outcome | None = Field(
+        default=None,
+        description="What the recipe's recorded result reached: `target`, `baseline`, `failed`, `diverged`.",
+    )
+    changed: list[str] = Field(default=[], description="Keys that an option or a suite set in its place.")
+
+
+class QuotedScore(LeaderboardPart):
+    """A row's scores in the metric that people quote, the target's, where the task's own metric is another one."""
+
+    metric: str = Field(description="The metric.")
+    score: float | None = Field(description="Median over seeds, a diverged seed worse than any; null if half diverged.")
+    min: float | None = Field(description="Lowest score of a seed.")
+    max: float | None = Field(description="Highest score of a seed.")
+    interval: Interval | None = Field(description="Interval, as the row's own.")
+    seeds: dict[str, float] = Field(description="Score by seed.")
 
 
 class LeaderboardRow(LeaderboardPart):
@@ -77,7 +108,10 @@ class LeaderboardRow(LeaderboardPart):
     hidden: int = Field(description="Hidden size.")
     settings: dict[str, Any] = Field(description="What may tell rows apart, by dotted key.")
     commits: list[str] = Field(description="Git commits of stablebench that the runs were made with.")
-    rank: int | None = Field(description="Rank by `score`, equal scores share it; null without a score.")
+    rank: int | None = Field(
+        description="Rank by the `quoted` score where there is one, and by `score`; equal ones share it. Null without "
+        "a score, or where budgets differ (`unequal`)."
+    )
     best: bool = Field(description="Whether its interval lies clear of every other row's.")
     score: float | None = Field(
         description="Median over seeds of the final test metric, a diverged seed worse than any; null if half diverged."
@@ -119,11 +153,26 @@ class LeaderboardRow(LeaderboardPart):
     steps_per_s: float | None = Field(description="Median updates a second.")
     peak_bytes: int | None = Field(description="Largest peak memory of a run.")
     coverage: float | None = Field(default=None, description=COVERAGE)
+    quoted: QuotedScore | None = Field(
+        default=None, description="Scores in the target's metric; null where that is `metric`. Not in files of 0.1.0."
+    )
+    recipe: RecipeOrigin | None = Field(
+        default=None, description="Where its hyper-parameters come from. Not in files of 0.1.0."
+    )
+    built_start: str | None = Field(
+        default=None, description="The argument that gives it a start built for the task; null for none."
+    )
+    marks: str = Field(default="", description="What a reader must know of it, one character each (`legend`).")
 
     @property
     def key(self) -> tuple[str, str, str]:
         """Hash of its spec, engine and device: of a task, no two rows share it."""
         return self.spec_hash, self.engine, self.device
+
+    @property
+    def shown(self) -> "QuotedScore | LeaderboardRow":
+        """Where the score that a table shows stands: `quoted`, or the row itself."""
+        return self if self.quoted is None else self.quoted
 
     def median_time_to(self, goal: Goal, unit: Unit) -> float | None:
         """Return the median updates or seconds to a goal, None for never."""
@@ -174,6 +223,12 @@ class LeaderboardTable(LeaderboardPart):
     code_notes: list[str] = Field(
         default=[], description="A line a row whose seeds were rounded differently. Not in files of 0.1.0."
     )
+    unequal: dict[str, list[int]] = Field(
+        default={},
+        description="What differs between rows and must not for a ranking: `updates`, `batch`, `units`, each with its "
+        "smallest and largest value. Not in files of 0.1.0.",
+    )
+    legend: dict[str, str] = Field(default={}, description="What the marks of its rows mean.")
     published: list[PublishedComparison] = Field(description="Published numbers at these parameters, with ours.")
 
 
@@ -234,6 +289,11 @@ class Leaderboard(LeaderboardPart):
     )
     statistics: Statistics | None = Field(
         default=None, description="The statistics; with `--json`, `--output` or `--statistics`."
+    )
+    runs: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="Tidy data: a run each, with every setting by its dotted key and every test metric; with `--json` "
+        "or `--output`, and as `--format csv`.",
     )
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from stablebench.schema.dotted import laid_over
-from stablebench.schema.strict import Count, Strict
+from stablebench.schema.strict import Count, NonNegativeInt, Strict
 from stablebench.schema.sweep import Dimension
 
 
@@ -33,6 +33,14 @@ class When(Strict):
     layers: Count | None = None
     hidden: Count | None = None
 
+    def in_words(self) -> str:
+        """Return it as the origin of a value names it: `length 200, hidden 128`."""
+        return ", ".join(f"{key} {value}" for key, value in self.model_dump(exclude_none=True).items())
+
+
+Outcome = Literal["target", "baseline", "failed", "diverged"]
+"""What a recipe's recorded result reached: the target, the trivial baseline alone, neither, or no finite loss."""
+
 
 class RecipeVariant(Strict):
     """Values that replace the recipe's own for one length, task variant or width; keys as in `Recipe`.
@@ -50,8 +58,10 @@ class RecipeVariant(Strict):
     train: TrainChoices = TrainChoices()
     source: str | None = None
     tuned_by: Literal["paper", "us"] | None = None
+    trials: NonNegativeInt | None = None
     search: str | None = None
     reproduces: str | None = None
+    outcome: Outcome | None = None
     result: str | None = None
 
 
@@ -63,9 +73,11 @@ class Recipe(Strict):
         model: The model's name.
         source: The paper and place, or how they were tuned.
         tuned_by: `paper`, or `us` by a search.
+        trials: Settings that were tried, the chosen one included; 0 for none of ours, None where it is not known.
         search: The space that was searched and how many trials it took, where `us`.
         space: The space that `sweep` searches by default, by dotted key of the run spec.
         reproduces: Key of the published number that it aims at.
+        outcome: What the recorded result reached; None where it does not say, or covers the first updates only.
         result: What came out when it was run, with steps and seeds; None where it has not been run yet.
         when: What the recipe itself was made for; its variants say what theirs are.
         hidden: Width.
@@ -80,9 +92,11 @@ class Recipe(Strict):
     model: str
     source: str
     tuned_by: Literal["paper", "us"]
+    trials: NonNegativeInt | None = None
     search: str | None = None
     space: dict[str, Dimension] = {}
     reproduces: str | None = None
+    outcome: Outcome | None = None
     result: str | None = None
     when: When = When()
     hidden: Count | None = None

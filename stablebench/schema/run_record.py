@@ -33,6 +33,8 @@ class Environment(Strict):
         versions: Of python, torch, numpy and stablebench.
         device: The device used: `cpu`, `cuda`.
         hardware: Processor or GPU model.
+        processor: The processor's vendor, family and model, where the operating system says them; None in records that
+            do not say, and on a GPU.
         engine: The engine used: `reference`, `scan` or `fused`; in version 0.1 also `fused-torch` (torch calls).
         threads: CPU threads.
         flags: Process-wide settings: flushing of subnormals, precision of matrix products, determinism.
@@ -54,6 +56,7 @@ class Environment(Strict):
     versions: dict[str, str]
     device: str
     hardware: str
+    processor: str | None = None
     engine: str
     threads: NonNegativeInt
     flags: Values

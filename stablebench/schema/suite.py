@@ -79,6 +79,9 @@ class Expectation(Strict):
         return self
 
 
+Shared = Literal["updates", "batch", "units"]
+
+
 class Suite(Strict):
     """Tasks x models x seeds at a budget.
 
@@ -87,6 +90,8 @@ class Suite(Strict):
         tasks: The tasks.
         models: The models, each with its recipe.
         seeds: The seeds of every model on every task.
+        equal: What all runs of a task share: `updates` (with the evaluations), `batch`, `units`. It is the task card's,
+            unless the suite or an option sets it; recipes give the rest. What is left out is the recipes'.
         threads: CPU threads of a run.
         overrides: Values that all runs have, as `--set` takes them.
         model_overrides: Values that all runs of one model have, by model.
@@ -112,6 +117,7 @@ class Suite(Strict):
     tasks: list[SuiteTask] = Field(min_length=1)
     models: list[str] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
+    equal: list[Shared] = []
     threads: Count = 1
     overrides: dict[str, Any] = {}
     model_overrides: dict[str, dict[str, Any]] = {}

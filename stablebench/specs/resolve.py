@@ -89,8 +89,7 @@ def resolve(request: RunRequest) -> Resolved:
         part = recipe.nearest(length=length, variant=variant or None, **sizes_asked)
         _lay_recipe(layers, recipe, origin)
         if isinstance(part, RecipeVariant):
-            when = ", ".join(f"{k} {v}" for k, v in part.when.model_dump(exclude_none=True).items())
-            _lay_recipe(layers, part, f"{origin}, its variant {when}")
+            _lay_recipe(layers, part, f"{origin}, its variant {part.when.in_words()}")
     for values, origin in ((request.settings, "--set"), (request.options, "option")):
         own = {k: v for k, v in values.items() if not k.startswith("task.")}
         _budget_replaces(layers, own)

@@ -33,6 +33,7 @@ class RunEnvironment:
             "versions": process.versions(),
             "device": device.type,
             "hardware": process.hardware(device.type),
+            "processor": process.processor() if device.type == "cpu" else None,
             "threads": torch.get_num_threads(),
             "flags": process.flags(),
             "commit": process.commit(),
@@ -64,5 +65,6 @@ class RunEnvironment:
     def differences(self, before: dict[str, Any]) -> list[str]:
         """Return in words what rounds differently here than in the environment of a checkpoint."""
         now = self.now.model_dump()
-        differ = [f"{key}: {before[key]} then, {now[key]} now" for key in _DECISIVE if before[key] != now[key]]
+        keys = _DECISIVE if before.get("processor") is None else (*_DECISIVE, "processor")  # 0.1.0 did not say
+        differ = [f"{key}: {before[key]} then, {now[key]} now" for key in keys if before[key] != now[key]]
         return differ + numerics.differences(before, now)

@@ -211,4 +211,5 @@ def test_options_of_a_suite_become_one_request() -> None:
         "options": {"model.hidden": 4},
         "settings": {"task.S": 2},
         "short": True,
+        "match": None,
     }

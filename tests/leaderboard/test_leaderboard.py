@@ -67,7 +67,12 @@ def record(
 
 
 def board(*records: RunRecord) -> Leaderboard:
-    return build("test", records, cards=lambda name: None)
+    return build("test", records, cards=lambda name: None, tidy=True)
+
+
+def lines_of(found: Leaderboard) -> list[dict[str, str]]:
+    """Return the lines of a leaderboard's CSV."""
+    return list(csv.DictReader(io.StringIO(render(found, "csv"))))
 
 
 def stored(found: Leaderboard) -> BaselineLeaderboard:
@@ -161,7 +166,7 @@ def test_only_what_the_interval_supports_is_bold() -> None:
     against_failed = rows(*seeds("a", *low), record("b", status="failed"))
     assert not any(r.best for r in against_failed)
     text = render(board(*seeds("a", *low), *seeds("b", *high)), "github")
-    assert "**0.11**" in text
+    assert "| **0.11 \\[" in text
     assert text.count("**0.") == 1
 
 
@@ -199,8 +204,8 @@ def test_steps_to_a_goal_count_a_seed_that_never_got_there() -> None:
     few = seeds(10, None, None)
     assert (few.steps_to_baseline, few.reached_baseline) == (None, 1)
     records = [record(seed=i, steps_to_baseline=s) for i, s in enumerate([10, None, 30, None, 20])]
-    assert "30 (3/5)" in render(board(*records))
-    assert "(1/2)" in render(board(record(steps_to_baseline=5), record(seed=1)))
+    assert "30 (3/5)" in render(board(*records), asked=["to_baseline"])
+    assert "(1/2)" in render(board(record(steps_to_baseline=5), record(seed=1)), asked=["to_baseline"])
 
 
 def test_an_unfinished_run_is_no_result() -> None:
@@ -255,15 +260,16 @@ def test_scores_are_given_as_papers_give_theirs() -> None:
     assert (whole.best, whole.worst, whole.best_on_validation) == (0.9, 0.7, 0.7)
     lost = row(*runs, record(seed=2, status="diverged", metric="accuracy")).statistics["accuracy"]
     assert lost == SeedStatistics(mean=None, best=0.9, worst=None, best_on_validation=0.7)
-    columns = next(csv.DictReader(io.StringIO(render(board(*runs), "csv"))))
-    assert (columns["best_seed"], columns["best_on_validation"]) == ("0.9", "0.7")
+    assert whole.standard_deviation == pytest.approx(0.02**0.5)
+    text = render(board(*runs), "github", ["best", "best_on_validation", "mean_sd"])
+    assert re.search(r"\| +0\.9 \| +0\.7 \| +0\.8 ± 0\.14 +\|", text), text
 
 
 def test_vectors_of_tokens_are_counted_apart() -> None:
     found = board(record().model_copy(update={"parameters": 2_546_466, "embedding_parameters": 2_500_200}))
     assert "46266 + 2500200 embedded" in render(found)
-    columns = next(csv.DictReader(io.StringIO(render(found, "csv"))))
-    assert (columns["parameters"], columns["embedding_parameters"]) == ("2546466", "2500200")
+    (line,) = lines_of(found)
+    assert (line["parameters"], line["embedding_parameters"]) == ("2546466", "2500200")
 
 
 def test_published_numbers_stand_beside_ours() -> None:
@@ -354,13 +360,18 @@ def test_json_is_one_document_of_plain_numbers() -> None:
     assert [r["name"] for r in again["tables"][0]["rows"]] == ["rnn", "lstm"]
 
 
-def test_csv_has_a_line_a_row() -> None:
-    found = board(record(score=0.25), record(task="adding", variant=None))
-    lines = list(csv.DictReader(io.StringIO(render(found, "csv"))))
-    assert [(line["task"], line["name"], line["score"]) for line in lines] == [
-        ("adding", "rnn", "0.1"),
-        ("copy/t100", "rnn", "0.25"),
+def test_csv_has_a_line_a_run_with_a_column_a_setting_and_a_metric() -> None:
+    found = board(record(score=0.25), record(score=0.5, seed=1), record(task="adding", variant=None, lr=0.5))
+    lines = lines_of(found)
+    assert [(line["task_name"], line["variant"], line["seed"], line["score"]) for line in lines] == [
+        ("adding", "", "0", "0.1"),
+        ("copy", "t100", "0", "0.25"),
+        ("copy", "t100", "1", "0.5"),
     ]
+    assert [line["optim.lr"] for line in lines] == ["0.5", "0.001", "0.001"]
+    assert {(line["task.length"], line["train.steps"], line["test.loss"] == line["score"]) for line in lines} == {
+        ("100", "100", True)
+    }
 
 
 def test_hostile_names_are_escaped() -> None:

@@ -42,7 +42,7 @@ def records() -> list:
 
 @pytest.fixture(scope="module")
 def board() -> Leaderboard:
-    return leaderboard.build("<s>\u202e", records(), lambda name: None)
+    return leaderboard.build("<s>\u202e", records(), lambda name: None, tidy=True)
 
 
 @pytest.mark.parametrize("fmt", ["table", "github", "latex", "html", "csv"])
@@ -61,7 +61,7 @@ def test_tables_hold_names_as_text(board: Leaderboard, fmt: Format) -> None:
         assert "\\input" not in text and not re.search(r"(?<!\\)\$", text)
     if fmt == "csv":
         lines = list(csv.DictReader(io.StringIO(text)))
-        assert {line["model"] for line in lines} >= {HOSTILE[0], HOSTILE[1], "\\u202egnirts\\u2066\\u200b"}
+        assert {line["model_name"] for line in lines} >= {HOSTILE[0], HOSTILE[1], "\\u202egnirts\\u2066\\u200b"}
 
 
 def test_the_page_shows_the_marks_that_turn_text(tmp_path: Path) -> None:

@@ -87,6 +87,15 @@ Seed = Annotated[
 Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or repeated.", MODEL, metavar="N")]
 Budget = Annotated[Literal["full", "short"], option("The suite's full budget of updates, or its short one.", MODEL)]
 
+Match = Annotated[
+    Literal["units", "params", "recipe"] | None,
+    option(
+        "What models share besides updates and batch: the width, or the parameters of the first model; recipe leaves "
+        "all of it to each recipe. Default: what the suite says, units without one.",
+        MODEL,
+    ),
+]
+
 # -- runtime and output ----------------------------------------------------------------------------------------------
 
 DataDir = Annotated[
@@ -137,6 +146,7 @@ class SuiteOptions:
     tasks: Tasks = None
     seeds: Seeds = None
     budget: Budget = "full"
+    match: Match = None
 
 
 @dataclass(frozen=True)

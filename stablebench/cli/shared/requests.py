@@ -162,6 +162,7 @@ def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
         options=spec_values(asked),
         settings=settings,
         short=asked.budget == "short",
+        match=asked.match,
     )
 
 

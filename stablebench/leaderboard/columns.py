@@ -1,0 +1,176 @@
+"""The columns of a leaderboard's table, by the name that `--columns` takes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stablebench.errors import UserError, unknown_name
+from stablebench.leaderboard.format import format_interval, format_range, format_seeds
+from stablebench.leaderboard.origin import format_origin
+from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
+from stablebench.schema.leaderboard_statistics import Goal, Interval, Unit
+from stablebench.stats import mean, student_interval
+
+DEFAULT = ("rank", "model", "score", "solved", "to_target", "parameters", "updates/s", "marks")
+"""What a terminal of 100 characters shows."""
+SHORTENED = ("updates/s", "parameters", "to_target")
+"""Those of them that a narrower one leaves out, the first one first."""
+_STATISTICS = ("mean", "best", "best_on_validation")
+
+_Cells = Callable[[LeaderboardTable, LeaderboardRow], Any]
+
+
+def names(table: LeaderboardTable) -> list[str]:
+    """Return the names of all columns that a table has."""
+    others = sorted({name for row in table.rows for name in row.others} - {metric_of(table), *_COLUMNS})
+    if metric_of(table) != table.metric:
+        others.append(table.metric)
+    known = [*_COLUMNS, *others]
+    return known if table.target is not None else [n for n in known if n not in ("to_target", "s_to_target")]
+
+
+def chosen(asked: Sequence[str] | None, table: LeaderboardTable) -> list[str]:
+    """Return the columns to print.
+
+    Args:
+        asked: `all`, or names; None for the eight that fit a terminal.
+        table: The table.
+
+    Raises:
+        UserError: There is no such column.
+    """
+    known = names(table)
+    if asked is None:
+        without_target = {"to_target": "to_baseline"} if table.target is None else {}
+        return [without_target.get(name, name) for name in DEFAULT]
+    if list(asked) == ["all"]:
+        return known
+    if "all" in asked:
+        raise UserError("--columns: `all` stands alone.")
+    for name in asked:
+        if name not in known and name not in _COLUMNS:
+            raise unknown_name("column", name, known)
+    return [name for name in asked if name in known]
+
+
+def heading(name: str, table: LeaderboardTable) -> str:
+    """Return what stands above a column."""
+    words = {
+        "rank": "#",
+        "score": metric_of(table),
+        "to_target": "updates to target",
+        "to_baseline": "updates to baseline",
+    }
+    words |= {"solved": "solved" if table.target is not None else "beat baseline", "marks": ""}
+    words |= {"mean_sd": "mean ± sd", "mean_score": f"mean {metric_of(table)}"}
+    return words.get(name, name.replace("_", " "))
+
+
+def cells(name: str, table: LeaderboardTable) -> list[Any]:
+    """Return a column: a text or a number a row, None where there is none."""
+    cell = _COLUMNS.get(name, lambda _, row: row.score if name == table.metric else row.others.get(name))
+    return [cell(table, row) for row in table.rows]
+
+
+def spread(row: LeaderboardRow) -> Interval | None:
+    """Return the interval of a score, or where there is none the lowest and the highest seed; None for one seed."""
+    shown = row.shown
+    if shown.interval is not None:
+        return shown.interval
+    return (shown.min, shown.max) if row.n > 1 and shown.min is not None and shown.max is not None else None
+
+
+def kind_of_spread(row: LeaderboardRow) -> str | None:
+    """Return what `spread` is."""
+    if row.shown.interval is None:
+        return None if spread(row) is None else "the lowest and the highest seed"
+    return "the 95 % interval" if row.coverage is None or row.coverage >= 0.95 else f"the {row.coverage:.0%} interval"
+
+
+def metric_of(table: LeaderboardTable) -> str:
+    """Return the metric of the scores that a table shows."""
+    return next((row.quoted.metric for row in table.rows if row.quoted is not None), table.metric)
+
+
+def _score(_: LeaderboardTable, row: LeaderboardRow) -> str:
+    if row.shown.score is None:
+        return "diverged" if row.diverged else "none"
+    ends = spread(row)
+    return f"{row.shown.score:.4g}" + (f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "")
+
+
+def _mean_score(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
+    """Return the mean of the seeds with Student's interval; None where one diverged."""
+    scores = list(row.shown.seeds.values())
+    if row.diverged or not scores:
+        return None
+    ends = student_interval(scores)
+    return f"{mean(scores):.4g}" + (f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "")
+
+
+def _solved(table: LeaderboardTable, row: LeaderboardRow) -> str | None:
+    goal: Goal = "baseline" if table.target is None else "target"
+    return f"{row.reached(goal)}/{row.ended}" if row.ended else None
+
+
+def _parameters(_: LeaderboardTable, row: LeaderboardRow) -> int | str:
+    """Return the trained parameters; those of tokens' vectors separately, which papers leave out."""
+    embedding = row.embedding_parameters
+    return f"{row.parameters - embedding} + {embedding} embedded" if embedding else row.parameters
+
+
+def _statistic(name: str) -> _Cells:
+    """Return a row's score as a paper reports it, None where no run has the metric."""
+
+    def cell(table: LeaderboardTable, row: LeaderboardRow) -> float | None:
+        scores = row.statistics.get(metric_of(table))
+        return None if scores is None else getattr(scores, name)
+
+    return cell
+
+
+def _mean_and_deviation(table: LeaderboardTable, row: LeaderboardRow) -> str | None:
+    scores = row.statistics.get(metric_of(table))
+    if scores is None or scores.mean is None:
+        return None
+    deviation = scores.standard_deviation
+    return f"{scores.mean:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
+
+
+def _time_to(goal: Goal, unit: Unit) -> _Cells:
+    def cell(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
+        value, reached = row.median_time_to(goal, unit), row.reached(goal)
+        number = "" if value is None else (f"{value:.0f}" if unit == "steps" else f"{value:.3g}")
+        in_solved = (goal, unit) == ("target", "steps") or reached in (0, row.ended)
+        return (number if in_solved else f"{number} ({reached}/{row.ended})".strip()) or None
+
+    return cell
+
+
+_COLUMNS: dict[str, _Cells] = {
+    "rank": lambda _, row: row.rank,
+    "model": lambda _, row: row.name,
+    "score": _score,
+    "solved": _solved,
+    "to_target": _time_to("target", "steps"),
+    "to_baseline": _time_to("baseline", "steps"),
+    "parameters": _parameters,
+    "updates/s": lambda _, row: None if row.steps_per_s is None else f"{row.steps_per_s:.3g}",
+    "marks": lambda _, row: row.marks or None,
+    "mean_score": _mean_score,
+    "mean_sd": _mean_and_deviation,
+    **{name: _statistic(name) for name in _STATISTICS},
+    "range": lambda _, row: format_range(row.shown.min, row.shown.max),
+    "interval": lambda _, row: format_interval(row.shown.interval),
+    "seeds": lambda _, row: format_seeds(row.n, row.diverged),
+    "s_to_target": _time_to("target", "seconds"),
+    "s_to_baseline": _time_to("baseline", "seconds"),
+    "updates": lambda _, row: row.steps,
+    "batch": lambda _, row: row.batch_size,
+    "units": lambda _, row: row.hidden,
+    "layers": lambda _, row: row.ran.layers,
+    "recipe": lambda _, row: format_origin(row.recipe) or None,
+    "train_s": lambda _, row: row.train_s,
+    "peak_MB": lambda _, row: None if row.peak_bytes is None else round(row.peak_bytes / 1e6),
+    "engine": lambda _, row: row.engine,
+    "processor": lambda _, row: row.hardware,
+}
