@@ -13,7 +13,7 @@ def steps_batch_and_width(runs: list[Resolved]) -> set[tuple[int, int, int]]:
     return {(r.spec.train.steps, r.spec.train.batch_size, r.spec.model.hidden) for r in runs}
 
 
-def test_models_named_without_a_suite_share_the_cards_budget_and_width() -> None:
+def test_models_without_a_suite_share_the_cards_budget() -> None:
     asked = SuiteOverrides(models=["lstm", "s4d", "leaky_esn", "eunn"], tasks=["adding/t200"])
     protocol = registry.task_card("adding").protocol
     card = (protocol.steps, protocol.batch_size, protocol.hidden)

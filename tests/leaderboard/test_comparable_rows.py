@@ -45,7 +45,7 @@ GOOD, BAD = (0.1, 0.11, 0.12), (0.5, 0.6, 0.7)
         ({"hidden": 64, "parameters": 3000}, "Units 32 to 64: not a ranking."),
     ],
 )
-def test_rows_of_unequal_budgets_have_no_rank_and_no_best_one(values: dict[str, Any], said: str) -> None:
+def test_rows_of_unequal_budgets_have_no_rank(values: dict[str, Any], said: str) -> None:
     records = [*seeds("a", *GOOD), *seeds("b", *BAD), *seeds("c", *BAD, **values)]
     assert [(row.name, row.rank, row.best) for row in rows(*records)] == [
         *(("a", None, False), ("b", None, False), ("c", None, False))
@@ -128,7 +128,7 @@ def test_the_metric_that_people_quote_is_shown_and_ranks() -> None:
     assert rows(*without)[0].quoted is None  # a seed was not tested in it
 
 
-def test_the_table_fits_a_terminal_of_100_characters_and_says_what_it_hides() -> None:
+def test_the_table_fits_100_characters_and_says_what_it_hides() -> None:
     names = ["antisymmetric_gated", "incremental_rnn", "eyernn_isometric"]
     records = [
         changed(

@@ -360,7 +360,7 @@ def test_json_is_one_document_of_plain_numbers() -> None:
     assert [r["name"] for r in again["tables"][0]["rows"]] == ["rnn", "lstm"]
 
 
-def test_csv_has_a_line_a_run_with_a_column_a_setting_and_a_metric() -> None:
+def test_csv_has_a_line_a_run() -> None:
     found = board(record(score=0.25), record(score=0.5, seed=1), record(task="adding", variant=None, lr=0.5))
     lines = lines_of(found)
     assert [(line["task_name"], line["variant"], line["seed"], line["score"]) for line in lines] == [
