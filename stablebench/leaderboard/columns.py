@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stablebench.errors import UserError, unknown_name
-from stablebench.leaderboard.format import format_interval, format_range, format_seeds
+from stablebench.leaderboard.format import MEDIAN_INTERVAL, format_median_interval, format_range, format_seeds
 from stablebench.leaderboard.origin import format_origin
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Goal, Interval, Unit
@@ -61,7 +61,7 @@ def heading(name: str, table: LeaderboardTable) -> str:
         "to_baseline": "updates to baseline",
     }
     words |= {"solved": "solved" if table.target is not None else "beat baseline", "marks": ""}
-    words |= {"mean_sd": "mean ± sd", "mean_score": f"mean {metric_of(table)}"}
+    words |= {"mean_sd": "mean ± sd", "mean_score": f"mean {metric_of(table)}", "interval": MEDIAN_INTERVAL}
     return words.get(name, name.replace("_", " "))
 
 
@@ -83,7 +83,8 @@ def kind_of_spread(row: LeaderboardRow) -> str | None:
     """Return what `spread` is."""
     if row.shown.interval is None:
         return None if spread(row) is None else "the lowest and the highest seed"
-    return "the 95 % interval" if row.coverage is None or row.coverage >= 0.95 else f"the {row.coverage:.0%} interval"
+    share = 95 if row.coverage is None or row.coverage >= 0.95 else round(100 * row.coverage)  # 5 seeds: 94
+    return f"the {share} % interval"
 
 
 def metric_of(table: LeaderboardTable) -> str:
@@ -160,7 +161,9 @@ _COLUMNS: dict[str, _Cells] = {
     "mean_sd": _mean_and_deviation,
     **{name: _statistic(name) for name in _STATISTICS},
     "range": lambda _, row: format_range(row.shown.min, row.shown.max),
-    "interval": lambda _, row: format_interval(row.shown.interval),
+    "interval": lambda _, row: format_median_interval(
+        row.shown.interval, row.coverage, row.ended, row.shown.min, row.shown.max
+    ),
     "seeds": lambda _, row: format_seeds(row.n, row.diverged),
     "s_to_target": _time_to("target", "seconds"),
     "s_to_baseline": _time_to("baseline", "seconds"),

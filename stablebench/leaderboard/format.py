@@ -31,8 +31,7 @@ def format_unequal(table: LeaderboardTable) -> str | None:
     if not table.unequal:
         return None
     differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in table.unequal.items())
-    ranked = any(row.rank is not None for row in table.rows)
-    return f"{differs}: {'ranked across unequal budgets, as asked' if ranked else 'not a ranking'}."
+    return f"{differs}: {'ranked across unequal budgets, as asked' if table.comparable else 'not a ranking'}."
 
 
 def format_seeds(n: int, diverged: int) -> str:

@@ -35,13 +35,13 @@ def lower_is_better(table: LeaderboardTable, row: LeaderboardRow) -> list[float]
 
 
 def pairs_of(table: LeaderboardTable, equal_within: float | None = None) -> dict[str, Any]:
-    """Return what `TableStatistics` has of pairs, by its fields.
+    """Return what `TableStatistics` has of pairs, by its fields; nothing of rows with unequal budgets.
 
     Args:
         table: The table.
         equal_within: How far apart, in the table's metric, two rows count as equal; None where that is not asked.
     """
-    rows = [row for row in table.rows if row.ended]
+    rows = [row for row in table.rows if row.ended and table.comparable]
     scores = [lower_is_better(table, row) for row in rows]
     compared = _compared([[one] for one in scores], equal_within)
     pairs = [

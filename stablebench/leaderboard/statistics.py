@@ -1,7 +1,7 @@
 """What a leaderboard supports: intervals, times to a goal, profiles, ranks, and which model is better than which.
 
 A pure function of the leaderboard. Per task every row is described and every pair of rows tested; over
-tasks, models are compared on as many tasks as they have in common (`_shared`). Of one task an interval is that of the
+tasks, models are compared on as many tasks as they have in common (`_shared`), of those whose rows had equal budgets. Of one task an interval is that of the
 median, from order statistics; over tasks it is a bootstrap interval, seeds resampled within model and task. Below five
 seeds there is none.
 """
@@ -130,7 +130,7 @@ def _median_time(times: stats.TimesToTarget) -> dict[str, Any]:
 
 
 def _overall(tables: Sequence[LeaderboardTable]) -> OverallStatistics:
-    names, shared = _shared(tables)
+    names, shared = _shared([table for table in tables if table.comparable])
     by_name = [{row.name: row for row in table.rows} for table in shared]
     left_out = LeftOut(
         models=sorted({row.name for table in tables for row in table.rows} - set(names)),

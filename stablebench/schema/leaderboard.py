@@ -231,6 +231,11 @@ class LeaderboardTable(LeaderboardPart):
     legend: dict[str, str] = Field(default={}, description="What the marks of its rows mean.")
     published: list[PublishedComparison] = Field(description="Published numbers at these parameters, with ours.")
 
+    @property
+    def comparable(self) -> bool:
+        """Whether its rows had equal budgets, or are ranked all the same because that was asked for."""
+        return not self.unequal or any(row.rank is not None for row in self.rows)
+
 
 class ReproductionLine(LeaderboardPart):
     """One published number or expectation of a suite, and whether our runs repeat it."""

@@ -8,7 +8,7 @@ import pytest
 from test_leaderboard import board, record
 
 from stablebench.errors import UserError
-from stablebench.leaderboard import build, render
+from stablebench.leaderboard import build, render, statistics
 from stablebench.leaderboard.marks import built_start, unequal
 from stablebench.leaderboard.origin import format_origin, recipe_origin
 from stablebench.schema.leaderboard import LeaderboardRow
@@ -34,7 +34,7 @@ def rows(*records: RunRecord, across_budgets: bool = False) -> list[LeaderboardR
     return table.rows
 
 
-GOOD, BAD = (0.1, 0.11, 0.12), (0.5, 0.6, 0.7)
+GOOD, BAD = (0.1, 0.11, 0.12, 0.105, 0.115), (0.5, 0.6, 0.7, 0.55, 0.65)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,8 @@ def test_rows_of_unequal_budgets_have_no_rank(values: dict[str, Any], said: str)
     assert said in text
     lines = {line.split()[0]: line for line in text.splitlines() if line[:2] in ("a ", "b ", "c ")}
     assert ["~" in lines[name] for name in "abc"] == [False, False, True]
+    found = statistics(board(*records))
+    assert found.tables[0].pairs == [] and found.overall.left_out.tasks == ["copy/t100"]
     asked = rows(*records, across_budgets=True)
     assert [(row.rank, row.best) for row in asked] == [(1, True), (2, False), (2, False)]
 
@@ -166,4 +168,4 @@ def test_seeds_on_several_processors_are_told() -> None:
 def test_latex_has_the_rules_of_booktabs() -> None:
     text = render(board(*seeds("a", *GOOD)), "latex", ["model", "mean_sd"])
     assert [line for line in text.splitlines() if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
-    assert r"0.11 $\pm$ 0.01" in text and "hline" not in text
+    assert r"0.11 $\pm$ 0.0079" in text and "hline" not in text
