@@ -104,8 +104,7 @@ def sweep(
         points = len(grid(searched, plan.seed)) if plan.sampler == "grid" else None
         wanted = min(count for count in (trials, points) if count is not None)
         where = {"label": label, "workers": workers, "data_dir": data_dir}
-        print_sweep(plan, base, wanted, journal, **where, shown=shown, fmt=fmt)
-        return
+        raise typer.Exit(0 if print_sweep(plan, base, wanted, journal, **where, shown=shown, fmt=fmt) else 1)
     execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)

@@ -1,4 +1,4 @@
-"""A finished run goes on for more updates: as the longer run, in its own folder, from the shorter one's checkpoint.
+"""A finished run goes on for more updates: as the longer run, in a folder of its own, from its checkpoint.
 
 No schedule depends on the number of updates in all, so that the longer run is the one that it would have been from its
 start, bit for bit on a CPU. The shorter run stays as it is.
@@ -6,6 +6,7 @@ start, bit for bit on a CPU. The shorter run stays as it is.
 
 import dataclasses
 import json
+from typing import Any
 
 from stablebench.errors import UserError
 from stablebench.runs import checkpoint
@@ -69,7 +70,7 @@ def begin(folder: RunFolder, resolved: Resolved, target: RunFolder) -> None:
     if saved is None or saved.step != record.step:
         raise UserError(f"{folder.path}: the checkpoint of update {record.step} is needed to go on, and is not there.")
     lines = list(read_curve(folder.curve_path))
-    state = saved.state | {"spec_hash": resolved.spec.spec_hash()}
+    state: dict[str, Any] = saved.state | {"spec_hash": resolved.spec.spec_hash()}
     if record.step % record.spec.train.eval_every:  # an evaluation that the longer run would not have made
         evaluations = [Evaluation.model_validate(e) for e in state["evaluations"] if e["step"] != record.step]
         best = best_of(record.metric, evaluations)

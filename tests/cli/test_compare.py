@@ -208,3 +208,13 @@ def test_what_cannot_be_decided_is_refused(tmp_path: Path, more: list[str], mess
     refused = until_decided(tmp_path, *more)
     assert refused.exit_code == 2 and message in refused.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_estimate_says_once_what_stops_several_kinds(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    words = ["compare", "--models", "rnn,lstm", "--tasks", "smnist", "--data-dir", str(tmp_path / "data"), "--estimate"]
+    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")])
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stdout.splitlines() if "data fetch" in line]
+    assert line.startswith("rnn on smnist, lstm on smnist: mnist: ") and "`stablebench data fetch mnist`" in line
+    assert result.stderr.count("`stablebench data fetch mnist`") == 2  # one line for each while they are timed

@@ -79,6 +79,7 @@ def test_a_selection_is_no_file_of_another_width(tiny: Path):
 
 
 def test_the_published_zip_is_read_and_fetched(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STABLEBENCH_FETCH", "1")
     content = zip_bytes({"glove.6B.50d.txt": NARROW, "glove.6B.100d.txt": WIDE, "glove.6B.300d.txt": b"other"})
     write(tiny / "glove" / "glove.6B.zip", content)
     offered = source_file("glove.6B.zip", content)

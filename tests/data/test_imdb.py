@@ -193,6 +193,7 @@ def test_a_damaged_folder_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_without_a_named_folder_the_archive_is_fetched(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STABLEBENCH_FETCH", "1")
     content = archive_of(TEXTS)
     with serving() as server:
         server.files["aclImdb_v1.tar.gz"] = content

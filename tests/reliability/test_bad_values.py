@@ -250,7 +250,7 @@ ROWS: list[tuple[str, list[str]]] = [
     ("train --model rnn --task double_moon", ["static inputs", "deep model"]),
     ("train --model mlp --task copy", ["deep model", "static inputs"]),
     ("train --model mlp --task double_moon --recompute-every 5", ["--recompute-every"]),
-    ("train --resume {run} --steps 3", ["--resume", "train.steps"]),
+    ("train --resume {run} --steps 3", ["--steps 3: must be more than the 24 updates"]),
     ("train --resume {run} --model lstm", ["--resume", "model"]),
     ("train --resume {run} --set a.b=1", ["--resume", "set"]),
     ("train --resume {tmp}/nowhere", ["nowhere: no run with a readable record.json", "No such file"]),

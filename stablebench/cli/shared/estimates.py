@@ -5,6 +5,7 @@ from typing import Any
 
 from stablebench.cli.shared.options import OutputOptions
 from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
+from stablebench.errors import first_line
 from stablebench.execution.estimate import Estimate, estimates
 from stablebench.runs.progress import clock
 from stablebench.specs.request import Resolved
@@ -32,7 +33,7 @@ def print_estimates(
     for estimate in estimates(runs, missing, data_dir=data_dir):
         kinds.append(estimate)
         if not shown.quiet:
-            result = estimate.problem or f"{clock(estimate.run_s or 0)} a run"
+            result = first_line(estimate.problem or "") or f"{clock(estimate.run_s or 0)} a run"
             note(f"{estimate.model} ({estimate.hidden} units) on {estimate.task}: {result}")
     timed = [(e, e.run_s) for e in kinds if e.run_s is not None]
     total_s, missing_s = sum(s * e.runs for e, s in timed), sum(s * e.missing for e, s in timed)
@@ -42,6 +43,15 @@ def print_estimates(
     else:
         print_tables([_table(kinds, total_s, missing_s, workers)], fmt)
     return not any(e.problem for e in kinds)
+
+
+def _problems(kinds: list[Estimate]) -> dict[str, list[str]]:
+    """Return the first line of why kinds of run cannot be run, each once with all that it stops."""
+    stopped: dict[str, dict[str, None]] = {}
+    for e in kinds:
+        if e.problem:
+            stopped.setdefault(first_line(e.problem), {})[f"{e.model} on {e.task}"] = None
+    return {problem: list(names) for problem, names in stopped.items()}
 
 
 def _table(kinds: list[Estimate], total_s: float, missing_s: float, workers: int) -> Table:
@@ -58,7 +68,7 @@ def _table(kinds: list[Estimate], total_s: float, missing_s: float, workers: int
         f"the missing {sum(e.missing for e in kinds)}: {clock(missing_s)}, {clock(missing_s / workers)} with {workers} "
         "at once.",
         "Timed on this machine as it is now, runs that do not stop at their target early.",
-        *(f"{e.model} on {e.task}: {e.problem}" for e in kinds if e.problem),
+        *(f"{', '.join(names)}: {problem}" for problem, names in _problems(kinds).items()),
     ]
     rows, minor = [row(e) for e in kinds], ("evaluating", "parameters")
     return Table(columns, rows, title="What it would take", notes=notes, minor=minor)

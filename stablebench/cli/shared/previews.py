@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stablebench.cli.shared.options import OutputOptions
-from stablebench.cli.ui.output import Format, Table, print_json, print_tables
+from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
 from stablebench.specs.request import Resolved
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ def print_sweep(
     data_dir: Path | None,
     shown: OutputOptions,
     fmt: Format,
-) -> None:
+) -> bool:
     """Print what a sweep would search, and what its trials would take by a few timed updates.
+
+    Returns whether a trial can be run here.
 
     Args:
         plan: What decides its trials.
@@ -73,16 +75,19 @@ def print_sweep(
     plain = {"space": label, "trials": trials, "storage": str(journal), "resumes": journal.exists()}
     if shown.as_json:
         print_json(plain | {"plan": plan.document(), "estimate": timed.document()})
-        return
+        return timed.problem is None
     steps, run_s = base.spec.train.steps, timed.run_s
-    cost = timed.problem or f"at most {clock(run_s or 0)} a trial, {clock((run_s or 0) * trials / workers)} in all"
+    cost = f"at most {clock(run_s or 0)} a trial, {clock((run_s or 0) * trials / workers)} in all"
     rows = [
         ["searched", describe(plan.space.space)],
         ["space", label],
         ["trials", f"{trials}, {workers} at once; sampler {plan.sampler}, pruner {plan.pruner}"],
         ["judged by", f"{plan.metric} on validation examples"],
         ["updates", f"{steps:,} a trial, at most {steps * trials:,} in all"],
-        ["time", f"{cost}, timed at the values that are not searched"],
+        ["time", f"{cost}, timed at the values that are not searched" if timed.problem is None else "unknown"],
         ["journal", f"{journal}, {'which is there: its trials count' if journal.exists() else 'new'}"],
     ]
     print_tables([Table(["sweep", base.label], rows, wrap=frozenset({base.label}))], fmt)
+    if timed.problem is not None:
+        note(f"a trial cannot be run here: {timed.problem}")
+    return timed.problem is None

@@ -165,7 +165,8 @@ def verified(source: DataSource, data_dir: Path | None = None) -> Iterator[tuple
 
 
 def _first_line(source: DataSource, error: UserError) -> str:
-    return str(error).partition("\n")[0].removeprefix(f"{source.name}: ")
+    line = str(error).partition("\n")[0].removeprefix(f"{source.name}: ")
+    return line.partition(" `stablebench data fetch")[0]
 
 
 def check(source: DataSource, path: Path, file: SourceFile, content: bytes) -> None:

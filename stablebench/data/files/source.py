@@ -139,8 +139,8 @@ def how_to_get(source: DataSource, problem: str, folder: Path | None = None) -> 
         problem: What is wrong, without a full stop.
         folder: The folder that they should lie in; by default the data set's own where STABLEBENCH_DATA says.
     """
-    fetch = f"`stablebench data fetch {source.name}` gets them where there is a network. Or put them"
-    return UserError(f"{source.name}: {problem}.\n{needs(source)}\n{fetch} {_places(source, folder)}")
+    fetch = f"`stablebench data fetch {source.name}` gets them where there is a network."
+    return UserError(f"{source.name}: {problem}. {fetch}\n{needs(source)}\nOr put them {_places(source, folder)}")
 
 
 def cannot_fetch(source: DataSource, problem: str, folder: Path) -> StablebenchError:
