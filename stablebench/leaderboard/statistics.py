@@ -1,9 +1,9 @@
 """What a leaderboard supports: intervals, times to a goal, profiles, ranks, and which model is better than which.
 
-A pure function of the leaderboard. Per task every row is described and every pair of rows tested; over tasks, models are
-compared on as many tasks as they have in common (`_shared`), of those whose rows had equal budgets. Of one task an
-interval is that of the median, from order statistics; over tasks it is a bootstrap interval, seeds resampled within
-model and task. Below five seeds there is none.
+A pure function of the leaderboard. Per task every row is described and every pair of rows tested; over tasks, models
+are compared on as many tasks as they have in common (`_shared`), of those whose rows had equal budgets. Of one task
+an interval is that of the median, from order statistics; over tasks it is a bootstrap interval, seeds resampled
+within model and task. Below five seeds there is none.
 """
 
 import math

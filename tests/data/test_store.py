@@ -153,7 +153,7 @@ READERS = {"hapt": "tasks.har", "uci_har_v1": "tasks.har"} | IMAGES
 
 def test_every_data_set_is_prepared_under_the_store_s_lock():
     folder = Path(store.__file__).parent
-    names = [path.stem for path in sorted(folder.glob("*.py")) if "SOURCE = DataSource(" in path.read_text()]
+    names = [path.stem for path in sorted(folder.glob("*.py")) if "\nSOURCE = DataSource(" in path.read_text()]
     assert len(names) == len(set(names)) >= 7
     for name in names:
         module = importlib.import_module(f"stablebench.data.{READERS.get(name, f'files.{name}')}")

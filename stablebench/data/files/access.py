@@ -256,7 +256,7 @@ def _require(source: DataSource, path: Path, file: SourceFile, size: int, digest
 def measured(file: IO[bytes], checksum: str | None) -> tuple[int, str | None]:
     """Return an open file's size, and its digest written as `checksum` is; None where there is none."""
     kind = "md5" if checksum is None else checksum.partition(":")[0]
-    digest = hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False))
+    digest = hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False))  # pyright: ignore[reportArgumentType]
     return file.seek(0, io.SEEK_END), None if checksum is None else f"{kind}:{digest.hexdigest()}"
 
 
