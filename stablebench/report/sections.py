@@ -60,7 +60,12 @@ def environments_of(records: Sequence[RunRecord]) -> tuple[list[dict[str, Any]],
     labels: dict[str, str] = {}
     environments: dict[str, dict[str, Any]] = {}
 
+    known: dict[int, str] = {}
+    """Labels of the environments that records share."""
+
     def label(record: RunRecord) -> str:
+        if id(record.environment) in known:
+            return known[id(record.environment)]
         ran = record.environment.model_dump(mode="json", exclude={"engine"})
         key = json.dumps(ran, sort_keys=True)
         if key not in labels:
@@ -69,6 +74,7 @@ def environments_of(records: Sequence[RunRecord]) -> tuple[list[dict[str, Any]],
             versions = ", ".join(f"{k} {v}" for k, v in ran.pop("versions").items())
             row = {"label": labels[key], **ran, "versions": versions, "flags": flags, "runs": 0}
             environments[labels[key]] = row
+        known[id(record.environment)] = labels[key]
         return labels[key]
 
     for record in records:

@@ -141,7 +141,8 @@ def test_the_earlier_word_of_a_verdict_is_read_as_todays() -> None:
     for path in (ROOT / "docs" / "results" / "suites").glob("*.json"):
         part = Leaderboard.model_validate_json(path.read_text()).reproduction
         assert part is not None and {line.verdict for line in part.lines} <= {
-            *("reproduced", "within interval", "not reproduced", "not run", "holds", "overlaps", "fails")
+            *("reproduced", "within interval", "better", "not reproduced", "not comparable", "not run"),
+            *("holds", "overlaps", "fails"),
         }
 
 
