@@ -115,7 +115,7 @@ def compare(
         asked = replace(asked, seeds=["1"])
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
-    decisions = decisions_of(runs, max_seeds, equal_within) if until_decided else None
+    decisions = decisions_of(runs, max_seeds, equal_within, across_budgets) if until_decided else None
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
     if dry_run:
@@ -139,7 +139,7 @@ def compare(
 
     if decisions is not None:
         suite_runs = partial(with_seeds, resolved_suite, overrides)
-        code, failed, runs = add_seeds(decisions, suite_runs, run_missing, shown.runs_dir)
+        code, failed, runs = add_seeds(decisions, suite_runs, run_missing, shown.runs_dir, across_budgets)
         failures += failed
     elif not no_run:
         code, failed = run_missing(runs)

@@ -21,6 +21,7 @@ class Decisions:
         equal_within: How far apart, in a task's metric, two rows count as equal; None where that is not asked.
         lines: What was decided when, by pair.
         open: What the last look left undecided.
+        unequal: Tasks on which nothing is decided, because budgets are unequal.
     """
 
     plan: stats.SeedPlan
@@ -28,6 +29,7 @@ class Decisions:
     equal_within: float | None = None
     lines: dict[_Pair, str] = field(default_factory=dict)
     open: dict[_Pair, str] = field(default_factory=dict)
+    unequal: list[str] = field(default_factory=list)
 
     def look(self, board: Leaderboard, seeds: int) -> set[str]:
         """Decide what can be decided, and return the spec hashes of the rows that need more seeds.
@@ -37,7 +39,8 @@ class Decisions:
             seeds: Of each row that is under way.
         """
         needed, self.open = set(), {}
-        for table in board.tables:
+        self.unequal = [table.task for table in board.tables if not table.comparable]
+        for table in [table for table in board.tables if table.comparable]:
             for a, b in combinations([row for row in table.rows if row.ended], 2):
                 key = (table.task, min(a.key, b.key), max(a.key, b.key))
                 if key not in self.lines:
@@ -53,7 +56,8 @@ class Decisions:
         """Return a line for each pair, the decided ones first, and how sure they are."""
         looks, pairs = ", ".join(map(str, self.plan.looks)), f"{self.pairs} pair{'' if self.pairs == 1 else 's'}"
         rule = f"5 % false decisions at most in all: {pairs}, looked at after {looks} seeds, each at p <= "
-        return [*self.lines.values(), *self.open.values(), f"{rule}{self.plan.level:.2g}."]
+        unequal = [f"{task}: budgets are unequal, so that nothing is decided" for task in self.unequal]
+        return [*self.lines.values(), *self.open.values(), *unequal, f"{rule}{self.plan.level:.2g}."]
 
     def _decide(self, a: LeaderboardRow, b: LeaderboardRow, x: list[float], y: list[float]) -> str | None:
         p = stats.rank_sum_p([x], [y])

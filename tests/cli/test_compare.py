@@ -173,7 +173,8 @@ def test_a_dry_run_lists_the_runs_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def until_decided(tmp_path: Path, *more: str) -> Result:
-    task = ["--tasks", "copy", "--T", "5", "--steps", "12", "--batch-size", "4", "--set", "task.S=2"]
+    task = ["--T", "5", "--batch-size", "4", "--set", "task.S=2", *([] if "two.yaml" in more else ["--steps", "12"])]
+    task += [] if more[0].endswith(".yaml") else ["--tasks", "copy"]
     arguments = ["compare", *task, "--until-decided", "--runs-dir", str(tmp_path / "runs"), "--quiet"]
     return CliRunner().invoke(app, [*arguments, *more])
 
@@ -185,13 +186,13 @@ def test_seeds_are_added_until_models_are_told_apart(tmp_path: Path) -> None:
         "summary: two sizes\nmodels: [rnn]\nseeds: [0]\n"
         "tasks:\n  - {task: copy, overrides: {model.hidden: 1}}\n  - {task: copy, overrides: {model.hidden: 32}}\n"
     )
-    found = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01")
+    found = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01", "--across-budgets")
     assert found.exit_code == 0, found.output
     assert "1 of 1 pairs decided" in found.stderr and "is better than" in found.stderr
     assert "looked at after 5, 7, 10 seeds, each at p <= 0.017" in found.stderr
     records = list((tmp_path / "runs").glob("*/*/*/record.json"))
     assert len(records) in (10, 14)
-    again = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01")
+    again = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01", "--across-budgets")
     assert again.exit_code == 0 and len(list((tmp_path / "runs").glob("*/*/*/record.json"))) == len(records)
 
 
@@ -201,10 +202,18 @@ def test_seeds_are_added_until_models_are_told_apart(tmp_path: Path) -> None:
         (["--models", "rnn,gru", "--seeds", "3"], "--until-decided and --seeds"),
         (["--models", "rnn,gru", "--no-run"], "--until-decided and --no-run"),
         (["--models", "rnn"], "no task with two models"),
+        (["two.yaml"], "on copy updates or batch are unequal"),
         (["--models", "rnn,gru,lstm,cornn,irnn", "--max-seeds", "5"], "so few seeds decide none of 10 pairs"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(tmp_path: Path, more: list[str], message: str) -> None:
+def test_what_cannot_be_decided_is_refused(
+    tmp_path: Path, more: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text(
+        "summary: two budgets\nmodels: [rnn]\nseeds: [0]\n"
+        "tasks:\n  - {task: copy, overrides: {train.steps: 5}}\n  - {task: copy, overrides: {train.steps: 6}}\n"
+    )
     refused = until_decided(tmp_path, *more)
     assert refused.exit_code == 2 and message in refused.stderr
     assert not (tmp_path / "runs").exists()

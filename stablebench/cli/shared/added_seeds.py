@@ -29,22 +29,35 @@ def refuse_until_decided_with(asked: SuiteRunOptions, **others: bool) -> None:
         raise UserError(f"--until-decided and {given[0]}: it decides itself how many seeds are run; leave one out.")
 
 
-def decisions_of(runs: "list[Resolved]", most: int, equal_within: float | None) -> "Decisions":
+def decisions_of(
+    runs: "list[Resolved]", most: int, equal_within: float | None, across_budgets: bool = False
+) -> "Decisions":
     """Return when to look at how many seeds, for the pairs of models on each task.
 
     Args:
         runs: One seed of each model on each task.
         most: Seeds of a model, at most.
         equal_within: How far apart two models count as equal; None where that is not asked.
+        across_budgets: Whether models of unequal budgets are compared all the same.
 
     Raises:
-        UserError: There is no pair, or so few seeds decide none.
+        UserError: There is no pair, budgets on a task are unequal, or so few seeds decide none.
     """
     from stablebench.leaderboard import Decisions
     from stablebench.stats import seed_plan
 
     by_task = Counter(run.spec.task.model_dump_json(exclude={"variant"}) for run in runs)
     pairs = sum(math.comb(count, 2) for count in by_task.values())
+    budgets: dict[str, set[tuple[int, ...]]] = {}
+    for run in runs:
+        train = run.spec.train
+        budgets.setdefault(run.spec.task.name, set()).add((train.steps, train.batch_size))
+    uneven = [task for task, several in budgets.items() if len(several) > 1]
+    if uneven and not across_budgets:
+        raise UserError(
+            f"--until-decided: on {', '.join(uneven)} updates or batch are unequal, so that models are not told "
+            "apart: give --steps and --batch-size, or --across-budgets."
+        )
     if not pairs:
         raise UserError("--until-decided: there is no task with two models to tell apart.")
     plan = seed_plan(pairs, most, 1 if equal_within is None else 2)
@@ -65,6 +78,7 @@ def add_seeds(
     runs_with: "Callable[[int], list[Resolved]]",
     run_missing: "Callable[[list[Resolved]], tuple[int, Failures]]",
     runs_dir: Path,
+    across_budgets: bool = False,
 ) -> "tuple[int, Failures, list[Resolved]]":
     """Run more and more seeds of the models that are not told apart yet.
 
@@ -73,6 +87,7 @@ def add_seeds(
         runs_with: Returns the runs of the suite with so many seeds.
         run_missing: Runs what has no record yet; returns the exit code of a signal, else 0, and what failed and why.
         runs_dir: The run store.
+        across_budgets: Whether models of unequal budgets are compared all the same.
 
     Returns:
         The exit code of a signal, else 0; what failed and why; all runs.
@@ -93,7 +108,7 @@ def add_seeds(
         if code:
             return code, list(failures.items()), list(runs.values())
         records, _ = readable_records(run_folders(runs_dir, [run.spec for run in runs.values()]))
-        needed = decisions.look(leaderboard.build("", records.values()), seeds)
+        needed = decisions.look(leaderboard.build("", records.values(), across_budgets=across_budgets), seeds)
         note(f"{seeds} seeds: {len(decisions.lines)} of {decisions.pairs} pairs decided")
         if not needed:
             break
