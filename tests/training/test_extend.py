@@ -15,7 +15,7 @@ SMALL += ["--set", "train.checkpoint_every=3", "--set", "optim.warmup=3"]
 SMALL += ["--set", "optim.schedule={at: [7], factor: 0.5, on_stall: true}"]
 
 
-def train(*words: str | int | Path) -> Result:
+def train(*words: str | float | Path) -> Result:
     return CliRunner().invoke(app, ["train", *map(str, words), "-q"])
 
 
