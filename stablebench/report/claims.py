@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from stablebench.data.metrics import is_better
 from stablebench.data.task import Task
 from stablebench.errors import StablebenchError
 from stablebench.models import registry as model_registry
@@ -161,6 +162,14 @@ class Measured:
     def state(self) -> str:
         """At initialisation, or after how many updates."""
         return f"after {self.updates:,} updates" if self.updates else "at initialisation"
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether a trained one beats the trivial baseline; None where that is not known."""
+        metric = next(iter(self.test), None)
+        if metric is None or "trivial baseline" not in self.test:
+            return None
+        return is_better(metric, self.test[metric], self.test["trivial baseline"])
 
 
 def measure_all(

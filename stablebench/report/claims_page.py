@@ -143,9 +143,11 @@ def _overview(chains: Sequence[Measured]) -> Table:
             failed = sum(c.problem is not None for c in own)
             if own:
                 state = "trained" if trained else "at initialisation"
-                rows.append([model, state, len(own), *(counts[v] for v in _VERDICTS), failed])
-    columns = ["model", "state", "chains", *_VERDICTS, "not measured"]
-    return Table(columns, rows, notes=["Verdicts are counted over chains: a claim counts once on each."])
+                learnt = sum(chain.learnt is True for chain in own) if trained else None
+                rows.append([model, state, len(own), learnt, *(counts[v] for v in _VERDICTS), failed])
+    columns = ["model", "state", "chains", "beat baseline", *_VERDICTS, "not measured"]
+    notes = ["Verdicts are counted over chains: a claim counts once on each. Each chain is of one seed."]
+    return Table(columns, rows, notes=notes)
 
 
 def _chains_table(own: Sequence[Measured]) -> Table:
@@ -155,6 +157,7 @@ def _chains_table(own: Sequence[Measured]) -> Table:
         largest = chain.log10_singular[0] if chain.log10_singular else math.nan
         least = chain.log10_singular[-1] if chain.log10_singular else math.nan
         reached = ", ".join(f"{name} {value:.4g}" for name, value in chain.test.items())
+        reached += ": nothing learnt yet" if chain.learnt is False else ""
         numbers = [*(_log(v) for v in (ends[0] - ends[1], largest, least)), reached]
         if chain.problem is not None:
             numbers = ["", "", "", f"not measured: {chain.problem}"]

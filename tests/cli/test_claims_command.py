@@ -88,6 +88,20 @@ def test_the_earlier_word_still_works_and_names_the_new_one() -> None:
     assert "promises" not in CliRunner().invoke(app, ["--help"]).stdout
 
 
+def test_a_trained_chain_that_learnt_nothing_is_marked(tmp_path: Path) -> None:
+    chains = [
+        Measured("rnn", "adding 200", "its recipe", 200, test={"mse": mse, "trivial baseline": 0.1667})
+        for mse in (0.2, 0.1)
+    ]
+    assert [chain.learnt for chain in chains] == [False, True]
+    assert Measured("rnn", "adding 200", "its recipe", 0).learnt is None
+    (page, *_) = write_page(tmp_path / "claims", chains, [], FULL, PROVENANCE)
+    text = page.read_text()
+    assert text.count("trivial baseline 0.1667: nothing learnt yet") == 1
+    (row,) = [line for line in text.splitlines() if line.startswith("| rnn") and "trained" in line]
+    assert [cell.strip() for cell in row.split("|")][1:5] == ["rnn", "trained", "2", "1"]
+
+
 def test_every_paper_s_setting_is_of_a_model_on_the_page() -> None:
     assert {setting.model for setting in PAPERS} <= set(MODELS)
     assert QUICK != FULL
@@ -107,8 +121,8 @@ def test_verdicts_problems_and_findings_stand_in_the_page(tmp_path: Path) -> Non
     row = "| \\|\\|W\\|\\| <= 1 | (1) copy 9, width 3, at initialisation | violated | 2 | 0.5 ... 1 | W square |"
     assert row in lines
     assert any("not measured: diverged: the loss is nan" in line for line in lines)
-    assert "| rnn | at initialisation | 1 | 0 | 0 | 1 | 0 | 0 |" in lines
-    assert "| rnn | trained | 1 | 0 | 0 | 0 | 0 | 1 |" in lines
+    assert "| rnn | at initialisation | 1 | | 0 | 0 | 1 | 0 | 0 |" in lines
+    assert "| rnn | trained | 1 | 0 | 0 | 0 | 0 | 0 | 1 |" in lines
     assert "| all is well | a network | all is not | sigma 1.25 | confirmed |" in lines
     assert "copy 9, width 3 | its recipe | at initialisation | 1 | 0.5 | -0.5 |" in " ".join(lines)
     assert "## Theorems put to numbers" in page and not list((tmp_path / "p").iterdir())
