@@ -11,7 +11,7 @@ from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
 from stablebench.leaderboard.tidy import tidy_table
 from stablebench.schema.leaderboard import Leaderboard, LeaderboardTable
-from stablebench.tables import Format, Table, json_text
+from stablebench.tables import Format, Table, json_text, terminal_width, wrapped
 from stablebench.tables import render as render_tables
 from stablebench.visible import visible
 
@@ -64,7 +64,12 @@ def render(
             )
     if board.reproduction is not None:
         tables.append(reproduction_table(board.reproduction))
-    return render_tables(tables, fmt)
+    text = render_tables(tables, fmt)
+    if asked is not None or fmt != "table":
+        return text
+    hidden = dict.fromkeys(n for t in board.tables for n in columns.names(t) if n not in columns.chosen(None, t))
+    more = wrapped(f"More columns, with --columns NAMES or all: {', '.join(hidden)}.", terminal_width())
+    return "\n".join([text, "", *more])
 
 
 def _ranked_table(table: LeaderboardTable, asked: Sequence[str] | None, interval: IntervalOf) -> Table:
@@ -81,7 +86,7 @@ def _ranked_table(table: LeaderboardTable, asked: Sequence[str] | None, interval
         columns=[columns.heading(name, table) for name in names],
         rows=[list(row) for row in zip(*cells, strict=True)],
         title=_title(table),
-        notes=_notes(table, names, whole=asked is not None),
+        notes=_notes(table, names),
         bold=bold,
         minor=[columns.heading(name, table) for name in columns.SHORTENED if name in names] if asked is None else [],
     )
@@ -100,7 +105,7 @@ def _title(table: LeaderboardTable) -> str:
     return title if unequal is None else f"{title}. {unequal[0].upper()}{unequal[1:]}"
 
 
-def _notes(table: LeaderboardTable, names: Sequence[str], *, whole: bool) -> list[str]:
+def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
     over_seeds = "Means over seeds, in brackets Student's 95 % interval" if "mean_score" in names else _medians(table)
     notes = [f"{over_seeds}; {'; or '.join(table.selection)}."]
     if "marks" in names and table.legend:
@@ -111,11 +116,7 @@ def _notes(table: LeaderboardTable, names: Sequence[str], *, whole: bool) -> lis
         rest = {status: count for status, count in row.statuses.items() if status not in ENDED}
         if rest:
             notes.append(f"{row.name}: " + ", ".join(f"{count} {status}" for status, count in rest.items()) + ".")
-    notes += table.code_notes
-    if not whole:
-        hidden = [name for name in columns.names(table) if name not in names]
-        notes.append(f"More with --columns NAMES or all: {', '.join(hidden)}.")
-    return notes
+    return notes + table.code_notes
 
 
 def _medians(table: LeaderboardTable) -> str:

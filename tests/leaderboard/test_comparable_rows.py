@@ -145,9 +145,11 @@ def test_the_table_fits_100_characters_and_says_what_it_hides() -> None:
     assert table[0].split("  ")[0] == "#" and max(map(len, table)) <= 100
     assert "updates to target" in table[0] and "parameters" in table[0] and "updates/s" in table[0]
     hidden = text.splitlines()[-1]
-    assert hidden.startswith("More with --columns NAMES or all: ") and "recipe" in hidden and "updates" in hidden
+    assert (
+        hidden.startswith("More columns, with --columns NAMES or all: ") and "recipe" in hidden and "updates" in hidden
+    )
     whole = render(board(*records), asked=["all"])
-    assert "recipe" in whole and "More with" not in whole
+    assert "recipe" in whole and "More columns" not in whole
     assert render(board(*records), asked=["model", "units"]).splitlines()[1].split() == ["model", "units"]
 
 
