@@ -19,7 +19,7 @@ from stablebench.training.checked_engine import refuse_other_numbers
 from stablebench.training.evaluation import evaluate, metric_names
 from stablebench.training.failures import Diverged, Failure
 from stablebench.training.parts import RunParts
-from stablebench.training.record import write_record
+from stablebench.training.record import ProgressRecord, write_record
 from stablebench.training.step import TrainingStep
 from stablebench.training.targets import TargetTracker
 from stablebench.training.throughput import Throughput, WallClock
@@ -42,9 +42,9 @@ class TrainingLoop:
         """129, 130 or 143 once a signal ended the run."""
         self._baseline = parts.card.baseline(parts.card.metric, parts.spec.task.params)
         self._targets = TargetTracker(parts.card, parts.spec.task.params)
-        self._throughput = Throughput()
-        self._clock = WallClock(self.state.wall_s)
+        self._throughput, self._clock = Throughput(), WallClock(self.state.wall_s)
         self._saved_at: int | None = None
+        self._progress = ProgressRecord(parts)
 
     def run(self) -> RunRecord:
         """Train until the budget is spent, the target holds, the run diverges, or a signal or the reporter ends it.
@@ -69,7 +69,7 @@ class TrainingLoop:
 
     def _record_run(self) -> RunRecord:
         """Train, and record how it ended."""
-        write_record(self.parts, "running")
+        self._progress.write()
         self.parts.trackers.begin()
         try:
             return self._train()
@@ -141,7 +141,7 @@ class TrainingLoop:
         if is_best and parts.task.protocol.select_on == "validation":
             state.best_network = parts.keeper.state().copied()
             checkpointing.save_best(parts)
-        write_record(self.parts, "running")
+        self._progress.write()
 
     def _measure(self) -> None:
         """Write to the curve what the probe measures; its seconds are none of the run's."""

@@ -1,8 +1,14 @@
 """What a run records of itself, from its parts and its counters."""
 
+import math
+import time
+
 from stablebench.models.user_code.namespace import uncovered
 from stablebench.schema.run_record import Result, RunRecord, Status
 from stablebench.training.parts import RunParts
+
+_EVERY_S = 1.0
+"""Seconds between two records of a run that goes on, at least: a disk takes as long for one as for some updates."""
 
 
 def write_record(parts: RunParts, status: Status, result: Result | None = None, error: str | None = None) -> RunRecord:
@@ -49,3 +55,26 @@ def write_record(parts: RunParts, status: Status, result: Result | None = None, 
     )
     parts.folder.write_record(record)
     return record
+
+
+class ProgressRecord:
+    """The record of a run that goes on.
+
+    Args:
+        parts: The run.
+    """
+
+    def __init__(self, parts: RunParts) -> None:
+        self._parts, self._written_at = parts, -math.inf
+
+    def write(self) -> None:
+        """Write it as it is now, unless one was written a moment ago.
+
+        Raises:
+            FolderLost: The folder was renamed or removed.
+            StablebenchError: The disk does not take it.
+        """
+        self._parts.folder.check()
+        if time.monotonic() - self._written_at >= _EVERY_S:
+            write_record(self._parts, "running")
+            self._written_at = time.monotonic()

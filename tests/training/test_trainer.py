@@ -17,8 +17,9 @@ from stablebench.process import c_library as library
 from stablebench.runs import checkpoint
 from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Progress, Silent
-from stablebench.runs.store import RunFolder
+from stablebench.runs.store import RunFolder, run_folder
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
+from stablebench.training import record as run_record
 from stablebench.training.build import build_run
 from stablebench.training.failures import RunFailed
 from stablebench.training.run import ExecutionOptions, train
@@ -223,3 +224,25 @@ def test_seconds_of_training_leave_out_compilation(tmp_path: Path, monkeypatch: 
     took, compiling = time.perf_counter() - began, library.compiling_s() - before
     assert record.status == "finished" and compiling >= 3
     assert record.train_s < took - compiling
+
+
+class Watching(Silent):
+    """Notes how many evaluations the record of a run has after each update."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.found = folder, list[int]()
+
+    def update(self, progress: Progress) -> bool:
+        self.found.append(len(self.folder.read_record().evaluations))
+        return True
+
+
+@pytest.mark.parametrize(("every_s", "found"), [(0.0, [1, 2, 3, 4]), (60.0, [0, 0, 0, 0])])
+def test_evaluations_a_moment_apart_share_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, found: list[int]
+) -> None:
+    monkeypatch.setattr(run_record, "_EVERY_S", every_s)
+    watching = Watching(run_folder(tmp_path, small().spec))
+    outcome = train(small(), ExecutionOptions(tmp_path), watching)
+    assert watching.found[9::10] == found
+    assert len(outcome.record.evaluations) == len(outcome.folder.read_record().evaluations) == 4
