@@ -245,6 +245,8 @@ def _way_out(key: str, value: Any, card: TaskCard, names: dict[str, Collection[s
     head, _, name = key.partition(".")
     whole = {"task": f"--task {value}", "task.name": f"--task {value}", "task.variant": f"--task {card.task}/{value}"}
     whole |= {"model": f"--model {value}", "model.name": f"--model {value}"}
+    if key == "task.T" and card.length is None:
+        return f" The task {card.task} has a fixed length."
     if key in whole:
         return f" Give {whole[key]} instead."
     if full := [f"{group}.{key}" for group in names if key in names[group]]:

@@ -95,6 +95,10 @@ def test_the_hash_leaves_out_seed_and_save_interval_only() -> None:
         ({"settings": {"optim.lr": "fast"}}, "optim.lr: input should be a valid number, got 'fast'"),
         ({"settings": {"optim": 3}}, "--set optim: unknown key"),
         ({"settings": {"task.T": 5}}, "--set task.T: unknown key. Give --T 5 instead."),
+        (
+            {"task": "digits", "settings": {"task.T": 5}},
+            "--set task.T: unknown key. The task digits has a fixed length.",
+        ),
         ({"settings": {"T": 5}}, "--set T: unknown key. Give --T 5 instead."),
         ({"settings": {"train.lr": 0.1}}, "--set train.lr: unknown key. Give --lr 0.1 instead."),
         ({"settings": {"model.seed": 1}}, "--set model.seed: unknown key. Give --seed 1 instead."),
