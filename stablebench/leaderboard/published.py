@@ -69,6 +69,8 @@ def compare_published(
         source=entry.source,
         quoted=entry.quoted,
         where=entry.where,
+        spread=spread_of(entry),
+        runs=entry.runs,
     )
 
 
@@ -119,10 +121,19 @@ def _on_such_examples(card: TaskCard, entry: Published) -> bool:
     return entry.part == "test" or (entry.part == "train" and card.data.generator is not None)
 
 
-def format_published(value: float, bound: str | None) -> str:
-    """Return a published number with its bound."""
+def format_published(value: float, bound: str | None, spread: float | None = None, runs: int | None = None) -> str:
+    """Return a published number with its bound, its spread and the number of trials, where they are known."""
     sign = {"at_least": ">= ", "at_most": "<= "}.get(bound or "", "")
-    return f"{sign}{format_number(value)}"
+    width = "" if spread is None else f" ± {format_number(spread)}"
+    trials = "" if runs is None else f" ({runs} run{'' if runs == 1 else 's'})"
+    return f"{sign}{format_number(value)}{width}{trials}"
+
+
+def spread_of(entry: Published) -> float | None:
+    """Return what is printed next to a number: its standard deviation, else two standard errors; None for neither."""
+    if entry.std is not None:
+        return entry.std
+    return None if entry.stderr is None else 2 * entry.stderr
 
 
 def format_entry(entry: PublishedComparison) -> dict[str, Any]:
@@ -135,7 +146,7 @@ def format_entry(entry: PublishedComparison) -> dict[str, Any]:
         "model": entry.model,
         "metric": entry.metric + ("" if entry.part == "test" else f" ({entry.part})"),
         "statistic": entry.statistic,
-        "published": format_published(entry.published, entry.bound),
+        "published": format_published(entry.published, entry.bound, entry.spread, entry.runs),
         "ours": ours,
         "units": entry.units,
         "protocol": entry.protocol,

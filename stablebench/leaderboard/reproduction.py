@@ -31,9 +31,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stablebench.leaderboard.board import Cards, registered_card
-from stablebench.leaderboard.format import format_interval, format_number
-from stablebench.leaderboard.published import compare_published, format_published, has_number, is_measured
-from stablebench.leaderboard.verdicts import Judgement, judged, spread_of, stated
+from stablebench.leaderboard.format import format_interval
+from stablebench.leaderboard.published import (
+    compare_published,
+    format_published,
+    has_number,
+    is_measured,
+    spread_of,
+)
+from stablebench.leaderboard.verdicts import Judgement, judged, stated
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import (
     Leaderboard,
@@ -118,9 +124,7 @@ def format_number_of(line: ReproductionLine) -> str | None:
     """Return the paper's number with what it prints of its spread; None for an expectation."""
     if line.published is None:
         return None
-    spread = "" if line.spread is None else f" ± {format_number(line.spread)}"
-    runs = "" if line.runs is None else f" ({line.runs} run{'' if line.runs == 1 else 's'})"
-    return f"{format_published(line.published, line.bound)}{spread}{runs}"
+    return format_published(line.published, line.bound, line.spread, line.runs)
 
 
 def format_line_interval(line: ReproductionLine) -> str | None:

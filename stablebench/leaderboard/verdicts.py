@@ -15,6 +15,7 @@ from stablebench.data.metrics import METRICS, higher_is_better
 from stablebench.leaderboard.format import FIVE_SEEDS
 from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.pairs import lower_is_better
+from stablebench.leaderboard.published import spread_of
 from stablebench.leaderboard.row import interval_with_worst
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, ReproductionVerdict
 from stablebench.schema.leaderboard_statistics import Interval
@@ -57,13 +58,6 @@ def half_digit(value: float, metric: str | None) -> float:
         two_digits = 1 - math.floor(math.log10(abs(value))) if value else 1
         decimals = max(decimals, two_digits, 3 if metric == "accuracy" else 0)
     return 0.5 * 10.0**-decimals * (1 + 1e-9)
-
-
-def spread_of(entry: Published) -> float | None:
-    """Return what is printed next to a number: its standard deviation, else two standard errors; None for neither."""
-    if entry.std is not None:
-        return entry.std
-    return None if entry.stderr is None else 2 * entry.stderr
 
 
 def judged(

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 _OPTIONAL = ("unreadable", "reproduction", "statistics", "runs")
 """Parts that the JSON leaves out where there are none."""
 
+SPREAD = "What the paper prints next to its number: one standard deviation, or two standard errors."
 ReproductionVerdict = Annotated[
     Literal[
         "reproduced",
@@ -202,6 +203,8 @@ class PublishedComparison(LeaderboardPart):
     source: str = Field(description="The paper.")
     quoted: str | None = Field(description="The paper that the source quotes.")
     where: str = Field(description="Table, figure or section.")
+    spread: float | None = Field(default=None, description=SPREAD)
+    runs: int | None = Field(default=None, description="The paper's trials, where it says how many.")
 
 
 class LeaderboardTable(LeaderboardPart):
@@ -259,10 +262,7 @@ class ReproductionLine(LeaderboardPart):
     )
     differs: list[str] = Field(default=[], description="What differs.")
     unstated: list[str] = Field(default=[], description="What the paper does not state.")
-    spread: float | None = Field(
-        default=None,
-        description="What the paper prints next to its number: one standard deviation, or two standard errors.",
-    )
+    spread: float | None = Field(default=None, description=SPREAD)
     runs: int | None = Field(default=None, description="The paper's trials, where it says how many.")
     interval_of: str | None = Field(default=None, description="What `interval` is of, in words.")
     reason: str | None = Field(default=None, description="What the verdict follows from, where that is not plain.")

@@ -99,6 +99,8 @@ def score_intervals(
 
     if any(len(seeds) < MIN_SEEDS for row in times for seeds in row):
         return [None] * len(times)
+    if all(len(set(seeds)) == 1 for row in times for seeds in row):  # as where nobody arrives
+        return [(score, score) for score in integrated_scores(median_times(times), r_max).tolist()]
     resampled = np.empty((RESAMPLES, len(times), len(times[0])))
     for k in range(len(times[0])):
         drawn = each_draw(tuple(len(row[k]) for row in times), seed + k)
