@@ -119,7 +119,7 @@ def passes(old: Tree, new: Tree, rounds: int) -> Iterator[Line]:
             label = f"{model}, B,H,T {size}"
             yield _line(label, {tree: [1e3 * one["fused"] for one in measured[tree]] for tree in measured}, " ms")
             for other in ("floor", "nn.LSTM", "nn.GRU"):
-                if all(other in one for one in measured["new"]):
+                if all(other in one for one in [*measured["old"], *measured["new"]]):
                     ratios = {tree: [one["fused"] / one[other] for one in measured[tree]] for tree in measured}
                     yield _line(f"{label}: fused / {other}", ratios)
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from stablebench.speed.workload import Size
 
 MODELS = ("roarnn", "cornn", "nnrnn", "exprnn", "dizzy", "rnn", "lstm", "gru")
-SIZES = ("50,128,500", "100,128,784", "100,256,784", "128,190,420", "32,64,200")
+SIZES, REPEATS = ("50,128,500", "32,64,200"), 5
+THOROUGH_SIZES, THOROUGH_REPEATS = ("50,128,500", "100,128,784", "100,256,784", "128,190,420", "32,64,200"), 7
 
 
 def speed(
@@ -30,8 +31,25 @@ def speed(
         option(f"Batch, hidden size, steps. Repeatable (default: {' '.join(SIZES)}).", MODEL, metavar="B,H,T"),
     ] = None,
     inputs: Annotated[int, option("Width of the inputs.", MODEL, metavar="N", min=1)] = 1,
-    repeats: Annotated[int, option("Timed passes of each contender.", metavar="N", min=3)] = 7,
-    memory: Annotated[bool, option("Measure peak memory, too.", None, "--memory/--no-memory")] = True,
+    thorough: Annotated[
+        bool,
+        option(
+            f"Sizes {' '.join(THOROUGH_SIZES)}, {THOROUGH_REPEATS} passes and peak memory, unless said otherwise: "
+            "some ten minutes on two cores.",
+            None,
+            "--thorough",
+        ),
+    ] = False,
+    repeats: Annotated[
+        int | None,
+        option(
+            f"Timed passes of each contender (default: {REPEATS}, --thorough {THOROUGH_REPEATS}).", metavar="N", min=3
+        ),
+    ] = None,
+    memory: Annotated[
+        bool | None,
+        option("Measure peak memory, too (default: with --thorough).", None, "--memory/--no-memory"),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 1,
@@ -43,7 +61,7 @@ def speed(
     """Time models side by side, forward and backward over whole sequences.
 
     For each size a table: the engines, a literal loop over the equation, torch.nn.LSTM and torch.nn.RNN, and the bare
-    matrix products, timed in turn.
+    matrix products, timed in turn; and the share of the machine's ceiling, a large matrix product, that fused reaches.
 
     Example:
         stablebench speed --models roarnn,lstm --size 32,128,500 --repeats 5
@@ -51,21 +69,25 @@ def speed(
     refuse_two_formats(fmt, as_json)
     names = list(dict.fromkeys(names_of("--models", models) or MODELS))
     check_names(names)
-    from stablebench.cli.shared.speed_tables import comparison_table, conditions_line, label_of
+    from stablebench.cli.shared.speed_tables import comparison_table, label_of
     from stablebench.cli.ui.progress import SpeedProgress
     from stablebench.models.build import resolve_device
     from stablebench.process.settings import prepare_process
+    from stablebench.speed.ceiling import ceiling
     from stablebench.speed.comparison import Conditions, compare
     from stablebench.speed.workload import Workload
 
-    sizes = [size_of(text) for text in dict.fromkeys(size or SIZES)]
+    sizes = [size_of(text) for text in dict.fromkeys(size or (THOROUGH_SIZES if thorough else SIZES))]
+    repeats = repeats or (THOROUGH_REPEATS if thorough else REPEATS)
+    memory = thorough if memory is None else memory
     conditions = Conditions(repeats, threads or 1, precision or "float32")
     prepare_process(conditions.threads, conditions.precision)
     where = resolve_device(device or "auto").type
     works = {s: [Workload(name, s, inputs, seed or 0, where) for name in names] for s in sizes}
     for work in (work for of_size in works.values() for work in of_size):
         work.build_model()  # so that a refusal comes before the measurements
-    ran_in = environment(where, conditions)
+    highest = ceiling(where)
+    ran_in = environment(where, conditions) | {"ceiling_flops_per_s": highest}
     as_json = as_json or fmt == "json"
     tables: list[Table] = []
     documents: list[dict[str, Any]] = []
@@ -75,8 +97,8 @@ def speed(
             for i, work in enumerate(works_of_size, start=1):
                 progress.start(f"timing {label_of(work.model)} at {s} ({i} of {len(names)})")
                 rows.append(compare(work, conditions, progress.watch, memory=memory))
-            documents.append({**asdict(s), "models": [row.document() for row in rows]})
-            tables.append(comparison_table(s, rows, memory, conditions_line(ran_in), is_last=s == sizes[-1]))
+            documents.append({**asdict(s), "models": [row.document(highest) for row in rows]})
+            tables.append(comparison_table(s, rows, memory, ran_in, is_last=s == sizes[-1]))
             if fmt == "table" and not as_json:  # it is shown when it is done
                 print_tables(tables[-1:])
                 say("")
@@ -105,10 +127,17 @@ def size_of(text: str) -> "Size":
 
 def environment(device: str, conditions: "Conditions") -> dict[str, Any]:
     """Return where and with what everything is timed."""
+    from stablebench.engines.fused.c import tuning
+    from stablebench.process.c_compiler import CompilerError
     from stablebench.process.settings import commit, flags, hardware, versions
 
+    try:
+        tuned = tuning.chosen().name
+    except CompilerError:  # nothing can be compiled
+        tuned = None
     return {
         "device": device,
+        "tuning": tuned,
         "hardware": hardware(device),
         "threads": conditions.threads,
         "precision": conditions.precision,

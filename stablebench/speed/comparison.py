@@ -22,6 +22,7 @@ RATIOS = {
     "reference / fused": ("reference", "fused"),
     "nn.LSTM / fused": ("nn.LSTM", "fused"),
     "nn.RNN / fused": ("nn.RNN", "fused"),
+    "nn.GRU / fused": ("nn.GRU", "fused"),
     "fused / floor": ("fused", "floor"),
     "scan / fused": ("scan", "fused"),
     "transition / fused": ("transition", "fused"),
@@ -62,6 +63,20 @@ class SpeedComparison:
     peak_bytes: dict[str, int | None]
     products: list[BareProduct]
 
+    @property
+    def flops(self) -> int | None:
+        """Floating-point operations of all products, None if they are not known."""
+        return sum(product.flops for product in self.products) if self.products else None
+
+    def share(self, ceiling: float) -> float | None:
+        """Return the operations a second of fused over those of a ceiling, None if one is missing.
+
+        Args:
+            ceiling: Operations a second (`stablebench.speed.ceiling`).
+        """
+        median = self.median("fused")
+        return None if median is None or self.flops is None else self.flops / median / ceiling
+
     def median(self, name: str) -> float | None:
         """Return a contender's median seconds, None if it is missing."""
         return spread(self.seconds[name]).median if name in self.seconds else None
@@ -73,8 +88,12 @@ class SpeedComparison:
             return None
         return spread(paired_ratios(self.seconds[above], self.seconds[below]))
 
-    def document(self) -> dict[str, Any]:
-        """Return it as plain values."""
+    def document(self, ceiling: float) -> dict[str, Any]:
+        """Return it as plain values.
+
+        Args:
+            ceiling: As in `share`.
+        """
         contenders: dict[str, Any] = {}
         for name in (*self.absent, *self.seconds):
             if name in self.absent:
@@ -88,7 +107,8 @@ class SpeedComparison:
             "contenders": contenders,
             "ratios": {name: None if ratio is None else asdict(ratio) for name, ratio in ratios.items()},
             "products": [asdict(product) | {"flops": product.flops} for product in self.products],
-            "flops": sum(product.flops for product in self.products) if self.products else None,
+            "flops": self.flops,
+            "share_of_ceiling": self.share(ceiling),
         }
 
 

@@ -17,6 +17,7 @@ from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.trial import not_compiled_reason
 from stablebench.models.base import RecurrentModel
 from stablebench.models.network import EngineRun
+from stablebench.models.recurrent.gru import GRU
 from stablebench.speed.floor import BareProduct, Floor, bare_products
 from stablebench.speed.workload import Sequences
 
@@ -157,11 +158,13 @@ _MAKERS: dict[str, Callable[[Sequences], Contender | UnsupportedStep]] = {
     "nn.RNN": _torch("nn.RNN", nn.RNN),
     "floor": _floor,
     "scan": _of_model("scan", _engine_outputs(scan.run), lambda work: scan.unsupported_reason(work.model)),
+    "nn.GRU": _torch("nn.GRU", nn.GRU),
 }
-SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name != "scan")
+SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name not in ("scan", "nn.GRU"))
 """`fused` and `reference`: the engines. `literal`: a loop over `input_projection` and `step`. nn.*: torch's own."""
 
 
 def contender_names(model: RecurrentModel) -> tuple[str, ...]:
-    """Return `SEQUENCE_CONTENDERS`, and the engine `scan` where the model's recurrence is linear."""
-    return SEQUENCE_CONTENDERS if scan.unsupported_reason(model) else (*SEQUENCE_CONTENDERS, "scan")
+    """Return `SEQUENCE_CONTENDERS`, the engine `scan` where the model's recurrence is linear, and nn.GRU for a GRU."""
+    linear, is_gru = scan.unsupported_reason(model) is None, isinstance(model, GRU)
+    return (*SEQUENCE_CONTENDERS, *["scan"] * linear, *["nn.GRU"] * is_gru)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
 from stablebench.cli.ui.progress import SpeedProgress
+from stablebench.engines.fused.c.tuning import TUNINGS
 
 SMALL = ["--size", "2,4,5", "--repeats", "3", "--no-memory", "--device", "cpu"]
 SORTED = """
@@ -31,7 +32,17 @@ def test_a_table_for_each_size_says_what_it_shows() -> None:
     assert result.exit_code == 0, result.output
     first, second = result.stdout.split("\n\n")[:2]
     assert first.startswith("B 2, H 4, T 5\n") and second.startswith("B 3, H 6, T 4\n")
-    for part in ("fused ms", "literal / fused", "fused / floor", "transition %", "\nrnn ", "\nroarnn ", "1 thread,"):
+    for part in (
+        "fused ms",
+        "literal / fused",
+        "fused / floor",
+        "share %",
+        "transition %",
+        "GFLOP/s",
+        "\nrnn ",
+        "\nroarnn ",
+        "1 thread,",
+    ):
         assert part in first and part in second
     for part in ("float32", "torch 2.", "subnormals flushed to zero"):
         assert part in first
@@ -51,6 +62,8 @@ def test_json_has_every_repetition_and_the_conditions() -> None:
     assert set(document) == {"environment", "measured", "sizes"}
     assert {"device", "hardware", "threads", "precision", "versions", "flags"} <= set(document["environment"])
     assert document["environment"]["precision"] == "float64"
+    ceiling = document["environment"]["ceiling_flops_per_s"]
+    assert 1e8 < ceiling < 1e15 and document["environment"]["tuning"] in {one.name for one in TUNINGS}
     assert document["measured"]["repeats"] == 3 and "y.backward" in document["measured"]["pass"]
     (size,) = document["sizes"]
     assert (size["batch"], size["hidden"], size["steps"]) == (2, 4, 5)
@@ -62,6 +75,7 @@ def test_json_has_every_repetition_and_the_conditions() -> None:
         assert len(timed["seconds"]) == 3 and timed["q1"] <= timed["median"] <= timed["q3"]
     pairs = zip(contenders["literal"]["seconds"], contenders["fused"]["seconds"], strict=True)
     assert row["ratios"]["literal / fused"]["median"] == sorted(a / b for a, b in pairs)[1]
+    assert row["share_of_ceiling"] == row["flops"] / contenders["fused"]["median"] / ceiling
     # by hand: W h and its two gradients, V x and its weight gradient; 16 columns
     assert row["flops"] == 3 * (2 * 2 * 5 * 4 * 16) + 2 * (2 * 2 * 5 * 3 * 16)
 
@@ -71,6 +85,23 @@ def test_peak_memory_is_measured_unless_refused() -> None:
     contenders = json.loads(result.stdout)["sizes"][0]["models"][0]["contenders"]
     assert all(contenders[name]["peak_bytes"] >= 0 for name in ("fused", "reference", "literal", "nn.LSTM", "nn.RNN"))
     assert contenders["floor"]["peak_bytes"] is None
+
+
+def test_a_gru_is_timed_next_to_torchs_own() -> None:
+    row = json.loads(run(*SMALL, "--models", "gru", "--json").stdout)["sizes"][0]["models"][0]
+    assert row["contenders"]["nn.GRU"]["median"] > 0 and row["ratios"]["nn.GRU / fused"]["median"] > 0
+    assert "nn.GRU / fused" in run(*SMALL, "--models", "gru,rnn").stdout
+
+
+def test_without_thorough_sizes_passes_and_memory_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, few in (("SIZES", ("2,4,5",)), ("THOROUGH_SIZES", ("2,4,6", "3,4,5"))):
+        monkeypatch.setattr(f"stablebench.cli.speed.{name}", few)
+    found = {}
+    for words in ((), ("--thorough",)):
+        document = json.loads(run(*words, "--models", "rnn", "--device", "cpu", "--json").stdout)
+        timed = document["sizes"][0]["models"][0]["contenders"]["fused"]
+        found[words] = len(document["sizes"]), len(timed["seconds"]), timed["peak_bytes"] is not None
+    assert found == {(): (1, 5, False), ("--thorough",): (2, 7, True)}
 
 
 def test_users_model_without_plan_is_timed_without_fused(tmp_path: Path) -> None:

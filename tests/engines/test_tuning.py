@@ -168,7 +168,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kept", [b"", b"[]", b"{}", b'{"gone": 1.0}', b'{"plain": "fast"}', b"garbage"])
-def test_what_was_kept_and_is_not_whole_is_measured_again(
+def test_what_was_kept_and_is_not_whole_is_replaced(
     kept: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = []

@@ -19,8 +19,9 @@ _LEGEND = (
     + LOSS
     + ". Contenders run in turn; a ratio is the median over repetitions, [quartiles].",
     "reference, fused, and scan for linear recurrences: the engines. literal: a loop that computes input "
-    "projection and step at every step. nn.LSTM, nn.RNN: torch's own of the same hidden size. floor: only the model's "
-    "matrix products, one library call each. "
+    "projection and step at every step. nn.*: torch's own of the same hidden size. floor: only the model's "
+    "matrix products, one library call each. share: operations of these products a second, by fused, in percent of the "
+    "ceiling, a product of matrices of 1024 x 1024 by MKL or oneDNN, whichever is faster. "
     "transition: building the recurrent matrices, forward and backward, once a pass, in percent of fused. "
     "MB: peak memory of a pass on top of parameters and inputs.",
 )
@@ -29,19 +30,21 @@ _LEGEND = (
 def conditions_line(environment: dict[str, Any]) -> str:
     """Return hardware, threads, precision and versions in one line."""
     flushed = "flushed to zero" if environment["flags"]["flush_denormal"] else "kept"
-    return ", ".join(
-        [
-            environment["hardware"],
-            counted(environment["threads"], "thread"),
-            environment["precision"],
-            f"torch {environment['versions']['torch']}",
-            f"subnormals {flushed}",
-        ]
-    )
+    words = [
+        environment["hardware"],
+        counted(environment["threads"], "thread"),
+        environment["precision"],
+        f"torch {environment['versions']['torch']}",
+        f"subnormals {flushed}",
+        f"compiled as {environment['tuning'] or 'nothing'}",
+    ]
+    if "ceiling_flops_per_s" in environment:
+        words.append(f"ceiling {environment['ceiling_flops_per_s'] / 1e9:.0f} GFLOP/s")
+    return ", ".join(words)
 
 
 def comparison_table(
-    size: "Size", rows: "list[SpeedComparison]", memory: bool, conditions: str, *, is_last: bool
+    size: "Size", rows: "list[SpeedComparison]", memory: bool, environment: dict[str, Any], *, is_last: bool
 ) -> Table:
     """Return the table of one size: a row a model.
 
@@ -49,17 +52,19 @@ def comparison_table(
         size: The size.
         rows: The models' times.
         memory: Whether peak memory was measured.
-        conditions: The line below the table.
+        environment: Where it ran, with the ceiling.
         is_last: Whether the legend stands below it.
     """
-    scanned = ("scan",) if any("scan" in row.seconds for row in rows) else ()
-    implementations = (*_IMPLEMENTATIONS, *scanned)
+    scanned, gated = ((name,) if any(name in row.seconds for row in rows) else () for name in ("scan", "nn.GRU"))
+    implementations = (*_IMPLEMENTATIONS, *gated, *scanned)
     timed = (*implementations, "floor")
     columns: dict[str, Callable[[SpeedComparison], Any]] = {"model": lambda row: label_of(row.work.model)}
     for name in timed:
         columns[f"{name} ms"] = lambda row, name=name: _thousandths(row.median(name))
-    for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in scanned)):
+    for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in (*gated, *scanned))):
         columns[name] = lambda row, name=name: spread_text(row.ratio(name))
+    highest = environment["ceiling_flops_per_s"]
+    columns["share %"] = lambda row: None if (share := row.share(highest)) is None else 100 * share
     columns["transition %"] = lambda row: _percent(row.ratio("transition / fused"))
     if memory:
         for name in implementations:
@@ -72,7 +77,11 @@ def comparison_table(
     notes = [f"No {' and no '.join(names)} for {reason}." for reason, names in missing.items()]
     minor = ["nn.RNN / fused", *(name for name in reversed(columns) if name.endswith(" MB"))]
     return Table(
-        list(columns), values, title=str(size), notes=[*notes, conditions, *(_LEGEND if is_last else ())], minor=minor
+        list(columns),
+        values,
+        title=str(size),
+        notes=[*notes, conditions_line(environment), *(_LEGEND if is_last else ())],
+        minor=minor,
     )
 
 
