@@ -36,8 +36,7 @@ class TrainingLoop:
     """
 
     def __init__(self, parts: RunParts) -> None:
-        self.parts, self.state = parts, parts.state
-        self.step = TrainingStep(parts)
+        self.parts, self.state, self.step = parts, parts.state, TrainingStep(parts)
         self.exit_code = 0
         """129, 130 or 143 once a signal ended the run."""
         self._baseline = parts.card.baseline(parts.card.metric, parts.spec.task.params)
@@ -107,6 +106,7 @@ class TrainingLoop:
                 raise Interrupted
             if state.step % budget.checkpoint_every == 0:
                 self._save()
+                self._progress.write(at_once=True)
         self._save()
         result = self._result(test=True)
         state.wall_s = self._clock.seconds

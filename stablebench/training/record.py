@@ -67,14 +67,17 @@ class ProgressRecord:
     def __init__(self, parts: RunParts) -> None:
         self._parts, self._written_at = parts, -math.inf
 
-    def write(self) -> None:
+    def write(self, *, at_once: bool = False) -> None:
         """Write it as it is now, unless one was written a moment ago.
+
+        Args:
+            at_once: Also then: there is a new checkpoint.
 
         Raises:
             FolderLost: The folder was renamed or removed.
             StablebenchError: The disk does not take it.
         """
         self._parts.folder.check()
-        if time.monotonic() - self._written_at >= _EVERY_S:
+        if at_once or time.monotonic() - self._written_at >= _EVERY_S:
             write_record(self._parts, "running")
             self._written_at = time.monotonic()
