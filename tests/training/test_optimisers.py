@@ -10,6 +10,7 @@ from stablebench.data.metrics import stalls
 from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
+from stablebench.training.updates.adam import Adam
 from stablebench.training.updates.eager import eager
 from stablebench.training.updates.optimiser import Updater
 
@@ -156,3 +157,23 @@ def test_all_parameters_at_once_get_the_same_numbers(
         expected.step()
         updater.update(step)
     assert all(torch.equal(p, q) for p, q in zip(one_by_one, at_once, strict=True))
+
+
+def test_adam_is_that_of_torch_on_complex_numbers() -> None:
+    """A parameter without a gradient stays as it is, and its count of updates too."""
+    rng = torch.Generator().manual_seed(0)
+    start = [torch.randn(3, 2, dtype=torch.complex64, generator=rng), torch.randn(5, generator=rng), torch.ones(2)]
+    results = []
+    for make in (torch.optim.Adam, Adam):
+        parameters = [nn.Parameter(value.clone()) for value in start]
+        optimiser = make([{"params": parameters, "weight_decay": 0.1}], lr=0.05)
+        draws = torch.Generator().manual_seed(1)
+        for step in range(7):
+            for p in parameters[: 1 if step == 3 else 2]:
+                p.grad = torch.randn(p.shape, dtype=p.dtype, generator=draws)
+            optimiser.step()
+            parameters[1].grad = None
+        results.append(([p.detach() for p in parameters], optimiser.state_dict()["state"]))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+    assert results[0][1].keys() == {0, 1}
+    assert results[0][1][1]["step"] == 6

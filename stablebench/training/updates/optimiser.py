@@ -9,12 +9,13 @@ from torch import Tensor
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models.base import ParameterGroup
 from stablebench.schema.optim import OptimSpec
+from stablebench.training.updates.adam import Adam
 from stablebench.training.updates.cayley import CayleyUpdate
 from stablebench.training.updates.eager import eager
 from stablebench.training.updates.exponential import ExponentialUpdate
 
-_TORCH = {
-    "adam": torch.optim.Adam,
+_OPTIMISERS: dict[str, Any] = {
+    "adam": Adam,
     "rmsprop": torch.optim.RMSprop,
     "adagrad": torch.optim.Adagrad,
     "sgd": torch.optim.SGD,
@@ -53,10 +54,11 @@ class Updater:
         self._drops_on_stall = bool(schedule and schedule.on_stall)
         self.optimisers: list[torch.optim.Optimizer] = []
         options: dict[str, Any] = {k: getattr(spec, k) for k in _TAKES[spec.name] if getattr(spec, k) is not None}
-        options["foreach"] = True  # each operation for all parameters in one call: the same numbers, sooner
+        if spec.name != "adam":  # each operation for all parameters in one call: the same numbers, sooner, if real
+            options["foreach"] = not any(p.is_complex() for p in self.parameters)
         if "betas" in options:
             options["betas"] = tuple(options["betas"])
-        rules = {"optimiser": _TORCH[spec.name]} | _MULTIPLICATIVE
+        rules = {"optimiser": _OPTIMISERS[spec.name]} | _MULTIPLICATIVE
         for rule, update in rules.items():
             only_rate = rule != "optimiser"
             described = [self._describe(g, spec, only_rate) for g in groups if g.rule == rule and g.parameters]
