@@ -168,9 +168,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kept", [b"", b"[]", b"{}", b'{"gone": 1.0}', b'{"plain": "fast"}', b"garbage"])
-def test_what_was_kept_and_is_not_whole_is_replaced(
-    kept: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_kept_and_is_not_whole_is_replaced(kept: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     last = tuning.possible()[-1].name
     monkeypatch.setattr(tuning, "measure", lambda: measured.append(0) or {"plain": 1.0, last: 0.5})
