@@ -20,7 +20,7 @@ from stablebench.cli.shared.added_seeds import (
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
-from stablebench.cli.shared.selection import say_suite
+from stablebench.cli.shared.selection import say_suite, say_untuned
 from stablebench.cli.ui.output import echo, note
 from stablebench.process.garbage_collection import collector_paused
 
@@ -194,6 +194,8 @@ def _planned(
     from stablebench.execution.suites import runs_of, suite_of
 
     name, resolved_suite = suite_of(suite, overrides)
+    if not quiet:
+        say_untuned(suite, overrides, resolved_suite)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
 
 

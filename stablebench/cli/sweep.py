@@ -1,7 +1,5 @@
 """Search for hyper-parameters of a model on a task; the best become a recipe."""
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,7 +28,7 @@ def sweep(
     space: Annotated[
         str | None,
         option(
-            "The search space (default: the recipe's, else the preset model/task). `list sweeps` shows presets.",
+            "The search space (default: the recipe's, else a preset of the model). `list sweeps` shows presets.",
             metavar="FILE|PRESET",
         ),
     ] = None,
@@ -72,7 +70,7 @@ def sweep(
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
     from stablebench.errors import StablebenchError, UserError
-    from stablebench.execution.tuning.study import Plan, Study
+    from stablebench.execution.tuning.study import Plan, Study, journal_path
     from stablebench.specs.search_space import check_space, find_space, grid, resolved_with
     from stablebench.training.run import ExecutionOptions
     from stablebench.training.trackers import check_trackers
@@ -97,7 +95,7 @@ def sweep(
     )
     if trials is None and plan.sampler != "grid":
         raise UserError("--trials is missing: give their number; only a grid has an end.")
-    journal = storage or _default_journal(shown.runs_dir, plan, request)
+    journal = storage or journal_path(shown.runs_dir / "sweeps", plan, request.model, request.task)
     if dry_run:
         from stablebench.cli.shared.previews import print_sweep
 
@@ -131,13 +129,6 @@ def sweep(
     if best is None:
         raise StablebenchError(f"{journal}: no trial finished, so there is no best one.")
     raise typer.Exit(1 if any(trial.status == "failed" for trial in ended) else 0)
-
-
-def _default_journal(runs_dir: Path, plan: "Plan", request: "RunRequest") -> Path:
-    """Return where the journal lies: the same plan finds it again."""
-    digest = hashlib.sha256(json.dumps(plan.document(), sort_keys=True).encode()).hexdigest()[:8]
-    model, task = request.model.rpartition(":")[2], request.task.replace("/", "-")
-    return runs_dir / "sweeps" / f"{task}-{model}-{digest}.journal"
 
 
 def _run(

@@ -1,11 +1,13 @@
 """From a suite to its runs: tasks x models x seeds, each resolved as `train` would resolve it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from stablebench import registry
 from stablebench.errors import ContractError, UserError
+from stablebench.execution.tuned_recipes import cells_of, tuned_recipe, with_recipes_only
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.suite import Shared, Suite, SuiteTask
 from stablebench.specs.remembered import remembered
@@ -31,6 +33,7 @@ class SuiteOverrides:
         match: What models share besides updates and batch: `units`, or `params`, the number of parameters that the
             first model has at the card's width; `recipe` for each recipe's own of all three; None for what the suite
             says, and `units` where models and tasks are named without a suite.
+        recipes: Folder of recipes that `tune` wrote, in place of the registered ones; runs without one are left out.
     """
 
     models: list[str] | None = None
@@ -41,6 +44,7 @@ class SuiteOverrides:
     settings: dict[str, Any] = field(default_factory=dict)
     short: bool = False
     match: Match | None = None
+    recipes: Path | None = None
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -53,8 +57,17 @@ def suite_of(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     """Return the suite to run and its name: a registered one, or an ad-hoc one of models and tasks.
 
     Raises:
-        UserError: There is no such suite, or tasks are named without models.
+        UserError: There is no such suite, tasks are named without models, or no run has a recipe in `recipes`.
     """
+    called, suite = _named_suite(name, asked)
+    if asked.recipes is None:
+        return called, suite
+    if asked.T is not None:
+        raise UserError("--T and --recipes: recipes were tuned at the suite's own lengths; leave one out.")
+    return called, with_recipes_only(suite, asked.recipes)
+
+
+def _named_suite(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
     if name is None and asked.models is not None and asked.tasks is not None:
         made = Suite(
             summary="ad-hoc suite",
@@ -119,8 +132,7 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
         raise UserError(
             "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
         )
-    models = [model for task in suite.tasks for model in task.models or suite.models]
-    if any(":" in model for model in models):
+    if asked.recipes is not None or any(":" in model for _, model in cells_of(suite)):
         resolved = _resolved(suite, asked, refused)
     else:
         decided = suite.model_dump(mode="json", exclude={"seeds"})
@@ -138,27 +150,35 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
 
     runs: list[Resolved] = []
     last: ContractError | None = None
-    for task in suite.tasks:
-        wanted = task.match_parameters
-        for model in task.models or suite.models:
-            settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
-            settings = _evaluated_often(settings, asked) if "updates" in suite.equal else settings
-            request = RunRequest(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
-            try:
-                if wanted is None and asked.match == "params":
-                    wanted = parameters_at(resolve(request), registry.task_card(_name(task)).protocol.hidden)
-                if wanted is not None and "model.hidden" not in asked.settings | asked.options:
-                    settings["model.hidden"] = width_for(resolve(request), wanted)
-                runs.append(resolve(request))
-            except ContractError as error:
-                if refused is None:
-                    raise
-                last = error
-                label = model.rpartition(":")[2]
-                refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
+    sizes = {id(task): task.match_parameters for task in suite.tasks}
+    for task, model in cells_of(suite):
+        request = request_for(suite, task, model, asked)
+        try:
+            if sizes[id(task)] is None and asked.match == "params":
+                sizes[id(task)] = parameters_at(resolve(request), registry.task_card(_name(task)).protocol.hidden)
+            wanted = sizes[id(task)]
+            if wanted is not None and "model.hidden" not in asked.settings | asked.options:
+                request.settings["model.hidden"] = width_for(resolve(request), wanted)
+            runs.append(resolve(request))
+        except ContractError as error:
+            if refused is None:
+                raise
+            last = error
+            label = model.rpartition(":")[2]
+            refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
     if last is not None and not runs:
         raise last
     return runs
+
+
+def request_for(suite: Suite, task: SuiteTask, model: str, asked: SuiteOverrides) -> RunRequest:
+    """Return what a suite asks for of a model on one of its tasks; its width where parameters are equal comes later."""
+    settings = _with_budget(settings_of(suite, task, model, asked.short), asked.settings, asked.options)
+    settings = _evaluated_often(settings, asked) if "updates" in suite.equal else settings
+    request = RunRequest(model, task.task, T=asked.T or task.T, options=asked.options, settings=settings)
+    if asked.recipes is None:
+        return request
+    return replace(request, recipe=tuned_recipe(asked.recipes, task, model), registered=False)
 
 
 def _plain(run: Resolved) -> list[Any]:

@@ -12,6 +12,8 @@ from stablebench.schema.run_record import RunRecord
 Recipes = Callable[[str, str], Recipe | None]
 
 _FROM = re.compile(r"recipe ([^,]+?)/([^,]+?)(?:, its variant (.+?))?(?:, \d+ epochs)?$")
+_TUNED = re.compile(r", (\d+) trials(, |$)")
+"""What `tune` wrote, of which `compare --recipes` has the recipe."""
 _NO_HYPERPARAMETERS = ("model.name", "model.hidden", "model.layers")
 """What an option gives that is no departure from a recipe: the width and depth have columns of their own."""
 
@@ -35,8 +37,11 @@ def recipe_origin(record: RunRecord, recipes: Recipes = registered_recipe) -> Re
     changed = sorted(
         key for key, where in decided.items() if where in ("option", "--set") and key not in _NO_HYPERPARAMETERS
     )
-    if any(where.startswith("--recipe ") for where in decided.values()):
-        return RecipeOrigin(source="own", changed=changed)
+    for where in (where for where in decided.values() if where.startswith("--recipe ")):
+        tuned = _TUNED.search(where)
+        return RecipeOrigin(
+            source="tuned" if tuned else "own", trials=int(tuned[1]) if tuned else None, changed=changed
+        )
     for where in dict.fromkeys(sorted(decided.values(), key=len, reverse=True)):  # a variant before its recipe
         match = _FROM.match(where)
         if match is not None:

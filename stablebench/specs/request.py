@@ -23,6 +23,8 @@ class RunRequest:
         options: Named options by dotted key of the run spec: `model.hidden`, `train.steps`, `optim.lr`, `seed`.
         settings: `--set` values by dotted key: `model.rho`, `task.S`, `optim.groups.orthogonal.lr`.
         recipe: A recipe file that comes on top of the registered one.
+        registered: Whether the registered recipe counts; without it and `recipe`, values are the card's and the
+            model's own.
     """
 
     model: str
@@ -31,6 +33,7 @@ class RunRequest:
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     recipe: Path | None = None
+    registered: bool = True
 
 
 @dataclass(frozen=True)

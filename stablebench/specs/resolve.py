@@ -176,13 +176,15 @@ def _lay_card(layers: _Layers, card: TaskCard) -> None:
 
 def _recipes(card: TaskCard, request: RunRequest) -> list[tuple[Recipe, str]]:
     recipes = []
-    if ":" not in request.model and (registered := registry.recipe(card.task, request.model)) is not None:
+    known = request.registered and ":" not in request.model
+    if known and (registered := registry.recipe(card.task, request.model)) is not None:
         recipes.append((registered, f"recipe {card.task}/{request.model}"))
     if request.recipe is not None:
         own = load(request.recipe, Recipe)
         if own.task != card.task:
             raise UserError(f"{request.recipe}: this recipe is for the task {own.task}, not {card.task}.")
-        recipes.append((own, f"--recipe {request.recipe}"))
+        origin = f"--recipe {request.recipe}"
+        recipes.append((own, origin if request.registered else f"{origin}, {own.trials or 0} trials"))
     return recipes
 
 

@@ -16,6 +16,8 @@ from stablebench.schema.strict import lines_of, load
 from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
+ANY_TASK = "any_task"
+"""A model's space for all tasks is the preset `model/any_task`."""
 _SEARCHABLE = ("model", "optim", "train")
 _ENDINGS = (".yaml", ".yml")
 _DIGITS = 4
@@ -26,7 +28,8 @@ def find_space(name: str | None, model: str, task: str, recipe: Path | None = No
     """Return a space and what it is called.
 
     Args:
-        name: A preset's name or a file; None for the space that a recipe states, else the preset `model/task`.
+        name: A preset's name or a file; None for the space that a recipe states, else the preset
+            `model/task`, else the model's for any task.
         model: The model whose values are searched.
         task: The task, without its variant.
         recipe: A recipe file whose space comes before that of the registered recipe.
@@ -55,9 +58,10 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
         if known is not None and known.space:
             summary = f"the space that the {label.removeprefix('--')} states"
             return label, SweepSpace(summary=summary, source=label, model=model, task=task, space=known.space)
-    preset, presets = f"{model}/{task}", registry.sweep_names()
-    if preset in presets:
-        return preset, registry.sweep(preset)
+    presets = registry.sweep_names()
+    for preset in (f"{model}/{task}", f"{model}/{ANY_TASK}"):
+        if preset in presets:
+            return preset, registry.sweep(preset)
     fitting = ", ".join([name for name in presets if name.startswith(f"{model}/")] or presets)
     raise UserError(f"--space: no recipe of {model} on {task} states a `space`; name a preset ({fitting}) or a file.")
 

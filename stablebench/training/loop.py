@@ -37,8 +37,8 @@ class TrainingLoop:
 
     def __init__(self, parts: RunParts) -> None:
         self.parts, self.state, self.step = parts, parts.state, TrainingStep(parts)
-        self.exit_code = 0
-        """129, 130 or 143 once a signal ended the run."""
+        self.exit_code, self.tests = 0, True
+        """129, 130 or 143 once a signal ended the run; whether one that finished is evaluated on the test split."""
         self._baseline = parts.card.baseline(parts.card.metric, parts.spec.task.params)
         self._targets = TargetTracker(parts.card, parts.spec.task.params)
         self._throughput, self._clock = Throughput(), WallClock(self.state.wall_s)
@@ -108,7 +108,7 @@ class TrainingLoop:
                 self._save()
                 self._progress.write(at_once=True)
         self._save()
-        result = self._result(test=True)
+        result = self._result(finished=True)
         state.wall_s = self._clock.seconds
         self.curve.sync()
         failures.forget_traceback(self.parts.folder.path)
@@ -175,27 +175,26 @@ class TrainingLoop:
         checkpointing.save(self.parts, self.curve)
         self._saved_at = self.state.step
 
-    def _result(self, test: bool) -> Result:
+    def _result(self, finished: bool) -> Result:
         """Return what the run came to.
 
         Args:
-            test: Whether the test split is evaluated: with the best weights, where the card tests those.
+            finished: Whether it is tested: with the best weights, where the card tests those.
         """
         parts, state = self.parts, self.state
         values: dict[str, Any] = {**self._targets.time_to_target(state.evaluations)}
         if state.best is not None:
             values["best"], values["best_step"] = state.best
-        if test:
-            tests_best = parts.task.protocol.select_on == "validation" and bool(state.best_network.tensors)
-            if tests_best:
+        if finished:
+            values["tested_step"] = state.step
+            if parts.task.protocol.select_on == "validation" and state.best_network.tensors and state.best:
                 parts.keeper.put_back(state.best_network)
-            values["tested"] = "best" if tests_best else "last"
-            values["tested_step"] = state.best[1] if tests_best and state.best else state.step
+                values |= {"tested": "best", "tested_step": state.best[1]}
+        if finished and self.tests:
             values["test"] = self._metrics(lambda: parts.task.pieces("test"))
             if not all(math.isfinite(value) for value in values["test"].values()):
                 raise Diverged("the test loss is not finite")
-        peak = device.peak_bytes(parts.device)
-        return Result(**values, steps_per_s=self._throughput.median, peak_bytes=peak)
+        return Result(**values, steps_per_s=self._throughput.median, peak_bytes=device.peak_bytes(parts.device))
 
     # -- runs that do not finish ---------------------------------------------------------------------------------
 
@@ -203,7 +202,7 @@ class TrainingLoop:
         """Record how the run ended; None where the disk does not take it, which may be the failure."""
         if failure.status == "diverged":
             self.parts.reporter.note(f"diverged at step {self.state.step}: {failure.message}")
-            return write_record(self.parts, "diverged", result=self._result(test=False), error=failure.message)
+            return write_record(self.parts, "diverged", result=self._result(finished=False), error=failure.message)
         if failure.status == "interrupted":
             return write_record(self.parts, "interrupted", error=failure.message)
         try:

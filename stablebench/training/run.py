@@ -35,6 +35,7 @@ class ExecutionOptions:
         track: Trackers that receive the run's curve.
         self_check: Check the engine against the reference before the first update.
         check_model: Check a user's model against the contract, on a small instance, before the first update.
+        test: Evaluate the test split at the end; without it a record has no test score, as of a trial while tuning.
         restart_elsewhere: Restart a run, instead of refusing it, whose checkpoint comes from where numbers are rounded
             differently: a cluster has chosen its machine.
     """
@@ -50,6 +51,7 @@ class ExecutionOptions:
     track: tuple[str, ...] = ()
     self_check: bool = True
     check_model: bool = False
+    test: bool = True
     restart_elsewhere: bool = False
 
 
@@ -134,7 +136,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
             folder.forget()
             reporter.note(f"restarted: {'; '.join(error.differences)}")
             loop = begin()
-        parts = loop.parts
+        parts, loop.tests = loop.parts, options.test
         reporter.start(
             f"{spec.model.label} on {spec.task.name} ({parts.parameters:,} parameters, {parts.engine.name} engine, "
             f"{parts.device}, seed {spec.seed}) in {folder.path}"

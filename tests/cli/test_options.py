@@ -212,4 +212,5 @@ def test_options_of_a_suite_become_one_request() -> None:
         "settings": {"task.S": 2},
         "short": True,
         "match": None,
+        "recipes": None,
     }

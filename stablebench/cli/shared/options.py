@@ -138,6 +138,14 @@ class ModelOptions:
     settings: Settings = None
 
 
+Recipes = Annotated[
+    Path | None,
+    option(
+        "Recipes that `tune` wrote, in place of the registered ones; what has none is left out.", MODEL, metavar="DIR"
+    ),
+]
+
+
 @dataclass(frozen=True)
 class SuiteOptions:
     """Which runs a suite has; None where the user gave nothing."""
@@ -147,6 +155,7 @@ class SuiteOptions:
     seeds: Seeds = None
     budget: Budget = "full"
     match: Match = None
+    recipes: Recipes = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from stablebench.cli.ui.output import Format, Table, note, print_json, print_tab
 from stablebench.specs.request import Resolved
 
 if TYPE_CHECKING:
+    from stablebench.execution.tuning.cells import Cell
     from stablebench.execution.tuning.study import Plan
 
 
@@ -91,3 +92,45 @@ def print_sweep(
     if timed.problem is not None:
         note(f"a trial cannot be run here: {timed.problem}")
     return timed.problem is None
+
+
+def print_searches(
+    cells: "Sequence[Cell]", trials: int, seeds: int, data_dir: Path | None, shown: OutputOptions, fmt: Format
+) -> bool:
+    """Print the searches of `tune`, and what they and the suite's runs afterwards would take by a few timed updates.
+
+    Returns whether all of them can be run here.
+
+    Args:
+        cells: The searches.
+        trials: Trials of each.
+        seeds: Seeds of each that are run afterwards.
+        data_dir: Folder of the real data sets.
+        shown: Whether as JSON.
+        fmt: How tables are printed.
+    """
+    from stablebench.execution.estimate import estimates
+    from stablebench.runs.progress import clock
+    from stablebench.specs.search_space import describe
+
+    rows, hours = [], [0.0, 0.0]
+    for cell in cells:
+        (timed,) = estimates([cell.base], [cell.base], data_dir=data_dir, seconds=0.5)
+        run_s = timed.run_s or 0.0
+        hours = [hours[0] + trials * run_s / 3600, hours[1] + seeds * run_s / 3600]
+        rows.append([cell.label, timed.steps, clock(run_s), describe(cell.plan.space.space), timed.problem])
+        if not shown.quiet:
+            note(f"[{len(rows)}/{len(cells)}] {cell.label}: {timed.problem or f'{clock(run_s)} a run'}")
+    totals = {"searches": len(cells), "trials": trials * len(cells), "runs": (trials + seeds) * len(cells)}
+    totals |= {"tuning_core_hours": round(hours[0], 2), "scoring_core_hours": round(hours[1], 2)}
+    columns = ["search", "updates", "a run", "searched", "problem"]
+    if shown.as_json:
+        print_json(totals | {"cells": [dict(zip(columns, row, strict=True)) for row in rows]})
+        return not any(row[-1] for row in rows)
+    notes = [
+        f"{len(cells)} searches of {trials} trials: {totals['trials']} trials, at most {hours[0]:.3g} core hours; then "
+        f"{seeds} seeds of each: {seeds * len(cells)} runs, {hours[1]:.3g} core hours.",
+        "Timed on this machine as it is now; trials that are pruned end at half of their updates.",
+    ]
+    print_tables([Table(columns, rows, title="What would be searched", notes=notes, wrap=frozenset({"searched"}))], fmt)
+    return not any(row[-1] for row in rows)

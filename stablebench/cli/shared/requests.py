@@ -163,6 +163,7 @@ def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
         settings=settings,
         short=asked.budget == "short",
         match=asked.match,
+        recipes=asked.recipes,
     )
 
 

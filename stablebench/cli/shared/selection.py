@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +95,7 @@ def _of_suite(name: str | None, overrides: "SuiteOverrides") -> "tuple[str, Suit
 
     say_suite(name, overrides)
     called, suite = suite_of(name, overrides)
+    say_untuned(name, overrides, suite)
     if name is None and overrides.models and overrides.tasks:
         called = f"{', '.join(overrides.models)} on {', '.join(overrides.tasks)}"
     return called, suite, runs_of(suite, overrides)
@@ -111,6 +112,17 @@ def say_suite(name: str | None, overrides: "SuiteOverrides") -> None:
         others = [task for task in overrides.tasks if task not in own]
         if others:
             note(f"the suite {name} has {', '.join(own)}; {', '.join(others)} gets none of the settings of these.")
+
+
+def say_untuned(name: str | None, overrides: "SuiteOverrides", suite: "Suite") -> None:
+    """Say on stderr how much of a suite `--recipes` has no recipe for, and is left out."""
+    from stablebench.execution.suites import suite_of
+    from stablebench.execution.tuned_recipes import cells_of
+
+    if overrides.recipes is not None:
+        every = len(cells_of(suite_of(name, replace(overrides, recipes=None))[1]))
+        if left := every - len(cells_of(suite)):
+            note(f"{overrides.recipes} has no recipe for {left} of {every} models and tasks, which are left out.")
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":

@@ -201,6 +201,52 @@ def _values(trial: "Trial") -> str:
     return ", ".join(f"{key} {value}" for key, value in trial.values.items())
 
 
+class CellProgress(Bars):
+    """Context that shows the searches of `tune`: a bar for all, one for each trial, a line at the end of each.
+
+    Args:
+        total: Searches in all.
+        quiet: Print nothing.
+    """
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._total, self._over, self._done, self._began = total, 0, 0, time.monotonic()
+        self.add(_SWEEP, "tune", total=total)
+
+    def start(self, trial: "Trial") -> None:
+        """Show a trial that begins."""
+        if self.live:
+            self.add(trial.number, f"trial {trial.number}", "starting")
+
+    def report(self, key: Any, message: Progress | str) -> None:
+        """Show where a trial is, or print a note of it."""
+        if isinstance(message, str):
+            self.note(f"trial {key}: {message}")
+        elif self.live:
+            super().report(key, message)
+
+    def end(self, trial: "Trial") -> None:
+        """Take a trial's bar away."""
+        if self.live:
+            self.remove(trial.number)
+
+    def ended(self, text: str, ran: bool) -> None:
+        """Print how a search ended, and about how long those that are left take.
+
+        Args:
+            text: What came out.
+            ran: Whether this process ran any of its trials; the time that is left follows from these.
+        """
+        self._over, self._done = self._over + 1, self._done + ran
+        left = self._total - self._over
+        seconds = (time.monotonic() - self._began) / max(self._done, 1) * left
+        about = f"; about {clock(seconds)} left" if self._done and left else ""
+        if self.live:
+            self.move(_SWEEP, self._over, self._total, lambda _: f"{self._over}/{self._total}{about}")
+        self.note(f"[{self._over}/{self._total}] {text}{about}")
+
+
 # -- speed and data --------------------------------------------------------------------------------------------------
 
 

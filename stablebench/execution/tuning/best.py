@@ -8,7 +8,7 @@ import yaml
 from stablebench import __version__
 from stablebench.execution.tuning.study import Plan, Trial
 from stablebench.schema.dotted import dotted
-from stablebench.schema.recipe import Recipe
+from stablebench.schema.recipe import Outcome, Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.sweep import SweepSpace
@@ -51,8 +51,10 @@ def recipe_document(best: Trial, resolved: Resolved, record: RunRecord, plan: Pl
         "model": spec.model.label,
         "source": f"ours: the best of a sweep (stablebench {__version__})",
         "tuned_by": "us",
+        "trials": len(trials),
         "search": _search(plan, trials, card.selection(spec.task.params)),
         "space": _plain_space(plan.space),
+        "outcome": _outcome(record),
         "result": _result(best, record),
         "when": when,
         "hidden": spec.model.hidden,
@@ -112,13 +114,24 @@ def _search(plan: Plan, trials: list[Trial], selection: str) -> str:
     )
 
 
+def _outcome(record: RunRecord) -> Outcome:
+    if record.status == "diverged":
+        return "diverged"
+    result = record.result
+    if result.steps_to_target is not None:
+        return "target"
+    return "failed" if result.steps_to_baseline is None else "baseline"
+
+
 def _result(best: Trial, record: RunRecord) -> str:
     """Return what the best trial's run scored; the test split took no part in choosing it."""
     result = record.result
+    if record.status == "diverged":
+        return f"{record.error} (update {record.step}, seed {record.spec.seed}); no trial finished"
     scores = result.test or {}
     names = [record.metric, *(name for name in scores if name != record.metric)]
-    test = ", ".join(f"{name} {scores[name]:.4g}" for name in names)
-    parts = [f"validation {record.metric} {best.value:.4g}, test {test}"]
+    test = ", ".join(f"{name} {scores[name]:.4g}" for name in names if name in scores)
+    parts = [f"validation {record.metric} {best.value:.4g}{f', test {test}' if test else ''}"]
     tested = f" (weights of update {result.tested_step})" if result.tested == "best" else ""
     parts.append(f"after {record.step} updates{tested}, seed {record.spec.seed}")
     if record.target is not None:

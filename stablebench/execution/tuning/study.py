@@ -8,6 +8,7 @@ was interrupted: the sampler gets a seed of its own for each trial.
 
 import contextlib
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,7 @@ class Plan:
         pruner: Whether trials worse than the median of those before, at the same update, end early.
         seed: Of the sampler.
         startup: Trials that are drawn at random (tpe) and never pruned (median); None for Optuna's 10 and 5.
+        warmup: Updates before which no trial is pruned.
     """
 
     space: SweepSpace
@@ -53,11 +55,13 @@ class Plan:
     pruner: Pruner = "median"
     seed: int = 0
     startup: int | None = None
+    warmup: int = 0
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it; two sweeps with the same document are one."""
         searched = {key: dimension.model_dump(mode="json") for key, dimension in self.space.space.items()}
-        return asdict(self) | {"space": searched}
+        document = asdict(self) | {"space": searched}
+        return document if self.warmup else {key: value for key, value in document.items() if key != "warmup"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class Trial:
         return "interrupted" if self.status == "running" else self.status
 
 
+class StudyHeld(StablebenchError):
+    """Another process is working on a study."""
+
+
 class _HeldLock:
     """A lock of Optuna's that does nothing: the sweep holds the file for as long as it runs.
 
@@ -111,7 +119,7 @@ class Study:
 
     Raises:
         UserError: Optuna is not installed, or the file holds another sweep.
-        StablebenchError: Another process is working on it.
+        StudyHeld: Another process is working on it.
     """
 
     def __init__(self, path: Path, plan: Plan, workers: int = 1) -> None:
@@ -126,7 +134,7 @@ class Study:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise StablebenchError(f"{self.path}: another process is running this sweep.") from None
+            raise StudyHeld(f"{self.path}: another process is running this sweep.") from None
         try:
             self._study = self._opened()
         except BaseException:
@@ -174,7 +182,7 @@ class Study:
         if self.plan.pruner == "none":
             return optuna.pruners.NopPruner()
         startup = 5 if self.plan.startup is None else self.plan.startup
-        return optuna.pruners.MedianPruner(n_startup_trials=startup)
+        return optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=self.plan.warmup)
 
     def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
         import optuna
@@ -256,9 +264,7 @@ class Study:
 
     def best(self) -> Trial | None:
         """Return the finished trial with the best value, the first of equal ones; None where none finished."""
-        finished = [trial for trial in self.trials() if trial.status == "finished" and trial.value is not None]
-        sign = -1.0 if higher_is_better(self.plan.metric) else 1.0
-        return min(finished, key=lambda trial: sign * (trial.value or 0.0), default=None)
+        return best_trial(self.trials(), self.plan.metric)
 
     def _live(self, number: int) -> "optuna.Trial":
         import optuna
@@ -273,6 +279,19 @@ class Study:
         values = {key: rounded(space[key], value) for key, value in frozen.params.items()}
         value = frozen.value if frozen.state.is_finished() else None
         return Trial(frozen.number, values, status, value, dict(frozen.intermediate_values), facts)
+
+
+def best_trial(trials: list[Trial], metric: str) -> Trial | None:
+    """Return the finished trial with the best value, the first of equal ones; None where none finished."""
+    finished = [trial for trial in trials if trial.status == "finished" and trial.value is not None]
+    sign = -1.0 if higher_is_better(metric) else 1.0
+    return min(finished, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+def journal_path(folder: Path, plan: Plan, model: str, task: str) -> Path:
+    """Return where the journal of a search lies in a folder: the same plan finds it again."""
+    digest = hashlib.sha256(json.dumps(plan.document(), sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"{task.replace('/', '-')}-{model.rpartition(':')[2]}-{digest}.journal"
 
 
 def _suggest(trial: "optuna.Trial", key: str, dimension: Dimension) -> None:

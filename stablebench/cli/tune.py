@@ -1,0 +1,148 @@
+"""The same search for every model on every task of a suite; the best of each become recipes."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stablebench import registry
+from stablebench.cli.shared import options
+from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
+from stablebench.cli.shared.known_names import check_names
+
+if TYPE_CHECKING:
+    from stablebench.cli.ui.progress import CellProgress
+    from stablebench.execution.tuning.cells import Cell
+    from stablebench.execution.tuning.study import Trial
+    from stablebench.training.run import ExecutionOptions
+
+
+def tune(
+    *,
+    suite: Annotated[str, typer.Argument(help="The suite, or a suite's file.", metavar="SUITE")],
+    models: options.Models = None,
+    tasks: options.Tasks = None,
+    trials: Annotated[int, option("Trials of each model on each task.", metavar="N", min=1)] = 8,
+    dry_run: Annotated[
+        bool,
+        option("Print the searches and what they would take, timed on a few updates, and stop.", None, "--dry-run"),
+    ] = False,
+    workers: Annotated[int, option("Trials of one search at once.", RUNTIME, metavar="N", min=1)] = 1,
+    data_dir: options.DataDir = None,
+    shown: options.OutputOptions,
+    fmt: options.Format = "table",
+    output: Annotated[
+        Path | None,
+        option("Folder of the recipes (default: tuned/SUITE).", OUTPUT, "--output", "-o", metavar="DIR"),
+    ] = None,
+    force: Annotated[bool, option("Overwrite recipes that say something else.", OUTPUT, "--force")] = False,
+) -> None:
+    """Search alike for every model on every task of a suite: as many trials, one budget, judged on validation only.
+
+    Values are drawn at random from the model's space `MODEL/any_task` over the task's card; no registered recipe takes
+    part. `compare SUITE --recipes DIR` runs what came out. The same command continues; several at once share the work.
+
+    Example:
+        stablebench tune core --trials 8 --models lstm,roarnn --tasks copy/t100
+    """
+    from stablebench.cli.ui.output import note, print_json
+    from stablebench.cli.ui.progress import CellProgress
+    from stablebench.errors import UserError
+    from stablebench.execution.suites import SuiteOverrides, suite_of
+    from stablebench.execution.tuning.cells import tuned_cells
+    from stablebench.execution.tuning.study import StudyHeld
+    from stablebench.training.run import ExecutionOptions
+
+    registry.suite(suite)  # a name is checked before torch is imported
+    asked = SuiteOverrides(models=options.names_of("--models", models), tasks=options.names_of("--tasks", tasks))
+    check_names(asked.models, asked.tasks)
+    _, runs = suite_of(suite, asked)
+    folder = output or Path("tuned") / Path(suite).stem
+    store = shown.runs_dir / "tuning"
+    cells = tuned_cells(runs, asked, folder, store)
+    if dry_run:
+        from stablebench.cli.shared.previews import print_searches
+
+        possible = print_searches(cells, trials, len(runs.seeds), data_dir, shown, fmt)
+        raise typer.Exit(0 if possible else 1)
+    execution = ExecutionOptions(store, data_dir, wait=True, test=False)
+    os.environ.setdefault("OMP_NUM_THREADS", str(runs.threads))  # read when torch starts, in the trials
+    held, kept, failed = [], [], 0
+    with CellProgress(len(cells), shown.quiet) as progress:
+        for cell in cells:
+            try:
+                code, ended, ran = _search(cell, execution, trials, workers, progress)
+            except StudyHeld:
+                held.append(cell)
+                progress.ended(f"{cell.label}: another process is searching", False)
+                continue
+            if code:
+                note(f"interrupted in {cell.label}; the same command continues.")
+                raise typer.Exit(code)
+            failed += sum(trial.status == "failed" for trial in ended)
+            try:
+                kept += [] if _write(cell, ended, store, force=force) else [cell.recipe]
+                progress.ended(_line(cell, ended), ran)
+            except UserError as error:  # the searches after it go on
+                failed += 1
+                progress.ended(str(error), ran)
+    if shown.as_json:
+        print_json({"folder": str(folder), "searches": len(cells), "held": [cell.label for cell in held]})
+    for path in kept:
+        note(f"{path}: says something else and was left as it is; --force overwrites it.")
+    if held:
+        note(f"{len(held)} of {len(cells)} searches are another process's: {', '.join(cell.label for cell in held)}.")
+    note(f"recipes: {folder}; `stablebench compare {suite} --recipes {folder}` runs them.")
+    raise typer.Exit(1 if failed or kept or held else 0)
+
+
+def _search(
+    cell: "Cell", execution: "ExecutionOptions", trials: int, workers: int, progress: "CellProgress"
+) -> "tuple[int, list[Trial], bool]":
+    """Run the trials that a search is missing; return the code of a signal, else 0, its trials, and if any ran."""
+    from stablebench.execution.tuning.study import Study
+    from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
+
+    with Study(cell.journal, cell.plan, workers) as study:
+        code, ran = 0, False
+        before = study.trials()[:trials]
+        if len(before) < trials or any(trial.status == "running" for trial in before):
+            callbacks = TrialCallbacks(progress.start, progress.report, progress.end)
+            code, ran = run_trials(study, cell.request, execution, trials, workers, callbacks), True
+        ended = study.trials()[:trials]
+    return code or (1 if any(trial.status == "running" for trial in ended) else 0), ended, ran
+
+
+def _write(cell: "Cell", trials: "list[Trial]", store: Path, *, force: bool) -> bool:
+    """Write the recipe and the trials of a search; return whether the files say it now."""
+    import json
+
+    from stablebench.execution.tuning.best import recipe_text
+    from stablebench.execution.tuning.cells import tuned_documents
+    from stablebench.runs.atomic import write_atomically
+
+    recipe, facts = tuned_documents(cell, trials, store)
+    lines = ",\n".join(f"  {json.dumps(trial)}" for trial in facts.pop("trials"))
+    table = f'{json.dumps(facts)[:-1]}, "trials": [\n{lines}\n]}}\n'
+    texts = {cell.trials_path: table, cell.recipe: recipe_text(recipe)}
+    new = {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
+    if any(path.exists() for path in new) and not force:
+        return False
+    for path, text in new.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    return True
+
+
+def _line(cell: "Cell", trials: "list[Trial]") -> str:
+    """Return in one line how a search ended: `lstm on copy/t100: 8 trials (7 finished, 1 pruned), best loss 0.01`."""
+    from collections import Counter
+
+    from stablebench.execution.tuning.study import best_trial
+
+    counts = Counter(trial.status for trial in trials)
+    ends = ", ".join(f"{number} {status}" for status, number in counts.items())
+    best = best_trial(trials, cell.plan.metric)
+    what = "none finished" if best is None else f"best validation {cell.plan.metric} {best.value:.4g}"
+    return f"{cell.label}: {len(trials)} trials ({ends}), {what}"

@@ -1,0 +1,148 @@
+"""The same search for every model on every task of a suite: its cells, and what each leaves behind.
+
+A trial is laid over the task's card and the model's defaults; no registered recipe takes part, or one model's earlier
+tuning would count for more than another's. It is judged on validation examples, with a seed that the suite does not
+score, and never sees the test split.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import UserError
+from stablebench.execution.suites import SuiteOverrides, request_for
+from stablebench.execution.tuned_recipes import cells_of, task_folder, tuned_recipe
+from stablebench.execution.tuning.best import recipe_document
+from stablebench.execution.tuning.study import Plan, Trial, best_trial, journal_path
+from stablebench.runs.store import RunFolder
+from stablebench.schema.run_record import RunRecord
+from stablebench.schema.suite import Suite
+from stablebench.specs.request import Resolved, RunRequest
+from stablebench.specs.search_space import ANY_TASK, check_space, resolved_with
+
+TUNING_SEED = 20757
+"""Of every sampler and every trial: equal ranges have equal draws, and the first eight draws of a space's first key lie
+one in each eighth of its range."""
+_NEVER_PRUNED = 3
+"""Trials that finish whatever they score; later ones end at half of the budget where they are below the median."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The search for one model on one task of a suite.
+
+    Args:
+        label: Model and task.
+        request: What all its trials share.
+        base: The run that the searched values are laid over.
+        plan: What decides its trials.
+        journal: Where they are noted.
+        recipe: Where the best of them is written.
+    """
+
+    label: str
+    request: RunRequest
+    base: Resolved
+    plan: Plan
+    journal: Path
+    recipe: Path
+
+    @property
+    def trials_path(self) -> Path:
+        """The file next to the recipe with every trial."""
+        return self.recipe.with_suffix(".trials.json")
+
+
+def tuned_cells(suite: Suite, asked: SuiteOverrides, folder: Path, store: Path) -> list[Cell]:
+    """Return the searches of a suite, in its order.
+
+    Args:
+        suite: The suite.
+        asked: Which of its models and tasks are meant.
+        folder: Where recipes are written.
+        store: The run store of the trials, which holds the journals too.
+
+    Raises:
+        UserError: A model has no space, or one that cannot be run; the suite sets no budget of its own for all, solves
+            for widths, has a task twice, or scores the seed of the trials.
+    """
+    cells = cells_of(suite)
+    spaces = registry.sweep_names()
+    without = sorted({model for _, model in cells if f"{model}/{ANY_TASK}" not in spaces})
+    if without:
+        raise UserError(f"no search space of {', '.join(without)}: configs/sweeps/MODEL/{ANY_TASK}.yaml states one.")
+    if "updates" not in suite.equal or any(task.match_parameters is not None for task in suite.tasks):
+        raise UserError("tune: the suite must have `equal: [updates, ...]`, and no `match_parameters`.")
+    names = [task_folder(task) for task in suite.tasks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"tune: the suite has {', '.join(twice)} twice; one recipe cannot be for both.")
+    if TUNING_SEED in suite.seeds:
+        raise UserError(f"tune: the suite scores seed {TUNING_SEED}, which is that of the trials; give others.")
+    planned = []
+    for task, model in cells:
+        request = replace(request_for(suite, task, model, asked), recipe=None, registered=False)
+        request = replace(request, options=request.options | {"seed": TUNING_SEED})
+        space = registry.sweep(f"{model}/{ANY_TASK}")
+        check_space(space, request)
+        base = resolved_with(request, space, {})
+        plan = Plan(
+            space=space,
+            metric=base.card.metric,
+            base=base.spec.spec_hash(),
+            card=base.card.sha256(),
+            sampler="random",
+            seed=TUNING_SEED,
+            startup=_NEVER_PRUNED,
+            warmup=base.spec.train.steps // 2,
+        )
+        journal = journal_path(store / "journals", plan, model, task_folder(task))
+        label = f"{base.spec.model.label} on {task.task}" + (f" T {task.T}" if task.T is not None else "")
+        planned.append(Cell(label, request, base, plan, journal, tuned_recipe(folder, task, model)))
+    return planned
+
+
+def chosen(cell: Cell, trials: list[Trial]) -> Trial:
+    """Return the trial whose values become the recipe: the best that finished, else the first that ran."""
+    ran = (trial for trial in trials if trial.status in ("pruned", "diverged"))
+    best = best_trial(trials, cell.plan.metric) or next(ran, None)
+    if best is None:
+        why = "; ".join(dict.fromkeys(str(trial.facts.get("message")) for trial in trials))
+        raise UserError(f"{cell.label}: every trial failed: {why}")
+    return best
+
+
+def tuned_documents(cell: Cell, trials: list[Trial], store: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a search that has ended leaves: the recipe, and every trial, as YAML and JSON hold them.
+
+    Args:
+        cell: The search.
+        trials: Its trials.
+        store: Their run store.
+
+    Raises:
+        UserError: Every trial failed, or the record of the best is gone.
+    """
+    best = chosen(cell, trials)
+    folders = {trial.number: RunFolder(store / trial.facts["run"]) for trial in trials if "run" in trial.facts}
+    records = {number: folder.read_record() for number, folder in folders.items() if folder.record_path.exists()}
+    if best.number not in records:
+        raise UserError(f"{cell.label}: the record of its best trial is gone: {folders[best.number].path}")
+    resolved = resolved_with(cell.request, cell.plan.space, best.values)
+    recipe = recipe_document(best, resolved, records[best.number], cell.plan, trials)
+    spec = cell.base.spec
+    facts = {"task": cell.recipe.parent.name, "model": spec.model.label, "metric": cell.plan.metric}
+    facts |= {"updates": spec.train.steps, "seed": cell.plan.seed, "chosen": best.number}
+    return recipe, facts | {"trials": [_row(trial, records.get(trial.number)) for trial in trials]}
+
+
+def _row(trial: Trial, record: RunRecord | None) -> dict[str, Any]:
+    """Return what the file next to the recipe says of a trial."""
+    last = next(reversed(trial.evaluations.values()), None)
+    row = {"number": trial.number, "values": trial.values, "status": trial.status}
+    row |= {"validation": last if trial.value is None else trial.value}
+    if record is None:
+        return row | {"message": trial.facts.get("message")}
+    result = record.result
+    row |= {"updates": record.step, "updates_to_target": result.steps_to_target}
+    return row | {"updates_to_baseline": result.steps_to_baseline, "seconds": round(record.wall_s, 1)}

@@ -1,0 +1,241 @@
+"""`tune` as a user types it: the same trials for every model, on validation only, interrupted or not."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stablebench import registry
+from stablebench.cli.app import app
+from stablebench.data.task import Task
+from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
+from stablebench.execution.tuning.cells import TUNING_SEED, tuned_cells
+from stablebench.execution.tuning.study import Study
+from stablebench.execution.validate import check_file
+from stablebench.leaderboard.origin import format_origin, recipe_origin
+from stablebench.models import registry as model_registry
+from stablebench.runs.progress import Silent
+from stablebench.runs.store import RunFolder
+from stablebench.schema.recipe import Recipe
+from stablebench.schema.strict import load
+from stablebench.specs.resolve import RunRequest, resolve
+from stablebench.specs.search_space import ANY_TASK
+from stablebench.training.failures import RunFailed
+from stablebench.training.run import ExecutionOptions, train
+
+optuna = pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+SUITE = """
+summary: two models on a tiny task
+tasks:
+  - task: copy
+    T: 5
+    overrides: {task.S: 2, train.batch_size: 4, train.steps: 20, train.eval_every: 5}
+models: [rnn, exprnn]
+seeds: [0, 1]
+equal: [updates, batch, units]
+overrides: {model.hidden: 4}
+"""
+
+
+def suite_file(folder: Path, text: str = SUITE) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return path
+
+
+def arguments(folder: Path, *more: str, text: str = SUITE) -> list[str]:
+    places = ["--runs-dir", str(folder / "runs"), "-o", str(folder / "tuned")]
+    return ["tune", str(suite_file(folder, text)), *places, "-q", *more]
+
+
+def tune(folder: Path, *more: str, text: str = SUITE) -> Result:
+    return CliRunner().invoke(app, arguments(folder, *more, text=text))
+
+
+def trials_of(folder: Path) -> dict[str, Any]:
+    """Return the trials by model, without what a clock decides."""
+    told = {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("tuned/*/*.trials.json"))}
+    for document in told.values():
+        for trial in document["trials"]:
+            del trial["seconds"]
+    return told
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which two models were tuned with two trials each."""
+    folder = tmp_path_factory.mktemp("tuned")
+    result = tune(folder, "--trials", "2")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_models_have_equal_trials_and_none_saw_the_test_split(tuned: Path) -> None:
+    told = trials_of(tuned)
+    assert {name: len(document["trials"]) for name, document in told.items()} == {
+        "exprnn.trials.json": 2,
+        "rnn.trials.json": 2,
+    }
+    records = [RunFolder(path.parent).read_record() for path in tuned.glob("runs/tuning/copy/*/*/record.json")]
+    assert len(records) == 4
+    assert all(record.result.test is None and record.spec.seed == TUNING_SEED for record in records)
+    draws = [[trial["values"]["optim.lr"] for trial in document["trials"]] for document in told.values()]
+    assert draws[0] == draws[1]  # equal ranges, equal draws
+
+
+def test_a_run_that_is_not_tested_asks_for_no_test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Task.pieces
+
+    def pieces(self: Task, split: Any) -> Any:
+        assert split != "test"
+        return whole(self, split)
+
+    monkeypatch.setattr(Task, "pieces", pieces)
+    settings = {"task.S": 2, "train.steps": 4, "train.eval_every": 2, "model.hidden": 4}
+    run = resolve(RunRequest("rnn", "copy", T=5, settings=settings, options={"engine": "reference"}))
+    outcome = train(run, ExecutionOptions(tmp_path, test=False), Silent())
+    assert outcome.record.status == "finished" and outcome.record.result.test is None
+    with pytest.raises(RunFailed):
+        train(run.seeded(1), ExecutionOptions(tmp_path), Silent())
+
+
+def test_the_recipe_is_valid_and_gives_its_best_trial(tuned: Path) -> None:
+    for model in ("rnn", "exprnn"):
+        path = tuned / "tuned" / "copy-T5" / f"{model}.yaml"
+        assert check_file(path) == []
+        recipe = load(path, Recipe)
+        assert (recipe.trials, recipe.tuned_by) == (2, "us") and "test" not in (recipe.result or "test")
+        told = trials_of(tuned)[f"{model}.trials.json"]
+        best = min((t for t in told["trials"] if t["status"] == "finished"), key=lambda t: t["validation"])
+        assert told["chosen"] == best["number"]
+        name, suite = suite_of(str(tuned / "tiny.yaml"), SuiteOverrides(models=[model], recipes=tuned / "tuned"))
+        runs = runs_of(suite, SuiteOverrides(recipes=tuned / "tuned"))
+        trial = next(
+            record
+            for path in tuned.glob(f"runs/tuning/copy/{model}/*/record.json")
+            if (record := RunFolder(path.parent).read_record()).spec.optim.lr == best["values"]["optim.lr"]
+        )
+        assert {run.spec.spec_hash() for run in runs} == {trial.spec_hash}
+        assert [run.spec.seed for run in runs] == [0, 1] and name.endswith("tiny.yaml")
+
+
+def test_trials_are_laid_over_the_card_not_over_a_recipe(tmp_path: Path) -> None:
+    _, suite = suite_of("core", SuiteOverrides(models=["dizzy"], tasks=["copy/t100"]))
+    (cell,) = tuned_cells(suite, SuiteOverrides(), tmp_path, tmp_path)
+    recipe = registry.recipe("copy", "dizzy")
+    assert recipe is not None and recipe.params["silent"] == [0] and recipe.optim["warmup"] == 30
+    assert cell.base.spec.model.params["silent"] is None and cell.base.spec.optim.warmup == 0
+
+
+def test_a_leaderboard_of_tuned_recipes_says_so(tuned: Path) -> None:
+    places = ["--recipes", str(tuned / "tuned"), "--runs-dir", str(tuned / "runs")]
+    result = CliRunner().invoke(app, ["compare", str(tuned / "tiny.yaml"), *places, "--columns", "all", "-q"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("tuned (2 trials)") == 2
+    record = RunFolder(next(tuned.glob("runs/copy/rnn/*-s0"))).read_record()
+    origin = recipe_origin(record)
+    assert (origin.source, origin.trials) == ("tuned", 2) and format_origin(origin).startswith("tuned (2 trials)")
+
+
+def test_what_has_no_recipe_is_left_out_and_said(tuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy-T5").mkdir()
+    (tmp_path / "copy-T5" / "rnn.yaml").write_bytes((tuned / "tuned" / "copy-T5" / "rnn.yaml").read_bytes())
+    command = ["compare", str(tuned / "tiny.yaml"), "--dry-run", "--recipes"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path)])
+    assert "no recipe for 1 of 2 models and tasks" in result.output and "exprnn" not in result.stdout
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "none")])
+    assert result.exit_code == 2 and "`tune` writes them" in result.output
+    result = CliRunner().invoke(app, [*command, str(tmp_path), "--T", "7"])
+    assert result.exit_code == 2 and "--T and --recipes" in result.output
+
+
+def test_again_changes_nothing_and_overwrites_nothing(tuned: Path) -> None:
+    before = {path: path.read_bytes() for path in tuned.glob("tuned/*/*")}
+    assert tune(tuned, "--trials", "2").exit_code == 0
+    assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
+    result = tune(tuned, "--trials", "1")
+    assert result.exit_code == 1 and "--force overwrites it" in result.output
+    assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
+
+
+def test_a_search_of_another_process_is_left_to_it(tuned: Path) -> None:
+    _, suite = suite_of(str(tuned / "tiny.yaml"), SuiteOverrides())
+    cell = tuned_cells(suite, SuiteOverrides(), tuned / "tuned", tuned / "runs" / "tuning")[0]
+    with Study(cell.journal, cell.plan):
+        result = tune(tuned, "--trials", "2")
+    assert result.exit_code == 1 and "1 of 2 searches are another process's: rnn on copy T 5" in result.output
+
+
+@pytest.mark.slow  # processes that import torch
+def test_killed_and_continued_it_has_the_same_trials(tmp_path: Path, tuned: Path) -> None:
+    command = [sys.executable, "-m", "stablebench", *arguments(tmp_path, "--trials", "2")]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("runs/tuning/copy/*/*/record.json")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not trials_of(tmp_path)
+    result = tune(tmp_path, "--trials", "2")
+    assert result.exit_code == 0, result.output
+    assert trials_of(tmp_path) == trials_of(tuned)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("models: [rnn, mlp, highway]", "no search space of highway, mlp"),
+        ("seeds: [0, 20757]", "the suite scores seed 20757"),
+        ("equal: [units]", "must have `equal: [updates, ...]`"),
+    ],
+)
+def test_a_suite_that_cannot_be_tuned_alike_is_refused(tmp_path: Path, changed: str, message: str) -> None:
+    key = changed.partition(":")[0]
+    text = "\n".join(changed if line.startswith(f"{key}:") else line for line in SUITE.splitlines())
+    text = (
+        text.replace("task: copy\n    T: 5", "task: double_moon").replace("task.S: 2, ", "") if "mlp" in text else text
+    )
+    result = tune(tmp_path, text=text)
+    assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_dry_run_says_how_many_trials_and_hours(tmp_path: Path) -> None:
+    result = tune(tmp_path, "--trials", "3", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["searches"], told["trials"], told["runs"]) == (2, 6, 10)
+    assert told["tuning_core_hours"] >= 0 and not list(tmp_path.glob("runs/*"))
+
+
+def test_every_recurrent_model_has_a_space_of_its_own(tmp_path: Path) -> None:
+    models = model_registry.model_names("recurrent")
+    for model in models:
+        space = registry.sweep(f"{model}/{ANY_TASK}")
+        rate = space.space["optim.lr"]
+        assert space.model == model and space.task is None and space.sampler == "random" and rate.log
+        assert next(iter(space.space)) == "optim.lr" and None in (space.space["optim.clip_norm"].choices or [])
+    assert set(registry.suite("core").models) == set(models)
+    rates = {model: registry.sweep(f"{model}/{ANY_TASK}").space["optim.lr"] for model in models}
+    usual = rates["lstm"]
+    assert {model for model, rate in rates.items() if rate != usual} == {"roarnn", "eyernn"}
+
+
+def test_eight_rates_lie_one_in_each_eighth_of_their_range(tmp_path: Path) -> None:
+    _, suite = suite_of("core", SuiteOverrides(models=["rnn"], tasks=["copy/t100"]))
+    (cell,) = tuned_cells(suite, SuiteOverrides(), tmp_path, tmp_path)
+    rate = cell.plan.space.space["optim.lr"]
+    assert rate.low is not None and rate.high is not None
+    with Study(tmp_path / "journal", cell.plan) as study:
+        drawn = [float(str(study.ask().values["optim.lr"])) for _ in range(8)]
+    eighths = [int(8 * math.log(value / rate.low) / math.log(rate.high / rate.low)) for value in drawn]
+    assert sorted(eighths) == list(range(8))
