@@ -173,6 +173,8 @@ class Network(AnyNetwork):
         for i, (layer, state, weights) in enumerate(zip(layers, states, recurrent_weights, strict=True)):
             outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
             output, state = self.engine(layer, x, state, outputs, weights)
+            if any(map(_may_draw, layers[i : i + 2])):  # dropout draws in the order of memory, which engines differ in
+                output = output.contiguous()
             x = layer.layer_output(output, x if outputs == "every" else x[:, -1])
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
@@ -195,3 +197,8 @@ class Network(AnyNetwork):
                 output, states = recomputed(self, self._forward_segment, *arguments)
             outputs.append(output)
         return (torch.cat(outputs, dim=1) if self.readout == "every" or own_ends else outputs[-1]), states
+
+
+def _may_draw(layer: RecurrentModel) -> bool:
+    """Return whether a layer may draw random numbers between the chains, as a user's may and no registered one does."""
+    return type(layer).__module__.partition(".")[0] != "stablebench"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stablebench.engines import choose
+from stablebench.engines import choose, self_check
 from stablebench.engines.fallback import FallbackEngine
 from stablebench.models import recurrent_model
 from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
@@ -157,3 +157,35 @@ def test_a_first_pass_that_fails_moves_them_once() -> None:
     assert failed == ["fused"] and engine.name == "reference"
     assert network.engine is recurrent_model.run_steps
     assert all(map(torch.equal, buffers(network), buffers(expected)))
+
+
+class DropsInputs(Running):
+    def __init__(self, in_features: int = IN, hidden: int = HIDDEN) -> None:
+        super().__init__(in_features, hidden)
+        self.drop = nn.Dropout(0.5)
+
+    def input_projection(self, x: Tensor) -> Tensor:
+        return self.inputs(self.drop(x))
+
+
+class DropsOutputs(DropsInputs):
+    def input_projection(self, x: Tensor) -> Tensor:
+        return self.inputs(x)
+
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+        return self.drop(output)
+
+
+@pytest.mark.parametrize("model", [DropsInputs, DropsOutputs])
+def test_dropout_between_chains_draws_the_same_with_every_engine(model: type[Running]) -> None:
+    x = torch.randn(5, 6, IN, generator=torch.Generator().manual_seed(1))
+    network = stacked(model)
+    outputs = []
+    for engine in ("fused", "reference"):
+        network.engine = choose(engine, network, CPU).run
+        torch.manual_seed(2)
+        outputs.append(network(x)[0])
+    torch.testing.assert_close(*outputs)
+    assert outputs[0].std() > 0.01
+    network.engine = choose("fused", network, CPU).run
+    assert self_check.difference(network, x) is None
