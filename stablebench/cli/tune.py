@@ -28,6 +28,7 @@ def tune(
         bool,
         option("Print the searches and what they would take, timed on a few updates, and stop.", None, "--dry-run"),
     ] = False,
+    no_run: Annotated[bool, option("Print what the recipes' folder has; run nothing.", None, "--no-run")] = False,
     workers: Annotated[int, option("Trials of one search at once.", RUNTIME, metavar="N", min=1)] = 1,
     data_dir: options.DataDir = None,
     shown: options.OutputOptions,
@@ -46,7 +47,7 @@ def tune(
     Example:
         stablebench tune core --trials 8 --models lstm,roarnn --tasks copy/t100
     """
-    from stablebench.cli.ui.output import note, print_json
+    from stablebench.cli.ui.output import note
     from stablebench.cli.ui.progress import CellProgress
     from stablebench.errors import UserError
     from stablebench.execution.suites import SuiteOverrides, suite_of
@@ -66,6 +67,9 @@ def tune(
 
         possible = print_searches(cells, trials, len(runs.seeds), data_dir, shown, fmt)
         raise typer.Exit(0 if possible else 1)
+    if no_run:
+        _print_summary(cells, shown, fmt)
+        return
     execution = ExecutionOptions(store, data_dir, wait=True, test=False)
     os.environ.setdefault("OMP_NUM_THREADS", str(runs.threads))  # read when torch starts, in the trials
     held, kept, failed = [], [], 0
@@ -87,14 +91,25 @@ def tune(
             except UserError as error:  # the searches after it go on
                 failed += 1
                 progress.ended(str(error), ran)
-    if shown.as_json:
-        print_json({"folder": str(folder), "searches": len(cells), "held": [cell.label for cell in held]})
+    _print_summary(cells, shown, fmt)
     for path in kept:
         note(f"{path}: says something else and was left as it is; --force overwrites it.")
     if held:
         note(f"{len(held)} of {len(cells)} searches are another process's: {', '.join(cell.label for cell in held)}.")
     note(f"recipes: {folder}; `stablebench compare {suite} --recipes {folder}` runs them.")
     raise typer.Exit(1 if failed or kept or held else 0)
+
+
+def _print_summary(cells: "list[Cell]", shown: options.OutputOptions, fmt: options.Format) -> None:
+    """Print what the files of each search say."""
+    from stablebench.cli.ui.output import print_json, print_tables
+    from stablebench.execution.tuning.summary import searches, summary_table
+
+    ended = searches(cells)
+    if shown.as_json:
+        print_json({"searches": len(cells), "ended": ended})
+    else:
+        print_tables([summary_table(ended, len(cells))], fmt)
 
 
 def _search(

@@ -9,6 +9,7 @@ from stablebench.stats.ranks import mean_ranks, rank_intervals
 from stablebench.stats.sequential import SeedPlan, seed_plan
 from stablebench.stats.summary import Statistic, iqm, mean, median, standard_deviation, standard_error
 from stablebench.stats.time_to_target import TimesToTarget, common_horizon, kaplan_meier, restricted_mean
+from stablebench.stats.tuning_curve import expected_best
 
 __all__ = [
     "LEVEL",
@@ -19,6 +20,7 @@ __all__ = [
     "Statistic",
     "TimesToTarget",
     "common_horizon",
+    "expected_best",
     "holm",
     "integrated_scores",
     "iqm",

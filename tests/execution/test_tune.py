@@ -239,3 +239,19 @@ def test_eight_rates_lie_one_in_each_eighth_of_their_range(tmp_path: Path) -> No
         drawn = [float(str(study.ask().values["optim.lr"])) for _ in range(8)]
     eighths = [int(8 * math.log(value / rate.low) / math.log(rate.high / rate.low)) for value in drawn]
     assert sorted(eighths) == list(range(8))
+
+
+def test_the_table_has_the_expected_best_of_so_many_trials(tuned: Path) -> None:
+    result = tune(tuned, "--no-run", "--json")
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)
+    assert table["searches"] == len(table["ended"]) == 2
+    for each, document in zip(table["ended"], reversed(trials_of(tuned).values()), strict=True):
+        values = [trial["validation"] for trial in document["trials"]]
+        assert each["best of 1"] == pytest.approx(sum(values) / 2) and each["best of 2"] == min(values)
+        assert (each["trials"], each["finished"], each["metric"]) == (2, 2, "loss")
+
+
+def test_a_folder_without_recipes_has_no_search_yet(tmp_path: Path) -> None:
+    result = tune(tmp_path, "--no-run")
+    assert result.exit_code == 0 and "0 of 2 searches have ended" in result.output
