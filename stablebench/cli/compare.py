@@ -22,6 +22,7 @@ from stablebench.cli.shared.executors import Executor
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.cli.shared.selection import say_suite, say_untuned
 from stablebench.cli.ui.output import echo, note
+from stablebench.errors import UserError
 from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def compare(
     ] = "median",
     equal_within: Annotated[
         float | None,
-        option("Call models equal that differ by less than X, in the task's metric.", metavar="X", min=0),
+        option(
+            "Call models equal that differ by less than X in the ranked metric; prints --statistics.",
+            metavar="X",
+            min=0,
+        ),
     ] = None,
     until_decided: Annotated[
         bool,
@@ -75,7 +80,9 @@ def compare(
             "--until-decided",
         ),
     ] = False,
-    max_seeds: Annotated[int, option("With --until-decided: seeds of a model, at most.", metavar="N", min=5)] = 20,
+    max_seeds: Annotated[
+        int | None, option("With --until-decided: seeds of a model, at most (default: 20).", metavar="N", min=5)
+    ] = None,
     across_budgets: Annotated[
         bool, option("Rank rows of unequal updates, batch or width all the same.", None, "--across-budgets")
     ] = False,
@@ -110,12 +117,15 @@ def compare(
     refuse_two_formats(fmt, shown.as_json)
     if output is not None:
         refuse_existing(output, force)
+    if max_seeds is not None and not until_decided:
+        raise UserError("--max-seeds is --until-decided's: give that as well.")
+    statistics = statistics or equal_within is not None
     if until_decided:
         refuse_until_decided_with(asked, no_run=no_run, dry_run=dry_run, estimate=estimate)
         asked = replace(asked, seeds=["1"])
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
-    decisions = decisions_of(runs, max_seeds, equal_within, across_budgets) if until_decided else None
+    decisions = decisions_of(runs, max_seeds or 20, equal_within, across_budgets) if until_decided else None
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
     if dry_run:

@@ -172,6 +172,14 @@ def test_a_dry_run_lists_the_runs_and_runs_nothing(tmp_path: Path) -> None:
     assert "2 of 4 runs would be run, 24 updates in all" in result.stdout and sorted(tmp_path.rglob("*")) == before
 
 
+def test_models_within_a_margin_are_called_equal(tmp_path: Path) -> None:
+    command = ["compare", "--models", "rnn,roarnn", "--tasks", "copy", "--seeds", "6", *SMALL, "--quiet"]
+    found = CliRunner().invoke(app, [*command, "--runs-dir", str(tmp_path / "runs"), "--equal-within", "100"])
+    assert "equal within 100" in found.stdout and "1 are equal within 100 at 5 %" in found.stdout
+    refused = compare(tmp_path, "--max-seeds", "6")
+    assert refused.exit_code == 2 and "--max-seeds is --until-decided's" in refused.stderr
+
+
 def until_decided(tmp_path: Path, *more: str) -> Result:
     task = ["--T", "5", "--batch-size", "4", "--set", "task.S=2", *([] if "two.yaml" in more else ["--steps", "12"])]
     task += [] if more[0].endswith(".yaml") else ["--tasks", "copy"]
