@@ -90,9 +90,7 @@ class SharedParts:
 
     def _shared(self, name: str, value: Any) -> Any:
         held = self._held.setdefault(name, OrderedDict())
-        if held and value == (
-            last := next(reversed(held.values()))
-        ):  # runs that differ in their seed follow each other
+        if held and _equal(value, last := next(reversed(held.values()))):  # runs of one spec follow each other
             return last
         key = _key(value)
         known = held.get(key)
@@ -103,6 +101,11 @@ class SharedParts:
         if len(held) > _HELD:
             held.popitem(last=False)
         return value
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Whether two values of one part are equal; of models their values are compared at once."""
+    return value.__dict__ == other.__dict__ if isinstance(value, BaseModel) else value == other
 
 
 def _key(value: Any) -> str:

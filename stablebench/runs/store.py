@@ -99,7 +99,7 @@ class RunFolder:
             OtherVersion: It is whole, and another version of stablebench wrote it.
             UserError: There is none, or it is not a whole record.
         """
-        return read_record(self.record_path)
+        return read_record(f"{self.path}/record.json")
 
     def quarantine_corrupt_record(self) -> str | None:
         """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
@@ -152,14 +152,14 @@ def run_folders(runs_dir: Path, specs: Iterable[RunSpec]) -> list[RunFolder]:
     """Return the newest folder of each spec and seed, which may not exist yet; each parent is looked into once."""
     first = _first_folders(runs_dir, list(specs))
     newest: dict[Path, dict[str, int]] = {}
-    for parent in {path.parent for path in first}:
+    for parent in {parent for parent, _ in first}:
         newest[parent] = defaultdict(int)
         for name in os.listdir(parent) if parent.is_dir() else ():
             match = re.fullmatch(r"(.*-s\d+)-r(\d+)", name)
             if match:
                 newest[parent][match[1]] = max(newest[parent][match[1]], int(match[2]))
-    reruns = [newest[path.parent].get(path.name) for path in first]
-    return [RunFolder(p.with_name(f"{p.name}-r{n}") if n else p) for p, n in zip(first, reruns, strict=True)]
+    reruns = [newest[parent].get(name) for parent, name in first]
+    return [RunFolder(p / (f"{name}-r{n}" if n else name)) for (p, name), n in zip(first, reruns, strict=True)]
 
 
 def run_folder(runs_dir: Path, spec: RunSpec) -> RunFolder:
@@ -180,9 +180,9 @@ def _first_folder(runs_dir: Path, spec: RunSpec) -> Path:
     return runs_dir / spec.task.name / spec.model.label / f"{spec.spec_hash()}-s{spec.seed}"
 
 
-def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
-    """Return what `_first_folder` does of each; specs that differ only in their seed share their parts and a hash."""
-    folders: list[Path] = []
+def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[tuple[Path, str]]:
+    """Return what `_first_folder` does of each, parent and name; specs that differ only in their seed share a hash."""
+    folders: list[tuple[Path, str]] = []
     hashes: dict[tuple[Any, ...], tuple[Path, str]] = {}
     for spec in specs:
         parts = tuple(id(value) if isinstance(value, BaseModel) else value for name, value in spec if name != "seed")
@@ -190,7 +190,7 @@ def _first_folders(runs_dir: Path, specs: Sequence[RunSpec]) -> list[Path]:
             path = _first_folder(runs_dir, spec)
             hashes[parts] = path.parent, path.name.removesuffix(str(spec.seed))
         parent, stem = hashes[parts]
-        folders.append(parent / f"{stem}{spec.seed}")
+        folders.append((parent, f"{stem}{spec.seed}"))
     return folders
 
 
