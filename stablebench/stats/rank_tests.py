@@ -7,7 +7,8 @@ the variance corrected for ties. Holm's procedure bounds the chance of any false
 
 References: Mann, Whitney. Annals of Mathematical Statistics 18, 1947; Mack, Skillings. JASA 75, 1980; Holm. A Simple
     Sequentially Rejective Multiple Test Procedure. Scandinavian Journal of Statistics 6, 1979; Noether. Sample Size
-    Determination for Some Common Nonparametric Tests. JASA 82, 1987.
+    Determination for Some Common Nonparametric Tests. JASA 82, 1987; Birnbaum, Klose. Bounds for the Variance of the
+    Mann-Whitney Statistic. Annals of Mathematical Statistics 28, 1957.
 """
 
 import math
@@ -153,7 +154,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_needed(probability: float, comparisons: int = 1, tasks: int = 1) -> int | None:
     """Return about how many seeds of each model show an effect with probability 0.8, at 5 % for all comparisons.
 
-    By Noether's approximation, and at least as many as can reach such a p at all.
+    By the normal approximation, as Noether has it, but with the variance that belongs to the effect (at most that of
+    Birnbaum and Klose), and at least as many as can reach such a p at all.
 
     Args:
         probability: That a run of one model beats one of the other, in [0, 1].
@@ -167,8 +169,11 @@ def seeds_needed(probability: float, comparisons: int = 1, tasks: int = 1) -> in
     if not effect:
         return None
     normal = NormalDist()
-    reach = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)) ** 2
-    needed = math.ceil(reach / (6 * effect**2 * tasks))
+    # the share of pairs that is won has variance 1 / (6 n) if the two are equal, P (1 - P) / n at most if they are not
+    reach = normal.inv_cdf(1 - level / 2) / math.sqrt(6) + normal.inv_cdf(POWER) * math.sqrt(
+        probability * (1 - probability)
+    )
+    needed = math.ceil((reach / effect) ** 2 / tasks)
     if needed > _MANY:
         return None
     while 2 / math.comb(2 * needed, needed) ** tasks > level:

@@ -146,12 +146,12 @@ def test_an_undecided_pair_says_what_it_would_take() -> None:
     found = of(table("t", a, b))
     (pair,) = found.tables[0].pairs
     assert pair.probability == pytest.approx(21 / 25) and pair.decision is not None
-    # (1.96 + 0.8416)^2 / (6 x 0.34^2) = 11.3, so 12 seeds
-    assert pair.decision.verdict == "undecided" and pair.decision.more_seeds == 7
+    # ((1.96 / sqrt 6 + 0.8416 sqrt(0.84 x 0.16)) / 0.34)^2 = 10.6, so 11 seeds
+    assert pair.decision.verdict == "undecided" and pair.decision.more_seeds == 6
     assert pair.decision.smallest_p == pytest.approx(2 / 252)
     assert found.tables[0].leaders == ["a", "b"]
     text = render_statistics(found)
-    assert "undecided: about 7 more seeds (power 0.8); smallest attainable p is 0.0079" in text
+    assert "undecided: about 6 more seeds (power 0.8); smallest attainable p is 0.0079" in text
     even = render_statistics(of(table("t", row("a", 1.0, 4.0, 5.0, 8.0, 9.0), row("b", 2.0, 3.0, 6.0, 7.0, 5.0))))
     assert "undecided: no number of seeds within reach at this effect" in even or "more seeds" in even
 

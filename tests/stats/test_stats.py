@@ -384,15 +384,16 @@ def test_of_identical_models_no_more_than_a_twentieth_differ() -> None:
 
 
 def test_seeds_that_an_effect_takes() -> None:
-    # (1.96 + 0.8416)^2 / (6 x 0.25^2) = 20.9
-    assert seeds_needed(0.75) == seeds_needed(0.25) == 21
-    assert seeds_needed(1.0) == 6 and seeds_needed(0.5) is None and seeds_needed(0.51) is None
-    assert seeds_needed(0.75, tasks=3) == 7 and (seeds_needed(0.75, comparisons=10) or 0) > 21
-    # by simulation: two normals 0.9539 standard deviations apart have P = 0.75
+    # ((1.96 / sqrt 6 + 0.8416 sqrt(0.75 x 0.25)) / 0.25)^2 = 21.7
+    assert seeds_needed(0.75) == seeds_needed(0.25) == 22
+    assert seeds_needed(1.0) == 4 and seeds_needed(0.5) is None and seeds_needed(0.51) is None  # 2 / 70 is below 5 %
+    assert seeds_needed(0.75, tasks=3) == 8 and (seeds_needed(0.75, comparisons=10) or 0) > 22
+    # by simulation: two normals so far apart that P is as given
     rng = np.random.default_rng(9)
-    shift = math.sqrt(2) * scipy_stats.norm.ppf(0.75)
-    found = [rank_sum_p([rng.normal(size=21)], [rng.normal(shift, size=21)]) <= 0.05 for _ in range(500)]  # pyright: ignore
-    assert 0.7 < np.mean(found) < 0.9
+    for chance in (0.75, 0.9, 0.95):
+        n, shift = seeds_needed(chance) or 0, math.sqrt(2) * scipy_stats.norm.ppf(chance)
+        found = [rank_sum_p([rng.normal(size=n)], [rng.normal(shift, size=n)]) <= 0.05 for _ in range(500)]  # pyright: ignore
+        assert 0.75 < np.mean(found) < 0.95
 
 
 def test_holms_procedure_by_hand() -> None:
