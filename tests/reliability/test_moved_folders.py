@@ -76,7 +76,9 @@ def test_a_removed_folder_is_said_and_not_made_again(what: str, tmp_path: Path) 
 def test_folder_removed_in_last_evaluation_is_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder removed in the last evaluation is no finished run."""
     folder, result = folder_of(tiny(), tmp_path), TrainingLoop._result
-    monkeypatch.setattr(TrainingLoop, "_result", lambda self, test: (shutil.rmtree(folder.path), result(self, test))[1])
+    monkeypatch.setattr(
+        TrainingLoop, "_result", lambda self, finished: (shutil.rmtree(folder.path), result(self, finished))[1]
+    )
     with pytest.raises(StablebenchError, match="removed"):
         run(tiny(), tmp_path)
     assert not folder.path.exists()
