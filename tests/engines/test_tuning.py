@@ -46,7 +46,7 @@ def product(flags: tuple[str, ...], a: NDArray, m: NDArray) -> tuple[NDArray, ND
     at = [ctypes.c_void_p(array.ctypes.data) for array in (a, m, packed, c, d)]
     compiled.pack(n(inner), n(columns), at[1], n(columns), n(1), at[2])
     sizes = n(rows), n(inner), n(columns)
-    compiled.multiply(*sizes, at[0], n(inner), at[2], at[3], n(columns), ctypes.c_int(0))
+    compiled.multiply(*sizes, at[0], n(inner), at[2], at[3], n(columns), ctypes.c_int(0), None)
     lefts, rights = (at[0], n(0), n(inner)), (at[3], n(0), n(columns))
     compiled.multiply_transposed(n(1), n(rows), n(inner), n(columns), *lefts, *rights, at[4], n(columns))
     return c[: rows * columns].reshape(rows, columns).copy(), d
@@ -79,7 +79,7 @@ int main(void)
         for (int i = 0; i < 4096; i++) a[i] = (real)(i % 17 - 8), m[i] = m[i + 4096] = (real)(i % 13 - 6);
         for (int i = 0; i < 16384; i++) d[i] = 1;
         pack(inner, columns, m, columns, 1, packed);
-        multiply(rows, inner, columns, a, inner, packed, c, columns, 0);
+        multiply(rows, inner, columns, a, inner, packed, c, columns, 0, 0);
         multiply_transposed(1, rows, inner, columns, a, 0, inner, c, 0, columns, d, columns);
         for (int r = 0; r < rows; r++)
             for (int j = 0; j < columns; j++) {

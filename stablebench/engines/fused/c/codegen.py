@@ -26,6 +26,8 @@ from stablebench.engines.fused.program import (
 
 _NARROW = 16
 """Units up to which a layer of a deep network takes much of its time in calls."""
+_IN_CACHE = 1 << 20
+"""States of a sequence up to which they are still in a cache when backward begins."""
 _SIGNATURE = "(int64_t rows, int64_t steps, int64_t {last}, void *const *at, const int64_t *time, const int64_t *row)"
 
 
@@ -137,7 +139,14 @@ def _backward(program: Program, output: Slice) -> list[str]:
     lines = [f"void backward{_SIGNATURE.format(last='chunk')}", "{", *_unpack(backward_buffers(program))]
     vectors = [buffer for buffer in sorted(program.widths) if buffer.is_vector_gradient]
     lines += [f"    real {buffer}_step[{program.widths[buffer]}] = {{0}};" for buffer in vectors]
-    lines += ["    for (int64_t t = steps - 1; t >= 0; t--) {", "        if (d_output)"]
+    lines += [
+        "    for (int64_t t = steps - 1; t >= 0; t--) {",
+        # products fetch the states before the step, which only the weights' gradients may read, of a long sequence
+        f"        const int64_t fetched = steps * rows * old_row > {_IN_CACHE} ? rows * old_row : 0;",
+        "        const real *const states = old + t * old_time;",
+        "        struct ahead ahead = {(const char *)states, (const char *)(states + fetched)};",
+        "        if (d_output)",
+    ]
     lines += _each_row(program, [d_new, d_output], output.width, [f"{_at(d_new)} += {_at(d_output)};"])
     for buffer in sorted(program.zeroed):
         whole = Slice(buffer, 0, program.widths[buffer])
@@ -233,7 +242,7 @@ def _matmul(
     return [
         *lines,
         f"        multiply(rows, {lhs.width}, {out.width}, {_at_step(program, lhs)}, {lhs.buffer}_row, {packed}, "
-        f"{_at_step(program, out)}, {out.buffer}_row, {int(accumulate)});",
+        f"{_at_step(program, out)}, {out.buffer}_row, {int(accumulate)}, {'&ahead' if transposed else 0});",
     ]
 
 

@@ -17,6 +17,9 @@ typedef uint32_t unsigned_bits;
 enum { MANTISSA = 23, BIAS = 127 };
 #endif
 
+/* Memory that is needed soon, as far as it is not yet fetched into a cache. */
+struct ahead { const char *at, *end; };
+
 static inline real absolute(real x) { return sizeof(real) == 4 ? __builtin_fabsf(x) : __builtin_fabs(x); }
 static inline real sign(real x) { return (real)((x > 0) - (x < 0)); }
 static inline real relu(real x) { return x <= 0 ? 0 : x; }

@@ -10,7 +10,7 @@ void probe(int64_t repeats)
     for (int64_t i = 0; i < INNER * COLUMNS; i++) matrix[i] = (real)0.03 * (real)(i % 13 - 6);
     pack(INNER, COLUMNS, matrix, COLUMNS, 1, packed);
     for (int64_t n = 0; n < repeats; n++) {
-        multiply(BATCH, INNER, COLUMNS, left, INNER, packed, out, COLUMNS, 0);
+        multiply(BATCH, INNER, COLUMNS, left, INNER, packed, out, COLUMNS, 0, 0);
         for (int64_t b = 0; b < BATCH; b++)
 #pragma omp simd
             for (int64_t j = 0; j < COLUMNS; j++) out[b * COLUMNS + j] = hyperbolic_tangent(out[b * COLUMNS + j]);

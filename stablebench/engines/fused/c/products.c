@@ -64,15 +64,17 @@ INLINE void tile(const int rows, const int vectors, int64_t inner, const real *a
 #define TILES OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8) OF(9) OF(10) OF(11) OF(12)
 #endif
 
-/* The same for any number of rows, divided evenly; columns <= MOST_VECTORS * LANES. */
+/* The same for any number of rows, divided evenly; columns <= MOST_VECTORS * LANES. Some of `ahead` is fetched. */
 PANEL void panel(int64_t rows, int64_t inner, const real *a, int64_t a_row, int64_t a_inner, const real *m,
-                  int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add)
+                  int64_t m_inner, real *c, int64_t c_row, int64_t columns, int add, struct ahead *ahead)
 {
     const int vectors = (int)((columns + LANES - 1) / LANES);
     const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t r = 0, k = 1, now; r < rows; r += now, k++) {
         now = k * rows / tiles - r;
         TILES
+        for (int64_t n = inner / 4; ahead && n > 0 && ahead->at < ahead->end; n--, ahead->at += 64)
+            __builtin_prefetch(ahead->at, 0, 2);
     }
 }
 
@@ -99,12 +101,12 @@ PRODUCT void pack(int64_t inner, int64_t columns, const real *m, int64_t m_row, 
 
 /* c (rows, columns) (+)= a (rows, inner) @ packed. */
 PRODUCT void multiply(int64_t rows, int64_t inner, int64_t columns, const real *a, int64_t a_row, const real *packed,
-                    real *c, int64_t c_row, int add)
+                      real *c, int64_t c_row, int add, struct ahead *ahead)
 {
     for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
         stop = panel_start(columns, p + 1);
         const int64_t padded = (stop - start + LANES - 1) / LANES * LANES;
-        panel(rows, inner, a, a_row, 1, packed, padded, c + start, c_row, stop - start, add);
+        panel(rows, inner, a, a_row, 1, packed, padded, c + start, c_row, stop - start, add, ahead);
         packed += inner * padded;
     }
 }
@@ -122,8 +124,8 @@ PRODUCT void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int
     for (int64_t t = 0; t < steps; t++)
         for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
             stop = panel_start(columns, p + 1);
-            panel(rows, inner, a + t * a_time, 1, a_row, m + t * m_time + start, m_row, c + start, c_row, stop - start,
-                  1);
+            panel(rows, inner, a + t * a_time, 1, a_row, m + t * m_time + start, m_row, c + start, c_row, stop - start, 1,
+                  0);
         }
 }
 
