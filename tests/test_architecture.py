@@ -13,7 +13,19 @@ import stablebench
 
 ROOT = Path(stablebench.__file__).parent
 ROOMS = [
-    *("__main__", "cli", "speed", "report", "execution", "training", "leaderboard", "stats", "probes", "contract"),
+    *(
+        "__main__",
+        "cli",
+        "api",
+        "speed",
+        "report",
+        "execution",
+        "training",
+        "leaderboard",
+        "stats",
+        "probes",
+        "contract",
+    ),
     *("engines", "specs", "models", "data", "runs", "registry", "tables", "process", "schema", "resources", "errors"),
     "visible",
 ]

@@ -42,8 +42,8 @@ def evaluate(
         stablebench evaluate runs/copy/roarnn/RUN --T 200 --split validation
     """
     from stablebench.cli.shared.requests import name_code
-    from stablebench.cli.shared.run_paths import run_and_checkpoint
     from stablebench.cli.ui.output import print_json
+    from stablebench.runs.run_paths import run_and_checkpoint
 
     _check_options(n_tokens, T, prompt, temperature, seed)
     folder, given_file = run_and_checkpoint(run)

@@ -9,11 +9,11 @@ from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import MODEL, OUTPUT, option
 from stablebench.cli.shared.known_names import check_names
 from stablebench.cli.shared.output_file import checked_figure
-from stablebench.cli.shared.requests import spec_values
+from stablebench.cli.shared.requests import name_code, run_request, spec_values
 from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
-    from stablebench.cli.shared.probe_subjects import Subject
+    from stablebench.api.subjects import Subject
     from stablebench.probes.probe import Measure, ProbeResult
     from stablebench.tables import Table
 
@@ -83,12 +83,12 @@ def probe_gradients(
     if samples is not None and samples > batch:
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
     prepare_process(threads or 1, "float64")
-    from stablebench.cli.shared.probe_subjects import trained, untrained
-    from stablebench.cli.shared.probe_tables import LOSS, verdict_lines
+    from stablebench.api.subjects import trained, untrained
     from stablebench.probes.probe import check_differentiable, probe
     from stablebench.report.figures import style
     from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
     from stablebench.report.figures.text_plot import text_plot
+    from stablebench.report.probe_tables import LOSS, verdict_lines
 
     measures = _measures(what)
     if png is not None and "flow" not in measures:
@@ -97,13 +97,16 @@ def probe_gradients(
         check_folder(figures, figure_format, overwrite)
     values = spec_values(sizes, seed=seed, precision=precision)
     if run is None:
-        subjects = untrained(names, task, sizes, values, recipe, data_dir=data_dir, count=batch)
+        subjects = untrained(
+            [run_request(name, task, sizes, values, recipe) for name in names or [None]], data_dir=data_dir, count=batch
+        )
     else:
         if [name for name in names if ":" not in name] or task or sizes.settings or recipe or values:
             raise UserError(f"{run}: a run is probed as its own spec says; leave the options that change it out.")
         if len(names) > 1:
             raise UserError(f"--model: {run} has one model; name its code once.")
-        subjects = [trained(run, names[0] if names else None, sizes.T, data_dir=data_dir, count=batch)]
+        own = names[0] if names else None
+        subjects = [trained(run, own, sizes.T, data_dir=data_dir, count=batch, load_code=name_code)]
     for subject in subjects:
         check_differentiable(subject.network)
     results: dict[str, ProbeResult] = {}
@@ -155,7 +158,7 @@ def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:
 
 
 def _tables(subjects: "list[Subject]", results: "dict[str, ProbeResult]") -> "list[Table]":
-    from stablebench.cli.shared.probe_tables import claims_table, side_by_side, tables_of
+    from stablebench.report.probe_tables import claims_table, side_by_side, tables_of
 
     first = subjects[0]
     if len(subjects) == 1:

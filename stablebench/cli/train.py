@@ -55,9 +55,9 @@ def train(
     Example:
         stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5
     """
-    from stablebench.cli.shared.run_paths import run_folder
     from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
+    from stablebench.runs.run_paths import run_folder
     from stablebench.specs.resolve import resolve
     from stablebench.training import extend, run_code
     from stablebench.training import run as session

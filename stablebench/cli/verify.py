@@ -36,9 +36,9 @@ def verify(
         stablebench verify runs/copy/roarnn/RUN --steps 50
     """
     from stablebench.cli.shared.requests import name_code
-    from stablebench.cli.shared.run_paths import run_folder
     from stablebench.cli.ui.output import print_json
     from stablebench.cli.ui.progress import reporter
+    from stablebench.runs.run_paths import run_folder
 
     folder = run_folder(run)
     record = folder.read_record()

@@ -11,7 +11,7 @@ others, and a gradient of exactly 0 is one that really is.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,8 @@ from stablebench.probes.powers import exponent, power_of_two
 from stablebench.probes.state_chain import StateChain
 
 Loss = Literal["last", "task"]
+LossOf = str | Callable[[Tensor, Batch], tuple[Tensor, int]]
+"""A task's loss, of `stablebench.data.metrics`; or a function like those there, of outputs and a batch."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _mean_estimate(values: list[float]) -> MeanEstimate:
 
 
 def gradient_flow(
-    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: str, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: LossOf, which: Loss
 ) -> GradientFlow:
     """Return the gradient norms of a network's chain.
 
@@ -197,7 +199,7 @@ class Adjoint(NamedTuple):
 
 
 def adjoints(
-    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: str, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: LossOf, which: Loss
 ) -> Iterator[Adjoint]:
     """Yield dL/ds_t for t = E ... 0, where E is the last step that L reads; arguments as `gradient_flow`."""
     sources = _sources(network, chain, states, batch, loss, which)
@@ -246,7 +248,7 @@ def _added(g: Tensor, g_scale: Tensor, h: Tensor, h_scale: Tensor) -> tuple[Tens
 
 
 def _sources(
-    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: str, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: LossOf, which: Loss
 ) -> dict[int, tuple[Tensor, Tensor | None]]:
     """Return the derivative of each sample's loss in s_t, and in x_t, through the readout at t only, by t.
 
@@ -283,7 +285,7 @@ def _sources(
     return {t: (source, past) for t, (source, past) in by_step.items() if only_one or source.any() or past is not None}
 
 
-def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> Tensor:
+def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: LossOf) -> Tensor:
     """Return the sum over samples of the loss at the last scored step.
 
     Args:
@@ -295,11 +297,12 @@ def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: str) -> T
     return sum_of_losses(scores, _last_scored(batch) if network.readout == "every" else batch, loss)
 
 
-def sum_of_losses(scores: Tensor, batch: Batch, loss: str) -> Tensor:
+def sum_of_losses(scores: Tensor, batch: Batch, loss: LossOf) -> Tensor:
     """Return the sum over samples of each sample's loss, averaged over what counts in it."""
     total = scores.new_zeros(())
+    summed = LOSS_SUMS[loss] if isinstance(loss, str) else loss
     for i in range(len(scores)):
-        sample_loss, count = LOSS_SUMS[loss](scores[i : i + 1], take(batch, torch.tensor([i])))
+        sample_loss, count = summed(scores[i : i + 1], take(batch, torch.tensor([i])))
         if count:
             total = total + sample_loss / count
     return total

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.models.network import AnyNetwork
-from stablebench.probes.gradient_flow import Adjoint, Loss, adjoints, quantiles
+from stablebench.probes.gradient_flow import Adjoint, Loss, LossOf, adjoints, quantiles
 from stablebench.probes.state_chain import StateChain, Traced
 
 
@@ -69,7 +69,7 @@ class LagShare:
 
 
 def lag_share(
-    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: str, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: LossOf, which: Loss
 ) -> LagShare | None:
     """Return the contributions of every step to the gradient of the parameters; None where nothing is trained.
 

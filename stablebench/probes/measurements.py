@@ -12,7 +12,7 @@ from stablebench.models.claims.claim import Value, Verdict
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.chain import chain_of, frozen
 from stablebench.probes.fisher_memory import delay_line_bound, fisher_memory
-from stablebench.probes.gradient_flow import GradientFlow, Loss, gradient_flow, last_loss
+from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf, gradient_flow, last_loss
 from stablebench.probes.jacobian import SingularValues, jacobian_singular_values
 from stablebench.probes.state_chain import StateChain
 
@@ -46,7 +46,7 @@ class ChainMeasurements:
         samples: How many of them the Jacobian is computed for.
     """
 
-    def __init__(self, network: AnyNetwork, batch: Batch, loss: str, samples: int) -> None:
+    def __init__(self, network: AnyNetwork, batch: Batch, loss: LossOf, samples: int) -> None:
         self.weights_eps = torch.finfo(network.dtype).eps
         self.network = frozen(network)
         self._batch, self._loss = batch, loss

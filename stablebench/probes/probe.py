@@ -10,7 +10,7 @@ from stablebench.data.task import first
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
-from stablebench.probes.gradient_flow import GradientFlow, Loss
+from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf
 from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare, lag_share
 from stablebench.probes.linear_memory import LinearMemory, linear_memory
@@ -20,6 +20,7 @@ from stablebench.probes.spectra import Spectra, spectra
 
 Measure = Literal["flow", "jacobian", "lyapunov", "spectra", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+_LOSSES: tuple[Loss, ...] = ("task", "last")
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def probe(
     network: AnyNetwork,
     batch: Batch,
     *,
-    loss: str,
+    loss: LossOf,
     which: Loss = "task",
     samples: int = 4,
     what: tuple[Measure, ...] = MEASURES,
+    both: bool = True,
 ) -> ProbeResult:
     """Probe a network in float64; the network is left as it is.
 
@@ -96,6 +98,7 @@ def probe(
         which: `task`: gradients of the task's own loss; `last`: of the loss at the last scored step only.
         samples: How many of them the Jacobian is computed for.
         what: What is measured; claims are checked whatever it is.
+        both: Whether the gradient of the loss that was not requested is measured, too.
 
     Raises:
         UserError: Autograd gives no derivative of the model.
@@ -105,8 +108,8 @@ def probe(
     chain = ChainMeasurements(network, batch, loss, samples)
     with torch.no_grad():
         verdicts = check_claims(chain)
-        flows = _flows(chain) if "flow" in what else None
-        lags = _lags(chain, batch, loss) if "flow" in what else None
+        flows = _flows(chain, which, both) if "flow" in what else None
+        lags = _lags(chain, batch, loss, which, both) if "flow" in what else None
         one, states = chain_of(chain.network, first(batch, 1).inputs), chain.states[:, :1]
         return ProbeResult(
             which,
@@ -120,14 +123,17 @@ def probe(
         )
 
 
-def _flows(chain: ChainMeasurements) -> dict[Loss, GradientFlow]:
-    return {"task": chain.flow("task"), "last": chain.flow("last")}
+def _flows(chain: ChainMeasurements, which: Loss, both: bool) -> dict[Loss, GradientFlow]:
+    losses = _LOSSES if both else (which,)
+    return {loss: chain.flow(loss) for loss in losses}
 
 
-def _lags(chain: ChainMeasurements, batch: Batch, loss: str) -> dict[Loss, LagShare | None]:
+def _lags(chain: ChainMeasurements, batch: Batch, loss: LossOf, which: Loss, both: bool) -> dict[Loss, LagShare | None]:
     def share(which: Loss) -> LagShare | None:
         return lag_share(chain.network, chain.chain, chain.states, batch, loss=loss, which=which)
 
+    if not both:
+        return {which: share(which)}
     task = share("task")
     if chain.network.readout == "last":  # one loss
         return {"task": task, "last": None if task is None else replace(task, loss="last")}

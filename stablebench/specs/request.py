@@ -11,6 +11,23 @@ from stablebench.visible import visible
 if TYPE_CHECKING:
     from stablebench.models.user_code.code import Code
 
+OPTION_KEYS = {
+    "hidden": "model.hidden",
+    "layers": "model.layers",
+    "steps": "train.steps",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "optim.lr",
+    "seed": "seed",
+    "device": "device",
+    "threads": "threads",
+    "engine": "engine",
+    "precision": "precision",
+    "deterministic": "deterministic",
+    "recompute_every": "train.recompute_every",
+}
+"""Named options by the key of the run spec that they set."""
+
 
 @dataclass(frozen=True)
 class RunRequest:

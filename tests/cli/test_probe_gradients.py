@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
-from stablebench.cli.shared.probe_tables import power
+from stablebench.report.probe_tables import power
 from stablebench.runs.store import all_runs
 
 SMALL = ["--task", "copy", "--T", "5", "--hidden", "12", "--set", "task.S=2"]

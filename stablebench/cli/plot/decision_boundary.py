@@ -8,8 +8,8 @@ import typer
 from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.options import DataDir, OwnModel, Threads
-from stablebench.cli.shared.run_paths import run_and_checkpoint
 from stablebench.cli.ui.output import say_paths
+from stablebench.runs.run_paths import run_and_checkpoint
 
 
 def decision_boundary(

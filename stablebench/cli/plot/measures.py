@@ -8,8 +8,8 @@ import typer
 from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint
 from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import names_of
-from stablebench.cli.shared.run_paths import run_and_checkpoint, run_folder
 from stablebench.cli.ui.output import echo, note, say, say_paths
+from stablebench.runs.run_paths import run_and_checkpoint, run_folder
 from stablebench.schema.seeds import MAX_SEED
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint
 from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.options import DataDir, OwnModel, Threads
-from stablebench.cli.shared.run_paths import run_and_checkpoint
 from stablebench.cli.ui.output import say_paths
+from stablebench.runs.run_paths import run_and_checkpoint
 
 if TYPE_CHECKING:
     from stablebench.data.task import Task

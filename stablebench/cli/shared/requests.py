@@ -7,29 +7,13 @@ from typing import TYPE_CHECKING, Any
 from stablebench.cli.shared import options
 from stablebench.cli.shared.known_names import check_names
 from stablebench.errors import UserError
+from stablebench.specs.request import OPTION_KEYS
 
 if TYPE_CHECKING:
     from stablebench.execution.suites import SuiteOverrides
     from stablebench.runs.store import RunFolder
     from stablebench.schema.run_record import RunRecord
     from stablebench.specs.resolve import RunRequest
-
-_KEYS = {
-    "hidden": "model.hidden",
-    "layers": "model.layers",
-    "steps": "train.steps",
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "lr": "optim.lr",
-    "seed": "seed",
-    "device": "device",
-    "threads": "threads",
-    "engine": "engine",
-    "precision": "precision",
-    "deterministic": "deterministic",
-    "recompute_every": "train.recompute_every",
-}
-"""Options by the key of the run spec that they set."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +70,7 @@ def origin_text(key: str, origin: str, value: Any = None) -> str:
         value: The value.
     """
     own = {"model.name": "--model", "task.name": "--task", "task.variant": "--task"}
-    own |= {key: f"--{name.replace('_', '-')}" for name, key in _KEYS.items()}
+    own |= {key: f"--{name.replace('_', '-')}" for name, key in OPTION_KEYS.items()}
     if key == "task.variant" and value is not None:
         origin = "option"
     if origin.startswith("option"):
@@ -109,7 +93,9 @@ def spec_values(*groups: Any, **single: Any) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for group in (*map(vars, groups), single):
-        values |= {_KEYS[name]: value for name, value in group.items() if name in _KEYS and value is not None}
+        values |= {
+            OPTION_KEYS[name]: value for name, value in group.items() if name in OPTION_KEYS and value is not None
+        }
     return values
 
 

@@ -1,6 +1,5 @@
 """The runs that a command draws: those of a suite, of folders, or of the whole run store."""
 
-import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from stablebench.cli.shared.options import words_of
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.cli.ui.output import note
 from stablebench.errors import UserError, did_you_mean
+from stablebench.runs.run_paths import runs_within
 
 if TYPE_CHECKING:
     from stablebench.execution.suites import SuiteOverrides
@@ -140,21 +140,3 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
         f"'{name}' is neither a suite nor a folder with runs.{did_you_mean(name, registry.suite_names())} "
         "`stablebench list suites` and `stablebench list runs` show what there is."
     )
-
-
-def runs_within(folder: Path, depth: int = 3) -> "list[RunFolder]":
-    """Return the runs at any of the depths at which a run store has folders."""
-    from stablebench.runs.store import RunFolder
-
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted(entry.path for entry in entries if entry.is_dir())
-    except FileNotFoundError:
-        return []
-    folders: list[RunFolder] = []
-    for path in paths:
-        if os.path.isfile(os.path.join(path, "record.json")):
-            folders.append(RunFolder(Path(path)))
-        elif depth > 1:
-            folders += runs_within(Path(path), depth - 1)
-    return folders

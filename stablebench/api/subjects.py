@@ -1,22 +1,24 @@
-"""What `probe-gradients` probes: models at initialisation, or the trained weights of a run, each with examples."""
+"""What is probed of a task: models at initialisation, or the trained weights of a run, each with examples."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stablebench.cli.shared.options import ModelOptions
-from stablebench.cli.shared.requests import name_code, run_request
-from stablebench.cli.shared.run_paths import run_and_checkpoint
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.build import build_network, start_embedding
 from stablebench.models.network import AnyNetwork
 from stablebench.process import python_random
+from stablebench.runs.run_paths import run_and_checkpoint
+from stablebench.runs.store import RunFolder
 from stablebench.schema.card import TaskCard
+from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import checked_card
+from stablebench.specs.request import RunRequest
 from stablebench.specs.resolve import resolve
 from stablebench.training.monitor import validation_examples
 from stablebench.training.score import trained_network
@@ -75,38 +77,24 @@ class Subject:
         }
 
 
-def untrained(
-    models: list[str],
-    task: str | None,
-    sizes: ModelOptions,
-    values: dict[str, Any],
-    recipe: Path | None,
-    *,
-    data_dir: Path | None,
-    count: int,
-) -> list[Subject]:
+def untrained(requests: Sequence[RunRequest], *, data_dir: Path | None, count: int) -> list[Subject]:
     """Return models at initialisation, each as its spec says.
 
-    They are made in float64 unless `--precision` is given: a fixed matrix is then as orthogonal as float64 allows.
+    They are made in float64 unless a precision is asked for: a fixed matrix is then as orthogonal as float64 allows.
 
     Args:
-        models: `--models`.
-        task: `--task`.
-        sizes: Length, width, depth and `--set`.
-        values: What options give to the run spec.
-        recipe: `--recipe`.
+        requests: What is asked for.
         data_dir: Folder of the real data sets.
         count: How many examples.
 
     Raises:
-        UserError: An option is missing or wrong, or a model stands twice.
+        UserError: A value is wrong, or a model stands twice.
     """
-    labels = [model.rsplit(":", 1)[-1] for model in models]
+    labels = [request.model.rsplit(":", 1)[-1] for request in requests]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UserError(f"--models: {', '.join(twice)} stands twice; give each name once.")
     subjects = []
-    for model in models or [None]:
-        request = run_request(model, task, sizes, values, recipe)
+    for request in requests:
         if "precision" not in request.options and "precision" not in request.settings:
             request = dataclasses.replace(request, options=request.options | {"precision": "float64"})
         resolved = resolve(request)
@@ -122,7 +110,15 @@ def _subject(spec: RunSpec, task: Task, network: AnyNetwork, step: int | None, c
     return Subject(spec, task.card, task.params, network, step, validation_examples(task, count, "--batch"))
 
 
-def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | None, count: int) -> Subject:
+def trained(
+    run: Path,
+    model: str | None,
+    T: int | None,
+    *,
+    data_dir: Path | None,
+    count: int,
+    load_code: Callable[[RunFolder, RunRecord, str | None], None],
+) -> Subject:
     """Return a run's trained network: the weights that were tested, else those of its newest whole checkpoint.
 
     Args:
@@ -131,13 +127,14 @@ def trained(run: Path, model: str | None, T: int | None, *, data_dir: Path | Non
         T: Another length than in training.
         data_dir: Folder of the real data sets.
         count: How many examples.
+        load_code: Loads the code of a run's own model; it takes the folder, the record and `model`.
 
     Raises:
         UserError: There is no such run or no whole checkpoint.
     """
     folder, checkpoint = run_and_checkpoint(run)
     record = folder.read_record()
-    name_code(folder, record, model)
+    load_code(folder, record, model)
     card = checked_card(record)
     params = resolve_params(card, T=T, settings=record.spec.task.params)
     network, weights = trained_network(folder, record, checkpoint)

@@ -1,8 +1,9 @@
-"""The tables of `probe-gradients`: one model in full, or several side by side."""
+"""What a probe measured in words and tables: one model in full, or several side by side."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def verdict_lines(measured: Mapping[str, tuple[SingularValues | None, str]]) -> 
     lines, words = [], set()
     for name, (jacobian, unit) in measured.items():
         if jacobian is not None and jacobian.steps:
-            word = _word(jacobian)
+            word = verdict(jacobian)
             words.add(word)
             label = f"{name} {word}" if len(measured) > 1 else word
             lines.append(f"{label}: {_left(jacobian, word)} after {jacobian.steps} {unit}")
@@ -66,7 +67,8 @@ _VERDICTS = {
 }
 
 
-def _word(jacobian: SingularValues) -> str:
+def verdict(jacobian: SingularValues) -> Literal["VANISHES", "SURVIVES", "EXPLODES"]:
+    """Return whether a gradient survives, by the median of the samples' largest singular value of dh_T/dh_1."""
     largest = jacobian.log_largest.median().item()
     return "VANISHES" if largest < _VANISHED else "EXPLODES" if largest > _EXPLODED else "SURVIVES"
 

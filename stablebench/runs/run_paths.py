@@ -1,8 +1,8 @@
 """The folder of one run that a command is given, or of one checkpoint in it."""
 
+import os
 from pathlib import Path
 
-from stablebench.cli.shared.selection import runs_within
 from stablebench.errors import UserError
 from stablebench.runs.store import RunFolder
 
@@ -34,3 +34,19 @@ def run_and_checkpoint(path: Path) -> tuple[RunFolder, Path | None]:
     if path.suffix == ".safetensors":
         return RunFolder(path.parent.parent), path
     return run_folder(path), None
+
+
+def runs_within(folder: Path, depth: int = 3) -> list[RunFolder]:
+    """Return the runs at any of the depths at which a run store has folders."""
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    folders: list[RunFolder] = []
+    for path in paths:
+        if os.path.isfile(os.path.join(path, "record.json")):
+            folders.append(RunFolder(Path(path)))
+        elif depth > 1:
+            folders += runs_within(Path(path), depth - 1)
+    return folders

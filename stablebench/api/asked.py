@@ -1,0 +1,110 @@
+"""From keyword arguments to a request: the option names of the command line, with `_` for `-`."""
+
+import inspect
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stablebench import registry
+from stablebench.errors import UserError, did_you_mean, unknown_name
+from stablebench.models import registry as model_registry
+from stablebench.schema.dotted import dotted
+from stablebench.specs.request import OPTION_KEYS, RunRequest
+
+Model = str | type[Any]
+"""A registered name, `path/to/file.py:Class`, `package.module:Class`, or a class of one of the two."""
+
+
+def request_of(model: Model | None, task: str | None, options: dict[str, Any]) -> RunRequest:
+    """Return the request for one run.
+
+    Args:
+        model: The model.
+        task: `task` or `task/variant`.
+        options: By the command line's names: `T`, `hidden`, `steps`, `lr`, `recipe`, ...; `set` is a dict by key.
+
+    Raises:
+        UserError: A name is unknown or missing, or a value cannot be one.
+    """
+    if model is None or not task:
+        raise UserError(f"{'task' if model is not None else 'model'} is missing.")
+    known = {*OPTION_KEYS, "T", "set", "recipe"}
+    for name in options:
+        if name not in known:
+            raise UserError(f"{name}: unknown option.{did_you_mean(name, known)} Options: {', '.join(sorted(known))}.")
+    if task.partition("/")[0] not in registry.task_names():
+        raise unknown_name("task", task.partition("/")[0], registry.task_names())
+    given = {name: value for name, value in options.items() if value is not None}
+    recipe, T = given.pop("recipe", None), given.pop("T", None)
+    return RunRequest(
+        model_name(model),
+        task,
+        T=None if T is None else count_of("T", T),
+        settings=settings_of(given.pop("set", {})),
+        options={OPTION_KEYS[name]: value for name, value in given.items()},
+        recipe=None if recipe is None else Path(recipe),
+    )
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """Return what `set` has by dotted key: {"model.rho": 0.5} or {"model": {"rho": 0.5}}.
+
+    Raises:
+        UserError: It is no dict of names.
+    """
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise UserError(f'set: must be a dict such as {{"model.rho": 0.5}}, got {settings!r}.')
+    return dotted(settings)
+
+
+def model_name(model: Model) -> str:
+    """Return what a model is called on the command line.
+
+    Raises:
+        UserError: There is none of this name, or the class lies in no file, as one of a notebook does.
+    """
+    if not isinstance(model, type):
+        if ":" not in model and model not in model_registry.model_names():
+            raise unknown_name("model", model, model_registry.model_names())
+        return model
+    name = model.__module__.rpartition(".")[2]
+    if model.__module__.startswith("stablebench.models.") and name in model_registry.model_names():
+        return name
+    try:
+        file = inspect.getsourcefile(model)
+    except (TypeError, OSError):  # it was typed in
+        file = None
+    if file is None or not Path(file).is_file():
+        raise UserError(
+            f"{model.__name__}: a run stores its model's code, so the class must lie in a file, file.py:CLASS."
+        )
+    return f"{os.path.relpath(file)}:{model.__qualname__}"
+
+
+def split_off(options: dict[str, Any], *names: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of these names, and the others."""
+    return {k: v for k, v in options.items() if k in names}, {k: v for k, v in options.items() if k not in names}
+
+
+def names_of(option: str, names: str | Iterable[Any]) -> list[Any]:
+    """Return names that are given as a list, or as one text with commas.
+
+    Raises:
+        UserError: One of them is empty, or there are none.
+    """
+    parts = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    if not parts or not all(parts):
+        raise UserError(f"{option}: must be names, as a list or with commas between, got {names!r}.")
+    return parts
+
+
+def count_of(option: str, value: Any) -> int:
+    """Return a whole number >= 1.
+
+    Raises:
+        UserError: It is none.
+    """
+    if type(value) is not int or value < 1:
+        raise UserError(f"{option}: must be a whole number >= 1, got {value!r}.")
+    return value

@@ -1,0 +1,296 @@
+"""A cell or layer that was written for torch alone, as a chain of states: what probes and engines take.
+
+A cell is called with one time step, `(x_t, h) -> h` or `-> (out, h)`; a layer with all of them, `(x, h0) -> (outputs,
+h)`. Its state may be a tensor or nested tuples of tensors, each with the samples along one axis: (batch, size), or
+torch's (layers, batch, size).
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from stablebench.errors import UserError, first_line, users_line
+from stablebench.models.base import RecurrentModel, State
+
+How = Literal["cell", "layer", "layer, time first"]
+
+
+class UserStep(nn.Module):
+    """One step of a user's module or function: x_t (batch, in) and its own state -> the output and the next state.
+
+    Args:
+        called: A module, a method of one, or a function.
+        how: As what it is called.
+        returns_output: Whether a cell returns (out, h), and not h.
+    """
+
+    def __init__(self, called: Callable[..., Any], how: How = "cell", returns_output: bool = True) -> None:
+        super().__init__()
+        owner = called if isinstance(called, nn.Module) else getattr(called, "__self__", None)
+        self.owner = owner if isinstance(owner, nn.Module) else None
+        self._method: str = "" if self.owner in (None, called) else str(getattr(called, "__name__", ""))
+        self._function = None if self.owner is not None else called
+        self.how: How = how
+        self.returns_output = returns_output
+
+    def call(self, x: Tensor, state: Any) -> Any:
+        """Return what the module or function returns."""
+        function = self._function or (getattr(self.owner, self._method) if self._method else self.owner)
+        assert function is not None
+        return function(x, state)
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the output (batch, out), or a state in its place, and the next state."""
+        if self.how == "cell":
+            result = self.call(x, state)
+            return result if self.returns_output else (pytree.tree_leaves(result)[0], result)
+        time = 1 if self.how == "layer" else 0
+        outputs, state = self.call(x.unsqueeze(time), state)
+        return outputs.squeeze(time), state
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """How a state of the user's own lies in states (batch, size).
+
+    Args:
+        structure: How its tensors are nested.
+        axes: The axis of each that runs over the samples.
+        shapes: The shape of each without that axis.
+    """
+
+    structure: pytree.TreeSpec
+    axes: tuple[int, ...]
+    shapes: tuple[torch.Size, ...]
+
+    def parts(self, state: Any) -> State:
+        """Return the states, (batch, size) each."""
+        leaves = zip(pytree.tree_leaves(state), self.axes, self.shapes, strict=True)
+        return tuple(
+            leaf if len(shape) == 1 and not axis else leaf.movedim(axis, 0).flatten(1) for leaf, axis, shape in leaves
+        )
+
+    def state(self, parts: State) -> Any:
+        """Return the state of the user's own."""
+        leaves = zip(parts, self.axes, self.shapes, strict=True)
+        own = [
+            part if len(shape) == 1 and not axis else part.unflatten(1, shape).movedim(0, axis)
+            for part, axis, shape in leaves
+        ]
+        return pytree.tree_unflatten(own, self.structure)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The widths of the states."""
+        return tuple(shape.numel() for shape in self.shapes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StateLayout":
+        """Return itself: nothing in it changes, and torch warns when a structure is copied."""
+        return self
+
+
+class OwnCell(RecurrentModel):
+    """A cell or a layer of the user's own.
+
+    Args:
+        one: Runs one step.
+        in_features: Width of x_t.
+        layout: How its state lies in states (batch, size).
+        read: Which state is the output, or has it as a part, and which part.
+        carried: Width of an output that is no state and is carried along as one; None where `read` says what it is.
+    """
+
+    def __init__(
+        self, one: UserStep, in_features: int, layout: StateLayout, read: tuple[int, slice], carried: int | None = None
+    ) -> None:
+        super().__init__(in_features, layout.sizes[0])
+        self.one = one
+        self._layout, self._carried = layout, carried
+        self.output_state, self._part = read
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The widths of the states; an output that is none of them comes last."""
+        return self._layout.sizes if self._carried is None else (*self._layout.sizes, self._carried)
+
+    @property
+    def out_features(self) -> int:
+        """The width of the output."""
+        return len(range(*self._part.indices(self.state_sizes[self.output_state])))
+
+    def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
+        """Return the next states."""
+        out, after = self.one(projected, self._layout.state(state[: len(self._layout.sizes)]))
+        parts = self._layout.parts(after)
+        return parts if self._carried is None else (*parts, out)
+
+    def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the part of the state that is the output."""
+        return output if self._part == slice(None) else output[..., self._part]
+
+    def begin(self, state: Any, batch: int) -> State:
+        """Return a state of the user's own as the states before the first step."""
+        parts = self._layout.parts(state)
+        return parts if self._carried is None else (*parts, parts[0].new_zeros(batch, self._carried))
+
+    def own_state(self, state: State) -> Any:
+        """Return states as the user's own."""
+        return self._layout.state(state[: len(self._layout.sizes)])
+
+
+@torch.no_grad()
+def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, carry: bool = False) -> OwnCell:
+    """Return a user's module or function as a chain.
+
+    Args:
+        called: A cell, a layer, a method of a module or a function.
+        x: Inputs (batch, time, in), time >= 2, in its dtype; the first steps are run to see what it returns.
+        h0: The state before the first step; None for zeros.
+        carry: Whether an output that is no state is carried along; else the first state is read in its place.
+
+    Raises:
+        UserError: It is neither a cell nor a layer, or its state is not one that a chain can have.
+    """
+    one, example = _understood(called, x, h0)
+    layout = _layout(one, x, h0, example)
+    begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
+    out, after = one(x[:1, 0].expand(2, -1), begun)
+    if h0 is None:
+        _check_start(one, x, [out, *layout.parts(after)], layout)
+    if out.dim() != 2:
+        raise UserError(f"The output of one step must be (batch, width), got shape {tuple(out.shape)}.")
+    out, after = one(x[:1, 1].expand(2, -1), after)
+    read = _place(out, layout.parts(after))
+    if read is not None or not carry:
+        return OwnCell(one, x.shape[2], layout, read or (0, slice(None)))
+    return OwnCell(one, x.shape[2], layout, (len(layout.sizes), slice(None)), out.shape[1])
+
+
+def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
+    """Return which state the output is, or the last equal part of one."""
+    width = out.shape[1]
+    for number, part in enumerate(parts):
+        for start in range(part.shape[1] - width, -1, -width):
+            if torch.equal(part[:, start : start + width], out):
+                return number, slice(None) if width == part.shape[1] else slice(start, start + width)
+    return None
+
+
+def _understood(called: Callable[..., Any], x: Tensor, h0: Any) -> tuple[UserStep, Any]:
+    """Return how a module or function is called, and a state that it returned for all samples of x."""
+    time_first = getattr(called, "batch_first", None) is False
+    hows: tuple[How, ...] = ("layer, time first", "cell") if time_first else ("layer", "cell")
+    starts = [h0] if h0 is not None else [None, *_zeros(called, x)]
+    said: list[str] = []
+    for how in hows:
+        for start in starts:
+            one = UserStep(called, how)
+            try:
+                state = _state_of_layer(one, x, start) if how != "cell" else _state_of_cell(one, x, start)
+            except Exception as error:  # whatever code of the user's raises that is called in a way it is not made for
+                said.append(f"as a {how}: {first_line(error)}{users_line(error)}")
+                continue
+            return one, state
+    hint = "" if h0 is not None else " If it cannot begin from None, give h0."
+    raise UserError(
+        "This is neither a cell, (x_t, h) -> h or (out, h), nor a layer, (x, h0) -> (outputs, h), for x of shape "
+        f"{tuple(x.shape)} (batch, time, in). Called {'; '.join(dict.fromkeys(said))}.{hint}"
+    )
+
+
+def _zeros(called: Callable[..., Any], x: Tensor) -> list[Tensor]:
+    """Return the state of zeros that a module with a known width has, if any."""
+    owner = getattr(called, "__self__", called)
+    widths = [width for name in ("hidden_size", "hidden") if isinstance(width := getattr(owner, name, None), int)]
+    return [x.new_zeros(len(x), width) for width in widths[:1]]
+
+
+class _Other(Exception):
+    """What was called is something else."""
+
+
+def _state_of_layer(one: UserStep, x: Tensor, start: Any) -> Any:
+    """Return the state after a layer has run two steps, which must not have the shape of time."""
+    states, axis = [], 0 if one.how == "layer, time first" else 1
+    for steps in (1, 2):
+        result = one.call(x[:, :steps] if axis else x[:, :steps].transpose(0, 1), start)
+        if not isinstance(result, (tuple, list)) or len(result) != 2 or not isinstance(result[0], Tensor):
+            raise _Other("it does not return (outputs, h)")
+        outputs, state = result
+        if outputs.dim() != 3 or outputs.shape[axis] != steps or outputs.shape[1 - axis] != len(x):
+            raise _Other(f"its outputs have the shape {tuple(outputs.shape)}")
+        states.append(state)
+    if [leaf.shape for leaf in _tensors(states[0])] != [leaf.shape for leaf in _tensors(states[1])]:
+        raise _Other("its state grows with the sequence")
+    return states[1]
+
+
+def _state_of_cell(one: UserStep, x: Tensor, start: Any) -> Any:
+    """Return the state after a cell has run two steps; says on the way whether the cell returns an output, too."""
+    result = one.call(x[:, 0], start)
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    candidates = [(result, False), (result[1], True)] if pair else [(result, False)]
+    failure: Exception = _Other("it does not return a state")
+    for state, one.returns_output in candidates:
+        try:
+            if start is not None and not _alike(state, start):
+                raise _Other("what it returns has another shape than h0")
+            _, after = one(x[:, 1], state)
+            if _alike(after, state):
+                return after
+            raise _Other("its state changes its shape")
+        except Exception as error:  # as above
+            failure = error
+    raise failure
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return pytree.tree_structure(a) == pytree.tree_structure(b) and all(
+        p.shape == q.shape for p, q in zip(_tensors(a), _tensors(b), strict=True)
+    )
+
+
+def _tensors(state: Any) -> list[Tensor]:
+    leaves = pytree.tree_leaves(state)
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            what = str(leaf.dtype) if isinstance(leaf, Tensor) else type(leaf).__name__
+            raise UserError(f"A state must be a real tensor, or nested tuples of them; a part of it is {what}.")
+    return leaves
+
+
+def _layout(one: UserStep, x: Tensor, h0: Any, example: Any) -> StateLayout:
+    """Return how the state lies: its axis of the samples is the one that grows with them."""
+    structure, axes, shapes = pytree.tree_structure(example), [], []
+    others: list[Tensor] | None = None
+    if h0 is None:
+        with suppress(Exception):  # a module that takes no None has the layout of `_zeros`
+            more = torch.cat([x[:, 0], x[:1, 0]])
+            others = _tensors(one(more, None)[1])
+    for number, leaf in enumerate(_tensors(example)):
+        fitting = [axis for axis, size in enumerate(leaf.shape) if size == len(x)]
+        if others is not None:
+            fitting = [axis for axis in fitting if others[number].shape[axis] != len(x)]
+        if not fitting:
+            raise UserError(
+                f"h0 and the states must have a row for each of the {len(x)} samples, got {tuple(leaf.shape)}."
+            )
+        axis = 1 if one.how != "cell" and leaf.dim() == 3 and 1 in fitting else fitting[0]
+        axes.append(axis)
+        shapes.append(torch.Size([*leaf.shape[:axis], *leaf.shape[axis + 1 :]]))
+    return StateLayout(structure, tuple(axes), tuple(shapes))
+
+
+def _check_start(one: UserStep, x: Tensor, from_zeros: list[Tensor], layout: StateLayout) -> None:
+    """Refuse a module that begins, without h0, from another state than zeros."""
+    from_none = from_zeros
+    with suppress(Exception):  # one that takes no None begins from what it is given
+        out, after = one(x[:1, 0].expand(2, -1), None)
+        from_none = [out, *layout.parts(after)]
+    if not all(torch.allclose(a, b) for a, b in zip(from_none, from_zeros, strict=True)):
+        raise UserError("Without h0 this module begins from a state of its own, and not from zeros: give it as h0.")

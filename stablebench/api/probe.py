@@ -1,0 +1,257 @@
+"""`probe`: what becomes of the gradient in any recurrent module, in a model of stablebench, or in a trained run."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from stablebench.api.asked import count_of, names_of, request_of, split_off
+from stablebench.api.own_cell import own_cell
+from stablebench.api.probe_result import Probe
+from stablebench.api.run import Run, load_code
+from stablebench.api.subjects import Subject, trained, untrained
+from stablebench.api.torch_layers import Direction, torch_layers
+from stablebench.data.batch import Batch
+from stablebench.errors import UserError, did_you_mean, first_line
+from stablebench.models.base import RecurrentModel, State
+from stablebench.models.network import Network
+from stablebench.probes import probe as probes
+from stablebench.probes.gradient_flow import Loss
+from stablebench.probes.probe import MEASURES, Measure
+
+Probed = str | Run | Path | Callable[..., Any]
+OwnLoss = Callable[[Float[Tensor, "1 time out"]], Float[Tensor, ""]]
+"""The loss of one sample, from its outputs."""
+
+
+def probe(
+    model: Probed,
+    x: Float[Tensor, "batch time in"] | None = None,
+    h0: Any = None,
+    *,
+    loss: Literal["last", "task"] | OwnLoss = "last",
+    what: str | Iterable[Measure] = MEASURES,
+    samples: int = 4,
+    direction: Direction | None = None,
+    **options: Any,
+) -> Probe:
+    """Measure whether gradients vanish or explode along a recurrence, in float64 on the CPU.
+
+    What is given is left as it is: a copy is probed, in evaluation mode, and no random number is drawn.
+
+    Args:
+        model: What is probed. With `x`: an `nn.RNN`, `nn.LSTM` or `nn.GRU` (all layers), a module with their call
+            `(x, h0) -> (outputs, h)`, a cell `(x_t, h) -> h` or `-> (out, h)`, a function like one, or a model of
+            stablebench. Without: the name of a model, `FILE.py:CLASS` or a class, with `task`; or a run.
+        x: Inputs (batch, time, in), time >= 2; always with the samples first.
+        h0: The state before the first step, as the module takes it; None for zeros.
+        loss: Of which loss the gradients are. `last`: that of the last scored step, and with `x` the sum over the units
+            of the last output. `task`: the task's own. Or a function of the outputs of one sample. Where a module's
+            output is none of its states, its first state is read in its place.
+        what: Measures: `flow`, `jacobian`, `lyapunov`, `spectra`, `memory`, as a list or with commas.
+        samples: How many samples the Jacobian is computed for, >= 1.
+        direction: `forward` or `backward`, of a bidirectional layer of torch.
+        options: Without `x`: `task`, and what `stablebench probe-gradients` takes, with `_` for `-`; `set` is a dict:
+            `T`, `hidden`, `layers`, `recipe`, `seed`, `precision`, `batch` (validation examples, 16), `data_dir`.
+
+    Raises:
+        UserError: The module is no recurrence that can be probed, or an option is wrong.
+        StablebenchError: A state or a derivative is not finite.
+    """
+    measures = _measures(what)
+    count_of("samples", samples)
+    with _float64():
+        if x is not None:
+            if options or isinstance(model, (str, Path, Run)):
+                given = ", ".join(options) or f"the name {model}"
+                raise UserError(
+                    f"x: the inputs of a module; with a task its examples are the inputs. Given too: {given}."
+                )
+            return _of_module(model, x, h0, loss, measures, samples, direction)
+        if isinstance(model, nn.Module) or not (isinstance(model, (str, Path, Run, type))):
+            raise UserError("x is missing: the inputs of the module, (batch, time, in).")
+        if h0 is not None or direction is not None or not isinstance(loss, str):
+            raise UserError("h0, direction and a loss of your own: only with x.")
+        if loss not in ("last", "task"):
+            raise UserError(f"loss: must be last or task, got '{loss}'.")
+        subject = _subject(model, options)
+        few = min(samples, len(subject.examples.inputs))
+        result = probes.probe(
+            subject.network, subject.examples, loss=subject.card.loss, which=loss, samples=few, what=measures
+        )
+        return Probe(result, subject.label, subject.title, subject.unit, subject.card.readout)
+
+
+def _subject(model: str | Path | Run | type[Any], options: dict[str, Any]) -> Subject:
+    own, rest = split_off(options, "batch", "data_dir")
+    data_dir = None if own.get("data_dir") is None else Path(own["data_dir"])
+    count = count_of("batch", own.get("batch", 16))
+    if isinstance(model, str) and "task" not in rest and (Path(model) / "record.json").exists():
+        model = Path(model)
+    if isinstance(model, (Path, Run)):
+        path, T = (model.folder if isinstance(model, Run) else model), rest.pop("T", None)
+        if rest:
+            raise UserError(f"{path}: a run is probed as its own spec says; leave {', '.join(rest)} out.")
+        return trained(path, None, T, data_dir=data_dir, count=count, load_code=load_code)
+    with torch.random.fork_rng(devices=[]):
+        return untrained([request_of(model, rest.pop("task", None), rest)], data_dir=data_dir, count=count)[0]
+
+
+def _of_module(
+    called: Any,
+    x: Tensor,
+    h0: Any,
+    loss: str | OwnLoss,
+    what: tuple[Measure, ...],
+    samples: int,
+    direction: Direction | None,
+) -> Probe:
+    x = _inputs(x)
+    if isinstance(loss, str) and loss != "last":
+        raise UserError(f"loss: must be 'last' or a function of the outputs, got '{loss}': x comes with no task.")
+    layers = chain_layers(called, x, h0, direction)
+    x = x.flip(1) if direction == "backward" else x
+    network = BareNetwork(layers, "last" if isinstance(loss, str) else "every")
+    which: Loss = "last" if isinstance(loss, str) else "task"
+    batch = Batch(x, torch.zeros(x.shape[:2] if which == "task" else len(x)))
+    loss_sum = partial(_loss_sum, None if isinstance(loss, str) else loss)
+    try:
+        result = probes.probe(
+            network, batch, loss=loss_sum, which=which, samples=min(samples, len(x)), what=what, both=False
+        )
+    except RuntimeError as error:  # code of the user's that meets float64, or derivatives of derivatives
+        raise UserError(f"{name_of(called)}: {first_line(error)}") from error
+    name = name_of(called)
+    return Probe(result, name, f"{name}, {x.shape[1]} steps", "steps", "last")
+
+
+def _loss_sum(own: OwnLoss | None, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Return the loss of one sample, and 1: what the probe averages over."""
+    if own is None:
+        return outputs.sum(), 1
+    value = own(outputs)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise UserError("loss: must return one number, a tensor, from the outputs (1, time, out) of one sample.")
+    return value.reshape(()), 1
+
+
+def _inputs(x: Any) -> Tensor:
+    if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point():
+        got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise UserError(f"x: must be a tensor of real numbers, (batch, time, in), got {got}.")
+    if not len(x) or x.shape[1] < 2:
+        raise UserError(f"x: must have at least one sample and two steps, got {tuple(x.shape)} (batch, time, in).")
+    if not x.isfinite().all():
+        raise UserError("x: has numbers that are not finite.")
+    return x.detach().cpu().double()
+
+
+def name_of(called: Any) -> str:
+    """Return what a module or function is called."""
+    return getattr(called, "__qualname__", None) or type(called).__name__
+
+
+@torch.no_grad()
+def chain_layers(called: Any, x: Tensor, h0: Any, direction: Direction | None = None) -> list[RecurrentModel]:
+    """Return a copy of a module, or a function, as layers of a chain that begin at h0.
+
+    Args:
+        called: The module or function.
+        x: Inputs (batch, time, in), float64.
+        h0: As the module takes it; None for zeros.
+        direction: Of a bidirectional layer of torch.
+
+    Raises:
+        UserError: It is no recurrence.
+    """
+    module = _copied(called) if isinstance(called, nn.Module) else called
+    start = pytree.tree_map(lambda t: t.detach().cpu().double() if isinstance(t, Tensor) else t, h0)
+    layers = [module] if isinstance(module, RecurrentModel) else None
+    if layers is None and isinstance(module, nn.Module):
+        layers = torch_layers(module, direction)
+    if layers is None:
+        cell = own_cell(_in_float64(module), x, start)
+        if start is not None:
+            _begin([cell], [cell.begin(start, len(x))])
+        return [cell]
+    if x.shape[2] != layers[0].in_features:
+        raise UserError(f"x: the module takes {layers[0].in_features} features, got {x.shape[2]} (batch, time, in).")
+    if start is not None:
+        _begin(layers, _by_layer(layers, start, called, len(x)))
+    return list(layers)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError as error:
+        raise UserError(f"{name_of(module)} cannot be copied: {first_line(error)}") from error
+
+
+def _in_float64(called: Any) -> Any:
+    """Return the copy of a module in float64 on the CPU; a function, or a method of a copy, where it was none."""
+    owner = getattr(called, "__self__", None)
+    if isinstance(owner, nn.Module):
+        return getattr(_in_float64(_copied(owner)), called.__name__)
+    return called.cpu().double().eval().requires_grad_(False) if isinstance(called, nn.Module) else called
+
+
+def _by_layer(layers: list[RecurrentModel], start: Any, called: Any, batch: int) -> list[State]:
+    """Return the state of each layer from h0 as torch's modules take it, or as a model of stablebench does."""
+    parts = tuple(start) if isinstance(start, (tuple, list)) else (start,)
+    if isinstance(called, nn.RNNBase):
+        states = [tuple(part[layer] for part in parts) for layer in range(len(layers))]
+    else:
+        states = [parts]
+    for layer, state in zip(layers, states, strict=True):
+        wanted = [(batch, size) for size in layer.state_sizes]
+        if [tuple(part.shape) for part in state] != wanted:
+            got = ", ".join(str(tuple(part.shape)) for part in state)
+            raise UserError(f"h0: a layer's states must be {', '.join(map(str, wanted))}, got {got}.")
+    return states
+
+
+def _begin(layers: Iterable[RecurrentModel], states: list[State]) -> None:
+    """Make layers begin at these states."""
+    for layer, state in zip(layers, states, strict=True):
+        layer.initial_state = partial(_first_rows, state)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _first_rows(state: State, batch: int) -> State:
+    return tuple(part[:batch] for part in state)
+
+
+class BareNetwork(Network):
+    """Recurrent layers alone: their outputs are read as they are."""
+
+    def __init__(self, layers: list[RecurrentModel], readout: Literal["last", "every"]) -> None:
+        with torch.random.fork_rng(devices=[]):  # a readout is drawn, and not used
+            super().__init__(layers, layers[-1].out_features, readout=readout, input="values")
+        self.head = nn.Identity()  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue]
+
+
+def _measures(what: str | Iterable[Measure]) -> tuple[Measure, ...]:
+    names = names_of("what", what)
+    for name in names:
+        if name not in MEASURES:
+            known = ", ".join(MEASURES)
+            raise UserError(f"what: there is no measure '{name}'.{did_you_mean(name, MEASURES)} Measures: {known}.")
+    return tuple(name for name in MEASURES if name in names)
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    """Context in which new tensors are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,250 @@
+"""`train`, `evaluate`, `load`, `list_runs`: a run as an object; folder and record are the command line's."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from stablebench.api.asked import Model, count_of, request_of, split_off
+from stablebench.api.frames import frame
+from stablebench.errors import UserError
+from stablebench.models.network import AnyNetwork
+from stablebench.process import python_random, settings
+from stablebench.process.settings import prepare_process
+from stablebench.runs.curve import read_curve
+from stablebench.runs.progress import Lines, Reporter, Silent
+from stablebench.runs.run_paths import run_folder, runs_within
+from stablebench.runs.store import RunFolder
+from stablebench.schema.run_record import RunRecord
+from stablebench.specs.resolve import resolve
+from stablebench.training import run as session
+from stablebench.training import run_code
+from stablebench.training.monitor import MonitorConfig
+from stablebench.training.score import EvaluationOptions, Score, score, trained_network
+from stablebench.training.trackers import check_trackers
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run in its folder.
+
+    Args:
+        folder: The run folder: `record.json`, the curve, checkpoints.
+    """
+
+    folder: Path
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """Its record, as it was when it was first read."""
+        return RunFolder(self.folder).read_record()
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `diverged`, `interrupted` or `failed`."""
+        return self.record.status
+
+    @property
+    def spec_hash(self) -> str:
+        """Digest of all settings that can change its numbers, but the seed."""
+        return self.record.spec_hash
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Metrics on the test split, by name; empty where it was not tested."""
+        return dict(self.record.result.test or {})
+
+    def curve(self) -> list[dict[str, Any]]:
+        """Return what was recorded along the run, one dict an entry: `kind`, `step`, and what was measured."""
+        return list(read_curve(RunFolder(self.folder).curve_path))
+
+    def network(self) -> AnyNetwork:
+        """Return its trained network on the CPU: the weights that were tested, else those of its newest checkpoint.
+
+        Raises:
+            UserError: It has no checkpoint, or its model's code is not known here.
+        """
+        run, record = RunFolder(self.folder), self.record
+        load_code(run, record, None)
+        return trained_network(run, record)[0]
+
+    def to_frame(self) -> Any:
+        """Return the curve as a pandas DataFrame.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        rows = self.curve()
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return frame({key: [row.get(key) for row in rows] for key in keys})
+
+    def __repr__(self) -> str:
+        record = self.record
+        tested = "".join(f", test {name} {value:.4g}" for name, value in self.test.items())
+        error = f" ({record.error})" if record.error else ""
+        what = f"{record.spec.model.label} on {record.spec.task.name} seed {record.spec.seed}"
+        return f"<Run {what}: {record.status} after {record.step} steps{error}{tested}; {self.folder}>"
+
+
+def train(
+    model: Model | None = None,
+    task: str | None = None,
+    *,
+    runs_dir: str | Path = "runs",
+    quiet: bool = True,
+    **options: Any,
+) -> Run:
+    """Train one model on one task, as `stablebench train` does: a finished run is not run again.
+
+    The process's torch settings and random numbers are as before afterwards.
+
+    Args:
+        model: A registered name, `file.py:Class`, or the class.
+        task: `task` or `task/variant`.
+        runs_dir: The run store.
+        quiet: Whether no progress is printed, on stderr.
+        options: The command's, with `_` for `-`: `T`, `hidden`, `layers`, `steps`, `epochs`, `batch_size`, `lr`,
+            `recompute_every`, `seed`, `device`, `threads`, `engine`, `precision`, `deterministic`, `recipe`; `set`, a
+            dict by key; and `data_dir`, `rerun`, `wait`, `probe` ("every=100"), `track` ("tensorboard"), `self_check`.
+
+    Returns:
+        The run; one that diverged is a result, with the status `diverged`.
+
+    Raises:
+        UserError: An option is wrong, the data are missing, or the model breaks the contract.
+        StablebenchError: The run failed, or another process is running it.
+        KeyboardInterrupt: A signal ended it; the same call resumes it.
+    """
+    own, rest = split_off(options, "data_dir", "rerun", "wait", "probe", "track", "self_check")
+    if (probe := own.get("probe")) is not None:
+        MonitorConfig.parse(probe)
+    resolved = resolve(request_of(model, task, rest))
+    execution = session.ExecutionOptions(
+        Path(runs_dir),
+        path_or_none(own.get("data_dir")),
+        rerun=bool(own.get("rerun", False)),
+        wait=bool(own.get("wait", False)),
+        probe=probe,
+        track=check_trackers(own.get("track") or ""),
+        self_check=bool(own.get("self_check", True)),
+        check_model=True,
+    )
+    reporter: Reporter = Silent() if quiet else Lines(sys.stderr)
+    with settings_kept():
+        outcome = session.train(resolved, execution, reporter)
+    if outcome.exit_code not in (0, 3):
+        raise KeyboardInterrupt
+    return Run(outcome.folder.path)
+
+
+def evaluate(
+    run: "Run | str | Path",
+    *,
+    T: int | None = None,
+    split: Literal["test", "validation"] = "test",
+    model: str | None = None,
+    **options: Any,
+) -> Score:
+    """Score a trained run on a split, at its own length or another, as `stablebench evaluate` does.
+
+    Args:
+        run: The run, its folder, or one checkpoint file in it.
+        T: Another length than in training, >= 1.
+        split: Which examples.
+        model: The code of the run's own model, `file.py:Class`, where it was not named on this machine before.
+        options: `data_dir`, `device`, `engine`, `threads`.
+
+    Returns:
+        `metrics` and `baselines` by name, `step`, `params`, `split`.
+
+    Raises:
+        UserError: There is no such run, no whole checkpoint, no such length, or the data are missing.
+    """
+    own, rest = split_off(options, "data_dir", "device", "engine", "threads")
+    if rest:
+        raise UserError(f"{', '.join(rest)}: unknown. Options: data_dir, device, engine, threads.")
+    if split not in ("test", "validation"):
+        raise UserError(f"split: must be test or validation, got '{split}'.")
+    path = run.folder if isinstance(run, Run) else Path(run)
+    file = path if path.suffix == ".safetensors" else None
+    folder = run_folder(path.parent.parent if file else path)
+    record = folder.read_record()
+    with settings_kept():
+        prepare_process(count_of("threads", own.get("threads", 1)), record.spec.precision, record.spec.deterministic)
+        load_code(folder, record, model)
+        wanted = EvaluationOptions(
+            path_or_none(own.get("data_dir")), own.get("device", "auto"), own.get("engine", "auto"), file
+        )
+        return score(folder, record, wanted, T=None if T is None else count_of("T", T), split=split)
+
+
+def load(run: str | Path) -> Run:
+    """Return a run.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        UserError: There is no run with a readable record.
+    """
+    loaded = Run(run_folder(Path(run)).path)
+    assert loaded.record
+    return loaded
+
+
+def list_runs(folder: str | Path = "runs") -> list[Run]:
+    """Return all runs in a run store, or below a folder of it, in the order of their paths; those without a record not.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: there is no such folder.")
+    return [Run(run.path) for run in runs_within(Path(folder))]
+
+
+def load_code(folder: RunFolder, record: RunRecord, model: str | None) -> None:
+    """Load the code of a run's own model: what `model` names, else the run's copy if the user has named it before.
+
+    Raises:
+        UserError: It names no code or other code, the code cannot be loaded, or it is not known here.
+    """
+    run_code.name_code(folder, record.spec, model)
+
+
+def path_or_none(path: str | Path | None) -> Path | None:
+    """Return a path, or None."""
+    return None if path is None else Path(path)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Context after which torch's settings and the generators of random numbers are what they were."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    algorithms, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    flushes = settings.flags()["flush_denormal"]
+    states = python_random.states()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        python_random.set_states(states)
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_flush_denormal(flushes)
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
+        if torch.are_deterministic_algorithms_enabled() != algorithms:
+            torch.use_deterministic_algorithms(algorithms)
