@@ -14,7 +14,8 @@ from stablebench.specs.remembered import remembered
 from stablebench.specs.request import Resolved, RunRequest
 
 Match = Literal["units", "params", "recipe"]
-_LEAST_EVALUATIONS = 20
+_LEAST_EVALUATIONS = 10
+"""Evaluations of a budget that an option makes smaller, at least: more would take longer than the updates."""
 _RUNTIME_KEYS = ("device", "threads", "engine", "precision", "train.recompute_every", "train.checkpoint_every")
 
 
