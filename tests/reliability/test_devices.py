@@ -250,8 +250,10 @@ class {name}(Rnn):
             raise {error}
         return super().recurrent_weights()
 '''
-CELLS = "--tasks copy --T 5 --hidden 6 --steps 24 --batch-size 8 --set task.S=2 --set train.checkpoint_every=4"
-CELLS += " --set train.eval_every=20"
+CELLS = (
+    "--tasks copy --T 5 --hidden 6 --steps 24 --batch-size 8 --set task.S=2 --set train.checkpoint_every=4 "
+    "--set train.eval_every=20"
+)
 
 
 def test_runs_that_a_gpu_fails_alone_are_run_again(tmp_path: Path) -> None:
