@@ -27,8 +27,8 @@ from stablebench.training import verify as verification
 from stablebench.training.build import build_run
 from stablebench.training.run import ExecutionOptions, train
 
-SHAPES = [(1, 1, 1), (2, 3, 5), (7, 16, 33), (13, 1, 100), (32, 64, 64), (50, 31, 190)]
-"""Rows, inner and columns: whole tiles and what is left over."""
+SHAPES = [(1, 1, 1), (2, 3, 5), (7, 16, 33), (13, 1, 100), (32, 64, 64), (50, 31, 190), (5, 64, 1024)]
+"""Rows, inner and columns: whole tiles and what is left over, and rows at a distance of 4 KiB."""
 
 
 # -- sums --------------------------------------------------------------------------------------------------------------

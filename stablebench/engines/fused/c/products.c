@@ -111,8 +111,11 @@ PRODUCT void multiply(int64_t rows, int64_t inner, int64_t columns, const real *
     }
 }
 
+enum { COPIED = 32768 / sizeof(real) };
+
 /* c (rows, columns) += the sum over `steps` of a^T @ m, a (inner, rows), m (inner, columns). Reads m up to whole vectors
- * beyond its last column. Steps that lie one after the other in memory are one sum, so that c is written once. */
+ * beyond its last column. Steps that lie one after the other in memory are one sum, so that c is written once. Columns
+ * that many tiles read are copied where rows at a distance of 4 KiB would drive each other out of the cache. */
 PRODUCT void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int64_t columns, const real *a,
                                int64_t a_time, int64_t a_row, const real *m, int64_t m_time, int64_t m_row, real *c,
                                int64_t c_row)
@@ -121,11 +124,18 @@ PRODUCT void multiply_transposed(int64_t steps, int64_t inner, int64_t rows, int
         inner *= steps;
         steps = 1;
     }
+    real copied[COPIED];
     for (int64_t t = 0; t < steps; t++)
         for (int64_t p = 0, start = 0, stop; start < columns; p++, start = stop) {
             stop = panel_start(columns, p + 1);
-            panel(rows, inner, a + t * a_time, 1, a_row, m + t * m_time + start, m_row, c + start, c_row, stop - start, 1,
-                  0);
+            const int64_t padded = (stop - start + LANES - 1) / LANES * LANES;
+            const int is_copied = m_row * sizeof(real) % 4096 == 0 && rows >= 4 * TILE_ROWS && inner * padded <= COPIED;
+            const real *from = m + t * m_time + start;
+            for (int64_t i = 0; is_copied && i < inner; i++)
+                for (int64_t j = 0; j < padded; j += LANES)
+                    *(vector *)(copied + i * padded + j) = *(const vector *)(from + i * m_row + j);
+            panel(rows, inner, a + t * a_time, 1, a_row, is_copied ? copied : from, is_copied ? padded : m_row, c + start,
+                  c_row, stop - start, 1, 0);
         }
 }
 
