@@ -38,6 +38,11 @@ def suites_dir() -> Path:
     return data_root() / "configs" / "suites"
 
 
+def tuned_dir() -> Path:
+    """Return the folder of the recipes that `tune` wrote, one subfolder a suite."""
+    return data_root() / "configs" / "tuned"
+
+
 def sweeps_dir() -> Path:
     """Return the folder of the sweeps' search spaces."""
     return data_root() / "configs" / "sweeps"

@@ -22,6 +22,7 @@ from stablebench.execution.tuning.study import Study
 from stablebench.execution.validate import check_file
 from stablebench.leaderboard.origin import format_origin, recipe_origin
 from stablebench.models import registry as model_registry
+from stablebench.resources import tuned_dir
 from stablebench.runs.progress import Silent
 from stablebench.runs.store import RunFolder
 from stablebench.schema.recipe import Recipe
@@ -153,6 +154,9 @@ def test_what_has_no_recipe_is_left_out_and_said(tuned: Path, tmp_path: Path) ->
     result = CliRunner().invoke(app, [*command, str(tmp_path)])
     assert "no recipe for 1 of 2 models and tasks" in result.output and "exprnn" not in result.stdout
     result = CliRunner().invoke(app, [*command, str(tmp_path / "none")])
+    assert result.exit_code == 2 and "no suite of this name was tuned (core)" in result.output
+    (tmp_path / "none").mkdir()
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "none")])
     assert result.exit_code == 2 and "`tune` writes them" in result.output
     result = CliRunner().invoke(app, [*command, str(tmp_path), "--T", "7"])
     assert result.exit_code == 2 and "--T and --recipes" in result.output
@@ -255,3 +259,24 @@ def test_the_table_has_the_expected_best_of_so_many_trials(tuned: Path) -> None:
 def test_a_folder_without_recipes_has_no_search_yet(tmp_path: Path) -> None:
     result = tune(tmp_path, "--no-run")
     assert result.exit_code == 0 and "0 of 2 searches have ended" in result.output
+
+
+COMMITTED = sorted((tuned_dir() / "core").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_committed_recipe_had_the_trials_of_all_others(path: Path) -> None:
+    assert check_file(path) == []
+    facts = json.loads(path.with_suffix(".trials.json").read_text())
+    recipe = load(path, Recipe)
+    assert recipe.trials == len(facts["trials"]) == 8 and (facts["seed"], facts["model"]) == (TUNING_SEED, recipe.model)
+    rates = [trial["values"]["optim.lr"] for trial in facts["trials"]]
+    lstm = json.loads((path.parents[1] / "first_recall-t50" / "lstm.trials.json").read_text())["trials"]
+    usual = recipe.model not in ("roarnn", "eyernn")
+    assert (rates == [trial["values"]["optim.lr"] for trial in lstm]) == usual
+
+
+def test_committed_recipes_are_there_by_name(tmp_path: Path) -> None:
+    command = ["compare", "core", "--recipes", "core", "--dry-run", "--models", "lstm", "--tasks", "first_recall/t50"]
+    result = CliRunner().invoke(app, [*command, "--runs-dir", str(tmp_path), "--json"])
+    assert result.exit_code == 0 and json.loads(result.stdout)[0]["updates"] == 600, result.output

@@ -141,7 +141,9 @@ class ModelOptions:
 Recipes = Annotated[
     Path | None,
     option(
-        "Recipes that `tune` wrote, in place of the registered ones; what has none is left out.", MODEL, metavar="DIR"
+        "Recipes of `tune` in place of the registered ones: its folder, or core. What has none is left out.",
+        MODEL,
+        metavar="DIR|NAME",
     ),
 ]
 

@@ -149,8 +149,24 @@ def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
         settings=settings,
         short=asked.budget == "short",
         match=asked.match,
-        recipes=asked.recipes,
+        recipes=_recipes_folder(asked.recipes),
     )
+
+
+def _recipes_folder(named: Path | None) -> Path | None:
+    """Return the folder that `--recipes` means: one of the user's, else that of a suite whose recipes come along.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if named is None or named.is_dir():
+        return named
+    from stablebench.resources import tuned_dir
+
+    if (own := tuned_dir() / named).is_dir():
+        return own
+    known = ", ".join(sorted(path.name for path in tuned_dir().glob("*/")))
+    raise UserError(f"--recipes {named}: there is no such folder, and no suite of this name was tuned ({known}).")
 
 
 def name_code(folder: "RunFolder", record: "RunRecord", model: str | None) -> None:
