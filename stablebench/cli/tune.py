@@ -23,6 +23,10 @@ def tune(
     suite: Annotated[str, typer.Argument(help="The suite, or a suite's file.", metavar="SUITE")],
     models: options.Models = None,
     tasks: options.Tasks = None,
+    spaces: Annotated[
+        Path | None,
+        option("Folder of spaces of your own, MODEL.yaml, before those of the package.", metavar="DIR"),
+    ] = None,
     trials: Annotated[int, option("Trials of each model on each task.", metavar="N", min=1)] = 8,
     dry_run: Annotated[
         bool,
@@ -53,15 +57,18 @@ def tune(
     from stablebench.execution.suites import SuiteOverrides, suite_of
     from stablebench.execution.tuning.cells import tuned_cells
     from stablebench.execution.tuning.study import StudyHeld
+    from stablebench.training.model_check import check_before_run
     from stablebench.training.run import ExecutionOptions
 
+    if spaces is not None and not spaces.is_dir():
+        raise UserError(f"--spaces {spaces}: there is no such folder.")
     registry.suite(suite)  # a name is checked before torch is imported
     asked = SuiteOverrides(models=options.names_of("--models", models), tasks=options.names_of("--tasks", tasks))
     check_names(asked.models, asked.tasks)
     _, runs = suite_of(suite, asked)
     folder = output or Path("tuned") / Path(suite).stem
     store = shown.runs_dir / "tuning"
-    cells = tuned_cells(runs, asked, folder, store)
+    cells = tuned_cells(runs, asked, folder, store, spaces)
     if dry_run:
         from stablebench.cli.shared.previews import print_searches
 
@@ -70,6 +77,8 @@ def tune(
     if no_run:
         _print_summary(cells, shown, fmt)
         return
+    for base in {cell.base.spec.model.name: cell.base for cell in cells}.values():
+        check_before_run(base.spec, note)
     execution = ExecutionOptions(store, data_dir, wait=True, test=False)
     os.environ.setdefault("OMP_NUM_THREADS", str(runs.threads))  # read when torch starts, in the trials
     held, kept, failed = [], [], 0

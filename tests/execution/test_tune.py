@@ -28,7 +28,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.specs.resolve import RunRequest, resolve
-from stablebench.specs.search_space import ANY_TASK
+from stablebench.specs.search_space import ANY_TASK, find_space
 from stablebench.training.failures import RunFailed
 from stablebench.training.run import ExecutionOptions, train
 
@@ -45,6 +45,25 @@ seeds: [0, 1]
 equal: [updates, batch, units]
 overrides: {model.hidden: 4}
 """
+
+OWN_MODEL = '''
+import torch
+from stablebench.models.base import RecurrentModel
+
+
+class Leaky(RecurrentModel):
+    """h_t = tanh(V x_t + h_(t-1) / 2)."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__(in_features, hidden)
+        self.V = torch.nn.Linear(in_features, hidden)
+
+    def input_projection(self, x):
+        return self.V(x)
+
+    def step(self, projected, state, recurrent_weights):
+        return (torch.tanh(projected + state[0] / 2),)
+'''
 
 
 def suite_file(folder: Path, text: str = SUITE) -> Path:
@@ -211,6 +230,30 @@ def test_a_suite_that_cannot_be_tuned_alike_is_refused(tmp_path: Path, changed: 
     )
     result = tune(tmp_path, text=text)
     assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_a_model_of_ones_own_is_tuned_from_a_space_of_ones_own(tmp_path: Path) -> None:
+    cell = tmp_path / "mine.py"
+    cell.write_text(OWN_MODEL)
+    text = SUITE.replace("models: [rnn, exprnn]", f"models: [{cell}:Leaky]")
+    result = tune(tmp_path, "--no-run", text=text)
+    assert result.exit_code == 2 and "no search space of" in result.output and "--spaces DIR" in result.output
+    result = tune(tmp_path, "--spaces", str(tmp_path / "none"), text=text)
+    assert result.exit_code == 2 and "there is no such folder" in result.output
+    (tmp_path / "spaces").mkdir()
+    space = "summary: rate\nsource: ours\nspace: {optim.lr: {low: 1.0e-4, high: 3.0e-2, log: true}}\n"
+    (tmp_path / "spaces" / "Leaky.yaml").write_text(space)
+    result = tune(tmp_path, "--trials", "1", "--spaces", str(tmp_path / "spaces"), text=text)
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "tuned" / "copy-T5" / "Leaky.yaml", Recipe).trials == 1
+    places = ["--recipes", str(tmp_path / "tuned"), "--runs-dir", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, ["compare", str(tmp_path / "tiny.yaml"), *places, "--columns", "all", "-q"])
+    assert result.exit_code == 0 and "tuned (1 trial)" in result.output, result.output
+
+
+def test_the_space_for_any_task_is_what_sweep_takes_last() -> None:
+    assert find_space(None, "lstm", "adding")[0] == "lstm/any_task"
+    assert find_space(None, "cornn", "adding")[0] == "cornn/adding"
 
 
 def test_dry_run_says_how_many_trials_and_hours(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from stablebench.execution.tuning.best import recipe_document
 from stablebench.execution.tuning.study import Plan, Trial, best_trial, journal_path
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
+from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite
+from stablebench.schema.sweep import SweepSpace
 from stablebench.specs.request import Resolved, RunRequest
 from stablebench.specs.search_space import ANY_TASK, check_space, resolved_with
 
@@ -54,7 +56,15 @@ class Cell:
         return self.recipe.with_suffix(".trials.json")
 
 
-def tuned_cells(suite: Suite, asked: SuiteOverrides, folder: Path, store: Path) -> list[Cell]:
+def _space_of(model: str, own: Path | None) -> SweepSpace | None:
+    path = None if own is None else own / f"{model.rpartition(':')[2]}.yaml"
+    if path is not None and path.is_file():
+        return load(path, SweepSpace)
+    name = f"{model}/{ANY_TASK}"
+    return registry.sweep(name) if name in registry.sweep_names() else None
+
+
+def tuned_cells(suite: Suite, asked: SuiteOverrides, folder: Path, store: Path, own: Path | None = None) -> list[Cell]:
     """Return the searches of a suite, in its order.
 
     Args:
@@ -62,28 +72,32 @@ def tuned_cells(suite: Suite, asked: SuiteOverrides, folder: Path, store: Path) 
         asked: Which of its models and tasks are meant.
         folder: Where recipes are written.
         store: The run store of the trials, which holds the journals too.
+        own: Folder of the user's spaces, `MODEL.yaml`, which come before the registered ones.
 
     Raises:
         UserError: A model has no space, or one that cannot be run; the suite sets no budget of its own for all, solves
-            for widths, has a task twice, or scores the seed of the trials.
+            for widths, has a task or a model's name twice, or scores the seed of the trials.
     """
     cells = cells_of(suite)
-    spaces = registry.sweep_names()
-    without = sorted({model for _, model in cells if f"{model}/{ANY_TASK}" not in spaces})
-    if without:
-        raise UserError(f"no search space of {', '.join(without)}: configs/sweeps/MODEL/{ANY_TASK}.yaml states one.")
+    spaces = {model: _space_of(model, own) for _, model in cells}
+    if without := sorted(model for model, space in spaces.items() if space is None):
+        raise UserError(f"no search space of {', '.join(without)}: state it in DIR/MODEL.yaml and give --spaces DIR.")
     if "updates" not in suite.equal or any(task.match_parameters is not None for task in suite.tasks):
         raise UserError("tune: the suite must have `equal: [updates, ...]`, and no `match_parameters`.")
     names = [task_folder(task) for task in suite.tasks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"tune: the suite has {', '.join(twice)} twice; one recipe cannot be for both.")
+    files = [tuned_recipe(folder, task, model) for task, model in cells]
+    if len(set(files)) < len(files):
+        raise UserError("tune: two models of the suite have one name; their recipes would be one file.")
     if TUNING_SEED in suite.seeds:
         raise UserError(f"tune: the suite scores seed {TUNING_SEED}, which is that of the trials; give others.")
     planned = []
     for task, model in cells:
         request = replace(request_for(suite, task, model, asked), recipe=None, registered=False)
         request = replace(request, options=request.options | {"seed": TUNING_SEED})
-        space = registry.sweep(f"{model}/{ANY_TASK}")
+        space = spaces[model]
+        assert space is not None  # refused above
         check_space(space, request)
         base = resolved_with(request, space, {})
         plan = Plan(
