@@ -38,11 +38,16 @@ class UserStep(nn.Module):
         self.how: How = how
         self.returns_output = returns_output
 
-    def call(self, x: Tensor, state: Any) -> Any:
-        """Return what the module or function returns."""
+    @property
+    def called(self) -> Callable[..., Any]:
+        """The module, the method or the function."""
         function = self._function or (getattr(self.owner, self._method) if self._method else self.owner)
         assert function is not None
-        return function(x, state)
+        return function
+
+    def call(self, x: Tensor, state: Any) -> Any:
+        """Return what the module or function returns."""
+        return self.called(x, state)
 
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the output (batch, out), or a state in its place, and the next state."""
@@ -119,6 +124,12 @@ class OwnCell(RecurrentModel):
         return self._layout.sizes if self._carried is None else (*self._layout.sizes, self._carried)
 
     @property
+    def written_in(self) -> Callable[..., Any]:
+        """The code of the user's own, whose lines messages name."""
+        called = self.one.called
+        return called.forward if isinstance(called, nn.Module) else called
+
+    @property
     def out_features(self) -> int:
         """The width of the output."""
         return len(range(*self._part.indices(self.state_sizes[self.output_state])))
@@ -144,19 +155,20 @@ class OwnCell(RecurrentModel):
 
 
 @torch.no_grad()
-def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, carry: bool = False) -> OwnCell:
+def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, to_run: bool = False) -> OwnCell:
     """Return a user's module or function as a chain.
 
     Args:
         called: A cell, a layer, a method of a module or a function.
         x: Inputs (batch, time, in), time >= 2, in its dtype; the first steps are run to see what it returns.
         h0: The state before the first step; None for zeros.
-        carry: Whether an output that is no state is carried along; else the first state is read in its place.
+        to_run: Whether the chain is to be run in place of a loop: then it must be a cell, and an output that is no
+            state is carried along as one. Else the first state is read in its place.
 
     Raises:
         UserError: It is neither a cell nor a layer, or its state is not one that a chain can have.
     """
-    one, example = _understood(called, x, h0)
+    one, example = _understood(called, x, h0, to_run)
     layout = _layout(one, x, h0, example)
     begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
     out, after = one(x[:1, 0].expand(2, -1), begun)
@@ -166,7 +178,7 @@ def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, carry: bool = Fa
         raise UserError(f"The output of one step must be (batch, width), got shape {tuple(out.shape)}.")
     out, after = one(x[:1, 1].expand(2, -1), after)
     read = _place(out, layout.parts(after))
-    if read is not None or not carry:
+    if read is not None or not to_run:
         return OwnCell(one, x.shape[2], layout, read or (0, slice(None)))
     return OwnCell(one, x.shape[2], layout, (len(layout.sizes), slice(None)), out.shape[1])
 
@@ -181,10 +193,11 @@ def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
     return None
 
 
-def _understood(called: Callable[..., Any], x: Tensor, h0: Any) -> tuple[UserStep, Any]:
+def _understood(called: Callable[..., Any], x: Tensor, h0: Any, cells_only: bool) -> tuple[UserStep, Any]:
     """Return how a module or function is called, and a state that it returned for all samples of x."""
     time_first = getattr(called, "batch_first", None) is False
     hows: tuple[How, ...] = ("layer, time first", "cell") if time_first else ("layer", "cell")
+    hows = ("cell",) if cells_only else hows
     starts = [h0] if h0 is not None else [None, *_zeros(called, x)]
     said: list[str] = []
     for how in hows:
@@ -197,9 +210,12 @@ def _understood(called: Callable[..., Any], x: Tensor, h0: Any) -> tuple[UserSte
                 continue
             return one, state
     hint = "" if h0 is not None else " If it cannot begin from None, give h0."
+    kinds = "no cell, (x_t, h) -> h or (out, h)"
+    if not cells_only:
+        kinds = "neither a cell, (x_t, h) -> h or (out, h), nor a layer, (x, h0) -> (outputs, h)"
     raise UserError(
-        "This is neither a cell, (x_t, h) -> h or (out, h), nor a layer, (x, h0) -> (outputs, h), for x of shape "
-        f"{tuple(x.shape)} (batch, time, in). Called {'; '.join(dict.fromkeys(said))}.{hint}"
+        f"This is {kinds}, for x of shape {tuple(x.shape)} (batch, time, in). "
+        f"Called {'; '.join(dict.fromkeys(said))}.{hint}"
     )
 
 

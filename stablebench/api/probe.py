@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stablebench.api.asked import count_of, names_of, request_of, split_off
+from stablebench.api.bare_network import BareNetwork, name_of
 from stablebench.api.own_cell import own_cell
 from stablebench.api.probe_result import Probe
 from stablebench.api.run import Run, load_code
@@ -21,7 +22,6 @@ from stablebench.api.torch_layers import Direction, torch_layers
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, did_you_mean, first_line
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.network import Network
 from stablebench.probes import probe as probes
 from stablebench.probes.gradient_flow import Loss
 from stablebench.probes.probe import MEASURES, Measure
@@ -153,11 +153,6 @@ def _inputs(x: Any) -> Tensor:
     return x.detach().cpu().double()
 
 
-def name_of(called: Any) -> str:
-    """Return what a module or function is called."""
-    return getattr(called, "__qualname__", None) or type(called).__name__
-
-
 @torch.no_grad()
 def chain_layers(called: Any, x: Tensor, h0: Any, direction: Direction | None = None) -> list[RecurrentModel]:
     """Return a copy of a module, or a function, as layers of a chain that begin at h0.
@@ -226,15 +221,6 @@ def _begin(layers: Iterable[RecurrentModel], states: list[State]) -> None:
 
 def _first_rows(state: State, batch: int) -> State:
     return tuple(part[:batch] for part in state)
-
-
-class BareNetwork(Network):
-    """Recurrent layers alone: their outputs are read as they are."""
-
-    def __init__(self, layers: list[RecurrentModel], readout: Literal["last", "every"]) -> None:
-        with torch.random.fork_rng(devices=[]):  # a readout is drawn, and not used
-            super().__init__(layers, layers[-1].out_features, readout=readout, input="values")
-        self.head = nn.Identity()  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue]
 
 
 def _measures(what: str | Iterable[Measure]) -> tuple[Measure, ...]:

@@ -140,15 +140,21 @@ class _Tracer(fx.Tracer):
 
 def _place(step: Callable[..., Any], lines: Iterable[tuple[types.FrameType, int]]) -> str:
     """Return `" (FILE:LINE)"` for the last of these lines in the file of `step`, or an empty string."""
-    file = getattr(getattr(inspect.unwrap(step), "__code__", None), "co_filename", None)
+    file = getattr(_code_of(step), "co_filename", None)
     there = [line for frame, line in lines if frame.f_code.co_filename == file]
     return f" ({Path(file).name}:{there[-1]})" if file is not None and there else ""
 
 
 def definition_of(step: Callable[..., Any]) -> str:
     """Return `" (FILE:LINE)"` of where `step` begins, or an empty string."""
-    code = getattr(inspect.unwrap(step), "__code__", None)
+    code = _code_of(step)
     return "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+
+
+def _code_of(step: Callable[..., Any]) -> types.CodeType | None:
+    """Return the code of `step`, or of what its model says that it calls in its place (`written_in`)."""
+    written = getattr(getattr(step, "__self__", None), "written_in", step)
+    return getattr(inspect.unwrap(written), "__code__", None)
 
 
 class _ShapeRecorder(fx.Interpreter):
