@@ -23,6 +23,11 @@ class Sorted(Rnn):
 """
 
 
+@pytest.fixture(autouse=True)
+def _small_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stablebench.speed.ceiling.SIZE", 128)
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["speed", *arguments])
 
