@@ -17,8 +17,8 @@ from stablebench import registry
 from stablebench.cli.app import app
 from stablebench.data.task import Task
 from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
-from stablebench.execution.tuning.cells import TUNING_SEED, tuned_cells
-from stablebench.execution.tuning.study import Study
+from stablebench.execution.tuning.cells import TUNING_SEED, chosen, tuned_cells
+from stablebench.execution.tuning.study import Study, Trial
 from stablebench.execution.validate import check_file
 from stablebench.leaderboard.origin import format_origin, recipe_origin
 from stablebench.models import registry as model_registry
@@ -146,6 +146,22 @@ def test_the_recipe_is_valid_and_gives_its_best_trial(tuned: Path) -> None:
         )
         assert {run.spec.spec_hash() for run in runs} == {trial.spec_hash}
         assert [run.spec.seed for run in runs] == [0, 1] and name.endswith("tiny.yaml")
+
+
+def test_of_equal_trials_the_first_at_the_target_is_chosen(tuned: Path) -> None:
+    _, suite = suite_of(str(tuned / "tiny.yaml"), SuiteOverrides(models=["rnn"]))
+    (cell,) = tuned_cells(suite, SuiteOverrides(), tuned / "tuned", tuned / "runs" / "tuning")
+    record = RunFolder(next(tuned.glob("runs/tuning/copy/rnn/*"))).read_record()
+
+    def chosen_of(*rows: tuple[float, int | None]) -> int:
+        trials = [Trial(n, {}, "finished", value) for n, (value, _) in enumerate(rows)]
+        held = [record.result.model_copy(update={"steps_to_target": steps}) for _, steps in rows]
+        return chosen(
+            cell, trials, {n: record.model_copy(update={"result": each}) for n, each in enumerate(held)}
+        ).number
+
+    assert chosen_of((0.5, 10), (0.1, 20), (0.1, 15), (0.1, None)) == 2
+    assert chosen_of((0.5, None), (0.5, None)) == 0
 
 
 def test_trials_are_laid_over_the_card_not_over_a_recipe(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ tuning would count for more than another's. It is judged on validation examples,
 score, and never sees the test split.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,14 +117,30 @@ def tuned_cells(suite: Suite, asked: SuiteOverrides, folder: Path, store: Path, 
     return planned
 
 
-def chosen(cell: Cell, trials: list[Trial]) -> Trial:
-    """Return the trial whose values become the recipe: the best that finished, else the first that ran."""
+def chosen(cell: Cell, trials: list[Trial], records: dict[int, RunRecord]) -> Trial:
+    """Return the trial whose values become the recipe.
+
+    That is the best that finished, and of equal ones that which held the target first; else the first that ran.
+
+    Args:
+        cell: The search.
+        trials: Its trials.
+        records: Their records, by number.
+
+    Raises:
+        UserError: Every trial failed.
+    """
     ran = (trial for trial in trials if trial.status in ("pruned", "diverged"))
     best = best_trial(trials, cell.plan.metric) or next(ran, None)
     if best is None:
         why = "; ".join(dict.fromkeys(str(trial.facts.get("message")) for trial in trials))
         raise UserError(f"{cell.label}: every trial failed: {why}")
-    return best
+
+    def held_from(trial: Trial) -> float:
+        steps = records[trial.number].result.steps_to_target if trial.number in records else None
+        return math.inf if steps is None else steps
+
+    return min((trial for trial in trials if (trial.status, trial.value) == (best.status, best.value)), key=held_from)
 
 
 def tuned_documents(cell: Cell, trials: list[Trial], store: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,9 +154,9 @@ def tuned_documents(cell: Cell, trials: list[Trial], store: Path) -> tuple[dict[
     Raises:
         UserError: Every trial failed, or the record of the best is gone.
     """
-    best = chosen(cell, trials)
     folders = {trial.number: RunFolder(store / trial.facts["run"]) for trial in trials if "run" in trial.facts}
     records = {number: folder.read_record() for number, folder in folders.items() if folder.record_path.exists()}
+    best = chosen(cell, trials, records)
     if best.number not in records:
         raise UserError(f"{cell.label}: the record of its best trial is gone: {folders[best.number].path}")
     resolved = resolved_with(cell.request, cell.plan.space, best.values)
