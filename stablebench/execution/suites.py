@@ -32,8 +32,8 @@ class SuiteOverrides:
         settings: `--set` values.
         short: Whether the suite's short budget is asked for.
         match: What models share besides updates and batch: `units`, or `params`, the number of parameters that the
-            first model has at the card's width; `recipe` for each recipe's own of all three; None for what the suite
-            says, and `units` where models and tasks are named without a suite.
+            first model has at the width asked for, else the card's; `recipe` for each recipe's own of all three; None
+            for what the suite says, and `units` where models and tasks are named without a suite.
         recipes: Folder of recipes that `tune` wrote, in place of the registered ones; runs without one are left out.
     """
 
@@ -151,15 +151,19 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
 
     runs: list[Resolved] = []
     last: ContractError | None = None
-    sizes = {id(task): task.match_parameters for task in suite.tasks}
+    width_asked = "model.hidden" in asked.settings | asked.options
+    sizes = {id(task): None if width_asked else task.match_parameters for task in suite.tasks}
     for task, model in cells_of(suite):
         request = request_for(suite, task, model, asked)
         try:
             if sizes[id(task)] is None and asked.match == "params":
-                sizes[id(task)] = parameters_at(resolve(request), registry.task_card(_name(task)).protocol.hidden)
-            wanted = sizes[id(task)]
-            if wanted is not None and "model.hidden" not in asked.settings | asked.options:
-                request.settings["model.hidden"] = width_for(resolve(request), wanted)
+                first = resolve(request)
+                width = first.spec.model.hidden if width_asked else first.card.protocol.hidden
+                sizes[id(task)] = parameters_at(first, width)
+            if (wanted := sizes[id(task)]) is not None:
+                width = width_for(resolve(request), wanted)
+                others = {key: value for key, value in request.options.items() if key != "model.hidden"}
+                request = replace(request, options=others, settings=request.settings | {"model.hidden": width})
             runs.append(resolve(request))
         except ContractError as error:
             if refused is None:

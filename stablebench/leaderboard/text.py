@@ -75,7 +75,7 @@ def render(
 def _ranked_table(table: LeaderboardTable, asked: Sequence[str] | None, interval: IntervalOf) -> Table:
     names = columns.chosen(asked, table)
     if interval == "mean":
-        names = ["mean_score" if name == "score" else name for name in names]
+        names = list(dict.fromkeys("mean_score" if name == "score" else name for name in names))
     cells = [columns.cells(name, table) for name in names]
     if asked is None:  # a column in which nothing stands only takes room
         filled = [any(cell is not None for cell in column) for column in cells]
@@ -106,7 +106,13 @@ def _title(table: LeaderboardTable) -> str:
 
 
 def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
-    over_seeds = "Means over seeds, in brackets Student's 95 % interval" if "mean_score" in names else _medians(table)
+    over_seeds = "Means over seeds, in brackets Student's 95 % interval"
+    if "mean_score" not in names:
+        over_seeds = _medians(table)
+    elif "score" in names:
+        over_seeds = f"{_medians(table)}; {over_seeds[0].lower()}{over_seeds[1:]}"
+    elif "rank" in names:
+        over_seeds += "; ranked by medians"
     notes = [f"{over_seeds}; {'; or '.join(table.selection)}."]
     if "marks" in names and table.legend:
         notes.append("; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items()) + ".")

@@ -204,6 +204,16 @@ def test_seeds_are_added_until_models_are_told_apart(tmp_path: Path) -> None:
     assert again.exit_code == 0 and len(list((tmp_path / "runs").glob("*/*/*/record.json"))) == len(records)
 
 
+def test_lengths_of_a_task_may_have_budgets_of_their_own(tmp_path: Path) -> None:
+    lengths = ({"task": "copy", "T": T, "overrides": {"train.steps": 3 * T, "train.batch_size": 4}} for T in (2, 3))
+    suite = tmp_path / "lengths.yaml"
+    suite.write_text(json.dumps({"summary": "two", "models": ["rnn", "gru"], "seeds": [0], "tasks": list(lengths)}))
+    command = ["compare", str(suite), "--until-decided", "--max-seeds", "6", "--runs-dir", str(tmp_path / "runs")]
+    found = CliRunner().invoke(app, [*command, "--set", "task.S=2", "--set", "model.hidden=4", "--quiet"])
+    assert found.exit_code == 0, found.output
+    assert "5 % false decisions at most in all: 2 pairs" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

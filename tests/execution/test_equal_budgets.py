@@ -33,6 +33,17 @@ def test_matched_parameters_are_those_of_the_first_model() -> None:
     assert max(counts) < 1.05 * min(counts)
 
 
+def test_the_first_model_has_the_width_asked_for() -> None:
+    own = {"train.steps": 30, "model.hidden": 32}
+    asked = SuiteOverrides(models=["lstm", "rnn"], tasks=["adding/t200"], match="params", options=own)
+    for given in (asked, dataclasses.replace(asked, options={}, settings=own)):
+        first, second = runs_of(suite_of(None, given)[1], given)
+        counts = [parameters_at(run, run.spec.model.hidden) for run in (first, second)]
+        assert first.spec.model.hidden == 32 and second.spec.model.hidden > 48
+        assert max(counts) < 1.05 * min(counts)
+        assert first.spec.train.steps == second.spec.train.steps == 30
+
+
 def test_a_suites_own_values_stand_before_the_cards() -> None:
     suite = Suite(
         summary="s",

@@ -181,6 +181,10 @@ def test_every_format_says_what_an_interval_is_of() -> None:
         assert "brackets Student" in render(of_five, fmt, interval="mean")
     # mean 0.3 and 2.77645 standard errors of 0.0707107
     assert "0.3 [0.1037, 0.4963]" in render(of_five, interval="mean")
+    assert "Student's 95 % interval; ranked by medians" in render(of_five, interval="mean")
+    both = render(of_five, asked=["all"])
+    assert "Medians over seeds, in brackets the 94 % interval; means over seeds, in brackets Student's 95" in both
+    assert render(of_five, asked=["all"], interval="mean").count(f"mean {of_five.tables[0].metric}") == 1
     assert "94 %" in render(of_five, asked=["model", "interval"]) and "0.1 to 0.4" in render(of_four, asked=["range"])
     assert (of_four.tables[0].rows[0].interval, of_four.tables[0].rows[0].coverage) == (None, None)
 

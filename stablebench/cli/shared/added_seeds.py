@@ -1,7 +1,6 @@
 """`compare --until-decided`: seeds are added to the models that are not told apart yet."""
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +45,13 @@ def decisions_of(
     from stablebench.leaderboard import Decisions
     from stablebench.stats import seed_plan
 
-    by_task = Counter(run.spec.task.model_dump_json(exclude={"variant"}) for run in runs)
-    pairs = sum(math.comb(count, 2) for count in by_task.values())
-    budgets: dict[str, set[tuple[int, ...]]] = {}
+    by_task: dict[str, list[Resolved]] = {}
     for run in runs:
-        train = run.spec.train
-        budgets.setdefault(run.spec.task.name, set()).add((train.steps, train.batch_size))
-    uneven = [task for task, several in budgets.items() if len(several) > 1]
+        by_task.setdefault(run.spec.task.model_dump_json(exclude={"variant"}), []).append(run)
+    pairs = sum(math.comb(len(same), 2) for same in by_task.values())
+    budgets = [{(run.spec.train.steps, run.spec.train.batch_size) for run in same} for same in by_task.values()]
+    names = [same[0].spec.task.name for same in by_task.values()]
+    uneven = dict.fromkeys(name for name, several in zip(names, budgets, strict=True) if len(several) > 1)
     if uneven and not across_budgets:
         raise UserError(
             f"--until-decided: on {', '.join(uneven)} updates or batch are unequal, so that models are not told "
