@@ -5,6 +5,7 @@ The commands of `stablebench` are functions here, with the same words; docs/pyth
     probe             what becomes of the gradient in any recurrent module, a model by name, or a trained run
     compile_cell      a cell of your own as a layer that runs as one compiled call, in your own training loop
     train, evaluate   one run, as `stablebench train` and `evaluate` make it
+    compare           models on tasks, or a suite: the leaderboard
     load, list_runs   runs that are there
     UserError         what is raised where an argument is wrong
 
@@ -24,6 +25,7 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "api.compare": ("Board", "compare"),
     "api.compiled_cell": ("compile_cell",),
     "api.probe": ("probe",),
     "api.probe_result": ("Probe",),

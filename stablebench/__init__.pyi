@@ -1,5 +1,7 @@
 """The names of `stablebench` with their types: `__init__.py` loads each when it is first used."""
 
+from stablebench.api.compare import Board as Board
+from stablebench.api.compare import compare as compare
 from stablebench.api.compiled_cell import compile_cell as compile_cell
 from stablebench.api.probe import probe as probe
 from stablebench.api.probe_result import Probe as Probe

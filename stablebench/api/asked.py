@@ -16,20 +16,23 @@ Model = str | type[Any]
 """A registered name, `path/to/file.py:Class`, `package.module:Class`, or a class of one of the two."""
 
 
-def request_of(model: Model | None, task: str | None, options: dict[str, Any]) -> RunRequest:
+def request_of(
+    model: Model | None, task: str | None, options: dict[str, Any], others: Iterable[str] = ()
+) -> RunRequest:
     """Return the request for one run.
 
     Args:
         model: The model.
         task: `task` or `task/variant`.
         options: By the command line's names: `T`, `hidden`, `steps`, `lr`, `recipe`, ...; `set` is a dict by key.
+        others: Options that the caller takes besides, for messages.
 
     Raises:
         UserError: A name is unknown or missing, or a value cannot be one.
     """
     if model is None or not task:
         raise UserError(f"{'task' if model is not None else 'model'} is missing.")
-    known = {*OPTION_KEYS, "T", "set", "recipe"}
+    known = {*OPTION_KEYS, "T", "set", "recipe", *others}
     for name in options:
         if name not in known:
             raise UserError(f"{name}: unknown option.{did_you_mean(name, known)} Options: {', '.join(sorted(known))}.")

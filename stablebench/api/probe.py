@@ -27,6 +27,7 @@ from stablebench.probes.gradient_flow import Loss
 from stablebench.probes.probe import MEASURES, Measure
 
 Probed = str | Run | Path | Callable[..., Any]
+_OWN = ("batch", "data_dir")
 OwnLoss = Callable[[Float[Tensor, "1 time out"]], Float[Tensor, ""]]
 """The loss of one sample, from its outputs."""
 
@@ -90,7 +91,7 @@ def probe(
 
 
 def _subject(model: str | Path | Run | type[Any], options: dict[str, Any]) -> Subject:
-    own, rest = split_off(options, "batch", "data_dir")
+    own, rest = split_off(options, *_OWN)
     data_dir = None if own.get("data_dir") is None else Path(own["data_dir"])
     count = count_of("batch", own.get("batch", 16))
     if isinstance(model, str) and "task" not in rest and (Path(model) / "record.json").exists():
@@ -101,7 +102,7 @@ def _subject(model: str | Path | Run | type[Any], options: dict[str, Any]) -> Su
             raise UserError(f"{path}: a run is probed as its own spec says; leave {', '.join(rest)} out.")
         return trained(path, None, T, data_dir=data_dir, count=count, load_code=load_code)
     with torch.random.fork_rng(devices=[]):
-        return untrained([request_of(model, rest.pop("task", None), rest)], data_dir=data_dir, count=count)[0]
+        return untrained([request_of(model, rest.pop("task", None), rest, _OWN)], data_dir=data_dir, count=count)[0]
 
 
 def _of_module(

@@ -28,6 +28,9 @@ from stablebench.training.monitor import MonitorConfig
 from stablebench.training.score import EvaluationOptions, Score, score, trained_network
 from stablebench.training.trackers import check_trackers
 
+_TRAIN = ("data_dir", "rerun", "wait", "probe", "track", "self_check")
+"""Options of `train` that can change no number."""
+
 
 @dataclass(frozen=True, repr=False)
 class Run:
@@ -120,10 +123,10 @@ def train(
         StablebenchError: The run failed, or another process is running it.
         KeyboardInterrupt: A signal ended it; the same call resumes it.
     """
-    own, rest = split_off(options, "data_dir", "rerun", "wait", "probe", "track", "self_check")
+    own, rest = split_off(options, *_TRAIN)
     if (probe := own.get("probe")) is not None:
         MonitorConfig.parse(probe)
-    resolved = resolve(request_of(model, task, rest))
+    resolved = resolve(request_of(model, task, rest, _TRAIN))
     execution = session.ExecutionOptions(
         Path(runs_dir),
         path_or_none(own.get("data_dir")),

@@ -27,7 +27,6 @@ from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
     from stablebench.execution.suites import SuiteOverrides
-    from stablebench.schema.leaderboard import Leaderboard
     from stablebench.schema.suite import Suite
     from stablebench.specs.request import Resolved
 
@@ -109,6 +108,7 @@ def compare(
     if suite is not None:
         registry.suite(suite)  # a name is checked before torch is imported
     from stablebench import leaderboard
+    from stablebench.api.suite_runs import leaderboard_of, missing_runs
     from stablebench.cli.shared.near_runs import near_runs
     from stablebench.cli.shared.output_file import refuse_existing
     from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
@@ -131,14 +131,14 @@ def compare(
     if dry_run:
         from stablebench.cli.shared.previews import print_runs
 
-        print_runs(runs, _missing(runs, shown.runs_dir), shown, fmt)
+        print_runs(runs, missing_runs(runs, shown.runs_dir), shown, fmt)
         for line in _reasons(failures):
             note(line)
         raise typer.Exit(1 if failures else 0)
     if estimate:
         from stablebench.cli.shared.estimates import print_estimates
 
-        missing = _missing(runs, shown.runs_dir)
+        missing = missing_runs(runs, shown.runs_dir)
         possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
         for line in _reasons(failures):
             note(line)
@@ -155,13 +155,13 @@ def compare(
         code, failed = run_missing(runs)
         failures += failed
     if code:
-        left = len(_missing(runs, shown.runs_dir))
+        left = len(missing_runs(runs, shown.runs_dir))
         for line in _reasons(failures):
             note(line)
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
     tidy = fmt == "csv" or shown.as_json or output is not None
-    board, recorded = _leaderboard(
+    board, recorded = leaderboard_of(
         name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy
     )
     if not any(recorded):
@@ -209,29 +209,6 @@ def _planned(
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
 
 
-@collector_paused()
-def _leaderboard(
-    name: str,
-    suite: "Suite",
-    overrides: "SuiteOverrides",
-    runs: "list[Resolved]",
-    runs_dir: Path,
-    *,
-    across_budgets: bool,
-    tidy: bool,
-) -> "tuple[Leaderboard, list[bool]]":
-    """Return the leaderboard, and for each run whether it has a record."""
-    from stablebench import leaderboard
-    from stablebench.runs.store import readable_records, run_folders
-
-    folders = run_folders(runs_dir, [run.spec for run in runs])
-    records, unreadable = readable_records(folders)
-    board = leaderboard.build(name, records.values(), unreadable=unreadable, across_budgets=across_budgets, tidy=tidy)
-    changes = leaderboard.Overrides(overrides.changed, overrides.short)
-    board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
-    return board, [folder.path in records or str(folder.path) in unreadable for folder in folders]
-
-
 def _lost(runs: "list[Resolved]", recorded: list[bool], failures: Failures) -> Failures:
     """Return the runs that did not fail and yet have no record: their folders went while the others ran."""
     failed = {name for name, _ in failures}
@@ -267,11 +244,12 @@ def _run_missing(
     self_check: bool,
 ) -> tuple[int, Failures]:
     """Run what has no record; return the exit code of a signal, else 0, and which runs failed and why."""
+    from stablebench.api.suite_runs import missing_runs, without_broken
     from stablebench.cli.ui.suite_progress import suite_progress
     from stablebench.execution.events import RunCallbacks
     from stablebench.training.run import ExecutionOptions
 
-    missing, broken = _without_broken(_missing(runs, shown.runs_dir))
+    missing, broken = without_broken(missing_runs(runs, shown.runs_dir), note)
     if not missing:
         return 0, broken
     threads = max(run.spec.threads for run in missing)
@@ -290,23 +268,3 @@ def _in_order(failures: Failures, runs: "list[Resolved]") -> Failures:
     """Return failures in the order of the suite, whichever run ended first."""
     place = {run.label: i for i, run in enumerate(runs)}
     return sorted(failures, key=lambda failure: place[failure[0]])
-
-
-def _without_broken(runs: "list[Resolved]") -> "tuple[list[Resolved], Failures]":
-    """Return the runs whose models keep to the contract, and the names of the others with why they do not."""
-    if all(run.spec.model.source is None for run in runs):
-        return runs, []
-    from stablebench.training.model_check import broken_models
-
-    broken = broken_models(runs, note)
-    judged = [(run, broken.get((run.spec.model.name, run.spec.model.source))) for run in runs]
-    return [run for run, why in judged if why is None], [(run.label, why) for run, why in judged if why is not None]
-
-
-def _missing(runs: "list[Resolved]", runs_dir: Path) -> "list[Resolved]":
-    """Return the runs that have not ended."""
-    from stablebench.runs.store import run_folders
-    from stablebench.training.run import has_ended
-
-    folders = run_folders(runs_dir, (run.spec for run in runs))
-    return [run for run, folder in zip(runs, folders, strict=True) if not has_ended(folder)]

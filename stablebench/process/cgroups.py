@@ -3,6 +3,7 @@
 Both versions of them are read, as they are mounted. Where there are none, nothing is known.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
     """
     quotas = [quota for folder in _groups(root, "cpu") if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)
+
+
+def cores() -> int:
+    """Return how many cores this process may use: those it is bound to, at most its group's CPU quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return bound if quota is None else max(1, min(bound, int(quota)))
 
 
 def _quota_of(folder: Path) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from stablebench.cli.shared.commands import RUNTIME, option
 from stablebench.cli.shared.options import Track
 from stablebench.errors import UserError
-from stablebench.process.cgroups import cpu_quota
+from stablebench.process.cgroups import cores
 
 if TYPE_CHECKING:
     from stablebench.execution.local import RunExecutor
@@ -82,10 +82,3 @@ class Executor:
         if self.ray is not None or self.slurm:
             return len(runs)
         return max(1, cores() // max(run.spec.threads for run in runs))
-
-
-def cores() -> int:
-    """Return how many cores this process may use: those it is bound to, at most its group's CPU quota."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return bound if quota is None else max(1, min(bound, int(quota)))

@@ -1,0 +1,228 @@
+"""`compare`: models on tasks, or a suite: what is missing is run, and the leaderboard is an object."""
+
+import os
+import sys
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stablebench import leaderboard, registry
+from stablebench.api.asked import Model, count_of, model_name, names_of, settings_of, split_off
+from stablebench.api.frames import frame
+from stablebench.api.run import path_or_none, settings_kept
+from stablebench.api.suite_runs import leaderboard_of, missing_runs, without_broken
+from stablebench.errors import UserError, did_you_mean
+from stablebench.execution.events import RunCallbacks, RunEnd
+from stablebench.execution.local import run_locally
+from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
+from stablebench.leaderboard.text import IntervalOf
+from stablebench.process.cgroups import cores
+from stablebench.schema.leaderboard import Leaderboard
+from stablebench.schema.seeds import MAX_SEED, WHY
+from stablebench.specs.request import OPTION_KEYS, Resolved
+from stablebench.tables import Format
+from stablebench.training.run import ExecutionOptions
+
+_OWN = ("T", "set", "budget", "match", "recipes", "data_dir", "no_run", "across_budgets", "self_check")
+
+
+@dataclass(frozen=True, repr=False)
+class Board:
+    """A leaderboard; `print` shows what `stablebench compare` does.
+
+    Args:
+        board: Every table, row and run, as `--json` has them.
+        failures: Why runs failed, by their names.
+    """
+
+    board: Leaderboard
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with a row a run: every setting, every test metric, times and sizes.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        runs = self.board.runs or []
+        names = dict.fromkeys(name for run in runs for name in run)
+        return frame({name: [run.get(name) for run in runs] for name in names})
+
+    def render(
+        self, format: Format = "table", columns: Sequence[str] | None = None, interval: IntervalOf = "median"
+    ) -> str:
+        """Return the tables as text.
+
+        Args:
+            format: `table`, `github`, `latex`, `html`, `csv` (a row a run) or `json`.
+            columns: Names of columns, or `["all"]`; None for the usual ones.
+            interval: Whether a score is the median with its interval, or the mean with Student's.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        return leaderboard.render(self.board, format, columns, interval)
+
+    def to_latex(self, columns: Sequence[str] | None = None, interval: IntervalOf = "median") -> str:
+        """Return the tables in LaTeX; arguments as `render`."""
+        return self.render("latex", columns, interval)
+
+    def statistics(self, equal_within: float | None = None) -> str:
+        """Return intervals, pairwise tests, ranks and profiles as text, as `compare --statistics` prints them.
+
+        Args:
+            equal_within: Models that differ by less, in the task's metric, are called equal; > 0.
+        """
+        return leaderboard.render_statistics(leaderboard.statistics(self.board, equal_within), "table")
+
+    def document(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict, as `compare --json` prints it, without the statistics."""
+        return self.board.as_dict()
+
+    def __repr__(self) -> str:
+        return "\n".join([self.render(), *(f"failed: {name}: {why}" for name, why in self.failures.items())])
+
+    def _repr_html_(self) -> str:
+        return self.render("html")
+
+
+def compare(
+    models: Iterable[Model] | str | None = None,
+    tasks: Iterable[str] | str | None = None,
+    *,
+    suite: str | Path | None = None,
+    seeds: int | Iterable[int] | None = None,
+    runs_dir: str | Path = "runs",
+    workers: int | None = None,
+    quiet: bool = True,
+    **options: Any,
+) -> Board:
+    """Run what is missing of models on tasks, or of a suite, each run in a process of its own; return the leaderboard.
+
+    Args:
+        models: Names, `file.py:Class` or classes, as a list or with commas; None for the suite's.
+        tasks: `task` or `task/variant`, likewise.
+        suite: A suite's name or file; by default `quick`, unless models and tasks are given.
+        seeds: Their number, or the seeds; None for the suite's, and seed 0 without one.
+        runs_dir: The run store.
+        workers: Runs at once, >= 1; by default cores / threads.
+        quiet: Whether no line is printed, on stderr, when a run ends.
+        options: The command's, with `_` for `-`: `T`, `hidden`, `layers`, `steps`, `epochs`, `batch_size`, `lr`,
+            `recompute_every`, `device`, `threads`, `engine`, `precision`, `deterministic`, `set` (a dict), `budget`,
+            `match`, `recipes`, `data_dir`, `no_run`, `across_budgets`, `self_check`.
+
+    Returns:
+        The leaderboard; a run that failed is in its `failures`.
+
+    Raises:
+        UserError: A name or an option is wrong.
+        KeyboardInterrupt: A signal ended it; the same call goes on.
+    """
+    own, rest = split_off(options, *_OWN)
+    overrides = _overrides(models, tasks, seeds, own, rest)
+    root = Path(runs_dir)
+    with settings_kept():
+        name, chosen = suite_of(None if suite is None else str(suite), overrides)
+        refused: dict[str, str] = {}
+        runs = runs_of(chosen, overrides, refused)
+        failures = list(refused.items())
+        if not own.get("no_run", False):
+            execution = ExecutionOptions(
+                root, path_or_none(own.get("data_dir")), wait=True, self_check=bool(own.get("self_check", True))
+            )
+            failures += _run(missing_runs(runs, root), execution, workers, quiet)
+        across = bool(own.get("across_budgets", False))
+        board, _ = leaderboard_of(name, chosen, overrides, runs, root, across_budgets=across, tidy=True)
+    return Board(board, dict(failures))
+
+
+def _overrides(models: Any, tasks: Any, seeds: Any, own: dict[str, Any], rest: dict[str, Any]) -> SuiteOverrides:
+    known = [*OPTION_KEYS.keys() - {"seed"}, "seeds", *_OWN]
+    for name in rest:
+        if name not in known:
+            raise UserError(f"{name}: unknown option.{did_you_mean(name, known)} Options: {', '.join(sorted(known))}.")
+    budget, match = own.get("budget", "full"), own.get("match")
+    if budget not in ("full", "short"):
+        raise UserError(f"budget: must be full or short, got {budget!r}.")
+    if match not in (None, "units", "params", "recipe"):
+        raise UserError(f"match: must be units, params or recipe, got {match!r}.")
+    named_tasks = None if tasks is None else names_of("tasks", tasks)
+    for task in named_tasks or ():
+        registry.task_card(task.partition("/")[0])
+    return SuiteOverrides(
+        models=None if models is None else [model_name(model) for model in _listed("models", models)],
+        tasks=named_tasks,
+        seeds=_seeds(seeds),
+        T=None if own.get("T") is None else count_of("T", own["T"]),
+        options={OPTION_KEYS[name]: value for name, value in rest.items() if value is not None},
+        settings=settings_of(own.get("set", {})),
+        short=budget == "short",
+        match=match,
+        recipes=path_or_none(own.get("recipes")),
+    )
+
+
+def _listed(option: str, names: Any) -> list[Any]:
+    return names_of(option, [names] if isinstance(names, type) else names)
+
+
+def _seeds(seeds: Any) -> list[int] | None:
+    """Return 0 to N - 1 for a number N, else the seeds given."""
+    if seeds is None:
+        return None
+    listed = list(range(seeds)) if type(seeds) is int else list(dict.fromkeys(seeds)) if _many(seeds) else []
+    if not listed or not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in listed):
+        raise UserError(f"seeds: must be their number, >= 1, or whole numbers 0 ... {MAX_SEED} ({WHY}), got {seeds!r}.")
+    return listed
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+def _run(
+    missing: list[Resolved], execution: ExecutionOptions, workers: int | None, quiet: bool
+) -> list[tuple[str, str]]:
+    """Run what is missing; return which runs failed, and why."""
+
+    def note(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    runs, failures = without_broken(missing, note)
+    if not runs:
+        return failures
+    threads = max(run.spec.threads for run in runs)
+    at_once = max(1, cores() // threads) if workers is None else count_of("workers", workers)
+    failed: dict[int, str] = {}
+
+    def on_end(end: RunEnd) -> None:
+        if end.status == "failed":
+            failed[end.index] = end.message
+        note(f"{runs[end.index].label}: {end.status}, {end.message}")
+
+    with _started_without_main(threads):
+        code = run_locally(runs, execution, at_once, RunCallbacks(on_end=on_end))
+    if code:
+        raise KeyboardInterrupt
+    return [*failures, *((runs[index].label, failed[index]) for index in sorted(failed))]
+
+
+@contextmanager
+def _started_without_main(threads: int) -> Iterator[None]:
+    """Context in which processes begin with so many threads, and without importing the script that the user runs.
+
+    It may have no `if __name__ == "__main__":`, and would then be run once more in each of them.
+    """
+    main, before = sys.modules["__main__"], os.environ.get("OMP_NUM_THREADS")
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when torch starts
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
