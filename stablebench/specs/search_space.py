@@ -62,8 +62,10 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
     for preset in (f"{model}/{task}", f"{model}/{ANY_TASK}"):
         if preset in presets:
             return preset, registry.sweep(preset)
-    fitting = ", ".join([name for name in presets if name.startswith(f"{model}/")] or presets)
-    raise UserError(f"--space: no recipe of {model} on {task} states a `space`; name a preset ({fitting}) or a file.")
+    raise UserError(
+        f"--space: no recipe of {model} on {task} states a `space`, and there is no preset {model}/{ANY_TASK}; name a file, "
+        "or a preset (`stablebench list sweeps` shows them)."
+    )
 
 
 def check_space(space: SweepSpace, request: RunRequest) -> None:

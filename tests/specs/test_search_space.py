@@ -107,7 +107,7 @@ def test_a_shipped_space_has_no_problems(name: str) -> None:
         ("cornn/adding", "rnn", "adding", "made for the model cornn, not rnn"),
         ("cornn/adding", "cornn", "copy", "made for the task adding, not copy"),
         ("cornn/ading", "cornn", "adding", "No sweep named 'cornn/ading'. Did you mean cornn/adding?"),
-        (None, "roarnn", "copy", r"name a preset \(roarnn/lr, roarnn/rho\) or a file"),
+        (None, "mlp", "double_moon", "there is no preset mlp/any_task; name a file, or a preset"),
         ("nowhere.yaml", "rnn", "copy", "nowhere.yaml"),
     ],
 )
