@@ -49,7 +49,7 @@ def longer(folder: RunFolder, record: RunRecord, resolved: Resolved, steps: int)
     spec = record.spec.model_copy(update={"train": train})
     check_spec(spec, resolved.card)
     target = RunFolder(folder.path.with_name(f"{spec.spec_hash()}-s{spec.seed}"))
-    if target.record_path.exists() or target.checkpoints():
+    if target.record_path.exists():
         raise UserError(
             f"--steps {steps}: there is such a run, {target.path}; `stablebench train --resume {target.path}` shows it "
             "or goes on with it."
@@ -60,6 +60,8 @@ def longer(folder: RunFolder, record: RunRecord, resolved: Resolved, steps: int)
 
 def begin(folder: RunFolder, resolved: Resolved, target: RunFolder) -> None:
     """Give the longer run the checkpoint and the curve of the shorter one, from which it is resumed.
+
+    Where it has a checkpoint already, a process that was to train it ended before its first record: it goes on.
 
     Raises:
         UserError: The checkpoint is damaged or gone, or is not that of the last update.
@@ -86,6 +88,8 @@ def begin(folder: RunFolder, resolved: Resolved, target: RunFolder) -> None:
     state |= {"curve_length": len(text), "extended": [*state.get("extended", []), note]}
     (target.path / "checkpoints").mkdir(parents=True, exist_ok=True)
     with target.lock():
+        if target.checkpoints():
+            return
         write_atomically(target.curve_path, text, within=target.path)
         checkpoint.save(target.checkpoint_path(saved.step), Checkpoint(saved.tensors, state))
 

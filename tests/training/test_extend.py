@@ -9,6 +9,8 @@ from typer.testing import CliRunner, Result
 from stablebench.cli.app import app
 from stablebench.runs import checkpoint
 from stablebench.runs.store import RunFolder
+from stablebench.training import extend
+from stablebench.training.run import resolved_of
 
 SMALL = ["--model", "lstm", "--task", "digits", "--hidden", "6", "--set", "train.eval_every=4"]
 SMALL += ["--set", "train.checkpoint_every=3", "--set", "optim.warmup=3"]
@@ -50,6 +52,22 @@ def test_it_is_the_longer_run_and_the_shorter_one_stays(tmp_path: Path, steps: i
     assert again.exit_code == 0, again.output
     notes = [RunFolder(path).read_record().extended for path in short.path.parent.iterdir()]
     assert sorted(map(len, notes)) == [0, 1, 2]
+
+
+def test_one_that_ended_before_its_first_record_goes_on(tmp_path: Path) -> None:
+    assert train(*SMALL, "--steps", "8", "--runs-dir", tmp_path).exit_code == 0
+    short = only(tmp_path)
+    record = short.read_record()
+    resolved, target = extend.longer(short, record, resolved_of(record), 12)
+    extend.begin(short, resolved, target)
+    curve = target.curve_path.read_bytes()
+    assert not target.record_path.exists() and target.checkpoints()
+    extend.begin(short, resolved, target)
+    assert target.curve_path.read_bytes() == curve
+    result = train("--resume", short.path, "--steps", 12)
+    assert result.exit_code == 0, result.output
+    assert target.read_record().resumed_at == [8]
+    assert CliRunner().invoke(app, ["verify", str(target.path), "--steps", "12"]).exit_code == 0
 
 
 def test_what_cannot_go_on_is_one_message(tmp_path: Path) -> None:
