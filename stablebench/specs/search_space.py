@@ -63,8 +63,8 @@ def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace
         if preset in presets:
             return preset, registry.sweep(preset)
     raise UserError(
-        f"--space: no recipe of {model} on {task} states a `space`, and there is no preset {model}/{ANY_TASK}; name a file, "
-        "or a preset (`stablebench list sweeps` shows them)."
+        f"--space: no recipe of {model} on {task} states a `space`, and there is no preset {model}/{ANY_TASK}; name a "
+        "file, or a preset (`stablebench list sweeps` shows them)."
     )
 
 
