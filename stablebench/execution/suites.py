@@ -32,8 +32,8 @@ class SuiteOverrides:
         settings: `--set` values.
         short: Whether the suite's short budget is asked for.
         match: What models share besides updates and batch: `units`, or `params`, the number of parameters that the
-            first model has at the width asked for, else the card's; `recipe` for each recipe's own of all three; None
-            for what the suite says, and `units` where models and tasks are named without a suite.
+            first model has at the width that the suite or an option sets, else the card's; `recipe` for each recipe's
+            own of all three; None for what the suite says, and `units` where models and tasks are named without one.
         recipes: Folder of recipes that `tune` wrote, in place of the registered ones; runs without one are left out.
     """
 
@@ -157,8 +157,8 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
         request = request_for(suite, task, model, asked)
         try:
             if sizes[id(task)] is None and asked.match == "params":
-                first = resolve(request)
-                width = first.spec.model.hidden if width_asked else first.card.protocol.hidden
+                first, given = resolve(request), request.settings | request.options
+                width = first.spec.model.hidden if "model.hidden" in given else first.card.protocol.hidden
                 sizes[id(task)] = parameters_at(first, width)
             if (wanted := sizes[id(task)]) is not None:
                 width = width_for(resolve(request), wanted)

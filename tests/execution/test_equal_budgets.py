@@ -36,8 +36,13 @@ def test_matched_parameters_are_those_of_the_first_model() -> None:
 def test_the_first_model_has_the_width_asked_for() -> None:
     own = {"train.steps": 30, "model.hidden": 32}
     asked = SuiteOverrides(models=["lstm", "rnn"], tasks=["adding/t200"], match="params", options=own)
-    for given in (asked, dataclasses.replace(asked, options={}, settings=own)):
-        first, second = runs_of(suite_of(None, given)[1], given)
+    of_suite = Suite(summary="s", tasks=[SuiteTask(task="adding", T=200)], models=["lstm", "rnn"], seeds=[0])
+    ways = [
+        (suite_of(None, given)[1], given) for given in (asked, dataclasses.replace(asked, options={}, settings=own))
+    ]
+    ways.append((of_suite.model_copy(update={"overrides": own}), SuiteOverrides(match="params")))
+    for suite, given in ways:
+        first, second = runs_of(suite, given)
         counts = [parameters_at(run, run.spec.model.hidden) for run in (first, second)]
         assert first.spec.model.hidden == 32 and second.spec.model.hidden > 48
         assert max(counts) < 1.05 * min(counts)
