@@ -6,6 +6,7 @@ The commands of `stablebench` are functions here, with the same words; docs/pyth
     compile_cell      a cell of your own as a layer that runs as one compiled call, in your own training loop
     train, evaluate   one run, as `stablebench train` and `evaluate` make it
     compare           models on tasks, or a suite: the leaderboard
+    watch             gradients in your own training loop, without changing a number of it
     load, list_runs   runs that are there
     UserError         what is raised where an argument is wrong
 
@@ -30,6 +31,7 @@ _MODULES = {
     "api.probe": ("probe",),
     "api.probe_result": ("Probe",),
     "api.run": ("Run", "evaluate", "list_runs", "load", "train"),
+    "api.watch": ("Watch", "watch"),
     "errors": ("StablebenchError", "UserError"),
     "models": ("DeepModel", "ParameterGroup", "RecurrentModel", "State", "register_model"),
 }

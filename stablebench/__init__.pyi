@@ -10,6 +10,8 @@ from stablebench.api.run import evaluate as evaluate
 from stablebench.api.run import list_runs as list_runs
 from stablebench.api.run import load as load
 from stablebench.api.run import train as train
+from stablebench.api.watch import Watch as Watch
+from stablebench.api.watch import watch as watch
 from stablebench.errors import StablebenchError as StablebenchError
 from stablebench.errors import UserError as UserError
 from stablebench.models import (

@@ -155,7 +155,9 @@ def _inputs(x: Any) -> Tensor:
 
 
 @torch.no_grad()
-def chain_layers(called: Any, x: Tensor, h0: Any, direction: Direction | None = None) -> list[RecurrentModel]:
+def chain_layers(
+    called: Any, x: Tensor, h0: Any, direction: Direction | None = None, *, to_run: bool = False
+) -> list[RecurrentModel]:
     """Return a copy of a module, or a function, as layers of a chain that begin at h0.
 
     Args:
@@ -163,6 +165,7 @@ def chain_layers(called: Any, x: Tensor, h0: Any, direction: Direction | None = 
         x: Inputs (batch, time, in), float64.
         h0: As the module takes it; None for zeros.
         direction: Of a bidirectional layer of torch.
+        to_run: As in `own_cell`.
 
     Raises:
         UserError: It is no recurrence.
@@ -173,7 +176,7 @@ def chain_layers(called: Any, x: Tensor, h0: Any, direction: Direction | None = 
     if layers is None and isinstance(module, nn.Module):
         layers = torch_layers(module, direction)
     if layers is None:
-        cell = own_cell(_in_float64(module), x, start)
+        cell = own_cell(_in_float64(module), x, start, to_run=to_run)
         if start is not None:
             _begin([cell], [cell.begin(start, len(x))])
         return [cell]

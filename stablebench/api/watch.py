@@ -1,0 +1,238 @@
+r"""`watch`: what becomes of a module's gradients in someone else's training loop, without changing a number of it.
+
+Every `every` passes, a pass being a forward call in training mode with autograd on and what follows it up to the next:
+
+    gradient.NAME        norm of the loss's gradient in a parameter; in those of a child; `gradient.whole` in all
+    norm.NAME            Euclidean norm of a parameter
+    orthogonality.NAME   ||M^T M - I||, spectral norm, of a square matrix
+    isometry.NAME        root mean square of ln sigma over its singular values that are not 0; 0 where it is orthogonal
+    flow.LAYER.NAME      of a recurrent layer: log10 of ||dL/dh_t|| at both ends of its chain, and the growth rate
+
+Gradients are those that autograd has accumulated: before clipping, and scaled where a loss scaler is used. ||dL/dh_t||
+is computed afterwards, in float64, from a copy of the layer and the gradient that came into its outputs and last state.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from stablebench.api.asked import count_of
+from stablebench.api.frames import frame
+from stablebench.api.watched_layers import LayerCall, call_of, is_layer
+from stablebench.errors import StablebenchError, UserError
+from stablebench.models.claims.claim import DECADE
+from stablebench.probes.gradient_flow import GradientFlow
+from stablebench.training.monitor import deviation, undisturbed
+
+if TYPE_CHECKING:
+    from stablebench.report.figures.style import Figure
+
+
+@dataclass(frozen=True)
+class WatchRecord:
+    """One measurement.
+
+    Args:
+        step: Passes before it.
+        numbers: By name.
+        flows: ||dL/dh_t|| for every t, by recurrent layer.
+    """
+
+    step: int
+    numbers: dict[str, float]
+    flows: dict[str, GradientFlow]
+
+
+@dataclass
+class _MeasuredPass:
+    """A pass that is being measured."""
+
+    step: int
+    numbers: dict[str, float]
+    gradients: dict[str, float] = field(default_factory=dict)
+    calls: dict[str, LayerCall] = field(default_factory=dict)
+
+
+class Watch:
+    """Hooks on a module; `watch` makes it.
+
+    Args:
+        model: The module.
+        every: Passes between two measurements.
+        samples: Sequences of a batch for ||dL/dh_t||.
+    """
+
+    def __init__(self, model: nn.Module, every: int, samples: int) -> None:
+        self.records: list[WatchRecord] = []
+        """The measurements so far."""
+        self.skipped: dict[str, str] = {}
+        """Why nothing was measured along the time of a recurrent layer, by its name."""
+        self._model, self._every, self._samples = model, every, samples
+        self._passes = 0
+        self._now: _MeasuredPass | None = None
+        self._handles: list[Any] = []
+        self._layers: set[nn.Module] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
+        """Return itself: a copy of the module has its hooks, and is not watched."""
+        return self
+
+    def start(self) -> None:
+        """Put the hooks on."""
+        self._handles.append(self._model.register_forward_pre_hook(self._begin))
+        for name, parameter in self._model.named_parameters():
+            if parameter.requires_grad:
+                hook = partial(self._accumulated, name)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
+        for name, module in self._model.named_modules():
+            if is_layer(module):
+                self._layers.add(module)
+                hook = partial(self._called, name or type(module).__name__)
+                self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+
+    def stop(self) -> None:
+        """Take the hooks off; the last measurement is completed."""
+        self._complete()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _begin(self, module: nn.Module, inputs: Any) -> None:
+        if module is not self._model or not (module.training and torch.is_grad_enabled()):
+            return
+        self._complete()
+        if self._passes % self._every == 0:
+            with torch.no_grad(), undisturbed():
+                self._now = _MeasuredPass(self._passes, _of_parameters(module))
+        self._passes += 1
+
+    def _accumulated(self, name: str, parameter: Tensor) -> None:
+        if self._now is not None and parameter.grad is not None:
+            self._now.gradients[name] = parameter.grad.detach().double().norm().item()
+
+    def _called(self, name: str, module: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> Any:
+        if self._now is None or not torch.is_grad_enabled() or module not in self._layers:
+            return output
+        earlier = sum(known.partition("#")[0] == name for known in self._now.calls)
+        try:
+            with undisturbed():
+                call, output = call_of(module, inputs, named, output, self._samples)
+        except UserError as error:
+            self.skipped[name] = str(error)
+            return output
+        self._now.calls[f"{name}#{earlier + 1}" if earlier else name] = call
+        return output
+
+    def _complete(self) -> None:
+        """Keep what the last pass gave, if its loss has been derived."""
+        now, self._now = self._now, None
+        if now is None or not now.gradients:
+            return
+        numbers, flows = now.numbers | _grouped(now.gradients), {}
+        for name, call in now.calls.items():
+            try:
+                with undisturbed(), torch.no_grad():
+                    flow = call.flow()
+            except StablebenchError as error:
+                self.skipped[name] = str(error)
+                continue
+            if flow is not None:
+                flows[name] = flow
+                numbers |= _ends(name, flow)
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        self.records.append(WatchRecord(now.step, finite, flows))
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with a row a number: `step`, `name`, `value`.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        rows = [(record.step, name, value) for record in self.records for name, value in record.numbers.items()]
+        return frame({name: [row[i] for row in rows] for i, name in enumerate(("step", "name", "value"))})
+
+    def plot(self) -> "Figure":
+        """Return a figure with a panel for each kind of number over the passes.
+
+        Raises:
+            UserError: Nothing was measured yet.
+        """
+        from stablebench.report.figures.monitor import ProbedRuns, draw
+
+        if not self.records:
+            raise UserError("Nothing was measured: no pass through the module had a gradient.")
+        label = type(self._model).__name__
+        return draw(ProbedRuns([(label, 0, r.step, name, v) for r in self.records for name, v in r.numbers.items()]))
+
+    def __repr__(self) -> str:
+        last = self.records[-1].numbers.get("gradient.whole", 0.0) if self.records else 0.0
+        return f"<Watch of {type(self._model).__name__}: {len(self.records)} records, last gradient norm {last:.4g}>"
+
+
+@contextmanager
+def watch(model: nn.Module, every: int = 100, *, samples: int = 2) -> Iterator[Watch]:
+    """Context in which a module's gradients and matrices are measured while it is trained; no number of it changes.
+
+    Args:
+        model: The module whose calls are counted: the one that the loop calls.
+        every: Passes between two measurements, >= 1; the first pass is measured, too.
+        samples: Sequences of a batch that ||dL/dh_t|| is computed for, >= 1; L is what autograd derives.
+
+    Yields:
+        The measurements: `records`, `plot()`, `to_frame()`, and in `skipped` the recurrent layers that are not followed
+        over time: bidirectional and packed ones.
+
+    Raises:
+        UserError: A number is out of range, or it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"watch takes a module, got {type(model).__name__}.")
+    watched = Watch(model, count_of("every", every), count_of("samples", samples))
+    watched.start()
+    try:
+        yield watched
+    finally:
+        watched.stop()
+
+
+def _of_parameters(module: nn.Module) -> dict[str, float]:
+    numbers = {}
+    for name, parameter in module.named_parameters():
+        value = parameter.detach().cpu()
+        numbers[f"norm.{name}"] = value.double().norm().item()
+        if value.dim() == 2 and value.shape[0] == value.shape[1] > 1 and value.isfinite().all():
+            wide = value.to(torch.complex128 if value.is_complex() else torch.float64)
+            numbers[f"orthogonality.{name}"] = deviation(wide)
+            logs = torch.linalg.svdvals(wide).log()
+            alive = logs[logs.isfinite()]
+            numbers[f"isometry.{name}"] = alive.square().mean().sqrt().item() if len(alive) else math.inf
+    return numbers
+
+
+def _grouped(gradients: dict[str, float]) -> dict[str, float]:
+    """Return the norms of the parameters, of the children of the module, and the whole one."""
+    groups: dict[str, list[float]] = {"whole": list(gradients.values())}
+    for name, norm in gradients.items():
+        child, dot, _ = name.partition(".")
+        if dot:
+            groups.setdefault(child, []).append(norm)
+    return {f"gradient.{name}": math.hypot(*norms) for name, norms in groups.items()} | {
+        f"gradient.{name}": norm for name, norm in gradients.items()
+    }
+
+
+def _ends(name: str, flow: GradientFlow) -> dict[str, float]:
+    ends: dict[str, Callable[[], float | None]] = {
+        "log10_first": lambda: median(flow.log_norms[:, 0].tolist()) / DECADE,
+        "log10_last": lambda: median(flow.log_norms[:, -1].tolist()) / DECADE,
+        "growth_rate": lambda: flow.growth_rate().mean,
+    }
+    values = {f"flow.{name}.{end}": value() for end, value in ends.items()}
+    return {key: value for key, value in values.items() if value is not None}

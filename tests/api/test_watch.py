@@ -1,0 +1,143 @@
+"""`sb.watch` changes no number of a training loop, and what it measures is what autograd has."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import stablebench as sb
+from stablebench.models.recurrent.lstm import LSTM
+
+IN, HIDDEN, BATCH, T = 2, 5, 4, 12
+
+
+class Readout(nn.Module):
+    """A user's network: recurrent layers, dropout, a readout of the outputs or of the last state."""
+
+    def __init__(self, rnn: nn.Module, of_state: bool = False, layers_first: bool = False) -> None:
+        super().__init__()
+        self.rnn, self.of_state = rnn, of_state
+        self.drop, self.head = nn.Dropout(0.2), nn.Linear(HIDDEN, 1)
+        self.square = nn.Linear(HIDDEN, HIDDEN)
+        self.time_first = isinstance(rnn, nn.RNNBase) and not rnn.batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs, state = self.rnn(x.transpose(0, 1) if self.time_first else x)
+        if self.of_state:
+            leaves = state if isinstance(state, tuple) else (state,)
+            h = leaves[0][-1] if leaves[0].dim() == 3 else leaves[0]
+            h = h + (leaves[-1].mean(0) if leaves[-1].dim() == 3 else leaves[-1]) + h.sin() + outputs.square().sum()
+        else:
+            h = outputs.mean(0 if self.time_first else 1)
+        return self.head(self.square(self.drop(h)))
+
+
+def examples() -> Iterator[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(3)
+    while True:
+        yield torch.randn(BATCH, T, IN, generator=draw), torch.randn(BATCH, 1, generator=draw)
+
+
+def train(model: nn.Module, steps: int, watched: Any) -> tuple[list[float], Any]:
+    torch.manual_seed(7)
+    optimiser, losses = torch.optim.Adam(model.parameters(), 0.01), []
+    with watched as w:
+        for (x, y), _ in zip(examples(), range(steps), strict=False):
+            loss = (model(x) - y).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    return losses, w
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    yield
+
+
+KINDS = [
+    lambda: nn.LSTM(IN, HIDDEN, num_layers=2, batch_first=True),
+    lambda: nn.GRU(IN, HIDDEN, num_layers=2),
+    lambda: LSTM(IN, HIDDEN),
+    lambda: sb.compile_cell(nn.GRUCell(IN, HIDDEN)),
+    lambda: sb.compile_cell(nn.LSTMCell(IN, HIDDEN), engine="reference"),
+]
+
+
+@pytest.mark.parametrize("of_state", [False, True])
+@pytest.mark.parametrize("make", KINDS)
+def test_losses_are_equal_bit_for_bit(make: Any, of_state: bool) -> None:
+    model = Readout(make(), of_state)
+    other = copy.deepcopy(model)
+    plain, _ = train(model, 7, unwatched())
+    watched, w = train(other, 7, sb.watch(other, every=3))
+    assert watched == plain
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert [record.step for record in w.records] == [0, 3, 6] and not w.skipped
+
+
+@pytest.mark.parametrize("of_state", [False, True])
+@pytest.mark.parametrize("make", KINDS)
+def test_norms_are_those_of_autograd(make: Any, of_state: bool) -> None:
+    model = Readout(make(), of_state).double()
+    x, y = next(examples())
+    x, y = x.double().requires_grad_(), y.double()
+    with sb.watch(model, every=1, samples=BATCH) as w:
+        (model(x) - y).square().mean().backward()
+    (record,) = w.records
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert record.numbers["gradient.head.weight"] == pytest.approx(gradients["head.weight"].norm().item())
+    whole = torch.stack([g.norm() for g in gradients.values()]).norm().item()
+    assert record.numbers["gradient.whole"] == pytest.approx(whole)
+    of_rnn = torch.stack([g.norm() for name, g in gradients.items() if name.startswith("rnn.")]).norm().item()
+    assert record.numbers["gradient.rnn"] == pytest.approx(of_rnn)
+    assert x.grad is not None
+    (flow,) = record.flows.values()
+    assert flow.log_input_norms is not None
+    torch.testing.assert_close(flow.log_input_norms.exp(), x.grad.norm(dim=2), rtol=1e-8, atol=1e-12)
+    assert flow.log_norms.shape == (BATCH, T + 1)
+
+
+def test_square_matrices_are_held_against_orthogonal_ones() -> None:
+    model = Readout(nn.RNN(IN, HIDDEN, batch_first=True))
+    with torch.no_grad():
+        nn.init.orthogonal_(model.square.weight)
+        model.get_parameter("rnn.weight_hh_l0").copy_(2 * torch.eye(HIDDEN))
+    _, w = train(model, 1, sb.watch(model, every=5))
+    numbers = w.records[0].numbers
+    assert numbers["orthogonality.square.weight"] < 1e-5 and numbers["isometry.square.weight"] < 1e-5
+    assert numbers["orthogonality.rnn.weight_hh_l0"] == pytest.approx(3)
+    assert numbers["isometry.rnn.weight_hh_l0"] == pytest.approx(0.6931472)
+    assert isinstance(w.plot(), Figure) and "1 records" in repr(w)
+
+
+def test_what_cannot_be_followed_is_said() -> None:
+    both = nn.LSTM(IN, HIDDEN, batch_first=True, bidirectional=True)
+    head = nn.Linear(2 * HIDDEN, 1)
+    with sb.watch(both, every=1) as w:
+        head(both(torch.randn(BATCH, T, IN))[0][:, -1]).sum().backward()
+    assert "bidirectional" in w.skipped["LSTM"] and w.records[0].numbers["gradient.whole"] > 0
+    assert not both._forward_hooks and not both._forward_pre_hooks
+    for model, every in ((nn.LSTM(1, 1), 0), (lambda x: x, 1)):
+        with pytest.raises(sb.UserError), sb.watch(model, every=every):  # pyright: ignore[reportArgumentType]
+            pass
+
+
+def test_only_passes_that_train_are_counted() -> None:
+    model = Readout(nn.GRU(IN, HIDDEN, batch_first=True))
+    x, _ = next(examples())
+    with sb.watch(model, every=2) as w:
+        for _ in range(4):
+            model(x).sum().backward()
+            with torch.no_grad():
+                model(x)
+            model.eval()(x)
+            model.train()
+            copy.deepcopy(model)(x).sum().backward()
+    assert [record.step for record in w.records] == [0, 2]
