@@ -10,8 +10,6 @@ from stablebench.runs.store import readable_records, run_folders
 from stablebench.schema.leaderboard import Leaderboard
 from stablebench.schema.suite import Suite
 from stablebench.specs.request import Resolved
-from stablebench.training.model_check import broken_models
-from stablebench.training.run import has_ended
 
 Failures = list[tuple[str, str]]
 """Names of runs that failed, and why."""
@@ -19,6 +17,8 @@ Failures = list[tuple[str, str]]
 
 def missing_runs(runs: Sequence[Resolved], runs_dir: Path) -> list[Resolved]:
     """Return the runs that have not ended."""
+    from stablebench.training.run import has_ended  # imports torch, which a leaderboard of stored runs does without
+
     folders = run_folders(runs_dir, (run.spec for run in runs))
     return [run for run, folder in zip(runs, folders, strict=True) if not has_ended(folder)]
 
@@ -32,6 +32,8 @@ def without_broken(runs: list[Resolved], note: Callable[[str], None]) -> tuple[l
     """
     if all(run.spec.model.source is None for run in runs):
         return runs, []
+    from stablebench.training.model_check import broken_models
+
     broken = broken_models(runs, note)
     judged = [(run, broken.get((run.spec.model.name, run.spec.model.source))) for run in runs]
     return [run for run, why in judged if why is None], [(run.label, why) for run, why in judged if why is not None]
