@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stablebench.cli.shared import executors as runners
+from stablebench.process import cgroups
 from stablebench.process.cgroups import MemoryKills, cpu_quota, memory_kills, memory_limit
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -98,8 +99,8 @@ def test_processes_killed_for_memory_are_counted(
 def test_cores_follow_the_quota_and_what_was_given(
     given: int, quota: float | None, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners.os, "sched_getaffinity", lambda _: set(range(given)), raising=False)
-    monkeypatch.setattr(runners, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(cgroups.os, "sched_getaffinity", lambda _: set(range(given)), raising=False)
+    monkeypatch.setattr(cgroups, "cpu_quota", lambda: quota)
     assert runners.cores() == cores
     from types import SimpleNamespace
     from typing import Any, cast
