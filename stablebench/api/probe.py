@@ -1,8 +1,7 @@
 """`probe`: what becomes of the gradient in any recurrent module, in a model of stablebench, or in a trained run."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from stablebench.api.asked import count_of, names_of, request_of, split_off
 from stablebench.api.bare_network import BareNetwork, name_of
 from stablebench.api.own_cell import own_cell
 from stablebench.api.probe_result import Probe
-from stablebench.api.run import Run, load_code
+from stablebench.api.run import Run, load_code, settings_kept
 from stablebench.api.subjects import Subject, trained, untrained
 from stablebench.api.torch_layers import Direction, torch_layers
 from stablebench.data.batch import Batch
@@ -41,6 +40,7 @@ def probe(
     what: str | Iterable[Measure] = MEASURES,
     samples: int = 4,
     direction: Direction | None = None,
+    threads: int = 1,
     **options: Any,
 ) -> Probe:
     """Measure whether gradients vanish or explode along a recurrence, in float64 on the CPU.
@@ -59,6 +59,7 @@ def probe(
         what: Measures: `flow`, `jacobian`, `lyapunov`, `spectra`, `memory`, as a list or with commas.
         samples: How many samples the Jacobian is computed for, >= 1.
         direction: `forward` or `backward`, of a bidirectional layer of torch.
+        threads: CPU threads of torch meanwhile, >= 1; 2 may be faster for more than 200 units.
         options: Without `x`: `task`, and what `stablebench probe-gradients` takes, with `_` for `-`; `set` is a dict:
             `T`, `hidden`, `layers`, `recipe`, `seed`, `precision`, `batch` (validation examples, 16), `data_dir`.
 
@@ -68,7 +69,10 @@ def probe(
     """
     measures = _measures(what)
     count_of("samples", samples)
-    with _float64():
+    with settings_kept():
+        torch.set_num_threads(count_of("threads", threads))
+        torch.set_default_dtype(torch.float64)
+        torch.set_flush_denormal(True)
         if x is not None:
             if options or isinstance(model, (str, Path, Run)):
                 given = ", ".join(options) or f"the name {model}"
@@ -234,14 +238,3 @@ def _measures(what: str | Iterable[Measure]) -> tuple[Measure, ...]:
             known = ", ".join(MEASURES)
             raise UserError(f"what: there is no measure '{name}'.{did_you_mean(name, MEASURES)} Measures: {known}.")
     return tuple(name for name in MEASURES if name in names)
-
-
-@contextmanager
-def _float64() -> Iterator[None]:
-    """Context in which new tensors are float64."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -138,7 +138,7 @@ class Watch:
         numbers, flows = now.numbers | _grouped(now.gradients), {}
         for name, call in now.calls.items():
             try:
-                with undisturbed(), torch.no_grad():
+                with undisturbed(), torch.no_grad(), _one_thread():
                     flow = call.flow()
             except StablebenchError as error:
                 self.skipped[name] = str(error)
@@ -200,6 +200,17 @@ def watch(model: nn.Module, every: int = 100, *, samples: int = 2) -> Iterator[W
         yield watched
     finally:
         watched.stop()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Context with one thread of torch: many small steps wait for each other with more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _of_parameters(module: nn.Module) -> dict[str, float]:
