@@ -168,7 +168,7 @@ class CompiledCell(nn.Module):
             warnings.warn(
                 f"compile_cell: {name_of(self.cell)} runs as a loop over its steps: {reason}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return run, name, reason
 

@@ -17,7 +17,7 @@ from stablebench.api.own_cell import own_cell
 from stablebench.api.probe_result import Probe
 from stablebench.api.run import Run, load_code, settings_kept
 from stablebench.api.subjects import Subject, trained, untrained
-from stablebench.api.torch_layers import Direction, torch_layers
+from stablebench.api.torch_layers import Direction, plain_copy, torch_layers
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, did_you_mean, first_line
 from stablebench.models.base import RecurrentModel, State
@@ -174,7 +174,9 @@ def chain_layers(
     Raises:
         UserError: It is no recurrence.
     """
-    module = _copied(called) if isinstance(called, nn.Module) else called
+    module = plain_copy(called) if isinstance(called, nn.Module) else called
+    if module is called and isinstance(called, nn.Module):
+        module = _copied(called)
     start = pytree.tree_map(lambda t: t.detach().cpu().double() if isinstance(t, Tensor) else t, h0)
     layers = [module] if isinstance(module, RecurrentModel) else None
     if layers is None and isinstance(module, nn.Module):
@@ -192,10 +194,16 @@ def chain_layers(
 
 
 def _copied(module: nn.Module) -> nn.Module:
+    layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+    memo = {id(part._flat_weights): [] for part in layers}  # parametrised ones are no leaves, which have no copy
     try:
-        return copy.deepcopy(module)
+        copied = copy.deepcopy(module, memo).requires_grad_(False)
     except RuntimeError as error:
         raise UserError(f"{name_of(module)} cannot be copied: {first_line(error)}") from error
+    for part in copied.modules():
+        if isinstance(part, nn.RNNBase):
+            part._init_flat_weights()
+    return copied
 
 
 def _in_float64(called: Any) -> Any:

@@ -127,6 +127,28 @@ _KINDS: list[tuple[tuple[type[nn.Module], ...], type[TorchCell]]] = [
 ]
 
 
+def plain_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module of torch with its weights as they are now, parametrised ones too; any other as it is.
+
+    Args:
+        module: The module.
+    """
+    bases = [base for kinds, _ in _KINDS for base in kinds if isinstance(module, base)]
+    if not bases or not type(module).forward.__module__.startswith("torch."):
+        return module
+    sizes = ("input_size", "hidden_size", "num_layers", "bias", "proj_size", "bidirectional", "nonlinearity")
+    known = {name: getattr(module, name) for name in sizes if hasattr(module, name)}
+    if "num_layers" in known and bases[0] is not nn.LSTM:
+        known.pop("proj_size")
+    weight = next(module.parameters())
+    make: Any = bases[0]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        copied = make(**known, dtype=weight.dtype)
+        for name, parameter in copied.named_parameters():
+            parameter.copy_(getattr(module, name))
+    return copied
+
+
 def torch_layers(module: nn.Module, direction: Direction | None = None) -> list[RecurrentModel] | None:
     """Return the layers of a module of torch as chains, from bottom to top; None for any other module.
 

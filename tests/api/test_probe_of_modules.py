@@ -110,6 +110,18 @@ def test_a_cell_is_probed_in_each_of_its_forms(x: Tensor) -> None:
     )
 
 
+def test_a_parametrised_layer_is_probed(x: Tensor) -> None:
+    """Alone and inside a module of one's own: the matrix is the orthogonal one."""
+    inner = nn.RNN(IN, HIDDEN, batch_first=True)
+    nn.utils.parametrizations.orthogonal(inner, "weight_hh_l0")
+    module = WrappedLSTM()
+    module.inner = inner  # pyright: ignore[reportAttributeAccessIssue]
+    alone, inside = sb.probe(inner, x), sb.probe(module, x, what="flow,jacobian,lyapunov")
+    assert alone.gradient_norms == pytest.approx(inside.gradient_norms, rel=1e-5)
+    assert alone.measured.spectra is not None
+    assert alone.measured.spectra.recurrent[0].from_orthogonal < 1e-5
+
+
 def test_a_method_of_a_module_is_probed(x: Tensor) -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
