@@ -14,6 +14,7 @@ from stablebench.api.asked import Model, count_of, request_of, split_off
 from stablebench.api.frames import frame
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
+from stablebench.models.user_code.namespace import disregard_loaded
 from stablebench.process import python_random, settings
 from stablebench.process.settings import prepare_process
 from stablebench.runs.curve import read_curve
@@ -230,13 +231,14 @@ def path_or_none(path: str | Path | None) -> Path | None:
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Context after which torch's settings and the generators of random numbers are what they were."""
+    """Context of a function's work, after which torch's settings and the generators of random numbers are as before."""
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     algorithms, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     flushes = settings.flags()["flush_denormal"]
     states = python_random.states()
+    disregard_loaded()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):

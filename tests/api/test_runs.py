@@ -1,5 +1,6 @@
 """`sb.train`, `evaluate`, `load`, `list_runs` and `compare` make what the command line makes."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -90,6 +91,17 @@ def test_a_class_is_trained_as_its_file(tmp_path: Path, monkeypatch: pytest.Monk
     made = type("Typed", (MyCell,), {"__module__": "__main__"})
     with pytest.raises(sb.UserError, match="Typed"):
         sb.train(made, "copy", **SIZES)
+
+
+def test_what_a_notebook_imports_between_runs_is_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_cell.py").write_text(CELL)
+    (tmp_path / "notebook_tools.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    first = sb.train("my_cell.py:MyCell", "copy", **SIZES)
+    importlib.import_module("notebook_tools")
+    second = sb.train("my_cell.py:MyCell", "copy", seed=1, **SIZES)
+    assert str(tmp_path / "notebook_tools.py") not in [*first.record.uncovered, *second.record.uncovered]
 
 
 def test_a_leaderboard_is_that_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,12 @@ class _Extension(ExtensionFileLoader):
         return super().create_module(spec)
 
 
+def disregard_loaded() -> None:
+    """Take the modules that are loaded now as imported by a script or a notebook, and not by a model of the user's."""
+    if _looked_at is not None:
+        _looked_at.update(sys.modules)
+
+
 def uncovered() -> list[str]:
     """Return the users' files that were loaded as modules since the first model was, and that no digest covers.
 
