@@ -32,7 +32,7 @@ What eight trials are: the best of them on one seed. Where few seeds of a row so
 setting that works sometimes; where "best of 8" is far above "best of 4", more trials would help. A model that fails
 here fails at this width, in so many updates and trials, and not in general.
 
-One run of all 46 models takes, on one core of an AMD EPYC, by a few timed updates: first_recall 470 s, copy 1,470 s,
+One run of all 46 models takes, on one core of an AMD EPYC, by estimate: first_recall 470 s, copy 1,470 s,
 copy_masked 1,080 s, digits 380 s, selective_copy 600 s, adding 2,590 s, 6,590 s together. Eight trials are 14.6 core
 hours at most (trials that are pruned end at half), five seeds 9.2.
 
