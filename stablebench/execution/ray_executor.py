@@ -35,7 +35,10 @@ _RESTARTS = 2
 """How often a run is restarted whose machine or process was lost."""
 _CONNECT_S = 10.0
 """Seconds that a cluster gets to answer."""
-_PASSED_ON = ("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+_PASSED_ON = (
+    *("STABLEBENCH_DATA", "STABLEBENCH_CACHE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"),
+    *("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL", "TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"),
+)
 """Environment variables that the runs see as they are here."""
 
 
@@ -201,7 +204,7 @@ def _sees(mark: str) -> bool:
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[None]:
     """Context with a connection to a cluster; one that the process has already is used and left as it is."""
-    require("ray", "ray", "--ray")
+    require("ray", "--ray")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves these
     import ray
 

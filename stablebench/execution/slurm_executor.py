@@ -148,7 +148,7 @@ def run_on_slurm(
 
 
 def _submitted(queue: Queue, runs: list[Resolved], options: ExecutionOptions, workers: int) -> list[_Job]:
-    require("submitit", "slurm", "--slurm")
+    require("submitit", "--slurm")
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # which a training run waits for
     import submitit
     from submitit.core.utils import FailedJobError

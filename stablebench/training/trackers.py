@@ -1,9 +1,9 @@
-"""Write a run's curve to TensorBoard or MLflow as well, while it trains.
+"""Write a run's curve to TensorBoard, MLflow, Weights & Biases or trackio as well, while it trains.
 
 Trackers get the lines of `metrics.jsonl`, and nothing else: a tracker that fails costs a line of warning, not the run.
 """
 # pyright: reportMissingImports=false
-# tensorboard and mlflow are an extra
+# trackers are an extra
 
 import logging
 import shutil
@@ -22,6 +22,7 @@ from stablebench.schema.dotted import dotted
 from stablebench.schema.run_record import RunRecord
 from stablebench.training.mlflow_tracker import Mlflow
 from stablebench.training.tracker_names import tensorboard_name
+from stablebench.training.wandb_trackers import Trackio, Wandb
 
 _NO_METRIC = frozenset({"step", "split", "wall_s"})
 
@@ -80,7 +81,12 @@ class TensorBoard:
         self._writer.close()
 
 
-_TRACKERS: dict[str, Callable[[RunFolder, RunRecord], Tracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
+_TRACKERS: dict[str, Callable[[RunFolder, RunRecord], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": Mlflow,
+    "wandb": Wandb,
+    "trackio": Trackio,
+}
 
 
 def check_trackers(names: str | None) -> tuple[str, ...]:
@@ -93,7 +99,7 @@ def check_trackers(names: str | None) -> tuple[str, ...]:
     for name in asked:
         if name not in _TRACKERS:
             raise unknown_name("tracker", name, _TRACKERS)
-        require(name, "track", f"--track {name}")
+        require(name, f"--track {name}")
     return asked
 
 

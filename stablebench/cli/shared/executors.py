@@ -41,9 +41,9 @@ class Executor:
         if not self.slurm and (self.partition is not None or self.time is not None):
             raise UserError("--partition and --time are Slurm's: give --slurm as well.")
         if self.ray is not None:
-            require("ray", "ray", "--ray")
+            require("ray", "--ray")
         if self.slurm:
-            require("submitit", "slurm", "--slurm")
+            require("submitit", "--slurm")
         if self.time is not None:
             from stablebench.execution.slurm_executor import minutes_of
 

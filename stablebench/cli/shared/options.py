@@ -117,7 +117,9 @@ SelfCheck = Annotated[
         "--self-check/--no-self-check",
     ),
 ]
-Track = Annotated[list[str] | None, option("Also log curves to tensorboard, mlflow.", OUTPUT, metavar="A,B")]
+Track = Annotated[
+    list[str] | None, option("Also log curves to tensorboard, mlflow, wandb, trackio.", OUTPUT, metavar="A,B")
+]
 RunsDir = Annotated[Path, option("The run store.", OUTPUT, metavar="DIR")]
 Force = Annotated[bool, option("Overwrite the file of --output.", OUTPUT, "--force")]
 Format = Annotated[TableFormat, option("How tables are printed.", OUTPUT, "--format")]

@@ -125,7 +125,7 @@ class Study:
     def __init__(self, path: Path, plan: Plan, workers: int = 1) -> None:
         self.path, self.plan, self._workers = path, plan, workers
         self._grid = grid(plan.space, plan.seed) if plan.sampler == "grid" else None
-        require("optuna", "sweep", "stablebench sweep")
+        require("optuna", "stablebench sweep")
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
 
     def __enter__(self) -> "Study":
