@@ -141,6 +141,8 @@ def _print_outcome(outcome: "RunOutcome", output: options.OutputOptions) -> None
         return
     if not outcome.ran:
         say(f"Already {record.status}: nothing was run (--rerun runs it again).")
+        if not outcome.folder.checkpoints():
+            say(f"  {outcome.folder.why_no_weights()}")
     for line in summary_lines(record):
         say(line)
     if record.environment.reproducible is False:

@@ -50,6 +50,11 @@ class RunFolder:
         """The checkpoint best on validation, where the card selects on it."""
         return self.path / "checkpoints" / "best.safetensors"
 
+    @property
+    def unpacked_path(self) -> Path:
+        """A note in the folder of a run that was unpacked from an archive: it came without weights."""
+        return self.path / "unpacked.txt"
+
     def checkpoint_path(self, step: int) -> Path:
         """Return where the checkpoint after `step` updates lies."""
         return self.path / "checkpoints" / f"step-{step}.safetensors"
@@ -139,8 +144,20 @@ class RunFolder:
 
     def forget(self) -> None:
         """Put the run back to its start: remove its checkpoints, its curve and its record."""
-        for path in [*(self.path / "checkpoints").glob("*"), self.curve_path, self.record_path]:
+        checkpoints = (self.path / "checkpoints").glob("*")
+        for path in [*checkpoints, self.curve_path, self.record_path, self.unpacked_path]:
             path.unlink(missing_ok=True)
+
+    def mark_unpacked(self, source: str) -> None:
+        """Note that the run comes from an archive."""
+        text = f"Unpacked from {source}: without checkpoints, and with the curve at its evaluations only.\n"
+        write_atomically(self.unpacked_path, text.encode(), within=self.path)
+
+    def why_no_weights(self) -> str:
+        """Return why a run without a checkpoint has none."""
+        if self.unpacked_path.exists():
+            return "the run's weights were not kept, it was unpacked from an archive"
+        return "the run has no checkpoint"
 
     def drop_old_checkpoints(self) -> None:
         """Keep the newest checkpoints only."""

@@ -70,7 +70,10 @@ def begin(folder: RunFolder, resolved: Resolved, target: RunFolder) -> None:
     record = folder.read_record()
     saved = latest_valid_checkpoint(folder)
     if saved is None or saved.step != record.step:
-        raise UserError(f"{folder.path}: the checkpoint of update {record.step} is needed to go on, and is not there.")
+        why = "" if folder.checkpoints() else f": {folder.why_no_weights()}"
+        raise UserError(
+            f"{folder.path}: the checkpoint of update {record.step} is needed to go on, and is not there{why}."
+        )
     lines = list(read_curve(folder.curve_path))
     state: dict[str, Any] = saved.state | {"spec_hash": resolved.spec.spec_hash()}
     if record.step % record.spec.train.eval_every:  # an evaluation that the longer run would not have made

@@ -126,6 +126,9 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
             self_check=options.self_check,
             track=options.track,
         )
+        if folder.unpacked_path.exists():
+            reporter.note(f"{folder.why_no_weights()}: it starts again from the beginning")
+            folder.forget()
         if options.check_model:
             check_before_run(spec, reporter.note)
         try:

@@ -18,6 +18,7 @@ from stablebench.runs.progress import Lines
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import checked_card
+from stablebench.specs.repeat_command import command_of
 from stablebench.training.checked_engine import engine_for_evaluation
 from stablebench.training.evaluation import evaluate, metric_names
 from stablebench.training.network_state import NetworkState, StateKeeper
@@ -86,7 +87,8 @@ def trained_network(
         file = folder.best_path
     saved = checkpoint.load(file) if file is not None else latest_valid_checkpoint(folder, reporter)
     if saved is None:
-        raise UserError(f"{folder.path}: the run has no checkpoint yet.")
+        again = f"{command_of(record, [record.spec.seed])[0]} --rerun"
+        raise UserError(f"{folder.path}: {folder.why_no_weights()}. This trains the run again:\n  {again}")
     try:
         StateKeeper(network, whole=record.spec.model.source is not None).put_back(NetworkState.of_checkpoint(saved))
     except UserError as error:

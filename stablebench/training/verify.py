@@ -1,7 +1,7 @@
 """Re-run the first updates of a run and report where they differ from what it stored, bit for bit."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -148,7 +148,8 @@ def _checkpoints(folder: RunFolder) -> Iterator[Checkpoint]:
 
 
 def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: int) -> None:
-    was, is_ = (_lines(folder, steps) for folder in (before, now))
+    splits = ("validation",) if before.unpacked_path.exists() else ("train", "validation")  # an archive rounds
+    was, is_ = (_lines(folder, steps, splits) for folder in (before, now))
     for key in dict.fromkeys([*was, *is_]):
         verdict.lines += 1
         step, split = key
@@ -160,12 +161,12 @@ def _compare_curves(verdict: Verdict, before: RunFolder, now: RunFolder, steps: 
         verdict.differences += [f"step {step}: {split} {n} {was[key][n]!r} then, {is_[key][n]!r} now" for n in names]
 
 
-def _lines(folder: RunFolder, steps: int) -> dict[tuple[int, str], dict[str, Any]]:
+def _lines(folder: RunFolder, steps: int, splits: Collection[str]) -> dict[tuple[int, str], dict[str, Any]]:
     """Return a curve's losses and evaluations up to a step, without times; what a probe measured is left out."""
     return {
         (line["step"], line["split"]): {k: v for k, v in line.items() if k != "wall_s"}
         for line in read_curve(folder.curve_path)
-        if line.get("split") in ("train", "validation") and isinstance(line.get("step"), int) and line["step"] <= steps
+        if line.get("split") in splits and isinstance(line.get("step"), int) and line["step"] <= steps
     }
 
 

@@ -1,7 +1,7 @@
 """Values as text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,3 +20,9 @@ def format_values(values: Mapping[str, Any]) -> str:
 def counted(n: int, what: str) -> str:
     """Return a number with its noun: `1 run`, `2 runs`."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return names in a line, and a count of those beyond `most`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
