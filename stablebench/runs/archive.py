@@ -111,7 +111,7 @@ def archive_text(runs: Iterable[ArchivedRun]) -> str:
     lines = []
     for run in sorted(runs, key=lambda run: _sorted_by(run.name)):
         left_out = {"spec", "evaluations", "environment"}
-        document = {"spec": run.record.spec.model_dump(mode="json")}
+        document: dict[str, Any] = {"spec": run.record.spec.model_dump(mode="json")}
         document |= run.record.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
         environment = run.record.environment.model_dump(mode="json", exclude_defaults=True)
         digest = _digest(environment)
@@ -242,7 +242,7 @@ def with_runs(
 ) -> tuple[dict[str, ArchivedRun], list[str], list[str]]:
     """Return the runs of an archive with others added.
 
-    A run that had not ended is replaced by itself, ended. One that is there with another record is kept, unless `force`.
+    A run that had not ended gets its end. One that is there with another record is kept, unless `force`.
 
     Args:
         there: What the archive has.
