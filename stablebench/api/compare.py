@@ -14,6 +14,7 @@ from stablebench.api.asked import Model, count_of, model_name, names_of, setting
 from stablebench.api.frames import frame
 from stablebench.api.run import path_or_none, settings_kept
 from stablebench.api.suite_runs import leaderboard_of, missing_runs, without_broken
+from stablebench.api.table_files import columns_of
 from stablebench.errors import UserError, did_you_mean
 from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally
@@ -47,9 +48,7 @@ class Board:
         Raises:
             UserError: pandas is not installed.
         """
-        runs = self.board.runs or []
-        names = dict.fromkeys(name for run in runs for name in run)
-        return frame({name: [run.get(name) for run in runs] for name in names})
+        return frame(columns_of(self.board.runs or []))
 
     def render(
         self, format: Format = "table", columns: Sequence[str] | None = None, interval: IntervalOf = "median"

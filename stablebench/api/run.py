@@ -12,6 +12,8 @@ import torch
 
 from stablebench.api.asked import Model, count_of, request_of, split_off
 from stablebench.api.frames import frame
+from stablebench.api.run_tables import curve_rows, run_rows
+from stablebench.api.table_files import columns_of
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.models.user_code.namespace import disregard_loaded
@@ -84,8 +86,7 @@ class Run:
             UserError: pandas is not installed.
         """
         rows = self.curve()
-        keys = dict.fromkeys(key for row in rows for key in row)
-        return frame({key: [row.get(key) for row in rows] for key in keys})
+        return frame(columns_of(rows))
 
     def __repr__(self) -> str:
         record = self.record
@@ -93,6 +94,23 @@ class Run:
         error = f" ({record.error})" if record.error else ""
         what = f"{record.spec.model.label} on {record.spec.task.name} seed {record.spec.seed}"
         return f"<Run {what}: {record.status} after {record.step} steps{error}{tested}; {self.folder}>"
+
+
+class Runs(list[Run]):
+    """Runs as a list, and as one table."""
+
+    def to_frame(self, *, curves: bool = False, library: Literal["pandas", "polars"] = "pandas") -> Any:
+        """Return a DataFrame with a row a run: every setting, every test metric, times and sizes.
+
+        Args:
+            curves: Whether it has a row for each entry of the runs' curves instead.
+            library: Whose DataFrame.
+
+        Raises:
+            UserError: The library is not installed, or a record or a curve cannot be read.
+        """
+        stored = [(run.folder, run.record) for run in self]
+        return frame(columns_of(curve_rows(stored) if curves else run_rows(stored)), library)
 
 
 def train(
@@ -201,7 +219,7 @@ def load(run: str | Path) -> Run:
     return loaded
 
 
-def list_runs(folder: str | Path = "runs") -> list[Run]:
+def list_runs(folder: str | Path = "runs") -> Runs:
     """Return all runs in a run store, or below a folder of it, in the order of their paths; those without a record not.
 
     Args:
@@ -212,7 +230,7 @@ def list_runs(folder: str | Path = "runs") -> list[Run]:
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: there is no such folder.")
-    return [Run(run.path) for run in runs_within(Path(folder))]
+    return Runs(Run(run.path) for run in runs_within(Path(folder)))
 
 
 def load_code(folder: RunFolder, record: RunRecord, model: str | None) -> None:
