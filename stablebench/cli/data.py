@@ -1,12 +1,12 @@
-"""List, fetch and verify the real data sets, or print where they lie."""
+"""List, fetch and verify the real data sets, or print where they lie; write a task's generated examples to files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from stablebench.cli.shared.commands import OUTPUT, add_command, option, subcommands
-from stablebench.cli.shared.options import AsJson, Format, Quiet
+from stablebench.cli.shared.options import AsJson, Format, Length, Quiet, Settings, parse_settings
 from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats, say
 
 if TYPE_CHECKING:
@@ -169,6 +169,58 @@ def path(
         say(str(folder))
 
 
+def export(
+    *,
+    task: Annotated[str, typer.Argument(metavar="TASK[/VARIANT]", help="A task whose examples are generated.")],
+    T: Length = None,
+    settings: Settings = None,
+    train: Annotated[int, option("Training examples too: the first N.", metavar="N", min=0)] = 0,
+    seed: Annotated[int, option("The run whose training examples these are.", metavar="N", min=0)] = 0,
+    fmt: Annotated[Literal["jsonl", "parquet"], option("What the files are.", OUTPUT, "--format")] = "jsonl",
+    output: Annotated[
+        Path | None, option("The folder (default: the task's name).", OUTPUT, "--output", "-o", metavar="FOLDER")
+    ] = None,
+    force: Annotated[bool, option("Overwrite files that exist.", OUTPUT, "--force")] = False,
+) -> None:
+    """Write the validation and test examples of a task, which all runs are scored on, with Croissant metadata.
+
+    Example:
+        stablebench data export copy/t100 -o copy-t100
+        stablebench data export copy --set task.S=5 --train 1000
+    """
+    import json
+    from datetime import date
+
+    from stablebench import registry
+    from stablebench.cli.shared.output_file import refuse_existing
+    from stablebench.data.croissant import croissant
+    from stablebench.data.example_files import check_exportable, splits_of, totals, write_examples
+    from stablebench.data.task import Task, resolve_params
+    from stablebench.errors import UserError
+    from stablebench.runs.atomic import write_atomically
+
+    given = parse_settings(settings)
+    if other := [key for key in given if not key.startswith("task.")]:
+        raise UserError(f"--set {other[0]}: only the task's own parameters matter here, for example --set task.S=5.")
+    name, _, variant = task.partition("/")
+    card = registry.task_card(name)
+    values = {key.removeprefix("task."): value for key, value in given.items()}
+    source = Task(card, resolve_params(card, variant=variant or None, T=T, settings=values))
+    check_exportable(source, fmt)
+    folder = Path(task.replace("/", "-")) if output is None else output
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: must be a folder, this is a file.")
+    splits = splits_of(source, train, seed)
+    metadata = folder / "croissant.json"
+    for path in (*(folder / f"{split}.{fmt}" for split in splits), metadata):
+        refuse_existing(path, force)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [write_examples(folder, split, batch(), fmt) for split, batch in splits.items()]
+    document = json.dumps(croissant(source, task, files, date.today()), indent=2, ensure_ascii=False)
+    write_atomically(metadata, (document + "\n").encode())
+    say(f"{metadata}: {totals(files)} examples of {task}")
+
+
 def _folder(source: "DataSource", root: Path) -> Path:
     from stablebench.data.files import access
 
@@ -216,7 +268,9 @@ def _present(item: dict[str, Any]) -> str:
     return f"{item['present']} of {item['files']} files" if item["present"] else "no"
 
 
-data = subcommands("List, fetch and verify the real data sets, or print where they lie.")
+data = subcommands(
+    "List, fetch and verify the real data sets, or print where they lie; write a task's generated examples to files."
+)
 add_command(data, list_, "list")
-for _function in (fetch, verify, path):
+for _function in (fetch, verify, path, export):
     add_command(data, _function)

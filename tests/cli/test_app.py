@@ -64,7 +64,7 @@ def test_it_answers_without_importing_torch(arguments: list[str]) -> None:
         ("list foo", "No kind named 'foo'. Known: models, recipes, runs, "),
         ("list", "KIND is missing: models, tasks, recipes, suites, sweeps or runs. `stablebench list -h`"),
         ("plot foo", "No plot command named 'foo'. Known: curves, decision-boundary, "),
-        ("data foo", "No data command named 'foo'. Known: fetch, list, path, verify.\n"),
+        ("data foo", "No data command named 'foo'. Known: export, fetch, list, path, verify.\n"),
     ],
 )
 def test_a_wrong_name_is_refused_without_importing_torch(words: str, message: str) -> None:
