@@ -134,7 +134,7 @@ def compare(
             )
             failures += _run(missing_runs(runs, root), execution, workers, quiet)
         across = bool(own.get("across_budgets", False))
-        board, _ = leaderboard_of(name, chosen, overrides, runs, root, across_budgets=across, tidy=True)
+        board, *_ = leaderboard_of(name, chosen, overrides, runs, root, across_budgets=across, tidy=True)
     return Board(board, dict(failures))
 
 

@@ -49,8 +49,8 @@ def leaderboard_of(
     *,
     across_budgets: bool,
     tidy: bool,
-) -> tuple[Leaderboard, list[bool]]:
-    """Return the leaderboard, and for each run whether it has a record.
+) -> tuple[Leaderboard, list[bool], Failures]:
+    """Return the leaderboard, for each run whether it has a record, and which of the records are of failed runs.
 
     Args:
         name: What the suite is called.
@@ -66,4 +66,7 @@ def leaderboard_of(
     board = leaderboard.build(name, records.values(), unreadable=unreadable, across_budgets=across_budgets, tidy=tidy)
     changes = leaderboard.Overrides(overrides.changed, overrides.short)
     board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
-    return board, [folder.path in records or str(folder.path) in unreadable for folder in folders]
+    recorded = [folder.path in records or str(folder.path) in unreadable for folder in folders]
+    stored = [(run.label, records.get(folder.path)) for run, folder in zip(runs, folders, strict=True)]
+    failed = [(label, r.error or "") for label, r in stored if r is not None and r.status == "failed"]
+    return board, recorded, failed

@@ -100,7 +100,7 @@ def compare(
     """Run what is missing of a suite, then print its leaderboard.
 
     With --models and --tasks it is an ad-hoc suite of these. Stored runs are not run again. Exit code 0 when every run
-    finished or diverged, 1 when one failed.
+    finished or diverged, 1 when one failed; with --no-run, when a stored one did.
 
     Example:
         stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
@@ -161,13 +161,15 @@ def compare(
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
     tidy = fmt == "csv" or shown.as_json or output is not None
-    board, recorded = leaderboard_of(
+    board, recorded, failed_before = leaderboard_of(
         name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy
     )
     if not any(recorded):
         for line in near_runs(runs, shown.runs_dir):
             note(line)
-    lost = [] if no_run else _lost(runs, recorded, failures)
+    lost = failed_before if no_run else _lost(runs, recorded, failures)
+    if decisions is not None:
+        board = board.replaced(seed_decisions=decisions.document())
     if statistics or shown.as_json or output is not None:
         board = board.replaced(statistics=leaderboard.statistics(board, equal_within))
     if output is not None:

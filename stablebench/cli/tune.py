@@ -1,6 +1,7 @@
 """The same search for every model on every task of a suite; the best of each become recipes."""
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,12 +84,13 @@ def tune(
     os.environ.setdefault("OMP_NUM_THREADS", str(runs.threads))  # read when torch starts, in the trials
     held, kept, failed = [], [], 0
     with CellProgress(len(cells), shown.quiet) as progress:
-        for cell in cells:
+        first, last = ((cell, False) for cell in cells), ((cell, True) for cell in held)  # `held` grows in the first
+        for cell, wait in chain(first, last):
             try:
-                code, ended, ran = _search(cell, execution, trials, workers, progress)
+                code, ended, ran = _search(cell, execution, trials, workers, progress, wait=wait)
             except StudyHeld:
+                progress.note(f"{cell.label}: another process is searching; it is waited for at the end")
                 held.append(cell)
-                progress.ended(f"{cell.label}: another process is searching", False)
                 continue
             if code:
                 note(f"interrupted in {cell.label}; the same command continues.")
@@ -103,10 +105,8 @@ def tune(
     _print_summary(cells, shown, fmt)
     for path in kept:
         note(f"{path}: says something else and was left as it is; --force overwrites it.")
-    if held:
-        note(f"{len(held)} of {len(cells)} searches are another process's: {', '.join(cell.label for cell in held)}.")
     note(f"recipes: {folder}; `stablebench compare {suite} --recipes {folder}` runs them.")
-    raise typer.Exit(1 if failed or kept or held else 0)
+    raise typer.Exit(1 if failed or kept else 0)
 
 
 def _print_summary(cells: "list[Cell]", shown: options.OutputOptions, fmt: options.Format) -> None:
@@ -122,13 +122,13 @@ def _print_summary(cells: "list[Cell]", shown: options.OutputOptions, fmt: optio
 
 
 def _search(
-    cell: "Cell", execution: "ExecutionOptions", trials: int, workers: int, progress: "CellProgress"
+    cell: "Cell", execution: "ExecutionOptions", trials: int, workers: int, progress: "CellProgress", *, wait: bool
 ) -> "tuple[int, list[Trial], bool]":
     """Run the trials that a search is missing; return the code of a signal, else 0, its trials, and if any ran."""
     from stablebench.execution.tuning.study import Study
     from stablebench.execution.tuning.trials import TrialCallbacks, run_trials
 
-    with Study(cell.journal, cell.plan, workers) as study:
+    with Study(cell.journal, cell.plan, workers, wait=wait) as study:
         code, ran = 0, False
         before = study.trials()[:trials]
         if len(before) < trials or any(trial.status == "running" for trial in before):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,8 +139,8 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
     else:
         decided = suite.model_dump(mode="json", exclude={"seeds"})
         question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short, asked.match]
-        plain = remembered(question, lambda: [_plain(run) for run in _resolved(suite, asked, refused)])
-        resolved = [_from_plain(run) for run in plain]
+        plain = partial(_plain, suite, asked, refused)
+        resolved = remembered(question, plain, _from_plain)
     by_hash = {run.spec.spec_hash(): run for run in resolved}
     return [run.seeded(seed) for run in by_hash.values() for seed in dict.fromkeys(suite.seeds)]
 
@@ -186,14 +187,26 @@ def request_for(suite: Suite, task: SuiteTask, model: str, asked: SuiteOverrides
     return replace(request, recipe=tuned_recipe(asked.recipes, task, model), registered=False)
 
 
-def _plain(run: Resolved) -> list[Any]:
-    """Return a run of a registered model as plain values."""
-    return [run.spec.model_dump(mode="json"), run.origin]
+def _plain(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None) -> list[Any]:
+    """Return what `_resolved` does, of registered models, as plain values."""
+    return [[run.spec.model_dump(mode="json"), run.origin] for run in _resolved(suite, asked, refused)]
 
 
-def _from_plain(values: list[Any]) -> Resolved:
-    spec = RunSpec.model_validate_json(json.dumps(values[0]))  # tuples are lists in plain values
-    return Resolved(spec, registry.task_card(spec.task.name), values[1])
+def _from_plain(runs: list[Any]) -> list[Resolved]:
+    """Return what `_plain` made of runs.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    resolved = []
+    for document, origin in runs:
+        spec = RunSpec.model_validate_json(json.dumps(document))  # tuples are lists in plain values
+        if not isinstance(origin, dict):
+            raise ValueError("`origin` must be values by key")
+        resolved.append(Resolved(spec, registry.task_card(spec.task.name), origin))
+    if not resolved:
+        raise ValueError("there must be runs")
+    return resolved
 
 
 def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) -> dict[str, Any]:

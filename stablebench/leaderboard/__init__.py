@@ -22,6 +22,7 @@ from stablebench.leaderboard.format import (
     format_range,
     format_unequal,
 )
+from stablebench.leaderboard.marks import unequal_budgets
 from stablebench.leaderboard.origin import format_origin
 from stablebench.leaderboard.pairs import leaders_note, matrix_of
 from stablebench.leaderboard.published import format_published
@@ -69,4 +70,5 @@ __all__ = [
     "reproduction",
     "reproduction_title",
     "statistics",
+    "unequal_budgets",
 ]

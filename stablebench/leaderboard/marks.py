@@ -1,6 +1,6 @@
 """What of a row a reader must know before its rank means anything, as one character each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stablebench.schema.leaderboard import LeaderboardRow
 
@@ -50,13 +50,24 @@ def unequal(rows: Sequence[LeaderboardRow]) -> dict[str, list[int]]:
 
     Rows of other widths are equal where they have the same number of parameters, to a twentieth.
     """
+    return unequal_budgets([_budget(row) for row in rows], lambda: [row.parameters for row in rows])
+
+
+def unequal_budgets(budgets: Sequence[dict[str, int]], parameters: Callable[[], list[int]]) -> dict[str, list[int]]:
+    """Return what `unequal` does of budgets.
+
+    Args:
+        budgets: `updates`, `batch` and `units` of each row.
+        parameters: Counts the parameters of each, which is asked for where the units differ.
+    """
     columns: dict[str, list[int]] = {}
-    for row in rows:
-        for name, value in _budget(row).items():
+    for budget in budgets:
+        for name, value in budget.items():
             columns.setdefault(name, []).append(value)
-    parameters = [row.parameters for row in rows]
-    if parameters and max(parameters) <= _SAME_PARAMETERS * min(parameters):
-        del columns["units"]
+    if len(set(columns.get("units", ()))) > 1:
+        counts = parameters()
+        if max(counts) <= _SAME_PARAMETERS * min(counts):
+            del columns["units"]
     return {name: [min(values), max(values)] for name, values in columns.items() if len(set(values)) > 1}
 
 

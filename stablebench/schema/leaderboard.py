@@ -7,12 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from stablebench.schema.leaderboard_statistics import COVERAGE, Goal, Interval, LeaderboardPart, Statistics, Unit
+from stablebench.schema.leaderboard_statistics import (
+    COVERAGE,
+    Goal,
+    Interval,
+    LeaderboardPart,
+    SeedDecisions,
+    Statistics,
+    Unit,
+)
 from stablebench.schema.published import Flag, MetricName
 from stablebench.schema.recipe import Outcome
 
 SCHEMA_VERSION = 1
-_OPTIONAL = ("unreadable", "reproduction", "statistics", "runs")
+_OPTIONAL = ("unreadable", "reproduction", "statistics", "seed_decisions", "runs")
 """Parts that the JSON leaves out where there are none."""
 
 SPREAD = "What the paper prints next to its number: one standard deviation, or two standard errors."
@@ -294,6 +302,9 @@ class Leaderboard(LeaderboardPart):
     )
     statistics: Statistics | None = Field(
         default=None, description="The statistics; with `--json`, `--output` or `--statistics`."
+    )
+    seed_decisions: SeedDecisions | None = Field(
+        default=None, description="Which pairs `--until-decided` decided; absent without it."
     )
     runs: list[dict[str, Any]] | None = Field(
         default=None,

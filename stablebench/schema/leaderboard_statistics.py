@@ -111,6 +111,28 @@ class Decision(LeaderboardPart):
     )
 
 
+class SeedDecision(LeaderboardPart):
+    """What `--until-decided` came to for two rows of a table."""
+
+    task: str = Field(description="The table's name.")
+    better: str = Field(description="Name of the row that is better; of an equal or undecided pair, of either.")
+    worse: str = Field(description="Name of the other.")
+    verdict: PairVerdict = Field(description="`better`, `equal` (within `equal_within`) or `undecided`.")
+    seeds: int = Field(description="Seeds of each row after which it was said.")
+    p: float = Field(description="p-value of that look, uncorrected; it decides at `level`.")
+
+
+class SeedDecisions(LeaderboardPart):
+    """What `--until-decided` came to: at most 5 % of comparisons hold a false decision."""
+
+    looks: list[int] = Field(description="Numbers of seeds after which was looked.")
+    pairs: int = Field(description="Pairs of rows, over all tables.")
+    level: float = Field(description="A pair is decided where its p-value is at most this.")
+    equal_within: float | None = Field(description="How far apart rows count as equal; null where that is not asked.")
+    unequal: list[str] = Field(description="Tables on which nothing is decided, because budgets are unequal.")
+    decisions: list[SeedDecision] = Field(description="The decided pairs first, in the order in which they were.")
+
+
 class PairTest(LeaderboardPart):
     """A two-sided rank test of two rows of a table."""
 

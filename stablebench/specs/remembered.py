@@ -27,28 +27,31 @@ from stablebench.runs.atomic import write_atomically
 
 _EDITIONS = 8
 """Editions of the code, with their cards, whose answers are kept."""
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, StablebenchError)
+"""What a file of another form than an answer's ends in."""
 
 
-def remembered(question: Any, answer: Callable[[], Any]) -> Any:
+def remembered(question: Any, answer: Callable[[], Any], read: Callable[[Any], Any] = lambda plain: plain) -> Any:
     """Return an answer, from the cache folder where the same was asked before.
 
     Args:
         question: What decides it next to the package's files; anything JSON can write.
         answer: Computes it where it is not known; anything JSON can write. Its errors are passed on, and not kept.
+        read: Makes of the answer what is returned; a file that it cannot read is written again.
     """
     try:
         key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
     except (TypeError, ValueError):  # a value that no spec can have: the answer is an error
-        return answer()
+        return read(answer())
     path = cache_dir() / "answers" / _edition() / f"{key[:32]}.json"
-    with suppress(OSError, ValueError):
-        return json.loads(_own(path))
+    with suppress(OSError, *_UNREADABLE):
+        return read(json.loads(_own(path)))
     new = answer()
     with suppress(StablebenchError, OSError):  # a full disk, a folder that cannot be written
         if not path.parent.is_dir():
             _drop_old(path.parent.parent)
         write_atomically(path, json.dumps(new).encode())
-    return new
+    return read(new)
 
 
 def _own(path: Path) -> bytes:

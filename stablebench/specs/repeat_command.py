@@ -39,8 +39,14 @@ def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = Fa
         [record.spec.model_dump(mode="json", exclude={"seed"}), record.spec_hash, record.origin, seeds]
         for record, seeds in rows
     ]
-    known = remembered(["commands", decided], lambda: _commands_of(rows, apart))
-    return [(command, exact) for command, exact in known]
+
+    def read(plain: Any) -> list[tuple[str, bool]]:
+        pairs = [(command, exact) for command, exact in plain]
+        if len(pairs) != len(rows) or not all(isinstance(c, str) and isinstance(exact, bool) for c, exact in pairs):
+            raise ValueError("not a command a row")
+        return pairs
+
+    return remembered(["commands", decided], lambda: _commands_of(rows, apart), read)
 
 
 def _commands_of(rows: Sequence[tuple[RunRecord, list[int]]], apart: bool) -> list[tuple[str, bool]]:

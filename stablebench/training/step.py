@@ -14,6 +14,8 @@ from stablebench.training.resume import contiguous_clone
 
 _CALLS = 20
 """torch calls of one time step, about: how large a CUDA graph of a training step would be."""
+_OVERFLOW = "without overflow"
+"""In torch's words where a factor of an optimiser's step, the rate with its corrections, is beyond the type."""
 
 
 class TrainingStep:
@@ -37,7 +39,8 @@ class TrainingStep:
         """Make one update and return its loss and the norm of its gradient, both before it.
 
         Raises:
-            Diverged: The loss or the gradient is not finite; the weights are those before the update.
+            Diverged: The loss or the gradient is not finite; the weights are those before the update. Or the step is
+                larger than the type can hold.
             Interrupted: A signal ended a compilation.
         """
         parts, state = self._parts, self.state
@@ -55,12 +58,22 @@ class TrainingStep:
         for what, value in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(value):
                 raise Diverged(f"the {what} is {value} in update {state.step + 1}")
-        parts.updater.update(state.step, state.stalls)
+        self._update()
         parts.network.after_update()
         state.step += 1
         if state.step == 1:  # later ones are compared where they are saved
             parts.keeper.refuse_other_parameters()
         return loss, norm
+
+    def _update(self) -> None:
+        """Have the optimiser make its step."""
+        try:
+            self._parts.updater.update(self.state.step, self.state.stalls)
+        except RuntimeError as error:
+            if _OVERFLOW not in str(error):
+                raise
+            precision, number = self._parts.spec.precision, self.state.step + 1
+            raise Diverged(f"the step of update {number} is larger than {precision} can hold") from error
 
     def _loss_and_norm(self, batch: Batch) -> tuple[float, float]:
         """Fill the gradients and return the loss and the gradient's norm as numbers."""

@@ -33,6 +33,18 @@ def test_compare_runs_what_is_missing_once_and_draws_the_board(tmp_path: Path) -
     assert [path.stat().st_mtime_ns for path in records] == times
 
 
+def test_a_stored_failure_is_said_and_exits_1(tmp_path: Path) -> None:
+    """`--no-run` draws what is there; that a run of it failed is no less true than when it did."""
+    assert compare(tmp_path, "--quiet").exit_code == 0
+    path = min((tmp_path / "runs").glob("*/rnn/*/record.json"))
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | {"status": "failed", "error": "out of memory"}))
+    result = compare(tmp_path, "--no-run")
+    assert result.exit_code == 1 and "failed: rnn on copy seed 0: out of memory" in result.stderr
+    path.write_text(json.dumps(json.loads(whole) | {"status": "diverged"}))
+    assert compare(tmp_path, "--no-run").exit_code == 0
+
+
 def test_a_board_that_got_worse_exits_5(tmp_path: Path) -> None:
     board = tmp_path / "board.json"
     assert compare(tmp_path, "-o", str(board)).exit_code == 0
@@ -200,6 +212,15 @@ def test_seeds_are_added_until_models_are_told_apart(tmp_path: Path) -> None:
     assert "looked at after 5, 7, 10 seeds, each at p <= 0.017" in found.stderr
     records = list((tmp_path / "runs").glob("*/*/*/record.json"))
     assert len(records) in (10, 14)
+    (said,) = [line for line in found.stderr.splitlines() if "is better than" in line]
+    board = ["--max-seeds", "10", "--set", "optim.lr=0.01", "--across-budgets", "--json"]
+    document = json.loads(until_decided(tmp_path, str(suite), *board).stdout)["seed_decisions"]
+    assert (document["looks"], document["pairs"], document["equal_within"]) == ([5, 7, 10], 1, None)
+    (decision,) = document["decisions"]
+    assert (
+        decision["verdict"] == "better" and decision["seeds"] == len(records) / 2 and decision["p"] <= document["level"]
+    )
+    assert said.startswith(f"{decision['task']}: {decision['better']} is better than {decision['worse']} (p ")
     again = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01", "--across-budgets")
     assert again.exit_code == 0 and len(list((tmp_path / "runs").glob("*/*/*/record.json"))) == len(records)
 
@@ -220,7 +241,8 @@ def test_lengths_of_a_task_may_have_budgets_of_their_own(tmp_path: Path) -> None
         (["--models", "rnn,gru", "--seeds", "3"], "--until-decided and --seeds"),
         (["--models", "rnn,gru", "--no-run"], "--until-decided and --no-run"),
         (["--models", "rnn"], "no task with two models"),
-        (["two.yaml"], "on copy updates or batch are unequal"),
+        (["two.yaml"], "on copy updates are unequal"),
+        (["widths.yaml"], "on copy units are unequal"),
         (["--models", "rnn,gru,lstm,cornn,irnn", "--max-seeds", "5"], "so few seeds decide none of 10 pairs"),
     ],
 )
@@ -231,6 +253,10 @@ def test_what_cannot_be_decided_is_refused(
     (tmp_path / "two.yaml").write_text(
         "summary: two budgets\nmodels: [rnn]\nseeds: [0]\n"
         "tasks:\n  - {task: copy, overrides: {train.steps: 5}}\n  - {task: copy, overrides: {train.steps: 6}}\n"
+    )
+    (tmp_path / "widths.yaml").write_text(
+        "summary: two widths\nmodels: [rnn]\nseeds: [0]\n"
+        "tasks:\n  - {task: copy, overrides: {model.hidden: 5}}\n  - {task: copy, overrides: {model.hidden: 9}}\n"
     )
     refused = until_decided(tmp_path, *more)
     assert refused.exit_code == 2 and message in refused.stderr

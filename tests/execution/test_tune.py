@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from stablebench import registry
 from stablebench.cli.app import app
+from stablebench.cli.ui.progress import CellProgress
 from stablebench.data.task import Task
 from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 from stablebench.execution.tuning.cells import TUNING_SEED, chosen, tuned_cells
@@ -206,12 +209,32 @@ def test_again_changes_nothing_and_overwrites_nothing(tuned: Path) -> None:
     assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
 
 
-def test_a_search_of_another_process_is_left_to_it(tuned: Path) -> None:
+def test_a_search_of_another_process_is_waited_for(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes last; once that process has ended, all searches have, and the exit code says so."""
     _, suite = suite_of(str(tuned / "tiny.yaml"), SuiteOverrides())
     cell = tuned_cells(suite, SuiteOverrides(), tuned / "tuned", tuned / "runs" / "tuning")[0]
-    with Study(cell.journal, cell.plan):
+    begun, noted = Event(), Event()
+    notes: list[str] = []
+
+    def hold() -> None:
+        with Study(cell.journal, cell.plan):
+            begun.set()
+            assert noted.wait(60)
+            time.sleep(0.3)  # until after this process has come back to it
+
+    def note(self: CellProgress, text: str) -> None:
+        notes.append(text)
+        noted.set()
+
+    monkeypatch.setattr(CellProgress, "note", note)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(hold)
+        assert begun.wait(60)
         result = tune(tuned, "--trials", "2")
-    assert result.exit_code == 1 and "1 of 2 searches are another process's: rnn on copy T 5" in result.output
+        other.result()
+    assert result.exit_code == 0, result.output
+    assert notes[0] == "rnn on copy T 5: another process is searching; it is waited for at the end"
+    assert len(notes) == 3 and notes[-1].startswith("[2/2] rnn on copy T 5: 2 trials")
 
 
 @pytest.mark.slow  # processes that import torch

@@ -8,14 +8,35 @@ from pathlib import Path
 import pytest
 
 from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
+from stablebench.schema.run_record import Environment, RunRecord
 from stablebench.specs import remembered as memory
 from stablebench.specs.remembered import remembered
+from stablebench.specs.repeat_command import commands_of
+from stablebench.specs.request import Resolved
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STABLEBENCH_CACHE", str(tmp_path))
     return tmp_path
+
+
+def made(run: Resolved) -> RunRecord:
+    """Return the record of a run that has just begun."""
+    environment = Environment(versions={}, device="cpu", hardware="x", engine="fused", threads=1, flags={})
+    return RunRecord(
+        spec=run.spec,
+        spec_hash=run.spec.spec_hash(),
+        status="running",
+        metric="loss",
+        baseline=1.0,
+        card_sha256="0",
+        selection="",
+        parameters=1,
+        started="",
+        environment=environment,
+        origin=run.origin,
+    )
 
 
 def kept(cache: Path) -> list[Path]:
@@ -88,3 +109,19 @@ def test_a_leaderboard_of_stored_runs_needs_no_torch(tmp_path: Path) -> None:
         return done.stdout.split()[-1]
 
     assert [loaded(), loaded()] == ["True", "False"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "[1]", "[[1, 2, 3]]", "[[{}, {}]]", '[["x", 1]]', "0", '"a"'])
+def test_a_file_of_another_form_is_written_again(text: str, cache: Path) -> None:
+    """A suite's runs, and the commands of rows, come out as if it were not there."""
+    asked = SuiteOverrides(models=["rnn"], tasks=["copy"])
+    runs = runs_of(suite_of(None, asked)[1], asked)
+    record = made(runs[0])
+    commands = commands_of([(record, [0])])
+    assert len(kept(cache)) == 2
+    good = {path: path.read_text() for path in kept(cache)}
+    for path in good:
+        path.write_text(text)
+    assert runs_of(suite_of(None, asked)[1], asked) == runs
+    assert commands_of([(record, [0])]) == commands
+    assert {path: path.read_text() for path in kept(cache)} == good

@@ -63,3 +63,15 @@ def test_a_failed_cell_of_a_suite_says_where_it_is(tmp_path: Path, monkeypatch: 
     words = ["compare", "--models", f"{path}:Late,rnn", "--tasks", "copy", *WORDS[2:-3], "--seeds", "1", "-q"]
     result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")])
     assert result.exit_code == 1 and "traceback.txt" in result.stderr and "rnn" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("rate", ["1.0e+38", "1.0e+300"])
+def test_a_rate_beyond_the_type_diverges(name: str, rate: str, tmp_path: Path) -> None:
+    """A step that float32 cannot hold is a divergence like a weight that is not finite, and no fault of the program."""
+    words = [*WORDS, "--runs-dir", str(tmp_path), "--set", f"optim.name={name}", "--set", f"optim.lr={rate}"]
+    result = CliRunner().invoke(app, ["train", "--model", "rnn", *words])
+    assert result.exit_code == 3, result.output
+    (run,) = all_runs(tmp_path)
+    record = run.read_record()
+    assert record.status == "diverged" and record.error is not None and not (run.path / "traceback.txt").exists()

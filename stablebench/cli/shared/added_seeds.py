@@ -49,20 +49,30 @@ def decisions_of(
     for run in runs:
         by_task.setdefault(run.spec.task.model_dump_json(exclude={"variant"}), []).append(run)
     pairs = sum(math.comb(len(same), 2) for same in by_task.values())
-    budgets = [{(run.spec.train.steps, run.spec.train.batch_size) for run in same} for same in by_task.values()]
-    names = [same[0].spec.task.name for same in by_task.values()]
-    uneven = dict.fromkeys(name for name, several in zip(names, budgets, strict=True) if len(several) > 1)
-    if uneven and not across_budgets:
-        raise UserError(
-            f"--until-decided: on {', '.join(uneven)} updates or batch are unequal, so that models are not told "
-            "apart: give --steps and --batch-size, or --across-budgets."
-        )
+    if not across_budgets:
+        for same in by_task.values():
+            _refuse_unequal(same)
     if not pairs:
         raise UserError("--until-decided: there is no task with two models to tell apart.")
     plan = seed_plan(pairs, most, 1 if equal_within is None else 2)
     if plan is None:
         raise UserError(f"--max-seeds {most}: so few seeds decide none of {pairs} pairs at 5 % in all; allow more.")
     return Decisions(plan, pairs, equal_within)
+
+
+def _refuse_unequal(runs: "list[Resolved]") -> None:
+    """Raise where the runs of one task have budgets that the leaderboard would not rank."""
+    from stablebench.execution.equal_parameters import parameters_at
+    from stablebench.leaderboard import unequal_budgets
+
+    specs = [run.spec for run in runs]
+    budgets = [{"updates": s.train.steps, "batch": s.train.batch_size, "units": s.model.hidden} for s in specs]
+    differs = unequal_budgets(budgets, lambda: [parameters_at(run, run.spec.model.hidden) for run in runs])
+    if differs:
+        raise UserError(
+            f"--until-decided: on {specs[0].task.name} {' and '.join(differs)} are unequal, so that models are not "
+            "told apart: give --steps, --batch-size and --hidden, or --across-budgets."
+        )
 
 
 def with_seeds(suite: "Suite", overrides: "SuiteOverrides", seeds: int) -> "list[Resolved]":
@@ -108,7 +118,7 @@ def add_seeds(
             return code, list(failures.items()), list(runs.values())
         records, _ = readable_records(run_folders(runs_dir, [run.spec for run in runs.values()]))
         needed = decisions.look(leaderboard.build("", records.values(), across_budgets=across_budgets), seeds)
-        note(f"{seeds} seeds: {len(decisions.lines)} of {decisions.pairs} pairs decided")
+        note(f"{seeds} seeds: {len(decisions.decided)} of {decisions.pairs} pairs decided")
         if not needed:
             break
     return 0, list(failures.items()), list(runs.values())

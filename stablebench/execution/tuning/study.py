@@ -116,14 +116,15 @@ class Study:
         plan: What decides the trials.
         workers: Trials at once; with more than one, those that run are counted as bad ones by tpe, so that they
             are not drawn twice.
+        wait: Whether to wait for another process that is working on it.
 
     Raises:
         UserError: Optuna is not installed, or the file holds another sweep.
-        StudyHeld: Another process is working on it.
+        StudyHeld: Another process is working on it, and `wait` is false.
     """
 
-    def __init__(self, path: Path, plan: Plan, workers: int = 1) -> None:
-        self.path, self.plan, self._workers = path, plan, workers
+    def __init__(self, path: Path, plan: Plan, workers: int = 1, *, wait: bool = False) -> None:
+        self.path, self.plan, self._workers, self._wait = path, plan, workers, wait
         self._grid = grid(plan.space, plan.seed) if plan.sampler == "grid" else None
         require("optuna", "stablebench sweep")
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
@@ -132,7 +133,7 @@ class Study:
         """Take the file and read what is there."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=-1 if self._wait else 0)
         except Timeout:
             raise StudyHeld(f"{self.path}: another process is running this sweep.") from None
         try:
