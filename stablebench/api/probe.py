@@ -19,11 +19,11 @@ from stablebench.api.run import Run, load_code, settings_kept
 from stablebench.api.subjects import Subject, trained, untrained
 from stablebench.api.torch_layers import Direction, plain_copy, torch_layers
 from stablebench.data.batch import Batch
-from stablebench.errors import UserError, did_you_mean, first_line
+from stablebench.errors import UserError, first_line
 from stablebench.models.base import RecurrentModel, State
 from stablebench.probes import probe as probes
 from stablebench.probes.gradient_flow import Loss
-from stablebench.probes.probe import MEASURES, Measure
+from stablebench.probes.probe import QUICK, Measure, measures_of
 
 Probed = str | Run | Path | Callable[..., Any]
 _OWN = ("batch", "data_dir")
@@ -37,8 +37,8 @@ def probe(
     h0: Any = None,
     *,
     loss: Literal["last", "task"] | OwnLoss = "last",
-    what: str | Iterable[Measure] = MEASURES,
-    samples: int = 4,
+    what: str | Iterable[Measure] = QUICK,
+    samples: int = 1,
     direction: Direction | None = None,
     threads: int = 1,
     **options: Any,
@@ -56,7 +56,8 @@ def probe(
         loss: Of which loss the gradients are. `last`: that of the last scored step, and with `x` the sum over the units
             of the last output. `task`: the task's own. Or a function of the outputs of one sample. Where a module's
             output is none of its states, its first state is read in its place.
-        what: Measures: `flow`, `jacobian`, `lyapunov`, `spectra`, `memory`, as a list or with commas.
+        what: Measures, as a list or with commas: `flow`, `jacobian`, `lyapunov`, and what takes longer, `lags`,
+            `spectra`, `memory`; or `all`.
         samples: How many samples the Jacobian is computed for, >= 1.
         direction: `forward` or `backward`, of a bidirectional layer of torch.
         threads: CPU threads of torch meanwhile, >= 1; 2 may be faster for more than 200 units.
@@ -67,7 +68,7 @@ def probe(
         UserError: The module is no recurrence that can be probed, or an option is wrong.
         StablebenchError: A state or a derivative is not finite.
     """
-    measures = _measures(what)
+    measures = measures_of("what", names_of("what", what))
     count_of("samples", samples)
     with settings_kept():
         torch.set_num_threads(count_of("threads", threads))
@@ -89,7 +90,13 @@ def probe(
         subject = _subject(model, options)
         few = min(samples, len(subject.examples.inputs))
         result = probes.probe(
-            subject.network, subject.examples, loss=subject.card.loss, which=loss, samples=few, what=measures
+            subject.network,
+            subject.examples,
+            loss=subject.card.loss,
+            which=loss,
+            samples=few,
+            what=measures,
+            both=False,
         )
         return Probe(result, subject.label, subject.title, subject.unit, subject.card.readout)
 
@@ -237,12 +244,3 @@ def _begin(layers: Iterable[RecurrentModel], states: list[State]) -> None:
 
 def _first_rows(state: State, batch: int) -> State:
     return tuple(part[:batch] for part in state)
-
-
-def _measures(what: str | Iterable[Measure]) -> tuple[Measure, ...]:
-    names = names_of("what", what)
-    for name in names:
-        if name not in MEASURES:
-            known = ", ".join(MEASURES)
-            raise UserError(f"what: there is no measure '{name}'.{did_you_mean(name, MEASURES)} Measures: {known}.")
-    return tuple(name for name in MEASURES if name in names)

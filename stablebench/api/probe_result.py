@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stablebench.api.frames import frame
 from stablebench.probes.measurements import ClaimVerdict
 from stablebench.probes.probe import ProbeResult
-from stablebench.report.probe_tables import LOSS, tables_of, verdict, verdict_lines
+from stablebench.report.probe_tables import LOSS, meanings, tables_of, verdict, verdict_line
 from stablebench.tables import render
 
 if TYPE_CHECKING:
@@ -145,7 +145,10 @@ class Probe:
         return which
 
     def _lines(self) -> list[str]:
-        return verdict_lines({self.name: (self.measured.jacobian, self.unit)})
+        jacobian = self.measured.jacobian
+        if jacobian is None or not jacobian.steps:
+            return []
+        return [verdict_line(jacobian, self.unit), *meanings([jacobian]), ""]
 
     def __repr__(self) -> str:
         tables = tables_of(self.measured, self.title, self.readout)

@@ -14,7 +14,8 @@ from stablebench.cli.ui.output import note, say
 
 if TYPE_CHECKING:
     from stablebench.api.subjects import Subject
-    from stablebench.probes.probe import Measure, ProbeResult
+    from stablebench.cli.ui.progress import ProbeProgress
+    from stablebench.probes.probe import Measure, ProbeResult, Probing
     from stablebench.tables import Table
 
 
@@ -42,16 +43,15 @@ def probe_gradients(
     threads: options.Threads = 1,
     data_dir: options.DataDir = None,
     loss: Annotated[
-        Literal["last", "task"],
-        option("Of which loss the gradients are: that of the last scored step, or the task's own over all of them."),
+        Literal["last", "task", "both"],
+        option("Of which loss the gradients are: of the last scored step, or the task's own over all of them."),
     ] = "last",
     what: Annotated[
-        list[str] | None, option("Measures: flow, jacobian, lyapunov, spectra, memory (default: all).", metavar="A,B")
+        list[str] | None,
+        option("Measures (default: flow, jacobian, lyapunov): also lags, spectra, memory; or all.", metavar="A,B"),
     ] = None,
     batch: Annotated[int, option("Validation examples for the gradients.", min=1, metavar="N")] = 16,
-    samples: Annotated[
-        int | None, option("How many of them for the Jacobian (default: 4).", min=1, metavar="N")
-    ] = None,
+    samples: Annotated[int, option("How many of them for the Jacobian.", min=1, metavar="N")] = 1,
     strict: Annotated[bool, option("Exit code 4 if a claim is violated.", None, "--strict")] = False,
     png: Annotated[
         Path | None, option("Write a figure: .png, .svg or .pdf.", OUTPUT, metavar="FILE", callback=checked_figure)
@@ -66,10 +66,10 @@ def probe_gradients(
 ) -> None:
     """Probe a model's gradients, untrained (--model, --task) or trained (RUN).
 
-    The first line is a verdict: VANISHES, SURVIVES or EXPLODES, from the singular values of dh_T/dh_1.
-    Everything is computed in float64 on the CPU: the norms of dL/dh_t and dL/dx_t for every t, the lags that the
-    parameters' gradient comes from, all singular values of dh_T/dh_1, Lyapunov exponents, eigenvalues, Fisher memory,
-    and a verdict on each claim of the model's paper. Several models are put side by side.
+    The first line of a model is a verdict: VANISHES, SURVIVES or EXPLODES, from the singular values of dh_T/dh_1.
+    Everything is computed in float64 on the CPU: the norms of dL/dh_t and dL/dx_t for every t, all singular values of
+    dh_T/dh_1, Lyapunov exponents, and a verdict on each claim of the model's paper; where asked for, the lags that the
+    parameters' gradient comes from, eigenvalues and Fisher memory. Several models are put side by side.
 
     Example:
         stablebench probe-gradients --models roarnn,lstm --task copy/t100 --figures figures
@@ -77,18 +77,19 @@ def probe_gradients(
     names = options.names_of("--models", models) or []
     check_names(names if run is None else None, [task] if task else None)
     from stablebench.cli.ui.output import print_json, print_tables
+    from stablebench.cli.ui.progress import ProbeProgress
     from stablebench.errors import UserError
     from stablebench.process.settings import prepare_process
 
-    if samples is not None and samples > batch:
+    if samples > batch:
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
     prepare_process(threads or 1, "float64")
     from stablebench.api.subjects import trained, untrained
-    from stablebench.probes.probe import check_differentiable, probe
+    from stablebench.probes.probe import MEASURES, Probing, check_differentiable
     from stablebench.report.figures import style
     from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
     from stablebench.report.figures.text_plot import text_plot
-    from stablebench.report.probe_tables import LOSS, verdict_lines
+    from stablebench.report.probe_tables import LOSS
 
     measures = _measures(what)
     if png is not None and "flow" not in measures:
@@ -109,47 +110,68 @@ def probe_gradients(
         subjects = [trained(run, own, sizes.T, data_dir=data_dir, count=batch, load_code=name_code)]
     for subject in subjects:
         check_differentiable(subject.network)
-    results: dict[str, ProbeResult] = {}
-    few = min(4, batch) if samples is None else samples
-    for subject in subjects:
-        if not quiet:
-            note(f"probing {subject.title}")
-        network, examples = subject.network, subject.examples
-        results[subject.label] = probe(
-            network, examples, loss=subject.card.loss, which=loss, samples=few, what=measures
+    which: Literal["last", "task"] = "last" if loss == "both" else loss
+    progress = ProbeProgress(quiet)
+    probings = {
+        subject.label: Probing(
+            subject.network, subject.examples, loss=subject.card.loss, samples=samples, moved=progress.moved
         )
+        for subject in subjects
+    }
+    if "jacobian" in measures:
+        _say_verdicts(subjects, probings, progress, as_json)
+    results: dict[str, ProbeResult] = {}
+    try:
+        for subject in subjects:
+            with progress.of(subject.title):
+                results[subject.label] = probings[subject.label].result(which, measures, loss == "both")
+    except KeyboardInterrupt:
+        if results and not as_json:
+            print_tables(_tables([subject for subject in subjects if subject.label in results], results))
+        raise
     flows = {name: result.flow for name, result in results.items() if result.flow is not None}
     if png is not None:
-        style.save(png, draw_gradient_norms(flows, f"{subjects[0].where}: gradient of the {LOSS[loss]}"))
+        style.save(png, draw_gradient_norms(flows, f"{subjects[0].where}: gradient of the {LOSS[which]}"))
     if figures is not None:
-        written = save_pictures(figures, figure_format, pictures(results, subjects[0].where, LOSS[loss]))
+        written = save_pictures(figures, figure_format, pictures(results, subjects[0].where, LOSS[which]))
         if not quiet:
             note("\n".join(str(path) for path in written))
     if as_json:
         documents = {s.label: _document(s.document(), results[s.label]) for s in subjects}
         print_json(next(iter(documents.values())) if len(documents) == 1 else {"models": documents})
     else:
-        for line in verdict_lines({s.label: (results[s.label].jacobian, s.unit) for s in subjects}):
-            say(line)
         print_tables(_tables(subjects, results))
         if flows:
             say("\n" + text_plot(flows))
+        if what is None:
+            left_out = ", ".join(name for name in MEASURES if name not in measures)
+            say(f"\nNot measured, as it takes longer: {left_out} (--what all).")
     if strict and any(finding.verdict == "violated" for result in results.values() for finding in result.claims):
         raise typer.Exit(4)
 
 
+def _say_verdicts(
+    subjects: "list[Subject]", probings: "dict[str, Probing]", progress: "ProbeProgress", as_json: bool
+) -> None:
+    """Compute each model's singular values; say its verdict as soon as they are there, then what the words mean."""
+    from stablebench.report.probe_tables import meanings, verdict_line
+
+    jacobians = []
+    for subject in subjects:
+        with progress.of(subject.title):
+            jacobian = probings[subject.label].jacobian
+        if jacobian.steps and not as_json:
+            jacobians.append(jacobian)
+            say(verdict_line(jacobian, subject.unit, subject.label if len(subjects) > 1 else ""))
+    if jacobians:
+        say("\n".join([*meanings(jacobians), ""]))
+
+
 def _measures(what: list[str] | None) -> "tuple[Measure, ...]":
-    from stablebench.errors import UserError, did_you_mean
-    from stablebench.probes.probe import MEASURES
+    from stablebench.probes.probe import QUICK, measures_of
 
     names = options.names_of("--what", what)
-    if names is None:
-        return MEASURES
-    for name in names:
-        if name not in MEASURES:
-            known = ", ".join(MEASURES)
-            raise UserError(f"--what: there is no measure '{name}'.{did_you_mean(name, MEASURES)} Measures: {known}.")
-    return tuple(name for name in MEASURES if name in names)
+    return QUICK if names is None else measures_of("--what", names)
 
 
 def _document(subject: dict[str, Any], result: "ProbeResult") -> dict[str, Any]:

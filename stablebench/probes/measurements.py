@@ -1,5 +1,6 @@
 """What a probe measures of one network, each part when it is first needed, and the verdicts on claims against it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,14 +45,23 @@ class ChainMeasurements:
         batch: The samples.
         loss: The task's loss.
         samples: How many of them the Jacobian is computed for.
+        moved: Called with (step, steps) as a sweep goes back along the chain.
     """
 
-    def __init__(self, network: AnyNetwork, batch: Batch, loss: LossOf, samples: int) -> None:
+    def __init__(
+        self,
+        network: AnyNetwork,
+        batch: Batch,
+        loss: LossOf,
+        samples: int,
+        moved: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.weights_eps = torch.finfo(network.dtype).eps
         self.network = frozen(network)
         self._batch, self._loss = batch, loss
         self._chain = chain_of(self.network, batch.inputs)
         self._few = chain_of(self.network, first(batch, samples).inputs)
+        self._chain.moved = self._few.moved = moved
         self.states = self._chain.states()
         self._flows: dict[Loss, GradientFlow] = {}
 

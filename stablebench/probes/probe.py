@@ -1,5 +1,6 @@
 """The whole probe of one network: what is measured of its gradients, and the verdicts on its claims."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -7,7 +8,7 @@ import torch
 
 from stablebench.data.batch import Batch
 from stablebench.data.task import first
-from stablebench.errors import UserError
+from stablebench.errors import UserError, did_you_mean
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
 from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf
@@ -18,8 +19,10 @@ from stablebench.probes.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import Spectra, spectra
 
-Measure = Literal["flow", "jacobian", "lyapunov", "spectra", "memory"]
+Measure = Literal["flow", "lags", "jacobian", "lyapunov", "spectra", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+QUICK: tuple[Measure, ...] = ("flow", "jacobian", "lyapunov")
+"""What is measured unless more is asked for; the others take several times as long."""
 _LOSSES: tuple[Loss, ...] = ("task", "last")
 
 
@@ -30,8 +33,8 @@ class ProbeResult:
     Args:
         which: The loss that was requested.
         claims: Verdicts, in the model's order.
-        flows: Gradient norms, of the loss that was requested and of the other one.
-        lags: Shares of the parameters' gradient by lag, of both losses; None where nothing in the chain is trained.
+        flows: Gradient norms, of the loss that was requested and perhaps of the other one.
+        lags: Shares of the parameters' gradient by lag, likewise; None where nothing in the chain is trained.
         jacobian: Singular values.
         lyapunov: Lyapunov exponents.
         spectra: Eigenvalues.
@@ -55,20 +58,20 @@ class ProbeResult:
     @property
     def lag_share(self) -> LagShare | None:
         """Shares by lag, of the loss that was requested."""
-        return None if self.lags is None else self.lags[self.which]
+        return None if self.lags is None else self.lags.get(self.which)
 
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict: `measures` and `claims`.
 
-        `gradient_flow` and `lag_share` are those of the loss that was requested, `by_loss` has those of both.
+        `gradient_flow` and `lag_share` are those of the loss that was requested, `by_loss` has those of each measured.
         """
-        measures: dict[str, Any] = {}
-        if self.flows is not None and self.lags is not None:
-            by_loss = {
-                which: {"gradient_flow": flow.document(), "lag_share": _document(self.lags[which])}
-                for which, flow in self.flows.items()
-            }
-            measures |= by_loss[self.which] | {"by_loss": by_loss}
+        by_loss: dict[Loss, dict[str, Any]] = {which: {} for which in (self.flows or self.lags or {})}
+        for which, part in by_loss.items():
+            if self.flows is not None:
+                part["gradient_flow"] = self.flows[which].document()
+            if self.lags is not None:
+                part["lag_share"] = _document(self.lags[which])
+        measures: dict[str, Any] = by_loss[self.which] | {"by_loss": by_loss} if by_loss else {}
         for name in ("jacobian", "lyapunov", "spectra", "memory"):
             if (part := getattr(self, name)) is not None:
                 measures[name] = part.document()
@@ -104,23 +107,75 @@ def probe(
         UserError: Autograd gives no derivative of the model.
         StablebenchError: A state or a derivative is not finite.
     """
-    check_differentiable(network)
-    chain = ChainMeasurements(network, batch, loss, samples)
-    with torch.no_grad():
-        verdicts = check_claims(chain)
-        flows = _flows(chain, which, both) if "flow" in what else None
-        lags = _lags(chain, batch, loss, which, both) if "flow" in what else None
-        one, states = chain_of(chain.network, first(batch, 1).inputs), chain.states[:, :1]
-        return ProbeResult(
-            which,
-            verdicts,
-            flows,
-            lags,
-            chain.jacobian if "jacobian" in what else None,
-            lyapunov_spectrum(chain.jacobian) if "lyapunov" in what else None,
-            spectra(chain.network, one, states) if "spectra" in what else None,
-            linear_memory(one, states) if "memory" in what else None,
-        )
+    return Probing(network, batch, loss=loss, samples=samples).result(which, what, both)
+
+
+class Probing:
+    """A probe in two parts: the singular values, which the verdict needs, and everything that was requested.
+
+    Args:
+        network: The network; it is left as it is.
+        batch: The samples of the gradient flow.
+        loss: The task's loss, of `stablebench.data.metrics`.
+        samples: How many of them the Jacobian is computed for.
+        moved: Called with (step, steps) as a sweep goes back along the chain, from its end to 1.
+
+    Raises:
+        UserError: Autograd gives no derivative of the model.
+        StablebenchError: A state is not finite.
+    """
+
+    def __init__(
+        self,
+        network: AnyNetwork,
+        batch: Batch,
+        *,
+        loss: LossOf,
+        samples: int,
+        moved: Callable[[int, int], None] | None = None,
+    ) -> None:
+        check_differentiable(network)
+        self._batch, self._loss = batch, loss
+        with torch.no_grad():
+            self._chain = ChainMeasurements(network, batch, loss, samples, moved)
+
+    @property
+    def jacobian(self) -> SingularValues:
+        """Singular values of dh_T/dh_1 for the first samples, computed once."""
+        with torch.no_grad():
+            return self._chain.jacobian
+
+    def result(self, which: Loss, what: tuple[Measure, ...], both: bool) -> ProbeResult:
+        """Return what is measured; arguments as those of `probe`."""
+        chain = self._chain
+        with torch.no_grad():
+            verdicts = check_claims(chain)
+            flows = _flows(chain, which, both) if "flow" in what else None
+            lags = self._lags(which, both) if "lags" in what else None
+            one, states = chain_of(chain.network, first(self._batch, 1).inputs), chain.states[:, :1]
+            return ProbeResult(
+                which,
+                verdicts,
+                flows,
+                lags,
+                chain.jacobian if "jacobian" in what else None,
+                lyapunov_spectrum(chain.jacobian) if "lyapunov" in what else None,
+                spectra(chain.network, one, states) if "spectra" in what else None,
+                linear_memory(one, states) if "memory" in what else None,
+            )
+
+    def _lags(self, which: Loss, both: bool) -> dict[Loss, LagShare | None]:
+        chain = self._chain
+
+        def share(which: Loss) -> LagShare | None:
+            return lag_share(chain.network, chain.chain, chain.states, self._batch, loss=self._loss, which=which)
+
+        if not both:
+            return {which: share(which)}
+        task = share("task")
+        if chain.network.readout == "last":  # one loss
+            return {"task": task, "last": None if task is None else replace(task, loss="last")}
+        return {"task": task, "last": share("last")}
 
 
 def _flows(chain: ChainMeasurements, which: Loss, both: bool) -> dict[Loss, GradientFlow]:
@@ -128,16 +183,21 @@ def _flows(chain: ChainMeasurements, which: Loss, both: bool) -> dict[Loss, Grad
     return {loss: chain.flow(loss) for loss in losses}
 
 
-def _lags(chain: ChainMeasurements, batch: Batch, loss: LossOf, which: Loss, both: bool) -> dict[Loss, LagShare | None]:
-    def share(which: Loss) -> LagShare | None:
-        return lag_share(chain.network, chain.chain, chain.states, batch, loss=loss, which=which)
+def measures_of(option: str, names: Iterable[str]) -> tuple[Measure, ...]:
+    """Return measures by their names, in their own order; `all` is all of them.
 
-    if not both:
-        return {which: share(which)}
-    task = share("task")
-    if chain.network.readout == "last":  # one loss
-        return {"task": task, "last": None if task is None else replace(task, loss="last")}
-    return {"task": task, "last": share("last")}
+    Args:
+        option: What a message calls the names.
+        names: Of `MEASURES`, or `all`.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    names = set(names)
+    for name in sorted(names - {"all", *MEASURES}):
+        near = did_you_mean(name, [*MEASURES, "all"])
+        raise UserError(f"{option}: there is no measure '{name}'.{near} Measures: {', '.join(MEASURES)}, all.")
+    return tuple(name for name in MEASURES if name in names or "all" in names)
 
 
 def check_differentiable(network: AnyNetwork) -> None:

@@ -1,6 +1,7 @@
 """A chain of states s_0 ... s_T, whatever it runs over: what every probe is computed from."""
 
 import abc
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,8 @@ class StateChain(abc.ABC):
     steps: int
     size: int
     inputs: Tensor | None = None
+    moved: Callable[[int, int], None] | None = None
+    """Called with (t, T) before each vector-Jacobian product through step t."""
     _one_by_one = False
     """Whether some derivative in the step cannot be taken for many cotangents at once."""
 
@@ -111,6 +114,8 @@ class StateChain(abc.ABC):
         Returns:
             Derivatives in s_{t-1}, (count, batch, size).
         """
+        if self.moved is not None:
+            self.moved(t, self.steps)
         count = len(cotangents)
         if count > 1 and not self._one_by_one:
             with torch.enable_grad():

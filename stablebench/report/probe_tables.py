@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from torch import Tensor
@@ -41,21 +41,22 @@ def tables_of(result: ProbeResult, title: str, readout: str) -> list[Table]:
     return [*tables, *claims_table(result)]
 
 
-def verdict_lines(measured: Mapping[str, tuple[SingularValues | None, str]]) -> list[str]:
-    """Return a line for each model that says whether a gradient survives, and what the words in them mean.
+def verdict_line(jacobian: SingularValues, unit: str, name: str = "") -> str:
+    """Return the line that says whether a gradient survives.
 
     Args:
-        measured: The singular values of dh_T/dh_1, where they were measured, and what the chain runs over, by model.
+        jacobian: The singular values of dh_T/dh_1, over one step at least.
+        unit: What the chain runs over, steps or layers.
+        name: The model's name, where there are several.
     """
-    lines, words = [], set()
-    for name, (jacobian, unit) in measured.items():
-        if jacobian is not None and jacobian.steps:
-            word = verdict(jacobian)
-            words.add(word)
-            label = f"{name} {word}" if len(measured) > 1 else word
-            lines.append(f"{label}: {_left(jacobian, word)} after {jacobian.steps} {unit}")
-    meanings = [f"{word} means: {_VERDICTS[word]}." for word in _VERDICTS if word in words]
-    return [*lines, *meanings, ""] if lines else []
+    word = verdict(jacobian)
+    return f"{name} {word}: {_left(jacobian, word)} after {jacobian.steps} {unit}".lstrip()
+
+
+def meanings(jacobians: Iterable[SingularValues]) -> list[str]:
+    """Return a line for each word of verdict that stands above, which says what it means."""
+    words = {verdict(jacobian) for jacobian in jacobians}
+    return [f"{word} means: {_VERDICTS[word]}." for word in _VERDICTS if word in words]
 
 
 _VANISHED, _EXPLODED = math.log(1e-3), math.log(1e3)
@@ -87,7 +88,15 @@ def claims_table(result: ProbeResult, heading: str = "Claims") -> list[Table]:
         return []
     columns = ["claim", "verdict", "measured", "bound", "hypothesis"]
     rows = [[f.claim, f.verdict, _value(f.measured), _value(f.bound), f.hypothesis] for f in result.claims]
-    return [Table(columns, rows, title=heading, wrap=frozenset({"claim", "hypothesis"}))]
+    verdicts = {f.verdict for f in result.claims}
+    notes = [f"{word}: {meaning}." for word, meaning in _CLAIM_VERDICTS.items() if word in verdicts]
+    return [Table(columns, rows, title=heading, notes=notes, wrap=frozenset({"claim", "hypothesis"}))]
+
+
+_CLAIM_VERDICTS = {
+    "vacuous": "the bound holds and is so wide that it says nothing here",
+    "not applicable": "what the claim presupposes is not the case here",
+}
 
 
 def side_by_side(results: Mapping[str, ProbeResult], title: str, readout: str) -> Table:

@@ -56,7 +56,7 @@ def test_nn_lstm_is_probed_as_our_lstm(x: Tensor) -> None:
         ours.W.copy_(W)
         ours.V.copy_(V)
         ours.b.copy_(b_ih + b_hh)
-    a, b = sb.probe(theirs, x), sb.probe(ours, x)
+    a, b = sb.probe(theirs, x, what="all"), sb.probe(ours, x, what="all")
     for name in ("log_gradient_norms", "log_singular_values", "lyapunov_exponents", "input_gradient_norms"):
         assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-10, abs=1e-10), name
     assert a.verdict == b.verdict and a.growth_rate == pytest.approx(b.growth_rate, rel=1e-10)
@@ -116,7 +116,7 @@ def test_a_parametrised_layer_is_probed(x: Tensor) -> None:
     nn.utils.parametrizations.orthogonal(inner, "weight_hh_l0")
     module = WrappedLSTM()
     module.inner = inner  # pyright: ignore[reportAttributeAccessIssue]
-    alone, inside = sb.probe(inner, x), sb.probe(module, x, what="flow,jacobian,lyapunov")
+    alone, inside = sb.probe(inner, x, what="all"), sb.probe(module, x, what="flow,jacobian,lyapunov")
     assert alone.gradient_norms == pytest.approx(inside.gradient_norms, rel=1e-5)
     assert alone.measured.spectra is not None
     assert alone.measured.spectra.recurrent[0].from_orthogonal < 1e-5

@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
+from stablebench.probes.probe import ProbeResult, Probing
 from stablebench.report.probe_tables import power
 from stablebench.runs.store import all_runs
 
@@ -49,8 +51,8 @@ def test_one_model_prints_numbers_verdicts_and_a_plot() -> None:
         assert part in result.stdout
     assert "--loss last follows one term" not in result.stdout
     assert "--loss last follows one term" in run("--model", "dizzy", *SMALL, "--loss", "task").stdout
-    assert "probing dizzy on copy, length 5" in result.stderr
-    assert "probing" not in run("--model", "dizzy", *SMALL, "--quiet").output
+    assert "Not measured, as it takes longer: lags, spectra, memory (--what all)." in result.stdout
+    assert not run("--model", "dizzy", *SMALL, "--quiet").stderr
 
 
 def test_json_has_measures_and_claims_for_one_model() -> None:
@@ -76,10 +78,14 @@ def test_several_models_share_a_figure_and_a_document(tmp_path: Path) -> None:
     assert "a rnn, b lstm" in run("--model", "rnn,lstm", *SMALL).stdout
 
 
-def test_what_chooses_measures_and_json_has_them_all_by_default() -> None:
-    """What chooses the measures and json has them all by default."""
-    small = ["--model", "rnn", *SMALL, "--batch", "2", "--samples", "1", "--json"]
-    measures = json.loads(run(*small).stdout)["measures"]
+def test_what_and_loss_choose_measures() -> None:
+    """The quick measures of the last step's loss by default; all of them, and both losses, where asked for."""
+    small = ["--model", "rnn", *SMALL, "--batch", "2", "--json"]
+    quick = json.loads(run(*small).stdout)["measures"]
+    asked = {"model", "task", "seed", "step"}
+    assert set(quick) - asked == {"gradient_flow", "by_loss", "jacobian", "lyapunov"}
+    assert set(quick["by_loss"]) == {"last"} and len(quick["jacobian"]["log10_sigma"]) == 1
+    measures = json.loads(run(*small, "--what", "all", "--loss", "both").stdout)["measures"]
     assert {"gradient_flow", "lag_share", "by_loss", "jacobian", "lyapunov", "spectra", "memory"} <= set(measures)
     assert set(measures["by_loss"]) == {"task", "last"} and len(measures["gradient_flow"]["input"]["t"]) == 9
     assert len(measures["jacobian"]["log10_sigma"][0]) == 12 and measures["jacobian"]["isometry_distance"][0] > 0
@@ -87,7 +93,7 @@ def test_what_chooses_measures_and_json_has_them_all_by_default() -> None:
     assert len(measures["spectra"]["recurrent_matrix"][0]["eigenvalues"]["real"]) == 12
     assert len(measures["memory"]["fisher_curve"]) == 10
     chosen = json.loads(run(*small, "--what", "spectra, memory").stdout)
-    assert {"spectra", "memory"} == set(chosen["measures"]) - {"model", "task", "seed", "step"}
+    assert {"spectra", "memory"} == set(chosen["measures"]) - asked
     text = run(*small[:-1], "--what", "lyapunov")
     assert text.exit_code == 0 and "Lyapunov exponent" in text.stdout and "dL/dh_t" not in text.stdout
 
@@ -100,6 +106,34 @@ def test_several_models_stand_side_by_side() -> None:
     assert lines[4] == "copy, length 5" and lines[5].split()[:2] == ["model", "growth"]
     assert lines[6].startswith("rnn") and lines[7].startswith("leaky_esn")
     assert "Claims of leaky_esn" in result.stdout
+
+
+def test_verdicts_come_first_and_an_interrupt_keeps_the_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both verdicts are said before the rest is measured; what is finished when Ctrl-C comes is printed."""
+    measured = Probing.result
+
+    def interrupted(self: Probing, *arguments: Any) -> ProbeResult:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return measured(self, *arguments)
+
+    calls: list[Any] = []
+    monkeypatch.setattr(Probing, "result", interrupted)
+    stopped = run("--model", "rnn,lstm", *SMALL)
+    lines = stopped.stdout.splitlines()
+    assert stopped.exit_code == 130
+    assert lines[0].startswith("rnn ") and lines[1].startswith("lstm ") and " of the gradient is left" in lines[1]
+    assert "growth rate" in stopped.stdout and "rnn on copy, length 5" in stopped.stdout
+
+
+def test_a_sweep_says_where_it_is_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off a terminal, lines with the step of a sweep and the time that it has left."""
+    monkeypatch.setattr("stablebench.cli.ui.progress._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("stablebench.cli.ui.progress._DRAWN_EVERY_S", 0.0)
+    lines = run("--model", "rnn", *SMALL).stderr.splitlines()
+    steps = [int(line.partition(": step ")[2].partition(" of 9")[0]) for line in lines]
+    assert len(steps) > 8 and 2 in steps and 9 in steps and all(line.endswith(" left") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +159,7 @@ def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -
     """Figures come with their numbers and replace nothing unasked."""
     folder = tmp_path / "new" / "figures"
     small = ["--model", "rnn,lstm", *SMALL, "--batch", "2", "--samples", "1", "--figures", str(folder)]
-    result = run(*small, "--figure-format", "svg")
+    result = run(*small, "--what", "all", "--figure-format", "svg")
     assert result.exit_code == 0, result.output
     names = ["eigenvalues", "fisher-memory", "gradient-norm", "lag-share", "lyapunov", "singular-values"]
     assert sorted(p.name for p in folder.iterdir()) == sorted(f"{n}.{e}" for n in names for e in ("csv", "svg"))
@@ -142,7 +176,7 @@ def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -
 
 
 def test_a_reservoir_has_gradients_of_its_states_and_no_shares() -> None:
-    result = run("--model", "leaky_esn", *SMALL, "--batch", "2", "--samples", "1")
+    result = run("--model", "leaky_esn", *SMALL, "--batch", "2", "--what", "flow,lags")
     assert result.exit_code == 0 and "Nothing in the chain is trained" in result.stdout
 
 

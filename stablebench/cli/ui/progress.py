@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Trial
 
 _LINE_EVERY_S = 10.0
+_DRAWN_EVERY_S = 0.1
 _SWEEP = "sweep"
 """The key of a whole sweep's bar."""
 
@@ -308,3 +309,32 @@ def size_text(n_bytes: int | None) -> str:
     if n_bytes is None:
         return "?"
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+
+
+# -- probe-gradients -------------------------------------------------------------------------------------------------
+
+
+class ProbeProgress(Bars):
+    """Context, entered for one model after the other, that shows how far a probe is and the time that is left."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet, transient=True, threaded=False)
+        self._drawn = self._begun = 0.0
+        self._last_step = 0
+
+    def of(self, label: str) -> Self:
+        """Show what is measured next."""
+        self.add("probe", label)
+        self._begun, self._last_step = time.monotonic(), 0
+        return self
+
+    def moved(self, step: int, steps: int) -> None:
+        """Move the bar: the sweep goes from the last step to the first."""
+        now = time.monotonic()
+        if step > self._last_step:  # another sweep
+            self._begun = now
+        self._last_step = step
+        if now - self._drawn >= _DRAWN_EVERY_S:
+            self._drawn, done = now, steps - step
+            left = (now - self._begun) / done * step if done else float("inf")
+            self.move("probe", done, steps, lambda _: f"step {step:,} of {steps:,}, {clock(left)} left")
