@@ -66,6 +66,8 @@ def export(
             if path is not None:
                 check_table_file(path, "" if path.suffix or what or path is curves else _FIRST.format(path))
                 refuse_existing(path, force, name)
+        if curves is not None and curves.resolve() == file.resolve():
+            raise UserError(f"--curves {curves}: must be another file than that of the runs.")
         selection = selected_runs(what, runs_dir, asked)
         _write_tables(file, curves, selection)
     for problem in list(selection.unreadable.values())[:_MAX_NOTES]:

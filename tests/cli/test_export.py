@@ -101,6 +101,7 @@ def test_every_eval_ever_writes_a_record_a_model(tmp_path: Path) -> None:
         (["quick"], "quick: must end in .parquet, .csv, .jsonl. The file comes first: `stablebench export runs"),
         (["runs.xlsx", "quick"], "runs.xlsx: must end in .parquet, .csv, .jsonl."),
         (["runs.csv", "--curves", "curves"], "curves: must end in"),
+        (["runs.csv", "--curves", "./runs.csv"], "must be another file than that of the runs"),
         (["data", "--as", "every-eval-ever", "--curves", "c.csv"], "leave one of the two out"),
         (["runs.csv", "nothing"], "neither a suite nor a folder with runs"),
         (["runs.csv"], "There are no runs in runs"),
