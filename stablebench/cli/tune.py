@@ -86,6 +86,9 @@ def tune(
     with CellProgress(len(cells), shown.quiet) as progress:
         first, last = ((cell, False) for cell in cells), ((cell, True) for cell in held)  # `held` grows in the first
         for cell, wait in chain(first, last):
+            if not force and cell.ended_elsewhere(trials):
+                progress.ended(f"{cell.label}: {cell.recipe} has it", False)
+                continue
             try:
                 code, ended, ran = _search(cell, execution, trials, workers, progress, wait=wait)
             except StudyHeld:

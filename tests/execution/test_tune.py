@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,21 @@ def test_again_changes_nothing_and_overwrites_nothing(tuned: Path) -> None:
     result = tune(tuned, "--trials", "1")
     assert result.exit_code == 1 and "--force overwrites it" in result.output
     assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
+
+
+def test_recipes_alone_are_not_searched_again(tuned: Path, tmp_path: Path) -> None:
+    """Where recipes were copied or committed alone; unless another search is asked for, or `--force` is given."""
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    assert tune(tmp_path, "--trials", "2").exit_code == 0
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("**/record.json"))
+    assert trials_of(tmp_path) == trials_of(tuned)
+    wider = SUITE.replace("train.steps: 20", "train.steps: 25")
+    assert wider != SUITE
+    other = tune(tmp_path, "--trials", "2", text=wider)
+    assert (
+        other.exit_code == 1 and "--force overwrites it" in other.output and list(tmp_path.glob("runs/**/record.json"))
+    )
+    assert trials_of(tmp_path) == trials_of(tuned)
 
 
 def test_a_search_of_another_process_is_waited_for(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

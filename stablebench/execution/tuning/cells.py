@@ -5,6 +5,7 @@ tuning would count for more than another's. It is judged on validation examples,
 score, and never sees the test split.
 """
 
+import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from stablebench.execution.tuned_recipes import cells_of, task_folder, tuned_rec
 from stablebench.execution.tuning.best import recipe_document
 from stablebench.execution.tuning.study import Plan, Trial, best_trial, journal_path
 from stablebench.runs.store import RunFolder
+from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite
@@ -55,6 +57,21 @@ class Cell:
     def trials_path(self) -> Path:
         """The file next to the recipe with every trial."""
         return self.recipe.with_suffix(".trials.json")
+
+    def ended_elsewhere(self, trials: int) -> bool:
+        """Whether the files next to each other tell this search, with so many trials, and their runs are not here.
+
+        Recipes outlive the store of their trials: where only they were copied or committed, nothing is searched again.
+        """
+        if self.journal.exists() or not (self.trials_path.is_file() and self.recipe.is_file()):
+            return False
+        try:
+            facts = json.loads(self.trials_path.read_text(encoding="utf-8"))
+            theirs = facts["updates"], facts["seed"], facts["metric"], len(facts["trials"])
+        except (ValueError, LookupError, TypeError):
+            return False
+        ours = self.base.spec.train.steps, self.plan.seed, self.plan.metric, trials
+        return theirs == ours and load(self.recipe, Recipe).space == self.plan.space.space
 
 
 def _space_of(model: str, own: Path | None) -> SweepSpace | None:
