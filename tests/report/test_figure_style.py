@@ -77,5 +77,5 @@ def test_point_without_neighbours_is_marker_and_line_has_none(tmp_path: Path) ->
     assert style.draw_line(axes, Line("b", range(2), [1.0, 2.0])).get_marker() == "none"
 
 
-def test_the_first_28_lines_look_different() -> None:
-    assert len({tuple(style.look(i).values()) for i in range(28)}) == 28
+def test_the_first_54_lines_look_different() -> None:
+    assert len({tuple(style.look(i).values()) for i in range(54)}) == 54

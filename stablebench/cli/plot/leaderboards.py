@@ -19,7 +19,10 @@ def curves(
     *,
     what: SuiteOrRuns = None,
     metric: Annotated[str | None, option("The metric (default: each task's own).")] = None,
-    log: Annotated[bool, option("A logarithmic vertical axis.", None, "--log")] = False,
+    log: Annotated[
+        bool | None,
+        option("A logarithmic or linear vertical axis (default: logarithmic for losses).", None, "--log/--linear"),
+    ] = None,
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("curves.png"),
@@ -29,7 +32,7 @@ def curves(
     A suite's runs are named by the options that `compare` ran them with.
 
     Example:
-        stablebench plot curves quick --log -o curves.pdf
+        stablebench plot curves quick --linear -o curves.pdf
     """
     from stablebench.data.metrics import METRICS
     from stablebench.errors import unknown_name

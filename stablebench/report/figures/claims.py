@@ -55,7 +55,7 @@ def draw_by_task(
     tasks = {task: pairs for task in ("copy", "adding") if (pairs := _pairs(chains, task))}
     if not tasks:
         return None
-    models = list(dict.fromkeys(model for pairs in tasks.values() for model in pairs))
+    looks = style.looks(model for pairs in tasks.values() for model in pairs)
     figure = style.new_figure(8.4, 3.2 * len(tasks) + 0.4)
     for row, (task, pairs) in zip(
         figure.subplots(len(tasks), 2, sharey="row", squeeze=False), tasks.items(), strict=True
@@ -65,7 +65,7 @@ def draw_by_task(
             for axes, chain in zip(row, pair, strict=True):
                 if chain is not None:
                     line = values(chain)
-                    style.draw_line(axes, Line(model, range(len(line)), line), **style.look(models.index(model)))
+                    style.draw_line(axes, Line(model, range(len(line)), line), **looks[model])
                     drawn += [value for value in line if math.isfinite(value)]
         low = max(min(drawn, default=-1.0), _LOWEST)
         high = max(drawn, default=1.0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from stablebench import leaderboard
+from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
 from stablebench.report.figures.curves import arrivals_line, band_of, learning_curve, profile_lines
 from stablebench.report.figures.matrix import Matrix
@@ -13,13 +14,13 @@ from stablebench.schema.run_record import RunRecord
 _POINTS = 500
 
 
-def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: bool = False) -> list[Plot]:
+def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: bool | None = None) -> list[Plot]:
     """Return one panel a task: median over seeds and the band from the lowest to the highest, on validation examples.
 
     Args:
         records: The runs.
         metric: What to draw; None for each task's own.
-        log_y: Whether the vertical axis is logarithmic.
+        log_y: Whether the vertical axis is logarithmic; None where lower is better, as on the report's page.
 
     Raises:
         UserError: No run has the metric.
@@ -37,7 +38,8 @@ def curve_plots(records: Sequence[RunRecord], metric: str | None = None, log_y: 
         lines = [line for line in lines if line is not None]
         if lines:
             level = table.baseline if drawn == table.metric else None
-            plots.append(Plot(table.task, "updates", f"validation {drawn}", lines, log_y=log_y, level=level))
+            log = not higher_is_better(drawn) if log_y is None else log_y
+            plots.append(Plot(table.task, "updates", f"validation {drawn}", lines, log_y=log, level=level))
     if not plots:
         raise UserError(f"No run has values of {metric or 'its metric'} on validation examples.")
     return plots

@@ -121,11 +121,10 @@ def draw(runs: ProbedRuns) -> Figure:
 
 def _draw_group(axes: Axes, lines: dict[tuple[str, str], Line], labels: list[str]) -> None:
     """Draw numbers in colours and specs in dashes; where there is one number, specs in colours."""
-    names = list(dict.fromkeys(name for _, name in lines))
+    names, looks = list(dict.fromkeys(name for _, name in lines)), style.looks(labels)
     for (label, name), line in lines.items():
-        colour, dashes = (names.index(name), labels.index(label)) if len(names) > 1 else (labels.index(label), 0)
         own = name.partition(".")[2]
-        shape = style.look(colour, dashes)
+        shape = style.look(names.index(name), labels.index(label)) if len(names) > 1 else looks[label]
         style.draw_line(axes, line, label=style.plain(own if len(labels) == 1 else f"{own}, {label}"), **shape)
 
 

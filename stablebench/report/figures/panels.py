@@ -38,12 +38,12 @@ class Plot:
 @style.styled
 def draw_plots(plots: Sequence[Plot]) -> Figure:
     """Return a figure of at least one panel; a model looks the same in each."""
-    names = sorted({line.name for plot in plots for line in plot.lines})
-    legend = 0.17 * -(-len(names) // (2 * min(len(plots), 3)))
+    looks = style.looks(line.name for plot in plots for line in plot.lines)
+    legend = 0.17 * -(-len(looks) // (2 * min(len(plots), 3)))
     figure, panels = style.new_panels(len(plots), 3, (3.3, 2.3), legend)
     for axes, plot in zip(panels, plots, strict=True):
         for line in sorted(plot.lines, key=lambda line: line.name):
-            style.draw_line(axes, line, **style.look(names.index(line.name)))
+            style.draw_line(axes, line, **looks[line.name])
         if plot.level is not None:
             axes.axhline(plot.level, color="grey", linewidth=0.7, linestyle=(0, (4, 3)))
         if plot.log_y:

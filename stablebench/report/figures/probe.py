@@ -135,10 +135,12 @@ def _quantile_rows(curves: Mapping[str, dict[str, list[float]]]) -> list[list[An
     return [[name, lag, *values] for name, rows in points.items() for lag, values in enumerate(rows)]
 
 
-def _draw_powers(axes: Axes, lines: Sequence[Line], x: str, y: str) -> None:
-    """Draw lines of logarithms to base 10."""
-    for number, line in enumerate(lines):
-        style.draw_line(axes, line, **style.look(number))
+def _draw_powers(axes: Axes, lines: Sequence[Line], x: str, y: str, notes: Mapping[str, str] | None = None) -> None:
+    """Draw lines of logarithms to base 10; by name, `notes` follow the names of lines in the legend."""
+    looks = style.looks(line.name for line in lines)
+    for line in lines:
+        label = style.plain(line.name + (notes or {}).get(line.name, ""))
+        style.draw_line(axes, line, label=label, **looks[line.name])
     style.keep_flat_lines_flat(axes)
     style.show_powers_of_ten(axes.yaxis)
     style.label_axes(axes, x, y)
@@ -200,8 +202,9 @@ def _singular_values(results: Mapping[str, ProbeResult], title: str) -> Picture 
         low, high = (every.min(), every.max()) if len(every) else (0.0, 0.0)
         pad = max(0.02 * (high - low), 0.1)
         bins = numpy.linspace(low - pad, high + pad, _BINS + 1).tolist()
-        for number, (name, row) in enumerate(kept.items()):
-            zeros, shape = len(values[name]) - len(row), style.look(number)
+        for name, shape in style.looks(kept).items():
+            row = kept[name]
+            zeros = len(values[name]) - len(row)
             label = name + (f" ({100 * zeros / len(values[name]):.3g} % are 0)" if zeros else "")
             axes.hist(row, bins, histtype="stepfilled", alpha=0.25, color=shape["color"])
             axes.hist(row, bins, histtype="step", label=style.plain(label), **shape)
@@ -229,9 +232,10 @@ def _lyapunov(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for number, (name, row) in enumerate(values.items()):
+        looks = style.looks(values)
+        for name, row in values.items():
             x = [(i + 0.5) / len(row) for i in range(len(row))]
-            style.draw_line(axes, Line(f"{name}, {spectra[name].dynamics}", x, style.finite(row)), **style.look(number))
+            style.draw_line(axes, Line(f"{name}, {spectra[name].dynamics}", x, style.finite(row)), **looks[name])
         axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
         style.label_axes(axes, "index / state size", "Lyapunov exponent, ln per step")
 
@@ -281,12 +285,11 @@ def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | 
         return None
 
     def draw(figure: Figure) -> None:
-        lines = []
-        for name, curve in curves.items():
-            steps = memories[name].steps
-            label = name + (f" (noise of {steps[0].horizon} steps)" if steps else "")
-            lines.append(Line(label, range(len(curve)), _log10(curve, _LEAST_MEMORY)))
-        _draw_powers(figure.add_subplot(), lines, "lag k", "Fisher memory J(k)")
+        lines = [Line(name, range(len(curve)), _log10(curve, _LEAST_MEMORY)) for name, curve in curves.items()]
+        labels = {
+            name: f" (noise of {memories[name].steps[0].horizon} steps)" for name in curves if memories[name].steps
+        }
+        _draw_powers(figure.add_subplot(), lines, "lag k", "Fisher memory J(k)", labels)
 
     rows = [[name, k, value] for name, curve in curves.items() for k, value in enumerate(curve)]
     caption = "How much of an input k steps back is left in the state under later noise."

@@ -1,7 +1,7 @@
 """The one style of all figures: canvas, colours, lines with bands, legends, and the file with its numbers.
 
-Colours are those of Okabe and Ito, distinct to most people who do not see all colours; dashes differ as well. Legends
-lie outside the axes, where no curve can be.
+Colours and dashes are those of `stablebench.report.palette`: a model has the same in all figures. Legends lie outside
+the axes, where no curve can be.
 """
 
 import csv
@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stablebench.report import palette
 from stablebench.report.figures.curves import Line
 from stablebench.runs.atomic import write_atomically
 from stablebench.tables import visible
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-DASHES = ("-", "--", ":", "-.")
+COLOURS = palette.LIGHT
 _DPI = 200
 _STYLE: Any = {
     "font.size": 8,
@@ -104,10 +104,16 @@ def plain(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def look(colour: int, dashes: int | None = None) -> dict[str, Any]:
-    """Return colour and dashes of the line with these numbers; by its first alone, different for the first 28."""
-    dashes = colour // len(COLOURS) if dashes is None else dashes
-    return {"color": COLOURS[colour % len(COLOURS)], "linestyle": DASHES[dashes % len(DASHES)]}
+def look(number: int, dashes: int | None = None) -> dict[str, Any]:
+    """Return colour and dashes of the line with these numbers; by its first alone, different for the first 54."""
+    colour, own = palette.colour_and_dashes(number)
+    lengths = palette.DASHES[own if dashes is None else dashes % len(palette.DASHES)]
+    return {"color": COLOURS[colour], "linestyle": (0, lengths) if lengths else "-"}
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and dashes of each model of a figure, by its name."""
+    return {name: look(number) for name, number in palette.looks(names).items()}
 
 
 def draw_line(axes: Axes, line: Line, **style: Any) -> Any:
