@@ -43,7 +43,7 @@ def report(
 
     words = [*map(shlex.quote, selection.words), "-o", shlex.quote(output.name)]
     text = page(
-        title or selection.name,
+        title or (None if _are_runs(what, runs_dir) else selection.name),
         selection.records,
         how=" ".join(["stablebench report", *words]),
         unreadable=selection.unreadable,
@@ -55,3 +55,8 @@ def report(
     for problem in list(selection.unreadable.values())[:_MAX_NOTES]:
         note(f"not in the report: {problem}")
     raise typer.Exit(1 if selection.unreadable else 0)
+
+
+def _are_runs(what: list[str] | None, runs_dir: Path) -> bool:
+    """Return whether single runs are named, whose folders' names are hashes."""
+    return bool(what) and all(any((at / w / "record.json").is_file() for at in (Path(), runs_dir)) for w in what or ())

@@ -14,16 +14,33 @@ function sortOrder(values, descending) {
   });
 }
 
-/** Whether a model is shown: its name has every word of the search, and it is not switched off. */
-function isShown(name, search, off) {
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  return !off.has(name) && words.every((word) => name.toLowerCase().includes(word));
+/** The names of a search: commas part them, but not those in quotes or in parentheses. */
+function terms(search) {
+  return [...search.matchAll(/"[^"]*"?|(?:\([^)]*\)?|[^,"(])+/g)].map((match) => match[0].trim()).filter(Boolean);
+}
+
+/** Which of all names one of a search's names means: in quotes exactly that one; with * what fits; else that one where
+    it is there, and all that begin so where it is not. */
+function meant(term, names) {
+  const wanted = term.replaceAll('"', "").toLowerCase(), same = (name) => name.toLowerCase() === wanted;
+  if (term.startsWith('"') || (names.some(same) && !wanted.includes("*"))) return names.filter(same);
+  const parts = wanted.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  const pattern = new RegExp(`^${parts.join(".*")}${parts.length > 1 ? "$" : ""}`);
+  return names.filter((name) => pattern.test(name.toLowerCase()));
+}
+
+/** The names that are shown: those that the search means, all where it is empty, but for those switched off. */
+function shownNames(names, search, off) {
+  const asked = terms(search);
+  const found = new Set(asked.length ? asked.flatMap((term) => meant(term, names)) : names);
+  return new Set([...found].filter((name) => !off.has(name)));
 }
 
 function sortTable(button) {
   const head = button.closest("th"), table = head.closest("table"), body = table.tBodies[0];
   const column = [...head.parentNode.children].indexOf(head);
-  const descending = head.getAttribute("aria-sort") === "ascending";
+  const sorted = head.getAttribute("aria-sort");
+  const descending = sorted ? sorted === "ascending" : button.dataset.sort === "falling";
   for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const rows = [...body.rows];
@@ -35,14 +52,21 @@ function sortTable(button) {
 function filterModels(page) {
   const search = page.getElementById("search").value;
   const off = new Set([...page.querySelectorAll("[data-toggle][aria-pressed='false']")].map((b) => b.dataset.toggle));
-  const shown = new Set();
-  for (const item of page.querySelectorAll("[data-model]")) {
-    const visible = isShown(item.dataset.model, search, off);
+  const items = [...page.querySelectorAll("[data-model]")];
+  const names = [...new Set(items.map((item) => item.dataset.model))];
+  const shown = shownNames(names, search, off);
+  for (const item of items) {
+    const visible = shown.has(item.dataset.model);
     if (item instanceof SVGElement) item.style.display = visible ? "" : "none";
     else item.hidden = !visible;
-    if (visible) shown.add(item.dataset.model);
   }
-  say(`${shown.size} models shown`);
+  say(`${shown.size} of ${names.length} models shown`);
+}
+
+function switchColumns(button) {
+  const all = button.getAttribute("aria-pressed") === "false";
+  button.setAttribute("aria-pressed", String(all));
+  document.documentElement.classList.toggle("all-columns", all);
 }
 
 function switchScale(button) {
@@ -63,6 +87,7 @@ function start(page) {
   page.documentElement.classList.add("js");
   for (const button of page.querySelectorAll("[data-sort]")) button.addEventListener("click", () => sortTable(button));
   for (const button of page.querySelectorAll("[data-axis]")) button.addEventListener("click", () => switchScale(button));
+  for (const button of page.querySelectorAll("[data-columns]")) button.addEventListener("click", () => switchColumns(button));
   page.getElementById("search").addEventListener("input", () => filterModels(page));
   for (const button of page.querySelectorAll("[data-toggle]")) {
     button.addEventListener("click", () => {
@@ -79,4 +104,4 @@ function start(page) {
 }
 
 if (typeof document !== "undefined") start(document);
-if (typeof module !== "undefined") module.exports = { sortOrder, isShown };
+if (typeof module !== "undefined") module.exports = { sortOrder, shownNames };

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import __version__, leaderboard
+from stablebench.data.metrics import higher_is_better
+from stablebench.leaderboard import columns
+from stablebench.report.board_columns import board_columns, overall_columns
 from stablebench.report.pairs import pairs_of_table, pairs_over_tasks
 from stablebench.report.sections import (
     environments_of,
     figures_of_task,
     overall_figures,
-    ranked_columns,
+    palette_css,
     reproduction_of,
     styles_of,
 )
+from stablebench.report.summary import period, summary, title_of
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.suite import Suite
 from stablebench.specs.repeat_command import commands_of
@@ -34,7 +38,7 @@ _NO_OVERRIDES = leaderboard.Overrides()
 
 
 def page(
-    title: str,
+    title: str | None,
     runs: Sequence[tuple[Path, RunRecord]],
     *,
     how: str,
@@ -46,7 +50,7 @@ def page(
     """Return the page.
 
     Args:
-        title: What was run; the page's heading.
+        title: What was run; the page's heading. None for the models and tasks of the runs.
         runs: Folder and record of each run, in any order.
         how: The command that makes this page.
         unreadable: By folder, what is wrong with records that could not be read.
@@ -58,7 +62,7 @@ def page(
 
     records = leaderboard.latest(record for _, record in runs)
     folder_of = {id(record): folder for folder, record in runs}
-    board = leaderboard.build(title, records, cards)
+    board = leaderboard.build(title or "", records, cards)
     statistics = leaderboard.statistics(board)
     reproduced = None if suite is None else leaderboard.reproduction(suite, board, overrides, cards)
     by_row = leaderboard.by_row(sorted(records, key=lambda record: record.spec.seed))
@@ -77,9 +81,11 @@ def page(
             {
                 "key": f"task-{number}",
                 "table": table,
+                "metric": columns.metric_of(table),
+                "higher": higher_is_better(columns.metric_of(table)),
                 "pairs": pairs_of_table(described),
                 "unequal": leaderboard.format_unequal(table),
-                "columns": ranked_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
+                "columns": board_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
                 "commands": {row.name: commands[row.key] for row in table.rows},
                 "figures": figures_of_task(f"task-{number}", table, described, records_of, folders, points),
             }
@@ -92,14 +98,14 @@ def page(
         lstrip_blocks=True,
         finalize=_shown,
     )
-    started = sorted(record.started for record in records)
     return environment.get_template("page.html").render(
-        title=title,
+        title=title or title_of(board),
         version=__version__,
         how=how,
         reproduction=reproduction_of(reproduced),
         tasks=tasks,
         overall=statistics.overall,
+        overall_columns=overall_columns(statistics.overall),
         overall_pairs=pairs_over_tasks(statistics.overall),
         overall_figures=overall_figures(statistics),
         left_out=leaderboard.left_out_notes(statistics.overall),
@@ -108,8 +114,9 @@ def page(
         environments=environments,
         unreadable=unreadable or {},
         counts={"runs": len(records), "models": len(styles), "tasks": len(tasks)},
-        started=(started[0], started[-1]) if started else None,
-        css=_text("page.css"),
+        summary=summary(board, statistics, reproduced),
+        started=period([record.started for record in records]),
+        css=palette_css() + _text("page.css"),
         script=_text("page.js"),
     )
 

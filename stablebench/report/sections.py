@@ -1,4 +1,4 @@
-"""The parts of the page: columns of a leaderboard, figures of a task and over tasks, environments, line styles."""
+"""The parts of the page: figures of a task and over tasks, environments, what is reproduced, line styles."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -6,53 +6,54 @@ from pathlib import Path
 from typing import Any
 
 from stablebench.leaderboard import (
-    MEDIAN_INTERVAL,
     format_interval,
     format_line_interval,
-    format_median_interval,
     format_number,
     format_number_of,
-    format_origin,
     format_protocol,
-    format_range,
     format_verdict,
     reproduction_title,
 )
+from stablebench.report import palette
 from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
 from stablebench.report.svg import Figure, panels_of
-from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, Reproduction
-from stablebench.schema.leaderboard_statistics import (
-    GOALS,
-    UNITS,
-    RowStatistics,
-    Statistics,
-    TableStatistics,
-    TimeToGoal,
-)
+from stablebench.schema.leaderboard import LeaderboardTable, Reproduction
+from stablebench.schema.leaderboard_statistics import GOALS, Statistics, TableStatistics
 from stablebench.schema.run_record import RunRecord
 
-_COLOURS, _DASHES, _WIDTHS = 8, 4, 2
-_Sortable = tuple[str | None, Any]
-"""A cell's text, None for an empty one, and the value to sort it by."""
-_TIME_TO_GOAL = (
-    "mean over seeds, in which one that did not arrive counts with the time for which all rows can be followed "
-    "(restricted mean); arrived of runs"
-)
 _BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of the budget at which a curve's table has its numbers."""
 
 
 def styles_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the CSS classes of each model's lines: a colour, dashes and a width, the same everywhere on the page.
+    """Return the CSS classes of each model's lines, a colour and dashes: those it has in every figure.
 
     Args:
         names: Models; repeated ones count once.
     """
-    styles = {}
-    for i, name in enumerate(sorted(set(names))):
-        colour, rest = i % _COLOURS, i // _COLOURS
-        styles[name] = f"c{colour} d{rest % _DASHES}" + (" w1" if rest // _DASHES % _WIDTHS else "")
-    return styles
+    styles = {name: palette.colour_and_dashes(look) for name, look in palette.looks(names).items()}
+    return {name: f"c{colour} d{dashes}" for name, (colour, dashes) in styles.items()}
+
+
+def palette_css() -> str:
+    """Return the rules of these classes, for a light and a dark ground; dashes are in units of the drawings."""
+    grounds = [
+        ":root { " + " ".join(f"--c{i}: {colour};" for i, colour in enumerate(colours)) + " }"
+        for colours in (palette.LIGHT, palette.DARK)
+    ]
+    rules = [grounds[0], f"@media screen and (prefers-color-scheme: dark) {{ {grounds[1]} }}"]
+    rules += [f".c{i} {{ --line: var(--c{i}); }}" for i in range(len(palette.LIGHT))]
+    for i, lengths in enumerate(palette.DASHES):
+        if lengths:
+            drawn, at, stops = " ".join(f"{4 * length:g}" for length in lengths), 0.0, []
+            for place, length in enumerate(lengths):
+                stops.append(
+                    f"{'transparent' if place % 2 else 'var(--line)'} {2.4 * at:.3g}px {2.4 * (at + length):.3g}px"
+                )
+                at += length
+            rules.append(f".d{i} .line {{ stroke-dasharray: {drawn}; }}")
+            rules.append(f".swatch.d{i} {{ background: repeating-linear-gradient(90deg, {', '.join(stops)}); }}")
+    return "\n".join(rules) + "\n"
 
 
 def environments_of(records: Sequence[RunRecord]) -> tuple[list[dict[str, Any]], Callable[[list[RunRecord]], str]]:
@@ -82,64 +83,6 @@ def environments_of(records: Sequence[RunRecord]) -> tuple[list[dict[str, Any]],
     return list(environments.values()), lambda some: ", ".join(sorted({label(record) for record in some}))
 
 
-def ranked_columns(
-    table: LeaderboardTable, statistics: TableStatistics, environments: dict[str, str]
-) -> list[dict[str, Any]]:
-    """Return a leaderboard's columns: `name`, `help`, and one (text, value to sort by, bold) a row.
-
-    Args:
-        table: The leaderboard's table.
-        statistics: Its statistics.
-        environments: Labels of each row's environments.
-    """
-    metric, rows = table.metric, table.rows
-    described = {row.name: row for row in statistics.rows}
-    columns: list[dict[str, Any]] = []
-
-    def add(name: str, cells: list[_Sortable], explained: str = "", bold: bool = False) -> None:
-        if any(text for text, _ in cells):
-            texts = [(text or "", value, bold and row.best) for row, (text, value) in zip(rows, cells, strict=True)]
-            columns.append({"name": name, "help": explained, "cells": texts})
-
-    def number(value: float | None, form: str = ".4g") -> _Sortable:
-        return (None if value is None else format(value, form)), value
-
-    def ends(row: LeaderboardRow) -> _Sortable:
-        text = format_median_interval(row.interval, row.coverage, row.ended, row.min, row.max)
-        return text, row.min if row.interval is None else row.interval[0]
-
-    add("rank", [number(row.rank, "d") for row in rows])
-    add(
-        metric,
-        [number(row.score) if row.score is not None else (_no_score(row), None) for row in rows],
-        "median over seeds, a diverged one worse than any",
-        bold=True,
-    )
-    add(MEDIAN_INTERVAL, [ends(row) for row in rows], "from order statistics; of fewer than five seeds only the range")
-    add("IQM", [number(row.iqm) for row in rows], "interquartile mean")
-    add("mean ± sd", [_mean(described[row.name]) for row in rows])
-    add("range", [(format_range(row.min, row.max), row.min) for row in rows], "lowest to highest seed")
-    add("seeds", [(_seeds(row), row.n) for row in rows])
-    legend = "; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items())
-    add("marks", [(row.marks, row.marks) for row in rows], legend)
-    add("recipe", [(format_origin(row.recipe), format_origin(row.recipe)) for row in rows], "who tuned it, and how")
-    add("updates", [number(row.steps, ",d") for row in rows], "asked for")
-    add("batch", [number(row.batch_size, ",d") for row in rows])
-    add("units", [number(row.hidden, ",d") for row in rows])
-    for other in sorted({name for row in rows for name in row.others}):
-        add(other, [number(row.others.get(other)) for row in rows], "median over seeds")
-    for goal in GOALS:
-        for unit in UNITS:
-            times = [described[row.name].time_to(goal, unit) for row in rows]
-            add(f"{unit} to {goal}", [_time(time) for time in times], _TIME_TO_GOAL)
-    add("parameters", [number(row.parameters, ",d") for row in rows])
-    add("train s", [number(row.train_s, ".3g") for row in rows], "seconds of training, median")
-    add("steps/s", [number(row.steps_per_s, ".3g") for row in rows], "updates a second, median")
-    add("peak MB", [number(None if row.peak_bytes is None else row.peak_bytes / 1e6, ".0f") for row in rows])
-    add("where", [(environments[row.name], environments[row.name]) for row in rows], "environments, listed below")
-    return columns
-
-
 def reproduction_of(part: Reproduction | None) -> dict[str, Any] | None:
     """Return what is reproduced of a paper as `title` and `lines` of texts; None where the suite has no paper."""
     if part is None:
@@ -157,31 +100,6 @@ def reproduction_of(part: Reproduction | None) -> dict[str, Any] | None:
         for line in part.lines
     ]
     return {"title": reproduction_title(part), "lines": lines}
-
-
-def _no_score(row: LeaderboardRow) -> str:
-    return "diverged" if row.diverged else "none"
-
-
-def _seeds(row: LeaderboardRow) -> str:
-    rest = [f"{count} {status}" for status, count in row.statuses.items() if status != "finished"]
-    return ", ".join([str(row.n), *rest])
-
-
-def _mean(row: RowStatistics) -> _Sortable:
-    if row.mean is None:
-        return None, None
-    spread = "" if row.standard_deviation is None else f" ± {row.standard_deviation:.2g}"
-    return f"{row.mean:.4g}{spread}", row.mean
-
-
-def _time(time: TimeToGoal | None) -> _Sortable:
-    if time is None:
-        return None, None
-    if not time.reached:
-        followed = "" if time.horizon is None else f", > {time.horizon:.4g}"
-        return f"never (0/{time.of}{followed})", time.restricted_mean
-    return f"{time.restricted_mean:.4g} ({time.reached}/{time.of})", time.restricted_mean
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ written relative, so that a page of a thousand curves stays small.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from stablebench.report.dot_labels import Place, is_apart, placed
 from stablebench.report.figures.curves import Line
 from stablebench.report.scale import Scale, scale_of
 
@@ -18,12 +19,21 @@ _DOT = 9
 
 @dataclass(frozen=True)
 class Drawn:
-    """A series as paths, in view-box coordinates; `label_at` has x, y and anchor of its name where it is one dot."""
+    """A series as paths, in view-box coordinates.
+
+    Args:
+        name: The model.
+        line: Its line, or its dots.
+        band: Its band; empty for none.
+        label_at: Where its name stands, where it is one dot and there is room.
+        leader: A line from the dot to its name, where that is not next to it.
+    """
 
     name: str
     line: str
     band: str
-    label_at: tuple[int, int, str] | None = None
+    label_at: Place | None = None
+    leader: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,22 @@ def _panel(series: Sequence[Line], across: Scale, up: Scale) -> Panel:
         "log" if up.log else "linear",
         [(_column(across, value), label) for value, label in across.ticks()],
         [(_row(up, value), label) for value, label in up.ticks()],
-        [_drawn(s, across, up) for s in series],
+        _labelled([_drawn(s, across, up) for s in series], series, across, up),
     )
+
+
+def _labelled(drawn: list[Drawn], series: Sequence[Line], across: Scale, up: Scale) -> list[Drawn]:
+    """Return the series with their names, where they are single dots."""
+    if not all(s.dots and len(s.x) == 1 for s in series):
+        return drawn
+    dots = [(_column(across, s.x[0]), _row(up, s.y[0]), s.name) for s in series]
+    places = placed(dots, (_LEFT + 4, 0, WIDTH, HEIGHT - _BOTTOM))
+    return [
+        replace(
+            one, label_at=place, leader=f"M{x} {y}L{place[0]} {place[1] - 7}" if place and is_apart(y, place) else ""
+        )
+        for one, place, (x, y, _) in zip(drawn, places, dots, strict=True)
+    ]
 
 
 def _column(scale: Scale, value: float) -> int:
@@ -108,9 +132,7 @@ def _drawn(series: Line, across: Scale, up: Scale) -> Drawn:
     columns = [_column(across, x) for x in series.x]
     points = list(zip(columns, (_row(up, y) for y in series.y), strict=True))
     if series.dots:
-        (x, y), left = points[0], points[0][0] < WIDTH * 0.7
-        label = (x + 16 if left else x - 16, y + 7, "start" if left else "end")
-        return Drawn(series.name, "".join(_dot(x, y) for x, y in points), "", label)
+        return Drawn(series.name, "".join(_dot(x, y) for x, y in points), "")
     if series.steps:
         points = [p for a, b in pairwise(points) for p in (a, (b[0], a[1]))] + points[-1:]
     line = _path(points) if len(points) > 1 else "".join(_dot(x, y) for x, y in points)

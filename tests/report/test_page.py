@@ -11,8 +11,11 @@ import pytest
 from run_maker import made_record, store
 
 import stablebench.report
+from stablebench.report import palette
+from stablebench.report.dot_labels import FONT, placed
 from stablebench.report.page import page
-from stablebench.report.sections import styles_of
+from stablebench.report.sections import palette_css, styles_of
+from stablebench.report.summary import period
 
 FOLDER = Path(stablebench.report.__file__).parent
 _VOID = {"meta", "input", "br", "link"}
@@ -146,10 +149,78 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert re.search(r"--model &#39;x\.py:&#39;&#34;&#39;&#34;&#39;; rm -rf", found)  # quoted for the shell
 
 
-def test_models_keep_their_line_over_the_page() -> None:
-    styles = styles_of(f"model_{i:02}" for i in range(64))
-    assert len(set(styles.values())) == 64
-    assert styles_of(["b", "a", "b"]) == {"a": "c0 d0", "b": "c1 d0"}
+def test_the_page_draws_with_the_palette_of_the_figures() -> None:
+    styles = styles_of(["roarnn", "lstm", "roarnn"])
+    assert styles == {"lstm": "c1 d1", "roarnn": "c0 d0"}
+    rules = palette_css()
+    for look in range(palette.COUNT):
+        colour, dashes = palette.colour_and_dashes(look)
+        assert f"--c{colour}: {palette.LIGHT[colour]};" in rules and f"--c{colour}: {palette.DARK[colour]};" in rules
+        drawn = " ".join(f"{4 * length:g}" for length in palette.DASHES[dashes])
+        assert not drawn or f".d{dashes} .line {{ stroke-dasharray: {drawn}; }}" in rules
+
+
+def test_the_result_and_a_leaderboard_come_first(text: str) -> None:
+    body = text[text.index("<body>") :]
+    (result,) = re.findall(r'<p class="result">(.*?)</p>', body)
+    assert (
+        result == "gru leads on adding and copy. Not one of the 6 pairs can be decided: a test takes 5 seeds of both."
+    )
+    order = ['class="result"', 'id="task-1"', 'id="task-2"', 'id="overall"', 'id="environments"']
+    assert sorted(map(body.index, order)) == list(map(body.index, order))
+    assert "begun 2026-01-01, 00:00 UTC" in body and "+00:00" not in body
+
+
+def test_eight_columns_are_shown_and_the_others_by_a_switch(text: str) -> None:
+    head = re.findall(r"<thead><tr>(.*?)</tr></thead>", text, re.DOTALL)[0]
+    cells = [(re.sub("<.*?>", "", cell), "more" in cell.split(">")[0]) for cell in re.findall(r"<th .*?</th>", head)]
+    shown = [name for name, more in cells if not more]
+    assert shown == ["model", "#", "loss", "solved", "updates to target", "parameters", "updates/s", "marks"]
+    assert {"seeds", "batch", "peak MB", "mean updates to target"} <= {name for name, more in cells if more}
+    row = re.findall(r'<tr data-model="gru">(.*?)</tr>', text, re.DOTALL)[0]
+    assert [more == ' class="more"' for more in re.findall(r"<td( class=\"more\")? data-value", row)] == [
+        more for _, more in cells[1:]
+    ]
+
+
+def test_what_is_not_ranked_is_said_on_top(tmp_path: Path) -> None:
+    short, long = made_record("rnn", points=10), made_record("gru", points=20)
+    assert "On copy nothing is ranked: its rows differ in updates." in made_page(tmp_path, short, long)
+
+
+@pytest.mark.parametrize(
+    "times, said",
+    [
+        ([], None),
+        (["2026-11-29T22:20:03+00:00"], "2026-11-29, 22:20 UTC"),
+        (["2026-11-29T22:45:00+00:00", "2026-11-29T22:20:03+00:00"], "2026-11-29, 22:20 to 22:45 UTC"),
+        (["2026-11-29T22:20:03+00:00", "2026-12-01T00:00:01+00:00"], "2026-11-29 22:20 to 2026-12-01 00:00 UTC"),
+    ],
+)
+def test_times_are_to_the_minute(times: list[str], said: str | None) -> None:
+    assert period(times) == said
+
+
+@pytest.mark.parametrize("count", [2, 9, 20])
+def test_names_of_dots_overprint_nothing(count: int) -> None:
+    """Names of dots at nearly one place lie on no other name and on no dot."""
+    dots = [(500 + 3 * (i % 3), 300 + i % 4, f"model_{i}") for i in range(count)]
+    places = placed(dots, (124, 0, 960, 548))
+    boxes = []
+    for (_, _, name), place in zip(dots, places, strict=True):
+        assert place is not None
+        width = 0.55 * FONT * len(name)
+        left = place[0] - width if place[2] == "end" else place[0]
+        boxes.append((left, place[1] - 0.8 * FONT, left + width, place[1]))
+    boxes += [(x - 9, y - 9, x + 9, y + 9) for x, y, _ in dots[:1]]
+    for i, a in enumerate(boxes):
+        assert 124 <= a[0] and a[2] <= 960 and 0 <= a[1] and a[3] <= 548
+        assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in boxes[:i])
+
+
+def test_a_name_without_room_is_left_out() -> None:
+    places = placed([(500, 300, f"model_{i:02}") for i in range(60)], (124, 0, 960, 548))
+    assert None in places and places[0] is not None
 
 
 def _luminance(colour: str) -> float:
@@ -162,7 +233,9 @@ def _luminance(colour: str) -> float:
 def test_colours_have_the_contrast_that_wcag_asks_for(mode: int) -> None:
     blocks = re.findall(r":root \{(.*?)\}", (FOLDER / "page.css").read_text(), flags=re.DOTALL)
     colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", blocks[mode]))
-    for name, least in [("text", 4.5), ("quiet", 4.5), ("link", 4.5), *((f"c{i}", 3.0) for i in range(8))]:
+    lines = {f"c{i}": colour for i, colour in enumerate((palette.LIGHT, palette.DARK)[mode])}
+    colours |= lines
+    for name, least in [("text", 4.5), ("quiet", 4.5), ("link", 4.5), *((name, 3.0) for name in lines)]:
         for ground in ("ground", "raised"):
             light, dark = sorted((_luminance(colours[name]), _luminance(colours[ground])), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= least, f"{name} on {ground}"
@@ -200,15 +273,23 @@ def test_the_script_sorts_and_filters(tmp_path: Path) -> None:
     script = tmp_path / "page.js"
     script.write_text((FOLDER / "page.js").read_text())
     code = """
-const { sortOrder, isShown } = require("./page.js");
+const { sortOrder, shownNames } = require("./page.js");
+const names = ["rnn", "roarnn", "lstm", "Cell (leak 0.1, units 8)", "Cell (leak 0.2, units 8)"];
+const shown = (search, ...off) => [...shownNames(names, search, new Set(off))];
 console.log(JSON.stringify([
   sortOrder(["10", "9", "", "0.5", "1e-7"], false),
   sortOrder(["10", "9", "", "0.5", "1e-7"], true),
   sortOrder(["b", "a", "", "a"], false),
-  isShown("roaRNN (hidden 32)", "ROA 32", new Set()),
-  isShown("roarnn", "lstm", new Set()),
-  isShown("roarnn", "", new Set(["roarnn"])),
+  shown("rnn"), shown("RO"), shown("*rnn"), shown("roarnn, lstm"), shown('"ro"'), shown('"rnn", lst'),
+  shown("cell"), shown("Cell (leak 0.2, units 8), rnn"), shown("*0.1*"), shown(""), shown("", "rnn", "lstm"),
+  shown("rnn", "rnn"), shown("l.tm"),
 ]));
 """
     done = subprocess.run([str(NODE), "-e", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [[4, 3, 1, 0, 2], [0, 1, 3, 4, 2], [1, 3, 0, 2], True, False, False]
+    sorted_, shown = json.loads(done.stdout)[:3], json.loads(done.stdout)[3:]
+    assert sorted_ == [[4, 3, 1, 0, 2], [0, 1, 3, 4, 2], [1, 3, 0, 2]]
+    one, two = "Cell (leak 0.1, units 8)", "Cell (leak 0.2, units 8)"
+    assert shown == [
+        *(["rnn"], ["roarnn"], ["rnn", "roarnn"], ["roarnn", "lstm"], [], ["rnn", "lstm"]),
+        *([one, two], [two, "rnn"], [one], ["rnn", "roarnn", "lstm", one, two], ["roarnn", one, two], [], []),
+    ]

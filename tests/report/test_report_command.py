@@ -1,5 +1,6 @@
 """`stablebench report` and the plots of stored runs, as a user types them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def test_a_report_of_everything_of_a_folder_and_of_one_run(runs: Path, tmp_path:
         assert result.exit_code == 0, result.output
         assert f"{path}: {count} runs" in result.stdout
         assert f"{count} run{'s' if count > 1 else ''} of" in path.read_text()
+
+
+def test_the_heading_of_single_runs_says_what_they_are(runs: Path, tmp_path: Path) -> None:
+    """Runs that are named by folders, whose names are hashes, are called by model, setting and task."""
+    wide = made_record("gru", "copy", points=8)
+    wide = wide.model_copy(
+        update={"spec": wide.spec.model_copy(update={"model": wide.spec.model.model_copy(update={"hidden": 64})})}
+    )
+    wide = wide.model_copy(update={"spec_hash": wide.spec.spec_hash()})
+    folders = [next(runs.glob("copy/gru/*")), store(tmp_path / "more", wide)]
+    path = tmp_path / "r.html"
+    assert invoke("report", *folders, "-o", path).exit_code == 0
+    (heading,) = re.findall("<h1>(.*?)</h1>", path.read_text())
+    assert heading == "gru (hidden 32) and gru (hidden 64) on copy"
 
 
 def test_an_existing_file_is_kept_unless_forced(runs: Path, tmp_path: Path) -> None:
