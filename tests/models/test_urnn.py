@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stablebench import registry
 from stablebench.models.base import State
 from stablebench.models.blocks.activations import Activation
 from stablebench.models.recurrent.urnn import URNN
@@ -84,3 +85,17 @@ def test_singular_values_lie_between_powers_of_the_slopes(
     assert alpha**steps - 1e-13 <= values.min() and values.max() <= beta**steps + 1e-13
     if activation == "leaky_relu":  # both ends are reached or nearly so: some units on either side at each step
         assert values.min() < 0.3 and values.max() > 0.3
+
+
+RECIPES = [name for name in registry.recipe_names() if name.endswith(("/urnn", "/ugru"))]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_the_posters_and_move_the_matrix(name: str) -> None:
+    """The update takes gradients as they are, so that a rate which is small next to Adam's leaves the matrix still."""
+    task, _, model = name.partition("/")
+    recipe = registry.recipe(task, model)
+    assert recipe is not None
+    for part in (recipe, *recipe.variants):
+        assert part.params.get("activation", "abs") in ("abs", "relu", "leaky_relu")
+        assert part.optim.get("groups", recipe.optim["groups"])["orthogonal"]["lr"] >= 1e-3
