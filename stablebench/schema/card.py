@@ -121,11 +121,13 @@ class Target(Strict):
         metric: What it is measured in.
         value: A number, arithmetic over the task's parameters, or a mapping of variants to these.
         why: Where it comes from.
+        tried: What was tried to reach it, where no recipe records that it was reached; no part of the card's digest.
     """
 
     metric: MetricName
     value: Number
     why: str
+    tried: str | None = None
 
 
 class TaskCard(Strict):
@@ -268,12 +270,13 @@ class TaskCard(Strict):
         return self.protocol.model_copy(update=split.model_dump(exclude={"why"}, exclude_none=True))
 
     def sha256(self) -> str:
-        """Return the digest of the whole card but its published numbers and its changelog, which decide no run.
+        """Return the digest of the whole card but its published numbers, its changelog and what was tried on it.
 
         It is taken under the key names of version 0.1.0 (the serialisation aliases), so that runs of that version and
         of this one have the same digest.
         """
-        content = self.model_dump_json(by_alias=True, exclude={"published", "changelog"})
+        decides_no_run = {"published": True, "changelog": True, "target": {"tried"}}
+        content = self.model_dump_json(by_alias=True, exclude=decides_no_run)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def selection(self, params: Mapping[str, Any]) -> str:

@@ -42,6 +42,19 @@ def test_the_tasks_of_the_five_papers_have_cards():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_target_was_reached_or_what_was_tried_is_said(name: str) -> None:
+    """A recipe records a run that reached it, or the card says what was tried and how far it got; never both."""
+    target = registry.task_card(name).target
+    recipes = [
+        registry.recipe(name, recipe.partition("/")[2])
+        for recipe in registry.recipe_names()
+        if recipe.startswith(f"{name}/")
+    ]
+    reached = [part for recipe in recipes if recipe for part in (recipe, *recipe.variants) if part.outcome == "target"]
+    assert target is not None and (target.tried is None) == bool(reached)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_card_is_named_after_its_task_and_explains_itself(name: str):
     card = registry.task_card(name)
     assert card.task == name == (tasks_dir() / f"{name}.yaml").stem

@@ -174,6 +174,9 @@ def test_a_published_number_leaves_the_cards_digest_alone() -> None:
     published = entry().model_dump()
     assert card(published=[published]).sha256() == card().sha256()
     assert card(conditions={"pixels": "other"}).sha256() != card().sha256()
+    target = {"metric": "accuracy", "value": {"b": 0.9}, "why": "w"}
+    assert card(target=target | {"tried": "much"}).sha256() == card(target=target).sha256()
+    assert card(target=target | {"why": "v"}).sha256() != card(target=target).sha256()
 
 
 CARD_DIGESTS = {

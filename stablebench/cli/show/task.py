@@ -87,7 +87,8 @@ def _variants_table(scores: list[dict[str, Any]]) -> Table:
 def _scores_tables(card: TaskCard, scores: list[dict[str, Any]]) -> list[Table]:
     rows = [["baseline", b.name, b.metric, _number(b.value), b.derivation] for b in card.baselines]
     if card.target is not None:
-        rows.append(["target", "solved", card.target.metric, _number(card.target.value), card.target.why])
+        tried = "" if card.target.tried is None else f". No recorded run reached it: {card.target.tried}"
+        rows.append(["target", "solved", card.target.metric, _number(card.target.value), f"{card.target.why}{tried}"])
     columns = ["", "name", "metric", "value", "why"]
     return [Table(columns, rows, title="Baselines and target", wrap=WRAPPED_COLUMNS | {"value", "name"})]
 
