@@ -79,6 +79,21 @@ def test_baseline_is_the_variance_of_the_sum(markers: adding.Markers, values: ad
     assert errors.mean().item() == pytest.approx(1 / 6, abs=4 * standard_error)
 
 
+def test_no_linear_function_adds_the_marked_numbers() -> None:
+    """Its least error is 1/6 - 1/(3 length): a number tells of the sum as often as it is marked, 2 of `length` times.
+
+    So a linear recurrence with a linear readout stays at the baseline (models/recurrent/lru.py).
+    """
+    length = 20
+    batch = adding.generate(40_000, length=length, rng=rng())
+    inputs = torch.cat([batch.inputs.flatten(1).double(), torch.ones(40_000, 1, dtype=torch.float64)], 1)
+    targets = batch.targets.double()
+    errors = (inputs @ torch.linalg.lstsq(inputs, targets, driver="gelsd").solution - targets).square()
+    standard_error = errors.std().item() / math.sqrt(len(errors))
+    assert errors.mean().item() == pytest.approx(1 / 6 - 1 / (3 * length), abs=4 * standard_error)
+    assert 4 * standard_error < 1 / (3 * length)  # the two are told apart
+
+
 def test_numbers_stay_float32_whatever_torch_s_default_is():
     before = torch.get_default_dtype()
     expected = adding.generate(3, length=8, rng=rng())

@@ -20,6 +20,14 @@ Init: |lambda|^2 ~ U(r_min^2, r_max^2), so lambda uniform on the ring, phase ~ U
 Stability claim: |lambda| = exp(-exp(nu_log)) < 1 whatever the optimiser does, so dh_T/dh_t, diagonal with lambda^(T-t),
     has singular values |lambda|^(T-t); at initialisation r_min <= |lambda| <= r_max. Asserted in
     tests/models/test_lru.py.
+Adding: one layer with `norm` and `mix` none is linear in its inputs, and no linear function of numbers and marks has
+    a mean squared error under 1/6 - 1/(3 T), 0.165 at T = 200 (tests/data/test_adding.py): it stays at the baseline.
+    Two blocks can do it, the gate of the first multiplies number and mark, the second adds up. Learning that needs
+    slow states, and takes longer the longer T is. With 32 units, r_min 0.9, r_max 0.9999, max_phase 0.001, lr 0.01,
+    batch 50 and seed 0 the error falls under 0.01 after 1,100 updates at T = 50 and about 1,700 at T = 100; at T =
+    200 it is 0.171 after 2,000, as with 64 units on rings of 0.9 to 0.999 and 0.99 to 0.9999. s4d takes 1,800 updates
+    there: its slow states start with small inputs, Bbar about Delta, where gamma here is sqrt(1 - |lambda|^2). mingru
+    and minlstm, whose gates see the mark and keep the number, take 300 (two layers) and 900 (one).
 Reference: Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu, De. Resurrecting Recurrent Neural Networks for Long
     Sequences. ICML 2023. https://arxiv.org/abs/2303.06349
 Differs from the paper:
