@@ -154,4 +154,8 @@ def _layer_name(network: Network, layer: int) -> str:
 
 def _inputs_need_gradient(network: Network, layer: int) -> bool:
     """Return whether a layer's inputs do: then the plan that is made here is the one that training uses."""
-    return layer > 0 or (network.embedding is not None and network.embedding.weight.requires_grad)
+    return (
+        layer > 0
+        or len(network.blocks) > 0
+        or (network.embedding is not None and network.embedding.weight.requires_grad)
+    )

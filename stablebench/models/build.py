@@ -8,6 +8,8 @@ from stablebench.data.task import Task
 from stablebench.errors import UserError, ran_out_of_memory
 from stablebench.models import registry as model_registry
 from stablebench.models.base import RecurrentModel
+from stablebench.models.blocks.block import Block
+from stablebench.models.blocks.residual import new_block
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import Network
 from stablebench.models.registry import ModelEntry
@@ -56,10 +58,16 @@ def build_network(
                 embedding.weight.requires_grad_(sizes.embedding.trained)
             inputs = sizes.inputs if sizes.embedding is None else sizes.embedding.width
             layers: list[RecurrentModel] = []
+            blocks: list[Block] = []
             for i in range(spec.model.layers):
                 torch.manual_seed(layer_seed(seed, i))
                 width = layers[-1].out_features if layers else inputs
-                layers.append(entry.build(width, spec.model.hidden, spec.model.params, horizon=spec.horizon, layer=i))
+                params, hidden = spec.model.params, spec.model.hidden
+                if params.get("block") == "residual":
+                    width = hidden  # what the block gives the layer, and what it gives out
+                layers.append(entry.build(width, hidden, params, horizon=spec.horizon, layer=i))
+                block = new_block(params, hidden if blocks else inputs, hidden, layer=i, inner=layers[-1].out_features)
+                blocks += [] if block is None else [block]
             return Network(
                 layers,
                 sizes.outputs,
@@ -67,6 +75,7 @@ def build_network(
                 input=card.input,
                 embedding=embedding,
                 recompute_every=spec.train.recompute_every,
+                blocks=blocks,
             )
         except _CANNOT as error:
             if not isinstance(error, MemoryError) and not ran_out_of_memory(error) and ":" in spec.model.name:

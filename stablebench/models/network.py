@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, real_like, with_main_group
+from stablebench.models.blocks.block import Block
+from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.recompute import recomputed
 
 
@@ -85,6 +87,7 @@ class Network(AnyNetwork):
         engine: Runs a layer's chain.
         recompute_every: Time steps of a segment, >= 1. Only the states at the start of each segment are stored, the
             rest is computed again for the gradient (gradient checkpointing). None stores everything.
+        blocks: A residual block around each layer (`blocks.residual`); None for plain layers.
     """
 
     def __init__(
@@ -97,9 +100,11 @@ class Network(AnyNetwork):
         embedding: nn.Embedding | None = None,
         engine: EngineRun = recurrent_model.run_steps,
         recompute_every: int | None = None,
+        blocks: list[Block] | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.blocks = nn.ModuleList(blocks or [])
         self.readout = readout
         self.input: Literal["tokens", "values"] = input
         self.embedding = embedding
@@ -107,13 +112,19 @@ class Network(AnyNetwork):
         self.recompute_every = recompute_every
         self.stores_all = False
         """Whether segments are run one by one and nothing is computed again, to compare with."""
-        self.head: nn.Linear = nn.Linear(layers[-1].out_features, outputs)
+        self.head: nn.Linear = nn.Linear(blocks[-1].width if blocks else layers[-1].out_features, outputs)
         layers[-1].initialise_readout(self.head)
 
     @property
     def recurrent_layers(self) -> list[RecurrentModel]:
         """The layers with their type."""
         return [layer for layer in self.layers if isinstance(layer, RecurrentModel)]
+
+    @property
+    def layer_blocks(self) -> Sequence[Block | None]:
+        """The block around each layer, or None."""
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return blocks or [None] * len(self.layers)
 
     @property
     def models(self) -> list[RecurrentModel]:
@@ -127,7 +138,8 @@ class Network(AnyNetwork):
         dtype = self.dtype
         if self.input == "values":
             return inputs.to(dtype)
-        zeros = torch.zeros(*inputs.shape, self.recurrent_layers[0].in_features, dtype=dtype, device=inputs.device)
+        first = (self.layer_blocks[0] or self.recurrent_layers[0]).in_features
+        zeros = torch.zeros(*inputs.shape, first, dtype=dtype, device=inputs.device)
         return zeros.scatter_(-1, inputs.unsqueeze(-1), 1.0)  # a third of what one_hot and a conversion take
 
     def forward(
@@ -170,12 +182,15 @@ class Network(AnyNetwork):
         x = self.encode(inputs)
         layers = self.recurrent_layers
         after: list[State] = []
-        for i, (layer, state, weights) in enumerate(zip(layers, states, recurrent_weights, strict=True)):
+        chains = zip(layers, self.layer_blocks, states, recurrent_weights, strict=True)
+        for i, (layer, block, state, weights) in enumerate(chains):
+            u, v = enter(block, x)
             outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
-            output, state = self.engine(layer, x, state, outputs, weights)
+            output, state = self.engine(layer, v, state, outputs, weights)
             if any(map(_may_draw, layers[i : i + 2])):  # dropout draws in the order of memory, which engines differ in
                 output = output.contiguous()
-            x = layer.layer_output(output, x if outputs == "every" else x[:, -1])
+            u, v = (u, v) if outputs == "every" else (u[:, -1], v[:, -1])
+            x = leave(block, layer.layer_output(output, v), u)
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 

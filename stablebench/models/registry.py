@@ -90,8 +90,10 @@ class ModelEntry:
 
     def _built(self, in_features: int, hidden: int, params: dict[str, Any], **chain: int) -> Any:
         wanted = inspect.signature(self.cls).parameters
+        from stablebench.models.blocks.residual import split_arguments
+
         own = {name: value for name, value in chain.items() if name in wanted}
-        arguments = {"in_features": in_features, "hidden": hidden, **own, **params}
+        arguments = {"in_features": in_features, "hidden": hidden, **own, **split_arguments(self.cls, params)[0]}
         if self.source is None:
             return self.cls(**arguments)
         from stablebench.models.contract import built_by
@@ -108,14 +110,17 @@ class ModelEntry:
         return signature_model(self.cls, BUILT)
 
     def resolve(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return all arguments: the class's defaults, the preset's, then `params`.
+        """Return all arguments: the class's defaults, the preset's, then `params`; of a block only where there is one.
 
         Raises:
             UserError: An argument is unknown, of a wrong type or out of range.
         """
+        from stablebench.models.blocks.residual import block_arguments, split_arguments
         from stablebench.schema.strict import check_arguments
 
-        return check_arguments(self.cls, self.preset | params, f"model {self.name}", BUILT)
+        own, block = split_arguments(self.cls, params)
+        checked = check_arguments(self.cls, self.preset | own, f"model {self.name}", BUILT)
+        return checked | block_arguments(self.cls, self.name, block, deep=self.family == "deep")
 
 
 _registered: dict[str, ModelEntry] = {}

@@ -9,6 +9,7 @@ rest of the vector at 0, and so does the derivative.
 """
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from stablebench.models.base import DeepModel, RecurrentModel, State, split_by_step
+from stablebench.models.blocks.block import Block
+from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.state_chain import StateChain, Traced
@@ -39,11 +42,11 @@ class Chain(StateChain):
     """
 
     def __init__(self, network: Network, inputs: Tensor) -> None:
-        self.layers = network.recurrent_layers
+        self.layers, self.blocks = network.recurrent_layers, network.layer_blocks
         self.batch = len(inputs)
         x = network.encode(inputs)
         self._inputs = self.inputs = x.transpose(0, 1)
-        self._drives = split_by_step(self.layers[0].input_projection(x))
+        self._drives = split_by_step(self.layers[0].input_projection(enter(self.blocks[0], x)[1]))
         self._transitions = [layer.recurrent_weights() for layer in self.layers]
         self._widths = [size for layer in self.layers for size in layer.state_sizes]
         self.steps = len(self._drives)
@@ -57,38 +60,46 @@ class Chain(StateChain):
         """Return s_t, of all layers."""
         copies = len(state) // self.batch
         x, projected = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
-        return self._through(self.layers, self._transitions, state, x, projected)
+        return self._through(self.layers, self.blocks, self._transitions, state, x, projected)
 
     def trace(self, t: int, state: Tensor) -> Traced:
         """Return step t with its graph."""
         with torch.enable_grad():
-            layers, transitions = self._tracked
+            layers, blocks, transitions = self._tracked
             before, x = state.detach().requires_grad_(), self._inputs[t - 1].detach().requires_grad_()
-            after = self._through(layers, transitions, before, x, None)
-        own = [p for layer in layers for p in layer.parameters()]
+            after = self._through(layers, blocks, transitions, before, x, None)
+        own = [p for part in (*layers, *blocks) if part is not None for p in part.parameters()]
         used = [leaf for leaf in tree_flatten(transitions)[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
         return Traced(after, before, x, [*used, *own])
 
     @cached_property
-    def _tracked(self) -> tuple[list[RecurrentModel], list[Any]]:
-        """The layers with parameters that take a gradient, and transitions cut off from them."""
-        layers = copy.deepcopy(self.layers)
-        for layer in layers:
-            layer.requires_grad_()
-        return layers, [tree_map(_leaf, layer.recurrent_weights()) for layer in layers]
+    def _tracked(self) -> tuple[list[RecurrentModel], list[Block | None], list[Any]]:
+        """The layers and blocks with parameters that take a gradient, and transitions cut off from them."""
+        layers, blocks = copy.deepcopy(self.layers), [copy.deepcopy(block) for block in self.blocks]
+        for part in (*layers, *blocks):
+            if part is not None:
+                part.requires_grad_()
+        return layers, blocks, [tree_map(_leaf, layer.recurrent_weights()) for layer in layers]
 
     def _through(
-        self, layers: list[RecurrentModel], transitions: list[Any], state: Tensor, x: Tensor, projected: Any
+        self,
+        layers: list[RecurrentModel],
+        blocks: Sequence[Block | None],
+        transitions: list[Any],
+        state: Tensor,
+        x: Tensor,
+        projected: Any,
     ) -> Tensor:
         """Return s_t from s_{t-1}, x_t and, where it is there already, the drive of the first layer."""
         parts = list(state.split(self._widths, dim=1))
         after: list[Tensor] = []
-        for layer, recurrent_weights in zip(layers, transitions, strict=True):
+        for layer, block, recurrent_weights in zip(layers, blocks, transitions, strict=True):
+            u, v = enter(block, x)
             own, parts = parts[: len(layer.state_sizes)], parts[len(layer.state_sizes) :]
             if projected is None:
-                projected = split_by_step(layer.input_projection(x[:, None]))[0]
+                projected = split_by_step(layer.input_projection(v[:, None]))[0]
             new = layer.step(projected, tuple(own), recurrent_weights)
-            x, projected = layer.layer_output(new[layer.output_state], x), None
+            x, projected = leave(block, layer.layer_output(new[layer.output_state], v), u), None
             after += new
         return torch.cat(after, dim=1)
 
@@ -96,9 +107,10 @@ class Chain(StateChain):
         """Return what the top layer gives out at steps that follow each other, (steps, batch, out)."""
         parts = iter(states.split(self._widths, dim=2))
         x = self._inputs[first - 1 : first - 1 + len(states)] if inputs is None else inputs
-        for layer in self.layers:
+        for layer, block in zip(self.layers, self.blocks, strict=True):
             own = [next(parts) for _ in layer.state_sizes]
-            x = layer.layer_output(own[layer.output_state], x)
+            u, v = enter(block, x)
+            x = leave(block, layer.layer_output(own[layer.output_state], v), u)
         return x
 
 

@@ -132,6 +132,7 @@ class ChainMeasurements:
 def check_claims(evidence: ChainMeasurements) -> list[ClaimVerdict]:
     """Return the verdicts on the claims of the network's layers, in their order."""
     layers = evidence.network.models
+    blocked = isinstance(evidence.network, Network) and len(evidence.network.blocks) > 0
     verdicts = []
     for i, layer in enumerate(layers):
         for claim in layer.claims():
@@ -140,8 +141,9 @@ def check_claims(evidence: ChainMeasurements) -> list[ClaimVerdict]:
             outcome = claim.check(evidence)
             applies, hypothesis, statement = outcome.applies, claim.hypothesis, claim.claim
             if claim.about == "chain":
-                applies &= len(layers) == 1
+                applies &= len(layers) == 1 and not blocked
                 hypothesis += "" if len(layers) == 1 else f"; one layer (here {len(layers)})"
+                hypothesis += "; no block around it" if blocked else ""
             elif len(layers) > 1:
                 statement = f"layer {i + 1}: {statement}"
             if outcome.remark:

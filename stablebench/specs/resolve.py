@@ -13,6 +13,7 @@ from stablebench import registry
 from stablebench.data.task import Task, resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models import registry as model_registry
+from stablebench.models.blocks.residual import NAMES as block_names
 from stablebench.models.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.dotted import dotted
@@ -233,7 +234,7 @@ def _refuse_unknown_keys(settings: dict[str, Any], card: TaskCard, entry: model_
             continue
         names = {
             "task": resolve_params(card).keys(),
-            "model": {"hidden", "layers", *entry.arguments().model_fields},
+            "model": {"hidden", "layers", *entry.arguments().model_fields, *block_names},
             "optim": OptimSpec.model_fields,
             "train": {"epochs", *TrainSpec.model_fields},
         }

@@ -13,6 +13,7 @@ from stablebench.data.task import WritesText, generator_for, source_module
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
 from stablebench.models.base import State
+from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.build import resolve_device
 from stablebench.models.network import Network
 from stablebench.runs.store import RunFolder
@@ -66,11 +67,12 @@ class Reader:
         """Read more tokens, at least one, and return the scores of the one behind them, (alphabet,)."""
         network = self.network
         x = network.encode(torch.tensor([tokens], device=network.head.weight.device))
-        layers = zip(network.recurrent_layers, self.states, self.transitions, strict=True)
+        layers = zip(network.recurrent_layers, network.layer_blocks, self.states, self.transitions, strict=True)
         self.states = []
-        for layer, state, recurrent_weights in layers:
-            output, state = network.engine(layer, x, state, "every", recurrent_weights)
-            x = layer.layer_output(output, x)
+        for layer, block, state, recurrent_weights in layers:
+            u, v = enter(block, x)
+            output, state = network.engine(layer, v, state, "every", recurrent_weights)
+            x = leave(block, layer.layer_output(output, v), u)
             self.states.append(state)
         return network.head(x)[0, -1]
 

@@ -11,27 +11,32 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-Norm: TypeAlias = Literal["layer", "none"]
+Norm: TypeAlias = Literal["layer", "rms", "none"]
 Mix: TypeAlias = Literal["glu", "gelu", "none"]
 
 
 class Block(nn.Module):
-    """The layers around a recurrence whose inputs and outputs have one width.
+    """The layers around a recurrence.
 
     Args:
         in_features: Width of x_t, >= 1.
         width: Width of u_t, v_t, y_t and o_t, >= 1.
         layer: Position in the stack, >= 0; layer 0 has an encoder, and so has every layer whose widths differ.
-        norm: `layer` for LayerNorm of u_t over its features, or `none`.
+        norm: `layer` for LayerNorm of u_t over its features, `rms` for RMSNorm, or `none`.
         mix: `glu` is W gelu(y) + b, its first half times the sigmoid of its second; `gelu` only gelu(y); or `none`.
         skip: Whether u_t is added to the output.
+        inner: Width of y_t; None for `width`, which it must be where `mix` is not `glu`.
     """
 
-    def __init__(self, in_features: int, width: int, *, layer: int, norm: Norm, mix: Mix, skip: bool) -> None:
+    def __init__(
+        self, in_features: int, width: int, *, layer: int, norm: Norm, mix: Mix, skip: bool, inner: int | None = None
+    ) -> None:
         super().__init__()
+        self.in_features, self.width = in_features, width
         self.encoder = nn.Linear(in_features, width) if layer == 0 or in_features != width else nn.Identity()
-        self.norm = nn.LayerNorm(width) if norm == "layer" else nn.Identity()
-        self.gate = nn.Linear(width, 2 * width) if mix == "glu" else None
+        norms: dict[Norm, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "none": nn.Identity}
+        self.norm = norms[norm](width)
+        self.gate = nn.Linear(width if inner is None else inner, 2 * width) if mix == "glu" else None
         self.mix: Mix = mix
         self.skip = skip
 

@@ -72,7 +72,8 @@ class LRU(LinearRecurrence):
         r_min: Smallest initial modulus of the eigenvalues lambda, >= 0 and < r_max.
         r_max: Largest initial modulus of the eigenvalues lambda, > 0 and <= 1.
         max_phase: Largest initial phase of the eigenvalues lambda, in radians, > 0.
-        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features) or `none`.
+        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features), `rms`
+            (RMSNorm) or `none`.
         mix: Map after the recurrence: `glu` (gated linear unit of gelu), `gelu` only, or `none`.
         skip: Whether the block's input is added to its output (residual connection).
     """

@@ -68,7 +68,8 @@ class S4D(LinearRecurrence):
         discretisation: Discretisation of the state space model: zero-order hold (`zoh`) or `bilinear`.
         dt_min: Smallest initial step size of a channel, > 0.
         dt_max: Largest initial step size of a channel, > 0.
-        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features) or `none`.
+        norm: Normalisation of the block's input before the recurrence: `layer` (LayerNorm over the features), `rms`
+            (RMSNorm) or `none`.
         mix: Map after the recurrence: `glu` (gated linear unit of gelu), `gelu` only, or `none`.
         skip: Whether the block's input is added to its output (residual connection).
     """
