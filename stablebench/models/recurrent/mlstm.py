@@ -1,0 +1,139 @@
+r"""mLSTM: a memory that is a matrix, with exponential gates, a normaliser and a stabiliser; xLSTM's matrix cell.
+
+Equation (a head's matrix C, d_v x d_k, and normaliser n, d_k; the gates i and f are one number a head):
+
+    C_t = F C_{t-1} + exp(i) v_t k_t^T            F = sigmoid(f), or exp(f) with `forget` exp
+    n_t = F n_{t-1} + exp(i) k_t
+    h_t = sigmoid(o) * C_t q_t / max(|n_t^T q_t|, 1)
+    q_t = W_q x_t + b_q,  k_t = (W_k x_t + b_k) / sqrt(d_k),  v_t = W_v x_t + b_v
+    i, f = W_i x_t + b_i, W_f x_t + b_f,  o = W_o x_t + b_o
+
+    computed with C and n divided by exp(m), m_t = max(log F + m_{t-1}, i):
+
+    C_t = exp(log F + m_{t-1} - m_t) C_{t-1} + exp(i - m_t) v_t k_t^T, n_t likewise; exp(-m_t) in place of the 1 above
+
+Shapes: x_t (batch, in); v_t, o, h_t (batch, hidden); q_t, k_t (batch, heads d_k); i, f (batch, heads). The states are
+    one: for each j = 1 ... d_k and each head the column j of C (d_v) and n_j (1), and at its end m (heads); (batch, d_k
+    (hidden + heads) + heads). `hidden` = heads d_v, d_k = `key_size`.
+Parameters: `(2 * heads * key_size + 2 * hidden + 2 * heads) * (inputs + 1)`.
+Cost per step: `(2 * heads * key_size + 2 * hidden + 2 * heads) * inputs + (heads * (key_size ** 2 + 2) + key_size) *
+    (hidden + heads)` multiply-adds. The last term are products with fixed matrices of 0 and 1 that copy keys and gates
+    to where they act. The memory itself is elementwise: 3 hidden d_k more.
+Init: all affine maps as torch.nn.Linear, but b_f, evenly spaced from `forget_bias` to twice that over the heads, and
+    b_i = `input_bias`. C_0 = n_0 = 0 and m_0 = -10,000, for minus infinity: what comes before the first step has no
+    weight.
+Stability claim: no exponential exceeds 1, and values and gradients are those of the equation without m, whatever the
+    gates (appendix A.3); the decay of a memory is F in (0, 1) with `forget` sigmoid. Asserted in
+    tests/models/test_mlstm.py.
+Reference: Beck, Pöppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, Hochreiter. xLSTM: Extended Long
+    Short-Term Memory. NeurIPS 2024. https://arxiv.org/abs/2405.04517
+Differs from the paper:
+    - The cell only, without the residual block around it (convolution, normalisation of heads, projections).
+    - Biases of the forget gates start at 3 to 6 over the heads and of the input gates at -10 in the authors' code; here
+      the latter are 0 by default.
+    - One step after the other, not by its chunkwise form; the fused engine compiles the step.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stablebench.models.base import State
+from stablebench.models.blocks.matrix_memory import MatrixMemory, spread_of_keys
+from stablebench.models.registry import register_model
+from stablebench.schema.strict import Count
+
+_NO_WEIGHT = -1e4
+"""m_0: exp(m_0) is 0 in every precision, and differences from it are finite."""
+_LEAST = -60.0
+"""Below this m nothing was written that is not below rounding; exp(-m) is finite in every precision."""
+
+
+@register_model
+class MLSTM(MatrixMemory):
+    """See the module docstring for the equation.
+
+    Args:
+        in_features: Number of input features, the width of x_t, >= 1.
+        hidden: Width of values and of the output, heads times d_v, >= 1.
+        heads: Number of heads, each with a matrix and gates of its own, >= 1; it divides `hidden`.
+        key_size: Width d_k of a head's queries and keys, >= 1; the matrices have `hidden` times as many numbers.
+        forget: Function of f in the forget gate: `sigmoid`, or `exp`, which can exceed 1.
+        forget_bias: First initial bias of the forget gates, which rise to twice that over the heads; with `forget` exp
+            they are log F, so take 0 there.
+        input_bias: Initial bias of the input gates, whose exponential weighs a new value.
+    """
+
+    of_gates: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        heads: Count = 1,
+        key_size: Count = 8,
+        forget: Literal["sigmoid", "exp"] = "sigmoid",
+        forget_bias: float = 3.0,
+        input_bias: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, hidden, heads=heads, key_size=key_size)
+        self.forget = forget
+        self.query = nn.Linear(in_features, heads * key_size)
+        self.key = nn.Linear(in_features, heads * key_size)
+        self.value = nn.Linear(in_features, hidden)
+        self.gates = nn.Linear(in_features, 2 * heads)
+        self.output_gate = nn.Linear(in_features, hidden)
+        with torch.no_grad():
+            self.gates.bias[:heads] = input_bias
+            self.gates.bias[heads:] = torch.linspace(forget_bias, 2 * forget_bias, heads)
+        # a head's part of a column has its units, and behind them one in which the value is 1: the normaliser
+        self.spread = spread_of_keys(heads, key_size, hidden + heads)
+        of_gates = spread_of_keys(heads, 1, hidden + heads)
+        self.register_buffer("of_gates", of_gates, persistent=False)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of all matrices, normalisers and stabilisers."""
+        return (self.key_size * (self.hidden + self.heads) + self.heads,)
+
+    def initial_state(self, batch: int) -> State:
+        """Return zeros, and for m what gives them no weight."""
+        zeros = self.gates.bias.new_zeros(batch, self.state_sizes[0])
+        zeros[:, -self.heads :] = _NO_WEIGHT
+        return (zeros,)
+
+    def input_projection(self, x: Float[Tensor, "batch time in"]) -> tuple[Tensor, ...]:
+        """Return k_t; v_t with a 1 behind each head's; i; and f, (batch, time, any) each."""
+        values = nn.functional.pad(self.value(x).unflatten(-1, (self.heads, -1)), (0, 1), value=1.0).flatten(-2)
+        i, f = self.gates(x).chunk(2, dim=-1)
+        return self.key(x) / math.sqrt(self.key_size), values, i, f
+
+    def recurrent_weights(self) -> tuple[Tensor, Tensor]:
+        """Return the matrices that spread keys and gates over the state."""
+        return self.spread, self.of_gates
+
+    def step(self, projected: tuple[Tensor, ...], state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
+        """Return the columns of C_t and n_t, and m_t."""
+        key, value, i, f = projected
+        (packed,) = state
+        spread, of_gates = recurrent_weights
+        S, m = packed.split([self.key_size * (self.hidden + self.heads), self.heads], dim=-1)
+        kept = m + (f if self.forget == "exp" else nn.functional.logsigmoid(f))
+        m = torch.maximum(kept, i)
+        old, new = torch.exp(kept - m) @ of_gates, torch.exp(i - m) @ of_gates
+        S = self.by_column(old) * S + self.by_column(new * value) * (key @ spread)
+        return (torch.cat([S, m], dim=-1),)
+
+    def layer_output(
+        self, output: Float[Tensor, "*steps _"], x: Float[Tensor, "*steps in"]
+    ) -> Float[Tensor, "*steps hidden"]:
+        """Return h_t."""
+        S, m = output.split([self.key_size * (self.hidden + self.heads), self.heads], dim=-1)
+        read = self.read_with(S, self.query(x)).unflatten(-1, (self.heads, -1))
+        read, normaliser = read[..., :-1].flatten(-2), read[..., -1]
+        least = torch.maximum(normaliser.abs(), torch.exp(-m.clamp(min=_LEAST)))
+        return torch.sigmoid(self.output_gate(x)) * read / self.by_unit(least)
