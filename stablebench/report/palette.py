@@ -20,7 +20,10 @@ LIGHT = ("#0000c3", "#c37800", "#000000", "#1e96d2", "#a50f78", "#ff1e96", "#695
 """Colours on a white ground, in print and in figures."""
 DARK = ("#5a69e1", "#f0c396", "#ffffff", "#1ed2ff", "#f078a5", "#a55a96", "#a5b41e", "#e12d3c", "#7896ff")
 """The same colours on a dark ground."""
-DASHES = ((), (4.5, 2.0), (1.3, 1.7), (6.0, 1.8, 1.3, 1.8), (9.0, 2.5), (4.5, 1.6, 1.3, 1.6, 1.3, 1.6))
+DASHES = (
+    *((), (4.5, 2.0), (1.3, 1.7), (6.0, 1.8, 1.3, 1.8), (9.0, 2.5), (4.5, 1.6, 1.3, 1.6, 1.3, 1.6)),
+    *((2.6, 1.4), (9.0, 1.8, 3.0, 1.8), (1.3, 1.4, 1.3, 4.0)),
+)
 """Lengths of dashes and gaps in widths of the line; none for a solid one."""
 COUNT = len(LIGHT) * len(DASHES)
 """Different looks."""
