@@ -1,5 +1,6 @@
 """Names -> task cards with their published numbers, recipes, suites and search spaces. A name is a file's stem."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
     from stablebench.schema.recipe import Recipe
     from stablebench.schema.suite import Suite
     from stablebench.schema.sweep import SweepSpace
+
+
+_OWN_TASK = re.compile(r"(.+\.(?:ya?ml|npz|csv|parquet))(?:/([^/]*))?$", re.IGNORECASE)
+
+
+def task_parts(task: str) -> tuple[str, str | None, bool]:
+    """Return a task's name, or the file of a card or of data, its variant, and whether it is a file."""
+    if (own := _OWN_TASK.match(task)) is not None:
+        return own[1], own[2] or None, True
+    name, _, variant = task.partition("/")
+    return name, variant or None, False
+
+
+def task_label(task: str) -> str:
+    """Return what a task is called in names of files: `copy-t100`, `my_task`."""
+    name, variant, is_file = task_parts(task)
+    return (Path(name).stem if is_file else name) + (f"-{variant}" if variant else "")
 
 
 def task_names() -> list[str]:
@@ -121,8 +139,22 @@ def suite(name: str) -> "Suite":
     from stablebench.schema.suite import Suite
 
     if name.endswith(_SUITE_FILES):
-        return load(Path(name), Suite)
+        return load(Path(name), Suite).located(lambda named: near(Path(name), named))
     return _named(suites_dir(), name, "suite", suite_names(), Suite)
+
+
+def near(file: Path, named: str) -> str:
+    """Return a model or task that a suite's file names: `my_cell.py:MyCell` and `my_task.yaml` are paths from the file.
+
+    What does not lie there is looked for from where the command is typed.
+    """
+    path, _, is_task = task_parts(named)
+    if ".py:" in named:
+        path = named.rpartition(":")[0]
+    elif not is_task:
+        return named
+    inside = file.parent / path
+    return str(inside) + named[len(path) :] if inside.is_file() else named
 
 
 def sweep_names() -> list[str]:

@@ -36,8 +36,7 @@ def request_of(
     for name in options:
         if name not in known:
             raise UserError(f"{name}: unknown option.{did_you_mean(name, known)} Options: {', '.join(sorted(known))}.")
-    if task.partition("/")[0] not in registry.task_names():
-        raise unknown_name("task", task.partition("/")[0], registry.task_names())
+    check_task(task)
     given = {name: value for name, value in options.items() if value is not None}
     recipe, T = given.pop("recipe", None), given.pop("T", None)
     return RunRequest(
@@ -48,6 +47,17 @@ def request_of(
         options={OPTION_KEYS[name]: value for name, value in given.items()},
         recipe=None if recipe is None else Path(recipe),
     )
+
+
+def check_task(task: str) -> None:
+    """Refuse a name that no task has; a file is looked at when its card is loaded.
+
+    Raises:
+        UserError: There is no such task.
+    """
+    name, _, is_file = registry.task_parts(task)
+    if not is_file and name not in registry.task_names():
+        raise unknown_name("task", name, registry.task_names())
 
 
 def settings_of(settings: Any) -> dict[str, Any]:

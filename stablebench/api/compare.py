@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablebench import leaderboard, registry
-from stablebench.api.asked import Model, count_of, model_name, names_of, settings_of, split_off
+from stablebench import leaderboard
+from stablebench.api.asked import Model, check_task, count_of, model_name, names_of, settings_of, split_off
 from stablebench.api.frames import frame
 from stablebench.api.run import path_or_none, settings_kept
 from stablebench.api.suite_runs import leaderboard_of, missing_runs, without_broken
@@ -150,7 +150,7 @@ def _overrides(models: Any, tasks: Any, seeds: Any, own: dict[str, Any], rest: d
         raise UserError(f"match: must be units, params or recipe, got {match!r}.")
     named_tasks = None if tasks is None else names_of("tasks", tasks)
     for task in named_tasks or ():
-        registry.task_card(task.partition("/")[0])
+        check_task(task)
     return SuiteOverrides(
         models=None if models is None else [model_name(model) for model in _listed("models", models)],
         tasks=named_tasks,

@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from stablebench.cli.shared.commands import MODEL, option
-from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, Threads
+from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, OwnTask, Threads
 from stablebench.cli.ui.output import note, say
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
     model: OwnModel = None,
+    task: OwnTask = None,
     T: Annotated[int | None, option("Another length than in training.", MODEL, "--T", metavar="N", min=1)] = None,
     split: Annotated[Literal["test", "validation"], option("Which examples.")] = "test",
     n_tokens: Annotated[
@@ -51,7 +52,7 @@ def evaluate(
     from stablebench.process.settings import prepare_process
 
     prepare_process(threads or 1, record.spec.precision, record.spec.deterministic)
-    name_code(folder, record, model)
+    name_code(folder, record, model, task)
     from stablebench.training.score import EvaluationOptions, score
 
     options = EvaluationOptions(data_dir, device or "auto", engine or "auto", given_file)

@@ -9,6 +9,7 @@ import typer
 from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.requests import RunOptions, request_of
+from stablebench.registry import task_label
 
 if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan, Study, Trial
@@ -77,7 +78,7 @@ def sweep(
 
     refuse_two_formats(fmt, shown.as_json)
     request = request_of(asked)
-    label, searched = find_space(space, request.model, request.task.partition("/")[0], asked.recipe)
+    label, searched = find_space(space, request.model, request.task, asked.recipe)
     check_space(searched, request)
     trackers = check_trackers(",".join(track or ()))
     if output is not None:
@@ -95,7 +96,7 @@ def sweep(
     )
     if trials is None and plan.sampler != "grid":
         raise UserError("--trials is missing: give their number; only a grid has an end.")
-    journal = storage or journal_path(shown.runs_dir / "sweeps", plan, request.model, request.task)
+    journal = storage or journal_path(shown.runs_dir / "sweeps", plan, request.model, task_label(request.task))
     if dry_run:
         from stablebench.cli.shared.previews import print_sweep
 

@@ -11,6 +11,7 @@ from stablebench.cli.shared import options
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.requests import RunOptions, origin_text, request_of, spec_values
 from stablebench.cli.ui.output import note, say
+from stablebench.registry import task_parts
 from stablebench.schema.dotted import dotted
 from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
 
@@ -73,7 +74,8 @@ def train(
     folder = None
     if resume is not None:
         model = asked.model
-        others = {"task": asked.task, "T": asked.T, "set": asked.settings, "recipe": asked.recipe}
+        own_task = asked.task if asked.task and task_parts(asked.task)[2] else None
+        others = {"task": None if own_task else asked.task, "T": asked.T, "set": asked.settings, "recipe": asked.recipe}
         given = [name for name, value in others.items() if value is not None]
         given += [key for key in spec_values(asked) if key != "train.steps"]
         given += ["model"] if model and ":" not in model else []
@@ -84,9 +86,10 @@ def train(
             )
         folder = run_folder(resume)
         record = folder.read_record()
-        runs = bool(model) or rerun or asked.steps is not None or not session.has_ended(folder)
+        runs = bool(model or own_task) or rerun or asked.steps is not None or not session.has_ended(folder)
+        runs = runs or record.spec.task.source is not None  # a run is read with its card
         if runs:  # else no code is run
-            for line in run_code.name_code(folder, record.spec, model, same_packages=not force_resume):
+            for line in run_code.name_code(folder, record.spec, model, task=own_task, same_packages=not force_resume):
                 note(f"resumed with other packages than it began with: {line}")
         resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
         if asked.steps is not None and (asked.steps != record.spec.train.steps or rerun):

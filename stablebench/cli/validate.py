@@ -25,7 +25,7 @@ def validate(
     from stablebench.cli.ui.output import print_json
     from stablebench.execution.validate import check_file, files_in
 
-    by_file = {path: check_file(path) for path in files_in(paths)}
+    by_file = {path: check_file(path, named=path in paths) for path in files_in(paths)}
     wrong = {path: problems for path, problems in by_file.items() if problems}
     for problems in wrong.values():
         for problem in problems:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import AsJson, DataDir, OwnModel, Quiet
+from stablebench.cli.shared.options import AsJson, DataDir, OwnModel, OwnTask, Quiet
 from stablebench.cli.shared.text import counted
 from stablebench.cli.ui.output import say
 from stablebench.visible import visible
@@ -23,6 +23,7 @@ def verify(
     steps: Annotated[int, option("Updates to run again; at most as many as the run made.", metavar="N", min=1)] = 100,
     force: Annotated[bool, option("Verify although the task's card changed.", None, "--force")] = False,
     model: OwnModel = None,
+    task: OwnTask = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -45,7 +46,7 @@ def verify(
     from stablebench.process.settings import prepare_process
     from stablebench.training import run as session
 
-    name_code(folder, record, model)
+    name_code(folder, record, model, task)
     resolved = session.resolved_of(record, force, "--force")
     prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)
     from stablebench.training import verify as verification

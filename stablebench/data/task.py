@@ -12,18 +12,17 @@ which weights are tested; without it the card's protocol holds. It is no argumen
 """
 
 import hashlib
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
 from stablebench.data.batch import Batch, Sizes
+from stablebench.data.source import source_module
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.card import TaskCard
 from stablebench.schema.strict import check_arguments
@@ -82,25 +81,6 @@ def generator_for(*key: Any) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def source_module(card: TaskCard) -> ModuleType:
-    """Return the module of `stablebench.data` that a card's `data` names.
-
-    Raises:
-        UserError: There is no such module, or it is no such source.
-    """
-    try:
-        module = importlib.import_module(f"stablebench.data.tasks.{card.data.module}")
-    except ModuleNotFoundError as error:
-        raise UserError(f"task {card.task}: `data` must name a module of stablebench.data ({error}).") from None
-    needed = (card.data.function, "sizes")
-    missing = [name for name in needed if not hasattr(module, name)]
-    if missing:
-        raise UserError(
-            f"task {card.task}: stablebench.data.tasks.{card.data.module} must have `{'`, `'.join(missing)}`."
-        )
-    return module
-
-
 def resolve_params(
     card: TaskCard, *, variant: str | None = None, T: int | None = None, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -128,7 +108,17 @@ def resolve_params(
             raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
         values[card.length] = T
     function = getattr(source_module(card), card.data.function)
-    return check_arguments(function, values, f"task {card.task}", ("rng", "data_dir")) | split
+    return check_params(function, values, f"task {card.task}") | split
+
+
+def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return all parameters of a source's function: `values`, completed by its defaults.
+
+    Raises:
+        UserError: One is unknown, missing, of a wrong type or out of range; the message begins with `name`.
+    """
+    function = getattr(function, "__func__", function)  # what is kept of its arguments keeps no data
+    return check_arguments(function, values, name, ("rng", "seed", "data_dir"))
 
 
 def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
@@ -286,7 +276,7 @@ class Task:
         return self._module.load(name, data_dir=self.data_dir, **self._arguments)
 
     @cached_property
-    def _module(self) -> ModuleType:
+    def _module(self) -> Any:
         return source_module(self.card)
 
     @cached_property

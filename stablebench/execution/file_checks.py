@@ -84,15 +84,20 @@ def look_up_task(report: Report, key: Path_, name: Any) -> None:
     """Note an unknown task, or one whose card has problems."""
     if not isinstance(name, str):
         return
-    if name not in registry.task_names():
-        report.add(key, str(unknown_name("task", name, registry.task_names())))
+    path, _, is_file = registry.task_parts(name)
+    if is_file:
+        if not Path(registry.near(report.path, path)).is_file():
+            report.add(key, f"there is no file {path}, from the suite's folder or from here.")
+    elif name not in registry.task_names():
+        if not any((folder / f"{name}.yaml").is_file() for folder in report.path.resolve().parents[1:3]):
+            report.add(key, str(unknown_name("task", name, registry.task_names())))
     elif _card(name) is None:
         report.add(key, f"the card of the task {name} has problems; validate it first.")
 
 
 def look_up_variant(report: Report, key: Path_, task: Any) -> None:
     """Note an unknown `task` or `task/variant`."""
-    name, _, variant = task.partition("/") if isinstance(task, str) else (None, "", "")
+    name, variant, _ = registry.task_parts(task) if isinstance(task, str) else (None, "", False)
     look_up_task(report, key, name)
     card = _card(name) if name else None
     if card is not None and variant and variant not in card.variants:
@@ -195,7 +200,7 @@ def check_paper(report: Report, paper: Paper) -> None:
 
 def check_recipe(report: Report, recipe: Recipe) -> None:
     """Check the recipe and its variants against the card of its task."""
-    card = _card(recipe.task)
+    card = _card(recipe.task or "")
     if card is None:
         return
     made_for: dict[str, int] = {}
@@ -249,7 +254,7 @@ def check_suite(report: Report, suite: Suite) -> None:
     for i, task in enumerate(suite.tasks):
         models = task.models or suite.models
         run.setdefault(task.task, []).extend(models)
-        card = _card(task.task.partition("/")[0])
+        card = _card(registry.task_parts(task.task)[0])
         if card is None or not all(map(_is_model, models)):
             continue
         for model in models:

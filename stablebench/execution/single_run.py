@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from stablebench.errors import StablebenchError, described, ran_out_of_memory, reached_limit
 from stablebench.execution.events import RunEnd
 from stablebench.runs.progress import Progress, Reporter
+from stablebench.specs.own_task import take_card
 from stablebench.specs.request import Resolved
 from stablebench.training.run import ExecutionOptions, train
 from stablebench.training.run_code import take_code
@@ -91,6 +92,7 @@ def run_and_send(index: int, resolved: Resolved, options: ExecutionOptions, asks
 def run_one(index: int, resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> RunEnd:
     """Train a run in this process and return how it ended, whatever happens to it."""
     try:
+        take_card(resolved.card, reporter.note)
         take_code(resolved, reporter.note)
         record = train(resolved, options, reporter).record
     except StablebenchError as error:

@@ -134,7 +134,7 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
         raise UserError(
             "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
         )
-    if asked.recipes is not None or any(":" in model for _, model in cells_of(suite)):
+    if asked.recipes is not None or any(_is_own(task, model) for task, model in cells_of(suite)):
         resolved = _resolved(suite, asked, refused)
     else:
         decided = suite.model_dump(mode="json", exclude={"seeds"})
@@ -192,6 +192,11 @@ def _plain(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None) 
     return [[run.spec.model_dump(mode="json"), run.origin] for run in _resolved(suite, asked, refused)]
 
 
+def _is_own(task: SuiteTask, model: str) -> bool:
+    """Return whether a model or a task is code or data of the user's own, of which no answer is remembered."""
+    return ":" in model or registry.task_parts(task.task)[2]
+
+
 def _from_plain(runs: list[Any]) -> list[Resolved]:
     """Return what `_plain` made of runs.
 
@@ -223,15 +228,13 @@ def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) 
     return {"threads": suite.threads} | _with_budget(_shared(suite, task), own)
 
 
-def _name(task: SuiteTask) -> str:
-    return task.task.partition("/")[0]
-
-
 def _shared(suite: Suite, task: SuiteTask) -> dict[str, Any]:
     """Return what all runs of a task share, as the task card has it."""
     if not suite.equal:
         return {}
-    protocol = registry.task_card(_name(task)).protocol
+    from stablebench.specs.own_task import card_named
+
+    protocol = card_named(task.task)[0].protocol
     shared = {"train.batch_size": protocol.batch_size} if "batch" in suite.equal else {}
     shared |= {"model.hidden": protocol.hidden} if "units" in suite.equal and task.match_parameters is None else {}
     if "updates" in suite.equal:

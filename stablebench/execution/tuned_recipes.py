@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.schema.suite import Suite, SuiteTask
 
 
 def task_folder(task: SuiteTask) -> str:
     """Return the folder of a task of a suite: `copy-t100`, `selective_copy-T32`."""
-    return task.task.replace("/", "-") + (f"-T{task.T}" if task.T is not None else "")
+    return registry.task_label(task.task) + (f"-T{task.T}" if task.T is not None else "")
 
 
 def tuned_recipe(folder: Path, task: SuiteTask, model: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from stablebench import resources
 from stablebench.errors import UserError
 from stablebench.execution.file_checks import (
     Report,
@@ -22,12 +23,13 @@ from stablebench.execution.file_checks import (
     look_up_task,
     look_up_variant,
 )
+from stablebench.execution.own_card_checks import is_own_card, problems_of_own_card
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Paper
-from stablebench.schema.recipe import Recipe
+from stablebench.schema.recipe import OwnRecipe, Recipe
 from stablebench.schema.strict import MAX_PROBLEMS, Strict, explained, problems, rename_earlier_keys
 from stablebench.schema.suite import Suite
-from stablebench.schema.sweep import SweepSpace
+from stablebench.schema.sweep import OwnSpace, SweepSpace
 from stablebench.schema.yaml_file import read
 
 Kind = Literal["card", "published", "recipe", "suite", "sweep"]
@@ -92,7 +94,7 @@ def kind_of(path: Path, data: Any) -> Kind | None:
     keys = set(data) if isinstance(data, dict) else set()
     if "sweeps" in folders and "tuned_by" not in keys:  # a sweep also writes its recipe into such a folder
         return "sweep"
-    if {"data", "metric", "readout", "protocol"} & keys:
+    if {"data", "metric", "readout", "protocol", "generator"} & keys:
         return "card"
     if "space" in keys and not {"params", "tuned_by"} & keys:
         return "sweep"
@@ -105,18 +107,22 @@ def kind_of(path: Path, data: Any) -> Kind | None:
     return "card" if folders and folders[-1] == "tasks" else None
 
 
-def check_file(path: Path) -> list[str]:
+def check_file(path: Path, *, named: bool = False) -> list[str]:
     """Return one line per problem of a file: `path:line: key: what must hold, what arrived, the way out`.
 
     Many problems are cut short: the last line counts the rest.
+
+    Args:
+        path: The file.
+        named: Whether the user named it, and not a folder that it lies in: then code of a card of their own is run.
     """
-    lines = _problems_of(path)
+    lines = _problems_of(path, named)
     if len(lines) <= MAX_PROBLEMS + 1:
         return lines
     return [*lines[:MAX_PROBLEMS], f"{path}: and {len(lines) - MAX_PROBLEMS} more."]
 
 
-def _problems_of(path: Path) -> list[str]:
+def _problems_of(path: Path, named: bool) -> list[str]:
     if path.suffix and path.suffix.lower() not in _ENDINGS:
         kinds = "a card, a paper's numbers, a recipe, a suite or a sweep"
         return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): {kinds}."]
@@ -132,7 +138,10 @@ def _problems_of(path: Path) -> list[str]:
         ]
     if not isinstance(document.data, dict):
         return [f"{path}:1: must be a mapping of keys to values."]
+    if kind == "card" and is_own_card(document.data):
+        return problems_of_own_card(path, document, run=named)
     schema, look_ups, check = _KINDS[kind]
+    schema = _own_schema(schema, path)
     rename_earlier_keys(document, schema, str(path))
     report = Report(path, document)
     _check_names(report, kind)
@@ -150,6 +159,12 @@ def _problems_of(path: Path) -> list[str]:
     if content is not None:
         check(report, content)
     return report.lines()
+
+
+def _own_schema(schema: type[Strict], path: Path) -> type[Strict]:
+    """Return the schema of a file: those of a user's own need not say where they come from."""
+    shipped = resources.recipes_dir().parent.resolve() in path.resolve().parents
+    return schema if shipped else {Recipe: OwnRecipe, SweepSpace: OwnSpace}.get(schema, schema)
 
 
 def _without_unknown_keys(data: dict[str, Any], schema: type[Strict], error: ValidationError) -> Strict | None:

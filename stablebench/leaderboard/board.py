@@ -54,15 +54,18 @@ def build(
         across_budgets: Whether rows of unequal updates, batch or width are ranked all the same.
         tidy: Whether it also has each run as one flat dictionary (`stablebench.leaderboard.tidy`).
     """
-    by_table: dict[tuple[str, int, str, str], list[RunRecord]] = defaultdict(list)
+    by_table: dict[tuple[str, int, str, str, str], list[RunRecord]] = defaultdict(list)
     counting = latest(records)
     for record in counting:
         task = record.spec.task
-        by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric].append(record)
-    tables = [
-        _table(group, cards, recipes, across_budgets) for _, group in sorted(by_table.items(), key=lambda item: item[0])
+        own = task.source or ""  # a card of the user's own, with what it was then
+        by_table[task.name, task.version, json.dumps(task.params, sort_keys=True), record.metric, own].append(record)
+    groups = sorted(by_table.items(), key=lambda item: item[0])
+    tables = [_table(group, cards, recipes, across_budgets) for _, group in groups]
+    told_apart = [
+        {"version": t.version} | t.params | {"card": key[-1][:6]} for t, (key, _) in zip(tables, groups, strict=True)
     ]
-    names = disambiguate([table.task for table in tables], [{"version": t.version} | t.params for t in tables])
+    names = disambiguate([table.task for table in tables], told_apart)
     tables = [table.replaced(task=name) for table, name in zip(tables, names, strict=True)]
     tables.sort(key=lambda table: _natural(table.task))
     runs = tidy_runs(counting, recipes) if tidy and counting else None

@@ -158,6 +158,7 @@ class TaskCard(Strict):
         changelog: One line a version.
     """
 
+    needs_baseline: ClassVar[bool] = True
     earlier_keys: ClassVar[dict[str, str]] = {
         "length_means": "length_description",
         "facts": "conditions",
@@ -195,7 +196,7 @@ class TaskCard(Strict):
         if not NAME.match(self.task):
             wrong.append(f"`task` must be snake_case, got '{self.task}'")
         metrics = {self.metric, *self.extra_metrics}
-        if not any(b.metric == self.metric for b in self.baselines):
+        if self.needs_baseline and not any(b.metric == self.metric for b in self.baselines):
             wrong.append(f"`baselines` must have one in the task's metric, {self.metric}")
         wrong += [f"`baselines`: {b.metric} is not measured" for b in self.baselines if b.metric not in metrics]
         if self.target and self.target.metric not in metrics:
@@ -234,6 +235,11 @@ class TaskCard(Strict):
             if values.get("split") is not None and values["split"] not in self.splits
         ]
         return wrong
+
+    @property
+    def source(self) -> str | None:
+        """The digest of a card of the user's own with its code or data; None for a registered task."""
+        return None
 
     def unknown_variant(self, name: str) -> UserError:
         """Return the error for a variant that the card does not have."""

@@ -138,5 +138,15 @@ class Recipe(Strict):
         return min([self, *fitting], key=distance)
 
 
+class OwnRecipe(Recipe):
+    """A recipe of the user's own, in a file that says by its place, or on the command line, what it is for."""
+
+    task: str | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: str | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    source: str = "your own"
+    tuned_by: Literal["paper", "us"] = "us"
+    search: str | None = "not said"
+
+
 def _log_ratio(a: int | None, b: int | None) -> float:
     return 0.0 if a is None or b is None else abs(math.log(a / b))

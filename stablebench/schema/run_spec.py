@@ -13,12 +13,23 @@ Precision = Literal["float32", "float64"]
 
 
 class TaskSpec(Strict):
-    """The task: its name, card version, named variant if one was asked for, and all parameters."""
+    """The task.
+
+    Args:
+        name: Its name.
+        version: Of its card.
+        variant: The named variant, if one was asked for.
+        params: All parameters.
+        source: SHA-256 of a card of the user's own with its code or data; None for a registered task.
+        file: Where that card lies, as it was named.
+    """
 
     name: str
     version: Count
     variant: str | None = None
     params: Values
+    source: str | None = None
+    file: str | None = None
 
 
 class ModelSpec(Strict):
@@ -104,10 +115,12 @@ class RunSpec(Strict):
         A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run. `deterministic` counts
         where it is asked for, a model's revision where it is not the first.
         """
-        left_out = {"seed": True, "task": {"variant"}, "train": {"checkpoint_every"}}
+        left_out = {"seed": True, "task": {"variant", "file"}, "train": {"checkpoint_every"}}
         content = self.model_dump(mode="json", exclude=left_out)
         if not self.deterministic:
             del content["deterministic"]
+        if self.task.source is None:
+            del content["task"]["source"]
         if self.model.revision == 1:
             del content["model"]["revision"]
         if self.model.source is not None:  # where a user's file lies changes nothing

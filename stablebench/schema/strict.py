@@ -51,10 +51,12 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, conversions between types, and NaN or infinity.
 
     `earlier_keys` are the keys of its files that an earlier version called otherwise: new names by dotted pattern.
-    `keys_elsewhere` says of keys that users look for here what to write in their place.
+    `keys_elsewhere` says of keys that users look for here what to write in their place. `short_forms` are functions, by
+    dotted pattern, that write out what a file may say in short, and return all else as it is.
     """
 
     earlier_keys: ClassVar[dict[str, str]] = {}
+    short_forms: ClassVar[dict[str, Callable[[Any], Any]]] = {}
     keys_elsewhere: ClassVar[dict[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -119,9 +121,18 @@ def validate(document: Document, model: type[M], name: str) -> M:
 
 
 def rename_earlier_keys(document: Document, model: type[Strict], name: str) -> None:
-    """Give the keys of a document that earlier versions called otherwise their names, with a warning for each."""
+    """Write out what a document has in short, and give keys that earlier versions called otherwise their names.
+
+    There is a warning for each of these keys.
+    """
     for line in document.rename(model.earlier_keys):
         warnings.warn(f"{name}:{line}", FutureWarning, stacklevel=2)
+    for pattern, written_out in model.short_forms.items():
+        for path, value in list(document.values(pattern)):
+            around = document.data
+            for part in path[:-1]:
+                around = around[part]
+            around[path[-1]] = written_out(value)
 
 
 def problems(
@@ -182,8 +193,22 @@ _PLAIN_KINDS = {
     "model_type": "must be keys with values",
     "dict_type": "must be keys with values",
     "list_type": "must be a list: [a, b]",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
+    "literal_error": "must be {expected}",
 }
-"""What a value must be, by pydantic's kind of problem, where its own words name classes."""
+"""What a value must be, by pydantic's kind of problem."""
 
 
 def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[BaseModel]) -> str:
@@ -204,7 +229,8 @@ def _explain(item: dict[str, Any], location: tuple[str | int, ...], model: type[
         choices = [c.strip(" '") for c in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         suggestion = did_you_mean(got, choices)
     if kind in _PLAIN_KINDS:
-        message = _PLAIN_KINDS[kind]
+        limits = item.get("ctx", {}).items()
+        message = _PLAIN_KINDS[kind].format(**{k: f"{v:g}" if isinstance(v, float) else v for k, v in limits})
         if kind == "model_type" and (known := _fields_at(model, location)):
             message += f": {', '.join(sorted(known))}"
     arrived = "nothing" if got is None else f"{one_line(repr(got), 60)} ({type(got).__name__})"

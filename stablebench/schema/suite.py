@@ -1,9 +1,11 @@
 """The suite, `configs/suites/<path>.yaml`: what `compare` runs."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stablebench.schema.seeds import MAX_SEEDS, ranges_written_out
 from stablebench.schema.strict import Count, Positive, Seed, Strict
 
 SETTINGS = {
@@ -14,11 +16,31 @@ SETTINGS = {
 _ELSEWHERE = {name: f"`overrides: {{{key}: ...}}`" for name, key in SETTINGS.items()}
 
 
+def _names(value: Any) -> Any:
+    """Return names that one text has with commas between, as on the command line, as a list."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _tasks(value: Any) -> Any:
+    listed = _names(value)
+    return [{"task": task} if isinstance(task, str) else task for task in listed] if isinstance(listed, list) else value
+
+
+def _seeds(value: Any) -> Any:
+    """Return seeds as the command line takes them: 3 are 0, 1, 2; `0-4` and `3,5` are these."""
+    if type(value) is int and 1 <= value <= MAX_SEEDS:
+        return list(range(value))
+    if not isinstance(value, str):
+        return value
+    written = ranges_written_out(value).split(",")
+    return [int(part) for part in written] if all(part.strip().isdecimal() for part in written) else value
+
+
 class SuiteTask(Strict):
     """A task of a suite; the same task may stand several times, with other values.
 
     Args:
-        task: `task` or `task/variant`.
+        task: `task`, `task/variant`, or a card of the user's own, a path from the suite's file.
         T: The task's length, where it is no variant's.
         models: The models on this task; None for the suite's.
         overrides: Values that all of its runs have, as `--set` takes them: `train.steps`, `optim.lr`, `model.hidden`.
@@ -111,6 +133,12 @@ class Suite(Strict):
         "tasks.*.params": "match_parameters",
         "expected.*.says": "statement",
     }
+    short_forms: ClassVar[dict[str, Any]] = {
+        "tasks": _tasks,
+        "models": _names,
+        "tasks.*.models": _names,
+        "seeds": _seeds,
+    }
     keys_elsewhere: ClassVar[dict[str, str]] = _ELSEWHERE | {"T": "it with each task: `{task: copy, T: 100}`"}
 
     summary: str
@@ -133,3 +161,25 @@ class Suite(Strict):
         if unknown:
             raise ValueError(f"`model_overrides` names models that the suite does not run: {', '.join(unknown)}.")
         return self
+
+    def located(self, rename: Callable[[str], str]) -> "Suite":
+        """Return the suite with its models and tasks named by `rename`."""
+
+        def renamed(part: Any) -> Any:
+            models = None if part.models is None else list(map(rename, part.models))
+            return part.model_copy(update={"task": rename(part.task), "models": models})
+
+        overrides = {rename(name): values for name, values in self.model_overrides.items()}
+        expected = [
+            one.model_copy(
+                update={
+                    "task": rename(one.task),
+                    "model": rename(one.model),
+                    "better_than": list(map(rename, one.better_than)),
+                }
+            )
+            for one in self.expected
+        ]
+        models, tasks = list(map(rename, self.models)), list(map(renamed, self.tasks))
+        own = {"models": models, "tasks": tasks, "model_overrides": overrides, "expected": expected}
+        return self.model_copy(update=own)

@@ -86,3 +86,10 @@ class SweepSpace(Strict):
         if both:
             raise ValueError(f"`overrides` and `space` must not share keys, got {', '.join(both)}.")
         return self
+
+
+class OwnSpace(SweepSpace):
+    """A space of the user's own, which need not say where it comes from."""
+
+    summary: str = "a space of your own"
+    source: str = "your own"

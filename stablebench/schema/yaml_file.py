@@ -86,6 +86,15 @@ def read(path: Path) -> Document:
     Raises:
         UserError: The file cannot be read or is not such YAML; the message names file and line.
     """
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        UserError: The file cannot be read, is too large or no UTF-8 text.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -93,10 +102,9 @@ def read(path: Path) -> Document:
     if len(raw) > MAX_BYTES:
         raise UserError(f"{path}: at most {MAX_BYTES:,} bytes are read, the file has {len(raw):,}.")
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: must be UTF-8 text (byte {error.start} is not).") from None
-    return parse(text, str(path))
 
 
 def parse(text: str, name: str = "value") -> Document:

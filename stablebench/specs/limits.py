@@ -13,7 +13,6 @@ from functools import cache
 import psutil
 import torch
 
-from stablebench import registry
 from stablebench.data.batch import Sizes
 from stablebench.data.task import resolve_params, sizes_of
 from stablebench.errors import UserError
@@ -25,6 +24,7 @@ from stablebench.schema.expression import evaluate
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
+from stablebench.specs.own_task import card_of_spec
 
 _LARGEST_SEED = 2**63 - 1 - 2**53
 """The generators of layers are seeded with numbers beyond it."""
@@ -38,7 +38,7 @@ def checked_card(record: RunRecord) -> TaskCard:
     Raises:
         UserError: The spec cannot be built here; the message names what is wrong.
     """
-    card = registry.task_card(record.spec.task.name)
+    card = card_of_spec(record.spec.task)
     check_spec(record.spec, card)
     return card
 

@@ -90,7 +90,7 @@ def settings(spec: RunSpec) -> dict[str, Any]:
 
 
 def _resolves(record: RunRecord, chosen: dict[str, Any]) -> bool:
-    if ":" in record.spec.model.name:  # a user's own file: no record may have its code run
+    if ":" in record.spec.model.name or record.spec.task.source:  # no record may have a user's own code run
         return False
     from stablebench.specs.resolve import RunRequest, resolve
 
@@ -109,7 +109,8 @@ def _parsed(text: str) -> Any:
 
 
 def _task(spec: RunSpec) -> str:
-    return f"{spec.task.name}/{spec.task.variant}" if spec.task.variant else spec.task.name
+    name = spec.task.name if spec.task.source is None else spec.task.file or f"{spec.task.name}.yaml"
+    return f"{name}/{spec.task.variant}" if spec.task.variant else name
 
 
 def _line(spec: RunSpec, chosen: dict[str, Any], seeds: Sequence[int]) -> str:

@@ -18,11 +18,13 @@ from stablebench.models.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.dotted import dotted
 from stablebench.schema.optim import OptimSpec
-from stablebench.schema.recipe import Recipe, RecipeVariant
+from stablebench.schema.recipe import OwnRecipe, Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec, TrainSpec
 from stablebench.schema.seeds import MAX_SEED, WHY
 from stablebench.schema.strict import InvalidValues, load
 from stablebench.specs.limits import check_spec
+from stablebench.specs.own_card import OwnCard
+from stablebench.specs.own_task import card_named, own_recipes
 from stablebench.specs.request import Resolved, RunRequest
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
@@ -74,8 +76,7 @@ def resolve(request: RunRequest) -> Resolved:
     Raises:
         UserError: A name or key is unknown, a value has a wrong type or is out of range, or two of them contradict.
     """
-    task_name, _, variant = request.task.partition("/")
-    card = registry.task_card(task_name)
+    card, variant = card_named(request.task)
     entry = model_registry.model_entry(request.model)
     _refuse_unknown_keys(request.settings, card, entry)
     model_registry.refuse_misfit(entry, card)
@@ -83,11 +84,11 @@ def resolve(request: RunRequest) -> Resolved:
     layers = _Layers()
     _lay_card(layers, card)
     task_settings = {k.removeprefix("task."): v for k, v in request.settings.items() if k.startswith("task.")}
-    params = resolve_params(card, variant=variant or None, T=request.T, settings=task_settings)
+    params = resolve_params(card, variant=variant, T=request.T, settings=task_settings)
     length = params.get(card.length) if card.length else None
     sizes_asked = {key: _asked(request, f"model.{key}") for key in ("hidden", "layers")}
     for recipe, origin in _recipes(card, request):
-        part = recipe.nearest(length=length, variant=variant or None, **sizes_asked)
+        part = recipe.nearest(length=length, variant=variant, **sizes_asked)
         _lay_recipe(layers, recipe, origin)
         if isinstance(part, RecipeVariant):
             _lay_recipe(layers, part, f"{origin}, its variant {part.when.in_words()}")
@@ -110,7 +111,7 @@ def resolve(request: RunRequest) -> Resolved:
         layers.origin["train.steps"] = f"{layers.origin['train.epochs']}, {epochs} epochs"
     depth = model.pop("layers")
     document = {
-        "task": {"name": card.task, "version": card.version, "variant": variant or None, "params": params},
+        "task": _task(card, variant, params),
         "model": {
             "name": request.model,
             "source": entry.source,
@@ -144,6 +145,11 @@ def resolve(request: RunRequest) -> Resolved:
     return Resolved(spec, card, origin, entry.code)
 
 
+def _task(card: TaskCard, variant: str | None, params: dict[str, Any]) -> dict[str, Any]:
+    task = {"name": card.task, "version": card.version, "variant": variant, "params": params}
+    return task | ({"source": card.source, "file": card.files.path} if isinstance(card, OwnCard) else {})
+
+
 def _updates(epochs: Any, task: Task, batch_size: Any) -> int:
     """Return the updates of so many epochs; a batch size that can be none is refused when the spec is checked."""
     if type(epochs) is not int or epochs < 1:
@@ -153,12 +159,12 @@ def _updates(epochs: Any, task: Task, batch_size: Any) -> int:
 
 
 def _task_origin(
-    card: TaskCard, params: dict[str, Any], variant: str, T: int | None, settings: dict[str, Any]
+    card: TaskCard, params: dict[str, Any], variant: str | None, T: int | None, settings: dict[str, Any]
 ) -> dict[str, str]:
     """Return where each of a task's parameters came from."""
     origin = dict.fromkeys(params, "task")
     origin |= dict.fromkeys(card.data.params, "card")
-    origin |= dict.fromkeys(card.variants.get(variant, {}), f"variant {variant}")
+    origin |= dict.fromkeys(card.variants.get(variant or "", {}), f"variant {variant}")
     origin |= dict.fromkeys(settings, "--set")
     if T is not None and card.length is not None:
         origin[card.length] = "option"
@@ -178,11 +184,13 @@ def _lay_card(layers: _Layers, card: TaskCard) -> None:
 def _recipes(card: TaskCard, request: RunRequest) -> list[tuple[Recipe, str]]:
     recipes = []
     known = request.registered and ":" not in request.model
-    if known and (registered := registry.recipe(card.task, request.model)) is not None:
+    if isinstance(card, OwnCard):
+        recipes += own_recipes(card, request.model) if request.registered else []
+    elif known and (registered := registry.recipe(card.task, request.model)) is not None:
         recipes.append((registered, f"recipe {card.task}/{request.model}"))
     if request.recipe is not None:
-        own = load(request.recipe, Recipe)
-        if own.task != card.task:
+        own = load(request.recipe, OwnRecipe)
+        if own.task not in (None, card.task):
             raise UserError(f"{request.recipe}: this recipe is for the task {own.task}, not {card.task}.")
         origin = f"--recipe {request.recipe}"
         recipes.append((own, origin if request.registered else f"{origin}, {own.trials or 0} trials"))

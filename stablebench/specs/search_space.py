@@ -11,9 +11,12 @@ from typing import Any
 from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
-from stablebench.schema.recipe import Recipe
+from stablebench.schema.card import TaskCard
+from stablebench.schema.recipe import OwnRecipe
 from stablebench.schema.strict import lines_of, load
-from stablebench.schema.sweep import Dimension, Scalar, SweepSpace
+from stablebench.schema.sweep import Dimension, OwnSpace, Scalar, SweepSpace
+from stablebench.specs.own_card import OwnCard
+from stablebench.specs.own_task import card_named, own_recipes
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 
 ANY_TASK = "any_task"
@@ -31,18 +34,19 @@ def find_space(name: str | None, model: str, task: str, recipe: Path | None = No
         name: A preset's name or a file; None for the space that a recipe states, else the preset
             `model/task`, else the model's for any task.
         model: The model whose values are searched.
-        task: The task, without its variant.
+        task: The task; a variant of it has the same space.
         recipe: A recipe file whose space comes before that of the registered recipe.
 
     Raises:
         UserError: There is no such model, task or space, it has problems, or it is made for another model or task.
     """
     model_registry.model_entry(model)
-    registry.task_card(task)
+    card, _ = card_named(task)
+    task = card.task
     if name is None:
-        label, space = _stated(model, task, recipe)
+        label, space = _stated(model, card, recipe)
     elif name.endswith(_ENDINGS):
-        label, space = name, load(Path(name), SweepSpace)
+        label, space = name, load(Path(name), OwnSpace)
     else:
         label, space = name, registry.sweep(name)
     for what, wanted, given in (("model", space.model, model), ("task", space.task, task)):
@@ -51,9 +55,12 @@ def find_space(name: str | None, model: str, task: str, recipe: Path | None = No
     return label, space
 
 
-def _stated(model: str, task: str, recipe: Path | None) -> tuple[str, SweepSpace]:
-    own = load(recipe, Recipe) if recipe is not None else None
-    registered = None if ":" in model else registry.recipe(task, model)
+def _stated(model: str, card: TaskCard, recipe: Path | None) -> tuple[str, SweepSpace]:
+    own, task = load(recipe, OwnRecipe) if recipe is not None else None, card.task
+    if isinstance(card, OwnCard):
+        registered = next((recipe for recipe, _ in own_recipes(card, model)), None)
+    else:
+        registered = None if ":" in model else registry.recipe(task, model)
     for known, label in ((own, f"--recipe {recipe}"), (registered, f"recipe {task}/{model}")):
         if known is not None and known.space:
             summary = f"the space that the {label.removeprefix('--')} states"

@@ -51,7 +51,7 @@ def write_record(parts: RunParts, status: Status, result: Result | None = None, 
         self_check=parts.self_check,
         probe=None if parts.probe is None else str(parts.probe.config),
         error=error,
-        uncovered=[] if spec.model.source is None else uncovered(),
+        uncovered=[] if spec.model.source is None and spec.task.source is None else uncovered(),
     )
     parts.folder.write_record(record)
     return record

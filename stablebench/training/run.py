@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stablebench import registry
 from stablebench.errors import OtherEnvironment, UserError
 from stablebench.process.settings import prepare_process
 from stablebench.runs.progress import Reporter
 from stablebench.runs.store import RunFolder, fresh_run_folder, run_folder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import check_spec
+from stablebench.specs.own_task import card_of_spec
 from stablebench.specs.request import Resolved
+from stablebench.training.run_card import keep_card
 from stablebench.training.run_code import keep_code
 
 _ENDED = ("finished", "diverged")
@@ -147,6 +148,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         if spec.model.source is not None:
             reporter.note(f"runs the code of {spec.model.name} (sha256 {spec.model.source})")
             keep_code(folder, spec)
+        keep_card(folder, resolved.card)
         if parts.engine.choice.note is not None:
             reporter.note(parts.engine.choice.note)
         record = loop.run()
@@ -193,7 +195,7 @@ def resolved_of(
     Raises:
         UserError: The task's card changed since, and `force` is false; or the spec cannot be built here.
     """
-    card = registry.task_card(record.spec.task.name)
+    card = card_of_spec(record.spec.task)
     if card.sha256() != record.card_sha256 and not force:
         raise UserError(
             f"The card of {card.task} changed since this run began (version {record.spec.task.version} then, "

@@ -4,50 +4,19 @@ A run's copy is run without being named only where this user has named the same 
 the run folder of a stranger runs nothing because it is read.
 """
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-
-from pydantic import ValidationError
+from pathlib import Path
 
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
 from stablebench.models.user_code import known
-from stablebench.models.user_code.code import Code, Module
-from stablebench.runs.atomic import remove_temporaries, write_atomically
+from stablebench.models.user_code.code import Code
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_spec import RunSpec
-from stablebench.schema.strict import Strict
 from stablebench.specs.request import Resolved
-
-_MANIFEST = "manifest.json"
-_MAX_BYTES = 100_000_000
-"""Largest file of a copy that is read."""
-
-
-class _File(Strict):
-    """One module of the copy."""
-
-    module: str
-    package: bool
-    sha256: str = ""
-
-
-class Manifest(Strict):
-    """The content of `code/`.
-
-    Args:
-        entry: The module that has the class.
-        digest: The run's `spec.model.source`.
-        files: By path below `code/`.
-        packages: The installed packages that the code imports, `name==version`.
-    """
-
-    entry: str
-    digest: str
-    files: dict[str, _File]
-    packages: list[str]
+from stablebench.training.code_copy import code_in, write_code
+from stablebench.training.run_card import name_card
 
 
 def take_code(resolved: Resolved, note: Callable[[str], None]) -> None:
@@ -80,16 +49,8 @@ def keep_code(folder: RunFolder, spec: RunSpec) -> None:
         StablebenchError: The disk does not take it.
     """
     code = model_registry.model_of_spec(spec.model.name, spec.model.source).code
-    if code is None or _is_kept(folder, code):
-        return
-    root = code_dir(folder)
-    for module in code.modules:
-        path = root / module.place
-        if path.parent.is_dir():
-            remove_temporaries(path.parent)
-        write_atomically(path, module.data)
-    manifest = Manifest(entry=code.entry, digest=code.digest, files=_files(code), packages=list(code.packages))
-    write_atomically(root / _MANIFEST, json.dumps(manifest.model_dump(), indent=1).encode())
+    if code is not None:
+        write_code(code_dir(folder), code)
 
 
 def code_dir(folder: RunFolder) -> Path:
@@ -97,13 +58,23 @@ def code_dir(folder: RunFolder) -> Path:
     return folder.path / "code"
 
 
-def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, same_packages: bool = False) -> list[str]:
-    """Load the code of a run's own model, so that the run can be built: what `model` names, else the run's copy.
+def name_code(
+    folder: RunFolder,
+    spec: RunSpec,
+    model: str | None = None,
+    *,
+    task: str | None = None,
+    same_packages: bool = False,
+) -> list[str]:
+    """Load the code of a run's own model and the card of its own task, so that the run can be built.
+
+    They are what `model` and `task` name, else the run's copies.
 
     Args:
         folder: The run.
         spec: Its spec.
         model: What `--model` names; the run's copy in `code/` counts as named then, whoever made it.
+        task: What `--task` names, likewise.
         same_packages: Whether other versions of the packages that it imports are refused.
 
     Returns:
@@ -115,6 +86,10 @@ def name_code(folder: RunFolder, spec: RunSpec, model: str | None = None, *, sam
     """
     if model is not None and ":" not in model:
         raise UserError(f"--model {model}: a run has its own model; --model names the code of one, file.py:Class.")
+    return name_card(folder, spec, task, same_packages=same_packages) + _name_model(folder, spec, model, same_packages)
+
+
+def _name_model(folder: RunFolder, spec: RunSpec, model: str | None, same_packages: bool) -> list[str]:
     if spec.model.source is None or ":" not in spec.model.name:
         if model is not None:
             model_registry.model_entry(model)
@@ -177,43 +152,10 @@ def carried_code(folder: RunFolder) -> Code | None:
         UserError: A file of it is missing, or the manifest is no manifest.
     """
     root = code_dir(folder)
-    if not (root / _MANIFEST).is_file():
-        return None
     try:
-        manifest = Manifest.model_validate_json(_read(root / _MANIFEST))
-        modules = [_module(root, place, file) for place, file in manifest.files.items()]
-    except (OSError, ValidationError, ValueError) as error:
+        return code_in(root)
+    except (OSError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise UserError(
             f"{root}: the run's copy of its model's code is damaged ({why}); name it with --model."
         ) from None
-    return Code(manifest.entry, tuple(sorted(modules, key=lambda m: m.name)), tuple(manifest.packages))
-
-
-def _module(root: Path, place: str, file: _File) -> Module:
-    if not all(part.strip() and not set(part) & set("/\\:\0") for part in file.module.split(".")):
-        raise ValueError(f"no module is called {file.module!r}")
-    path = root / PurePosixPath(place)
-    if Module(file.module, str(path), b"", file.package).place != place:
-        raise ValueError(f"{place} is no place of the module {file.module}")
-    return Module(file.module, str(path), _read(path), file.package)
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"{path.name} has more than {_MAX_BYTES:,} bytes")
-    return data
-
-
-def _is_kept(folder: RunFolder, code: Code) -> bool:
-    with suppress(UserError):
-        kept = carried_code(folder)
-        return kept is not None and kept.digest == code.digest and _files(kept) == _files(code)
-    return False
-
-
-def _files(code: Code) -> dict[str, _File]:
-    """Return what a manifest says of the modules of code, by path below `code/`."""
-    return {m.place: _File(module=m.name, package=m.is_package, sha256=m.sha256) for m in code.modules}

@@ -84,7 +84,7 @@ def test_a_recipe_with_a_wrong_type_names_file_line_and_key(tmp_path: Path) -> N
     path.write_text("task: copy\nmodel: rnn\nsource: x\ntuned_by: paper\nhidden: wide\ntrian: {steps: 3}\n")
     result = small_run(tmp_path, "--recipe", str(path))
     assert result.exit_code == 2
-    assert f"{path}:5: hidden: input should be a valid integer, got 'wide'" in result.stderr
+    assert f"{path}:5: hidden: must be a whole number, got 'wide'" in result.stderr
     assert f"{path}:6: trian: unknown key. Did you mean train?" in result.stderr
 
 

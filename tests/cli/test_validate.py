@@ -94,8 +94,8 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         (("model: roarnn", "model: rnn"), 2, "model: must be the file's name, 'roarnn', got 'rnn'."),
         (("task: copy", "task: adding"), 1, "task: must be the folder's name, 'copy', got 'adding'."),
         (("rho: 0.5", "roh: 0.5"), 7, "params.roh: unknown key. Did you mean rho? Known keys: "),
-        (("rho: 0.5", "rho: 0"), 7, "params.rho: input should be greater than 0, got 0"),
-        (("lr: 0.01", "lr: -1"), 8, "optim.lr: input should be greater than 0, got -1"),
+        (("rho: 0.5", "rho: 0"), 7, "params.rho: must be > 0, got 0"),
+        (("lr: 0.01", "lr: -1"), 8, "optim.lr: must be > 0, got -1"),
         (("lr: 0.01", "rl: 0.01"), 8, "optim.rl: unknown key."),
         (("lr: 0.01", "name: adm"), 8, "Did you mean adam?"),
         (("lr: 0.01", "schedule: {at: [5], unit: epochs, factor: 0.1}"), 8, "has no epochs; give `unit: steps`"),
@@ -104,8 +104,7 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         (("hidden: 16", "hidden: 16\nreproduces: nothing"), 7, "must be the key of a published number"),
         (("hidden: 16", "hidden: 16\nreproduces: roarnn_roarnn_fig2_t40"), 7, "Did you mean roarnn_roarnn_fig2_t400?"),
         (("hidden: 16", "hidden: 16\nwhen: {variant: t401}"), 7, "Did you mean t400? Its variants: t100"),
-        (("tuned_by: us", "tuned_by: them"), 4, "tuned_by: input should be 'paper' or 'us', got 'them'"),
-        (("source: a test\n", ""), 1, "source: this key is required."),
+        (("tuned_by: us", "tuned_by: them"), 4, "tuned_by: must be 'paper' or 'us', got 'them'"),
         (("hidden: 16", "hiden: 16"), 6, "unknown key. Did you mean hidden?"),
     ],
 )
@@ -129,7 +128,7 @@ def test_a_recipes_variants_are_checked_as_they_come_out(tmp_path: Path) -> None
     )
     found = check_file(path)
     assert len(found) == 4, found
-    assert f"{path}:11: variants.0.params.rho: input should be greater than 0" in found[0]
+    assert f"{path}:11: variants.0.params.rho: must be > 0" in found[0]
     assert f"{path}:12: variants.1.optim.momentun: unknown key. Did you mean momentum?" in found[1]
     assert f"{path}:13: variants.2.when.variant: the task copy has no variant 't99'." in found[2]
     assert f"{path}:14: variants.3.when: is the same as that of variants.0, which comes first." in found[3]
@@ -148,7 +147,7 @@ def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
         (("task: copy/t100", "task: copy/t101"), 3, "tasks.0.task: the task copy has no variant 't101'."),
         (("train.steps: 5", "trian.steps: 5"), 3, "Did you mean train?"),
         (("train.steps: 5", "steps: 5"), 3, "tasks.0.overrides.steps: must be one of task.NAME, model.NAME"),
-        (("train.steps: 5", "train.steps: 0"), 3, "rnn on copy/t100: train.steps: input should be greater"),
+        (("train.steps: 5", "train.steps: 0"), 3, "rnn on copy/t100: train.steps: must be >"),
         (("train.steps: 5", "train.stepz: 5"), 3, "rnn on copy/t100: train.stepz: unknown key"),
         (("train.steps: 5", "model.nothing: 5"), 3, "nothing: unknown key"),
         (("models: [rnn]", "models: [rnn, lstmm]"), 4, "models.1: No model named 'lstmm'. Did you mean lstm?"),
@@ -159,7 +158,7 @@ def test_a_recipe_for_what_does_not_exist(tmp_path: Path) -> None:
         (
             ("seeds: [0]", "seeds: [0]\nshort_overrides: {train.steps: 0}"),
             6,
-            "short_overrides: rnn on copy/t100: train.steps: input should",
+            "short_overrides: rnn on copy/t100: train.steps: must",
         ),
         (
             ("seeds: [0]", "seeds: [0]\nshort_overrides: {trian.steps: 5}"),
@@ -195,7 +194,7 @@ def test_a_suites_problem_is_named(change: tuple[str, str], line: int, message: 
         (("generator: copy,", "generator: nothing,"), "must name a module of stablebench.data"),
         (("generator: copy,", "generator: psmnist,"), "must have `generate`"),
         (("S: 10,", "Z: 10,"), "data.params.Z: unknown key. Known keys: S, alphabet"),
-        (("t200: {length: 200}", "t200: {length: 0}"), "variants.t200.length: input should be greater"),
+        (("t200: {length: 200}", "t200: {length: 0}"), "variants.t200.length: must be >"),
         (("t200: {length: 200}", "t200: {lenght: 200}"), "variants.t200.lenght: unknown key. Did you mean length?"),
         (("length: length", "length: lenght"), "length: must be a parameter of copy, got 'lenght'. Did you mean"),
         (("log(alphabet)", "log(alphabets)"), "baselines.0.value: `alphabets` is no numeric parameter"),
@@ -278,10 +277,17 @@ def test_recipe_that_schema_refuses_is_looked_up_all_same(tmp_path: Path) -> Non
     path = recipe(tmp_path, RECIPE.replace("rho: 0.5", "rho: -1").replace("tuned_by: us", "tuned_by: them"))
     found = check_file(path)
     assert len(found) == 2, found
-    assert "tuned_by: input should be" in found[0] and "params.rho: input should be greater than 0" in found[1]
+    assert "tuned_by: must be" in found[0] and "params.rho: must be > 0" in found[1]
     text = RECIPE.replace("copy", "copi").replace("model: roarnn", "model: roarn").replace("[", "]")
-    found = check_file(recipe(tmp_path, text.replace("source: a test\n", ""), "copi", "roarn"))
-    assert [problem.split(": ")[1] for problem in found] == ["source", "task", "model"]
+    found = check_file(recipe(tmp_path, text.replace("hidden: 16", "hidden: wide"), "copi", "roarn"))
+    assert [problem.split(": ")[1] for problem in found] == ["task", "model", "hidden"]
+
+
+def test_only_what_is_shipped_must_say_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recipe(tmp_path, RECIPE.replace("source: a test\ntuned_by: us\nsearch: none\n", ""))
+    assert check_file(path) == []
+    monkeypatch.setattr("stablebench.resources.recipes_dir", lambda: tmp_path / "recipes")
+    assert [problem.split(": ")[1] for problem in check_file(path)] == ["source", "tuned_by"]
 
 
 def test_an_unknown_key_hides_nothing(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def test_variant_settings_and_length_override_in_that_order():
     [
         ("copy", {"variant": "t40"}, "Task copy has no variant 't40'. Did you mean t400"),
         ("copy", {"variant": "t400", "T": 100}, "the variant copy/t400 has length 400"),
-        ("copy", {"T": 0}, "length: .*greater than or equal to 1, got 0"),
+        ("copy", {"T": 0}, "length: .*>= 1, got 0"),
         ("copy", {"settings": {"s": 3}}, "s: unknown key"),
         ("adding", {"settings": {"markers": "any_too"}}, "Did you mean any_two"),
-        ("adding", {"T": 1}, "length: .*greater than or equal to 2, got 1"),
+        ("adding", {"T": 1}, "length: .*>= 2, got 1"),
         ("digits", {"T": 64}, "the task digits has a fixed length; leave --T out"),
         ("psmnist", {"T": 784}, "the task psmnist has a fixed length"),
         ("psmnist", {"settings": {"permutation": "none"}}, "permutation: "),

@@ -140,7 +140,7 @@ def test_rotations_need_inputs_as_wide_as_the_state():
 def test_arguments_are_checked_by_their_annotations():
     entry = model_entry("dizzy")
     assert entry.resolve({"rotations": 10})["rotations"] == 10
-    with pytest.raises(UserError, match="greater than or equal to 1"):
+    with pytest.raises(UserError, match=">= 1"):
         entry.resolve({"rotations": 0})
 
 

@@ -235,7 +235,7 @@ def test_file_with_earlier_key_has_no_problem(tmp_path: Path) -> None:
     path.write_text("summary: s\ntasks:\n  - task: copy\n    params: none\nmodels: [rnn]\nseeds: [0]\n")
     with pytest.warns(FutureWarning, match="suite.yaml:4: `params` is now called `match_parameters`."):
         (problem,) = check_file(path)
-    assert problem.startswith(f"{path}:4: tasks.0.match_parameters: input should be a valid integer, got 'none'")
+    assert problem.startswith(f"{path}:4: tasks.0.match_parameters: must be a whole number, got 'none'")
     path.write_text(path.read_text().replace("params: none", "set: {}\n    overrides: {}"))
     (problem,) = check_file(path)
     assert problem.startswith(f"{path}:4: tasks.0.set: unknown key.")
@@ -280,7 +280,7 @@ def test_entries_of_paper_are_completed_by_tables_defaults(tmp_path: Path) -> No
     [
         (("paper: ours", "paper: theirs"), 1, "paper: must be the file's name, 'ours'"),
         (("task: copy", "task: copi"), 4, "tables.0.task: No task named 'copi'. Did you mean copy?"),
-        (("value: 0.5", "value: half"), 8, "tables.0.entries.0.value: input should be a valid number"),
+        (("value: 0.5", "value: half"), 8, "tables.0.entries.0.value: must be a number"),
         (("key: b", "kee: b"), 9, "tables.0.entries.1.kee: unknown key. Did you mean key?"),
         (("key: b", "key: a"), 9, "tables.0.entries.1.key: the key a stands twice for the task copy."),
         (("{S: 5}", "{Z: 5}"), 9, "tables.0.entries.1.reported_protocol: unknown field 'Z'."),

@@ -39,8 +39,8 @@ def test_what_holds_is_kept_as_it_is() -> None:
 
 def test_all_problems_come_together_with_their_lines() -> None:
     assert problems("count: 0\ninner:\n  rate: fast\n  nmae: adam\n") == [
-        "f:1: count: input should be greater than or equal to 1, got 0 (int).",
-        "f:3: inner.rate: input should be a valid number, got 'fast' (str).",
+        "f:1: count: must be >= 1, got 0 (int).",
+        "f:3: inner.rate: must be a number, got 'fast' (str).",
         "f:4: inner.nmae: unknown key. Did you mean name? Known keys: name, rate.",
     ]
 
@@ -53,11 +53,11 @@ def test_all_problems_come_together_with_their_lines() -> None:
         ("count: 1.0", "got 1.0 (float)."),
         ("count: true", "got True (bool)."),
         ("count: '1'", "got '1' (str)."),
-        ("count: 1\ninner: {rate: .nan}", "f:2: inner.rate: input should be a finite number, got nan"),
-        ("count: 1\nmany:\n  - {}\n  - {rate: 0}", "f:4: many.1.rate: input should be greater than 0"),
+        ("count: 1\ninner: {rate: .nan}", "f:2: inner.rate: must be a finite number, got nan"),
+        ("count: 1\nmany:\n  - {}\n  - {rate: 0}", "f:4: many.1.rate: must be > 0"),
         ("count: 1\nby_name: {a: {rat: 0}}", "f:2: by_name.a.rat: unknown key. Did you mean rate?"),
-        ("count: 1\nby_name: {str: {rate: 0}}", "f:2: by_name.str.rate: input should be greater than 0"),
-        ("count: 1\nby_name: {'a[b]': {rate: 0}}", "f:2: by_name.a[b].rate: input should be greater"),
+        ("count: 1\nby_name: {str: {rate: 0}}", "f:2: by_name.str.rate: must be > 0"),
+        ("count: 1\nby_name: {'a[b]': {rate: 0}}", "f:2: by_name.a[b].rate: must be >"),
         ("count: 1\neither: [1]", "f:2: either: "),
         ("count: 1\neither: {a: 1}", "f:2: either: "),
         ("- 1", "f:1: must be a mapping"),
@@ -104,8 +104,8 @@ def test_arguments_are_completed_and_checked_against_signature() -> None:
     text = str(caught.value)
     assert "built: roh: unknown key. Did you mean rho? Known keys: kind, need, rho." in text
     assert "built: size: unknown key." in text  # positional: the builder's, not the user's
-    assert "built: need: input should be less than 9, got 9 (int)." in text
-    assert "built: kind: input should be 'a' or 'b', got 'c' (str)." in text
+    assert "built: need: must be < 9, got 9 (int)." in text
+    assert "built: kind: must be 'a' or 'b', got 'c' (str)." in text
     with pytest.raises(UserError, match="need: this key is required"):
         check_arguments(Built, {}, "built", ("horizon",))
 

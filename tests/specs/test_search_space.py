@@ -51,7 +51,7 @@ def test_a_key_is_searched_or_set() -> None:
         (
             "  optim.lr: {low: -1, high: 1}",
             RunRequest("rnn", "copy"),
-            "optim.lr -1.0: optim.lr: input should be greater",
+            "optim.lr -1.0: optim.lr: must be >",
         ),
         (
             "  optim.lr: {low: 0.1, high: 1}",

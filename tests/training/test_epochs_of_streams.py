@@ -35,8 +35,8 @@ def test_an_epoch_of_a_data_set_sees_every_example() -> None:
         ("epochs", 0, "train.epochs: must be a whole number >= 1, got 0"),
         ("epochs", 1.5, "train.epochs: must be a whole number >= 1, got 1.5"),
         ("epochs", "many", "train.epochs: must be a whole number >= 1, got 'many'"),
-        ("batch_size", 0, "train.batch_size: input should be greater than or equal to 1, got 0"),
-        ("batch_size", "all", "train.batch_size: input should be a valid integer, got 'all'"),
+        ("batch_size", 0, "train.batch_size: must be >= 1, got 0"),
+        ("batch_size", "all", "train.batch_size: must be a whole number, got 'all'"),
     ],
 )
 def test_what_is_no_budget_is_refused(key: str, value: object, message: str) -> None:

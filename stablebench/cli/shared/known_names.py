@@ -1,8 +1,9 @@
 """Names that a command is given, checked before torch is imported, which takes seconds."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from stablebench.errors import unknown_name
+from stablebench.errors import UserError, unknown_name
 
 
 def check_names(models: Iterable[str] | None = None, tasks: Iterable[str] | None = None) -> None:
@@ -22,7 +23,16 @@ def check_names(models: Iterable[str] | None = None, tasks: Iterable[str] | None
         if ":" not in model and not model.endswith(".py") and model not in model_registry.model_names():
             raise unknown_name("model", model, model_registry.model_names())
     for task in tasks or ():
-        name, _, variant = task.partition("/")
+        name, variant, is_file = registry.task_parts(task)
+        if is_file:
+            if not Path(name).is_file():
+                raise UserError(f"--task {name}: there is no such file; `stablebench new task NAME` writes a card.")
+            continue
+        if name.endswith(".py"):
+            raise UserError(
+                f"--task {name}: a task is named by its card: a file my_task.yaml with the line `generator: "
+                f"{Path(name).name}:generate`; `stablebench new task NAME` writes both."
+            )
         if name not in registry.task_names():
             raise unknown_name("task", name, registry.task_names())
         if variant and variant not in (card := registry.task_card(name)).variants:

@@ -16,11 +16,8 @@ import typer
 
 from stablebench.cli.shared.commands import MODEL, OUTPUT, RUNTIME, TRAINING, option
 from stablebench.errors import UserError
-from stablebench.schema.seeds import MAX_SEED, WHY
+from stablebench.schema.seeds import MAX_SEED, MAX_SEEDS, WHY, ranges_written_out
 from stablebench.tables import Format as TableFormat
-
-_MAX_SEEDS = 100_000
-"""Runs of each row at most: all are listed before the first one begins."""
 
 
 def _data_folder(context: typer.Context, folder: Path | None) -> Path | None:
@@ -65,8 +62,22 @@ OwnModel = Annotated[
     option("The code of a run's own model; it is run only if named here.", MODEL, "--model", metavar="FILE.py:CLASS"),
 ]
 Models = Annotated[list[str] | None, option("Models: a,b or repeated.", MODEL, metavar="A,B")]
-TaskName = Annotated[str | None, option("A task, or one of its variants.", MODEL, "--task", metavar="TASK[/VARIANT]")]
-Tasks = Annotated[list[str] | None, option("Tasks or task/variant: a,b or repeated.", MODEL, metavar="A,B")]
+TaskName = Annotated[
+    str | None,
+    option(
+        "A task, or one of its variants; or my_task.yaml, whose code is run, or data.npz.",
+        MODEL,
+        "--task",
+        metavar="TASK[/VARIANT]",
+    ),
+]
+OwnTask = Annotated[
+    str | None,
+    option("The card of a run's own task; its code is run only if named here.", MODEL, "--task", metavar="CARD.yaml"),
+]
+Tasks = Annotated[
+    list[str] | None, option("Tasks, task/variant or my_task.yaml: a,b or repeated.", MODEL, metavar="A,B")
+]
 Recipe = Annotated[Path | None, option("A recipe that overrides the registered one.", MODEL, metavar="FILE")]
 Length = Annotated[int | None, _count("The task's length; its card says what it counts.", MODEL, "--T")]
 Hidden = Annotated[int | None, _count("Width of the hidden state.", MODEL)]
@@ -84,7 +95,7 @@ Seed = Annotated[
     int | None,
     option("Determines initialisation and training data.", MODEL, metavar="N", min=0, callback=_checked_seed),
 ]
-Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or repeated.", MODEL, metavar="N")]
+Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or 0-4 or repeated.", MODEL, metavar="N")]
 Budget = Annotated[Literal["full", "short"], option("The suite's full budget of updates, or its short one.", MODEL)]
 
 Match = Annotated[
@@ -246,12 +257,13 @@ def seeds_of(values: list[str] | None) -> list[int] | None:
     Raises:
         UserError: They are no whole numbers, or too many or too large.
     """
+    values = None if values is None else list(map(ranges_written_out, values))
     listed = values is not None and len(",".join(values).split(",")) > 1
     seeds = numbers_of("--seeds", values, least=0 if listed else 1)
     if seeds is None:
         return None
-    if not listed and seeds[0] > _MAX_SEEDS:
-        raise UserError(f"`--seeds` must be <= {_MAX_SEEDS}, got {seeds[0]}.")
+    if not listed and seeds[0] > MAX_SEEDS:
+        raise UserError(f"`--seeds` must be <= {MAX_SEEDS}, got {seeds[0]}.")
     if listed and max(seeds) > MAX_SEED:
         raise UserError(f"`--seeds` must be <= {MAX_SEED} ({WHY}), got {max(seeds)}.")
     return list(dict.fromkeys(seeds)) if listed else list(range(seeds[0]))

@@ -169,8 +169,8 @@ def _recipes_folder(named: Path | None) -> Path | None:
     raise UserError(f"--recipes {named}: there is no such folder, and no suite of this name was tuned ({known}).")
 
 
-def name_code(folder: "RunFolder", record: "RunRecord", model: str | None) -> None:
-    """Load the code of a run's own model: what `--model` names, else the run's copy if the user has named it before.
+def name_code(folder: "RunFolder", record: "RunRecord", model: str | None, task: str | None = None) -> None:
+    """Load a run's own model and task: what `--model` and `--task` name, else its copies if they were named before.
 
     Raises:
         UserError: It names no code or other code, the code cannot be loaded, or it is not known here.
@@ -178,5 +178,5 @@ def name_code(folder: "RunFolder", record: "RunRecord", model: str | None) -> No
     from stablebench.cli.ui.output import note
     from stablebench.training import run_code
 
-    if others := run_code.name_code(folder, record.spec, model):
-        note(f"packages that the model imports are not as they were: {', '.join(others)}")
+    if others := run_code.name_code(folder, record.spec, model, task=task):
+        note(f"packages that it imports are not as they were: {', '.join(others)}")

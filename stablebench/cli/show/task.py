@@ -3,21 +3,23 @@
 from typing import Any
 
 from stablebench import registry
-from stablebench.cli.shared.text import format_value, format_values
+from stablebench.cli.shared.known_names import check_names
+from stablebench.cli.shared.text import counted, format_value, format_values
 from stablebench.cli.show.description import WRAPPED_COLUMNS, Description
-from stablebench.data.task import resolve_params
+from stablebench.data.task import resolve_params, sizes_of
 from stablebench.errors import unknown_name
 from stablebench.schema.card import TaskCard
 from stablebench.schema.published import Published
+from stablebench.specs.own_task import card_named
 from stablebench.tables import Table
 
 
 def describe(name: str) -> Description:
     """Return a task's card, the protocols and baselines of its variants, and what has been published on it."""
-    name, _, variant = name.partition("/")
-    card = registry.task_card(name)
+    check_names(tasks=[registry.task_parts(name)[0]])
+    card, variant = card_named(name)
     if variant and variant not in card.variants:
-        raise unknown_name(f"{name} variant", variant, card.variants)
+        raise unknown_name(f"{card.task} variant", variant, card.variants)
     scores = [_scores(card, v) for v in ([variant] if variant else [None, *card.variants])]
     published = [
         _published(card, entry, resolve_params(card, variant=variant or entry.variant))
@@ -35,10 +37,13 @@ def _task_text(card: TaskCard, variant: str | None) -> str:
         f"{card.task}{f'/{variant}' if variant else ''}, version {card.version}: {card.summary}",
         "",
         f"From: {card.reference}",
+        *([_sizes(card, params)] if card.source else []),
         *([f"Variant: {card.variant.strip()}"] if card.variant else []),
         f"Input {card.input}, readout {card.readout}, loss {card.loss}, metric {card.metric}"
         + (f" (also {', '.join(card.extra_metrics)})" if card.extra_metrics else ""),
-        f"--T sets {card.length}: {card.length_description}" if card.length else "Fixed length; --T is refused.",
+        f"--T sets {': '.join(filter(None, (card.length, card.length_description)))}"
+        if card.length
+        else "Fixed length; --T is refused.",
         f"Examples: {_examples(card, params)}",
         *[f"Split {key}: {split.why}" for key, split in card.splits.items()],
         *([f"Conditions: {format_values(card.conditions)}"] if card.conditions else []),
@@ -46,6 +51,13 @@ def _task_text(card: TaskCard, variant: str | None) -> str:
         *[f"Version {change}" for change in card.changelog],
     ]
     return "\n".join(lines)
+
+
+def _sizes(card: TaskCard, params: dict[str, Any]) -> str:
+    sizes = sizes_of(card, params)
+    inputs = counted(sizes.inputs, "token" if card.input == "tokens" else "feature")
+    outputs = counted(sizes.outputs, "value") if card.loss == "mse" else f"{max(sizes.outputs, 2)} classes"
+    return f"Sizes: {inputs} in, {outputs} out, {counted(sizes.steps, 'step')}"
 
 
 def _examples(card: TaskCard, params: dict[str, Any]) -> str:
@@ -86,6 +98,9 @@ def _variants_table(scores: list[dict[str, Any]]) -> Table:
 
 def _scores_tables(card: TaskCard, scores: list[dict[str, Any]]) -> list[Table]:
     rows = [["baseline", b.name, b.metric, _number(b.value), b.derivation] for b in card.baselines]
+    if not rows:
+        value = format_value(scores[0][card.metric])
+        rows.append(["baseline", "best constant answer", card.metric, value, "computed from the test examples"])
     if card.target is not None:
         tried = "" if card.target.tried is None else f". No recorded run reached it: {card.target.tried}"
         rows.append(["target", "solved", card.target.metric, _number(card.target.value), f"{card.target.why}{tried}"])

@@ -22,7 +22,7 @@ from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite
-from stablebench.schema.sweep import SweepSpace
+from stablebench.schema.sweep import OwnSpace, SweepSpace
 from stablebench.specs.request import Resolved, RunRequest
 from stablebench.specs.search_space import ANY_TASK, check_space, resolved_with
 
@@ -77,7 +77,7 @@ class Cell:
 def _space_of(model: str, own: Path | None) -> SweepSpace | None:
     path = None if own is None else own / f"{model.rpartition(':')[2]}.yaml"
     if path is not None and path.is_file():
-        return load(path, SweepSpace)
+        return load(path, OwnSpace)
     name = f"{model}/{ANY_TASK}"
     return registry.sweep(name) if name in registry.sweep_names() else None
 

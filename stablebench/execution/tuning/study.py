@@ -292,7 +292,7 @@ def best_trial(trials: list[Trial], metric: str) -> Trial | None:
 def journal_path(folder: Path, plan: Plan, model: str, task: str) -> Path:
     """Return where the journal of a search lies in a folder: the same plan finds it again."""
     digest = hashlib.sha256(json.dumps(plan.document(), sort_keys=True).encode()).hexdigest()[:8]
-    return folder / f"{task.replace('/', '-')}-{model.rpartition(':')[2]}-{digest}.journal"
+    return folder / f"{task}-{model.rpartition(':')[2]}-{digest}.journal"
 
 
 def _suggest(trial: "optuna.Trial", key: str, dimension: Dimension) -> None:

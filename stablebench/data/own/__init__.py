@@ -1,0 +1,1 @@
+"""Data and generators that users bring: read, checked, and turned into batches."""
