@@ -28,10 +28,16 @@ def task_parts(task: str) -> tuple[str, str | None, bool]:
     return name, variant or None, False
 
 
+def table_of(task: str) -> tuple[str, str | None]:
+    """Return the name that a leaderboard has a task under, and its variant; of a card it is the file's, as a rule."""
+    name, variant, is_file = task_parts(task)
+    return (Path(name).stem if is_file else name), variant
+
+
 def task_label(task: str) -> str:
     """Return what a task is called in names of files: `copy-t100`, `my_task`."""
-    name, variant, is_file = task_parts(task)
-    return (Path(name).stem if is_file else name) + (f"-{variant}" if variant else "")
+    name, variant = table_of(task)
+    return name + (f"-{variant}" if variant else "")
 
 
 def task_names() -> list[str]:

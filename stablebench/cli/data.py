@@ -198,16 +198,16 @@ def export(
     from stablebench.data.task import Task, resolve_params
     from stablebench.errors import UserError
     from stablebench.runs.atomic import write_atomically
+    from stablebench.specs.own_task import card_named
 
     given = parse_settings(settings)
     if other := [key for key in given if not key.startswith("task.")]:
         raise UserError(f"--set {other[0]}: only the task's own parameters matter here, for example --set task.S=5.")
-    name, _, variant = task.partition("/")
-    card = registry.task_card(name)
+    card, variant = card_named(task)
     values = {key.removeprefix("task."): value for key, value in given.items()}
-    source = Task(card, resolve_params(card, variant=variant or None, T=T, settings=values))
+    source = Task(card, resolve_params(card, variant=variant, T=T, settings=values))
     check_exportable(source, fmt)
-    folder = Path(task.replace("/", "-")) if output is None else output
+    folder = Path(registry.task_label(task)) if output is None else output
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: must be a folder, this is a file.")
     splits = splits_of(source, train, seed)

@@ -40,6 +40,7 @@ from stablebench.leaderboard.published import (
     spread_of,
 )
 from stablebench.leaderboard.verdicts import Judgement, judged, stated
+from stablebench.registry import table_of
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import (
     Leaderboard,
@@ -251,12 +252,12 @@ def _built_start(row: LeaderboardRow) -> list[str]:
 def _expectation(
     expected: Expectation, suite: Suite, tables: Sequence[LeaderboardTable], overrides: Overrides, cards: Cards
 ) -> ReproductionLine:
-    name, _, variant = expected.task.partition("/")
+    name, variant = table_of(expected.task)
     card = cards(name)
     line = ReproductionLine(what=expected.statement)
     of_task = [table for table in tables if table.name == name]
     exact = [table for table in of_task if _is_of(table, expected, card)]
-    expectations = [e for e in suite.expected if e.task.partition("/")[0] == name]
+    expectations = [e for e in suite.expected if table_of(e.task)[0] == name]
     instead = [table for table in of_task if not any(_is_of(table, e, card) for e in expectations)]
     for table in exact or instead:
         sign = 1.0 if table.higher_is_better else -1.0
@@ -292,7 +293,7 @@ def _expectation(
 
 def _is_of(table: LeaderboardTable, expected: Expectation, card: TaskCard | None) -> bool:
     """Whether a table is of the task, variant and length that an expectation is about."""
-    name, _, variant = expected.task.partition("/")
+    name, variant = table_of(expected.task)
     if table.name != name:
         return False
     if expected.T is not None:

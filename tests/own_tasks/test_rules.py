@@ -180,5 +180,5 @@ def test_runs_of_a_changed_task_are_tables_of_their_own(here: Path) -> None:
 def test_a_spec_alone_loads_no_card() -> None:
     as_in_a_new_process()
     spec = TaskSpec(name="my_task", version=1, params={}, source="0" * 64, file="my_task.yaml")
-    with pytest.raises(UserError, match=r"a card of your own, which was not loaded; add --task my_task\.yaml"):
+    with pytest.raises(UserError, match=r"a card of your own, which was not loaded; name it: --task my_task\.yaml"):
         card_of_spec(spec)
