@@ -57,7 +57,8 @@ def test_padding_counts_for_nothing(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz", x=x, y=np.where(steps, x.sum(2), np.inf), lengths=lengths)
     batch = (file := examples(tmp_path / "a.npz")).load("train")
     assert file.kind.readout == "every" and not file.kind.classes
-    assert batch.mask is not None and torch.equal(batch.mask.sum(1), batch.lengths)
+    assert batch.mask is not None and batch.lengths is not None
+    assert torch.equal(batch.mask.sum(1), batch.lengths)
     assert batch.inputs.isfinite().all() and batch.targets.isfinite().all() and batch.targets.shape[2] == 1
     assert not batch.inputs[~batch.mask].any()
 
