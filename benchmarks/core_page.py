@@ -106,9 +106,10 @@ def recorded(task: SuiteTask, models: Sequence[str]) -> dict[str, float]:
         recipe = registry.recipe(card.task, model)
         if recipe is None:
             continue
-        made_for = None if recipe.when is None else recipe.when.length
+        variant = task.task.partition("/")[2] or None
+        same = recipe.when.length == params.get(card.length) if card.length else recipe.when.variant == variant
         said = re.search(rf"test (?:[a-z]+ [-\d.e]+, )?{card.metric} ([-\d.e]*\d)", recipe.result or "")
-        if said and (card.length is None or made_for == params.get(card.length)):
+        if said and same:
             scores[model] = float(said[1])
     return scores
 

@@ -54,6 +54,8 @@ def test_recorded_results_are_those_of_the_very_length(core_page: ModuleType) ->
     assert 0 < core_page.recorded(copy, models)["dizzy"] < 0.1
     other = adding.model_copy(update={"task": "adding/t500"})
     assert core_page.recorded(other, ["mingru"]) == {}
+    permuted = adding.model_copy(update={"task": "digits/permuted"})
+    assert core_page.recorded(permuted, ["gru"]) == {}  # the recipe is for digits in their usual order
 
 
 def test_the_committed_page_counts_the_committed_files() -> None:
