@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -30,6 +30,9 @@ from stablebench.training import run_code
 from stablebench.training.monitor import MonitorConfig
 from stablebench.training.score import EvaluationOptions, Score, score, trained_network
 from stablebench.training.trackers import check_trackers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _TRAIN = ("data_dir", "rerun", "wait", "probe", "track", "self_check")
 """Options of `train` that can change no number."""
@@ -111,6 +114,20 @@ class Runs(list[Run]):
         """
         stored = [(run.folder, run.record) for run in self]
         return frame(columns_of(curve_rows(stored) if curves else run_rows(stored)), library)
+
+    def plot(self, metric: str | None = None) -> "Figure":
+        """Return the learning curves as `stablebench plot curves` draws them: a panel a task, a line a model.
+
+        Args:
+            metric: What is drawn; None for each task's own.
+
+        Raises:
+            UserError: No run has the metric.
+        """
+        from stablebench.report.figures.leaderboard import curve_plots
+        from stablebench.report.figures.panels import draw_plots
+
+        return draw_plots(curve_plots([run.record for run in self], metric))
 
 
 def train(
