@@ -70,8 +70,10 @@ def _decided(statistics: Statistics) -> str | None:
     if not tested:
         return f"Not one of the {len(pairs)} pairs can be decided: a test takes {MIN_SEEDS} seeds of both."
     decided = sum(decision.verdict != "undecided" for decision in tested)
+    over = [pair.decision for pair in statistics.overall.improvement if pair.decision is not None]
+    over_tasks = f", over tasks {sum(d.verdict != 'undecided' for d in over)} of {len(over)}" if over else ""
     more = f" ({len(pairs) - len(tested)} have too few seeds)" if len(tested) < len(pairs) else ""
-    return f"{decided} of {len(pairs)} pairs are decided at 5 %{more}."
+    return f"{decided} of {len(pairs)} pairs are decided at 5 %{more}{over_tasks}."
 
 
 def _unranked(table: LeaderboardTable) -> str | None:

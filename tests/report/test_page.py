@@ -171,6 +171,18 @@ def test_the_result_and_a_leaderboard_come_first(text: str) -> None:
     assert "begun 2026-01-01, 00:00 UTC" in body and "+00:00" not in body
 
 
+def test_the_result_counts_the_pairs_that_are_decided(tmp_path: Path) -> None:
+    """With six seeds a pair is decided on a task, and over tasks."""
+    records = [
+        made_record(m, t, s, r)
+        for m, r in (("rnn", 0.001), ("gru", 0.04))
+        for t in ("copy", "adding")
+        for s in range(6)
+    ]
+    text = made_page(tmp_path, *records)
+    assert "gru leads on adding and copy. 2 of 2 pairs are decided at 5 %, over tasks 1 of 1." in text
+
+
 def test_eight_columns_are_shown_and_the_others_by_a_switch(text: str) -> None:
     head = re.findall(r"<thead><tr>(.*?)</tr></thead>", text, re.DOTALL)[0]
     cells = [(re.sub("<.*?>", "", cell), "more" in cell.split(">")[0]) for cell in re.findall(r"<th .*?</th>", head)]
