@@ -32,7 +32,7 @@ from stablebench.training.score import EvaluationOptions, Score, score, trained_
 from stablebench.training.trackers import check_trackers
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from stablebench.report.figures.style import Figure
 
 _TRAIN = ("data_dir", "rerun", "wait", "probe", "track", "self_check")
 """Options of `train` that can change no number."""
