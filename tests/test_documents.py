@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy
 import pytest
 import yaml
 from typer.core import TyperCommand
@@ -149,6 +150,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Path(block.file).write_text(block.text)
     for name in ("tasks", "configs"):
         Path(name).symlink_to(ROOT / name)
+    inputs = numpy.random.default_rng(0).standard_normal((200, 10, 2), dtype=numpy.float32)
+    numpy.savez("seqs.npz", x=inputs, y=(inputs.sum((1, 2)) > 0).astype(numpy.int64))
     Path("tuned").symlink_to(ROOT / "configs" / "tuned")
     shutil.copy(ROOT / "configs" / "recipes" / "digits" / "lstm.yaml", "best.yaml")
     return tmp_path
