@@ -1,6 +1,6 @@
 """Writes docs/results/core.md: what is tuned and run of the suite `core`, from its recipes and archives alone.
 
-stablebench tune core -o configs/tuned/core                          # any part of it: --models, --tasks
+stablebench tune core -o configs/tuned/core                          # any part of it: --model, --task
 stablebench compare core --recipes configs/tuned/core
 stablebench runs pack core --recipes configs/tuned/core -o docs/results/core
 python benchmarks/core_page.py

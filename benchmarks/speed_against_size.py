@@ -1,7 +1,7 @@
 """How the time of a pass grows with its size.
 
-    python benchmarks/speed_against_size.py scaling --models roarnn          # the fused engine against T and against H
-    python benchmarks/speed_against_size.py parametrisation --models exprnn  # only recurrent_weights(), against H
+    python benchmarks/speed_against_size.py scaling --model roarnn           # the fused engine against T and against H
+    python benchmarks/speed_against_size.py parametrisation --model exprnn   # only recurrent_weights(), against H
 
 Sizes run in turn (`stablebench.speed.timing`); what is given with `--lengths` and `--widths` varies, and `--size` gives
 the rest. `--json` prints every repetition.
@@ -219,7 +219,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("what", choices=WIDTHS)
-    parser.add_argument("--models", action="append", metavar="A,B", help=f"(default: {', '.join(MODELS)})")
+    parser.add_argument(
+        "--model", "--models", dest="models", action="append", metavar="A,B", help=f"(default: {', '.join(MODELS)})"
+    )
     parser.add_argument("--size", default=SIZE, metavar="B,H,T", help="what does not vary (default: %(default)s)")
     parser.add_argument("--inputs", type=int, default=1, metavar="N", help="width of the inputs (default: 1)")
     parser.add_argument("--lengths", default=LENGTHS, metavar="T,T", help="of scaling (default: %(default)s)")
@@ -242,7 +244,7 @@ def main() -> None:
     conditions = Conditions(given.repeats, given.threads, given.precision)
     prepare_process(conditions.threads, conditions.precision)
     device = resolve_device(given.device).type
-    names = dict.fromkeys(names_of("--models", given.models) or MODELS)
+    names = dict.fromkeys(names_of("--model", given.models) or MODELS)
     works = [Workload(name, base, given.inputs, given.seed, device) for name in names]
     series: list[Series] = []
     with SpeedProgress(quiet=False) as progress:

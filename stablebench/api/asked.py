@@ -10,10 +10,12 @@ from stablebench import registry
 from stablebench.errors import UserError, did_you_mean, unknown_name
 from stablebench.models import registry as model_registry
 from stablebench.schema.dotted import dotted
+from stablebench.schema.model_name import base_of, split_names
 from stablebench.specs.request import OPTION_KEYS, RunRequest
 
 Model = str | type[Any]
-"""A registered name, `path/to/file.py:Class`, `package.module:Class`, or a class of one of the two."""
+"""A registered name, `path/to/file.py:Class` or `package.module:Class`, also with arguments, `dizzy[activation=relu]`;
+or a class of one of them."""
 
 
 def request_of(
@@ -78,8 +80,8 @@ def model_name(model: Model) -> str:
         UserError: There is none of this name, or the class lies in no file, as one of a notebook does.
     """
     if not isinstance(model, type):
-        if ":" not in model and model not in model_registry.model_names():
-            raise unknown_name("model", model, model_registry.model_names())
+        if ":" not in model and base_of(model) not in model_registry.model_names():
+            raise unknown_name("model", base_of(model), model_registry.model_names())
         return model
     name = model.__module__.rpartition(".")[2]
     if model.__module__.startswith("stablebench.models.") and name in model_registry.model_names():
@@ -106,7 +108,7 @@ def names_of(option: str, names: str | Iterable[Any]) -> list[Any]:
     Raises:
         UserError: One of them is empty, or there are none.
     """
-    parts = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    parts = split_names(names) if isinstance(names, str) else list(names)
     if not parts or not all(parts):
         raise UserError(f"{option}: must be names, as a list or with commas between, got {names!r}.")
     return parts

@@ -22,7 +22,7 @@ from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 from stablebench.leaderboard.text import IntervalOf
 from stablebench.process.cgroups import cores
 from stablebench.schema.leaderboard import Leaderboard
-from stablebench.schema.seeds import MAX_SEED, WHY
+from stablebench.schema.seeds import MAX_SEED, WHY, seeds_named
 from stablebench.specs.request import OPTION_KEYS, Resolved
 from stablebench.tables import Format
 from stablebench.training.run import ExecutionOptions
@@ -93,7 +93,7 @@ def compare(
     tasks: Iterable[str] | str | None = None,
     *,
     suite: str | Path | None = None,
-    seeds: int | Iterable[int] | None = None,
+    seeds: int | str | Iterable[int] | None = None,
     runs_dir: str | Path = "runs",
     workers: int | None = None,
     quiet: bool = True,
@@ -105,7 +105,7 @@ def compare(
         models: Names, `file.py:Class` or classes, as a list or with commas; None for the suite's.
         tasks: `task` or `task/variant`, likewise.
         suite: A suite's name or file; by default `quick`, unless models and tasks are given.
-        seeds: Their number, or the seeds; None for the suite's, and seed 0 without one.
+        seeds: Their number, or the seeds, as a list or a text, "0,1,5-7"; None for the suite's, and seed 0 without one.
         runs_dir: The run store.
         workers: Runs at once, >= 1; by default cores / threads.
         quiet: Whether no line is printed, on stderr, when a run ends.
@@ -169,9 +169,11 @@ def _listed(option: str, names: Any) -> list[Any]:
 
 
 def _seeds(seeds: Any) -> list[int] | None:
-    """Return 0 to N - 1 for a number N, else the seeds given."""
+    """Return 0 to N - 1 for a number N, else the seeds given, also as a text: "0,1,5-7"."""
     if seeds is None:
         return None
+    if isinstance(seeds, str):
+        return seeds_named("seeds", seeds)
     listed = list(range(seeds)) if type(seeds) is int else list(dict.fromkeys(seeds)) if _many(seeds) else []
     if not listed or not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in listed):
         raise UserError(f"seeds: must be their number, >= 1, or whole numbers 0 ... {MAX_SEED} ({WHY}), got {seeds!r}.")

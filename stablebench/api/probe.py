@@ -111,7 +111,7 @@ def _subject(model: str | Path | Run | type[Any], options: dict[str, Any]) -> Su
         path, T = (model.folder if isinstance(model, Run) else model), rest.pop("T", None)
         if rest:
             raise UserError(f"{path}: a run is probed as its own spec says; leave {', '.join(rest)} out.")
-        return trained(path, None, T, data_dir=data_dir, count=count, load_code=load_code)
+        return trained(path, Path("runs"), None, T, data_dir=data_dir, count=count, load_code=load_code)
     with torch.random.fork_rng(devices=[]):
         return untrained([request_of(model, rest.pop("task", None), rest, _OWN)], data_dir=data_dir, count=count)[0]
 

@@ -21,7 +21,7 @@ from stablebench.process import python_random, settings
 from stablebench.process.settings import prepare_process
 from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Lines, Reporter, Silent
-from stablebench.runs.run_paths import run_folder, runs_within
+from stablebench.runs.run_paths import run_and_checkpoint, run_folder, runs_within
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.resolve import resolve
@@ -187,15 +187,17 @@ def evaluate(
     T: int | None = None,
     split: Literal["test", "validation"] = "test",
     model: str | None = None,
+    runs_dir: str | Path = "runs",
     **options: Any,
 ) -> Score:
     """Score a trained run on a split, at its own length or another, as `stablebench evaluate` does.
 
     Args:
-        run: The run, its folder, or one checkpoint file in it.
+        run: The run, as `load` takes it, or one checkpoint file in its folder.
         T: Another length than in training, >= 1.
         split: Which examples.
         model: The code of the run's own model, `file.py:Class`, where it was not named on this machine before.
+        runs_dir: The run store, where the run is named.
         options: `data_dir`, `device`, `engine`, `threads`.
 
     Returns:
@@ -209,9 +211,7 @@ def evaluate(
         raise UserError(f"{', '.join(rest)}: unknown. Options: data_dir, device, engine, threads.")
     if split not in ("test", "validation"):
         raise UserError(f"split: must be test or validation, got '{split}'.")
-    path = run.folder if isinstance(run, Run) else Path(run)
-    file = path if path.suffix == ".safetensors" else None
-    folder = run_folder(path.parent.parent if file else path)
+    folder, file = run_and_checkpoint(run.folder if isinstance(run, Run) else run, Path(runs_dir))
     record = folder.read_record()
     with settings_kept():
         prepare_process(count_of("threads", own.get("threads", 1)), record.spec.precision, record.spec.deterministic)
@@ -222,16 +222,18 @@ def evaluate(
         return score(folder, record, wanted, T=None if T is None else count_of("T", T), split=split)
 
 
-def load(run: str | Path) -> Run:
+def load(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Return a run.
 
     Args:
-        run: Its folder.
+        run: Its folder; or its name in the run store, `copy/dizzy/1dd9e824cdfa-s0`, the start of the name or of its
+            hash, its label, or `last`, also `copy/last`.
+        runs_dir: The run store.
 
     Raises:
-        UserError: There is no run with a readable record.
+        UserError: There is no such run, or several are called so: the message names them.
     """
-    loaded = Run(run_folder(Path(run)).path)
+    loaded = Run(run_folder(run, Path(runs_dir)).path)
     assert loaded.record
     return loaded
 

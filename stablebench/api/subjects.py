@@ -35,6 +35,7 @@ class Subject:
         network: The network.
         step: Updates that its weights had; None for an untrained one.
         examples: The first examples of the validation split.
+        called: The model's name where it came with arguments.
     """
 
     spec: RunSpec
@@ -43,11 +44,12 @@ class Subject:
     network: AnyNetwork
     step: int | None
     examples: Batch
+    called: str | None = None
 
     @property
     def label(self) -> str:
         """The model's name."""
-        return self.spec.model.label
+        return self.called or self.spec.model.label
 
     @property
     def title(self) -> str:
@@ -90,9 +92,9 @@ def untrained(requests: Sequence[RunRequest], *, data_dir: Path | None, count: i
     Raises:
         UserError: A value is wrong, or a model stands twice.
     """
-    labels = [request.model.rsplit(":", 1)[-1] for request in requests]
+    labels = [request.called or request.model.rsplit(":", 1)[-1] for request in requests]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UserError(f"--models: {', '.join(twice)} stands twice; give each name once.")
+        raise UserError(f"--model: {', '.join(twice)} stands twice; give each name once.")
     subjects = []
     for request in requests:
         if "precision" not in request.options and "precision" not in request.settings:
@@ -101,17 +103,19 @@ def untrained(requests: Sequence[RunRequest], *, data_dir: Path | None, count: i
         spec, data = resolved.spec, Task(resolved.card, resolved.spec.task.params, data_dir)
         network = build_network(spec, data.card, data.sizes)
         start_embedding(network, data)
-        subjects.append(_subject(spec, data, network, None, count))
+        subject = _subject(spec, data, network, None, count)
+        subjects.append(dataclasses.replace(subject, called=resolved.called))
     return subjects
 
 
 def _subject(spec: RunSpec, task: Task, network: AnyNetwork, step: int | None, count: int) -> Subject:
     python_random.seed(spec.seed)  # what a user's model may draw from
-    return Subject(spec, task.card, task.params, network, step, validation_examples(task, count, "--batch"))
+    return Subject(spec, task.card, task.params, network, step, validation_examples(task, count, "--batch-size"))
 
 
 def trained(
-    run: Path,
+    run: str | Path,
+    runs_dir: Path,
     model: str | None,
     T: int | None,
     *,
@@ -122,7 +126,8 @@ def trained(
     """Return a run's trained network: the weights that were tested, else those of its newest whole checkpoint.
 
     Args:
-        run: The run folder, or one checkpoint file in it.
+        run: The run, or one checkpoint file in it.
+        runs_dir: The run store, where the run is named.
         model: The code of its own model, as `--model` names it.
         T: Another length than in training.
         data_dir: Folder of the real data sets.
@@ -132,7 +137,7 @@ def trained(
     Raises:
         UserError: There is no such run or no whole checkpoint.
     """
-    folder, checkpoint = run_and_checkpoint(run)
+    folder, checkpoint = run_and_checkpoint(run, runs_dir)
     record = folder.read_record()
     load_code(folder, record, model)
     card = checked_card(record)

@@ -1,6 +1,6 @@
 """What `compare` does, on the command line and from Python: the runs that are missing, and the leaderboard of all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from stablebench import leaderboard
@@ -8,6 +8,7 @@ from stablebench.execution.suites import SuiteOverrides
 from stablebench.process.garbage_collection import collector_paused
 from stablebench.runs.store import readable_records, run_folders
 from stablebench.schema.leaderboard import Leaderboard
+from stablebench.schema.run_record import RunRecord
 from stablebench.schema.suite import Suite
 from stablebench.specs.request import Resolved
 
@@ -39,6 +40,14 @@ def without_broken(runs: list[Resolved], note: Callable[[str], None]) -> tuple[l
     return [run for run, why in judged if why is None], [(run.label, why) for run, why in judged if why is not None]
 
 
+def call_as_asked(records: Iterable[RunRecord], runs: Iterable[Resolved]) -> None:
+    """Have tables call models whose names came with arguments as they were asked for."""
+    names = {run.spec.spec_hash(): run.called for run in runs if run.called is not None}
+    for record in records:
+        if name := names.get(record.spec_hash):
+            record.call(name)
+
+
 @collector_paused()
 def leaderboard_of(
     name: str,
@@ -63,6 +72,7 @@ def leaderboard_of(
     """
     folders = run_folders(runs_dir, [run.spec for run in runs])
     records, unreadable = readable_records(folders)
+    call_as_asked(records.values(), runs)
     board = leaderboard.build(name, records.values(), unreadable=unreadable, across_budgets=across_budgets, tidy=tidy)
     changes = leaderboard.Overrides(overrides.changed, overrides.short)
     board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 from stablebench.cli.shared.commands import OUTPUT, TRAINING, option
-from stablebench.cli.shared.options import Force, Models, Quiet, RunsDir, Threads, names_of
-from stablebench.cli.ui.output import Table, note, print_tables, say
+from stablebench.cli.shared.options import Force, Models, PrintedText, Quiet, RunsDir, Threads, names_of
+from stablebench.cli.ui.output import Table, note, print_json, print_tables, say
 
 
 def claims(
+    *,
     models: Models = None,
     dry_run: Annotated[bool, option("Print what would be measured and trained, and stop.", None, "--dry-run")] = False,
     quick: Annotated[
@@ -28,6 +29,7 @@ def claims(
         ),
     ] = None,
     force: Force = False,
+    printed: PrintedText,
     quiet: Quiet = False,
 ) -> None:
     """Measure every claim of the papers' models and print a page of tables; with -o it has figures.
@@ -35,8 +37,9 @@ def claims(
     Each model is measured with its paper's settings at initialisation, and on copy and adding before and after a short
     training. The same command resumes an interrupted one: stored runs are not run again.
 
-    Example:
-        stablebench claims --quick --models urnn,roarnn -o /tmp/claims
+    Examples:
+        stablebench claims --quick --model urnn,roarnn -o /tmp/claims
+        stablebench claims --dry-run --json
     """
     import time
     from dataclasses import replace
@@ -57,7 +60,7 @@ def claims(
     from stablebench.report.paper_checks import all_checks
     from stablebench.runs.atomic import write_atomically
 
-    names = names_of("--models", models)
+    names = names_of("--model", models)
     wanted = MODELS if names is None else names
     for name in wanted:
         if name not in MODELS:
@@ -66,10 +69,14 @@ def claims(
     sizes = sizes if steps is None else replace(sizes, steps=steps)
     if dry_run:
         chains = list(chains_of(wanted, sizes))
+        columns = ["model", "task", "T", "settings", "updates"]
         rows = [[s.model, s.task, s.T, s.says, sizes.steps if trained else 0] for s, trained in chains]
         updates = sizes.steps * sum(trained for _, trained in chains)
+        if printed.as_json:
+            print_json([dict(zip(columns, row, strict=True)) for row in rows])
+            return
         notes = [f"{len(rows)} chains, {updates:,} updates in all; runs that are stored are not run again."]
-        print_tables([Table(["model", "task", "T", "settings", "updates"], rows, title="Chains", notes=notes)])
+        print_tables([Table(columns, rows, title="Chains", notes=notes)])
         return
     began, commit = time.perf_counter(), process.commit()  # of the code that runs
     chains = list(measure_all(wanted, sizes, runs_dir, (lambda _: None) if quiet else note))
@@ -82,19 +89,23 @@ def claims(
         hardware=process.hardware("cpu"),
         seconds=time.perf_counter() - began,
     )
-    if output is None:
+    if printed.as_json:
+        print_json(numbers(chains))
+    if output is None and not printed.as_json:
         say(page_text(chains, theorems, sizes, provenance).rstrip("\n"))
+    if output is None:
         return
     written = write_page(output, chains, theorems, sizes, provenance)
     data = output / "numbers.json"
     write_atomically(data, numbers(chains).encode())
-    say("\n".join(str(path) for path in [*written, data]))
+    if not printed.as_json:
+        say("\n".join(str(path) for path in [*written, data]))
 
 
 def _command(quick: bool, models: list[str] | None, steps: int | None) -> str:
     """Return the command line that makes the same page, without where it was written."""
     words = ["stablebench claims"]
     words += ["--quick"] if quick else []
-    words += [f"--models {','.join(models)}"] if models is not None else []
+    words += [f"--model {','.join(models)}"] if models is not None else []
     words += [f"--steps {steps}"] if steps is not None else []
     return " ".join(words)

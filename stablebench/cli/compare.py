@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stablebench import registry
-from stablebench.cli.shared import options
+from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.added_seeds import (
     Failures,
     add_seeds,
@@ -37,7 +37,10 @@ _MAX_NOTES = 20
 def compare(
     *,
     suite: Annotated[
-        str | None, typer.Argument(help="The suite, or a suite's file (default: quick).", metavar="SUITE")
+        str | None,
+        typer.Argument(
+            help="The suite, or a suite's file (default: quick).", metavar="SUITE", autocompletion=completion.suites
+        ),
     ] = None,
     asked: SuiteRunOptions,
     data_dir: options.DataDir = None,
@@ -85,8 +88,7 @@ def compare(
     across_budgets: Annotated[
         bool, option("Rank rows of unequal updates, batch or width all the same.", None, "--across-budgets")
     ] = False,
-    shown: options.OutputOptions,
-    fmt: options.Format = "table",
+    shown: options.TableOutputOptions,
     columns: Annotated[
         list[str] | None, option("Columns of the leaderboard: a,b or repeated, or all.", OUTPUT, metavar="A,B")
     ] = None,
@@ -99,11 +101,13 @@ def compare(
 ) -> None:
     """Run what is missing of a suite, then print its leaderboard.
 
-    With --models and --tasks it is an ad-hoc suite of these. Stored runs are not run again. Exit code 0 when every run
+    With --model and --task it is an ad-hoc suite of these. Stored runs are not run again. Exit code 0 when every run
     finished or diverged, 1 when one failed; with --no-run, when a stored one did.
 
-    Example:
-        stablebench compare --models rnn,roarnn --tasks copy,adding --seeds 3 --steps 1000
+    Examples:
+        stablebench compare --model rnn,roarnn --task copy,adding --seeds 3 --steps 1000
+        stablebench compare my_suite.yaml --estimate
+        stablebench compare --model 'rnn[activation=relu],rnn' --task copy/t100 --seeds 0-4 --workers 2
     """
     if suite is not None:
         registry.suite(suite)  # a name is checked before torch is imported
@@ -111,10 +115,9 @@ def compare(
     from stablebench.api.suite_runs import leaderboard_of, missing_runs
     from stablebench.cli.shared.near_runs import near_runs
     from stablebench.cli.shared.output_file import refuse_existing
-    from stablebench.cli.ui.output import json_text, print_json, refuse_two_formats
+    from stablebench.cli.ui.output import json_text, print_json
     from stablebench.runs.atomic import write_atomically
 
-    refuse_two_formats(fmt, shown.as_json)
     if output is not None:
         refuse_existing(output, force)
     if max_seeds is not None and not until_decided:
@@ -131,7 +134,7 @@ def compare(
     if dry_run:
         from stablebench.cli.shared.previews import print_runs
 
-        print_runs(runs, missing_runs(runs, shown.runs_dir), shown, fmt)
+        print_runs(runs, missing_runs(runs, shown.runs_dir), shown)
         for line in _reasons(failures):
             note(line)
         raise typer.Exit(1 if failures else 0)
@@ -139,7 +142,7 @@ def compare(
         from stablebench.cli.shared.estimates import print_estimates
 
         missing = missing_runs(runs, shown.runs_dir)
-        possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown, fmt)
+        possible = print_estimates(runs, missing, executor.at_once(missing or runs), data_dir, shown)
         for line in _reasons(failures):
             note(line)
         raise typer.Exit(0 if possible and not failures else 1)
@@ -160,7 +163,7 @@ def compare(
             note(line)
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
-    tidy = fmt == "csv" or shown.as_json or output is not None
+    tidy = shown.fmt == "csv" or shown.as_json or output is not None
     board, recorded, failed_before = leaderboard_of(
         name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy
     )
@@ -177,9 +180,9 @@ def compare(
     if shown.as_json:
         print_json(board.as_dict())
     else:
-        echo(leaderboard.render(board, fmt, options.names_of("--columns", columns), interval))
-        if statistics and fmt != "json" and board.statistics is not None:
-            echo("\n" + leaderboard.render_statistics(board.statistics, fmt))
+        echo(leaderboard.render(board, shown.fmt, options.names_of("--columns", columns), interval))
+        if statistics and board.statistics is not None:
+            echo("\n" + leaderboard.render_statistics(board.statistics, shown.fmt))
     for line in [] if decisions is None else decisions.summary():
         note(line)
     unreadable = board.unreadable or {}
@@ -240,7 +243,7 @@ def _run_missing(
     runs: "list[Resolved]",
     executor: Executor,
     data_dir: Path | None,
-    shown: options.OutputOptions,
+    shown: options.TableOutputOptions,
     *,
     live: bool,
     self_check: bool,

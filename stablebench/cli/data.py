@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stablebench.cli.shared.commands import OUTPUT, add_command, option, subcommands
-from stablebench.cli.shared.options import AsJson, Format, Length, Quiet, Settings, parse_settings
-from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats, say
+from stablebench.cli.shared.options import Length, PrintedTables, PrintedText, Quiet, Settings, parse_settings
+from stablebench.cli.ui.output import Table, note, print_json, print_tables, say
 
 if TYPE_CHECKING:
     from stablebench.data.files.source import DataSource
@@ -20,7 +20,7 @@ _DataDir = Annotated[
 ]
 
 
-def list_(data_dir: _DataDir = None, fmt: Format = "table", as_json: AsJson = False) -> None:
+def list_(*, data_dir: _DataDir = None, printed: PrintedTables) -> None:
     """List the data sets: whether they are present and where, what a download takes, terms and source.
 
     Example:
@@ -28,9 +28,8 @@ def list_(data_dir: _DataDir = None, fmt: Format = "table", as_json: AsJson = Fa
     """
     from stablebench.data.files.source import data_source, source_names
 
-    refuse_two_formats(fmt, as_json)
     sets = [_described(data_source(name), data_dir) for name in source_names()]
-    if as_json or fmt == "json":
+    if printed.as_json:
         print_json(sets)
         return
     from stablebench.cli.ui.progress import size_text
@@ -42,14 +41,15 @@ def list_(data_dir: _DataDir = None, fmt: Format = "table", as_json: AsJson = Fa
     columns = ["name", "title", "present", "in", "download", "terms", "source"]
     rows = [[item[column] for column in columns] for item in shown]
     wrap = frozenset({"title", "in", "terms", "source"})
-    print_tables([Table(columns, rows, wrap=wrap, minor=("source", "terms", "title"))], fmt)
+    print_tables([Table(columns, rows, wrap=wrap, minor=("source", "terms", "title"))], printed.fmt)
 
 
 def fetch(
+    *,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets.")] = None,
     everything: Annotated[bool, option("All data sets.", None, "--all")] = False,
     data_dir: _DataDir = None,
-    as_json: AsJson = False,
+    printed: PrintedText,
     quiet: Quiet = False,
 ) -> None:
     """Fetch data sets from their official sources.
@@ -57,8 +57,9 @@ def fetch(
     Complete files are not fetched again, an interrupted download is continued, and checksums are verified before a file
     is moved to its place. Exit code 1 if a data set cannot be fetched.
 
-    Example:
+    Examples:
         stablebench data fetch mnist ptb
+        stablebench data fetch --all --data-dir data
     """
     from stablebench.cli.ui.progress import DownloadProgress
     from stablebench.data.files import fetch as fetching
@@ -80,29 +81,31 @@ def fetch(
             item["problem"] = str(error)
             note(f"Error: {error}")
         else:
-            if not quiet and not as_json:
+            if not quiet and not printed.as_json:
                 how = "fetched to" if item["fetched"] else "already whole in"
                 note(f"{source.name}: {how} {_folder(source, root)}")
         document.append(item)
-    if as_json:
+    if printed.as_json:
         print_json(document)
     if failed:
         raise typer.Exit(1)
 
 
 def verify(
+    *,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Data sets (default: those present).")
     ] = None,
     data_dir: _DataDir = None,
-    as_json: AsJson = False,
+    printed: PrintedText,
 ) -> None:
     """Check every file of data sets against its size and checksum.
 
     Exit code 1 if a file is damaged or missing, or if there is none to check.
 
-    Example:
+    Examples:
         stablebench data verify mnist
+        stablebench data verify --json
     """
     from stablebench.data.files import access
     from stablebench.data.files.source import data_root, data_source, source_names
@@ -123,11 +126,11 @@ def verify(
             bare += problem is None and not file.checksum
             wrong += [f"  {file.path}: {problem}"] if problem else []
         more = [f"  and {len(elsewhere) - _MAX_LISTED} more"] if len(elsewhere) > _MAX_LISTED else []
-        if not as_json:
+        if not printed.as_json:
             say(
                 "\n".join([_verdict(source, held, bare, len(wrong), data_dir), *wrong, *elsewhere[:_MAX_LISTED], *more])
             )
-    if as_json:
+    if printed.as_json:
         print_json(document)
     failed = list(dict.fromkeys(item["name"] for item in document if item["problem"] is not None))
     if not document:
@@ -150,9 +153,10 @@ def _verdict(source: "DataSource", held: int, bare: int, wrong: int, data_dir: P
 
 
 def path(
+    *,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set.")] = None,
     data_dir: _DataDir = None,
-    as_json: AsJson = False,
+    printed: PrintedText,
 ) -> None:
     """Print the folder of all data sets, or of one.
 
@@ -163,7 +167,7 @@ def path(
 
     root = data_root(data_dir)
     folder = root if name is None else _folder(data_source(name), root)
-    if as_json:
+    if printed.as_json:
         print_json({"name": name, "folder": str(folder)})
     else:
         say(str(folder))

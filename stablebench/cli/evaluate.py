@@ -5,15 +5,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from stablebench.cli.shared.commands import MODEL, option
-from stablebench.cli.shared.options import AsJson, DataDir, Device, Engine, OwnModel, OwnTask, Threads
+from stablebench.cli.shared.options import (
+    DataDir,
+    Device,
+    Engine,
+    OwnModel,
+    OwnTask,
+    PrintedText,
+    RunName,
+    RunsDir,
+    Threads,
+)
 from stablebench.cli.ui.output import note, say
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
+    *,
+    run: RunName,
     model: OwnModel = None,
     task: OwnTask = None,
     T: Annotated[int | None, option("Another length than in training.", MODEL, "--T", metavar="N", min=1)] = None,
@@ -30,7 +39,8 @@ def evaluate(
     device: Device = "auto",
     engine: Engine = "auto",
     threads: Threads = 1,
-    as_json: AsJson = False,
+    runs_dir: RunsDir = Path("runs"),
+    printed: PrintedText,
 ) -> None:
     """Score a trained run, or with --sample generate text with it.
 
@@ -39,15 +49,17 @@ def evaluate(
     Text needs a run on a stream of text. It begins a sentence; each token is drawn from the softmax of the logits and
     fed back, and the same seed draws the same text. Words of --prompt that are not in the vocabulary are read as <unk>.
 
-    Example:
+    Examples:
         stablebench evaluate runs/copy/roarnn/RUN --T 200 --split validation
+        stablebench evaluate last --json
+        stablebench evaluate ptb_char/last --sample 200 --prompt "the " --temperature 0.7
     """
     from stablebench.cli.shared.requests import name_code
     from stablebench.cli.ui.output import print_json
     from stablebench.runs.run_paths import run_and_checkpoint
 
     _check_options(n_tokens, T, prompt, temperature, seed)
-    folder, given_file = run_and_checkpoint(run)
+    folder, given_file = run_and_checkpoint(run, runs_dir)
     record = folder.read_record()
     from stablebench.process.settings import prepare_process
 
@@ -61,7 +73,7 @@ def evaluate(
 
         divisor = 1.0 if temperature is None else temperature
         sampled = sample(folder, record, n_tokens, options, prompt=prompt or "", temperature=divisor, seed=seed or 0)
-        if as_json:
+        if printed.as_json:
             print_json(record.model_dump(mode="json") | {"sample": asdict(sampled)})
             return
         if sampled.unknown:
@@ -69,7 +81,7 @@ def evaluate(
         say(sampled.text.rstrip("\n"))
         return
     scored = score(folder, record, options, T=T, split=split)
-    if as_json:
+    if printed.as_json:
         print_json(record.model_dump(mode="json") | {"evaluation": asdict(scored)})
         return
     say(f"{record.spec.model.label} on {record.spec.task.name}, {split} split, weights of step {scored.step}")

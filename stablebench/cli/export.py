@@ -47,7 +47,7 @@ def export(
 
     Example:
         stablebench export runs.parquet --curves curves.parquet
-        stablebench export quick.csv quick --models rnn,roarnn
+        stablebench export quick.csv quick --model rnn,roarnn
         stablebench export results quick --as every-eval-ever
     """
     from stablebench.api.table_files import check_table_file

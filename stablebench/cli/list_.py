@@ -1,51 +1,81 @@
 """List models, tasks, recipes, suites, sweeps or runs."""
 
-import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared.options import AsJson, Format, RunsDir
-from stablebench.cli.ui.output import Table, note, print_json, print_tables, refuse_two_formats
+from stablebench.cli.shared import completion
+from stablebench.cli.shared.options import PrintedTables, RunsDir, Where, names_of
+from stablebench.cli.ui.output import Table, note, print_json, print_tables
 from stablebench.errors import StablebenchError, UserError, first_line, unknown_name
 
+if TYPE_CHECKING:
+    from stablebench.runs.filters import StoredRun
+
+KINDS = ("models", "tasks", "recipes", "suites", "sweeps", "runs")
 _WRAPPED_COLUMNS = frozenset({"summary", "variants", "source", "problem"})
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, tasks, recipes, suites, sweeps or runs.")],
+    *,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            autocompletion=completion.words(KINDS),
+            help="models, tasks, recipes, suites, sweeps or runs.",
+        ),
+    ],
+    where: Where = None,
     runs_dir: RunsDir = Path("runs"),
-    fmt: Format = "table",
-    as_json: AsJson = False,
+    printed: PrintedTables,
 ) -> None:
     """List models, tasks, recipes, suites, sweeps or runs.
 
     A file or run that cannot be read is listed with the reason.
 
-    Example:
-        stablebench list runs --runs-dir runs --json
+    Examples:
+        stablebench list models
+        stablebench list runs --where status=failed,task=copy
+        stablebench list recipes --format json
     """
-    listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "models": models,
-        **{kind: partial(files, kind) for kind in ("tasks", "recipes", "suites", "sweeps")},
-        "runs": partial(runs, runs_dir),
-    }
-    if kind not in listers:
-        raise unknown_name("kind", kind, listers)
-    refuse_two_formats(fmt, as_json)
-    entries = listers[kind]()
-    if as_json or fmt == "json":
+    kind = plural(kind)
+    if kind == "runs":
+        print_runs(runs_dir, where, printed)
+        return
+    if where:
+        raise UserError(f"--where: it chooses among runs, not among {kind}.")
+    _print(models() if kind == "models" else files(kind), printed, f"There are no {kind}.")
+
+
+def plural(kind: str) -> str:
+    """Return a kind in the plural: `model` and `models` are one.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    if kind not in KINDS and f"{kind}s" not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    return kind if kind in KINDS else f"{kind}s"
+
+
+def print_runs(runs_dir: Path, where: list[str] | None, printed: PrintedTables) -> None:
+    """Print the runs of a store for which all conditions of `--where` hold."""
+    conditions = names_of("--where", where) or []
+    _print(runs(runs_dir, conditions), printed, f"There are no {'such ' if conditions else ''}runs in {runs_dir}.")
+
+
+def _print(entries: list[dict[str, Any]], printed: PrintedTables, none: str) -> None:
+    if printed.as_json:
         print_json(entries)
     elif entries:
         columns = list(dict.fromkeys(key for entry in entries for key in entry))
         rows = [[entry.get(column) for column in columns] for entry in entries]
         minor = [c for c in ("threads", "seeds", "steps_per_s", "run") if c in columns]
-        print_tables([Table(columns, rows, wrap=_WRAPPED_COLUMNS, minor=minor)], fmt)
+        print_tables([Table(columns, rows, wrap=_WRAPPED_COLUMNS, minor=minor)], printed.fmt)
     else:
-        note(f"There are no {kind}" + (f" in {runs_dir}." if kind == "runs" else "."))
+        note(none)
 
 
 def models() -> list[dict[str, Any]]:
@@ -118,29 +148,25 @@ def files(kind: str) -> list[dict[str, Any]]:
     return [described(name) for name in names()]
 
 
-def runs(runs_dir: Path) -> list[dict[str, Any]]:
-    """Return every run's name, state and test result; a broken record with what is wrong with it.
+def runs(runs_dir: Path, conditions: list[str]) -> list[dict[str, Any]]:
+    """Return name, state and test result of runs for which all conditions hold; a broken record with what is wrong.
 
     Raises:
-        UserError: `runs_dir` is no folder.
+        UserError: `runs_dir` is no folder, or a condition cannot be read.
     """
     from stablebench.process.garbage_collection import collector_paused
-    from stablebench.runs.store import RunFolder, run_paths
-    from stablebench.runs.stored_record import read_record
+    from stablebench.runs.filters import runs_where
 
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"--runs-dir {runs_dir}: must be a folder; there is a file of this name.")
 
-    def listed(path: str) -> dict[str, Any]:
-        name = "/".join(path.split(os.sep)[-3:])  # as a run store has them
-        try:
-            record = read_record(f"{path}/record.json")
-        except StablebenchError as error:
-            return {"name": name, "status": "broken", "problem": first_line(error)}
-        deserted = record.status == "running" and RunFolder(Path(path)).lock_is_stale()
-        return {
-            "name": name,
-            "status": "killed" if deserted else record.status,
+    def listed(run: "StoredRun") -> dict[str, Any]:
+        record, label = run.record, run.folder.label
+        named = {"name": run.name} | ({} if label is None else {"label": label})
+        if record is None:
+            return named | {"status": "broken", "problem": run.problem}
+        return named | {
+            "status": run.status,
             "step": record.step,
             "steps": record.spec.train.steps,
             "metric": record.metric,
@@ -150,4 +176,4 @@ def runs(runs_dir: Path) -> list[dict[str, Any]]:
         }
 
     with collector_paused():
-        return [listed(path) for path in run_paths(runs_dir)]
+        return [listed(run) for run in runs_where(runs_dir, conditions)]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared import options
+from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import MODEL, OUTPUT, option
 from stablebench.cli.shared.known_names import check_names
-from stablebench.cli.shared.output_file import checked_figure
+from stablebench.cli.shared.output_file import checked_figure, checked_figure_file, refuse_existing
 from stablebench.cli.shared.requests import name_code, run_request, spec_values
 from stablebench.cli.ui.output import note, say
 
@@ -21,21 +21,19 @@ if TYPE_CHECKING:
 
 def probe_gradients(
     *,
-    run: Annotated[
-        Path | None,
-        typer.Argument(help="A run folder, or one checkpoint file in it: its trained weights.", metavar="RUN"),
-    ] = None,
+    run: options.RunOrNone = None,
     models: Annotated[
         list[str] | None,
         option(
             "Models, or FILE.py:CLASS: a,b or repeated. With RUN, the code of its own model.",
             MODEL,
-            "--models",
             "--model",
+            earlier=["--models"],
             metavar="A,B",
+            autocompletion=completion.models,
         ),
     ] = None,
-    task: options.TaskName = None,
+    tasks: options.OneTask = None,
     recipe: options.Recipe = None,
     sizes: options.ModelOptions,
     seed: options.Seed = None,
@@ -50,18 +48,33 @@ def probe_gradients(
         list[str] | None,
         option("Measures (default: flow, jacobian, lyapunov): also lags, spectra, memory; or all.", metavar="A,B"),
     ] = None,
-    batch: Annotated[int, option("Validation examples for the gradients.", min=1, metavar="N")] = 16,
+    batch: Annotated[
+        int,
+        option("Validation examples for the gradients.", None, "--batch-size", earlier=["--batch"], min=1, metavar="N"),
+    ] = 16,
     samples: Annotated[int, option("How many of them for the Jacobian.", min=1, metavar="N")] = 1,
     strict: Annotated[bool, option("Exit code 4 if a claim is violated.", None, "--strict")] = False,
-    png: Annotated[
-        Path | None, option("Write a figure: .png, .svg or .pdf.", OUTPUT, metavar="FILE", callback=checked_figure)
+    runs_dir: options.RunsDir = Path("runs"),
+    output: Annotated[
+        Path | None,
+        option(
+            "Write figures: of the gradient norms to a .png, .svg or .pdf; or of each measure, with its numbers as "
+            "CSV, into a folder.",
+            OUTPUT,
+            "--output",
+            "-o",
+            metavar="FILE|DIR",
+        ),
     ] = None,
-    figures: Annotated[
-        Path | None, option("Write a figure of each measure and its numbers as CSV.", OUTPUT, metavar="FOLDER")
-    ] = None,
-    figure_format: Annotated[Literal["png", "svg", "pdf"], option("Format of the figures in FOLDER.", OUTPUT)] = "png",
-    overwrite: Annotated[bool, option("Replace figures that FOLDER has.", OUTPUT, "--overwrite")] = False,
-    as_json: options.AsJson = False,
+    png: Annotated[Path | None, option("One figure.", OUTPUT, hidden=True, callback=checked_figure)] = None,
+    figures: Annotated[Path | None, option("Figures in a folder.", OUTPUT, hidden=True)] = None,
+    figure_format: Annotated[
+        Literal["png", "svg", "pdf"], option("Format of the figures in a folder.", OUTPUT)
+    ] = "png",
+    force: Annotated[
+        bool, option("Overwrite figures of --output.", OUTPUT, "--force", earlier=["--overwrite"])
+    ] = False,
+    printed: options.PrintedTables,
     quiet: options.Quiet = False,
 ) -> None:
     """Probe a model's gradients, untrained (--model, --task) or trained (RUN).
@@ -71,10 +84,13 @@ def probe_gradients(
     dh_T/dh_1, Lyapunov exponents, and a verdict on each claim of the model's paper; where asked for, the lags that the
     parameters' gradient comes from, eigenvalues and Fisher memory. Several models are put side by side.
 
-    Example:
-        stablebench probe-gradients --models roarnn,lstm --task copy/t100 --figures figures
+    Examples:
+        stablebench probe-gradients --model roarnn,lstm --task copy/t100 -o figures
+        stablebench probe-gradients last --what all --json
+        stablebench probe-gradients --model my_cell.py:MyCell --task copy --T 1000 -o norms.pdf
     """
-    names = options.names_of("--models", models) or []
+    names = options.names_of("--model", models) or []
+    task = options.one_name("--task", tasks)
     check_names(names if run is None else None, [task] if task else None)
     from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.cli.ui.progress import ProbeProgress
@@ -82,7 +98,7 @@ def probe_gradients(
     from stablebench.process.settings import prepare_process
 
     if samples > batch:
-        raise UserError(f"`--samples` must be <= {batch}, the value of --batch, got {samples}.")
+        raise UserError(f"`--samples` must be <= {batch}, the value of --batch-size, got {samples}.")
     prepare_process(threads or 1, "float64")
     from stablebench.api.subjects import trained, untrained
     from stablebench.probes.probe import MEASURES, Probing, check_differentiable
@@ -92,10 +108,16 @@ def probe_gradients(
     from stablebench.report.probe_tables import LOSS
 
     measures = _measures(what)
+    if output is not None and output.suffix:
+        png = checked_figure_file("--output", output)
+    elif output is not None:
+        figures = output
     if png is not None and "flow" not in measures:
-        raise UserError(f"--png draws gradient norms: add flow to --what {','.join(measures)}.")
+        raise UserError(f"{png} draws gradient norms: add flow to --what {','.join(measures)}.")
+    if png is not None:
+        refuse_existing(png, force)
     if figures is not None:
-        check_folder(figures, figure_format, overwrite)
+        check_folder(figures, figure_format, force)
     values = spec_values(sizes, seed=seed, precision=precision)
     if run is None:
         subjects = untrained(
@@ -107,7 +129,7 @@ def probe_gradients(
         if len(names) > 1:
             raise UserError(f"--model: {run} has one model; name its code once.")
         own = names[0] if names else None
-        subjects = [trained(run, own, sizes.T, data_dir=data_dir, count=batch, load_code=name_code)]
+        subjects = [trained(run, runs_dir, own, sizes.T, data_dir=data_dir, count=batch, load_code=name_code)]
     for subject in subjects:
         check_differentiable(subject.network)
     which: Literal["last", "task"] = "last" if loss == "both" else loss
@@ -119,14 +141,14 @@ def probe_gradients(
         for subject in subjects
     }
     if "jacobian" in measures:
-        _say_verdicts(subjects, probings, progress, as_json)
+        _say_verdicts(subjects, probings, progress, printed.fmt != "table" or printed.as_json)
     results: dict[str, ProbeResult] = {}
     try:
         for subject in subjects:
             with progress.of(subject.title):
                 results[subject.label] = probings[subject.label].result(which, measures, loss == "both")
     except KeyboardInterrupt:
-        if results and not as_json:
+        if results and not printed.as_json:
             print_tables(_tables([subject for subject in subjects if subject.label in results], results))
         raise
     flows = {name: result.flow for name, result in results.items() if result.flow is not None}
@@ -136,12 +158,12 @@ def probe_gradients(
         written = save_pictures(figures, figure_format, pictures(results, subjects[0].where, LOSS[which]))
         if not quiet:
             note("\n".join(str(path) for path in written))
-    if as_json:
+    if printed.as_json:
         documents = {s.label: _document(s.document(), results[s.label]) for s in subjects}
         print_json(next(iter(documents.values())) if len(documents) == 1 else {"models": documents})
     else:
-        print_tables(_tables(subjects, results))
-        if flows:
+        print_tables(_tables(subjects, results), printed.fmt)
+        if flows and printed.fmt == "table":
             say("\n" + text_plot(flows))
         if what is None:
             left_out = ", ".join(name for name in MEASURES if name not in measures)
@@ -151,7 +173,7 @@ def probe_gradients(
 
 
 def _say_verdicts(
-    subjects: "list[Subject]", probings: "dict[str, Probing]", progress: "ProbeProgress", as_json: bool
+    subjects: "list[Subject]", probings: "dict[str, Probing]", progress: "ProbeProgress", silent: bool
 ) -> None:
     """Compute each model's singular values; say its verdict as soon as they are there, then what the words mean."""
     from stablebench.report.probe_tables import meanings, verdict_line
@@ -160,7 +182,7 @@ def _say_verdicts(
     for subject in subjects:
         with progress.of(subject.title):
             jacobian = probings[subject.label].jacobian
-        if jacobian.steps and not as_json:
+        if jacobian.steps and not silent:
             jacobians.append(jacobian)
             say(verdict_line(jacobian, subject.unit, subject.label if len(subjects) > 1 else ""))
     if jacobians:

@@ -21,17 +21,18 @@ def report(
     what: SuiteOrRuns = None,
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
-    title: Annotated[str | None, option("The page's heading.", OUTPUT)] = None,
+    title: Annotated[str | None, option("The page's heading.", OUTPUT, metavar="TEXT")] = None,
     output: Annotated[Path, option("The page.", OUTPUT, "--output", "-o", metavar="FILE")] = Path("report.html"),
     force: Force = False,
 ) -> None:
     """Write one HTML page of stored runs that opens offline; nothing is run.
 
-    A suite's runs are named by the options that `compare` ran them with: --models, --tasks, --seeds, --budget, --set.
+    A suite's runs are named by the options that `compare` ran them with: --model, --task, --seeds, --budget, --set.
     Records that cannot be read are listed on the page, and make the exit code 1.
 
-    Example:
-        stablebench report quick --models rnn,roarnn -o quick.html
+    Examples:
+        stablebench report quick --model rnn,roarnn -o quick.html
+        stablebench report copy/roarnn copy/lstm -o copy.html --force
     """
     from stablebench.cli.shared.output_file import refuse_existing
 

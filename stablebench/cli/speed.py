@@ -3,10 +3,11 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
+from stablebench.cli.shared import completion
 from stablebench.cli.shared.commands import MODEL, option
 from stablebench.cli.shared.known_names import check_names
-from stablebench.cli.shared.options import AsJson, Device, Format, Precision, Quiet, Seed, Threads, names_of
-from stablebench.cli.ui.output import Table, print_json, print_tables, refuse_two_formats, say
+from stablebench.cli.shared.options import Device, Precision, PrintedTables, Quiet, Seed, Threads, names_of
+from stablebench.cli.ui.output import Table, print_json, print_tables, say
 from stablebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ def speed(
     models: Annotated[
         list[str] | None,
         option(
-            f"Models, or path/to/file.py:Class: a,b or repeated (default: {', '.join(MODELS)}).", MODEL, metavar="A,B"
+            f"Models, or FILE.py:CLASS: a,b or repeated (default: {', '.join(MODELS)}).",
+            MODEL,
+            "--model",
+            earlier=["--models"],
+            metavar="A,B",
+            autocompletion=completion.models,
         ),
     ] = None,
     size: Annotated[
@@ -50,12 +56,11 @@ def speed(
         bool | None,
         option("Measure peak memory, too (default: with --thorough).", None, "--memory/--no-memory"),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     device: Device = "auto",
     threads: Threads = 1,
     precision: Precision = "float32",
-    fmt: Format = "table",
-    as_json: AsJson = False,
+    printed: PrintedTables,
     quiet: Quiet = False,
 ) -> None:
     """Time models side by side, forward and backward over whole sequences.
@@ -63,11 +68,11 @@ def speed(
     For each size a table: the engines, a literal loop over the equation, torch.nn.LSTM and torch.nn.RNN, and the bare
     matrix products, timed in turn; and the share of the machine's ceiling, a large matrix product, that fused reaches.
 
-    Example:
-        stablebench speed --models roarnn,lstm --size 32,128,500 --repeats 5
+    Examples:
+        stablebench speed --model roarnn,lstm --size 32,128,500 --repeats 5
+        stablebench speed --thorough --format github
     """
-    refuse_two_formats(fmt, as_json)
-    names = list(dict.fromkeys(names_of("--models", models) or MODELS))
+    names = list(dict.fromkeys(names_of("--model", models) or MODELS))
     check_names(names)
     from stablebench.cli.shared.speed_tables import comparison_table, label_of
     from stablebench.cli.ui.progress import SpeedProgress
@@ -88,7 +93,6 @@ def speed(
         work.build_model()  # so that a refusal comes before the measurements
     highest = ceiling(where)
     ran_in = environment(where, conditions) | {"ceiling_flops_per_s": highest}
-    as_json = as_json or fmt == "json"
     tables: list[Table] = []
     documents: list[dict[str, Any]] = []
     with SpeedProgress(quiet) as progress:
@@ -99,13 +103,13 @@ def speed(
                 rows.append(compare(work, conditions, progress.watch, memory=memory))
             documents.append({**asdict(s), "models": [row.document(highest) for row in rows]})
             tables.append(comparison_table(s, rows, memory, ran_in, is_last=s == sizes[-1]))
-            if fmt == "table" and not as_json:  # it is shown when it is done
+            if printed.fmt == "table" and not printed.as_json:  # it is shown when it is done
                 print_tables(tables[-1:])
                 say("")
-    if as_json:
+    if printed.as_json:
         print_json({"environment": ran_in, "measured": measured(seed or 0, inputs, repeats), "sizes": documents})
-    elif fmt != "table":
-        print_tables(tables, fmt)
+    elif printed.fmt != "table":
+        print_tables(tables, printed.fmt)
 
 
 def size_of(text: str) -> "Size":

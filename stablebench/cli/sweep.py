@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stablebench.cli.shared import options
+from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.requests import RunOptions, request_of
 from stablebench.registry import task_label
@@ -31,6 +31,7 @@ def sweep(
         option(
             "The search space (default: the recipe's, else a preset of the model). `list sweeps` shows presets.",
             metavar="FILE|PRESET",
+            autocompletion=completion.sweeps,
         ),
     ] = None,
     sampler: Annotated[
@@ -48,8 +49,7 @@ def sweep(
     ] = False,
     workers: Annotated[int, option("Trials at once.", RUNTIME, metavar="N", min=1)] = 1,
     self_check: options.SelfCheck = True,
-    shown: options.OutputOptions,
-    fmt: options.Format = "table",
+    shown: options.TableOutputOptions,
     track: options.Track = None,
     storage: Annotated[
         Path | None, option("The sweep's journal (default: under --runs-dir/sweeps).", OUTPUT, metavar="FILE")
@@ -65,18 +65,19 @@ def sweep(
     The same command resumes an interrupted sweep. With one worker the trials depend on --seed only. Exit code 1 when a
     trial failed or none finished, 129, 130 or 143 after a signal.
 
-    Example:
+    Examples:
         stablebench sweep --model roarnn --task copy/t100 --trials 20 --space roarnn/lr
+        stablebench sweep --model roarnn --task copy/t100 --trials 20 --dry-run
+        stablebench sweep --model my_cell.py:MyCell --task copy --space space.yaml --trials 8 --workers 2
     """
     from stablebench.cli.shared.output_file import refuse_existing
-    from stablebench.cli.ui.output import note, print_json, print_tables, refuse_two_formats
+    from stablebench.cli.ui.output import note, print_json, print_tables
     from stablebench.errors import StablebenchError, UserError
     from stablebench.execution.tuning.study import Plan, Study, journal_path
     from stablebench.specs.search_space import check_space, find_space, grid, resolved_with
     from stablebench.training.run import ExecutionOptions
     from stablebench.training.trackers import check_trackers
 
-    refuse_two_formats(fmt, shown.as_json)
     request = request_of(asked)
     label, searched = find_space(space, request.model, request.task, asked.recipe)
     check_space(searched, request)
@@ -103,7 +104,7 @@ def sweep(
         points = len(grid(searched, plan.seed)) if plan.sampler == "grid" else None
         wanted = min(count for count in (trials, points) if count is not None)
         where = {"label": label, "workers": workers, "data_dir": data_dir}
-        raise typer.Exit(0 if print_sweep(plan, base, wanted, journal, **where, shown=shown, fmt=fmt) else 1)
+        raise typer.Exit(0 if print_sweep(plan, base, wanted, journal, **where, shown=shown) else 1)
     execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
     with Study(journal, plan, workers) as study:
         wanted = min(count for count in (trials, study.most) if count is not None)
@@ -121,7 +122,7 @@ def sweep(
         document |= {"plan": plan.document(), "best": None if best is None else best.number}
         print_json(document | {"trials": [_as_json(trial) for trial in ended]})
     else:
-        print_tables([_table(plan, ended, best)], fmt)
+        print_tables([_table(plan, ended, best)], shown.fmt)
     if best_recipe is not None:
         note(f"best recipe: {best_recipe}")
     if code or waiting:

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablebench.cli.shared import options
+from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.requests import RunOptions, origin_text, request_of, spec_values
 from stablebench.cli.ui.output import note, say
@@ -26,8 +25,12 @@ def train(
     data_dir: options.DataDir = None,
     output: options.OutputOptions,
     resume: Annotated[
-        Path | None,
-        option("Resume the run in this folder; with --steps a finished one goes on for longer.", metavar="RUN"),
+        str | None,
+        option(
+            "Resume this run, or last; with --steps a finished one goes on for longer.",
+            metavar="RUN",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     rerun: Annotated[bool, option("Run again even if a finished run exists.", None, "--rerun")] = False,
     dry_run: Annotated[bool, option("Print the resolved run spec and stop.", None, "--dry-run")] = False,
@@ -53,8 +56,10 @@ def train(
     that the run diverged (its loss, gradient or weights are no longer finite), 129, 130 or 143 that a signal ended it
     after its checkpoint was written.
 
-    Example:
+    Examples:
         stablebench train --model roarnn --task copy/t100 --steps 2000 --set model.rho=0.5
+        stablebench train --model my_cell.py:MyCell --task digits --seed 3 --dry-run
+        stablebench train --resume last --steps 5000
     """
     from stablebench.cli.ui.progress import reporter
     from stablebench.errors import UserError
@@ -84,7 +89,7 @@ def train(
                 f"--resume continues with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
-        folder = run_folder(resume)
+        folder = run_folder(resume, output.runs_dir)
         record = folder.read_record()
         runs = bool(model or own_task) or rerun or asked.steps is not None or not session.has_ended(folder)
         runs = runs or record.spec.task.source is not None  # a run is read with its card

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench import registry
-from stablebench.cli.shared import options
+from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.known_names import check_names
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def tune(
     *,
-    suite: Annotated[str, typer.Argument(help="The suite, or a suite's file.", metavar="SUITE")],
+    suite: Annotated[
+        str, typer.Argument(help="The suite, or a suite's file.", metavar="SUITE", autocompletion=completion.suites)
+    ],
     models: options.Models = None,
     tasks: options.Tasks = None,
     spaces: Annotated[
@@ -36,8 +38,7 @@ def tune(
     no_run: Annotated[bool, option("Print what the recipes' folder has; run nothing.", None, "--no-run")] = False,
     workers: Annotated[int, option("Trials of one search at once.", RUNTIME, metavar="N", min=1)] = 1,
     data_dir: options.DataDir = None,
-    shown: options.OutputOptions,
-    fmt: options.Format = "table",
+    shown: options.TableOutputOptions,
     output: Annotated[
         Path | None,
         option("Folder of the recipes (default: tuned/SUITE).", OUTPUT, "--output", "-o", metavar="DIR"),
@@ -49,8 +50,9 @@ def tune(
     Values are drawn at random from the model's space `MODEL/any_task` over the task's card; no registered recipe takes
     part. `compare SUITE --recipes DIR` runs what came out. The same command continues; several at once share the work.
 
-    Example:
-        stablebench tune core --trials 8 --models lstm,roarnn --tasks copy/t100
+    Examples:
+        stablebench tune core --trials 8 --model lstm,roarnn --task copy/t100
+        stablebench tune core --dry-run
     """
     from stablebench.cli.ui.output import note
     from stablebench.cli.ui.progress import CellProgress
@@ -64,7 +66,7 @@ def tune(
     if spaces is not None and not spaces.is_dir():
         raise UserError(f"--spaces {spaces}: there is no such folder.")
     registry.suite(suite)  # a name is checked before torch is imported
-    asked = SuiteOverrides(models=options.names_of("--models", models), tasks=options.names_of("--tasks", tasks))
+    asked = SuiteOverrides(models=options.names_of("--model", models), tasks=options.names_of("--task", tasks))
     check_names(asked.models, asked.tasks)
     _, runs = suite_of(suite, asked)
     folder = output or Path("tuned") / Path(suite).stem
@@ -73,10 +75,10 @@ def tune(
     if dry_run:
         from stablebench.cli.shared.previews import print_searches
 
-        possible = print_searches(cells, trials, len(runs.seeds), data_dir, shown, fmt)
+        possible = print_searches(cells, trials, len(runs.seeds), data_dir, shown)
         raise typer.Exit(0 if possible else 1)
     if no_run:
-        _print_summary(cells, shown, fmt)
+        _print_summary(cells, shown)
         return
     for base in {cell.base.spec.model.name: cell.base for cell in cells}.values():
         check_before_run(base.spec, note)
@@ -105,14 +107,14 @@ def tune(
             except UserError as error:  # the searches after it go on
                 failed += 1
                 progress.ended(str(error), ran)
-    _print_summary(cells, shown, fmt)
+    _print_summary(cells, shown)
     for path in kept:
         note(f"{path}: says something else and was left as it is; --force overwrites it.")
     note(f"recipes: {folder}; `stablebench compare {suite} --recipes {folder}` runs them.")
     raise typer.Exit(1 if failed or kept else 0)
 
 
-def _print_summary(cells: "list[Cell]", shown: options.OutputOptions, fmt: options.Format) -> None:
+def _print_summary(cells: "list[Cell]", shown: options.TableOutputOptions) -> None:
     """Print what the files of each search say."""
     from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.execution.tuning.summary import searches, summary_table
@@ -121,7 +123,7 @@ def _print_summary(cells: "list[Cell]", shown: options.OutputOptions, fmt: optio
     if shown.as_json:
         print_json({"searches": len(cells), "ended": ended})
     else:
-        print_tables([summary_table(ended, len(cells))], fmt)
+        print_tables([summary_table(ended, len(cells))], shown.fmt)
 
 
 def _search(

@@ -5,22 +5,24 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.shared.options import AsJson
+from stablebench.cli.shared.options import PrintedText
 from stablebench.cli.shared.text import counted
 from stablebench.cli.ui.output import note, say
 
 
 def validate(
+    *,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with them.")],
-    as_json: AsJson = False,
+    printed: PrintedText,
 ) -> None:
     """Check task cards, recipes, suites and sweeps.
 
     Each problem is one line: file, line, key, what must hold, what arrived. Exit code 2 if there is one. Where a
     value is missing or of a wrong type, names are looked up all the same, and the rest is checked once that is fixed.
 
-    Example:
+    Examples:
         stablebench validate my_suite.yaml
+        stablebench validate configs/suites tasks --json
     """
     from stablebench.cli.ui.output import print_json
     from stablebench.execution.validate import check_file, files_in
@@ -30,11 +32,11 @@ def validate(
     for problems in wrong.values():
         for problem in problems:
             note(problem)
-    if as_json:
+    if printed.as_json:
         print_json([{"path": str(path), "problems": problems} for path, problems in by_file.items()])
     if wrong:
         count = sum(len(problems) for problems in wrong.values())
         note(f"{counted(count, 'problem')} in {len(wrong)} of {counted(len(by_file), 'file')}.")
         raise typer.Exit(2)
-    if not as_json:
+    if not printed.as_json:
         say(f"{counted(len(by_file), 'file')}, no problems.")

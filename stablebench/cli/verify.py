@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import AsJson, DataDir, OwnModel, OwnTask, Quiet
+from stablebench.cli.shared.options import DataDir, OwnModel, OwnTask, PrintedText, Quiet, RunName, RunsDir
 from stablebench.cli.shared.text import counted
 from stablebench.cli.ui.output import say
 from stablebench.visible import visible
@@ -19,13 +19,17 @@ _MAX_LISTED = 5
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    *,
+    run: RunName,
     steps: Annotated[int, option("Updates to run again; at most as many as the run made.", metavar="N", min=1)] = 100,
-    force: Annotated[bool, option("Verify although the task's card changed.", None, "--force")] = False,
+    force: Annotated[
+        bool, option("Verify although the task's card changed.", None, "--force-verify", earlier=["--force"])
+    ] = False,
     model: OwnModel = None,
     task: OwnTask = None,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
+    runs_dir: RunsDir = Path("runs"),
+    printed: PrintedText,
     quiet: Quiet = False,
 ) -> None:
     """Re-run a run's first updates and report where they differ.
@@ -33,26 +37,27 @@ def verify(
     Compared bit for bit are the losses and evaluations of its curve, the tensors of its checkpoints up to there, and,
     if the run had ended by then, its result. The run is not changed. Exit code 0 if all are equal, 1 if not.
 
-    Example:
+    Examples:
         stablebench verify runs/copy/roarnn/RUN --steps 50
+        stablebench verify copy/roarnn/last --json
     """
     from stablebench.cli.shared.requests import name_code
     from stablebench.cli.ui.output import print_json
     from stablebench.cli.ui.progress import reporter
     from stablebench.runs.run_paths import run_folder
 
-    folder = run_folder(run)
+    folder = run_folder(run, runs_dir)
     record = folder.read_record()
     from stablebench.process.settings import prepare_process
     from stablebench.training import run as session
 
     name_code(folder, record, model, task)
-    resolved = session.resolved_of(record, force, "--force")
+    resolved = session.resolved_of(record, force, "--force-verify")
     prepare_process(record.spec.threads, record.spec.precision, record.spec.deterministic)
     from stablebench.training import verify as verification
 
     verdict = verification.verify(resolved, record, folder, steps, data_dir=data_dir, reporter=reporter(quiet))
-    if as_json:
+    if printed.as_json:
         print_json(verdict.document())
     else:
         _print(verdict)

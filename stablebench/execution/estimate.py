@@ -102,7 +102,7 @@ def estimates(
 def _estimate(resolved: Resolved, runs: int, missing: int, data_dir: Path | None, seconds: float) -> Estimate:
     spec = resolved.spec
     task = spec.task.name if spec.task.variant is None else f"{spec.task.name}/{spec.task.variant}"
-    estimate = Estimate(task, spec.model.label, spec.model.hidden, spec.train.steps, runs, missing)
+    estimate = Estimate(task, resolved.model_label, spec.model.hidden, spec.train.steps, runs, missing)
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="stablebench-estimate-") as folder:

@@ -17,6 +17,7 @@ from stablebench.errors import UserError, did_you_mean, unknown_name
 from stablebench.execution.suites import settings_of
 from stablebench.models import registry as model_registry
 from stablebench.schema.card import TaskCard
+from stablebench.schema.model_name import base_of
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.published import RUN_FIELDS, Paper, Published
 from stablebench.schema.recipe import Recipe, RecipeVariant
@@ -66,8 +67,8 @@ class Report:
 
 def look_up_model(report: Report, key: Path_, model: Any) -> None:
     """Note an unknown registered model; a user's own file is not looked for."""
-    if isinstance(model, str) and ":" not in model and not _is_model(model):
-        report.add(key, str(unknown_name("model", model, model_registry.model_names())))
+    if isinstance(model, str) and ":" not in model and not _is_model(base_of(model)):
+        report.add(key, str(unknown_name("model", base_of(model), model_registry.model_names())))
 
 
 def look_up_models(report: Report, key: Path_, models: Any) -> None:
@@ -255,7 +256,7 @@ def check_suite(report: Report, suite: Suite) -> None:
         models = task.models or suite.models
         run.setdefault(task.task, []).extend(models)
         card = _card(registry.task_parts(task.task)[0])
-        if card is None or not all(map(_is_model, models)):
+        if card is None or not all(map(_is_model, map(base_of, models))):
             continue
         for model in models:
             wrong = _problems_of_run(suite, task, model, short=False)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from stablebench import registry
 from stablebench.errors import ContractError, UserError
 from stablebench.execution.tuned_recipes import cells_of, tuned_recipe, with_recipes_only
+from stablebench.schema.model_name import base_of, label_of
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.suite import Shared, Suite, SuiteTask
 from stablebench.specs.remembered import remembered
@@ -80,11 +81,12 @@ def _named_suite(name: str | None, asked: SuiteOverrides) -> tuple[str, Suite]:
         )
         return "ad-hoc suite", made
     if name is None and asked.tasks is not None:
-        raise UserError("--tasks: name the models as well, with --models a,b.")
+        raise UserError("--task: name the models as well, with --model a,b.")
     suite = registry.suite(name or "quick")
     changed: dict[str, Any] = {}
     if asked.models is not None:
-        of_models = {name: values for name, values in suite.model_overrides.items() if name in asked.models}
+        named = {*asked.models, *map(base_of, asked.models)}
+        of_models = {name: values for name, values in suite.model_overrides.items() if name in named}
         changed |= {"models": asked.models, "model_overrides": of_models}
     if asked.models is not None or asked.tasks is not None:
         groups = [suite.tasks] if asked.tasks is None else [_of_task(suite, task) for task in asked.tasks]
@@ -158,10 +160,10 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
         request = request_for(suite, task, model, asked)
         try:
             if sizes[id(task)] is None and asked.match == "params":
-                first, given = resolve(request), request.settings | request.options
+                first, given = resolve(request), request.settings | request.options | request.arguments
                 width = first.spec.model.hidden if "model.hidden" in given else first.card.protocol.hidden
                 sizes[id(task)] = parameters_at(first, width)
-            if (wanted := sizes[id(task)]) is not None:
+            if (wanted := sizes[id(task)]) is not None and "model.hidden" not in request.arguments:
                 width = width_for(resolve(request), wanted)
                 others = {key: value for key, value in request.options.items() if key != "model.hidden"}
                 request = replace(request, options=others, settings=request.settings | {"model.hidden": width})
@@ -170,7 +172,7 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
             if refused is None:
                 raise
             last = error
-            label = model.rpartition(":")[2]
+            label = label_of(model)
             refused |= {f"{label} on {task.task} seed {seed}": str(error) for seed in suite.seeds}
     if last is not None and not runs:
         raise last
@@ -189,7 +191,7 @@ def request_for(suite: Suite, task: SuiteTask, model: str, asked: SuiteOverrides
 
 def _plain(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None) -> list[Any]:
     """Return what `_resolved` does, of registered models, as plain values."""
-    return [[run.spec.model_dump(mode="json"), run.origin] for run in _resolved(suite, asked, refused)]
+    return [[run.spec.model_dump(mode="json"), run.origin, run.called] for run in _resolved(suite, asked, refused)]
 
 
 def _is_own(task: SuiteTask, model: str) -> bool:
@@ -204,11 +206,11 @@ def _from_plain(runs: list[Any]) -> list[Resolved]:
         ValueError: It is something else.
     """
     resolved = []
-    for document, origin in runs:
+    for document, origin, called in runs:
         spec = RunSpec.model_validate_json(json.dumps(document))  # tuples are lists in plain values
-        if not isinstance(origin, dict):
-            raise ValueError("`origin` must be values by key")
-        resolved.append(Resolved(spec, registry.task_card(spec.task.name), origin))
+        if not isinstance(origin, dict) or not isinstance(called, str | None):
+            raise ValueError("`origin` must be values by key, `called` a text")
+        resolved.append(Resolved(spec, registry.task_card(spec.task.name), origin, called=called))
     if not resolved:
         raise ValueError("there must be runs")
     return resolved
@@ -223,7 +225,8 @@ def settings_of(suite: Suite, task: SuiteTask, model: str, short: bool = False) 
         model: The model.
         short: Whether its short budget is meant.
     """
-    own = suite.overrides | task.overrides | suite.model_overrides.get(model, {})
+    of_model = suite.model_overrides.get(base_of(model), {}) | suite.model_overrides.get(model, {})
+    own = suite.overrides | task.overrides | of_model
     own = _with_budget(own, suite.short_overrides if short else {})
     return {"threads": suite.threads} | _with_budget(_shared(suite, task), own)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.schema.model_name import base_of
 from stablebench.schema.suite import Suite, SuiteTask
 
 
@@ -14,7 +15,7 @@ def task_folder(task: SuiteTask) -> str:
 
 def tuned_recipe(folder: Path, task: SuiteTask, model: str) -> Path:
     """Return the file of a model's recipe on a task; it need not exist."""
-    return folder / task_folder(task) / f"{model.rpartition(':')[2]}.yaml"
+    return folder / task_folder(task) / f"{base_of(model).rpartition(':')[2]}.yaml"
 
 
 def cells_of(suite: Suite) -> list[tuple[SuiteTask, str]]:

@@ -35,7 +35,9 @@ def recipe_origin(record: RunRecord, recipes: Recipes = registered_recipe) -> Re
     """
     decided = {key: where for key, where in record.origin.items() if key.startswith(("optim.", "model."))}
     changed = sorted(
-        key for key, where in decided.items() if where in ("option", "--set") and key not in _NO_HYPERPARAMETERS
+        key
+        for key, where in decided.items()
+        if where in ("option", "--set", "--model") and key not in _NO_HYPERPARAMETERS
     )
     for where in (where for where in decided.values() if where.startswith("--recipe ")):
         tuned = _TUNED.search(where)

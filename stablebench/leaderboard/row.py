@@ -38,7 +38,7 @@ def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
     summed = _summed({seed: test[metric] for seed, test in tests.items()}, diverged, metric)
     others = sorted({name for test in tests.values() for name in test} - {metric})
     return LeaderboardRow(
-        name=first.spec.model.label,
+        name=first.called if len({r.called for r in records}) == 1 else first.spec.model.label,
         model=first.spec.model.label,
         metric=metric,
         spec_hash=first.spec_hash,

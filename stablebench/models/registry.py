@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stablebench import registry
 from stablebench.errors import ContractError, UserError, unknown_name
+from stablebench.schema.model_name import base_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -190,6 +191,8 @@ def model_entry(reference: str) -> ModelEntry:
     Raises:
         UserError: There is no such model, file or class, or the class is neither recurrent nor deep.
     """
+    if base_of(reference) != reference:
+        raise UserError(f"{reference}: arguments in brackets are not taken here; name {base_of(reference)} alone.")
     if ":" in reference:
         return _user_model(reference)
     if reference.endswith(".py"):

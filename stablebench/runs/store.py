@@ -19,6 +19,8 @@ from stablebench.runs.stored_record import OtherVersion, read_record
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 
+LABEL = "label.txt"
+"""The file of a run's label."""
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -54,6 +56,14 @@ class RunFolder:
     def unpacked_path(self) -> Path:
         """A note in the folder of a run that was unpacked from an archive: it came without weights."""
         return self.path / "unpacked.txt"
+
+    @property
+    def label(self) -> str | None:
+        """What the user calls the run (`stablebench runs label`); None where nothing was said."""
+        try:
+            return (self.path / LABEL).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def checkpoint_path(self, step: int) -> Path:
         """Return where the checkpoint after `step` updates lies."""
@@ -218,7 +228,9 @@ def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord
     with collector_paused():
         for folder in folders:
             try:
-                records[folder.path] = shared.of(folder.read_record())
+                records[folder.path] = record = shared.of(folder.read_record())
+                if (label := folder.label) is not None:
+                    record.call(label)
             except UserError as error:
                 if folder.record_path.exists():
                     problems_of[str(folder.path)] = str(error).partition("\n")[0]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from stablebench.schema.published import MetricName
 from stablebench.schema.run_spec import RunSpec
@@ -162,6 +162,16 @@ class RunRecord(Strict):
     probe: str | None = None
     error: str | None = None
     uncovered: list[str] = []
+    _called: str | None = PrivateAttr(default=None)
+
+    @property
+    def called(self) -> str:
+        """What tables call its model: the name that it was asked for by, else its label, else the model's name."""
+        return self._called or self.spec.model.label
+
+    def call(self, name: str) -> None:
+        """Have tables call its model so; the file stays as it is."""
+        self._called = name
 
     @model_validator(mode="after")
     def _target_is_whole(self) -> "RunRecord":

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stablebench.schema.model_name import base_of
 from stablebench.schema.seeds import MAX_SEEDS, ranges_written_out
 from stablebench.schema.strict import Count, Positive, Seed, Strict
 
@@ -110,7 +111,7 @@ class Suite(Strict):
     Args:
         summary: What it shows, and how long it takes on which machine.
         tasks: The tasks.
-        models: The models, each with its recipe.
+        models: The models, each with its recipe; `dizzy[activation=relu]` is one with other arguments.
         seeds: The seeds of every model on every task.
         equal: What all runs of a task share: `updates` (with the evaluations), `batch`, `units`. It is the task card's,
             unless the suite or an option sets it; recipes give the rest. What is left out is the recipes'.
@@ -157,7 +158,7 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _models_known(self) -> "Suite":
-        unknown = sorted(set(self.model_overrides) - set(self.models))
+        unknown = sorted(set(self.model_overrides) - {*self.models, *map(base_of, self.models)})
         if unknown:
             raise ValueError(f"`model_overrides` names models that the suite does not run: {', '.join(unknown)}.")
         return self

@@ -23,7 +23,7 @@ from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.yaml_file import parse
 from stablebench.specs.remembered import remembered
 
-_GIVEN = ("option", "--set")
+_GIVEN = ("option", "--set", "--model")
 
 
 def commands_of(rows: Sequence[tuple[RunRecord, list[int]]], *, apart: bool = False) -> list[tuple[str, bool]]:

@@ -1,7 +1,7 @@
 """From what a user asks for to a run spec in which nothing is left open, and where each value came from.
 
 Lowest first: the card's defaults, the recipe (its part for the nearest length, depth and width), `--recipe FILE`,
-`--set`, named options.
+`--set`, named options, arguments that came with the model's name.
 """
 
 from collections.abc import Collection
@@ -92,7 +92,7 @@ def resolve(request: RunRequest) -> Resolved:
         _lay_recipe(layers, recipe, origin)
         if isinstance(part, RecipeVariant):
             _lay_recipe(layers, part, f"{origin}, its variant {part.when.in_words()}")
-    for values, origin in ((request.settings, "--set"), (request.options, "option")):
+    for values, origin in ((request.settings, "--set"), (request.options, "option"), (request.arguments, "--model")):
         own = {k: v for k, v in values.items() if not k.startswith("task.")}
         _budget_replaces(layers, own)
         _optimiser_replaces(layers, own)
@@ -142,7 +142,7 @@ def resolve(request: RunRequest) -> Resolved:
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
     for key in entry.resolve({}):
         origin.setdefault(f"model.{key}", "model")
-    return Resolved(spec, card, origin, entry.code)
+    return Resolved(spec, card, origin, entry.code, request.called)
 
 
 def _task(card: TaskCard, variant: str | None, params: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _lay_recipe(layers: _Layers, part: Recipe | RecipeVariant, origin: str) -> N
 
 def _asked(request: RunRequest, key: str) -> int | None:
     """Return a size that the user gives, if it can be one; the check of the spec reports what is wrong with it."""
-    value = request.options.get(key, request.settings.get(key))
+    value = (request.settings | request.options | request.arguments).get(key)
     return value if isinstance(value, int) and value > 0 else None
 
 

@@ -99,7 +99,7 @@ def space_problems(space: SweepSpace, request: RunRequest) -> list[tuple[str, Sc
         for key in space.space
         if key.partition(".")[0] not in _SEARCHABLE or not key.partition(".")[2]
     ]
-    given = {"--set": request.settings, "option": request.options}
+    given = {"--set": request.settings, "option": request.options, "--model": request.arguments}
     problems += [
         (key, None, f"it is searched and also given ({where}); leave it out of one.")
         for where, values in given.items()

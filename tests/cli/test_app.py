@@ -59,7 +59,7 @@ def test_it_answers_without_importing_torch(arguments: list[str]) -> None:
         ("speed --models zz", "No model named 'zz'."),
         ("check zz", "No model named 'zz'."),
         ("show model zz", "No model named 'zz'."),
-        ("show foo", "No kind named 'foo'. Known: model, recipe, run, suite, sweep, task.\n"),
+        ("show foo", "Nothing is named 'foo': no model, task, recipe, suite, sweep or run."),
         ("show model", "NAME is missing: name a model; `stablebench list models` shows what there is.\n"),
         ("list foo", "No kind named 'foo'. Known: models, recipes, runs, "),
         ("list", "KIND is missing: models, tasks, recipes, suites, sweeps or runs. `stablebench list -h`"),

@@ -72,7 +72,7 @@ def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--models", "urn"], "No model of the papers named 'urn'. Did you mean urnn?"),
-        (["--models", "urnn,"], "--models 'urnn,': must be names with commas between"),
+        (["--models", "urnn,"], "--model 'urnn,': must be names with commas between"),
         (["-o", "page.md"], "must have no suffix"),
     ],
 )

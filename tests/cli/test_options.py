@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +16,20 @@ import typer
 from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app, command_files
-from stablebench.cli.shared.options import ModelOptions, SuiteOptions, names_of, seeds_of, words_of
+from stablebench.cli.shared.commands import Earlier, spellings
+from stablebench.cli.shared.options import (
+    ModelOptions,
+    PrintedTables,
+    PrintedText,
+    SuiteOptions,
+    names_of,
+    seeds_of,
+    words_of,
+)
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.errors import UserError
 
-PANELS = ("Model and task options:", "Training options:", "Options:", "Runtime options:", "Output options:")
+PANELS = ("Options:", "Model and task options:", "Training options:", "Runtime options:", "Output options:")
 
 
 def invoke(*words: str | Path) -> Result:
@@ -45,7 +55,7 @@ def commands() -> Iterator[tuple[str, Callable[..., None], Any]]:
 
 COMMANDS = {words: (function, parser) for words, function, parser in commands()}
 BOTH = ("compare", "report", "plot curves", "plot time-to-target", "plot profiles", "plot pairs")
-"""Commands that take --models, --tasks and --seeds."""
+"""Commands that take several models, tasks and seeds."""
 
 
 def test_every_command_is_looked_at() -> None:
@@ -69,7 +79,9 @@ def test_every_option_has_a_panel_and_a_sentence(words: str) -> None:
     text = invoke(*words.split(), "--help").stdout
     for parameter in parser.params:
         assert parameter.hidden or (parameter.help and parameter.help.rstrip().endswith(".")), parameter.name
-        assert all(name in text for name in parameter.opts if name.startswith("--"))
+        for name in parameter.opts:
+            hidden = parameter.hidden or isinstance(name, Earlier)
+            assert bool(re.search(rf"(?m)^  .*{name}\b(?!-)", text)) is not hidden or not name.startswith("--"), name
     found = [line for line in text.splitlines() if line.endswith("ptions:")]
     assert found == [panel for panel in PANELS if panel in found]
 
@@ -82,26 +94,29 @@ def test_the_example_of_a_command_parses(words: str) -> None:
         start, *arguments = [part for part in (f"stablebench {words}", line.removeprefix(f"stablebench {words}"))]
         assert line.startswith(start)
         parser.make_context(words, shlex.split(arguments[0]))  # raises where a word is not known
-    assert f"Example:\n  {parser.epilog.splitlines()[0]}\n" in invoke(*words.split(), "--help").stdout
+    lines = parser.epilog.splitlines()
+    assert len(lines) <= 3
+    heading = "Example" if len(lines) == 1 else "Examples"
+    assert f"{heading}:\n  {lines[0]}\n" in invoke(*words.split(), "--help").stdout
 
 
 def test_help_shows_panels_in_one_order() -> None:
     text = invoke("compare", "--help").stdout
     assert [line for line in text.splitlines() if line in PANELS] == list(PANELS)
-    panel = text[text.index("Training options:") : text.index("\nOptions:")]
+    panel = text[text.index("Training options:") : text.index("\nRuntime options:")]
     assert "--steps N            Number of optimiser updates." in panel and "--device" not in panel
 
 
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        ("compare", "--model --task --seed --recipe"),
-        ("probe-gradients", "--lr --steps --epochs --batch-size --engine --recompute-every --runs-dir --deterministic"),
-        ("report", "--model --task --seed --json --quiet --data-dir"),
+        ("compare", "--seed --recipe"),
+        ("probe-gradients", "--lr --steps --epochs --engine --recompute-every --deterministic"),
+        ("report", "--seed --json --quiet --data-dir"),
         ("claims", "--task --seed --device"),
         ("evaluate", "--models --steps"),
-        ("sweep", "--models --resume"),
-        ("train", "--models --seeds --format"),
+        ("sweep", "--resume"),
+        ("train", "--seeds"),
     ],
 )
 def test_an_option_without_a_meaning_is_neither_shown_nor_taken(words: str, options: str) -> None:
@@ -112,27 +127,86 @@ def test_an_option_without_a_meaning_is_neither_shown_nor_taken(words: str, opti
         assert result.exit_code == 2 and f"stablebench {words} has no option {option}." in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "nearest"), [(("compare", "--model"), "--models"), (("report", "--task"), "--tasks")]
-)
+@pytest.mark.parametrize(("words", "nearest"), [(("compare", "--modle"), "--model"), (("report", "--tsks"), "--task")])
 def test_the_right_spelling_is_named(words: tuple[str, ...], nearest: str) -> None:
     assert f"Did you mean {nearest}?" in invoke(*words, "rnn").stderr
 
 
-def test_the_earlier_spelling_works_and_names_the_new_one() -> None:
-    result = invoke("speed", "--model", "ltsm", "--quiet")
+TAKES_MODELS = [words for words, (_, parser) in COMMANDS.items() if any("--model" in p.opts for p in parser.params)]
+
+
+def test_every_command_of_models_has_one_word_for_them() -> None:
+    """`--model`, and `--task` likewise; no help shows another word, and the earlier ones are taken everywhere."""
+    assert {"train", "compare", "report", "speed", "claims", "tune", "sweep", "probe-gradients"} <= set(TAKES_MODELS)
+    for words, (_, parser) in COMMANDS.items():
+        spelt = [name for parameter in parser.params if not parameter.hidden for name in spellings(parameter)]
+        assert not {"--models", "--tasks", "--overwrite", "--png", "--figures", "--batch"} & set(spelt), words
+
+
+@pytest.mark.parametrize("word", ["--model", "--models"])
+@pytest.mark.parametrize(
+    "words", ["compare", "speed", "claims", "train", "probe-gradients", "report", "sweep", "check"]
+)
+def test_both_spellings_of_models_are_taken(words: str, word: str) -> None:
+    result = invoke(words, word, "ltsm", *(["--quiet"] if words == "speed" else []))
     assert result.exit_code == 2 and "Did you mean lstm?" in result.stderr
-    assert result.stderr.startswith("`--model` is now called `--models`")
-    assert "--model " not in invoke("speed", "--help").stdout
+
+
+@pytest.mark.parametrize("words", ["train --task copy", "sweep --task copy --trials 1", "check", "plot structure"])
+def test_a_command_of_one_model_says_so_of_several(words: str) -> None:
+    for several in (["--model", "rnn,lstm"], ["--model", "rnn", "--model", "lstm"]):
+        result = invoke(*words.split(), *several)
+        assert result.exit_code == 2
+        assert "--model: a run has one model, got rnn, lstm. `stablebench compare --model rnn,lstm`" in result.stderr
+
+
+def test_one_seed_is_not_several() -> None:
+    for several in ("0-4", "0,1"):
+        result = invoke("train", "--model", "rnn", "--task", "copy", "--seed", several)
+        assert result.exit_code == 2
+        assert f"`--seed` must be one whole number, got '{several}'. `stablebench compare --seeds" in result.stderr
+    batch = invoke("train", "--model", "rnn", "--task", "copy", "--batch-size", "3,4").stderr
+    assert batch == "Error: `--batch-size` must be one whole number, got '3,4'.\n"
+
+
+JSON = [words for words, (_, parser) in COMMANDS.items() if any("--json" in p.opts for p in parser.params)]
+
+
+@pytest.mark.parametrize("words", JSON)
+def test_json_is_a_format_of_every_command_that_has_it(words: str) -> None:
+    function, parser = COMMANDS[words]
+    (formats,) = (p for p in parser.params if "--format" in p.opts)
+    groups = [p.annotation for p in inspect.signature(function).parameters.values()]
+    (printed,) = (g for g in groups if isinstance(g, type) and issubclass(g, (PrintedText, PrintedTables)))
+    assert printed(fmt="json").as_json and printed(as_json=True).as_json and not printed().as_json
+    assert printed().fmt == formats.default
+    if issubclass(printed, PrintedTables):
+        with pytest.raises(UserError, match="give one of the two"):
+            printed(fmt="latex", as_json=True)
+
+
+def test_every_command_that_prints_a_result_has_json() -> None:
+    """The others write files, whose paths they print, or print nothing."""
+    files = {"report", "export", "data export", "runs pack", "runs unpack", "runs label"}
+    assert set(COMMANDS) - set(JSON) == {*files, *(words for words in COMMANDS if words.startswith("plot "))}
+
+
+def test_force_overwrites_and_output_names_a_file() -> None:
+    for words, (_, parser) in COMMANDS.items():
+        by_name = {name: p for p in parser.params for name in spellings(p)}
+        if "--force" in by_name:
+            assert re.search("[Oo]verwrite|Replace", by_name["--force"].help), words
+        assert ("-o" in by_name) is ("--output" in by_name), words
+        assert ("--output" in by_name) is ("--force" in by_name) or words == "export", words  # its file is an argument
 
 
 def test_names_come_with_commas_or_one_by_one() -> None:
-    assert names_of("--models", None) is None
+    assert names_of("--model", None) is None
     for given in (["a,b", "c"], ["a", "b", "c"], ["a, b ,c"]):
-        assert names_of("--models", given) == ["a", "b", "c"]
+        assert names_of("--model", given) == ["a", "b", "c"]
     for given in (["a,"], [""], ["a", " "]):
-        with pytest.raises(UserError, match="--models '.*': must be names with commas between"):
-            names_of("--models", given)
+        with pytest.raises(UserError, match="--model '.*': must be names with commas between"):
+            names_of("--model", given)
 
 
 def test_seeds_are_a_number_of_them_or_a_list() -> None:
@@ -140,7 +214,16 @@ def test_seeds_are_a_number_of_them_or_a_list() -> None:
     assert seeds_of(["3"]) == [0, 1, 2]
     assert seeds_of(["3,5"]) == seeds_of(["3", "5"]) == seeds_of(["3", "5,3"]) == [3, 5]
     assert seeds_of(["0,7"]) == [0, 7]
-    for given, message in ((["0"], ">= 1"), (["-1,2"], ">= 0"), (["a"], "whole numbers"), (["100001"], "<= 100000")):
+    assert (
+        seeds_of(["0-4"]) == [0, 1, 2, 3, 4] and seeds_of(["0,1,5-7"]) == [0, 1, 5, 6, 7] and seeds_of(["3-3"]) == [3]
+    )
+    for given, message in (
+        (["0"], ">= 1"),
+        (["-1,2"], ">= 0"),
+        (["a"], "whole number"),
+        (["100001"], "<= 100000"),
+        (["4-1"], "range 0-4"),
+    ):
         with pytest.raises(UserError, match=message):
             seeds_of(given)
 
@@ -149,8 +232,8 @@ def test_seeds_are_a_number_of_them_or_a_list() -> None:
 def test_suites_of_several_names_are_the_same_in_both_ways(words: str, tmp_path: Path) -> None:
     """What the options name shows in the message about runs that are not there, or in the leaderboard."""
     at = ["--runs-dir", tmp_path, "--T", "5", "--steps", "2"]
-    first = ["--models", "rnn,lstm", "--tasks", "copy,adding", "--seeds", "1,4"]
-    second = "--models rnn --models lstm --tasks copy --tasks adding --seeds 1 --seeds 4".split()
+    first = ["--model", "rnn,lstm", "--task", "copy,adding", "--seeds", "1,4"]
+    second = "--model rnn --model lstm --task copy --task adding --seeds 1 --seeds 4".split()
     if words == "compare":
         shown = [invoke(words, *names, *at, "--estimate", "--json") for names in (first, second)]
         kinds = [[(k["model"], k["task"], k["runs"]) for k in json.loads(s.stdout)["cells"]] for s in shown]
@@ -194,7 +277,7 @@ def test_words_of_options_give_the_same_options_again() -> None:
         ModelOptions(T=5, settings=["model.rho=0.5", "task.S=2"]),
     )
     assert words_of(*groups) == (
-        "--models rnn,lstm --models gru --seeds 3 --budget short --T 5 --set model.rho=0.5 --set task.S=2".split()
+        "--model rnn,lstm --model gru --seeds 3 --budget short --T 5 --set model.rho=0.5 --set task.S=2".split()
     )
     assert words_of(SuiteOptions(), ModelOptions()) == []
 

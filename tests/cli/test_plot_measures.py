@@ -126,7 +126,7 @@ def test_what_cannot_be_drawn_is_refused(store: Path, kind: str, arguments: list
 def test_structure_of_a_run_and_of_a_start(store: Path, tmp_path: Path) -> None:
     for what in ([seeds(store)[0]], ["--model", "nnrnn", "--hidden", "8"]):
         path = tmp_path / "s.png"
-        code, output = invoke("plot", "structure", *what, "-o", str(path))
+        code, output = invoke("plot", "structure", *what, "-o", str(path), "--force")
         assert code == 0, output
         assert path.stat().st_size > 5000
         found = rows(path.with_suffix(".csv"))

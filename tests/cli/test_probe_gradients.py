@@ -169,7 +169,7 @@ def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -
         assert "<svg" in (folder / f"{name}.svg").read_text()
     kept = (folder / "lyapunov.csv").read_text()
     refused = run(*small)
-    assert refused.exit_code == 2 and "give --overwrite" in refused.stderr
+    assert refused.exit_code == 2 and "--force overwrites it" in refused.stderr
     assert (folder / "lyapunov.csv").read_text() == kept
     assert run(*small, "--what", "lyapunov", "--overwrite").exit_code == 0
     assert (folder / "lyapunov.png").exists() and not (folder / "lag-share.png").exists()
@@ -224,19 +224,19 @@ def test_run_is_probed_with_its_trained_weights(tmp_path: Path) -> None:
         (["--model", "rnn,rnn", *SMALL], "rnn stands twice"),
         ([*SMALL], "--model is missing"),
         (["--model", "rnn"], "--task is missing"),
-        (["--model", "rnn", *SMALL, "--batch", "501"], "`--batch` must be <= 500"),
+        (["--model", "rnn", *SMALL, "--batch", "501"], "`--batch-size` must be <= 500"),
         (["--model", "rnn", *SMALL, "--batch", "2", "--samples", "3"], "`--samples` must be <= 2"),
         (["--model", "rnn", *SMALL, "--png", "flow.gif"], "must end in .png, .svg, .pdf"),
         (["--model", "rnn", *SMALL, "--device", "cpu"], "probe-gradients has no option --device"),
         (["--model", "rnn", *SMALL, "--lr", "0.5"], "probe-gradients has no option --lr"),
         (["--model", "rnn", *SMALL, "--engine", "scan"], "probe-gradients has no option --engine"),
-        (["--models", "rnn,", *SMALL], "--models 'rnn,': must be names with commas between"),
+        (["--models", "rnn,", *SMALL], "--model 'rnn,': must be names with commas between"),
         (["--model", "rnn", *SMALL, "--what", "flw"], "there is no measure 'flw'"),
         (["--model", "rnn", *SMALL, "--what", "spectra", "--png", "a.png"], "add flow to --what"),
         (["--model", "rnn", *SMALL, "--figures", __file__], "must be a folder"),
         (["--model", "skip_gru", *SMALL], "the derivative of rounding is replaced by 1"),
         (["--model", "skip_lstm", *SMALL], "SkipRNN cannot be probed"),
-        (["nowhere"], "nowhere: no run with a readable record.json"),
+        (["nowhere"], "No run 'nowhere': it is neither a folder with record.json nor a run in"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], message: str) -> None:

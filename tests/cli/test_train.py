@@ -64,7 +64,7 @@ def test_dry_run_prints_the_spec_with_origins_and_runs_nothing(tmp_path: Path) -
         (["--model", "rnn", "--task", "copy", "--set", "model.rho=1"], "rho: unknown key"),
         (["--model", "rnn"], "--task is missing"),
         (["--model", "rnn", "--task", "copy", "--device", "cuda"], "torch sees no CUDA device"),
-        (["--resume", "nowhere"], "nowhere: no run with a readable record.json"),
+        (["--resume", "nowhere"], "No run 'nowhere': it is neither a folder with record.json nor a run in"),
         (["--resume", "nowhere", "--lr", "0.3"], "own spec, which optim.lr would change"),
     ],
 )

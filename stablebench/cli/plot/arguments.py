@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.output_file import checked_figure
 
@@ -18,7 +16,4 @@ FigureFile = Annotated[
         metavar="FILE",
         callback=checked_figure,
     ),
-]
-RunOrCheckpoint = Annotated[
-    Path | None, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")
 ]

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import DataDir, OwnModel, Threads
+from stablebench.cli.shared.options import DataDir, Force, OwnModel, RunName, RunsDir, Threads
+from stablebench.cli.shared.output_file import refuse_existing_figure
 from stablebench.cli.ui.output import say_paths
 from stablebench.runs.run_paths import run_and_checkpoint
 
 
 def decision_boundary(
-    run: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint file in it.", metavar="RUN")],
+    run: RunName,
     x1: Annotated[tuple[float, float], option("Ends of the first input.", None, "--x1", metavar="LOW HIGH")] = (
         -20.0,
         30.0,
@@ -26,7 +25,9 @@ def decision_boundary(
     model: OwnModel = None,
     data_dir: DataDir = None,
     threads: Threads = 1,
+    runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("decision-boundary.png"),
+    force: Force = False,
 ) -> None:
     """Draw what a trained network of two static inputs and one output gives out over the plane, and its test examples.
 
@@ -41,7 +42,8 @@ def decision_boundary(
     for name, (low, high) in (("--x1", x1), ("--x2", x2)):
         if not low < high:
             raise UserError(f"`{name}` must be LOW HIGH with LOW < HIGH, got {low:g} {high:g}.")
-    folder, given_file = run_and_checkpoint(run)
+    refuse_existing_figure(output, force)
+    folder, given_file = run_and_checkpoint(run, runs_dir)
     record = folder.read_record()
     prepare_process(threads or 1, record.spec.precision)
     import torch

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from stablebench.cli.plot.arguments import FigureFile
 from stablebench.cli.shared.commands import option
-from stablebench.cli.shared.options import RunsDir
+from stablebench.cli.shared.options import Force, RunsDir
+from stablebench.cli.shared.output_file import refuse_existing_figure
 from stablebench.cli.shared.requests import SuiteRunOptions
 from stablebench.cli.shared.selection import Selection, SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note, say_paths
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def curves(
     *,
     what: SuiteOrRuns = None,
-    metric: Annotated[str | None, option("The metric (default: each task's own).")] = None,
+    metric: Annotated[str | None, option("The metric (default: each task's own).", metavar="NAME")] = None,
     log: Annotated[
         bool | None,
         option("A logarithmic or linear vertical axis (default: logarithmic for losses).", None, "--log/--linear"),
@@ -26,13 +27,15 @@ def curves(
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("curves.png"),
+    force: Force = False,
 ) -> None:
     """Draw learning curves on validation examples: median over seeds, and a band from the lowest to the highest.
 
     A suite's runs are named by the options that `compare` ran them with.
 
-    Example:
+    Examples:
         stablebench plot curves quick --linear -o curves.pdf
+        stablebench plot curves copy/roarnn copy/lstm --metric accuracy -o copy.svg
     """
     from stablebench.data.metrics import METRICS
     from stablebench.errors import unknown_name
@@ -40,6 +43,7 @@ def curves(
 
     if metric is not None and metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
+    refuse_existing_figure(output, force)
     _draw(output, selected_runs(what, runs_dir, asked), curve_plots, metric, log)
 
 
@@ -51,16 +55,18 @@ def time_to_target(
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("time-to-target.png"),
+    force: Force = False,
 ) -> None:
     """Draw the share of runs that reached the goal, by Kaplan and Meier; runs that never do are censored.
 
     A suite's runs are named by the options that `compare` ran them with.
 
     Example:
-        stablebench plot time-to-target --models rnn,roarnn --tasks copy --seeds 5 --goal baseline
+        stablebench plot time-to-target --model rnn,roarnn --task copy --seeds 5 --goal baseline
     """
     from stablebench.report.figures.leaderboard import arrival_plots
 
+    refuse_existing_figure(output, force)
     _draw(output, selected_runs(what, runs_dir, asked), arrival_plots, goal, unit)
 
 
@@ -70,6 +76,7 @@ def profiles(
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("profiles.png"),
+    force: Force = False,
 ) -> None:
     """Draw performance profiles over tasks, in steps, samples and, within one class of hardware, seconds.
 
@@ -80,6 +87,7 @@ def profiles(
     """
     from stablebench.report.figures.leaderboard import profile_plots
 
+    refuse_existing_figure(output, force)
     _draw(output, selected_runs(what, runs_dir, asked), profile_plots)
 
 
@@ -89,6 +97,7 @@ def pairs(
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("pairs.png"),
+    force: Force = False,
 ) -> None:
     """Draw how often a run of one model beats a run of another, for every pair; from five seeds of each on.
 
@@ -96,11 +105,12 @@ def pairs(
     `compare` ran them with.
 
     Example:
-        stablebench plot pairs --models rnn,roarnn,lstm --tasks copy --seeds 5 -o pairs.pdf
+        stablebench plot pairs --model rnn,roarnn,lstm --task copy --seeds 5 -o pairs.pdf
     """
     from stablebench.report.figures.leaderboard import matrices
     from stablebench.report.figures.matrix import save_matrices
 
+    refuse_existing_figure(output, force)
     selection = selected_runs(what, runs_dir, asked)
     say_paths(save_matrices(output, matrices([record for _, record in selection.records])))
     for problem in selection.unreadable.values():

@@ -5,31 +5,49 @@ from typing import Annotated
 
 import typer
 
-from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint
+from stablebench.cli.plot.arguments import FigureFile
+from stablebench.cli.shared import completion
 from stablebench.cli.shared.commands import MODEL, option
-from stablebench.cli.shared.options import names_of
+from stablebench.cli.shared.options import Force, RunOrNone, RunsDir, names_of, one_name
+from stablebench.cli.shared.output_file import refuse_existing_figure
 from stablebench.cli.ui.output import echo, note, say, say_paths
 from stablebench.runs.run_paths import run_and_checkpoint, run_folder
 from stablebench.schema.seeds import MAX_SEED
 
 
 def probe(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; seeds of one spec are drawn together.")],
-    output: FigureFile = Path("probe.png"),
-    show: Annotated[
-        list[str] | None, option("Only names that begin so: diagnostics,gradient.whole.", metavar="A,B")
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs; seeds of one spec are drawn together.", metavar="RUN...", autocompletion=completion.runs
+        ),
+    ],
+    what: Annotated[
+        list[str] | None,
+        option(
+            "Only names that begin so: diagnostics,gradient.whole.",
+            None,
+            "--what",
+            earlier=["--show"],
+            metavar="A,B",
+        ),
     ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("probe.png"),
+    force: Force = False,
 ) -> None:
     """Draw what `train --probe` measured along runs, a panel for each group of numbers.
 
     Of several seeds of one spec the mean is drawn, with a band of one standard deviation (as coRNN's figure 3).
 
-    Example:
-        stablebench plot probe runs/copy/roarnn/RUN --show gradient
+    Examples:
+        stablebench plot probe runs/copy/roarnn/RUN --what gradient
+        stablebench plot probe last --force
     """
     from stablebench.report.figures.monitor import probed_runs, save_figure
 
-    drawn = probed_runs([run_folder(run) for run in runs], names_of("--show", show) or [])
+    refuse_existing_figure(output, force)
+    drawn = probed_runs([run_folder(run, runs_dir) for run in runs], names_of("--what", what) or [])
     written = save_figure(output, drawn)
     for folder in drawn.bare:
         note(f"not in the figure: {folder}: nothing was measured along this run (--probe every=N).")
@@ -37,32 +55,40 @@ def probe(
 
 
 def structure(
-    run: RunOrCheckpoint = None,
-    model: Annotated[
-        str | None,
+    run: RunOrNone = None,
+    models: Annotated[
+        list[str] | None,
         option(
             "A model at initialisation, nnrnn; or with RUN the code of its own model, FILE.py:CLASS.",
             MODEL,
+            "--model",
+            earlier=["--models"],
             metavar="NAME",
+            autocompletion=completion.models,
         ),
     ] = None,
     hidden: Annotated[int, option("Its width.", MODEL, metavar="N", min=2)] = 128,
     seed: Annotated[int, option("Its seed.", MODEL, metavar="N", min=0, max=MAX_SEED)] = 0,
+    runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("structure.png"),
+    force: Force = False,
 ) -> None:
     """Draw the Schur form that nnRNN has learned: its entries, its angles, and magnitudes by sub-diagonal.
 
     As figure 3 of its paper, for the first layer of a trained RUN or for a model at initialisation (--model).
 
-    Example:
+    Examples:
         stablebench plot structure --model nnrnn --hidden 64 -o structure.png
+        stablebench plot structure copy/nnrnn/last -o learned.pdf
     """
     from stablebench.errors import UserError
     from stablebench.process.settings import prepare_process
 
+    model = one_name("--model", models)
     own_code = model is not None and ":" in model
     if (run is None) == (model is None) and not own_code:
         raise UserError("plot structure needs one of RUN and --model.")
+    refuse_existing_figure(output, force)
     prepare_process(1, "float64")
     import torch
 
@@ -72,7 +98,7 @@ def structure(
     from stablebench.training.score import trained_network
 
     if run is not None:
-        folder, given_file = run_and_checkpoint(run)
+        folder, given_file = run_and_checkpoint(run, runs_dir)
         record = folder.read_record()
         name_code(folder, record, model)
         network, weights = trained_network(folder, record, given_file)
@@ -88,9 +114,13 @@ def structure(
 
 
 def oscillators(
-    output: FigureFile = Path("oscillators.png"),
     dt: Annotated[float, option("The model's time step.", metavar="DT", min=1e-5, max=0.1)] = 1e-3,
-    time: Annotated[float, option("Simulated time.", metavar="T", min=0.1, max=1000)] = 10.0,
+    duration: Annotated[
+        float,
+        option("Simulated time.", None, "--duration", earlier=["--time"], metavar="TIME", min=0.1, max=1000),
+    ] = 10.0,
+    output: FigureFile = Path("oscillators.png"),
+    force: Force = False,
 ) -> None:
     """Draw what one and two neurons of coRNN do under an oscillating and a stepping signal (figure 6 of its paper).
 
@@ -98,12 +128,13 @@ def oscillators(
     stablebench/report/figures/oscillator_trajectories.py. A trajectory that grows without bound is cut off, and named.
 
     Example:
-        stablebench plot oscillators --dt 1e-3 --time 20
+        stablebench plot oscillators --dt 1e-3 --duration 20
     """
     from stablebench.report.figures.oscillators import oscillators as trajectories
     from stablebench.report.figures.oscillators import save_figure
 
-    drawn = trajectories(dt, time)
+    refuse_existing_figure(output, force)
+    drawn = trajectories(dt, duration)
     written = save_figure(output, drawn)
     for sentence in drawn.broken_off():
         say(sentence)
@@ -111,22 +142,24 @@ def oscillators(
 
 
 def fisher_memory(
-    output: FigureFile = Path("fisher-memory.png"),
-    size: Annotated[int, option("Units.", metavar="N", min=2, max=1000)] = 100,
+    hidden: Annotated[int, option("Units.", MODEL, "--hidden", earlier=["--size"], metavar="N", min=2, max=1000)] = 100,
     starts: Annotated[int, option("Starts on the sphere.", metavar="N", min=1)] = 1000,
+    output: FigureFile = Path("fisher-memory.png"),
+    force: Force = False,
 ) -> None:
     """Draw how long lower triangular networks remember, and how they swell (figure 1(b) and (c) of nnRNN's paper).
 
     Prints the areas under the Fisher memory curves, the table J_tot of its supplement.
 
     Example:
-        stablebench plot fisher-memory --size 50 -o memory.png
+        stablebench plot fisher-memory --hidden 50 -o memory.png
     """
     from stablebench.report.figures.fisher_memory import forms, save_figure
     from stablebench.tables import Table, render
 
-    networks = forms(size, starts)
+    refuse_existing_figure(output, force)
+    networks = forms(hidden, starts)
     written = save_figure(output, networks)
     rows = [[form.alpha, form.beta, form.d, form.memory.area] for form in networks]
-    echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {size} units")]))
+    echo(render([Table(["alpha", "beta", "d", "area of J"], rows, title=f"Fisher memory, {hidden} units")]))
     say_paths(written)

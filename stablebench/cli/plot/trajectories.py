@@ -3,23 +3,34 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from stablebench.cli.plot.arguments import FigureFile, RunOrCheckpoint
+from stablebench.cli.plot.arguments import FigureFile
+from stablebench.cli.shared import completion
 from stablebench.cli.shared.commands import MODEL, option
-from stablebench.cli.shared.options import DataDir, OwnModel, Threads
+from stablebench.cli.shared.options import DataDir, Force, OwnModel, RunOrNone, RunsDir, Threads, one_name
+from stablebench.cli.shared.output_file import refuse_existing_figure
 from stablebench.cli.ui.output import say_paths
 from stablebench.runs.run_paths import run_and_checkpoint
 
 if TYPE_CHECKING:
     from stablebench.data.task import Task
+    from stablebench.runs.store import RunFolder
 
 _TASK = "lorenz96"
 _VARIABLES = 5
 
 
 def trajectories(
-    run: RunOrCheckpoint = None,
-    task: Annotated[
-        str | None, option("Draw only the data; without a variant each of them.", MODEL, metavar="TASK[/VARIANT]")
+    run: RunOrNone = None,
+    tasks: Annotated[
+        list[str] | None,
+        option(
+            "Draw only the data; without a variant each of them.",
+            MODEL,
+            "--task",
+            earlier=["--tasks"],
+            metavar="TASK[/VARIANT]",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     which: Annotated[int, option("Which test trajectory.", None, "--trajectory", metavar="N", min=0)] = 0,
     variables: Annotated[
@@ -28,7 +39,9 @@ def trajectories(
     model: OwnModel = None,
     data_dir: DataDir = None,
     threads: Threads = 1,
+    runs_dir: RunsDir = Path("runs"),
     output: FigureFile = Path("trajectories.png"),
+    force: Force = False,
 ) -> None:
     """Draw a test trajectory of lorenz96, and with a RUN what it predicts of it and its error over time.
 
@@ -39,13 +52,16 @@ def trajectories(
     """
     from stablebench.errors import UserError
 
+    task = one_name("--task", tasks)
     if (run is None) == (task is None):
         raise UserError("plot trajectories needs one of RUN and --task.")
     if task is not None and model is not None:
         raise UserError("--model: it names the code of a RUN; --task draws only the data.")
+    refuse_existing_figure(output, force)
     plane = (variables[0] - 1, variables[1] - 1)
     if run is not None:
-        written = _draw_prediction(run, model, output, which, plane, data_dir, threads or 1)
+        given = run_and_checkpoint(run, runs_dir)
+        written = _draw_prediction(given, model, output, which, plane, data_dir, threads or 1)
     else:
         assert task is not None
         written = _draw_data(task, output, which, plane, data_dir)
@@ -72,7 +88,7 @@ def _draw_data(task: str, output: Path, which: int, plane: tuple[int, int], data
 
 
 def _draw_prediction(
-    run: Path,
+    run: "tuple[RunFolder, Path | None]",
     own_model: str | None,
     output: Path,
     which: int,
@@ -83,7 +99,7 @@ def _draw_prediction(
     from stablebench.cli.shared.requests import name_code
     from stablebench.process.settings import prepare_process
 
-    folder, given_file = run_and_checkpoint(run)
+    folder, given_file = run
     record = folder.read_record()
     _refuse_others(record.spec.task.name)
     prepare_process(threads, record.spec.precision)

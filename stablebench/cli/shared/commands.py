@@ -4,14 +4,16 @@ A group is a dataclass of options (`shared.options`); the parser sees its fields
 
     def train(*, model: Model = None, sizes: ModelOptions, training: TrainingOptions, ...) -> None:
 
-The function's docstring is the help. Lines after `Example:` are shown below it as they are.
+The function's docstring is the help. Lines after `Example:` or `Examples:` are shown below it as they are.
 """
 
+import copy
 import dataclasses
 import functools
 import inspect
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -21,20 +23,38 @@ from stablebench.cli.shared.values import CheckedValues
 from stablebench.errors import unknown_name
 
 MODEL, TRAINING, RUNTIME, OUTPUT = "Model and task", "Training", "Runtime", "Output"
-_PANELS = (MODEL, TRAINING, None, RUNTIME, OUTPUT)
+_PANELS = (None, MODEL, TRAINING, RUNTIME, OUTPUT)
 """Help panels in the order of a command's help; None has the command's own options."""
 
 
-def option(help: str, panel: str | None = None, *names: str, **more: Any) -> Any:
+class Earlier(str):
+    """A spelling of an option that goes on working, and that neither help nor completion shows."""
+
+
+def option(help: str, panel: str | None = None, *names: str, earlier: Sequence[str] = (), **more: Any) -> Any:
     """Return an option for `Annotated`.
 
     Args:
         help: One sentence.
         panel: Where the help shows it; None for the command's own options.
         names: Its spellings; by default the parameter's name.
+        earlier: Spellings that go on working and are not shown; with these, `names` are given.
         more: What else `typer.Option` takes.
     """
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+    return typer.Option(*names, *map(Earlier, earlier), help=help, rich_help_panel=panel, **more)
+
+
+def spellings(parameter: Any) -> list[str]:
+    """Return the spellings of an option that are shown."""
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return [name for name in names if not isinstance(name, Earlier)]
+
+
+def _shown(parameter: Any) -> Any:
+    """Return a parameter without its earlier spellings, for the help."""
+    shown = copy.copy(parameter)
+    shown.opts = [name for name in parameter.opts if not isinstance(name, Earlier)]
+    return shown
 
 
 class Command(CheckedValues, TyperCommand):
@@ -44,7 +64,7 @@ class Command(CheckedValues, TyperCommand):
         """Write the arguments, then the options of each panel."""
         panels: dict[Any, list[tuple[str, str]]] = {"arguments": []} | {panel: [] for panel in _PANELS}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = _shown(parameter).get_help_record(ctx)
             if record is not None:
                 is_option = parameter.param_type_name == "option"
                 panels[getattr(parameter, "rich_help_panel", None) if is_option else "arguments"].append(record)
@@ -54,10 +74,16 @@ class Command(CheckedValues, TyperCommand):
                 with formatter.section(name):
                     formatter.write_dl(records)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return what an option may be spelt like, earlier spellings left out."""
+        return [item for item in super().shell_complete(ctx, incomplete) if not isinstance(item.value, Earlier)]
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the example, its lines as they are."""
+        """Write the examples, their lines as they are."""
         if self.epilog:
-            formatter.write(f"\nExample:\n{textwrap.indent(self.epilog, '  ')}\n")
+            formatter.write(
+                f"\n{'Examples' if chr(10) in self.epilog else 'Example'}:\n{textwrap.indent(self.epilog, '  ')}\n"
+            )
 
 
 class Group(CheckedValues, TyperGroup):
@@ -110,7 +136,7 @@ def add_command(app: typer.Typer, function: Callable[..., None], name: str | Non
         function: The command.
         name: What it is called; the function's name by default.
     """
-    text, _, example = (inspect.getdoc(function) or "").partition("\n\nExample:\n")
+    text, example = [*re.split(r"\n\nExamples?:\n", inspect.getdoc(function) or "", maxsplit=1), ""][:2]
     app.command(name, cls=Command, help=text, epilog=textwrap.dedent(example) or None)(_Flat(function))
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from stablebench.cli.shared.options import OutputOptions
-from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
+from stablebench.cli.shared.options import TableOutputOptions
+from stablebench.cli.ui.output import Table, note, print_json, print_tables
 from stablebench.errors import first_line
 from stablebench.execution.estimate import Estimate, estimates
 from stablebench.runs.progress import clock
@@ -16,8 +16,7 @@ def print_estimates(
     missing: list[Resolved],
     workers: int,
     data_dir: Path | None,
-    shown: OutputOptions,
-    fmt: Format,
+    shown: TableOutputOptions,
 ) -> bool:
     """Time a few updates of each kind of run, and print what the suite would take; return whether all can be run.
 
@@ -26,8 +25,7 @@ def print_estimates(
         missing: Those that the run store does not have.
         workers: Runs at once.
         data_dir: Where the data sets are.
-        shown: What is printed.
-        fmt: How the table is printed.
+        shown: How it is printed.
     """
     kinds: list[Estimate] = []
     for estimate in estimates(runs, missing, data_dir=data_dir):
@@ -41,7 +39,7 @@ def print_estimates(
         totals = {"core_s": total_s, "missing_core_s": missing_s, "workers": workers, "missing_s": missing_s / workers}
         print_json({"cells": [e.document() for e in kinds], **totals})
     else:
-        print_tables([_table(kinds, total_s, missing_s, workers)], fmt)
+        print_tables([_table(kinds, total_s, missing_s, workers)], shown.fmt)
     return not any(e.problem for e in kinds)
 
 

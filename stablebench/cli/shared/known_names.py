@@ -18,8 +18,9 @@ def check_names(models: Iterable[str] | None = None, tasks: Iterable[str] | None
     """
     from stablebench import registry
     from stablebench.models import registry as model_registry
+    from stablebench.schema.model_name import base_of
 
-    for model in models or ():
+    for model in map(base_of, models or ()):
         if ":" not in model and not model.endswith(".py") and model not in model_registry.model_names():
             raise unknown_name("model", model, model_registry.model_names())
     for task in tasks or ():

@@ -14,10 +14,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stablebench.cli.shared import completion
 from stablebench.cli.shared.commands import MODEL, OUTPUT, RUNTIME, TRAINING, option
+from stablebench.cli.shared.printed import OutputOptions as OutputOptions
+from stablebench.cli.shared.printed import PrintedTables as PrintedTables
+from stablebench.cli.shared.printed import PrintedText as PrintedText
+from stablebench.cli.shared.printed import Quiet as Quiet
+from stablebench.cli.shared.printed import RunsDir as RunsDir
+from stablebench.cli.shared.printed import TableOutputOptions as TableOutputOptions
 from stablebench.errors import UserError
-from stablebench.schema.seeds import MAX_SEED, MAX_SEEDS, WHY, ranges_written_out
-from stablebench.tables import Format as TableFormat
+from stablebench.schema.model_name import split_names
+from stablebench.schema.seeds import MAX_SEED, WHY, seeds_named
 
 
 def _data_folder(context: typer.Context, folder: Path | None) -> Path | None:
@@ -51,32 +58,57 @@ def _count(help: str, panel: str, *names: str, metavar: str = "N") -> Any:
 
 # -- model and task --------------------------------------------------------------------------------------------------
 
-Model = Annotated[
-    str | None,
+OneModel = Annotated[
+    list[str] | None,
     option(
-        "A model's name; or path/to/file.py:Class or package.module:Class, whose code is run.", MODEL, metavar="NAME"
+        "A model's name; or path/to/file.py:Class or package.module:Class, whose code is run.",
+        MODEL,
+        "--model",
+        earlier=["--models"],
+        metavar="NAME",
+        autocompletion=completion.models,
     ),
 ]
 OwnModel = Annotated[
     str | None,
     option("The code of a run's own model; it is run only if named here.", MODEL, "--model", metavar="FILE.py:CLASS"),
 ]
-Models = Annotated[list[str] | None, option("Models: a,b or repeated.", MODEL, metavar="A,B")]
-TaskName = Annotated[
-    str | None,
+Models = Annotated[
+    list[str] | None,
     option(
-        "A task, or one of its variants; or my_task.yaml, whose code is run, or data.npz.",
+        "Models, or FILE.py:CLASS: a,b or repeated.",
         MODEL,
-        "--task",
-        metavar="TASK[/VARIANT]",
+        "--model",
+        earlier=["--models"],
+        metavar="A,B",
+        autocompletion=completion.models,
     ),
 ]
 OwnTask = Annotated[
     str | None,
     option("The card of a run's own task; its code is run only if named here.", MODEL, "--task", metavar="CARD.yaml"),
 ]
+OneTask = Annotated[
+    list[str] | None,
+    option(
+        "A task, or one of its variants; or my_task.yaml, whose code is run, or data.npz.",
+        MODEL,
+        "--task",
+        earlier=["--tasks"],
+        metavar="TASK[/VARIANT]",
+        autocompletion=completion.tasks,
+    ),
+]
 Tasks = Annotated[
-    list[str] | None, option("Tasks, task/variant or my_task.yaml: a,b or repeated.", MODEL, metavar="A,B")
+    list[str] | None,
+    option(
+        "Tasks, task/variant or my_task.yaml: a,b or repeated.",
+        MODEL,
+        "--task",
+        earlier=["--tasks"],
+        metavar="A,B",
+        autocompletion=completion.tasks,
+    ),
 ]
 Recipe = Annotated[Path | None, option("A recipe that overrides the registered one.", MODEL, metavar="FILE")]
 Length = Annotated[int | None, _count("The task's length; its card says what it counts.", MODEL, "--T")]
@@ -95,7 +127,7 @@ Seed = Annotated[
     int | None,
     option("Determines initialisation and training data.", MODEL, metavar="N", min=0, callback=_checked_seed),
 ]
-Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or 0-4 or repeated.", MODEL, metavar="N")]
+Seeds = Annotated[list[str] | None, option("Seeds 0 to N - 1; or these: 3,5 or 0-4,9.", MODEL, metavar="N|LIST")]
 Budget = Annotated[Literal["full", "short"], option("The suite's full budget of updates, or its short one.", MODEL)]
 
 Match = Annotated[
@@ -131,11 +163,20 @@ SelfCheck = Annotated[
 Track = Annotated[
     list[str] | None, option("Also log curves to tensorboard, mlflow, wandb, trackio.", OUTPUT, metavar="A,B")
 ]
-RunsDir = Annotated[Path, option("The run store.", OUTPUT, metavar="DIR")]
+Where = Annotated[
+    list[str] | None,
+    option(
+        "Only runs with status=failed, model=lstm, task=copy, model.rho=0.5 ...: a,b or repeated.", metavar="KEY=VALUE"
+    ),
+]
+_RUN = typer.Argument(
+    help="A run: its folder, a checkpoint in it, its name or the start of it, or last.",
+    metavar="RUN",
+    autocompletion=completion.runs,
+)
+RunName = Annotated[str, _RUN]
+RunOrNone = Annotated[str | None, _RUN]
 Force = Annotated[bool, option("Overwrite the file of --output.", OUTPUT, "--force")]
-Format = Annotated[TableFormat, option("How tables are printed.", OUTPUT, "--format")]
-AsJson = Annotated[bool, option("Print one JSON document on stdout.", OUTPUT, "--json")]
-Quiet = Annotated[bool, option("Suppress progress output.", OUTPUT, "--quiet", "-q")]
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------
@@ -200,23 +241,14 @@ class RuntimeOptions:
     ] = None
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """Where runs are stored and what is printed."""
-
-    runs_dir: RunsDir = Path("runs")
-    as_json: AsJson = False
-    quiet: Quiet = False
-
-
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
 def names_of(option: str, values: Iterable[str] | None) -> list[str] | None:
-    """Return the names that an option was given, `a,b` or repeated; None if it was not given.
+    """Return the names that an option was given, `a,b` or repeated, commas in brackets left; None if it was not given.
 
     Args:
-        option: The option, for messages: `--models`.
+        option: The option, for messages: `--model`.
         values: What it was given.
 
     Raises:
@@ -226,11 +258,26 @@ def names_of(option: str, values: Iterable[str] | None) -> list[str] | None:
         return None
     names = []
     for text in values:
-        parts = [name.strip() for name in text.split(",")]
+        parts = split_names(text)
         if not all(parts):
             raise UserError(f"{option} '{text}': must be names with commas between, and none of them may be empty.")
         names += parts
     return names
+
+
+def one_name(option: str, values: Iterable[str] | None) -> str | None:
+    """Return the name that an option of a single run was given; None if it was not given.
+
+    Raises:
+        UserError: It was given several.
+    """
+    names = names_of(option, values)
+    if names is not None and len(names) > 1:
+        raise UserError(
+            f"{option}: a run has one {option[2:]}, got {', '.join(names)}. `stablebench compare {option} "
+            f"{','.join(names)}` runs several, `stablebench tune` searches for several."
+        )
+    return names[0] if names else None
 
 
 def numbers_of(option: str, values: Iterable[str] | None, least: int = 1) -> list[int] | None:
@@ -252,21 +299,12 @@ def numbers_of(option: str, values: Iterable[str] | None, least: int = 1) -> lis
 
 
 def seeds_of(values: list[str] | None) -> list[int] | None:
-    """Return the seeds that `--seeds` names: 0 to N - 1 for a single N, else those given.
+    """Return the seeds that `--seeds` names: 0 to N - 1 for a single N, else those given, `0,1,5-7` or repeated.
 
     Raises:
         UserError: They are no whole numbers, or too many or too large.
     """
-    values = None if values is None else list(map(ranges_written_out, values))
-    listed = values is not None and len(",".join(values).split(",")) > 1
-    seeds = numbers_of("--seeds", values, least=0 if listed else 1)
-    if seeds is None:
-        return None
-    if not listed and seeds[0] > MAX_SEEDS:
-        raise UserError(f"`--seeds` must be <= {MAX_SEEDS}, got {seeds[0]}.")
-    if listed and max(seeds) > MAX_SEED:
-        raise UserError(f"`--seeds` must be <= {MAX_SEED} ({WHY}), got {max(seeds)}.")
-    return list(dict.fromkeys(seeds)) if listed else list(range(seeds[0]))
+    return None if values is None else seeds_named("--seeds", ",".join(values))
 
 
 def parse_settings(items: Iterable[str] | None) -> dict[str, Any]:

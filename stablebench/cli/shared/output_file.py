@@ -15,11 +15,22 @@ def checked_figure(option: typer.CallbackParam, path: Path | None) -> Path | Non
     Raises:
         UserError: Its suffix is none of a figure's, or its folder does not exist.
     """
-    if path is not None and path.suffix.lower() not in _FIGURES:
-        raise UserError(f"{option.opts[0]} {path}: must end in {', '.join(_FIGURES)}.")
-    if path is not None and not path.parent.is_dir():
-        raise UserError(f"{option.opts[0]} {path}: there is no folder {path.parent}.")
+    return None if path is None else checked_figure_file(option.opts[0], path)
+
+
+def checked_figure_file(option: str, path: Path) -> Path:
+    """Return the file of a figure that an option names; the errors are those of `checked_figure`."""
+    if path.suffix.lower() not in _FIGURES:
+        raise UserError(f"{option} {path}: must end in {', '.join(_FIGURES)}.")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}.")
     return path
+
+
+def refuse_existing_figure(path: Path, force: bool) -> None:
+    """Raise as `refuse_existing` does if a figure, or the file of its numbers, would replace one."""
+    for file in (path, path.with_suffix(".csv")):
+        refuse_existing(file, force)
 
 
 def refuse_existing(path: Path, force: bool, option: str = "--output") -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stablebench.cli.shared.options import OutputOptions
-from stablebench.cli.ui.output import Format, Table, note, print_json, print_tables
+from stablebench.cli.shared.options import TableOutputOptions
+from stablebench.cli.ui.output import Table, note, print_json, print_tables
 from stablebench.specs.request import Resolved
 
 if TYPE_CHECKING:
@@ -13,21 +13,20 @@ if TYPE_CHECKING:
     from stablebench.execution.tuning.study import Plan
 
 
-def print_runs(runs: Sequence[Resolved], missing: Sequence[Resolved], shown: OutputOptions, fmt: Format) -> None:
+def print_runs(runs: Sequence[Resolved], missing: Sequence[Resolved], shown: TableOutputOptions) -> None:
     """Print a suite's runs, a row for those that differ in their seed alone, and how many are still to be run.
 
     Args:
         runs: All runs.
         missing: Those that the run store does not have.
-        shown: Whether as JSON.
-        fmt: How the table is printed.
+        shown: How it is printed.
     """
     left = {(run.spec.spec_hash(), run.spec.seed) for run in missing}
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
         spec, key = run.spec, run.spec.spec_hash()
         task = spec.task.name if spec.task.variant is None else f"{spec.task.name}/{spec.task.variant}"
-        row = {"task": task, "model": spec.model.label, "hidden": spec.model.hidden, "updates": spec.train.steps}
+        row = {"task": task, "model": run.model_label, "hidden": spec.model.hidden, "updates": spec.train.steps}
         row = rows.setdefault(key, row | {"seeds": [], "to run": 0, "spec hash": key})
         row["seeds"].append(spec.seed)
         row["to run"] += (key, spec.seed) in left
@@ -38,7 +37,7 @@ def print_runs(runs: Sequence[Resolved], missing: Sequence[Resolved], shown: Out
     updates = sum(run.spec.train.steps for run in missing)
     notes = [f"{len(missing)} of {len(runs)} runs would be run, {updates:,} updates in all; `--estimate` times a few."]
     columns = list(next(iter(rows.values()), {"task": None}))
-    print_tables([Table(columns, cells, title="What would be run", notes=notes)], fmt)
+    print_tables([Table(columns, cells, title="What would be run", notes=notes)], shown.fmt)
 
 
 def print_sweep(
@@ -50,8 +49,7 @@ def print_sweep(
     label: str,
     workers: int,
     data_dir: Path | None,
-    shown: OutputOptions,
-    fmt: Format,
+    shown: TableOutputOptions,
 ) -> bool:
     """Print what a sweep would search, and what its trials would take by a few timed updates.
 
@@ -65,8 +63,7 @@ def print_sweep(
         label: What the space is called.
         workers: Trials at once.
         data_dir: Folder of the real data sets.
-        shown: Whether as JSON.
-        fmt: How tables are printed.
+        shown: How it is printed.
     """
     from stablebench.execution.estimate import estimates
     from stablebench.runs.progress import clock
@@ -88,14 +85,14 @@ def print_sweep(
         ["time", f"{cost}, timed at the values that are not searched" if timed.problem is None else "unknown"],
         ["journal", f"{journal}, {'which is there: its trials count' if journal.exists() else 'new'}"],
     ]
-    print_tables([Table(["sweep", base.label], rows, wrap=frozenset({base.label}))], fmt)
+    print_tables([Table(["sweep", base.label], rows, wrap=frozenset({base.label}))], shown.fmt)
     if timed.problem is not None:
         note(f"a trial cannot be run here: {timed.problem}")
     return timed.problem is None
 
 
 def print_searches(
-    cells: "Sequence[Cell]", trials: int, seeds: int, data_dir: Path | None, shown: OutputOptions, fmt: Format
+    cells: "Sequence[Cell]", trials: int, seeds: int, data_dir: Path | None, shown: TableOutputOptions
 ) -> bool:
     """Print the searches of `tune`, and what they and the suite's runs afterwards would take by a few timed updates.
 
@@ -106,8 +103,7 @@ def print_searches(
         trials: Trials of each.
         seeds: Seeds of each that are run afterwards.
         data_dir: Folder of the real data sets.
-        shown: Whether as JSON.
-        fmt: How tables are printed.
+        shown: How it is printed.
     """
     from stablebench.execution.estimate import estimates
     from stablebench.runs.progress import clock
@@ -132,5 +128,7 @@ def print_searches(
         f"{seeds} seeds of each: {seeds * len(cells)} runs, {hours[1]:.3g} core hours.",
         "Timed on this machine as it is now; trials that are pruned end at half of their updates.",
     ]
-    print_tables([Table(columns, rows, title="What would be searched", notes=notes, wrap=frozenset({"searched"}))], fmt)
+    print_tables(
+        [Table(columns, rows, title="What would be searched", notes=notes, wrap=frozenset({"searched"}))], shown.fmt
+    )
     return not any(row[-1] for row in rows)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Named:
-    model: options.Model = None
-    task: options.TaskName = None
+    models: options.OneModel = None
+    tasks: options.OneTask = None
     recipe: options.Recipe = None
     seed: options.Seed = None
 
@@ -29,12 +29,22 @@ class RunOptions(options.RuntimeOptions, options.TrainingOptions, options.ModelO
     """What decides one run's numbers; None where the user gave nothing.
 
     Raises:
-        UserError: There is no such model or task.
+        UserError: There is no such model or task, or several are named.
     """
 
     def __post_init__(self) -> None:
         """Check names before anything is imported for them."""
         check_names([self.model] if self.model else None, [self.task] if self.task else None)
+
+    @property
+    def model(self) -> str | None:
+        """The model."""
+        return options.one_name("--model", self.models)
+
+    @property
+    def task(self) -> str | None:
+        """The task."""
+        return options.one_name("--task", self.tasks)
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class SuiteRunOptions(options.RuntimeOptions, options.TrainingOptions, options.M
 
     def __post_init__(self) -> None:
         """Check names before anything is imported for them."""
-        check_names(options.names_of("--models", self.models), options.names_of("--tasks", self.tasks))
+        check_names(options.names_of("--model", self.models), options.names_of("--task", self.tasks))
 
 
 _PLAIN_ORIGINS = {
@@ -56,6 +66,7 @@ _PLAIN_ORIGINS = {
     "model": "the model's default",
     "default": "the default",
     "--set": "your --set",
+    "--model": "your --model",
     "model.layers": "follows from model.layers",
     "the task's parameters": "follows from the task's parameters",
 }
@@ -137,7 +148,7 @@ def suite_overrides(asked: SuiteRunOptions) -> "SuiteOverrides":
     settings = options.parse_settings(asked.settings)
     if "seed" in settings:
         raise UserError("--set seed: give --seeds instead: their number, or the seeds with commas between.")
-    models, tasks = options.names_of("--models", asked.models), options.names_of("--tasks", asked.tasks)
+    models, tasks = options.names_of("--model", asked.models), options.names_of("--task", asked.tasks)
     from stablebench.execution.suites import SuiteOverrides
 
     return SuiteOverrides(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablebench.cli.shared import completion
 from stablebench.cli.shared.options import words_of
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.cli.ui.output import note
 from stablebench.errors import UserError, did_you_mean
-from stablebench.runs.run_paths import runs_within
+from stablebench.runs.run_paths import named_runs, runs_within
 
 if TYPE_CHECKING:
     from stablebench.execution.suites import SuiteOverrides
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 SuiteOrRuns = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="SUITE|RUNS", help="A suite or a suite's file, or folders of runs (default: all of --runs-dir)."
+        metavar="SUITE|RUNS",
+        autocompletion=completion.suites_or_runs,
+        help="A suite or a suite's file, or folders of runs (default: all of --runs-dir).",
     ),
 ]
 
@@ -77,6 +80,10 @@ def selected_runs(what: list[str] | None, runs_dir: Path, asked: SuiteRunOptions
     else:
         name, folders = "all runs", runs_within(runs_dir)
     records, unreadable = readable_records(folders)
+    if runs:
+        from stablebench.api.suite_runs import call_as_asked
+
+        call_as_asked(records.values(), runs)
     words = [*what, *options, *([] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)])]
     if not records and not unreadable:
         if suite is None:
@@ -126,7 +133,7 @@ def say_untuned(name: str | None, overrides: "SuiteOverrides", suite: "Suite") -
 
 
 def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
-    """Return a run's folder, or every run below a folder; a name may also be relative to the run store."""
+    """Return a run's folder, every run below a folder, or the runs of the store that are called so or begin so."""
     from stablebench.runs.store import RunFolder
 
     for path in (Path(name), runs_dir / name):
@@ -134,6 +141,8 @@ def _of_folder(name: str, runs_dir: Path) -> "list[RunFolder]":
             return [RunFolder(path)]
         if path.is_dir() and (folders := runs_within(path)):
             return folders
+    if named := named_runs(name, runs_dir):
+        return named
     from stablebench import registry
 
     raise UserError(

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from stablebench.cli.shared.commands import spellings
 from stablebench.errors import did_you_mean
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -36,7 +37,7 @@ def one_line_of(error: Any) -> str:
 
 def _nearest_option(error: Any, context: Any) -> str:
     parameters = context.command.params if context is not None else []
-    known = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+    known = [name for parameter in parameters for name in spellings(parameter)]
     return did_you_mean(error.option_name, [name for name in known if name.startswith("--")])
 
 

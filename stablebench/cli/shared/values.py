@@ -5,6 +5,7 @@ from typing import Any
 
 from stablebench.errors import UserError
 
+_SEVERAL = re.compile(r"\s*[0-9]+(\s*[-,]\s*[0-9]+)+\s*")
 _WHOLE = re.compile(r"\s*[-+]?[0-9][0-9_]*\s*")
 
 
@@ -26,9 +27,13 @@ class CheckedValues:
 
 def _checked(parameter: Any, process: Any) -> Any:
     wanted = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    may_be_none = not parameter.required and parameter.nargs == 1 and not parameter.multiple
+    may_be_none = not parameter.required and parameter.nargs == 1
 
     def process_value(context: Any, value: Any) -> Any:
+        if wanted is int and isinstance(value, str) and _SEVERAL.fullmatch(value):
+            name = next((name for name in parameter.opts if name.startswith("-")), parameter.name.upper())
+            more = f" `stablebench compare --seeds {value}` runs several." if parameter.name == "seed" else ""
+            raise UserError(f"`{name}` must be one whole number, got '{value}'.{more}")
         if wanted is int and isinstance(value, str) and _is_fraction(value):
             name = next((name for name in parameter.opts if name.startswith("-")), parameter.name.upper())
             raise UserError(f"`{name}` must be a whole number, got '{value}'.")

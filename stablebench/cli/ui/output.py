@@ -6,7 +6,6 @@ from typing import Any
 
 import typer
 
-from stablebench.errors import UserError
 from stablebench.process import streams
 from stablebench.tables import Format, Table, json_text, render
 from stablebench.visible import visible_lines
@@ -19,7 +18,6 @@ __all__ = [
     "note",
     "print_json",
     "print_tables",
-    "refuse_two_formats",
     "say",
     "say_paths",
 ]
@@ -35,16 +33,6 @@ def print_tables(tables: Sequence[Table], fmt: Format = "table") -> None:
     text = render(tables, fmt)
     if text:
         echo(text)
-
-
-def refuse_two_formats(fmt: Format, as_json: bool) -> None:
-    """Refuse `--json` with another `--format`.
-
-    Raises:
-        UserError: They contradict each other.
-    """
-    if as_json and fmt not in ("table", "json"):
-        raise UserError(f"--format {fmt} and --json: give one of the two.")
 
 
 def echo(text: str, *, nl: bool = True) -> None:

@@ -69,12 +69,10 @@ def check_folder(folder: Path, suffix: str, overwrite: bool) -> None:
         overwrite: Whether those that are there may be replaced.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--figures {folder}: must be a folder; there is a file of this name.")
+        raise UserError(f"--output {folder}: must be a folder; there is a file of this name.")
     there = [f"{name}.{end}" for name in _NAMES for end in (suffix, "csv") if (folder / f"{name}.{end}").exists()]
     if there and not overwrite:
-        raise UserError(
-            f"--figures {folder}: the folder has {there[0]} already; name another folder, or give --overwrite."
-        )
+        raise UserError(f"--output {folder}: the folder has {there[0]} already; --force overwrites it.")
 
 
 def save_pictures(folder: Path, suffix: str, drawn: Sequence[Picture]) -> list[Path]:
@@ -96,7 +94,7 @@ def save_pictures(folder: Path, suffix: str, drawn: Sequence[Picture]) -> list[P
             written += style.save_with_csv(path, picture.figure(), picture.columns, picture.rows)
     except (OSError, StablebenchError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"--figures {folder}: cannot be written ({reason}).") from error
+        raise UserError(f"--output {folder}: cannot be written ({reason}).") from error
     return written
 
 
