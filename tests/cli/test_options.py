@@ -187,7 +187,15 @@ def test_json_is_a_format_of_every_command_that_has_it(words: str) -> None:
 
 def test_every_command_that_prints_a_result_has_json() -> None:
     """The others write files, whose paths they print, or print nothing."""
-    files = {"report", "export", "data export", "runs pack", "runs unpack", "runs label"}
+    files = {
+        *(words for words in COMMANDS if words.startswith("new")),
+        "report",
+        "export",
+        "data export",
+        "runs pack",
+        "runs unpack",
+        "runs label",
+    }
     assert set(COMMANDS) - set(JSON) == {*files, *(words for words in COMMANDS if words.startswith("plot "))}
 
 
@@ -197,7 +205,9 @@ def test_force_overwrites_and_output_names_a_file() -> None:
         if "--force" in by_name:
             assert re.search("[Oo]verwrite|Replace", by_name["--force"].help), words
         assert ("-o" in by_name) is ("--output" in by_name), words
-        assert ("--output" in by_name) is ("--force" in by_name) or words == "export", words  # its file is an argument
+        assert ("--output" in by_name) is ("--force" in by_name) or words in ("export", "new"), (
+            words
+        )  # their file is an argument
 
 
 def test_names_come_with_commas_or_one_by_one() -> None:

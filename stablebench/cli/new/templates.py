@@ -5,7 +5,7 @@ _MODEL = '''"""A recurrent model of your own.
 stablebench check STEM.py:CLASS                                    # does it keep the contract?
 stablebench train --model STEM.py:CLASS --task copy/t100
 stablebench probe-gradients --model STEM.py:CLASS --task copy/t100
-stablebench compare --models STEM.py:CLASS,lstm --tasks copy/t100 --seeds 3
+stablebench compare --model STEM.py:CLASS,lstm --task copy/t100 --seeds 3
 """
 
 import torch
