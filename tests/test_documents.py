@@ -100,7 +100,10 @@ def written_out(line: str) -> list[str]:
         one = re.sub(r"\[([A-Z]+)[|.][^\]]*\]", r"\1", one).replace("SUITE", "quick")
         for name, value in _STANDS_FOR.items():
             one = re.sub(rf"(?<![\w-]){re.escape(name)}(?!\w)", value, one)
-        written += [re.sub(r"\s*\[[^\]]*\]", "", one), one.replace("[", "").replace("]", "")]
+        if "'" in one:  # brackets in quotes are the model's arguments
+            written.append(one)
+        else:
+            written += [re.sub(r"\s*\[[^\]]*\]", "", one), one.replace("[", "").replace("]", "")]
     return list(dict.fromkeys(written))
 
 
