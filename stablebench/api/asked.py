@@ -2,20 +2,25 @@
 
 import inspect
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from stablebench import registry
 from stablebench.errors import UserError, did_you_mean, unknown_name
 from stablebench.models import registry as model_registry
+from stablebench.models.user_code import origins
 from stablebench.schema.dotted import dotted
 from stablebench.schema.model_name import base_of, split_names
 from stablebench.specs.request import OPTION_KEYS, RunRequest
 
-Model = str | type[Any]
+Model = str | type[Any] | Callable[..., Any]
 """A registered name, `path/to/file.py:Class` or `package.module:Class`, also with arguments, `dizzy[activation=relu]`;
-or a class of one of them."""
+or a class of one of them, or a function (in_features, hidden) that makes a cell."""
 
 
 def request_of(
@@ -79,11 +84,16 @@ def model_name(model: Model) -> str:
     Raises:
         UserError: There is none of this name, or the class lies in no file, as one of a notebook does.
     """
-    if not isinstance(model, type):
+    if isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise UserError(f"model: a run makes its model itself, from its sizes and seed: give the class, {kind}.")
+    if isinstance(model, str):
         if ":" not in model and base_of(model) not in model_registry.model_names():
             raise unknown_name("model", base_of(model), model_registry.model_names())
         return model
-    name = model.__module__.rpartition(".")[2]
+    if not callable(model):
+        raise UserError(f"model: must be a name or a class, got {model!r}.")
+    name = getattr(model, "__module__", "").rpartition(".")[2]
     if model.__module__.startswith("stablebench.models.") and name in model_registry.model_names():
         return name
     try:
@@ -92,9 +102,25 @@ def model_name(model: Model) -> str:
         file = None
     if file is None or not Path(file).is_file():
         raise UserError(
-            f"{model.__name__}: a run stores its model's code, so the class must lie in a file, file.py:CLASS."
+            f"{_called(model)}: a run stores its model's code, so the class must lie in a file, file.py:CLASS."
         )
-    return f"{os.path.relpath(file)}:{model.__qualname__}"
+    if not _called(model).isidentifier():
+        raise UserError(
+            f"{_called(model)}: a run names its model, file.py:CLASS; write a class or a `def` at the top of a file."
+        )
+    if origins.is_library(file) and origins.is_foreign(model.__module__.partition(".")[0]):
+        return f"{_shortest(model)}:{_called(model)}"
+    return f"{os.path.relpath(file)}:{_called(model)}"
+
+
+def _called(model: Callable[..., Any]) -> str:
+    return getattr(model, "__qualname__", None) or type(model).__name__
+
+
+def _shortest(model: Callable[..., Any]) -> str:
+    """Return the shortest name of a package that has a class: `torch.nn` of `torch.nn.modules.rnn`."""
+    names = list(accumulate(model.__module__.split("."), "{}.{}".format))
+    return next(name for name in names if getattr(sys.modules.get(name), _called(model), None) is model)
 
 
 def split_off(options: dict[str, Any], *names: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,13 +11,13 @@ from torch.utils import _pytree as pytree
 
 from stablebench import engines
 from stablebench.api.bare_network import BareNetwork, name_of
-from stablebench.api.own_cell import OwnCell, own_cell
-from stablebench.api.torch_layers import torch_layers
 from stablebench.engines.self_check import difference
 from stablebench.errors import UserError, first_line, unknown_name
 from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.own_cell import OwnCell, own_cell
 from stablebench.models.restore import restored
+from stablebench.models.torch_layers import torch_layers
 from stablebench.schema.run_spec import Engine
 
 

@@ -13,14 +13,14 @@ from torch.utils import _pytree as pytree
 
 from stablebench.api.asked import count_of, names_of, request_of, split_off
 from stablebench.api.bare_network import BareNetwork, name_of
-from stablebench.api.own_cell import own_cell
 from stablebench.api.probe_result import Probe
 from stablebench.api.run import Run, load_code, settings_kept
 from stablebench.api.subjects import Subject, trained, untrained
-from stablebench.api.torch_layers import Direction, plain_copy, torch_layers
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, first_line
 from stablebench.models.base import RecurrentModel, State
+from stablebench.models.own_cell import own_cell
+from stablebench.models.torch_layers import Direction, plain_copy, torch_layers
 from stablebench.probes import probe as probes
 from stablebench.probes.gradient_flow import Loss
 from stablebench.probes.probe import QUICK, Measure, measures_of
@@ -81,7 +81,8 @@ def probe(
                     f"x: the inputs of a module; with a task its examples are the inputs. Given too: {given}."
                 )
             return _of_module(model, x, h0, loss, measures, samples, direction)
-        if isinstance(model, nn.Module) or not (isinstance(model, (str, Path, Run, type))):
+        named = isinstance(model, (str, Path, Run, type)) or "task" in options
+        if isinstance(model, nn.Module) or not named:
             raise UserError("x is missing: the inputs of the module, (batch, time, in).")
         if h0 is not None or direction is not None or not isinstance(loss, str):
             raise UserError("h0, direction and a loss of your own: only with x.")
@@ -101,7 +102,7 @@ def probe(
         return Probe(result, subject.label, subject.title, subject.unit, subject.card.readout)
 
 
-def _subject(model: str | Path | Run | type[Any], options: dict[str, Any]) -> Subject:
+def _subject(model: str | Path | Run | Callable[..., Any], options: dict[str, Any]) -> Subject:
     own, rest = split_off(options, *_OWN)
     data_dir = None if own.get("data_dir") is None else Path(own["data_dir"])
     count = count_of("batch", own.get("batch", 16))

@@ -143,7 +143,8 @@ def train(
     The process's torch settings and random numbers are as before afterwards.
 
     Args:
-        model: A registered name, `file.py:Class`, or the class.
+        model: A registered name, `file.py:Class`, or the class; also a cell's class, `torch.nn.GRUCell`, or a function
+            `(in_features, hidden)` that makes a cell.
         task: `task` or `task/variant`.
         runs_dir: The run store.
         quiet: Whether no progress is printed, on stderr.

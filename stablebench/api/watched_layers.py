@@ -14,11 +14,11 @@ from torch.utils import _pytree as pytree
 
 from stablebench.api.bare_network import BareNetwork
 from stablebench.api.compiled_cell import CompiledCell
-from stablebench.api.own_cell import OwnCell
 from stablebench.api.probe import chain_layers
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel
+from stablebench.models.own_cell import OwnCell
 from stablebench.probes.chain import Chain, frozen
 from stablebench.probes.gradient_flow import GradientFlow, gradient_flow
 

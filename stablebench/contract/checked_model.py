@@ -1,5 +1,6 @@
 """The small model that checks run: how it is built, and the results of a pass."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +93,8 @@ class CheckedModel:
 
     def place(self, method: str) -> str:
         """Return the line where the class's method is written, as `name.py:12`."""
-        return place_of(getattr(self.entry.cls, method))
+        written = inspect.unwrap(self.entry.cls)  # of an adapted cell, what makes it
+        return place_of(getattr(written, method, written))
 
 
 def run(model: ChainModel, x: Tensor) -> Pass:

@@ -53,13 +53,16 @@ def place_of(thing: Any) -> str:
 
 def where_in(cls: type[Any], error: BaseException) -> str:
     """Return the line of the user's code that an error came from, as `name.py:12`, else that of the class."""
-    own = {
-        inspect.getsourcefile(c)
-        for c in cls.__mro__
-        if not c.__module__.startswith(("stablebench.", "torch.", "builtins"))
-    }
+    own = {inspect.getsourcefile(c) for c in written_in(cls) if c.__module__ != "builtins"}
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else place_of(cls)
+
+
+def written_in(cls: type[Any]) -> list[Any]:
+    """Return the classes, or the function, in which a model's code is that is neither torch's nor stablebench's."""
+    code = inspect.unwrap(cls)  # of an adapted cell, what makes it
+    parts = code.__mro__ if inspect.isclass(code) else (code,)
+    return [part for part in parts if not part.__module__.startswith(("stablebench.", "torch."))]
 
 
 def built_by(cls: type[Any], reference: str, **arguments: Any) -> Any:
@@ -146,11 +149,11 @@ def _wrong_arguments(cls: type[Any], built: tuple[str, ...]) -> Iterator[str]:
         elif parameter.name not in built:
             if parameter.kind is not parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
                 yield f"the argument `{parameter.name}` needs a default, or a place behind `*`"
-            elif (why := _argument(cls.__init__, parameter)) is not None:
+            elif (why := argument_problem(cls.__init__, parameter)) is not None:
                 yield f"the argument `{parameter.name}` {why}"
 
 
-def _argument(initialiser: Callable[..., Any], parameter: inspect.Parameter) -> str | None:
+def argument_problem(initialiser: Callable[..., Any], parameter: inspect.Parameter) -> str | None:
     """Return what is wrong with an argument of the constructor's own, or None."""
     try:
         kind = argument_type(initialiser, parameter)

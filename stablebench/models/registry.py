@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stablebench import registry
-from stablebench.errors import ContractError, UserError, unknown_name
+from stablebench.errors import ContractError, UserError, did_you_mean, unknown_name
 from stablebench.schema.model_name import base_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ _registered: dict[str, ModelEntry] = {}
 _loaded_code: dict[tuple[str, str], ModelEntry] = {}
 """Users' own models that are loaded in this process, by class and digest. Consent comes before: code is loaded because
 it was named on the command line, or as `user_code.known` has it (`training.run_code.name_code`)."""
+_LISTED = 20
+"""Classes of a file that a message names."""
 C = TypeVar("C", bound=type)
 
 
@@ -189,7 +191,7 @@ def model_entry(reference: str) -> ModelEntry:
     """Return the model of a name, of `path/to/file.py:Class` or of `package.module:Class`.
 
     Raises:
-        UserError: There is no such model, file or class, or the class is neither recurrent nor deep.
+        UserError: There is no such model, file or class, or the class is neither recurrent nor deep nor a cell.
     """
     if base_of(reference) != reference:
         raise UserError(f"{reference}: arguments in brackets are not taken here; name {base_of(reference)} alone.")
@@ -261,19 +263,26 @@ def name_code(name: str, code: "Code") -> ModelEntry:
 
 
 def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
-    """Return a user's class, if it is one of a model."""
+    """Return a user's class, if it is one of a model; a model of a cell of torch, or of a function that makes one."""
+    from torch import nn
+
+    from stablebench.models.adapted_cell import adapted
     from stablebench.models.base import DeepModel, RecurrentModel
     from stablebench.models.contract import check_class
 
     where = reference.rpartition(":")[0]
     cls = getattr(module, class_name, None)
     bases = (RecurrentModel, DeepModel)
+    if inspect.isfunction(cls) or (inspect.isclass(cls) and issubclass(cls, nn.Module) and not issubclass(cls, bases)):
+        return adapted(cls, reference)
     if not inspect.isclass(cls) or not issubclass(cls, bases):
         classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c not in bases}
-        models = sorted(n for n, c in classes.items() if issubclass(c, bases))
+        models = sorted(n for n, c in classes.items() if issubclass(c, nn.Module))
+        listed = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} classes"
         raise UserError(
             f"--model {reference}: {where} must define a class {class_name} that extends RecurrentModel or DeepModel "
-            f"of stablebench.models.base; it has {', '.join(models) or 'none'}."
+            "of stablebench.models.base, or is a cell, a torch.nn.Module (x_t, h) -> h or (out, h); it has "
+            f"{listed or 'none'}.{did_you_mean(class_name, models)}"
         )
     if inspect.isabstract(cls):
         missing = "`, `".join(sorted(cls.__abstractmethods__))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stablebench.errors import ContractError
 from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, DeepModel, LayerGroup, RecurrentModel, real_like
-from stablebench.models.contract import place_of
+from stablebench.models.contract import place_of, written_in
 from stablebench.models.restore import restored
 
 BATCH, STEPS = 3, 4
@@ -61,8 +61,8 @@ def refuse_malformed(model: ChainModel, reference_name: str) -> None:
 def surroundings(cls: type[Any]) -> nn.Module:
     """Return a module that has what a class may draw from or count in, its file's globals, as an attribute."""
     holder = nn.Module()
-    for i, part in enumerate(c for c in cls.__mro__ if not c.__module__.startswith(("stablebench.", "torch."))):
-        functions = [value for value in vars(part).values() if inspect.isfunction(value)]
+    for i, part in enumerate(written_in(cls)):
+        functions = [value for value in (part, *vars(part).values()) if inspect.isfunction(value)]
         setattr(holder, f"globals_{i}", functions[0].__globals__ if functions else None)
         setattr(holder, f"class_{i}", dict(vars(part)))
     return holder

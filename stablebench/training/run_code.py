@@ -94,7 +94,7 @@ def _name_model(folder: RunFolder, spec: RunSpec, model: str | None, same_packag
         if model is not None:
             model_registry.model_entry(model)
         return []
-    carried = None if model is not None and not _is_copy(folder, model) else carried_code(folder)
+    carried = None if model is not None and not _is_copy(folder, spec, model) else carried_code(folder)
     if carried is None:
         if model is not None:
             _hold_named(folder, spec, model_registry.model_entry(model))
@@ -104,7 +104,7 @@ def _name_model(folder: RunFolder, spec: RunSpec, model: str | None, same_packag
     if model is None and not (known.is_known(carried.digest) and not any(m.is_extension for m in carried.modules)):
         raise UserError(
             f"{spec.model.name}: this run's model is code outside stablebench, which is only run when it is named: add "
-            f"--model {_own_reference(folder, carried, spec)}, the run's own copy, which was not named on this machine "
+            f"--model {_own_reference(folder, carried, spec)}, {_which(carried)}, which was not named on this machine "
             "before; read it first where the run comes from someone else."
         )
     others = carried.other_versions()
@@ -134,13 +134,23 @@ def _hold_named(folder: RunFolder, spec: RunSpec, entry: model_registry.ModelEnt
     )
 
 
+def _which(code: Code) -> str:
+    return "the run's own copy" if code.modules else f"of {', '.join(code.packages) or 'an installed package'}"
+
+
 def _own_reference(folder: RunFolder, code: Code, spec: RunSpec) -> str:
-    place = next(module.path for module in code.modules if module.name == code.entry)
+    place = next((module.path for module in code.modules if module.name == code.entry), code.entry)
     return f"{place}:{spec.model.label}"
 
 
-def _is_copy(folder: RunFolder, model: str) -> bool:
-    """Return whether `--model` names a file of the run's copy."""
+def _is_copy(folder: RunFolder, spec: RunSpec, model: str) -> bool:
+    """Return whether `--model` names a file of the run's copy, or the same class of an installed package."""
+    if spec.model.source is not None and model.rpartition(":")[2] == spec.model.label:
+        code, carried = model_registry.model_entry(model).code, None
+        with suppress(UserError):
+            carried = carried_code(folder)
+        if code is not None and carried is not None and not carried.modules and carried.entry == code.entry:
+            return True
     path = Path(model.rpartition(":")[0])
     return path.suffix == ".py" and path.resolve().is_relative_to(code_dir(folder).resolve())
 

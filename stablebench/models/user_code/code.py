@@ -63,8 +63,8 @@ class Code:
 
     Args:
         entry: The name of the module that has the class.
-        modules: The modules, sorted by name, the entry among them.
-        packages: `name==version`, sorted, without what stablebench itself needs.
+        modules: The modules, sorted by name, the entry among them; none where the class is an installed package's.
+        packages: `name==version`, sorted, without what stablebench itself needs; or only the package of the class.
     """
 
     entry: str
@@ -80,11 +80,16 @@ class Code:
     def digest(self) -> str:
         """SHA-256: of the file's bytes where one file is all there is, else over all files, their places and packages.
 
+        Of an installed package's class it is over the module's name and the package's version.
+
         Where the files lie changes nothing, nor do the folders that all of them share.
         """
         counted = [module for module in self.modules if module.name == self.entry or not module.does_nothing]
         if len(counted) == 1 and not self.packages:
             return counted[0].sha256
+        if not counted:
+            content = {"installed": self.entry, "packages": list(self.packages)}
+            return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         folder = os.path.commonpath([os.path.dirname(module.place) for module in counted])
         files = {os.path.relpath(module.place, folder or "."): module for module in counted}
         content = {

@@ -80,6 +80,8 @@ def load_module(name: str, reference: str) -> Loaded:
         raise UserError(f"--model {reference}: must be `path/to/file.py:Class` or `package.module:Class`.")
     if origins.is_standard(top) or top == "stablebench":
         return _of_library(name, reference)
+    if origins.is_foreign(top) and (installed := _of_package(name, reference)) is not None:
+        return installed
     root = _folder_on_path(top) or Path.cwd()
     search = Search(root, origins.own_folders(), owned=(root, top))
     try:
@@ -117,7 +119,37 @@ def load_code(code: Code, reference: str) -> Loaded:
         if loaded.code.digest != code.digest:
             raise UserError(f"--model {reference}: {', '.join(code.changes(loaded.code))} since this run began.")
         return loaded
+    if not code.modules:
+        return Loaded(_imported(code.entry, reference), code)
     return _run(code, None, reference)
+
+
+def _of_package(name: str, reference: str) -> Loaded | None:
+    """Import a module of an installed package as it is: its code is the package's version, and no file.
+
+    Returns:
+        With the module in which the class was written; None where it is a model of stablebench's contract, whose files
+        count.
+    """
+    from stablebench.models.base import DeepModel, RecurrentModel
+
+    module = _imported(name, reference)
+    label = reference.rpartition(":")[2]
+    thing = getattr(module, label, None)
+    if inspect.isclass(thing) and issubclass(thing, (RecurrentModel, DeepModel)):
+        return None
+    home = sys.modules.get(getattr(thing, "__module__", ""))
+    if home is not None and thing is not None and getattr(home, label, None) is thing:
+        module = home
+    package = origins.distribution_of(module.__name__.partition(".")[0])
+    return Loaded(module, Code(module.__name__, (), () if package is None else (package,)))
+
+
+def _imported(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"--model {reference}: importing {name} failed with {type(error).__name__}: {error}.") from None
 
 
 def _of_library(name: str, reference: str) -> Loaded:

@@ -80,7 +80,26 @@ def other_versions(packages: Iterable[str]) -> list[str]:
     """Return which of the packages, `name==version` each, are installed here in another version, in words."""
     pairs = [package.split("==", 1) for package in packages]
     now = {name: _installed_version(name) for name, _ in pairs}
-    return [f"{name} {then} then, {now[name]} now" for name, then in pairs if now[name] != then]
+    return [
+        f"{name} {then} then, {now[name]} now"
+        for name, then in pairs
+        if then not in (now[name], now[name].partition("+")[0])
+    ]
+
+
+def distribution_of(top: str) -> str | None:
+    """Return `name==version` of the installed package that has a module, without the build (`+cu128`); None of none."""
+    name = next(iter(_providers().get(top, ())), None)
+    return None if name is None else f"{_plain(name)}=={_installed_version(name).partition('+')[0]}"
+
+
+def is_foreign(top: str) -> bool:
+    """Return whether a module is of an installed package that does not ask for stablebench, as torch is."""
+    name = next(iter(_providers().get(top, ())), None)
+    folder = None if name is None else installed_folder(top)
+    if name is None or folder is None:
+        return False
+    return not any(_plain(line).startswith("stablebench") for line in importlib.metadata.requires(name) or [])
 
 
 def _installed_version(name: str) -> str:

@@ -98,6 +98,14 @@ class StateLayout:
         """Return itself: nothing in it changes, and torch warns when a structure is copied."""
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how it is pickled: by a state of its structure, for the same reason."""
+        return _layout_like, (self.state(tuple(torch.zeros(1, n) for n in self.sizes)), self.axes, self.shapes)
+
+
+def _layout_like(state: Any, axes: tuple[int, ...], shapes: tuple[torch.Size, ...]) -> StateLayout:
+    return StateLayout(pytree.tree_structure(state), axes, shapes)
+
 
 class OwnCell(RecurrentModel):
     """A cell or a layer of the user's own.
@@ -155,7 +163,9 @@ class OwnCell(RecurrentModel):
 
 
 @torch.no_grad()
-def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, to_run: bool = False) -> OwnCell:
+def own_cell(
+    called: Callable[..., Any], x: Tensor, h0: Any, *, to_run: bool = False, width: int | None = None
+) -> OwnCell:
     """Return a user's module or function as a chain.
 
     Args:
@@ -164,11 +174,13 @@ def own_cell(called: Callable[..., Any], x: Tensor, h0: Any, *, to_run: bool = F
         h0: The state before the first step; None for zeros.
         to_run: Whether the chain is to be run in place of a loop: then it must be a cell, and an output that is no
             state is carried along as one. Else the first state is read in its place.
+        width: Where there is no h0: of the state, which then may be a tensor of zeros (batch, width), or two of them.
 
     Raises:
         UserError: It is neither a cell nor a layer, or its state is not one that a chain can have.
     """
-    one, example = _understood(called, x, h0, to_run)
+    starts = [h0] if h0 is not None else [None, *_zeros(called, x, width)]
+    one, example = _understood(called, x, starts, to_run)
     layout = _layout(one, x, h0, example)
     begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
     out, after = one(x[:1, 0].expand(2, -1), begun)
@@ -193,12 +205,11 @@ def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
     return None
 
 
-def _understood(called: Callable[..., Any], x: Tensor, h0: Any, cells_only: bool) -> tuple[UserStep, Any]:
+def _understood(called: Callable[..., Any], x: Tensor, starts: list[Any], cells_only: bool) -> tuple[UserStep, Any]:
     """Return how a module or function is called, and a state that it returned for all samples of x."""
     time_first = getattr(called, "batch_first", None) is False
     hows: tuple[How, ...] = ("layer, time first", "cell") if time_first else ("layer", "cell")
     hows = ("cell",) if cells_only else hows
-    starts = [h0] if h0 is not None else [None, *_zeros(called, x)]
     said: list[str] = []
     for how in hows:
         for start in starts:
@@ -209,7 +220,7 @@ def _understood(called: Callable[..., Any], x: Tensor, h0: Any, cells_only: bool
                 said.append(f"as a {how}: {first_line(error)}{users_line(error)}")
                 continue
             return one, state
-    hint = "" if h0 is not None else " If it cannot begin from None, give h0."
+    hint = " If it cannot begin from None, give h0." if starts[0] is None and len(starts) < 3 else ""
     kinds = "no cell, (x_t, h) -> h or (out, h)"
     if not cells_only:
         kinds = "neither a cell, (x_t, h) -> h or (out, h), nor a layer, (x, h0) -> (outputs, h)"
@@ -219,8 +230,11 @@ def _understood(called: Callable[..., Any], x: Tensor, h0: Any, cells_only: bool
     )
 
 
-def _zeros(called: Callable[..., Any], x: Tensor) -> list[Tensor]:
-    """Return the state of zeros that a module with a known width has, if any."""
+def _zeros(called: Callable[..., Any], x: Tensor, width: int | None) -> list[Any]:
+    """Return the states of zeros that a module with a known width may have, if any."""
+    if width is not None:
+        zeros = x.new_zeros(len(x), width)
+        return [zeros, (zeros, zeros)]
     owner = getattr(called, "__self__", called)
     widths = [width for name in ("hidden_size", "hidden") if isinstance(width := getattr(owner, name, None), int)]
     return [x.new_zeros(len(x), width) for width in widths[:1]]
