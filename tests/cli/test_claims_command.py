@@ -27,7 +27,7 @@ def test_quick_page_of_one_model_has_tables_figures_and_numbers(tmp_path: Path) 
     assert code == 0, output
     page = (tmp_path / "claims.md").read_text()
     assert "**Not the sizes of the full page: 5 updates, every width 12, no length above 16.**" in page
-    assert "Made by `stablebench claims --quick --models urnn` at commit" in page and str(tmp_path) not in page
+    assert "Made by `stablebench claims --quick --model urnn` at commit" in page and str(tmp_path) not in page
     assert "(2) copy 8, width 12, at initialisation" in page and "(3) copy 8, width 12, after 5 updates" in page
     for name in ("gradients", "singular-values", "eigenvalues"):
         assert f"(claims/{name}.png)" in page

@@ -206,7 +206,7 @@ def test_run_is_probed_with_its_trained_weights(tmp_path: Path) -> None:
     (folder,) = all_runs(tmp_path)
     first = json.loads(run(str(folder.path), "--json").stdout)
     assert first["measures"]["step"] == 4 and first["measures"]["jacobian"]["steps"] == 8
-    assert {claim["verdict"] for claim in first["claims"]} == {"holds"}
+    assert "holds" in (verdicts := {claim["verdict"] for claim in first["claims"]}) <= {"holds", "vacuous"}, verdicts
     from_file = json.loads(run(str(folder.checkpoint_path(4)), "--json").stdout)
     assert from_file == first
     start = json.loads(run("--model", "urnn", *SMALL, "--precision", "float32", "--json").stdout)

@@ -46,7 +46,8 @@ def _optuna(request: pytest.FixtureRequest) -> None:
 def arguments(tmp_path: Path, *more: str, space: str = SPACE) -> list[str]:
     (tmp_path / "space.yaml").write_text(space)
     runs = ["--runs-dir", str(tmp_path / "runs"), "--storage", str(tmp_path / "journal")]
-    return ["sweep", *SMALL, "--space", str(tmp_path / "space.yaml"), *runs, *more]
+    names = [part for pair in zip(SMALL[::2], SMALL[1::2], strict=True) if pair[0] not in more for part in pair]
+    return ["sweep", *names, "--space", str(tmp_path / "space.yaml"), *runs, *more]
 
 
 def sweep(tmp_path: Path, *more: str, space: str = SPACE) -> Result:

@@ -225,7 +225,9 @@ def test_earlier_card_loads_under_the_names_of_now() -> None:
         "48: `changes` is now called `changelog`.",
     ]
     now = registry.task_card("denoise")
-    assert earlier == now
+    assert earlier.target is not None and now.target is not None
+    target = earlier.target.model_copy(update={"tried": now.target.tried})  # said since
+    assert earlier.model_copy(update={"target": target}) == now
     assert earlier.sha256() == now.sha256()
 
 
