@@ -10,11 +10,11 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
+from stablebench.schema import chances
+
 MAX_LENGTH = 200
-_MAX_TERMS = 100_000
 _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -25,37 +25,22 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
 }
 
 
-def kth_highest_mode(alphabet: float, k: float, length: float) -> float:
-    """Return the probability of the likeliest k-th highest of `length` uniform draws from 0 ... alphabet - 1.
-
-    P(k-th highest < v) is the probability that fewer than k draws reach v, a binomial sum.
-    """
-    n, top = int(length), int(k)
-    if not 1 <= top <= n or alphabet < 1 or alphabet * top > _MAX_TERMS:
-        raise ValueError(f"`kth_highest_mode` needs 1 <= k <= length and alphabet * k <= {_MAX_TERMS:,}.")
-
-    def fewer_than_k(p: float) -> float:
-        return sum(
-            math.exp(
-                math.lgamma(n + 1)  # the binomial coefficient in logarithms: at once, however large n
-                - math.lgamma(i + 1)
-                - math.lgamma(n - i + 1)
-                + i * math.log(p)
-                + (n - i) * math.log1p(-p)
-            )
-            for i in range(top)
-        )
-
-    between = [fewer_than_k((alphabet - v) / alphabet) for v in range(1, int(alphabet))]
-    cumulative = [0.0, *between, 1.0]  # below 0, ..., below alphabet
-    return max(b - a for a, b in pairwise(cumulative))
-
-
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "log": math.log,
     "exp": math.exp,
     "sqrt": math.sqrt,
-    "kth_highest_mode": kth_highest_mode,
+    **{
+        function.__name__: function
+        for function in (
+            chances.arithmetic_mode,
+            chances.cycle_mode,
+            chances.dyck_mode,
+            chances.group_order,
+            chances.kth_highest_mode,
+            chances.nested_mode,
+            chances.walk_returns,
+        )
+    },
 }
 
 
@@ -99,5 +84,12 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> float:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, names), _value(right, names))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-            return FUNCTIONS[name](*(_value(argument, names) for argument in args))
+            return FUNCTIONS[name](*(_argument(argument, names) for argument in args))
     raise ValueError(f"`{ast.unparse(node)}` is not read; use numbers, + - * / ** and {', '.join(FUNCTIONS)}.")
+
+
+def _argument(node: ast.expr, names: Mapping[str, Any]) -> float | str:
+    """Return the value of an argument: a number, or a parameter that is text."""
+    if isinstance(node, ast.Name) and isinstance(names.get(node.id), str):
+        return names[node.id]
+    return _value(node, names)

@@ -6,7 +6,7 @@ import torch
 
 from stablebench.data.tasks import kth_highest
 from stablebench.errors import UserError
-from stablebench.schema.expression import kth_highest_mode
+from stablebench.schema.chances import kth_highest_mode
 
 
 def rng(seed: int = 0) -> torch.Generator:

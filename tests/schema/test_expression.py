@@ -89,6 +89,11 @@ def test_everything_else_is_refused_with_a_value_error(expression: str):
         "9" * 150 + " ** " + "9" * 40,
         "kth_highest_mode(100, 1000, 1.0e300)",
         "kth_highest_mode(99999, 1, 1.0e15)",
+        "arithmetic_mode(1.0e15, 5)",
+        "nested_mode(1.0e15, 5, 3)",
+        "cycle_mode(1.0e15, 5)",
+        "walk_returns(1.0e300)",
+        "dyck_mode(1.0e15, 2)",
     ],
 )
 def test_no_expression_takes_long(expression: str):
