@@ -9,6 +9,9 @@ from torch import Tensor
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 
+RANGES = ("train_lengths", "test_lengths")
+"""Parameters of every task with a length: [least, most] of training, and of validation and test."""
+
 
 def checked_range(name: str, value: Any) -> list[int]:
     """Return a range of lengths as `[least, most]`.

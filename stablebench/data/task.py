@@ -3,9 +3,12 @@
 Every training batch is decided by (seed, stream, index), so the number of the step is the whole data state.
 Validation and test examples are fixed by the card: all runs are scored on the same ones.
 
-What a module of `stablebench.data.tasks` may have next to its source of examples is a protocol of this file: a data
+What a module of `stablebench.data.tasks` may have next to its source of examples is a protocol of `sources`: a data
 set may be stored otherwise than a network sees it (`TransformsExamples`), choose the order in which validation examples
 are held out of the training examples (`OrdersValidation`), or bring vectors for its tokens (`EmbedsTokens`).
+
+The parameters `train_lengths` and `test_lengths` of a task with a length say that each example's length is drawn from
+a range, for training, and for validation and test; the length itself is then the longest that is trained on.
 
 The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
 which weights are tested; without it the card's protocol holds. It is no argument of the module.
@@ -17,12 +20,14 @@ import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 
 from stablebench.data.batch import Batch, Sizes
+from stablebench.data.lengths import RANGES, checked_range, draw_lengths
 from stablebench.data.source import source_module
+from stablebench.data.sources import EmbedsTokens, OrdersValidation, TransformsExamples
 from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.card import TaskCard
 from stablebench.schema.strict import check_arguments
@@ -30,49 +35,6 @@ from stablebench.schema.strict import check_arguments
 Split = Literal["validation", "test"]
 _BLOCK = 100
 """Validation or test examples that are transformed at once: what is drawn for them depends on it."""
-
-
-@runtime_checkable
-class TransformsExamples(Protocol):
-    """A module whose examples are stored otherwise than a network sees them: as bytes, or without their noise.
-
-    `transform(batch, *, rng, ...)` turns examples of `load` into what is seen. `rng` and parameters of `load` are
-    passed by name where it takes them. It is called for each training batch with a generator that depends on (seed,
-    index), and for validation and test examples in blocks, with one that depends on split and block.
-    """
-
-    transform: Callable[..., Batch]
-
-
-@runtime_checkable
-class OrdersValidation(Protocol):
-    """A module that says which training examples a card holds out for validation; else they are drawn at random.
-
-    `validation_order(*, data_dir, ...)` returns indices of the training examples, (n,) int64: the first ones validate,
-    the last ones train.
-    """
-
-    validation_order: Callable[..., torch.Tensor]
-
-
-@runtime_checkable
-class EmbedsTokens(Protocol):
-    """A module with vectors that the embedding of its tokens starts from.
-
-    `initial_embedding(*, data_dir, ...)` takes the parameters of `load` and returns (alphabet, width).
-    """
-
-    initial_embedding: Callable[..., torch.Tensor]
-
-
-@runtime_checkable
-class WritesText(Protocol):
-    """A module whose stream of tokens is text.
-
-    `text(*, data_dir, ...)` takes the parameters of `stream` that it names and returns how the tokens are written.
-    """
-
-    text: Callable[..., Any]
 
 
 def generator_for(*key: Any) -> torch.Generator:
@@ -99,6 +61,7 @@ def resolve_params(
         raise card.unknown_variant(variant)
     values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
     split = _checked_split(card, values.pop("split", None))
+    ranges = _checked_ranges(card, {name: values.pop(name, None) for name in RANGES})
     if T is not None:
         if card.length is None:
             raise UserError(f"--T: the task {card.task} has a fixed length; leave --T out.")
@@ -106,9 +69,14 @@ def resolve_params(
         if fixed != T:
             where = f"{card.task}/{variant}"
             raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
-        values[card.length] = T
+        values[card.length], ranges = T, {}  # of one length, all of them
+    elif "train_lengths" in ranges and card.length is not None:
+        longest = ranges["train_lengths"][1]
+        if (given := (settings or {}).get(card.length, longest)) != longest:
+            raise UserError(f"`{card.length}` {given}: `train_lengths` says {longest}; leave one of the two out.")
+        values[card.length] = longest
     function = getattr(source_module(card), card.data.function)
-    return check_params(function, values, f"task {card.task}") | split
+    return check_params(function, values, f"task {card.task}") | ranges | split
 
 
 def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
@@ -119,6 +87,16 @@ def check_params(function: Callable[..., Any], values: dict[str, Any], name: str
     """
     function = getattr(function, "__func__", function)  # what is kept of its arguments keeps no data
     return check_arguments(function, values, name, ("rng", "seed", "data_dir"))
+
+
+def _checked_ranges(card: TaskCard, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that say ranges of lengths, those that are given."""
+    ranges = {name: checked_range(name, value) for name, value in values.items() if value is not None}
+    if ranges and (card.length is None or card.data.generator is None):
+        raise UserError(
+            f"`{next(iter(ranges))}`: the examples of task {card.task} have their own lengths; leave it out."
+        )
+    return ranges
 
 
 def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
@@ -159,7 +137,7 @@ class Task:
         self.card = card
         self.params = params
         self.protocol = card.protocol_at(params)
-        self._arguments = {name: value for name, value in params.items() if name != "split"}
+        self._arguments = {name: value for name, value in params.items() if name not in ("split", *RANGES)}
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
         self._token_parts: dict[str, torch.Tensor] = {}
@@ -175,7 +153,7 @@ class Task:
             streams = self._streams("train", size)
             return _tbptt_window(streams, index % _tbptt_windows(streams, self.sizes.steps), self.sizes.steps)
         if self.card.data.generator:
-            return self._draw(size, "train", seed, index)
+            return self._draw(size, self.params.get("train_lengths"), "train", seed, index)
         data, count = self._train, len(self._train.inputs)
         per_epoch = -(-count // size)
         epoch, position = divmod(index, per_epoch)
@@ -209,7 +187,8 @@ class Task:
         """
         if self.card.data.generator:
             count = self.protocol.validation if name == "validation" else self.protocol.test
-            yield self._draw(count, name, self.params)
+            lengths = self.params.get("test_lengths", self.params.get("train_lengths"))
+            yield self._draw(count, lengths, name, self.params)
             return
         if self.carries_states:
             streams = self._streams(name, self.protocol.evaluation_streams)
@@ -268,9 +247,15 @@ class Task:
         rng = generator_for(self.card.task, self.card.version, "shown", *key)  # the word decides the noise of all runs
         return self._transform(batch, **_taken(self._transform, {**self.params, "rng": rng}))
 
-    def _draw(self, n: int, *key: Any) -> Batch:
+    def _draw(self, n: int, lengths: list[int] | None, *key: Any) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
-        return self._module.generate(n, rng=rng, **self._arguments)
+
+        def generated(count: int, **length: int) -> Batch:
+            return self._module.generate(count, rng=rng, **(self._arguments | length))
+
+        if lengths is None:
+            return generated(n)
+        return draw_lengths(lambda count, length: generated(count, **{self.card.length or "": length}), n, lengths, rng)
 
     def _loaded(self, name: Literal["train", "validation", "test"]) -> Batch:
         return self._module.load(name, data_dir=self.data_dir, **self._arguments)
