@@ -76,7 +76,10 @@ def resolve_params(
             raise UserError(f"`{card.length}` {given}: `train_lengths` says {longest}; leave one of the two out.")
         values[card.length] = longest
     function = getattr(source_module(card), card.data.function)
-    return check_params(function, values, f"task {card.task}") | ranges | split
+    params = check_params(function, values, f"task {card.task}") | ranges | split
+    for name, ends in ranges.items():
+        _check_lengths(card, {n: value for n, value in params.items() if n not in RANGES}, name, ends)
+    return params
 
 
 def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
@@ -97,6 +100,16 @@ def _checked_ranges(card: TaskCard, values: dict[str, Any]) -> dict[str, Any]:
             f"`{next(iter(ranges))}`: the examples of task {card.task} have their own lengths; leave it out."
         )
     return ranges
+
+
+def _check_lengths(card: TaskCard, params: dict[str, Any], name: str, ends: list[int]) -> None:
+    """Raise `UserError` if the task has no examples of some length in a range."""
+    function = getattr(source_module(card), card.data.function)
+    for length in range(ends[0], ends[1] + 1):
+        try:
+            sizes_of(card, check_params(function, params | {card.length or "": length}, f"length {length}"))
+        except UserError as error:
+            raise UserError(f"`{name}` {ends}: {error}") from None
 
 
 def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
