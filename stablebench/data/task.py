@@ -82,6 +82,11 @@ def resolve_params(
     return params
 
 
+def arguments_of(params: dict[str, Any]) -> dict[str, Any]:
+    """Return those parameters of a task that its source of examples takes."""
+    return {name: value for name, value in params.items() if name not in ("split", *RANGES)}
+
+
 def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
     """Return all parameters of a source's function: `values`, completed by its defaults.
 
@@ -150,7 +155,7 @@ class Task:
         self.card = card
         self.params = params
         self.protocol = card.protocol_at(params)
-        self._arguments = {name: value for name, value in params.items() if name not in ("split", *RANGES)}
+        self._arguments = arguments_of(params)
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
         self._token_parts: dict[str, torch.Tensor] = {}

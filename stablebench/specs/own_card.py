@@ -18,7 +18,7 @@ from stablebench.data.own.arrays import read_bytes
 from stablebench.data.own.examples import best_constant
 from stablebench.data.own.sources import OwnFile, OwnGenerator
 from stablebench.data.source import own_sources
-from stablebench.data.task import Task, check_params, resolve_params
+from stablebench.data.task import Task, arguments_of, check_params, resolve_params
 from stablebench.errors import UserError
 from stablebench.schema.card import TaskCard
 from stablebench.schema.own_data import Hints, OwnData, as_data
@@ -207,7 +207,7 @@ def _generator(files: OwnFiles, module: "ModuleType | None", data: OwnData, hint
         )
     sizes = getattr(module, "sizes", None)
     generator = OwnGenerator(where, function, sizes if callable(sizes) else None, data, hints)
-    params = check_params(generator.generate, data.params, f"{files.path}: {where}")
+    params = check_params(generator.generate, arguments_of(data.params), f"{files.path}: {where}")
     drawn = [generator.generate(4, rng=torch.Generator().manual_seed(0), **params) for _ in range(2)]
     for part, again in zip(*drawn, strict=True):
         if part is not None and not torch.equal(part, again):

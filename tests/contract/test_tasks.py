@@ -9,7 +9,7 @@ import torch
 from stablebench import registry
 from stablebench.data.batch import Batch
 from stablebench.data.metrics import METRICS, higher_is_better
-from stablebench.data.task import Task, resolve_params, sizes_of, source_module
+from stablebench.data.task import Task, arguments_of, resolve_params, sizes_of, source_module
 from stablebench.data.tasks import digits
 from stablebench.resources import tasks_dir
 from stablebench.schema.card import TaskCard
@@ -94,7 +94,8 @@ def test_variants_resolve_and_baselines_can_be_computed(name: str, variant: str 
 @pytest.mark.parametrize(("name", "variant"), GENERATED)
 def test_examples_have_the_announced_sizes(name: str, variant: str | None):
     card, params = card_and_params(name, variant)
-    check(card, params, source_module(card).generate(3, rng=torch.Generator().manual_seed(0), **params))
+    generated = source_module(card).generate(3, rng=torch.Generator().manual_seed(0), **arguments_of(params))
+    check(card, params, generated)
 
 
 @pytest.mark.parametrize("permuted", [False, True])

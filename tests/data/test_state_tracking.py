@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data.task import Task, resolve_params
+from stablebench.data.task import Task, arguments_of, resolve_params
 from stablebench.data.tasks import (
     counter,
     cycle_navigation,
@@ -152,7 +152,7 @@ def test_the_likeliest_answer_is_as_likely_as_the_card_says(name: str, length: i
     """One constant answer, over many examples."""
     card = registry.task_card(name)
     params = resolve_params(card, T=length)
-    batch = Task(card, params)._module.generate(40_000, rng=rng(), **params)
+    batch = Task(card, params)._module.generate(40_000, rng=rng(), **arguments_of(params))
     answers = batch.targets if batch.mask is None else batch.targets[batch.mask]
     share = answers.bincount().max().item() / answers.numel()
     baseline = card.baseline("accuracy", params)
