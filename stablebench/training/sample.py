@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from stablebench import registry
-from stablebench.data.task import WritesText, generator_for, source_module
+from stablebench.data.sources import WritesText
+from stablebench.data.task import generator_for, source_module
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
 from stablebench.models.base import State

@@ -41,14 +41,14 @@ def test_a_line_of_the_list_takes_little_processor_time(tmp_path: Path) -> None:
     times = []
     for _ in range(3):
         began = time.process_time()
-        assert len(runs(tmp_path, {})) == 500
+        assert len(runs(tmp_path, [])) == 500
         times.append(time.process_time() - began)
     assert min(times) < 500 * 3e-4
 
 
 def test_the_list_is_in_the_order_of_paths(tmp_path: Path) -> None:
     stored(tmp_path, 120)
-    names = [item["name"] for item in runs(tmp_path, {})]
+    names = [item["name"] for item in runs(tmp_path, [])]
     paths = sorted(path.parent.relative_to(tmp_path) for path in tmp_path.glob("*/*/*/record.json"))
     assert names == [path.as_posix() for path in paths]
 
