@@ -47,7 +47,7 @@ def digest_of(task: str) -> str:
 
 def test_every_number_of_version_0_1_0_has_all_its_values() -> None:
     """The digests were computed from the `published` lists that the cards of version 0.1.0 had."""
-    assert {task: digest_of(task) for task in registry.task_names()} == INDEX["digests"]
+    assert {task: digest_of(task) for task in INDEX["digests"]} == INDEX["digests"]
 
 
 def test_a_key_stands_once_for_a_task() -> None:
