@@ -22,7 +22,19 @@ def report(
     asked: SuiteRunOptions,
     runs_dir: RunsDir = Path("runs"),
     title: Annotated[str | None, option("The page's heading.", OUTPUT, metavar="TEXT")] = None,
-    output: Annotated[Path, option("The page.", OUTPUT, "--output", "-o", metavar="FILE")] = Path("report.html"),
+    summary: Annotated[
+        bool,
+        option(
+            "Markdown pages of leaderboards that `compare SUITE --output FILE.json` wrote (files, or folders of them): "
+            "an index at --output, in a folder of its name a page a suite, and what is repeated of the papers.",
+            OUTPUT,
+            "--summary",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        option("The page (default: report.html, with --summary suites.md).", OUTPUT, "--output", "-o", metavar="FILE"),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write one HTML page of stored runs that opens offline; nothing is run.
@@ -33,9 +45,16 @@ def report(
     Examples:
         stablebench report quick --model rnn,roarnn -o quick.html
         stablebench report copy/roarnn copy/lstm -o copy.html --force
+        stablebench report --summary leaderboards/ -o suites.md
     """
     from stablebench.cli.shared.output_file import refuse_existing
 
+    if summary:
+        from stablebench.cli.shared.suite_pages import write_suite_pages
+
+        write_suite_pages(what or [], output or Path("suites.md"), force)
+        return
+    output = output or Path("report.html")
     refuse_existing(output, force)
     selection = selected_runs(what, runs_dir, asked)
     from stablebench.leaderboard import Overrides

@@ -28,6 +28,11 @@ def has_number(entry: Published) -> bool:
     return entry.value is not None and not isinstance(entry.value, bool)
 
 
+def has_settings(row: LeaderboardRow, entry: Published) -> bool:
+    """Whether a row is of the variant of its model that a number belongs to."""
+    return all(row.settings.get(key) == value for key, value in entry.settings.items())
+
+
 def is_measured(card: TaskCard, entry: Published) -> bool:
     """Whether a leaderboard of the task has what a published entry counts or measures."""
     if entry.metric is None:
@@ -75,7 +80,7 @@ def compare_published(
 
 
 def _row_for(entry: Published, rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
-    of_model = [row for row in rows if row.model == entry.model]
+    of_model = [row for row in rows if row.model == entry.model and has_settings(row, entry)]
     of_width = [row for row in of_model if row.hidden == entry.units]
     return next(iter(of_width or of_model), None)
 

@@ -36,6 +36,7 @@ from stablebench.leaderboard.published import (
     compare_published,
     format_published,
     has_number,
+    has_settings,
     is_measured,
     spread_of,
 )
@@ -94,7 +95,7 @@ def reproduction(
             if card is None or key not in by_key:
                 lines.append(ReproductionLine(what=key))
             else:
-                lines.append(_number(card, by_key[key], entries, of_task, overrides))
+                lines.append(number_line(card, by_key[key], entries, of_task, overrides))
     for expected in suite.expected:
         lines.append(_expectation(expected, suite, tables, overrides, cards))
     if not lines:
@@ -160,14 +161,24 @@ def format_protocol(line: ReproductionLine) -> str | None:
 # -- printed numbers -------------------------------------------------------------------------------------------------
 
 
-def _number(
+def number_line(
     card: TaskCard,
     entry: Published,
     entries: Sequence[Published],
     tables: Sequence[LeaderboardTable],
-    overrides: Overrides,
+    overrides: Overrides = _NONE,
 ) -> ReproductionLine:
+    """Return whether runs repeat a printed number.
+
+    Args:
+        card: The task's card.
+        entry: The number.
+        entries: The numbers that runs may stand for instead, this one among them.
+        tables: The task's tables of a leaderboard.
+        overrides: What the runs have in place of the suite's own settings.
+    """
     units = "" if entry.units is None else f", {entry.units} units"
+    units += "".join(f", {key} {format_value(value)}" for key, value in entry.settings.items())
     on = f"{card.task}/{entry.variant}" if entry.variant else card.task
     what = f"{entry.model}{units} on {on}: {entry.what} ({entry.where})"
     line = ReproductionLine(
@@ -213,7 +224,7 @@ def _runs_for(
         for row in table.rows:
             resized = entry.units not in (None, row.hidden)
             is_other = resized and row.hidden in {other.units for other in others}
-            if row.model == entry.model and not is_other:
+            if row.model == entry.model and not is_other and has_settings(row, entry):
                 candidates.append((elsewhere, resized, len(candidates), table, row))
     return min(candidates, key=lambda place: place[:3])[3:] if candidates else None
 

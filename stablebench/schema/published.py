@@ -56,6 +56,8 @@ class Published(Strict):
         source: The paper.
         where: Table, figure or section.
         quoted: The paper that the source quotes; its own protocol is then not stated.
+        settings: Values of the model that it belongs to, where the paper has several variants of one model:
+            `{activation: abs}`.
         reported_protocol: What the source, or its authors' published code, says of its protocol, by the names of the
             card's fields or of `RUN_FIELDS`.
         note: What else matters.
@@ -79,6 +81,7 @@ class Published(Strict):
     source: str
     where: str
     quoted: str | None = None
+    settings: dict[str, bool | int | float | str] = {}
     reported_protocol: dict[str, bool | int | float | str] = {}
     note: str | None = None
 

@@ -389,7 +389,7 @@ def test_no_number_that_was_run_is_said_not_to_have_been(name: str, short: bool)
         spec = cell.spec
         metric = registry.task_card(spec.task.name).metric
         key = (spec.task.name, str(spec.task.params))
-        size: dict[str, Any] = {"hidden": spec.model.hidden, "steps": spec.train.steps}
+        size: dict[str, Any] = {"hidden": spec.model.hidden, "steps": spec.train.steps, "settings": spec.model.params}
         rows.setdefault(key, []).append(
             row(spec.model.label, 0.5, metric=metric, statistics={metric: {"best": 0.5}}, **size)
         )
