@@ -27,7 +27,7 @@ from stablebench.specs.request import OPTION_KEYS, Resolved
 from stablebench.tables import Format
 from stablebench.training.run import ExecutionOptions
 
-_OWN = ("T", "set", "budget", "match", "recipes", "data_dir", "no_run", "across_budgets", "self_check")
+_OWN = ("T", "set", "budget", "match", "recipes", "data_dir", "no_run", "across_budgets", "rates", "self_check")
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +111,7 @@ def compare(
         quiet: Whether no line is printed, on stderr, when a run ends.
         options: The command's, with `_` for `-`: `T`, `hidden`, `layers`, `steps`, `epochs`, `batch_size`, `lr`,
             `recompute_every`, `device`, `threads`, `engine`, `precision`, `deterministic`, `set` (a dict), `budget`,
-            `match`, `recipes`, `data_dir`, `no_run`, `across_budgets`, `self_check`.
+            `match`, `recipes`, `data_dir`, `no_run`, `across_budgets`, `rates`, `self_check`.
 
     Returns:
         The leaderboard; a run that failed is in its `failures`.
@@ -161,6 +161,7 @@ def _overrides(models: Any, tasks: Any, seeds: Any, own: dict[str, Any], rest: d
         short=budget == "short",
         match=match,
         recipes=path_or_none(own.get("recipes")),
+        rates=bool(own.get("rates", False)),
     )
 
 

@@ -74,8 +74,11 @@ def leaderboard_of(
     records, unreadable = readable_records(folders)
     call_as_asked(records.values(), runs)
     board = leaderboard.build(name, records.values(), unreadable=unreadable, across_budgets=across_budgets, tidy=tidy)
-    changes = leaderboard.Overrides(overrides.changed, overrides.short)
-    board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
+    if overrides.rates:  # at one rate each nothing of a paper is repeated, and no row is a model's
+        board = board.replaced(learning_rates=leaderboard.learning_rates(records.values(), board.tables))
+    else:
+        changes = leaderboard.Overrides(overrides.changed, overrides.short)
+        board = board.replaced(reproduction=leaderboard.reproduction(suite, board, changes))
     recorded = [folder.path in records or str(folder.path) in unreadable for folder in folders]
     stored = [(run.label, records.get(folder.path)) for run, folder in zip(runs, folders, strict=True)]
     failed = [(label, r.error or "") for label, r in stored if r is not None and r.status == "failed"]

@@ -88,6 +88,14 @@ def compare(
     across_budgets: Annotated[
         bool, option("Rank rows of unequal updates, batch or width all the same.", None, "--across-budgets")
     ] = False,
+    rates: Annotated[
+        bool,
+        option(
+            "Train at 7 learning rates from 1e-4 to 1e-1 in place of the recipe's; print how many reach the target.",
+            None,
+            "--rates",
+        ),
+    ] = False,
     shown: options.TableOutputOptions,
     columns: Annotated[
         list[str] | None, option("Columns of the leaderboard: a,b or repeated, or all.", OUTPUT, metavar="A,B")
@@ -123,11 +131,15 @@ def compare(
     if max_seeds is not None and not until_decided:
         raise UserError("--max-seeds is --until-decided's: give that as well.")
     statistics = statistics or equal_within is not None
+    if rates:
+        _refuse_rates_with(
+            until_decided=until_decided, statistics=statistics, check=check is not None, columns=columns is not None
+        )
     if until_decided:
         refuse_until_decided_with(asked, no_run=no_run, dry_run=dry_run, estimate=estimate)
         asked = replace(asked, seeds=["1"])
     refused: dict[str, str] = {}
-    name, resolved_suite, overrides, runs = _planned(suite, asked, refused, shown.quiet)
+    name, resolved_suite, overrides, runs = _planned(suite, asked, rates, refused, shown.quiet)
     decisions = decisions_of(runs, max_seeds or 20, equal_within, across_budgets) if until_decided else None
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
@@ -173,7 +185,7 @@ def compare(
     lost = failed_before if no_run else _lost(runs, recorded, failures)
     if decisions is not None:
         board = board.replaced(seed_decisions=decisions.document())
-    if statistics or shown.as_json or output is not None:
+    if statistics or ((shown.as_json or output is not None) and not rates):
         board = board.replaced(statistics=leaderboard.statistics(board, equal_within))
     if output is not None:
         write_atomically(output, json_text(board.as_dict()).encode())
@@ -200,10 +212,10 @@ def compare(
 
 @collector_paused()
 def _planned(
-    suite: str | None, asked: SuiteRunOptions, refused: dict[str, str], quiet: bool
+    suite: str | None, asked: SuiteRunOptions, rates: bool, refused: dict[str, str], quiet: bool
 ) -> "tuple[str, Suite, SuiteOverrides, list[Resolved]]":
     """Return the suite by name, what the options change of it, and its runs; `refused` takes those that cannot be."""
-    overrides = suite_overrides(asked)
+    overrides = replace(suite_overrides(asked), rates=rates)
     if not quiet:
         say_suite(suite, overrides)
     from stablebench.execution.suites import runs_of, suite_of
@@ -212,6 +224,19 @@ def _planned(
     if not quiet:
         say_untuned(suite, overrides, resolved_suite)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
+
+
+def _refuse_rates_with(**asked: bool) -> None:
+    """Raise where an option of the leaderboard is asked for along with the grid of rates, which has a table of its own.
+
+    Raises:
+        UserError: One is.
+    """
+    for name, given in asked.items():
+        if given:
+            raise UserError(
+                f"--{name.replace('_', '-')} and --rates: the grid of rates has its own table; leave one out."
+            )
 
 
 def _lost(runs: "list[Resolved]", recorded: list[bool], failures: Failures) -> Failures:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from stablebench import registry
 from stablebench.errors import ContractError, UserError
 from stablebench.execution.tuned_recipes import cells_of, tuned_recipe, with_recipes_only
+from stablebench.schema.learning_rates import RATES
 from stablebench.schema.model_name import base_of, label_of
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.suite import Shared, Suite, SuiteTask
@@ -37,6 +38,7 @@ class SuiteOverrides:
             first model has at the width that the suite or an option sets, else the card's; `recipe` for each recipe's
             own of all three; None for what the suite says, and `units` where models and tasks are named without one.
         recipes: Folder of recipes that `tune` wrote, in place of the registered ones; runs without one are left out.
+        rates: Whether every run is one at each rate of the grid (`schema.learning_rates`) in place of its own.
     """
 
     models: list[str] | None = None
@@ -48,6 +50,7 @@ class SuiteOverrides:
     short: bool = False
     match: Match | None = None
     recipes: Path | None = None
+    rates: bool = False
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -130,8 +133,11 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
             error, as it is where no other run is left.
 
     Raises:
-        UserError: A run cannot be resolved, or the suite has no short budget and it is asked for.
+        UserError: A run cannot be resolved, the suite has no short budget and it is asked for, or a learning rate is
+            given along with the grid of them.
     """
+    if asked.rates and "optim.lr" in asked.options | asked.settings:
+        raise UserError("--rates runs a grid of learning rates: leave --lr and --set optim.lr out.")
     if asked.short and not suite.short_overrides:
         raise UserError(
             "--budget short: this suite has no `short_overrides`; leave it out or give --set train.steps=N."
@@ -140,7 +146,7 @@ def runs_of(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | None 
         resolved = _resolved(suite, asked, refused)
     else:
         decided = suite.model_dump(mode="json", exclude={"seeds"})
-        question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short, asked.match]
+        question = ["runs", decided, asked.T, asked.options, asked.settings, asked.short, asked.match, asked.rates]
         plain = partial(_plain, suite, asked, refused)
         resolved = remembered(question, plain, _from_plain)
     by_hash = {run.spec.spec_hash(): run for run in resolved}
@@ -167,7 +173,8 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
                 width = width_for(resolve(request), wanted)
                 others = {key: value for key, value in request.options.items() if key != "model.hidden"}
                 request = replace(request, options=others, settings=request.settings | {"model.hidden": width})
-            runs.append(resolve(request))
+            run = resolve(request)
+            runs += [resolve(at_rate) for at_rate in _at_rates(request, run)] if asked.rates else [run]
         except ContractError as error:
             if refused is None:
                 raise
@@ -177,6 +184,18 @@ def _resolved(suite: Suite, asked: SuiteOverrides, refused: dict[str, str] | Non
     if last is not None and not runs:
         raise last
     return runs
+
+
+def _at_rates(request: RunRequest, run: Resolved) -> list[RunRequest]:
+    """Return the request at each learning rate of the grid; rates of parameter groups keep their ratio to it."""
+    groups = {name: group.lr for name, group in run.spec.optim.groups.items() if group.lr is not None}
+    requests = []
+    for rate in RATES:
+        settings = {"optim.lr": rate}
+        ratio = rate / run.spec.optim.lr
+        settings |= {f"optim.groups.{name}.lr": float(f"{lr * ratio:.4g}") for name, lr in groups.items()}
+        requests.append(replace(request, settings=request.settings | settings))
+    return requests
 
 
 def request_for(suite: Suite, task: SuiteTask, model: str, asked: SuiteOverrides) -> RunRequest:

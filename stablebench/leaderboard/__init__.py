@@ -22,6 +22,7 @@ from stablebench.leaderboard.format import (
     format_range,
     format_unequal,
 )
+from stablebench.leaderboard.learning_rates import learning_rates, rates_table
 from stablebench.leaderboard.marks import unequal_budgets
 from stablebench.leaderboard.origin import format_origin
 from stablebench.leaderboard.pairs import leaders_note, matrix_of
@@ -60,9 +61,11 @@ __all__ = [
     "format_verdict",
     "latest",
     "leaders_note",
+    "learning_rates",
     "left_out_notes",
     "matrix_of",
     "pair_table",
+    "rates_table",
     "read_baseline",
     "registered_card",
     "render",

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.errors import UserError
-from stablebench.schema.leaderboard import SCHEMA_VERSION, BaselineLeaderboard, Leaderboard
+from stablebench.schema.leaderboard import SCHEMA_VERSION, Leaderboard
+from stablebench.schema.stored_leaderboard import BaselineLeaderboard
 
 
 def read_baseline(path: Path) -> BaselineLeaderboard:

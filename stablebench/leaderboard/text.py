@@ -6,6 +6,7 @@ from typing import Literal
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import columns
 from stablebench.leaderboard.format import format_unequal
+from stablebench.leaderboard.learning_rates import rates_table
 from stablebench.leaderboard.published import format_entry
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
@@ -45,6 +46,8 @@ def render(
     if not board.tables:
         why = "no run that can be read" if board.unreadable else "no runs yet"
         return visible(f"{board.suite}: {why}.") if fmt != "csv" else ""
+    if board.learning_rates is not None and fmt != "csv":
+        return render_tables([rates_table(part) for part in board.learning_rates], fmt)
     if fmt == "csv":
         return render_tables([tidy_table(board.runs or [])], "csv")
     tables = []

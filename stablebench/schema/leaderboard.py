@@ -5,7 +5,7 @@ Every key is described at its field; docs/leaderboard.md is made of these descri
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from stablebench.schema.leaderboard_statistics import (
     COVERAGE,
@@ -16,11 +16,12 @@ from stablebench.schema.leaderboard_statistics import (
     Statistics,
     Unit,
 )
-from stablebench.schema.published import Flag, MetricName
+from stablebench.schema.learning_rates import RateTable
+from stablebench.schema.published import Flag
 from stablebench.schema.recipe import Outcome
 
 SCHEMA_VERSION = 1
-_OPTIONAL = ("unreadable", "reproduction", "statistics", "seed_decisions", "runs")
+_OPTIONAL = ("unreadable", "reproduction", "statistics", "seed_decisions", "learning_rates", "runs")
 """Parts that the JSON leaves out where there are none."""
 
 SPREAD = "What the paper prints next to its number: one standard deviation, or two standard errors."
@@ -306,6 +307,10 @@ class Leaderboard(LeaderboardPart):
     seed_decisions: SeedDecisions | None = Field(
         default=None, description="Which pairs `--until-decided` decided; absent without it."
     )
+    learning_rates: list[RateTable] | None = Field(
+        default=None,
+        description="A table a task of the models over a grid of learning rates; absent without `--rates`.",
+    )
     runs: list[dict[str, Any]] | None = Field(
         default=None,
         description="Tidy data: a run each, with every setting by its dotted key and every test metric; with `--json` "
@@ -316,34 +321,3 @@ class Leaderboard(LeaderboardPart):
         """Return a JSON-serialisable dict, but for numbers that are not finite; parts that are missing are left out."""
         data = self.model_dump()
         return {key: value for key, value in data.items() if value is not None or key not in _OPTIONAL}
-
-
-class _Stored(LeaderboardPart):
-    """A part of a stored leaderboard of this or an earlier version: only the keys that it is compared by are read."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class BaselineRow(_Stored):
-    """What a stored row is compared by."""
-
-    name: str
-    score: float | None = None
-    steps_to_baseline: float | None = None
-    diverged: float | None = None
-
-
-class BaselineTable(_Stored):
-    """What a stored table is compared by."""
-
-    task: str
-    metric: MetricName
-    rows: list[BaselineRow]
-
-
-class BaselineLeaderboard(_Stored):
-    """What a stored leaderboard is compared by."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    suite: Any = None
-    tables: list[BaselineTable]

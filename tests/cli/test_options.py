@@ -306,4 +306,5 @@ def test_options_of_a_suite_become_one_request() -> None:
         "short": True,
         "match": None,
         "recipes": None,
+        "rates": False,
     }

@@ -14,10 +14,11 @@ import pytest
 from stablebench.errors import UserError
 from stablebench.leaderboard import build, check, read_baseline, render
 from stablebench.schema.card import Baseline, DataSpec, Protocol, Published, TaskCard
-from stablebench.schema.leaderboard import BaselineLeaderboard, Leaderboard, LeaderboardRow, SeedStatistics
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, SeedStatistics
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.run_record import Environment, Result, RunRecord
 from stablebench.schema.run_spec import ModelSpec, RunSpec, TaskSpec, TrainSpec
+from stablebench.schema.stored_leaderboard import BaselineLeaderboard
 
 
 def record(

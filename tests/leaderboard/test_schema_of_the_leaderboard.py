@@ -25,7 +25,7 @@ INTRODUCTION = """# The JSON of a leaderboard
 `stablebench compare --json` prints it, `--output FILE` writes it, `--check FILE` reads it, also one that version 0.1.0
 wrote. A number that is missing or not finite is `null`. Intervals are pairs, lower and upper end.
 
-Made from `stablebench/schema/leaderboard.py` and `leaderboard_statistics.py` by
+Made from `stablebench/schema/leaderboard.py`, `leaderboard_statistics.py` and `learning_rates.py` by
 `python tests/leaderboard/test_schema_of_the_leaderboard.py`.
 """
 
