@@ -1,0 +1,152 @@
+"""The study itself: how each scalar, over all runs of a task, goes with how the runs ended."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from stablebench.data.metrics import higher_is_better
+from stablebench.execution.probe_study.measures import SCALARS
+from stablebench.execution.probe_study.one_run import RunProbes, early_step
+from stablebench.schema.leaderboard_statistics import Interval
+from stablebench.schema.run_record import RunRecord
+from stablebench.stats.prediction import correlation_interval, left_out_skill, rank_correlation
+
+When = Literal["initial", "early"]
+KNOWN = {"parameters": "log10 of the number of parameters", "validation": "the task's metric, so that higher is better"}
+"""What is known of a run without a probe, to hold the probes against: `validation` after the first part of updates."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How one scalar goes with how the runs of one task ended.
+
+    Args:
+        scalar: Its name.
+        when: `initial`, or `early`: after the first part of the updates.
+        runs: Runs that have it, all of which finished or diverged.
+        models: Models that they are of.
+        score: Spearman's rank correlation with the test score, higher is better, a diverged run the worst.
+        score_interval: Its 95 % interval, models resampled; None below five models.
+        updates: That with the updates to the target (the baseline where there is none), never later than any: below 0
+            means sooner.
+        updates_interval: Its interval.
+        skill: How much better the rank of a model that is left out is predicted from it than without it, at most 1.
+    """
+
+    scalar: str
+    when: When
+    runs: int
+    models: int
+    score: float | None
+    score_interval: Interval | None
+    updates: float | None
+    updates_interval: Interval | None
+    skill: float | None
+
+
+@dataclass(frozen=True)
+class TaskStudy:
+    """The correlations of one task, the largest with the score first.
+
+    Args:
+        task: Task and variant.
+        runs: Runs that ended.
+        models: Their models.
+        goal: What updates are counted to.
+        correlations: One a scalar and time.
+    """
+
+    task: str
+    runs: int
+    models: int
+    goal: str
+    correlations: list[Correlation]
+
+    def document(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return asdict(self)
+
+
+def study(runs: Iterable[tuple[RunRecord, RunProbes]], early: float) -> list[TaskStudy]:
+    """Return the study of each task, in the order of their names.
+
+    Args:
+        runs: Records of runs that ended, with what was measured.
+        early: After which part of the updates they were measured the second time.
+    """
+    by_task: dict[str, list[tuple[RunRecord, RunProbes]]] = defaultdict(list)
+    for record, probes in runs:
+        by_task[_task_of(record)].append((record, probes))
+    return [_of_task(name, of_task, early) for name, of_task in sorted(by_task.items())]
+
+
+def _task_of(record: RunRecord) -> str:
+    task = record.spec.task
+    params = ", ".join(f"{key} {value}" for key, value in sorted(task.params.items()) if value is not None)
+    return f"{task.name}/{task.variant}" if task.variant else f"{task.name} ({params})"
+
+
+def _of_task(name: str, runs: list[tuple[RunRecord, RunProbes]], early: float) -> TaskStudy:
+    goal = "baseline" if all(record.target is None for record, _ in runs) else "target"
+    rows: list[Correlation] = []
+    for when in ("initial", "early"):
+        values = [_values(record, probes, when, early) for record, probes in runs]
+        for scalar in [one.name for one in SCALARS] + list(KNOWN):
+            rows += _correlation(scalar, when, runs, values, goal)
+    rows.sort(key=lambda row: -abs(row.score or 0.0))
+    models = {record.called for record, _ in runs}
+    return TaskStudy(name, len(runs), len(models), goal, rows)
+
+
+def _values(record: RunRecord, probes: RunProbes, when: When, early: float) -> Mapping[str, float | None]:
+    values = dict((probes.initial if when == "initial" else probes.early) or {})
+    if when == "initial":
+        return values | {"parameters": math.log10(max(record.parameters, 1))}
+    stop = early_step(record, early)
+    seen = [e.metrics.get(record.metric) for e in record.evaluations if e.step <= stop]
+    sign = 1.0 if higher_is_better(record.metric) else -1.0
+    return values | {"validation": sign * seen[-1] if seen and seen[-1] is not None else None}
+
+
+def _correlation(
+    scalar: str,
+    when: When,
+    runs: list[tuple[RunRecord, RunProbes]],
+    values: list[Mapping[str, float | None]],
+    goal: str,
+) -> list[Correlation]:
+    known = [(of_run.get(scalar), record) for (record, _), of_run in zip(runs, values, strict=True)]
+    kept = [(value, record) for value, record in known if value is not None]
+    if not kept:
+        return []
+    x, records = [value for value, _ in kept], [record for _, record in kept]
+    scores, updates = [_score(record) for record in records], [_updates(record, goal) for record in records]
+    models = [record.called for record in records]
+    return [
+        Correlation(
+            scalar,
+            when,
+            len(x),
+            len(set(models)),
+            rank_correlation(x, scores),
+            correlation_interval(x, scores, models),
+            rank_correlation(x, updates),
+            correlation_interval(x, updates, models),
+            left_out_skill(x, scores, models),
+        )
+    ]
+
+
+def _score(record: RunRecord) -> float:
+    """Return a run's test score, higher is better; that of a diverged run is below any."""
+    value = (record.result.test or {}).get(record.metric)
+    if record.status != "finished" or value is None or math.isnan(value):
+        return -math.inf
+    return value if higher_is_better(record.metric) else -value
+
+
+def _updates(record: RunRecord, goal: str) -> float:
+    steps = getattr(record.result, f"steps_to_{goal}")
+    return math.inf if steps is None or record.status != "finished" else float(steps)
