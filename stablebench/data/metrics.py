@@ -36,6 +36,8 @@ METRICS: dict[str, Metric] = {
         "nats or squared units, as the task's loss", False, "mean of the task's loss over the counted steps"
     ),
     "accuracy": Metric("fraction", True, "share of the scored steps whose likeliest class is the target"),
+    "sequence_accuracy": Metric("fraction", True, "share of the sequences in which every scored step is right"),
+    "scaled_accuracy": Metric("fraction", True, "(accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect"),
     "mse": Metric("squared units", False, "mean of (output - target)^2"),
     "nrmse": Metric("fraction", False, "square root of sum (output - target)^2 / sum target^2"),
     "bpc": Metric("bits per character", False, "mean cross-entropy / ln 2"),
@@ -117,6 +119,32 @@ def correct_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":
     return (output.argmax(-1) == targets).sum(), targets.numel()
 
 
+def right_sequences_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, int]":
+    """Return the number of sequences whose scored steps are all right, and that of those with a scored step.
+
+    Args:
+        output: Scores (n, time, classes); of one column, logits of class 1.
+        batch: Targets (n, time), and which steps are scored.
+    """
+    scored = batch.mask if batch.scored is None else batch.scored
+    answers = (output.squeeze(-1) > 0).to(batch.targets.dtype) if output.shape[-1] == 1 else output.argmax(-1)
+    wrong = answers != batch.targets
+    if scored is None:
+        return (~wrong.any(1)).sum(), len(wrong)
+    counted = scored.any(1)
+    return (counted & ~(wrong & scored).any(1)).sum(), int(counted.sum())
+
+
+def scaled_accuracy(accuracy: float, chance: float) -> float | None:
+    """Return the accuracy on a scale where guessing is 0 and perfect is 1, below 0 where it is worse than guessing.
+
+    Args:
+        accuracy: A fraction.
+        chance: The accuracy of guessing; there is no such scale where that is 1.
+    """
+    return None if chance >= 1 else (accuracy - chance) / (1 - chance)
+
+
 def relative_error_sum(output: "Tensor", batch: "Batch") -> "tuple[Tensor, float]":
     """Return the sum of squared errors and that of squared targets over the counted steps.
 
@@ -141,6 +169,7 @@ LOSS_SUMS = {
 }
 _METRIC_SUMS = {
     "accuracy": correct_sum,
+    "sequence_accuracy": right_sequences_sum,
     "mse": squared_error_sum,
     "nrmse": relative_error_sum,
     "bpc": cross_entropy_sum,

@@ -10,6 +10,10 @@ are held out of the training examples (`OrdersValidation`), or bring vectors for
 The parameters `train_lengths` and `test_lengths` of a task with a length say that each example's length is drawn from
 a range, for training, and for validation and test; the length itself is then the longest that is trained on.
 
+A parameter whose default is None is no part of a task's parameters where nothing sets it: a task that gets one later
+keeps the spec hashes of its runs. A source that draws its test examples otherwise than those it is trained on takes
+`part`: `train`, `validation` or `test`.
+
 The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
 which weights are tested; without it the card's protocol holds. It is no argument of the module.
 """
@@ -24,13 +28,16 @@ from typing import Any, Literal
 
 import torch
 
-from stablebench.data.batch import Batch, Sizes
-from stablebench.data.lengths import RANGES, checked_range, draw_lengths
+from stablebench.data.batch import Batch
+from stablebench.data.lengths import draw_lengths
+from stablebench.data.params import arguments_of as arguments_of
+from stablebench.data.params import check_params as check_params
+from stablebench.data.params import resolve_params as resolve_params
+from stablebench.data.params import sizes_of as sizes_of
 from stablebench.data.source import source_module
 from stablebench.data.sources import EmbedsTokens, OrdersValidation, TransformsExamples
-from stablebench.errors import UserError, did_you_mean
+from stablebench.errors import UserError
 from stablebench.schema.card import TaskCard
-from stablebench.schema.strict import check_arguments
 
 Split = Literal["validation", "test"]
 _BLOCK = 100
@@ -41,105 +48,6 @@ def generator_for(*key: Any) -> torch.Generator:
     """Return a CPU generator whose state depends only on `key` (anything JSON can write)."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def resolve_params(
-    card: TaskCard, *, variant: str | None = None, T: int | None = None, settings: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return all parameters of a task: the source's defaults, the card's, the variant's, `settings`, `T`.
-
-    Args:
-        card: The card.
-        variant: One of the card's named variants.
-        T: The task's length, under whatever name the card gives it.
-        settings: Parameters by name.
-
-    Raises:
-        UserError: The variant or a parameter is unknown, a value is out of range, or `T` does not fit.
-    """
-    if variant is not None and variant not in card.variants:
-        raise card.unknown_variant(variant)
-    values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
-    split = _checked_split(card, values.pop("split", None))
-    ranges = _checked_ranges(card, {name: values.pop(name, None) for name in RANGES})
-    if T is not None:
-        if card.length is None:
-            raise UserError(f"--T: the task {card.task} has a fixed length; leave --T out.")
-        fixed = card.variants[variant].get(card.length, T) if variant else T
-        if fixed != T:
-            where = f"{card.task}/{variant}"
-            raise UserError(f"--T {T}: the variant {where} has {card.length} {fixed}; give one of the two.")
-        values[card.length], ranges = T, {}  # of one length, all of them
-    elif "train_lengths" in ranges and card.length is not None:
-        longest = ranges["train_lengths"][1]
-        if (given := (settings or {}).get(card.length, longest)) != longest:
-            raise UserError(f"`{card.length}` {given}: `train_lengths` says {longest}; leave one of the two out.")
-        values[card.length] = longest
-    function = getattr(source_module(card), card.data.function)
-    params = check_params(function, values, f"task {card.task}") | ranges | split
-    for name, ends in ranges.items():
-        _check_lengths(card, {n: value for n, value in params.items() if n not in RANGES}, name, ends)
-    return params
-
-
-def arguments_of(params: dict[str, Any]) -> dict[str, Any]:
-    """Return those parameters of a task that its source of examples takes."""
-    return {name: value for name, value in params.items() if name not in ("split", *RANGES)}
-
-
-def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return all parameters of a source's function: `values`, completed by its defaults.
-
-    Raises:
-        UserError: One is unknown, missing, of a wrong type or out of range; the message begins with `name`.
-    """
-    function = getattr(function, "__func__", function)  # what is kept of its arguments keeps no data
-    return check_arguments(function, values, name, ("rng", "seed", "data_dir"))
-
-
-def _checked_ranges(card: TaskCard, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that say ranges of lengths, those that are given."""
-    ranges = {name: checked_range(name, value) for name, value in values.items() if value is not None}
-    if ranges and (card.length is None or card.data.generator is None):
-        raise UserError(
-            f"`{next(iter(ranges))}`: the examples of task {card.task} have their own lengths; leave it out."
-        )
-    return ranges
-
-
-def _check_lengths(card: TaskCard, params: dict[str, Any], name: str, ends: list[int]) -> None:
-    """Raise `UserError` if the task has no examples of some length in a range."""
-    function = getattr(source_module(card), card.data.function)
-    for length in range(ends[0], ends[1] + 1):
-        try:
-            sizes_of(card, check_params(function, params | {card.length or "": length}, f"length {length}"))
-        except UserError as error:
-            raise UserError(f"`{name}` {ends}: {error}") from None
-
-
-def _checked_split(card: TaskCard, split: Any) -> dict[str, Any]:
-    """Return the parameter that names one of a card's splits; nothing for the protocol's own."""
-    if split is None:
-        return {}
-    if split not in card.splits:
-        known = ", ".join(card.splits) or "none but the card's own; leave `split` out"
-        raise UserError(
-            f"Task {card.task} has no split '{split}'.{did_you_mean(str(split), card.splits)} Its splits: {known}."
-        )
-    return {"split": split}
-
-
-def sizes_of(card: TaskCard, params: dict[str, Any]) -> Sizes:
-    """Return the sizes that resolved parameters imply.
-
-    Raises:
-        UserError: One that they depend on is missing.
-    """
-    function = source_module(card).sizes
-    missing = inspect.signature(function).parameters.keys() - params.keys()
-    if missing:
-        raise UserError(f"task {card.task}: its parameters must have {', '.join(sorted(missing))}.")
-    return function(**{name: params[name] for name in inspect.signature(function).parameters})
 
 
 class Task:
@@ -171,7 +79,7 @@ class Task:
             streams = self._streams("train", size)
             return _tbptt_window(streams, index % _tbptt_windows(streams, self.sizes.steps), self.sizes.steps)
         if self.card.data.generator:
-            return self._draw(size, self.params.get("train_lengths"), "train", seed, index)
+            return self._draw("train", size, self.params.get("train_lengths"), "train", seed, index)
         data, count = self._train, len(self._train.inputs)
         per_epoch = -(-count // size)
         epoch, position = divmod(index, per_epoch)
@@ -206,7 +114,7 @@ class Task:
         if self.card.data.generator:
             count = self.protocol.validation if name == "validation" else self.protocol.test
             lengths = self.params.get("test_lengths", self.params.get("train_lengths"))
-            yield self._draw(count, lengths, name, self.params)
+            yield self._draw(name, count, lengths, name, self.params)
             return
         if self.carries_states:
             streams = self._streams(name, self.protocol.evaluation_streams)
@@ -265,11 +173,16 @@ class Task:
         rng = generator_for(self.card.task, self.card.version, "shown", *key)  # the word decides the noise of all runs
         return self._transform(batch, **_taken(self._transform, {**self.params, "rng": rng}))
 
-    def _draw(self, n: int, lengths: list[int] | None, *key: Any) -> Batch:
+    def _draw(
+        self, part: Literal["train", "validation", "test"], n: int, lengths: list[int] | None, *key: Any
+    ) -> Batch:
         rng = generator_for(self.card.task, self.card.version, *key)
+        arguments = self._arguments
+        if "part" in inspect.signature(self._module.generate).parameters:
+            arguments = arguments | {"part": part}
 
         def generated(count: int, **length: int) -> Batch:
-            return self._module.generate(count, rng=rng, **(self._arguments | length))
+            return self._module.generate(count, rng=rng, **(arguments | length))
 
         if lengths is None:
             return generated(n)

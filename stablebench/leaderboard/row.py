@@ -11,7 +11,7 @@ from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.marks import built_start
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.origin import Recipes, recipe_origin
-from stablebench.leaderboard.seeds import ran, seed_statistics
+from stablebench.leaderboard.seeds import ran, seed_statistics, test_metrics
 from stablebench.schema.leaderboard import GoalTimes, LeaderboardRow, QuotedScore, RowGoals
 from stablebench.schema.leaderboard_statistics import Goal, Interval
 from stablebench.schema.run_record import RunRecord
@@ -31,7 +31,7 @@ def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
     records = sorted(records, key=lambda record: record.spec.seed)
     first, metric = records[0], records[0].metric
     ended = [r for r in records if r.status in ENDED]
-    tests = {r.spec.seed: r.result.test or {} for r in records if r.status == "finished"}
+    tests = {r.spec.seed: test_metrics(r) for r in records if r.status == "finished"}
     tests = {seed: test for seed, test in tests.items() if metric in test}
     values = [test[metric] for test in tests.values()]
     diverged = sum(r.status == "diverged" for r in records)

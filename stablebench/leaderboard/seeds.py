@@ -5,9 +5,18 @@ The mean exists only where no seed diverged; of a diverged seed there is no scor
 
 import statistics
 
-from stablebench.data.metrics import METRICS, higher_is_better
+from stablebench.data.metrics import METRICS, higher_is_better, scaled_accuracy
 from stablebench.schema.leaderboard import RunFields, SeedStatistics
 from stablebench.schema.run_record import RunRecord
+
+
+def test_metrics(record: RunRecord) -> dict[str, float]:
+    """Return a run's test metrics; with the scaled accuracy also where an earlier version recorded the run."""
+    test = record.result.test or {}
+    if record.metric != "accuracy" or "accuracy" not in test or "scaled_accuracy" in test or record.baseline is None:
+        return test
+    scaled = scaled_accuracy(test["accuracy"], record.baseline)
+    return test if scaled is None else test | {"scaled_accuracy": scaled}
 
 
 def seed_statistics(records: list[RunRecord]) -> dict[str, SeedStatistics]:
@@ -18,12 +27,12 @@ def seed_statistics(records: list[RunRecord]) -> dict[str, SeedStatistics]:
     """
     tested = [r for r in records if r.status == "finished" and r.result.test]
     lost = any(r.status == "diverged" for r in records)
-    names = sorted({name for r in tested for name in r.result.test or {} if name in METRICS})
+    names = sorted({name for r in tested for name in test_metrics(r) if name in METRICS})
     return {name: _of_metric(name, tested, lost) for name in names}
 
 
 def _of_metric(name: str, tested: list[RunRecord], lost: bool) -> SeedStatistics:
-    scores = [(r, r.result.test[name]) for r in tested if r.result.test and name in r.result.test]
+    scores = [(r, tests[name]) for r in tested if name in (tests := test_metrics(r))]
     values = [score for _, score in scores]
     low, high = min(values), max(values)
     better, worse = (high, low) if higher_is_better(name) else (low, high)

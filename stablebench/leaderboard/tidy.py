@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stablebench.leaderboard.origin import Recipes, format_origin, recipe_origin, registered_recipe
+from stablebench.leaderboard.seeds import test_metrics
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.repeat_command import settings
 from stablebench.tables import Table
@@ -34,7 +35,7 @@ def _tidy(record: RunRecord, recipes: Recipes) -> dict[str, Any]:
         "trials": recipe.trials,
         "metric": record.metric,
         "score": (result.test or {}).get(record.metric),
-        **{f"test.{name}": value for name, value in (result.test or {}).items()},
+        **{f"test.{name}": value for name, value in test_metrics(record).items()},
         "baseline": record.baseline,
         "target": record.target,
         **{

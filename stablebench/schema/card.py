@@ -143,6 +143,8 @@ class TaskCard(Strict):
         length: The parameter that `--T` sets; None for a task of fixed length.
         length_description: What that length counts.
         variants: Named sets of parameters, addressed as `task/variant`; `split` may be one of them.
+        optional: Parameters that a run has only where they are set, their default being None. Variants that set one are
+            no part of the card's digest, so that a task may get them when runs of it are there.
         splits: Named uses of the data next to the protocol's own; the parameter `split` names one.
         conditions: What else decides the scores and is no parameter, to compare with what papers report.
         input: `tokens` (integers, fed one-hot), `values` (features per step) or `static` (features, no time).
@@ -177,6 +179,7 @@ class TaskCard(Strict):
     length: str | None = None
     length_description: str = Field(default="", serialization_alias="length_means")
     variants: dict[str, dict[str, Any]] = {}
+    optional: list[str] = []
     splits: dict[str, Split] = {}
     conditions: dict[str, bool | int | float | str] = Field(default={}, serialization_alias="facts")
     input: Literal["tokens", "values", "static"]
@@ -251,7 +254,8 @@ class TaskCard(Strict):
     def has_params(self, variant: str | None, params: Mapping[str, Any]) -> bool:
         """Return whether a variant (None: the card itself) has these resolved parameters."""
         values = self.data.params | (self.variants.get(variant, {}) if variant else {})
-        return all(name in params and params[name] == value for name, value in values.items())
+        others = any(name in params and name not in values for name in self.optional)
+        return not others and all(name in params and params[name] == value for name, value in values.items())
 
     def value_at(self, value: Number, params: Mapping[str, Any]) -> float | None:
         """Return a baseline's or target's number at these parameters; None where it has none for them."""
@@ -281,7 +285,9 @@ class TaskCard(Strict):
         It is taken under the key names of version 0.1.0 (the serialisation aliases), so that runs of that version and
         of this one have the same digest.
         """
-        decides_no_run = {"published": True, "changelog": True, "target": {"tried"}}
+        later = {name for name, values in self.variants.items() if not values.keys().isdisjoint(self.optional)}
+        decides_no_run = {"published": True, "changelog": True, "target": {"tried"}, "optional": True}
+        decides_no_run["variants"] = later
         content = self.model_dump_json(by_alias=True, exclude=decides_no_run)
         return hashlib.sha256(content.encode()).hexdigest()
 

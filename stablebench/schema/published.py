@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from stablebench.schema.strict import Count, NonNegative, Strict
 
-MetricName = Literal["loss", "accuracy", "mse", "nrmse", "bpc", "perplexity"]
+MetricName = Literal["loss", "accuracy", "sequence_accuracy", "scaled_accuracy", "mse", "nrmse", "bpc", "perplexity"]
 Statistic = Literal[
     "exact", "count", "mean", "best", "worst", "best_on_validation", "curve", "range_low", "range_high", "unknown"
 ]

@@ -1,12 +1,12 @@
 """Losses and metrics of a network over a whole split, evaluated in pieces."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from stablebench.data.batch import Batch
-from stablebench.data.metrics import Mean
+from stablebench.data.metrics import Mean, scaled_accuracy
 from stablebench.data.task import Split, Task
 from stablebench.models.network import AnyNetwork
 from stablebench.schema.card import TaskCard
@@ -21,8 +21,32 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def metric_names(card: TaskCard) -> list[str]:
-    """Return the names of what an evaluation computes on a task: the loss and its metrics, each once."""
-    return list(dict.fromkeys(["loss", card.metric, *card.extra_metrics]))
+    """Return the names of what an evaluation computes on a task: the loss and its metrics, each once.
+
+    Where there is an answer at several steps, it counts sequences that are all right next to single answers.
+    """
+    names = ["loss", card.metric, *card.extra_metrics]
+    whole = card.readout == "every" and card.data.stream is None and "accuracy" in names
+    names += ["sequence_accuracy"] if whole else []
+    return [name for name in dict.fromkeys(names) if name != "scaled_accuracy"]
+
+
+def chance(card: TaskCard, params: Mapping[str, Any]) -> float | None:
+    """Return the accuracy of guessing on a task's test examples; None where its card has none.
+
+    Of a range of lengths it is that of the length in its middle.
+    """
+    ends = params.get("test_lengths", params.get("train_lengths"))
+    if ends is not None and card.length is not None:
+        params = {**params, card.length: sum(ends) // 2}
+    return card.baseline("accuracy", params)
+
+
+def with_scaled_accuracy(metrics: dict[str, float], card: TaskCard, params: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics of the test split with the scaled accuracy, where there is an accuracy and one of guessing."""
+    guessing = chance(card, params) if "accuracy" in metrics else None
+    scaled = None if guessing is None else scaled_accuracy(metrics["accuracy"], guessing)
+    return metrics if scaled is None else metrics | {"scaled_accuracy": scaled}
 
 
 def kept_pieces(task: Task, split: Split) -> Callable[[], Iterable[Batch]]:

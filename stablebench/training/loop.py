@@ -16,7 +16,7 @@ from stablebench.runs.progress import Progress
 from stablebench.schema.run_record import Result, RunRecord
 from stablebench.training import checkpointing, failures
 from stablebench.training.checked_engine import refuse_other_numbers
-from stablebench.training.evaluation import evaluate, metric_names
+from stablebench.training.evaluation import evaluate, metric_names, with_scaled_accuracy
 from stablebench.training.failures import Diverged, Failure
 from stablebench.training.parts import RunParts
 from stablebench.training.record import ProgressRecord, write_record
@@ -194,6 +194,7 @@ class TrainingLoop:
             values["test"] = self._metrics(lambda: parts.task.pieces("test"))
             if not all(math.isfinite(value) for value in values["test"].values()):
                 raise Diverged("the test loss is not finite")
+            values["test"] = with_scaled_accuracy(values["test"], parts.card, parts.spec.task.params)
         return Result(**values, steps_per_s=self._throughput.median, peak_bytes=device.peak_bytes(parts.device))
 
     # -- runs that do not finish ---------------------------------------------------------------------------------

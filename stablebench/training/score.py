@@ -20,7 +20,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.specs.limits import checked_card
 from stablebench.specs.repeat_command import command_of
 from stablebench.training.checked_engine import engine_for_evaluation
-from stablebench.training.evaluation import evaluate, metric_names
+from stablebench.training.evaluation import evaluate, metric_names, with_scaled_accuracy
 from stablebench.training.network_state import NetworkState, StateKeeper
 from stablebench.training.resume import latest_valid_checkpoint
 
@@ -127,5 +127,6 @@ def score(
     names = metric_names(card)
     with python_random.seeded(record.spec.seed):  # what a user's model may draw from
         metrics = evaluate(network, task.pieces(split), card.loss, names, 100, carried=task.carries_states)
+    metrics = with_scaled_accuracy(metrics, card, params)
     baselines = {name: value for name in names if (value := card.baseline(name, params)) is not None}
     return Score(split, saved.step, params, metrics, baselines)

@@ -94,8 +94,11 @@ def test_one_length_is_asked_for_by_name() -> None:
     assert resolve_params(card, T=64) == {"length": 64} == resolve_params(card, variant="t20", settings={"length": 64})
     assert resolve_params(card)["length"] == 40
     assert resolve_params(card, settings={"train_lengths": [2, 8]})["length"] == 8
-    again = resolve_params(card)
-    assert resolve_params(card, settings=again) == again
+    for name in ("parity", "group_word"):
+        card = registry.task_card(name)
+        for asked in ({}, {"T": 64}, *({"variant": variant} for variant in card.variants)):
+            params = resolve_params(card, **asked)
+            assert resolve_params(card, settings=params) == params
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,11 @@ the marks, steps counted from 0:
     first_tenth   one in the first tenth, one in [length // 2, length)             Skip RNN
 
 Numbers are `unit`, U[0, 1), or `centred`, U[-1/2, 1/2), as Skip RNN has them.
+
+With a lag of 0 the answer is a function of the last step's number u alone, the twin that needs no memory: the quantile
+of the sum's distribution at u, so that answers are distributed as sums are,
+
+    q(u) = sqrt(2 u) for u < 1/2, else 2 - sqrt(2 (1 - u))
 """
 
 from typing import Annotated, Literal
@@ -32,6 +37,7 @@ def generate(
     length: Annotated[int, Field(ge=2)] = 200,
     markers: Markers = "one_per_half",
     values: Values = "unit",
+    lag: Literal[0] | None = None,
     rng: torch.Generator,
 ) -> Batch:
     """Draw sequences.
@@ -41,17 +47,26 @@ def generate(
         length: Steps of a sequence.
         markers: Where the two marks stand.
         values: What the numbers are.
+        lag: 0 for the twin without memory; None for the sum.
         rng: Source of randomness.
 
     Returns:
         Numbers and marks (n, length, 2), sums (n, 1).
     """
-    numbers = torch.rand(n, length, generator=rng, dtype=torch.float32)
-    if values == "centred":
-        numbers = numbers - 0.5
+    uniform = torch.rand(n, length, generator=rng, dtype=torch.float32)
+    numbers = uniform - 0.5 if values == "centred" else uniform
     positions = torch.stack(_positions(n, length, markers, rng), dim=1)
     marks = torch.zeros_like(numbers).scatter_(1, positions, 1.0)
-    return Batch(torch.stack([numbers, marks], dim=2), numbers.gather(1, positions).sum(1, keepdim=True))
+    if lag is None:
+        answers = numbers.gather(1, positions).sum(1, keepdim=True)
+    else:
+        answers = _quantile_of_sum(uniform[:, -1:]) - (1.0 if values == "centred" else 0.0)
+    return Batch(torch.stack([numbers, marks], dim=2), answers)
+
+
+def _quantile_of_sum(u: torch.Tensor) -> torch.Tensor:
+    """Return the value below which a share u of the sums of two numbers of U[0, 1) lies."""
+    return torch.where(u < 0.5, (2 * u).sqrt(), 2 - (2 * (1 - u)).sqrt())
 
 
 def _positions(n: int, length: int, markers: Markers, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

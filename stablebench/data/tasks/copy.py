@@ -7,7 +7,8 @@ and the S symbols are to be given back; everywhere else the target is blank. The
     after_marker     S symbols, length - 1 blanks, marker, S blanks       recall starts a step after it
     repeated_marker  S symbols, length blanks,     S markers              recall on the markers
 
-All of them have length + 2 S steps.
+All of them have length + 2 S steps. With a lag of 0 the symbols are to be given while they are shown, and blanks
+everywhere else: the twin that needs no memory, with the same inputs, the same classes and as many scored steps.
 """
 
 from typing import Annotated, Literal
@@ -32,6 +33,7 @@ def generate(
     S: Annotated[int, Field(ge=1)] = 10,
     alphabet: Annotated[int, Field(ge=2)] = 8,
     layout: Layout = "at_marker",
+    lag: Literal[0] | None = None,
     rng: torch.Generator,
 ) -> Batch:
     """Draw sequences.
@@ -42,10 +44,11 @@ def generate(
         S: Symbols to remember.
         alphabet: Number of different symbols.
         layout: Where the marker stands and when the recall starts.
+        lag: 0 for the twin without memory; None for the recall.
         rng: Source of randomness.
 
     Returns:
-        Tokens (n, length + 2 S), targets of the same shape; accuracy counts the recalled steps only.
+        Tokens (n, length + 2 S), targets of the same shape; accuracy counts the steps with a symbol only.
     """
     steps, marker = length + 2 * S, alphabet + 1
     symbols = torch.randint(1, alphabet + 1, (n, S), generator=rng)
@@ -58,7 +61,8 @@ def generate(
     else:
         inputs[:, S + length :] = marker
     targets = torch.zeros(n, steps, dtype=torch.long)
-    targets[:, -S:] = symbols
+    answered = slice(-S, None) if lag is None else slice(S)
+    targets[:, answered] = symbols
     scored = torch.zeros(n, steps, dtype=torch.bool)
-    scored[:, -S:] = True
+    scored[:, answered] = True
     return Batch(inputs, targets, scored=scored)
