@@ -44,6 +44,24 @@ def sweep(
         int | None,
         option("Trials drawn at random (default for tpe: 10) and never pruned (median: 5).", metavar="N", min=0),
     ] = None,
+    fewest_sequences: Annotated[
+        list[str] | None,
+        option(
+            "Search for the fewest training sequences, from LEAST to MOST, that reach the target; not for "
+            "hyper-parameters.",
+            None,
+            "--fewest-sequences",
+            metavar="LEAST,MOST",
+        ),
+    ] = None,
+    within: Annotated[
+        float | None,
+        option("With --fewest-sequences: end at this ratio of enough to too few (default: 1.25).", metavar="X"),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        option("With --fewest-sequences: seeds of each size, more than half must reach it (default: 1).", min=1),
+    ] = None,
     dry_run: Annotated[
         bool, option("Print what would be searched and what it would take, and stop.", None, "--dry-run")
     ] = False,
@@ -67,7 +85,7 @@ def sweep(
 
     Examples:
         stablebench sweep --model roarnn --task copy/t100 --trials 20 --space roarnn/lr
-        stablebench sweep --model roarnn --task copy/t100 --trials 20 --dry-run
+        stablebench sweep --model lstm --task parity --fewest-sequences 64,65536 --repeats 3
         stablebench sweep --model my_cell.py:MyCell --task copy --space space.yaml --trials 8 --workers 2
     """
     from stablebench.cli.shared.output_file import refuse_existing
@@ -79,6 +97,17 @@ def sweep(
     from stablebench.training.trackers import check_trackers
 
     request = request_of(asked)
+    if fewest_sequences is not None:
+        others = {"trials": trials, "space": space, "sampler": sampler, "startup": startup}
+        _refuse({**others, "storage": storage, "output": output}, "it searches no hyper-parameters")
+        from stablebench.cli.shared.fewest_sequences import plan_of, search_fewest
+
+        ends = options.numbers_of("--fewest-sequences", fewest_sequences)
+        trackers = check_trackers(",".join(track or ()))
+        execution = ExecutionOptions(shown.runs_dir, data_dir, wait=True, track=trackers, self_check=self_check)
+        plan_ = plan_of(ends, within, repeats)
+        raise typer.Exit(search_fewest(request, plan_, execution, workers, shown, dry_run=dry_run))
+    _refuse({"within": within, "repeats": repeats}, None)
     label, searched = find_space(space, request.model, request.task, asked.recipe)
     check_space(searched, request)
     trackers = check_trackers(",".join(track or ()))
@@ -131,6 +160,25 @@ def sweep(
     if best is None:
         raise StablebenchError(f"{journal}: no trial finished, so there is no best one.")
     raise typer.Exit(1 if any(trial.status == "failed" for trial in ended) else 0)
+
+
+def _refuse(given: dict[str, Any], why: str | None) -> None:
+    """Refuse options of the search that was not asked for.
+
+    Args:
+        given: Their values by name.
+        why: Why --fewest-sequences takes none of them; None where they are its own.
+
+    Raises:
+        UserError: One was given.
+    """
+    from stablebench.errors import UserError
+
+    for name, value in given.items():
+        if value is not None and why is None:
+            raise UserError(f"--{name} is --fewest-sequences': give that as well.")
+        if value is not None:
+            raise UserError(f"--fewest-sequences and --{name}: {why}; leave one out.")
 
 
 def _run(

@@ -11,6 +11,9 @@ from stablebench.errors import UserError, did_you_mean
 from stablebench.schema.card import TaskCard
 from stablebench.schema.strict import check_arguments
 
+SEQUENCES = "train_sequences"
+"""Parameter of every generated task: the size of a fixed training set, in place of new examples for every update."""
+
 
 def resolve_params(
     card: TaskCard, *, variant: str | None = None, T: int | None = None, settings: dict[str, Any] | None = None
@@ -30,6 +33,7 @@ def resolve_params(
         raise card.unknown_variant(variant)
     values = card.data.params | (card.variants[variant] if variant else {}) | (settings or {})
     split = _checked_split(card, values.pop("split", None))
+    split |= _checked_count(card, values.pop(SEQUENCES, None))
     drawn = {name: values.pop(name, None) for name in RANGES}
     if card.length is not None and card.length in (settings or {}):  # of one length, unless ranges are asked for, too
         drawn = {name: (settings or {}).get(name) for name in RANGES}
@@ -56,7 +60,7 @@ def resolve_params(
 
 def arguments_of(params: dict[str, Any]) -> dict[str, Any]:
     """Return those parameters of a task that its source of examples takes."""
-    return {name: value for name, value in params.items() if name not in ("split", *RANGES)}
+    return {name: value for name, value in params.items() if name not in ("split", SEQUENCES, *RANGES)}
 
 
 def check_params(function: Callable[..., Any], values: dict[str, Any], name: str) -> dict[str, Any]:
@@ -85,9 +89,21 @@ def _checked_ranges(card: TaskCard, values: dict[str, Any]) -> dict[str, Any]:
     return ranges
 
 
+def _checked_count(card: TaskCard, count: Any) -> dict[str, Any]:
+    """Return the parameter that says the size of a fixed training set; nothing for new examples."""
+    if count is None:
+        return {}
+    if card.data.generator is None:
+        raise UserError(f"`{SEQUENCES}`: the task {card.task} has its own training examples; leave it out.")
+    if type(count) is not int or count < 1:
+        raise UserError(f"`{SEQUENCES}` must be a whole number >= 1, got {count!r}.")
+    return {SEQUENCES: count}
+
+
 def _check_lengths(card: TaskCard, params: dict[str, Any], name: str, ends: list[int]) -> None:
     """Raise `UserError` if the task has no examples of some length in a range."""
     function = getattr(source_module(card), card.data.function)
+    params = arguments_of(params)
     for length in range(ends[0], ends[1] + 1):
         try:
             sizes_of(card, check_params(function, params | {card.length or "": length}, f"length {length}"))

@@ -14,6 +14,9 @@ A parameter whose default is None is no part of a task's parameters where nothin
 keeps the spec hashes of its runs. A source that draws its test examples otherwise than those it is trained on takes
 `part`: `train`, `validation` or `test`.
 
+`train_sequences` fixes a training set of so many examples, drawn by the run's seed, that batches are taken from in a
+new order each epoch; all else of the task stays.
+
 The parameter `split` names one of the card's `splits`, which changes how many examples train, validate and test, and
 which weights are tested; without it the card's protocol holds. It is no argument of the module.
 """
@@ -30,6 +33,7 @@ import torch
 
 from stablebench.data.batch import Batch
 from stablebench.data.lengths import draw_lengths
+from stablebench.data.params import SEQUENCES
 from stablebench.data.params import arguments_of as arguments_of
 from stablebench.data.params import check_params as check_params
 from stablebench.data.params import resolve_params as resolve_params
@@ -67,6 +71,7 @@ class Task:
         self.data_dir = data_dir
         self.sizes = sizes_of(card, params)
         self._token_parts: dict[str, torch.Tensor] = {}
+        self._last_set: tuple[int, Batch] | None = None
         self._last_order: tuple[tuple[int, int] | None, torch.Tensor] = (None, torch.empty(0))
 
     def train_batch(self, seed: int, index: int, size: int) -> Batch:
@@ -78,6 +83,10 @@ class Task:
         if self.carries_states:
             streams = self._streams("train", size)
             return _tbptt_window(streams, index % _tbptt_windows(streams, self.sizes.steps), self.sizes.steps)
+        if (count := self.params.get(SEQUENCES)) is not None:
+            place, rest = divmod(index, -(-count // size))
+            chosen = self._order(count, seed, place)[rest * size : (rest + 1) * size]
+            return take(self._fixed_set(seed, count), chosen)
         if self.card.data.generator:
             return self._draw("train", size, self.params.get("train_lengths"), "train", seed, index)
         data, count = self._train, len(self._train.inputs)
@@ -85,6 +94,12 @@ class Task:
         epoch, position = divmod(index, per_epoch)
         order = self._order(count, seed, epoch)
         return self._transformed(take(data, order[position * size : (position + 1) * size]), "train", seed, index)
+
+    def _fixed_set(self, seed: int, count: int) -> Batch:
+        """Return the examples of a fixed training set; they are kept for the next batch."""
+        if self._last_set is None or self._last_set[0] != seed:
+            self._last_set = (seed, self._draw("train", count, self.params.get("train_lengths"), "train set", seed))
+        return self._last_set[1]
 
     def _order(self, count: int, seed: int, epoch: int) -> torch.Tensor:
         """Return the order of the training examples in an epoch; it is kept for the epoch's other batches."""

@@ -311,8 +311,8 @@ class TaskCard(Strict):
         own_validation = 0 if protocol.validation_from == "test" else protocol.validation
         examples = {"train": protocol.train, "validation": own_validation, "test": protocol.test}
         if self.data.generator:
-            examples = {"train": "fresh"}
-        named = {name: value for name, value in params.items() if name != "split"}
+            examples = {"train": params.get("train_sequences", "fresh")}
+        named = {name: value for name, value in params.items() if name not in ("split", "train_sequences")}
         return {**named, **examples, "selection": selection, **self.conditions}
 
     def decided(self) -> dict[str, list[str]]:
