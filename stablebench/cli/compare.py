@@ -26,6 +26,8 @@ from stablebench.errors import UserError
 from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stablebench.execution.suites import SuiteOverrides
     from stablebench.schema.suite import Suite
     from stablebench.specs.request import Resolved
@@ -96,6 +98,13 @@ def compare(
             "--rates",
         ),
     ] = False,
+    lengths: Annotated[
+        list[str] | None,
+        option(
+            "Also score finished runs at these lengths, each once (default: what the suite says): a,b or repeated.",
+            metavar="A,B",
+        ),
+    ] = None,
     shown: options.TableOutputOptions,
     columns: Annotated[
         list[str] | None, option("Columns of the leaderboard: a,b or repeated, or all.", OUTPUT, metavar="A,B")
@@ -140,6 +149,8 @@ def compare(
         asked = replace(asked, seeds=["1"])
     refused: dict[str, str] = {}
     name, resolved_suite, overrides, runs = _planned(suite, asked, rates, refused, shown.quiet)
+    at_lengths = options.numbers_of("--lengths", lengths)
+    scored_at = _lengths_of(resolved_suite, runs, at_lengths)
     decisions = decisions_of(runs, max_seeds or 20, equal_within, across_budgets) if until_decided else None
     baseline = leaderboard.read_baseline(check) if check is not None else None
     code, failures = 0, list(refused.items())
@@ -175,6 +186,13 @@ def compare(
             note(line)
         note(f"interrupted: {left} of {len(runs)} runs have not ended; the same command continues.")
         raise typer.Exit(code)
+    if not no_run and any(scored_at(run) for run in runs):
+        from stablebench.execution.scored_lengths import score_missing
+
+        unscored = score_missing(
+            runs, [scored_at(run) for run in runs], shown.runs_dir, data_dir, note if not shown.quiet else _silent
+        )
+        failures += unscored.items()
     tidy = shown.fmt == "csv" or shown.as_json or output is not None
     board, recorded, failed_before = leaderboard_of(
         name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy
@@ -237,6 +255,19 @@ def _refuse_rates_with(**asked: bool) -> None:
             raise UserError(
                 f"--{name.replace('_', '-')} and --rates: the grid of rates has its own table; leave one out."
             )
+
+
+def _lengths_of(suite: "Suite", runs: "list[Resolved]", asked: list[int] | None) -> "Callable[[Resolved], list[int]]":
+    """Return a function from a run, of any seed, to the lengths that it is to be scored at."""
+    from stablebench.execution.asked_lengths import lengths_of
+
+    of_each = lengths_of(suite, runs, asked)
+    by_spec = {run.spec.spec_hash(): wanted for run, wanted in zip(runs, of_each, strict=True)}
+    return lambda run: by_spec.get(run.spec.spec_hash(), [])
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
 
 
 def _lost(runs: "list[Resolved]", recorded: list[bool], failures: Failures) -> Failures:

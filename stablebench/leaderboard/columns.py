@@ -5,6 +5,7 @@ from typing import Any
 
 from stablebench.errors import UserError, unknown_name
 from stablebench.leaderboard.format import MEDIAN_INTERVAL, format_median_interval, format_range, format_seeds
+from stablebench.leaderboard.length_curves import format_held, format_held_interval
 from stablebench.leaderboard.origin import format_origin
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Goal, Interval, Unit
@@ -24,7 +25,8 @@ def names(table: LeaderboardTable) -> list[str]:
     others = sorted({name for row in table.rows for name in row.others} - {metric_of(table), *_COLUMNS})
     if metric_of(table) != table.metric:
         others.append(table.metric)
-    known = [*_COLUMNS, *others]
+    known = [*_COLUMNS, *others, *(_OF_LENGTHS if any(row.lengths is not None for row in table.rows) else ())]
+    known += _OF_GRADIENTS if any(row.gradients for row in table.rows) else ()
     return known if table.target is not None else [n for n in known if n not in ("to_target", "s_to_target")]
 
 
@@ -47,7 +49,7 @@ def chosen(asked: Sequence[str] | None, table: LeaderboardTable) -> list[str]:
     if "all" in asked:
         raise UserError("--columns: `all` stands alone.")
     for name in asked:
-        if name not in known and name not in _COLUMNS:
+        if name not in known and name not in (*_COLUMNS, *_MEASURED):
             raise unknown_name("column", name, known)
     return [name for name in asked if name in known]
 
@@ -67,7 +69,7 @@ def heading(name: str, table: LeaderboardTable) -> str:
 
 def cells(name: str, table: LeaderboardTable) -> list[Any]:
     """Return a column: a text or a number a row, None where there is none."""
-    cell = _COLUMNS.get(name, lambda _, row: row.score if name == table.metric else row.others.get(name))
+    cell = (_COLUMNS | _MEASURED).get(name, lambda _, row: row.score if name == table.metric else row.others.get(name))
     return [cell(table, row) for row in table.rows]
 
 
@@ -177,3 +179,27 @@ _COLUMNS: dict[str, _Cells] = {
     "engine": lambda _, row: row.engine,
     "processor": lambda _, row: row.hardware,
 }
+_OF_LENGTHS: dict[str, _Cells] = {
+    "longest_held": lambda _, row: None if row.lengths is None else format_held(row.lengths.longest_held, row.lengths),
+    "held_interval": lambda _, row: None if row.lengths is None else format_held_interval(row.lengths),
+    "mean_40_256": lambda _, row: None if row.lengths is None else row.lengths.mean_40_256,
+    "seeds_solved": lambda _, row: None if row.lengths is None else f"{row.lengths.solved}/{row.lengths.ended}",
+}
+"""Columns of tables with runs that were scored at several lengths."""
+
+
+def _gradient(moment: str, name: str) -> _Cells:
+    """Return what was measured of a row's gradients, to three digits."""
+
+    def cell(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
+        value = None if moment not in row.gradients else getattr(row.gradients[moment], name)
+        return None if value is None else f"{value:.3g}"
+
+    return cell
+
+
+_OF_GRADIENTS: dict[str, _Cells] = {
+    f"{name}_{moment}": _gradient(moment, name) for moment in ("trained", "initial") for name in ("growth", "isometry")
+}
+"""Columns of tables with runs whose gradients were measured."""
+_MEASURED = _OF_LENGTHS | _OF_GRADIENTS

@@ -8,6 +8,7 @@ from typing import Any
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.code import computed_by
+from stablebench.leaderboard.length_curves import length_curve, row_gradients
 from stablebench.leaderboard.marks import built_start
 from stablebench.leaderboard.names import settings_of
 from stablebench.leaderboard.origin import Recipes, recipe_origin
@@ -73,6 +74,8 @@ def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
         steps_per_s=_median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
         quoted=_quoted(first, tests, diverged),
         recipe=recipe_origin(first, recipes),
+        lengths=length_curve(records),
+        gradients=row_gradients(records),
         built_start=built_start(first.spec.model.name, first.spec.model.params),
         peak_bytes=max((r.result.peak_bytes for r in ended if r.result.peak_bytes is not None), default=None),
     )

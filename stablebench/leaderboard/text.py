@@ -7,6 +7,7 @@ from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import columns
 from stablebench.leaderboard.format import format_unequal
 from stablebench.leaderboard.learning_rates import rates_table
+from stablebench.leaderboard.length_curves import lengths_table
 from stablebench.leaderboard.published import format_entry
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.row import ENDED
@@ -53,6 +54,8 @@ def render(
     tables = []
     for table in board.tables:
         tables.append(_ranked_table(table, asked, interval))
+        if (by_length := lengths_table(table)) is not None and asked is None:
+            tables.append(by_length)
         models = {row.model for row in table.rows}
         entries = [format_entry(entry) for entry in table.published if entry.model in models]
         if entries:

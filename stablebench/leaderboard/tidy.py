@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stablebench.leaderboard.length_curves import by_length
 from stablebench.leaderboard.origin import Recipes, format_origin, recipe_origin, registered_recipe
 from stablebench.leaderboard.seeds import test_metrics
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.repeat_command import settings
+from stablebench.stats.lengths import longest_held
 from stablebench.tables import Table
 
 
@@ -36,6 +38,7 @@ def _tidy(record: RunRecord, recipes: Recipes) -> dict[str, Any]:
         "metric": record.metric,
         "score": (result.test or {}).get(record.metric),
         **{f"test.{name}": value for name, value in test_metrics(record).items()},
+        **_by_length(record),
         "baseline": record.baseline,
         "target": record.target,
         **{
@@ -55,6 +58,16 @@ def _tidy(record: RunRecord, recipes: Recipes) -> dict[str, Any]:
         "commit": ran.commit,
         **settings(spec),
     }
+
+
+def _by_length(record: RunRecord) -> dict[str, Any]:
+    """Return a run's accuracies by length, and the longest that it holds of them."""
+    scored = dict(sorted(by_length(record).items()))
+    if not scored:
+        return {}
+    drawn = {"accuracy_at_40_256": scored.pop(0)} if 0 in scored else {}
+    named = {f"accuracy_at_{length}": accuracy for length, accuracy in scored.items()}
+    return named | drawn | {"longest_held": longest_held(scored) or 0}
 
 
 def tidy_table(runs: Sequence[dict[str, Any]]) -> Table:

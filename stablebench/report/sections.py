@@ -16,6 +16,7 @@ from stablebench.leaderboard import (
 )
 from stablebench.report import palette
 from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
+from stablebench.report.figures.lengths import chance_line, length_line, trained_lengths
 from stablebench.report.svg import Figure, panels_of
 from stablebench.schema.leaderboard import LeaderboardTable, Reproduction
 from stablebench.schema.leaderboard_statistics import GOALS, Statistics, TableStatistics
@@ -135,6 +136,7 @@ def figures_of_task(
             points,
             logarithmic,
         ),
+        _over_length(f"{key}-length", table),
         *_time_figures(key, table, statistics),
         _scatter(f"{key}-parameters", table, "parameters", "parameters"),
         _scatter(f"{key}-seconds", table, "train_s", "seconds of training"),
@@ -183,6 +185,27 @@ def _curves(
         table_columns=["model", *(f"last value by {share:.0%} of the run" for share in _BUDGET_SHARES)],
         table_rows=rows,
     )
+
+
+def _over_length(key: str, table: LeaderboardTable) -> Figure | None:
+    """Return the accuracies over the length of test examples; None where no run was scored at several."""
+    series = [line for row in table.rows if (line := length_line(row)) is not None]
+    if not series:
+        return None
+    ends = trained_lengths(table)
+    title = "test accuracy over length" + ("" if ends is None else f", trained on {ends[0]} to {ends[1]} (shaded)")
+    guessing = chance_line(table, series)
+    drawn = series if guessing is None else [*series, guessing]
+    explained = "Line: median over seeds; band: lowest to highest seed; dashed in grey: guessing."
+    lengths = sorted({x for line in series for x in line.x})
+    rows = []
+    for line in drawn:
+        values = dict(zip(line.x, line.y, strict=True))
+        rows.append([line.name, *("" if x not in values else f"{values[x]:.3f}" for x in lengths)])
+    panels = panels_of(drawn, log_y=None, log_x=True, y_ends=(0.0, 1.0), shaded=ends)
+    columns = ["model", *(f"{x:g}" for x in lengths)]
+    description = f"{title}, for {len(series)} models. {explained}"
+    return Figure(key, title, description, "length", "accuracy", panels, False, columns, rows)
 
 
 def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics) -> list[Figure]:

@@ -38,12 +38,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure on one kind of axis: ticks as (coordinate, label), series as paths."""
+    """A figure on one kind of axis: ticks as (coordinate, label), series as paths, perhaps a part that is shaded."""
 
     kind: str
     x_ticks: list[tuple[int, str]]
     y_ticks: list[tuple[int, str]]
     series: list[Drawn]
+    shade: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def panels_of(
     log_x: bool = False,
     x_ends: tuple[float | None, float | None] = (None, None),
     y_ends: tuple[float | None, float | None] = (None, None),
+    shaded: tuple[float, float] | None = None,
 ) -> list[Panel]:
     """Return the panels of a figure.
 
@@ -89,12 +91,20 @@ def panels_of(
         log_x: Whether the horizontal axis is logarithmic, where all x are > 0.
         x_ends: Ends of the horizontal axis where they are known.
         y_ends: Ends of the linear vertical axis where they are known.
+        shaded: Ends of a part of the horizontal axis with a grey ground.
     """
     xs = [x for s in series for x in s.x]
     ys = [y for s in series for y in (*s.y, *s.low, *s.high)]
     across = scale_of(xs, log_x and all(x > 0 for x in xs), x_ends)
     kinds = [False] if log_y is None or not any(y > 0 for y in ys) else [log_y, not log_y]
-    return [_panel(series, across, scale_of(ys, log, (None, None) if log else y_ends)) for log in kinds]
+    panels = [_panel(series, across, scale_of(ys, log, (None, None) if log else y_ends)) for log in kinds]
+    return panels if shaded is None else [replace(panel, shade=_shade(across, shaded)) for panel in panels]
+
+
+def _shade(across: Scale, ends: tuple[float, float]) -> str:
+    """Return the ground of a part of the horizontal axis, cut off at the ends of the figure."""
+    left, right = (min(max(_column(across, end), _LEFT), WIDTH - _RIGHT) for end in ends)
+    return f"M{left} {_TOP}H{right}V{HEIGHT - _BOTTOM}H{left}z" if right > left else ""
 
 
 def _panel(series: Sequence[Line], across: Scale, up: Scale) -> Panel:

@@ -24,6 +24,7 @@ from stablebench.errors import UserError, described
 from stablebench.runs.atomic import write_atomically
 from stablebench.runs.curve import read_curve
 from stablebench.runs.store import RunFolder
+from stablebench.schema.measured import Measurements
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.strict import problems
 
@@ -49,11 +50,13 @@ class ArchivedRun:
         name: Where it lies in a run store: `copy/lstm/<spec-hash>-s<seed>`, with `-r2` of a second run of one spec.
         record: Its record.
         lines: What its curve has at evaluations besides these: lines of the splits `train` and `probe`.
+        measured: What was measured of it after its end; None for nothing.
     """
 
     name: str
     record: RunRecord
     lines: Lines = field(default_factory=list)
+    measured: Measurements | None = None
 
     @property
     def ended(self) -> bool:
@@ -98,7 +101,9 @@ def packed(folder: RunFolder, record: RunRecord) -> ArchivedRun:
         elif split == "train" and isinstance(step, int) and (look := bisect_left(looks, step)) < len(looks):
             train[look] = {"step": step, "split": split} | {n: _short(line[n]) for n in _TRAIN if n in line}
     name = run_name(record, "" if rerun is None else rerun[1])
-    return ArchivedRun(name, record, [*train.values(), *probe])
+    bare = record.model_copy()
+    bare.take_measured(None)  # records are compared
+    return ArchivedRun(name, bare, [*train.values(), *probe], folder.read_measured())
 
 
 def _short(value: Any) -> Any:
@@ -123,6 +128,8 @@ def archive_text(runs: Iterable[ArchivedRun]) -> str:
             )
         parts = {split: [line for line in run.lines if line["split"] == split] for split in _SPLITS}
         columns = {split: _columns([_without(line, "split") for line in of]) for split, of in parts.items() if of}
+        if run.measured is not None:
+            columns["measured"] = run.measured.model_dump(mode="json")
         lines.append(_line({"run": run.name, "record": document, **columns}))
     return "".join([f'{{"{_HEADER}":{_FORMAT}}}\n', *(environments[key] for key in sorted(environments)), *lines])
 
@@ -234,7 +241,8 @@ def _run(document: dict[str, Any], environments: Mapping[str, Any]) -> ArchivedR
     if rerun is None or name != run_name(run, rerun[1] or ""):
         raise ValueError(f"its record is that of {run_name(run)}")
     lines = [row | {"split": split} for split in _SPLITS if split in document for row in _rows(document[split])]
-    return ArchivedRun(name, run, lines)
+    measured = Measurements.model_validate(document["measured"]) if "measured" in document else None
+    return ArchivedRun(name, run, lines, measured)
 
 
 def with_runs(
@@ -255,7 +263,11 @@ def with_runs(
     runs, new, kept = dict(there), [], []
     for run in more:
         before = runs.get(run.name)
-        if before is not None and before.record == run.record:
+        if before is not None and before.record == run.record and run.measured in (None, before.measured):
+            continue
+        if before is not None and before.record == run.record and run.measured is not None:
+            runs[run.name] = run  # what was measured since
+            new.append(run.name)
             continue
         if before is not None and not force and not (run.ended and not before.ended):
             kept.append(run.name)
@@ -288,6 +300,8 @@ def unpack(run: ArchivedRun, runs_dir: Path, source: str) -> bool | None:
             return None
         write_atomically(folder.curve_path, _curve(run).encode(), within=folder.path)
         folder.mark_unpacked(source)
+        if run.measured is not None:
+            folder.write_measured(run.measured)
         folder.write_record(run.record)
     return True
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from stablebench.errors import UserError
 from stablebench.process.garbage_collection import collector_paused
@@ -16,6 +16,7 @@ from stablebench.runs.atomic import remove_temporaries, write_atomically
 from stablebench.runs.lock import RunLock
 from stablebench.runs.shared_parts import SharedParts
 from stablebench.runs.stored_record import OtherVersion, read_record
+from stablebench.schema.measured import Measurements
 from stablebench.schema.run_record import RunRecord
 from stablebench.schema.run_spec import RunSpec
 
@@ -51,6 +52,11 @@ class RunFolder:
     def best_path(self) -> Path:
         """The checkpoint best on validation, where the card selects on it."""
         return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def measured_path(self) -> Path:
+        """What was measured of the run after its end."""
+        return self.path / "measured.json"
 
     @property
     def unpacked_path(self) -> Path:
@@ -116,6 +122,21 @@ class RunFolder:
         """
         return read_record(f"{self.path}/record.json")
 
+    def read_measured(self) -> Measurements | None:
+        """Return what was measured of the run after its end; None where there is nothing, or it is damaged."""
+        try:
+            return Measurements.model_validate_json(self.measured_path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write_measured(self, measured: Measurements) -> None:
+        """Write what was measured of the run, atomically.
+
+        Raises:
+            StablebenchError: The disk does not take it.
+        """
+        write_atomically(self.measured_path, measured.model_dump_json(indent=1).encode(), within=self.path)
+
     def quarantine_corrupt_record(self) -> str | None:
         """Move a record that is not whole to `record.json.damaged`, and return what is wrong with it; None if it is.
 
@@ -155,7 +176,7 @@ class RunFolder:
     def forget(self) -> None:
         """Put the run back to its start: remove its checkpoints, its curve and its record."""
         checkpoints = (self.path / "checkpoints").glob("*")
-        for path in [*checkpoints, self.curve_path, self.record_path, self.unpacked_path]:
+        for path in [*checkpoints, self.curve_path, self.record_path, self.unpacked_path, self.measured_path]:
             path.unlink(missing_ok=True)
 
     def mark_unpacked(self, source: str) -> None:
@@ -231,6 +252,7 @@ def readable_records(folders: Iterable[RunFolder]) -> tuple[dict[Path, RunRecord
                 records[folder.path] = record = shared.of(folder.read_record())
                 if (label := folder.label) is not None:
                     record.call(label)
+                record.take_measured(folder.read_measured())
             except UserError as error:
                 if folder.record_path.exists():
                     problems_of[str(folder.path)] = str(error).partition("\n")[0]

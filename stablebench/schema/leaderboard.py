@@ -17,6 +17,7 @@ from stablebench.schema.leaderboard_statistics import (
     Unit,
 )
 from stablebench.schema.learning_rates import RateTable
+from stablebench.schema.length_curve import LengthCurve, RowGradients
 from stablebench.schema.published import Flag
 from stablebench.schema.recipe import Outcome
 
@@ -171,6 +172,12 @@ class LeaderboardRow(LeaderboardPart):
     )
     built_start: str | None = Field(
         default=None, description="The argument that gives it a start built for the task; null for none."
+    )
+    lengths: LengthCurve | None = Field(
+        default=None, description="Accuracies by length; null where no run was scored at other lengths."
+    )
+    gradients: dict[str, RowGradients] = Field(
+        default={}, description="By `trained` or `initial`, the weights they were measured with."
     )
     marks: str = Field(default="", description="What a reader must know of it, one character each (`legend`).")
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import PrivateAttr, model_validator
 
+from stablebench.schema.measured import Measurements
 from stablebench.schema.published import MetricName
 from stablebench.schema.run_spec import RunSpec
 from stablebench.schema.strict import NonNegativeInt, Strict, Values
@@ -163,6 +164,7 @@ class RunRecord(Strict):
     error: str | None = None
     uncovered: list[str] = []
     _called: str | None = PrivateAttr(default=None)
+    _measured: Measurements | None = PrivateAttr(default=None)
 
     @property
     def called(self) -> str:
@@ -172,6 +174,19 @@ class RunRecord(Strict):
     def call(self, name: str) -> None:
         """Have tables call its model so; the file stays as it is."""
         self._called = name
+
+    @property
+    def measured(self) -> Measurements | None:
+        """What was measured of it after its end, where that was read along with it."""
+        return self._measured
+
+    def take_measured(self, measured: Measurements | None) -> None:
+        """Have it go along with what was measured of it, if that is of this very run and its weights."""
+        known = measured is not None and (measured.spec_hash, measured.step) == (
+            self.spec_hash,
+            self.result.tested_step,
+        )
+        self._measured = measured if known else None
 
     @model_validator(mode="after")
     def _target_is_whole(self) -> "RunRecord":

@@ -47,6 +47,7 @@ class SuiteTask(Strict):
         overrides: Values that all of its runs have, as `--set` takes them: `train.steps`, `optim.lr`, `model.hidden`.
         match_parameters: Trainable parameters that all models get, the readout's and a trained embedding's included:
             each model's width is solved for. None leaves the widths as they are.
+        lengths: Lengths that its finished runs are scored at, too; None for the suite's.
     """
 
     keys_elsewhere: ClassVar[dict[str, str]] = _ELSEWHERE
@@ -56,6 +57,7 @@ class SuiteTask(Strict):
     models: list[str] | None = None
     overrides: dict[str, Any] = {}
     match_parameters: Count | None = None
+    lengths: list[Count] | None = None
 
     @model_validator(mode="after")
     def _one_width(self) -> "SuiteTask":
@@ -115,6 +117,7 @@ class Suite(Strict):
         seeds: The seeds of every model on every task.
         equal: What all runs of a task share: `updates` (with the evaluations), `batch`, `units`. It is the task card's,
             unless the suite or an option sets it; recipes give the rest. What is left out is the recipes'.
+        lengths: Lengths that every finished run is scored at besides its own, of tasks with a length.
         threads: CPU threads of a run.
         overrides: Values that all runs have, as `--set` takes them.
         model_overrides: Values that all runs of one model have, by model.
@@ -147,6 +150,7 @@ class Suite(Strict):
     models: list[str] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     equal: list[Shared] = []
+    lengths: list[Count] = []
     threads: Count = 1
     overrides: dict[str, Any] = {}
     model_overrides: dict[str, dict[str, Any]] = {}

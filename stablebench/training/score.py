@@ -103,6 +103,7 @@ def score(
     *,
     T: int | None = None,
     split: Split = "test",
+    drawn: tuple[int, int] | None = None,
 ) -> Score:
     """Return the metrics of a trained run on a split.
 
@@ -112,12 +113,14 @@ def score(
         options: Where and with what it is evaluated.
         T: Another length of the task.
         split: `test` or `validation`.
+        drawn: Ends of a range that the lengths of test examples are drawn from, in place of the run's.
 
     Raises:
         UserError: There is no whole checkpoint, the task has no such length, or its data are missing.
     """
     card = checked_card(record)
-    params = resolve_params(card, T=T, settings=record.spec.task.params)
+    ranges = {} if drawn is None else {"test_lengths": list(drawn)}
+    params = resolve_params(card, T=T, settings=record.spec.task.params | ranges)
     task = Task(card, params, options.data_dir)
     network, saved = trained_network(folder, record, options.file)
     where = resolve_device(options.device)

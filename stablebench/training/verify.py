@@ -195,9 +195,9 @@ def _results_differ(before: RunRecord, now: RunRecord) -> list[str]:
     names = ("test", "tested", "tested_step", "best", "best_step", "steps_to_baseline", "steps_to_target")
     pairs = [(name, getattr(before.result, name), getattr(now.result, name)) for name in names]
     if before.result.test is not None and now.result.test is not None:  # a record need not have every metric of today
-        shared = before.result.test.keys() & now.result.test.keys()
-        tests = [{n: r.result.test[n] for n in sorted(shared)} for r in (before, now) if r.result.test is not None]
-        pairs[0] = ("test", *tests)
+        shared = sorted(before.result.test.keys() & now.result.test.keys())
+        was, is_ = ({name: test[name] for name in shared} for test in (before.result.test, now.result.test))
+        pairs[0] = ("test", was, is_)
     pairs += [("step", before.step, now.step), ("error", before.error, now.error)]
     return [f"the end: {name} {was!r} then, {is_!r} now" for name, was, is_ in pairs if was != is_]
 

@@ -89,7 +89,18 @@ def test_the_json_is_that_of_version_0_1_0_and_what_was_added(tmp_path: Path, mo
     assert without_added(now, before) == before
     assert json.dumps(without_added(now, before)) == json.dumps(before)  # the same order, whole numbers still whole
     of_rows = {"schema_version", "code_notes", "computed_by", "revision", "coverage"}
-    of_rows |= {"unequal", "legend", "runs", "standard_deviation", "quoted", "recipe", "built_start", "marks"}
+    of_rows |= {
+        "unequal",
+        "legend",
+        "runs",
+        "standard_deviation",
+        "quoted",
+        "recipe",
+        "built_start",
+        "marks",
+        "lengths",
+        "gradients",
+    }
     of_tests = {"decision", "leaders", "equal_within", "p", "p_holm"}
     assert added(now, before) == {*of_rows, *of_tests, "median", "mean_interval"}
 

@@ -58,7 +58,7 @@ def test_a_run_leaves_record_curve_and_checkpoints(tmp_path: Path) -> None:
     outcome = train(small(), ExecutionOptions(tmp_path), Silent())
     record = json.loads(outcome.folder.record_path.read_text())
     assert (record["status"], record["step"], outcome.exit_code) == ("finished", STEPS, 0)
-    assert set(record["result"]["test"]) == {"loss", "accuracy"}
+    assert set(record["result"]["test"]) == {"loss", "accuracy", "sequence_accuracy", "scaled_accuracy"}
     assert [e["step"] for e in record["evaluations"]] == [10, 20, 30, 40]
     lines = list(read_curve(outcome.folder.curve_path))
     assert [line["step"] for line in lines if line["split"] == "train"] == [10, 20, 30, 40]

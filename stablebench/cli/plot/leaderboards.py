@@ -47,6 +47,29 @@ def curves(
     _draw(output, selected_runs(what, runs_dir, asked), curve_plots, metric, log)
 
 
+def length(
+    *,
+    what: SuiteOrRuns = None,
+    asked: SuiteRunOptions,
+    runs_dir: RunsDir = Path("runs"),
+    output: FigureFile = Path("length.png"),
+    force: Force = False,
+) -> None:
+    """Draw accuracy over the length of test examples: median over seeds, and a band from the lowest to the highest.
+
+    The lengths are those that `compare --lengths`, or the suite's `lengths`, scored the runs at. Lengths trained on are
+    shaded; the dashed line is guessing.
+
+    Examples:
+        stablebench plot length state_tracking/core -o length.pdf
+        stablebench plot length parity/lstm parity/lru
+    """
+    from stablebench.report.figures.lengths import length_plots
+
+    refuse_existing_figure(output, force)
+    _draw(output, selected_runs(what, runs_dir, asked), length_plots)
+
+
 def time_to_target(
     *,
     what: SuiteOrRuns = None,

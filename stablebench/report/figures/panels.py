@@ -25,6 +25,10 @@ class Plot:
         lines: What is drawn.
         log_y: Whether the vertical axis is logarithmic.
         level: Height of a dashed horizontal line, None for none.
+        guide: A dashed grey line that is no model's: guessing.
+        log_x: Whether the horizontal axis is logarithmic.
+        shaded: Ends of a part of the horizontal axis with a grey ground, and what it is.
+        labelled: Whether each line is one point with its name next to it, in place of the legend.
     """
 
     title: str
@@ -33,6 +37,10 @@ class Plot:
     lines: list[Line]
     log_y: bool = False
     level: float | None = None
+    guide: Line | None = None
+    log_x: bool = False
+    shaded: tuple[float, float, str] | None = None
+    labelled: bool = False
 
 
 @style.styled
@@ -44,19 +52,31 @@ def draw_plots(plots: Sequence[Plot]) -> Figure:
     for axes, plot in zip(panels, plots, strict=True):
         for line in sorted(plot.lines, key=lambda line: line.name):
             style.draw_line(axes, line, **looks[line.name])
+        if plot.labelled:
+            style.name_points(axes, plot.lines)
+        if plot.guide is not None:
+            grey = {"color": "grey", "linewidth": 0.8, "linestyle": (0, (4, 3))}
+            style.draw_line(axes, plot.guide, **grey)
+        if plot.log_x:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(style.plain_numbers)
+        if plot.shaded is not None:
+            low, high, what = plot.shaded
+            axes.axvspan(low, high, color="grey", alpha=0.15, linewidth=0, label=style.plain(what))
         if plot.level is not None:
             axes.axhline(plot.level, color="grey", linewidth=0.7, linestyle=(0, (4, 3)))
         if plot.log_y:
             axes.set_yscale("log")
         style.label_axes(axes, style.plain(plot.x_label), style.plain(plot.y_label), style.plain(plot.title))
-    style.legend_below(figure)
+    if not all(plot.labelled for plot in plots):
+        style.legend_below(figure)
     return figure
 
 
 def numbers_of(plots: Sequence[Plot]) -> Iterator[Sequence[Any]]:
     """Yield the numbers of a figure under `COLUMNS`, a row a point."""
     for plot in plots:
-        for line in plot.lines:
+        for line in [*plot.lines, *([] if plot.guide is None else [plot.guide])]:
             bands = zip(line.low, line.high, strict=True) if len(line.low) else cycle([("", "")])
             for x, y, (low, high) in zip(line.x, line.y, bands, strict=False):
                 yield plot.title, line.name, x, y, low, high

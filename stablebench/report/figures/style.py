@@ -139,6 +139,33 @@ def draw_line(axes: Axes, line: Line, **style: Any) -> Any:
     return handle
 
 
+def name_points(axes: Axes, lines: Iterable[Line]) -> None:
+    """Write next to each line's last point what it is; names of points that lie close to each other stand apart."""
+    points = sorted((line for line in lines if len(line.x)), key=lambda line: (line.y[-1], line.x[-1], line.name))
+    heights: list[float] = []
+    low, high = axes.get_ylim()
+    apart = 0.055 * (high - low)
+    for line in points:
+        height = max(line.y[-1], heights[-1] + apart) if heights else line.y[-1]
+        heights.append(height)
+    excess = max(0.0, heights[-1] - high) if heights else 0.0
+    for line, height in zip(points, heights, strict=True):
+        at = (line.x[-1], line.y[-1])
+        place = (line.x[-1], height - excess)
+        axes.annotate(
+            plain(line.name),
+            at,
+            xytext=place,
+            textcoords="data",
+            xycoords="data",
+            fontsize=6,
+            ha="left",
+            va="center",
+            bbox={"facecolor": "none", "edgecolor": "none", "pad": 2.5},
+            arrowprops={"arrowstyle": "-", "color": "grey", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
 def draw_unit_circle(axes: Axes) -> None:
     """Draw the unit circle of the complex plane, with both axes on one scale."""
     angle = numpy.linspace(0, 2 * math.pi, 361)
@@ -201,6 +228,10 @@ def _columns(labels: Iterable[str], width: float) -> int:
     """Return in how many columns a legend is as wide as `width` inches at most."""
     sizes = [len(label) for label in labels]
     return max(1, min(len(sizes), int(14 * width) // (max(sizes, default=0) + 7)))
+
+
+plain_numbers = FuncFormatter(lambda value, _: f"{value:g}")
+"""Labels a logarithmic axis with its numbers."""
 
 
 def finite(values: Sequence[float | None]) -> list[float]:
