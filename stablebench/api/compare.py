@@ -16,8 +16,10 @@ from stablebench.api.run import path_or_none, settings_kept
 from stablebench.api.suite_runs import leaderboard_of, missing_runs, without_broken
 from stablebench.api.table_files import columns_of
 from stablebench.errors import UserError, did_you_mean
+from stablebench.execution.asked_lengths import lengths_of
 from stablebench.execution.events import RunCallbacks, RunEnd
 from stablebench.execution.local import run_locally
+from stablebench.execution.scored_lengths import score_missing
 from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 from stablebench.leaderboard.text import IntervalOf
 from stablebench.process.cgroups import cores
@@ -27,7 +29,19 @@ from stablebench.specs.request import OPTION_KEYS, Resolved
 from stablebench.tables import Format
 from stablebench.training.run import ExecutionOptions
 
-_OWN = ("T", "set", "budget", "match", "recipes", "data_dir", "no_run", "across_budgets", "rates", "self_check")
+_OWN = (
+    "T",
+    "set",
+    "budget",
+    "match",
+    "recipes",
+    "data_dir",
+    "no_run",
+    "across_budgets",
+    "rates",
+    "lengths",
+    "self_check",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +125,7 @@ def compare(
         quiet: Whether no line is printed, on stderr, when a run ends.
         options: The command's, with `_` for `-`: `T`, `hidden`, `layers`, `steps`, `epochs`, `batch_size`, `lr`,
             `recompute_every`, `device`, `threads`, `engine`, `precision`, `deterministic`, `set` (a dict), `budget`,
-            `match`, `recipes`, `data_dir`, `no_run`, `across_budgets`, `rates`, `self_check`.
+            `match`, `recipes`, `data_dir`, `no_run`, `across_budgets`, `rates`, `lengths` (a list), `self_check`.
 
     Returns:
         The leaderboard; a run that failed is in its `failures`.
@@ -122,6 +136,9 @@ def compare(
     """
     own, rest = split_off(options, *_OWN)
     overrides = _overrides(models, tasks, seeds, own, rest)
+    lengths = own.get("lengths")
+    if lengths is not None and (isinstance(lengths, str) or not isinstance(lengths, Iterable)):
+        raise UserError(f"lengths: must be a list of lengths, got {lengths!r}.")
     root = Path(runs_dir)
     with settings_kept():
         name, chosen = suite_of(None if suite is None else str(suite), overrides)
@@ -133,6 +150,8 @@ def compare(
                 root, path_or_none(own.get("data_dir")), wait=True, self_check=bool(own.get("self_check", True))
             )
             failures += _run(missing_runs(runs, root), execution, workers, quiet)
+            wanted = lengths_of(chosen, runs, None if lengths is None else [count_of("lengths", n) for n in lengths])
+            failures += score_missing(runs, wanted, root, execution.data_dir, lambda text: None).items()
         across = bool(own.get("across_budgets", False))
         board, *_ = leaderboard_of(name, chosen, overrides, runs, root, across_budgets=across, tidy=True)
     return Board(board, dict(failures))

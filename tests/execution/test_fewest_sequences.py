@@ -93,7 +93,6 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
     begun = search(REQUEST, plan, tmp_path, execute)
     first = next(begun)
     assert isinstance(first, SizeTrial) and first.sequences == 16 and first.succeeds and len(first.records) == 2
-    begun.close()
     sizes = [trial.sequences for trial in search(REQUEST, plan, tmp_path, execute) if isinstance(trial, SizeTrial)]
     assert sizes == [16, 1, 4, 8, 6] and trained == [16, 16, 1, 1, 4, 4, 8, 8, 6, 6]
     assert [

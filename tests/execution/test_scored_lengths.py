@@ -115,6 +115,25 @@ def test_compare_prints_accuracy_by_length(store: Path) -> None:
     assert columns.exit_code == 0 and "0/2" in columns.stdout and "by length" not in columns.stdout
 
 
+def test_python_has_the_lengths_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are trained here in place of processes of their own."""
+    import stablebench as sb
+    from stablebench.api import compare as command
+
+    def here(runs: list[Resolved], execution: ExecutionOptions, *_: object) -> list[tuple[str, str]]:
+        for run in runs:
+            train(run, execution, Silent())
+        return []
+
+    monkeypatch.setattr(command, "_run", here)
+    small = {"hidden": 3, "steps": 1, "batch_size": 2, "runs_dir": tmp_path}
+    board = sb.compare(["rnn"], ["parity"], lengths=[3, 9], **small)
+    (row,) = board.board.tables[0].rows
+    assert row.lengths is not None and set(row.lengths.median) == {"3", "9"}
+    with pytest.raises(UserError, match="a list of lengths"):
+        sb.compare(["rnn"], ["parity"], lengths="3,9", **small)
+
+
 def test_a_figure_and_the_page_have_the_curves(store: Path, tmp_path: Path) -> None:
     figure, page = tmp_path / "length.svg", tmp_path / "page.html"
     result = CliRunner().invoke(app, ["plot", "length", "--runs-dir", str(store), "-o", str(figure)])
