@@ -14,10 +14,10 @@ from stablebench.schema.run_record import RunRecord
 ScoreOf = Literal["scaled", "length"]
 _SCORES = {"scaled": "scaled accuracy", "length": "longest length held at 90 %"}
 _MEASURES = {
-    "growth": "growth of the gradient, d ln / step back",
-    "isometry": "ln of extreme singular values' ratio, per step",
+    "growth": "growth of the gradient per step back",
+    "isometry": "ln(sigma_max / sigma_min) per step",
 }
-_WEIGHTS = {"trained": "trained weights", "initial": "at initialisation"}
+_WEIGHTS = {"trained": "trained", "initial": "initial"}
 
 
 def expressivity_plots(

@@ -143,7 +143,9 @@ def name_points(axes: Axes, lines: Iterable[Line]) -> None:
     """Write next to each line's last point what it is; names of points that lie close to each other stand apart."""
     points = sorted((line for line in lines if len(line.x)), key=lambda line: (line.y[-1], line.x[-1], line.name))
     heights: list[float] = []
+    axes.margins(x=0.15)
     low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
     apart = 0.055 * (high - low)
     for line in points:
         height = max(line.y[-1], heights[-1] + apart) if heights else line.y[-1]
@@ -151,7 +153,7 @@ def name_points(axes: Axes, lines: Iterable[Line]) -> None:
     excess = max(0.0, heights[-1] - high) if heights else 0.0
     for line, height in zip(points, heights, strict=True):
         at = (line.x[-1], line.y[-1])
-        place = (line.x[-1], height - excess)
+        place = (line.x[-1] + 0.02 * (right - left), height - excess)
         axes.annotate(
             plain(line.name),
             at,
