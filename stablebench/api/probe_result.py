@@ -49,7 +49,10 @@ class Probe:
 
     @property
     def log_gradient_norms(self) -> Float[numpy.ndarray, "samples time"] | None:
-        """Ln ||dL/dh_t|| of each sample, t = 0 ... E, the last step that the loss reads; -inf for exactly 0."""
+        """Ln ||dL/dh_t|| of each sample, t = 0 ... E, the last step that the loss reads; -inf for exactly 0.
+
+        Of a network without states ln ||dL/dx_t||, t = 1 ... E, here and in `gradient_norms` and `growth_rate`.
+        """
         return None if self.measured.flow is None else self.measured.flow.log_norms.numpy()
 
     @property
@@ -61,6 +64,8 @@ class Probe:
     def input_gradient_norms(self) -> Array | None:
         """||dL/dx_t||, the median over the samples, t = 1 ... E; None also where the input is the first state."""
         flow = self.measured.flow
+        if flow is not None and flow.of_inputs:
+            return self.gradient_norms
         return None if flow is None or flow.log_input_norms is None else _medians(flow.log_input_norms.numpy())
 
     @property
@@ -133,7 +138,7 @@ class Probe:
         if flow is None:
             raise UserError("The frame has the gradient norms: add flow to what.")
         inputs = flow.input_quantiles()
-        columns: dict[str, list[Any]] = {"t": list(range(flow.log_norms.shape[1]))}
+        columns: dict[str, list[Any]] = {"t": list(range(flow.first, flow.first + flow.log_norms.shape[1]))}
         columns |= {f"log10_norm_{name}": values for name, values in flow.quantiles().items()}
         if inputs is not None:
             columns |= {f"log10_input_norm_{name}": [None, *values] for name, values in inputs.items()}

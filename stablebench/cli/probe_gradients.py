@@ -101,7 +101,7 @@ def probe_gradients(
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch-size, got {samples}.")
     prepare_process(threads or 1, "float64")
     from stablebench.api.subjects import trained, untrained
-    from stablebench.probes.probe import MEASURES, Probing, check_differentiable
+    from stablebench.probes.probe import MEASURES, Probing, check_differentiable, listed, measurable
     from stablebench.report.figures import style
     from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
     from stablebench.report.figures.text_plot import text_plot
@@ -132,6 +132,7 @@ def probe_gradients(
         subjects = [trained(run, runs_dir, own, sizes.T, data_dir=data_dir, count=batch, load_code=name_code)]
     for subject in subjects:
         check_differentiable(subject.network)
+    without = _without_states(subjects, measures, what)
     which: Literal["last", "task"] = "last" if loss == "both" else loss
     progress = ProbeProgress(quiet)
     probings = {
@@ -141,12 +142,18 @@ def probe_gradients(
         for subject in subjects
     }
     if "jacobian" in measures:
-        _say_verdicts(subjects, probings, progress, printed.fmt != "table" or printed.as_json)
+        _say_verdicts(
+            [subject for subject in subjects if subject.label not in without],
+            probings,
+            progress,
+            printed.fmt != "table" or printed.as_json,
+        )
     results: dict[str, ProbeResult] = {}
     try:
         for subject in subjects:
             with progress.of(subject.title):
-                results[subject.label] = probings[subject.label].result(which, measures, loss == "both")
+                possible = measurable(subject.network, measures)
+                results[subject.label] = probings[subject.label].result(which, possible, loss == "both")
     except KeyboardInterrupt:
         if results and not printed.as_json:
             print_tables(_tables([subject for subject in subjects if subject.label in results], results))
@@ -165,11 +172,32 @@ def probe_gradients(
         print_tables(_tables(subjects, results), printed.fmt)
         if flows and printed.fmt == "table":
             say("\n" + text_plot(flows))
-        if what is None:
+        if without:
+            say(f"\n{listed(without)}: no recurrent state, so only ||dL/dx_t||, the gradient in the inputs, is there.")
+        elif what is None:
             left_out = ", ".join(name for name in MEASURES if name not in measures)
             say(f"\nNot measured, as it takes longer: {left_out} (--what all).")
     if strict and any(finding.verdict == "violated" for result in results.values() for finding in result.claims):
         raise typer.Exit(4)
+
+
+def _without_states(subjects: "list[Subject]", measures: "tuple[Measure, ...]", what: list[str] | None) -> list[str]:
+    """Return the labels of networks without states, having refused measures of states that were named for them.
+
+    Raises:
+        UserError: A measure was named that such a network does not have.
+    """
+    from stablebench.probes.input_flow import has_no_states, no_states_message
+    from stablebench.probes.probe import WITHOUT_STATES, listed, measurable
+
+    without = [subject for subject in subjects if has_no_states(subject.network)]
+    named = set(options.names_of("--what", what) or ["all"])
+    of_states = [name for name in measures if name not in WITHOUT_STATES]
+    for subject in without:
+        measurable(subject.network, measures)
+        if of_states and "all" not in named:
+            raise no_states_message(subject.network, listed(of_states))
+    return [subject.label for subject in without]
 
 
 def _say_verdicts(

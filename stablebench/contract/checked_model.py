@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from stablebench.models import deep_model, recurrent_model
+from stablebench.models.attention_model import AttentionModel, run_attention
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, real_like
 from stablebench.models.contract import place_of
+from stablebench.models.deep_network import DeepNetwork
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.recompute import isolated
 from stablebench.models.registry import ModelEntry
 from stablebench.models.restore import restored
@@ -23,7 +27,7 @@ class Pass:
 
     Args:
         outputs: (batch, time, out), of a deep model (batch, out).
-        states: Those after the last step or layer.
+        states: Those after the last step or layer; none of an attention model.
         gradients: Gradient of `loss` by parameter name; None for those that it does not reach. Empty unless asked for.
         of_inputs: Gradient of the first example's outputs with respect to all inputs; None unless it was asked for.
     """
@@ -68,6 +72,11 @@ class CheckedModel:
         """Whether its chain runs over layers."""
         return self.entry.family == "deep"
 
+    @property
+    def equation(self) -> str:
+        """The method with the model's equation."""
+        return "forward" if self.entry.family == "attention" else "step"
+
     def build(self, seed: int = 0, dtype: torch.dtype | None = None) -> ChainModel:
         """Return the model built from a seed; random states and torch's default type are as before afterwards."""
         before = torch.get_default_dtype()
@@ -83,6 +92,8 @@ class CheckedModel:
         """Return the model built with the random states and torch's default type as they are."""
         if self.deep:
             return self.entry.build_deep(self.in_features, self.hidden, self.params, layers=max(3, self.steps))
+        if self.entry.family == "attention":
+            return self.entry.build_attention(self.in_features, self.hidden, self.params)
         return self.entry.build(self.in_features, self.hidden, self.params, horizon=self.steps)
 
     def inputs(self, model: ChainModel, seed: int = 1) -> Tensor:
@@ -97,11 +108,23 @@ class CheckedModel:
         return place_of(getattr(written, method, written))
 
 
+def network_of(model: ChainModel, outputs: int = 2) -> AnyNetwork:
+    """Return a model under a readout of its last output."""
+    if isinstance(model, DeepModel):
+        return DeepNetwork(model, outputs)
+    if isinstance(model, AttentionModel):
+        return AttentionNetwork([model], outputs, readout="last", input="values")
+    assert isinstance(model, RecurrentModel)
+    return Network([model], outputs, readout="last", input="values")
+
+
 def run(model: ChainModel, x: Tensor) -> Pass:
     """Run a pass as the reference engine does."""
     if isinstance(model, RecurrentModel):
         outputs, states = recurrent_model.run_steps(model, x)
         return Pass(model.layer_output(outputs, x), tuple(states))
+    if isinstance(model, AttentionModel):
+        return Pass(run_attention(model, x), ())
     assert isinstance(model, DeepModel)
     states = model.embed_input(x)
     for group in model.layer_groups():

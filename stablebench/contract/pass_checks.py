@@ -10,6 +10,7 @@ from stablebench.contract.checked_model import CheckedModel, close, run_from
 from stablebench.contract.result import CheckResult
 from stablebench.errors import ContractError
 from stablebench.models import recurrent_model
+from stablebench.models.attention_model import AttentionModel
 from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
 from stablebench.models.contract import where_in
 from stablebench.models.recompute_check import steps_apart
@@ -35,6 +36,8 @@ def structure(subject: CheckedModel) -> CheckResult:
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         return CheckResult(name, "broken", f"a pass fails with {message}", where_in(subject.entry.cls, error))
+    if not states:
+        return CheckResult(name, message="no states: every step looks at all inputs up to it")
     kinds = ", ".join(f"{part.shape[1]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
     return CheckResult(name, message=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
 
@@ -46,6 +49,13 @@ def in_place(subject: CheckedModel) -> CheckResult:
     model = subject.build()
     with restored(model):
         given: dict[str, Any]
+        if isinstance(model, AttentionModel):
+            x = subject.inputs(model)
+            before_pass, version = x.clone(), x._version
+            model(x)
+            if torch.equal(x, before_pass) and x._version == version:
+                return CheckResult(name)
+            return CheckResult(name, "broken", "`forward` changes its inputs in place", subject.place("forward"))
         if isinstance(model, RecurrentModel):
             projected = recurrent_model.split_by_step(model.input_projection(subject.inputs(model)))[0]
             given = {
@@ -107,7 +117,7 @@ def finite(subject: CheckedModel) -> CheckResult:
     if all(bool(part.isfinite().all()) for part in (one.outputs, *one.states)):
         return CheckResult("finite values")
     message = "outputs or states are not finite on random inputs"
-    return CheckResult("finite values", "warning", message, subject.place("step"))
+    return CheckResult("finite values", "warning", message, subject.place(subject.equation))
 
 
 def batch_independence(subject: CheckedModel) -> CheckResult:
@@ -128,7 +138,7 @@ def batch_independence(subject: CheckedModel) -> CheckResult:
         reached = a.of_inputs is not None and bool(a.of_inputs[1:].count_nonzero())
         if reached or not close(a.outputs[:-1], b.outputs[:-1]):
             message = f"{mode}, an example's output depends on the others; `batch_dependent = True` declares it"
-            return CheckResult(name, "warning", message, subject.place("step"))
+            return CheckResult(name, "warning", message, subject.place(subject.equation))
     return CheckResult(name)
 
 
@@ -146,9 +156,11 @@ def look_ahead(subject: CheckedModel) -> CheckResult:
         other = x.clone()
         other[:, last + 1 :] += 1
         if not close(whole[:, : last + 1], run_from(model, other, training=False).outputs[:, : last + 1]):
-            assert isinstance(model, RecurrentModel)
             message = f"the output of time step {last + 1} depends on later inputs"
-            method = "input_projection" if _drive_looks_ahead(model, x, last) else "layer_output"
+            if isinstance(model, RecurrentModel):
+                method = "input_projection" if _drive_looks_ahead(model, x, last) else "layer_output"
+            else:
+                method = "forward"
             return CheckResult(name, "broken", message, subject.place(method))
     return CheckResult(name)
 

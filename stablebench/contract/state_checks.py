@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from stablebench import engines
-from stablebench.contract.checked_model import CheckedModel, run, run_from
+from stablebench.contract.checked_model import CheckedModel, network_of, run, run_from
 from stablebench.contract.result import CheckResult
 from stablebench.errors import ContractError
 from stablebench.models.contract import check_class, place_of
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
 from stablebench.models.recompute import ModuleSnapshot
 from stablebench.models.registry import BUILT
 from stablebench.models.restore import restored
@@ -95,7 +93,7 @@ def changed_by_a_pass(subject: CheckedModel) -> CheckResult:
         return CheckResult(name)
     buffers = {key.rpartition(".")[2] for key, _ in model.named_buffers()}
     meant = not changed["evaluation"] and set(changed["training"]) <= buffers
-    return CheckResult(name, "ok" if meant else "warning", message, "" if meant else subject.place("step"))
+    return CheckResult(name, "ok" if meant else "warning", message, "" if meant else subject.place(subject.equation))
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -120,7 +118,7 @@ def same_numbers(subject: CheckedModel) -> CheckResult:
     one, other = (run_from(model, subject.inputs(model)) for model in (first, second))
     if torch.equal(one.outputs.nan_to_num(), other.outputs.nan_to_num()):
         return CheckResult(name)
-    return CheckResult(name, "warning", "run twice from one seed, its outputs differ", subject.place("step"))
+    return CheckResult(name, "warning", "run twice from one seed, its outputs differ", subject.place(subject.equation))
 
 
 def draws(subject: CheckedModel) -> CheckResult:
@@ -139,7 +137,7 @@ def draws(subject: CheckedModel) -> CheckResult:
         message = (
             f"drawn from {' and '.join(sorted(drawn))}: the fused engine cannot, and on a GPU they cost a transfer"
         )
-        return CheckResult(name, "warning", message, subject.place("step"))
+        return CheckResult(name, "warning", message, subject.place(subject.equation))
     return CheckResult(name)
 
 
@@ -172,7 +170,5 @@ def copies(subject: CheckedModel) -> CheckResult:
 
 def engine(subject: CheckedModel) -> CheckResult:
     """Report which engine `auto` chooses on a CPU, and why not a faster one."""
-    model: Any = subject.build()
-    network = DeepNetwork(model, 2) if subject.deep else Network([model], 2, readout="last", input="values")
-    choice = engines.choose("auto", network, torch.device("cpu"))
+    choice = engines.choose("auto", network_of(subject.build()), torch.device("cpu"))
     return CheckResult("engine", message=choice.note or choice.name)

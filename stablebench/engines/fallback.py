@@ -11,8 +11,7 @@ from stablebench.engines import Choice, numerics
 from stablebench.engines.fused.c import tuning as tunings
 from stablebench.engines.fused.c.tuning import Tuning
 from stablebench.errors import device_failure
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.models.recompute import ModuleSnapshot
 from stablebench.process import device, python_random
 from stablebench.process.c_compiler import CompilationInterrupted, CompilerError
@@ -33,7 +32,7 @@ class FallbackEngine:
         UserError: There is no such engine, or it cannot run the network.
     """
 
-    def __init__(self, asked: str, network: Network | DeepNetwork, where: torch.device) -> None:
+    def __init__(self, asked: str, network: AnyNetwork, where: torch.device) -> None:
         self.asked = asked
         self._network, self._where = network, where
         self.draws_elsewhere = False

@@ -5,6 +5,8 @@
 | fused     | a step that cannot be planned, or not compiled here  | on CUDA                               |
 | scan      | a step not declared linear, a deep model's layers    |                                       |
 | reference |                                                      |                                       |
+
+An attention model has no chain over time; torch's own calls run it, under the name `reference`.
 """
 
 from collections.abc import Callable
@@ -17,9 +19,10 @@ from stablebench.engines import scan
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.trial import layers_not_compiled_reason, not_compiled_reason
 from stablebench.errors import UserError, unknown_name
-from stablebench.models import deep_model, recurrent_model
+from stablebench.models import attention_model, deep_model, recurrent_model
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.restore import restored
 from stablebench.schema.run_spec import Engine
 
@@ -34,7 +37,8 @@ class Choice:
     """An engine.
 
     Args:
-        run: Runs a layer's chain (`EngineRun`), or a deep model's layers (`EngineRunLayers`).
+        run: Runs a layer's chain (`EngineRun`), a deep model's layers (`EngineRunLayers`), or an attention model
+            (`EngineRunAttention`).
         name: What the record calls it: `reference`, `scan` or `fused`. Records of version 0.1 have `fused-torch` too,
             the fused engine in torch calls, where nothing could be compiled.
         note: Why it is not a faster one, or None.
@@ -47,7 +51,7 @@ class Choice:
     backend: str | None = None
 
 
-def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> Choice:
+def choose(name: str, network: AnyNetwork, device: torch.device) -> Choice:
     """Return the engine that runs `network` on `device`; the network is left as it was, running means included.
 
     Args:
@@ -67,12 +71,12 @@ def choose(name: str, network: Network | DeepNetwork, device: torch.device) -> C
             return _fastest(network, device)
         reason = _reason_against(name, network, device)
     if reason is not None:
-        others = "fused, reference" if name == "scan" else "reference"
+        others = "fused, reference" if name == "scan" and not isinstance(network, AttentionNetwork) else "reference"
         raise UserError(f"--engine {name} cannot run this model: {reason}. Take --engine {others}, or auto.")
     return _choice(name, network, device)
 
 
-def unsupported_reason(name: str, network: Network | DeepNetwork, device: torch.device) -> str | None:
+def unsupported_reason(name: str, network: AnyNetwork, device: torch.device) -> str | None:
     """Return why an engine cannot run a network, or None if it can.
 
     Args:
@@ -82,10 +86,13 @@ def unsupported_reason(name: str, network: Network | DeepNetwork, device: torch.
     """
     if name == "reference":
         return None
+    if isinstance(network, AttentionNetwork):
+        return "it has no chain over time, and torch's attention runs it"
     if isinstance(network, DeepNetwork):
         if name == "scan":
             return "it is a chain of layers, and --engine scan is for linear recurrences over time"
         return fused.layers_unsupported_reason(network.model, device)
+    assert isinstance(network, Network)
     for i, layer in enumerate(network.recurrent_layers):
         if name == "scan":
             reason = scan.unsupported_reason(layer)
@@ -96,8 +103,10 @@ def unsupported_reason(name: str, network: Network | DeepNetwork, device: torch.
     return None
 
 
-def _fastest(network: Network | DeepNetwork, device: torch.device) -> Choice:
+def _fastest(network: AnyNetwork, device: torch.device) -> Choice:
     note = None
+    if isinstance(network, AttentionNetwork):
+        return _choice("reference", network, device)
     for name in _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE):
         reason = _reason_against(name, network, device, auto=True)
         note = reason if name == "fused" else note
@@ -106,20 +115,20 @@ def _fastest(network: Network | DeepNetwork, device: torch.device) -> Choice:
     raise AssertionError("the reference engine runs every model")
 
 
-def _choice(name: str, network: Network | DeepNetwork, device: torch.device, note: str | None = None) -> Choice:
+def _choice(name: str, network: AnyNetwork, device: torch.device, note: str | None = None) -> Choice:
     backend = "Triton" if device.type == "cuda" else "native C"
     return Choice(_run(name, network), name, note, backend if name == "fused" else None)
 
 
-def _run(name: str, network: Network | DeepNetwork) -> Callable[..., Any]:
+def _run(name: str, network: AnyNetwork) -> Callable[..., Any]:
+    if isinstance(network, AttentionNetwork):
+        return attention_model.run_attention
     if isinstance(network, DeepNetwork):
         return {"reference": deep_model.run_layers, "fused": fused.run_layers}[name]
     return {"reference": recurrent_model.run_steps, "scan": scan.run, "fused": fused.run}[name]
 
 
-def _reason_against(
-    name: str, network: Network | DeepNetwork, device: torch.device, *, auto: bool = False
-) -> str | None:
+def _reason_against(name: str, network: AnyNetwork, device: torch.device, *, auto: bool = False) -> str | None:
     """Return why an engine cannot run a network here, or with `auto` is not known to be fast; None if it can."""
     reason = unsupported_reason(name, network, device)
     if name != "fused":
@@ -130,17 +139,18 @@ def _reason_against(
     return reason or _not_compiled_reason(network, device)
 
 
-def _unavailable_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
+def _unavailable_reason(network: AnyNetwork, device: torch.device) -> str | None:
     """Return why nothing is compiled on a device, or None."""
     if isinstance(network, DeepNetwork) and device.type == "cuda":
         return "no kernel has parameters of its own at every step yet"
     return fused.unavailable_reason(device, network.dtype)
 
 
-def _not_compiled_reason(network: Network | DeepNetwork, device: torch.device) -> str | None:
+def _not_compiled_reason(network: AnyNetwork, device: torch.device) -> str | None:
     """Return why a step cannot be compiled and run here, or None."""
     if isinstance(network, DeepNetwork):
         return layers_not_compiled_reason(network.model, device)
+    assert isinstance(network, Network)
     for i, layer in enumerate(network.recurrent_layers):
         reason = not_compiled_reason(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
         if reason is not None:

@@ -11,7 +11,8 @@ for, which holds them one time step at a time, their drives and states. It is li
 counted on the CPU, by passes of the reference engine over a few steps. `passes` is 2, for what arises on the way back;
 1.5 for the fused engine; 4 for linear recurrences, whose scan keeps partial results. Measured on a CPU (64 sequences of
 500 steps, 128 units, eleven models) a pass took 0.6 to 1 times that with the reference engine, 0.5 to 0.7 times with
-the fused one, and 0.3 to 0.9 times where the recurrence is linear.
+the fused one, and 0.3 to 0.9 times where the recurrence is linear. Torch's attention keeps queries, keys, values and
+outputs, not the square of T, so an attention model's share is linear in T as well.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,10 +25,11 @@ from stablebench.data.task import sizes_of
 from stablebench.engines import scan
 from stablebench.errors import StablebenchError
 from stablebench.models import deep_model, recurrent_model
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.base import DeepModel, LayerGroup, RecurrentModel, State
 from stablebench.models.build import build_network, resolve_device
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.process.child import result_in_child
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.limits import kept_per_parameter
@@ -113,7 +115,7 @@ def run_bytes(resolved: Resolved) -> int:
     return _CONTEXT + copies * sum(tensor.nbytes for tensor in tensors) + round(most)
 
 
-def _passes(network: Network | DeepNetwork, fused: bool) -> float:
+def _passes(network: AnyNetwork, fused: bool) -> float:
     """Return how many times what a pass takes an update takes."""
     linear = isinstance(network, Network) and all(
         scan.unsupported_reason(layer) is None for layer in network.recurrent_layers
@@ -127,7 +129,7 @@ def _kept_steps(spec: RunSpec, steps: int) -> int:
     return steps if every is None else min(steps, every + -(-steps // every))
 
 
-def _taken(network: Network | DeepNetwork, inputs: int, steps: int, *, with_drives: bool) -> Callable[[int], float]:
+def _taken(network: AnyNetwork, inputs: int, steps: int, *, with_drives: bool) -> Callable[[int], float]:
     """Return the bytes that a pass over `steps` steps takes, as a function of the examples.
 
     Args:
@@ -141,13 +143,15 @@ def _taken(network: Network | DeepNetwork, inputs: int, steps: int, *, with_driv
         if isinstance(network, DeepNetwork):
             ends.append(_counted(network, torch.zeros(n, inputs), with_drives))
         else:
-            network.recompute_every = None
+            if isinstance(network, Network):
+                network.recompute_every = None
             few = [_counted(network, _zeros(network, n, t, inputs), with_drives) for t in _STEPS]
             ends.append(_line(_STEPS, few, steps))
     return lambda examples: _line(_EXAMPLES, ends, examples)
 
 
-def _zeros(network: Network, examples: int, steps: int, inputs: int) -> Tensor:
+def _zeros(network: AnyNetwork, examples: int, steps: int, inputs: int) -> Tensor:
+    assert isinstance(network, Network | AttentionNetwork)
     if network.input == "tokens":
         return torch.zeros(examples, steps, dtype=torch.int64)
     return torch.zeros(examples, steps, inputs)
@@ -159,7 +163,7 @@ def _line(at: tuple[int, int], values: list[float], wanted: int) -> float:
     return y0 + (y1 - y0) * (wanted - x0) / (x1 - x0)
 
 
-def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) -> float:
+def _counted(network: AnyNetwork, inputs: Tensor, with_drives: bool) -> float:
     """Return the bytes of all that autograd keeps of a pass, and of its drives and states; each storage once.
 
     The network's own tensors are left out.
@@ -194,7 +198,7 @@ def _counted(network: Network | DeepNetwork, inputs: Tensor, with_drives: bool) 
 
     if isinstance(network, DeepNetwork):
         network.engine = run_layers
-    else:
+    elif isinstance(network, Network):
         network.engine = run
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output, _ = network(inputs)

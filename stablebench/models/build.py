@@ -7,11 +7,12 @@ from stablebench.data.batch import Sizes
 from stablebench.data.task import Task
 from stablebench.errors import UserError, ran_out_of_memory
 from stablebench.models import registry as model_registry
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.base import RecurrentModel
 from stablebench.models.blocks.block import Block
 from stablebench.models.blocks.residual import new_block
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.registry import ModelEntry
 from stablebench.models.revisions import check_revision
 from stablebench.models.seeds import embedding_seed, layer_seed
@@ -25,7 +26,7 @@ _CANNOT = (MemoryError, OverflowError, RuntimeError, ValueError, ArithmeticError
 
 def build_network(
     spec: RunSpec, card: TaskCard, sizes: Sizes, seed: int | None = None, *, weights_follow: bool = False
-) -> Network | DeepNetwork:
+) -> AnyNetwork:
     """Return the network, initialised only from the seed, on the CPU, in the spec's precision.
 
     The global generators of torch, Python and numpy are as before afterwards.
@@ -57,6 +58,8 @@ def build_network(
                 embedding = nn.Embedding(sizes.inputs, sizes.embedding.width)
                 embedding.weight.requires_grad_(sizes.embedding.trained)
             inputs = sizes.inputs if sizes.embedding is None else sizes.embedding.width
+            if entry.family == "attention":
+                return _attention_network(entry, spec, card, sizes.outputs, embedding, inputs, seed)
             layers: list[RecurrentModel] = []
             blocks: list[Block] = []
             for i in range(spec.model.layers):
@@ -88,17 +91,35 @@ def build_network(
             torch.set_default_dtype(before)
 
 
-def start_embedding(network: Network | DeepNetwork, task: Task) -> None:
+def start_embedding(network: AnyNetwork, task: Task) -> None:
     """Give the tokens' vectors the values that the task has for them, if it has any.
 
     Raises:
         UserError: The data that they come from are missing.
     """
-    if isinstance(network, Network) and network.embedding is not None:
+    if isinstance(network, Network | AttentionNetwork) and network.embedding is not None:
         values = task.embedding()
         if values is not None:
             with torch.no_grad():
                 network.embedding.weight.copy_(values)
+
+
+def _attention_network(
+    entry: ModelEntry,
+    spec: RunSpec,
+    card: TaskCard,
+    outputs: int,
+    embedding: nn.Embedding | None,
+    inputs: int,
+    seed: int,
+) -> AttentionNetwork:
+    layers = []
+    for i in range(spec.model.layers):
+        torch.manual_seed(layer_seed(seed, i))
+        width = layers[-1].out_features if layers else inputs
+        layers.append(entry.build_attention(width, spec.model.hidden, spec.model.params, layer=i))
+    input = "tokens" if card.input == "tokens" else "values"
+    return AttentionNetwork(layers, outputs, readout=spec.readout, input=input, embedding=embedding)
 
 
 def _deep_network(entry: ModelEntry, spec: RunSpec, sizes: Sizes, seed: int) -> DeepNetwork:

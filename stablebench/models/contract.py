@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from stablebench.errors import ContractError, StablebenchError, ran_out_of_memory
+from stablebench.models.attention_model import AttentionModel
 from stablebench.models.base import DeepModel, RecurrentModel
 from stablebench.models.chain_model import EARLIER_NAMES
 from stablebench.schema.strict import argument_type
@@ -27,7 +28,7 @@ def check_class(cls: type[Any], reference: str, built: tuple[str, ...]) -> None:
     """Refuse a class that would not be run as it is written.
 
     Args:
-        cls: A subclass of `RecurrentModel` or `DeepModel`.
+        cls: A subclass of `RecurrentModel`, `DeepModel` or `AttentionModel`.
         reference: What the user calls it.
         built: Constructor arguments that are filled in.
 
@@ -89,6 +90,8 @@ def built_by(cls: type[Any], reference: str, **arguments: Any) -> Any:
 
 def _overridden(cls: type[Any]) -> Iterator[tuple[str, Any]]:
     """Yield what overrides methods that no engine calls, and where."""
+    if issubclass(cls, AttentionModel):
+        return
     deep = issubclass(cls, DeepModel)
     base = DeepModel if deep else RecurrentModel
     called = "embed_input, layer_groups, step" if deep else "input_projection, recurrent_weights, step, layer_output"
@@ -100,7 +103,7 @@ def _overridden(cls: type[Any]) -> Iterator[tuple[str, Any]]:
 
 def _of_another_kind(cls: type[Any]) -> Iterator[tuple[str, Any]]:
     """Yield methods that stand where the contract has a property or a value, and the reverse, and where."""
-    base = DeepModel if issubclass(cls, DeepModel) else RecurrentModel
+    base = next(kind for kind in (AttentionModel, DeepModel, RecurrentModel) if issubclass(cls, kind))
     for name in (name for name in dir(base) if not name.startswith("_") and not hasattr(nn.Module, name)):
         asked, given = inspect.getattr_static(base, name), inspect.getattr_static(cls, name)
         if given is asked or name in EARLIER_NAMES:

@@ -11,6 +11,7 @@ from stablebench.models import recurrent_model
 from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, real_like, with_main_group
 from stablebench.models.blocks.block import Block
 from stablebench.models.blocks.residual import enter, leave
+from stablebench.models.encoding import encoded
 from stablebench.models.recompute import recomputed
 
 
@@ -133,14 +134,8 @@ class Network(AnyNetwork):
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the inputs as values (batch, time, in): tokens one-hot or embedded, in the parameters' dtype."""
-        if self.embedding is not None:
-            return self.embedding(inputs)
-        dtype = self.dtype
-        if self.input == "values":
-            return inputs.to(dtype)
         first = (self.layer_blocks[0] or self.recurrent_layers[0]).in_features
-        zeros = torch.zeros(*inputs.shape, first, dtype=dtype, device=inputs.device)
-        return zeros.scatter_(-1, inputs.unsqueeze(-1), 1.0)  # a third of what one_hot and a conversion take
+        return encoded(inputs, input=self.input, embedding=self.embedding, width=first, dtype=self.dtype)
 
     def forward(
         self, inputs: Tensor, states: list[State] | None = None, lengths: Tensor | None = None

@@ -20,13 +20,14 @@ from stablebench.schema.model_name import base_of
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from stablebench.models.attention_model import AttentionModel
     from stablebench.models.base import DeepModel, RecurrentModel
     from stablebench.models.user_code.code import Code
     from stablebench.schema.card import TaskCard
 
-Family = Literal["recurrent", "deep"]
-"""What a model's chain runs over: time steps or layers."""
-_FAMILIES: tuple[Family, ...] = ("recurrent", "deep")
+Family = Literal["recurrent", "deep", "attention"]
+"""What a model's chain runs over, time steps or layers; or that it has none and looks at all steps at once."""
+_FAMILIES: tuple[Family, ...] = ("recurrent", "deep", "attention")
 BUILT = ("in_features", "hidden", "horizon", "layer", "layers")
 """Constructor arguments that the builder fills in."""
 
@@ -55,8 +56,11 @@ class ModelEntry:
     @property
     def family(self) -> Family:
         """What the model's chain runs over."""
+        from stablebench.models.attention_model import AttentionModel
         from stablebench.models.base import DeepModel
 
+        if issubclass(self.cls, AttentionModel):
+            return "attention"
         return "deep" if issubclass(self.cls, DeepModel) else "recurrent"
 
     @property
@@ -88,6 +92,12 @@ class ModelEntry:
             layers: The depth, input and output counted, passed to models that take it.
         """
         return self._built(in_features, hidden, params, layers=layers)
+
+    def build_attention(
+        self, in_features: int, hidden: int, params: dict[str, Any], *, layer: int = 0
+    ) -> "AttentionModel":
+        """Return a new attention model, drawn from torch's global generator; arguments as those of `build`."""
+        return self._built(in_features, hidden, params, layer=layer)
 
     def _built(self, in_features: int, hidden: int, params: dict[str, Any], **chain: int) -> Any:
         wanted = inspect.signature(self.cls).parameters
@@ -121,7 +131,7 @@ class ModelEntry:
 
         own, block = split_arguments(self.cls, params)
         checked = check_arguments(self.cls, self.preset | own, f"model {self.name}", BUILT)
-        return checked | block_arguments(self.cls, self.name, block, deep=self.family == "deep")
+        return checked | block_arguments(self.cls, self.name, block, family=self.family)
 
 
 _registered: dict[str, ModelEntry] = {}
@@ -298,9 +308,10 @@ def refuse_misfit(entry: ModelEntry, card: "TaskCard") -> None:
         UserError: They do not fit.
     """
     name = entry.name.rsplit(":", 1)[-1]
-    if entry.family == "recurrent" and card.input == "static":
+    if entry.family != "deep" and card.input == "static":
+        what = "recurrent" if entry.family == "recurrent" else "an attention model"
         raise UserError(
-            f"The task {card.task} has static inputs and {name} is recurrent, which needs sequences. Take a deep model "
+            f"The task {card.task} has static inputs and {name} is {what}, which needs sequences. Take a deep model "
             f"({', '.join(model_names('deep'))})."
         )
     if entry.family == "deep" and card.input != "static":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
+from stablebench.errors import UserError
 from stablebench.models.base import DeepModel, RecurrentModel, State, split_by_step
 from stablebench.models.blocks.block import Block
 from stablebench.models.blocks.residual import enter, leave
@@ -203,10 +204,16 @@ def chain_of(network: AnyNetwork, inputs: Tensor) -> StateChain:
     Args:
         network: As `frozen` returns it.
         inputs: What it takes.
+
+    Raises:
+        UserError: The network has no states.
     """
     if isinstance(network, DeepNetwork):
         return LayerChain(network, inputs)
-    assert isinstance(network, Network)
+    if not isinstance(network, Network):
+        raise UserError(
+            f"{type(network.models[0]).__name__.lower()} has no recurrent state, so it is no chain of states."
+        )
     return Chain(network, inputs)
 
 

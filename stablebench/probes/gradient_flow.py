@@ -66,13 +66,25 @@ class GradientFlow:
     Args:
         loss: Which loss.
         log_norms: Natural logarithms of ||dL/ds_t||, (samples, E + 1), where E is the last step that L reads; -inf for
-            a norm of exactly 0.
+            a norm of exactly 0. With `of_inputs` those of ||dL/dx_t||, t = 1 ... E, (samples, E).
         log_input_norms: Those of ||dL/dx_t||, t = 1 ... E, (samples, E); None where the input is s_0 itself.
+        of_inputs: Whether the network has no states, and `log_norms` are of its inputs.
     """
 
     loss: Loss
     log_norms: Tensor
     log_input_norms: Tensor | None = None
+    of_inputs: bool = False
+
+    @property
+    def first(self) -> int:
+        """The step t of the first of the norms."""
+        return int(self.of_inputs)
+
+    @property
+    def symbol(self) -> str:
+        """The norm at step t, in words: of the states, or of the inputs where there are none."""
+        return f"||dL/d{'x' if self.of_inputs else 'h'}_t||"
 
     def quantiles(self) -> dict[str, list[float | None]]:
         """Return median, 5 and 95 % of log10 of the norm over the samples, for every t; None for a norm of 0."""
@@ -108,7 +120,8 @@ class GradientFlow:
         return {
             "loss": self.loss,
             "samples": len(self.log_norms),
-            **_document(0, self.log_norms),
+            "of": "inputs" if self.of_inputs else "states",
+            **_document(self.first, self.log_norms),
             "log10_first_over_last": self.log10_first_over_last(),
             "input": None if self.log_input_norms is None else _document(1, self.log_input_norms),
         }

@@ -1,6 +1,6 @@
 """The whole probe of one network: what is measured of its gradients, and the verdicts on its claims."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,7 @@ from stablebench.errors import UserError, did_you_mean
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
 from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf
+from stablebench.probes.input_flow import has_no_states, input_flow, no_states_message
 from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare, lag_share
 from stablebench.probes.linear_memory import LinearMemory, linear_memory
@@ -23,6 +24,8 @@ Measure = Literal["flow", "lags", "jacobian", "lyapunov", "spectra", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 QUICK: tuple[Measure, ...] = ("flow", "jacobian", "lyapunov")
 """What is measured unless more is asked for; the others take several times as long."""
+WITHOUT_STATES: tuple[Measure, ...] = ("flow",)
+"""What can be measured of a network without states: the gradient in its inputs."""
 _LOSSES: tuple[Loss, ...] = ("task", "last")
 
 
@@ -135,9 +138,17 @@ class Probing:
         moved: Callable[[int, int], None] | None = None,
     ) -> None:
         check_differentiable(network)
-        self._batch, self._loss = batch, loss
-        with torch.no_grad():
-            self._chain = ChainMeasurements(network, batch, loss, samples, moved)
+        self._network, self._batch, self._loss = network, batch, loss
+        self._measured: ChainMeasurements | None = None
+        if not has_no_states(network):
+            with torch.no_grad():
+                self._measured = ChainMeasurements(network, batch, loss, samples, moved)
+
+    @property
+    def _chain(self) -> ChainMeasurements:
+        if self._measured is None:
+            raise no_states_message(self._network, "Jacobian of it")
+        return self._measured
 
     @property
     def jacobian(self) -> SingularValues:
@@ -146,8 +157,16 @@ class Probing:
             return self._chain.jacobian
 
     def result(self, which: Loss, what: tuple[Measure, ...], both: bool) -> ProbeResult:
-        """Return what is measured; arguments as those of `probe`."""
-        chain = self._chain
+        """Return what is measured; arguments as those of `probe`.
+
+        Raises:
+            UserError: The network has no states, and none of the measures can do without.
+        """
+        if self._measured is None:
+            wanted = _LOSSES if both else (which,)
+            measured = measurable(self._network, what)
+            return ProbeResult(which, [], {loss: self._input_flow(loss) for loss in wanted} if measured else None)
+        chain = self._measured
         with torch.no_grad():
             verdicts = check_claims(chain)
             flows = _flows(chain, which, both) if "flow" in what else None
@@ -163,6 +182,9 @@ class Probing:
                 spectra(chain.network, one, states) if "spectra" in what else None,
                 linear_memory(one, states) if "memory" in what else None,
             )
+
+    def _input_flow(self, which: Loss) -> GradientFlow:
+        return input_flow(self._network, self._batch, loss=self._loss, which=which)
 
     def _lags(self, which: Loss, both: bool) -> dict[Loss, LagShare | None]:
         chain = self._chain
@@ -198,6 +220,25 @@ def measures_of(option: str, names: Iterable[str]) -> tuple[Measure, ...]:
         near = did_you_mean(name, [*MEASURES, "all"])
         raise UserError(f"{option}: there is no measure '{name}'.{near} Measures: {', '.join(MEASURES)}, all.")
     return tuple(name for name in MEASURES if name in names or "all" in names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def measurable(network: AnyNetwork, what: tuple[Measure, ...]) -> tuple[Measure, ...]:
+    """Return those of the measures that a network has.
+
+    Raises:
+        UserError: It has none of them.
+    """
+    if not has_no_states(network):
+        return what
+    kept: tuple[Measure, ...] = tuple(name for name in what if name in WITHOUT_STATES)
+    if not kept:
+        raise no_states_message(network, listed(what))
+    return kept
 
 
 def check_differentiable(network: AnyNetwork) -> None:

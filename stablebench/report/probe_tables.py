@@ -149,11 +149,11 @@ def _verdicts(result: ProbeResult) -> str:
 
 def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) -> Table:
     rows, zeros, inputs = flow.quantiles(), flow.zeros(), flow.input_quantiles()
-    end = len(zeros) - 1
+    end = len(zeros) - 1  # of the rows; t begins at `flow.first`
     shares = None if lags is None else lags.shares.cumsum(1).nanmedian(0).values.tolist()
     table = []
     for t in sorted({round(end * i / _ROWS) for i in range(_ROWS + 1)}):
-        row = [t, power(rows["median"][t]), power(rows["p5"][t]), power(rows["p95"][t]), zeros[t]]
+        row = [t + flow.first, power(rows["median"][t]), power(rows["p5"][t]), power(rows["p95"][t]), zeros[t]]
         if inputs is not None:
             row.append(power(inputs["median"][t - 1]) if t else None)
         if shares is not None:
@@ -162,9 +162,9 @@ def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) 
     columns = ["t", "median", "5 %", "95 %", "exactly 0"]
     columns += [] if inputs is None else ["||dL/dx_t||"]
     columns += [] if shares is None else ["of dL/dtheta, steps >= t"]
-    heading = f"{title}: ||dL/dh_t|| of the {LOSS[flow.loss]}, {len(flow.log_norms)} samples"
+    heading = f"{title}: {flow.symbol} of the {LOSS[flow.loss]}, {len(flow.log_norms)} samples"
     notes = [_MANY_LOSSES] if readout == "every" and flow.loss == "task" else []
-    if lags is None:
+    if lags is None and not flow.of_inputs:
         notes.append("Nothing in the chain is trained, so its gradient has no shares of lags.")
     return Table(columns, table, title=heading, notes=notes)
 
@@ -183,9 +183,10 @@ def _of_flow(result: ProbeResult) -> Numbers:
         numbers["growth"] = ("growth rate", "none", "the gradients are exactly 0")
     else:
         interval = "" if rate.interval_95 is None else ", 95 % [{:.3g}, {:.3g}]".format(*rate.interval_95)
-        numbers["growth"] = ("growth rate", f"{rate.mean:.4g}", f"of ||dL/dh_t||, ln per step back in time{interval}")
+        numbers["growth"] = ("growth rate", f"{rate.mean:.4g}", f"of {flow.symbol}, ln per step back in time{interval}")
     at_zero = "not defined" if ratio is None else power(ratio)
-    numbers["ratio"] = (f"||dL/dh_0|| / ||dL/dh_{flow.log_norms.shape[1] - 1}||", at_zero, "median over the samples")
+    ends = (flow.symbol.replace("t||", f"{t}||") for t in (flow.first, flow.first + flow.log_norms.shape[1] - 1))
+    numbers["ratio"] = (" / ".join(ends), at_zero, "median over the samples")
     into = flow.input_growth_rate()
     if into is not None and into.mean is not None:
         numbers["inputs"] = ("growth rate, inputs", f"{into.mean:.4g}", "the same of ||dL/dx_t||")

@@ -57,8 +57,9 @@ def check_spec(spec: RunSpec, card: TaskCard) -> None:
     entry = model_registry.model_of_spec(spec.model.name, spec.model.source)
     entry.resolve(spec.model.params)
     model_registry.refuse_misfit(entry, card)
-    if entry.family == "recurrent" and spec.model.layers > _MOST_STACKED:
-        raise UserError(f"layers: must be at most {_MOST_STACKED:,} recurrent ones, got {spec.model.layers:,}.")
+    if entry.family != "deep" and spec.model.layers > _MOST_STACKED:
+        kind = "recurrent" if entry.family == "recurrent" else "stacked"
+        raise UserError(f"layers: must be at most {_MOST_STACKED:,} {kind} ones, got {spec.model.layers:,}.")
     sizes = sizes_of(card, spec.task.params)
     steps = spec.model.layers if entry.family == "deep" else sizes.steps
     for name, given, implied in (("horizon", spec.horizon, steps), ("readout", spec.readout, card.readout)):

@@ -137,6 +137,10 @@ def resolve(request: RunRequest) -> Resolved:
     check_spec(spec, card)
     if entry.family == "deep" and spec.train.recompute_every is not None:
         raise UserError("--recompute-every: it divides a sequence's time steps; a deep model has none. Leave it out.")
+    if entry.family == "attention" and spec.train.recompute_every is not None:
+        raise UserError(
+            f"--recompute-every: it keeps states of every K-th step, and {spec.model.label} has none; leave it out."
+        )
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
     origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"

@@ -15,6 +15,7 @@ from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.plan import StepPlan, plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.trial import not_compiled_reason
+from stablebench.models.attention_model import AttentionModel
 from stablebench.models.base import RecurrentModel
 from stablebench.models.network import EngineRun
 from stablebench.models.recurrent.gru import GRU
@@ -61,13 +62,20 @@ def sequence_contender(name: str, work: Sequences) -> Contender | UnsupportedSte
         name: One of `contender_names`.
         work: What to run.
     """
+    if isinstance(work.model, AttentionModel):
+        if name == "reference":
+            return _passes(name, work.model, lambda: work.model(work.x), work.d_outputs)
+        if not name.startswith("nn."):
+            return UnsupportedStep("an attention model has no chain over time: torch's own calls run it")
     return _MAKERS[name](work)
 
 
-def transition_contender(model: RecurrentModel) -> Contender:
-    """Return only `recurrent_weights()`, forward and backward."""
+def transition_contender(model: RecurrentModel | AttentionModel) -> Contender:
+    """Return only `recurrent_weights()`, forward and backward; of an attention model, which has none, nothing."""
 
     def leaves() -> list[Tensor]:
+        if isinstance(model, AttentionModel):
+            return []
         tensors = [leaf for leaf in pytree.tree_leaves(model.recurrent_weights()) if isinstance(leaf, Tensor)]
         return [leaf for leaf in tensors if leaf.requires_grad]
 
@@ -139,6 +147,8 @@ def floor_products(work: Sequences) -> list[BareProduct]:
 
 def _floor_parts(work: Sequences) -> tuple[StepPlan, tuple[Tensor, ...], int, int] | UnsupportedStep:
     """Return plan, matrices, rows and steps, or why the products of a model are not known."""
+    if isinstance(work.model, AttentionModel):
+        return UnsupportedStep("an attention model has no products of a step")
     planned = plan_model(work.model, work.x)
     if isinstance(planned, UnsupportedStep):
         return planned
@@ -164,7 +174,9 @@ SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name not in ("scan", "nn
 """`fused` and `reference`: the engines. `literal`: a loop over `input_projection` and `step`. nn.*: torch's own."""
 
 
-def contender_names(model: RecurrentModel) -> tuple[str, ...]:
+def contender_names(model: RecurrentModel | AttentionModel) -> tuple[str, ...]:
     """Return `SEQUENCE_CONTENDERS`, the engine `scan` where the model's recurrence is linear, and nn.GRU for a GRU."""
+    if isinstance(model, AttentionModel):
+        return SEQUENCE_CONTENDERS
     linear, is_gru = scan.unsupported_reason(model) is None, isinstance(model, GRU)
     return (*SEQUENCE_CONTENDERS, *["scan"] * linear, *["nn.GRU"] * is_gru)

@@ -1,11 +1,13 @@
 """What is timed: a model, inputs of a size, and the gradient of every output."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stablebench.models import registry as model_registry
+from stablebench.models.attention_model import AttentionModel
 from stablebench.models.base import RecurrentModel
 
 
@@ -32,12 +34,12 @@ class Sequences:
     """A model and what it is run on; only parameters need a gradient.
 
     Args:
-        model: The recurrence.
+        model: The recurrence, or an attention model.
         x: Inputs (batch, time, in).
         d_outputs: The loss's gradient with respect to every output, (batch, time, out).
     """
 
-    model: RecurrentModel
+    model: Any
     x: Tensor
     d_outputs: Tensor
 
@@ -64,7 +66,7 @@ class Workload:
     seed: int = 0
     device: str = "cpu"
 
-    def build_model(self) -> RecurrentModel:
+    def build_model(self) -> RecurrentModel | AttentionModel:
         """Return the model in torch's default precision; torch's global generator is as before afterwards.
 
         Raises:

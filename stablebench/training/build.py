@@ -8,8 +8,7 @@ from stablebench.data.task import Task
 from stablebench.engines.fallback import FallbackEngine
 from stablebench.models.base import count_parameters
 from stablebench.models.build import build_network, resolve_device, start_embedding
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.recompute_check import check_recomputing
 from stablebench.process import python_random
 from stablebench.process import settings as process
@@ -89,7 +88,7 @@ def build_run(
         environment=RunEnvironment(engine, device, irreproducible, reporter),
         state=TrainingState(card.metric),
         validation=kept_pieces(task, "validation"),
-        probe=None if monitor is None else TrainingProbe(monitor, task),
+        probe=None if monitor is None else TrainingProbe(monitor.for_network(network, reporter.note), task),
         trackers=Trackers(track, folder, reporter.note),
         restore_random=python_random.taken(),
         interrupt=Interrupt(),
@@ -101,7 +100,7 @@ def build_run(
     return TrainingLoop(parts)
 
 
-def _network(resolved: Resolved, task: Task, weights_follow: bool) -> Network | DeepNetwork:
+def _network(resolved: Resolved, task: Task, weights_follow: bool) -> AnyNetwork:
     network = build_network(resolved.spec, resolved.card, task.sizes, weights_follow=weights_follow)
     start_embedding(network, task)
     return network

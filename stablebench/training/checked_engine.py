@@ -10,8 +10,7 @@ from stablebench import engines
 from stablebench.engines.fallback import FallbackEngine
 from stablebench.engines.self_check import ROWS, difference
 from stablebench.errors import StablebenchError, UserError, device_failure, first_line, ran_out_of_memory
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.runs.progress import Lines
 from stablebench.schema.run_record import SelfCheck
 from stablebench.training.parts import RunParts
@@ -98,7 +97,7 @@ def _reference_runs(parts: RunParts) -> bool:
 
 
 def engine_for_evaluation(
-    asked: str, network: Network | DeepNetwork, where: torch.device, inputs: Tensor, lengths: Tensor | None = None
+    asked: str, network: AnyNetwork, where: torch.device, inputs: Tensor, lengths: Tensor | None = None
 ) -> None:
     """Give a trained network an engine whose outputs are those of the reference on a few examples.
 

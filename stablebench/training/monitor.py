@@ -5,7 +5,7 @@ r"""Measure a network while it is trained: numbers along the run, next to its lo
     orthogonality   ||M^T M - I||, spectral norm, of every matrix that the model keeps orthogonal
     parameters      the Euclidean norm of every parameter
     gradients       the norm of the loss's gradient, whole and for every parameter, and log10 of ||dL/dh_t|| at both
-                    ends of the chain, L read from the last scored step only
+                    ends of the chain, L read from the last scored step only; of ||dL/dx_t|| where there are no states
     energy          ||h_t||^2 of the states: mean and largest over t, and the last one's
     jacobian        log10 of the extreme singular values of dh_T/dh_1, and the largest Lyapunov exponent
 
@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 
@@ -29,14 +29,18 @@ from stablebench.data.batch import Batch
 from stablebench.data.metrics import LOSS_SUMS
 from stablebench.data.task import Task, first, joined
 from stablebench.errors import StablebenchError, UserError, did_you_mean
-from stablebench.models import deep_model, recurrent_model
+from stablebench.models import attention_model, deep_model, recurrent_model
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.claims.claim import DECADE
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork
+from stablebench.probes.input_flow import has_no_states, input_flow, no_states_message
 from stablebench.probes.lyapunov import lyapunov_spectrum
 from stablebench.probes.measurements import ChainMeasurements
 from stablebench.process import python_random
 
+_OF_STATES = ("energy", "jacobian")
+"""Measures of states, which an attention model has none of."""
 _EARLIER_NAMES = {"watched": "diagnostics"}
 """What measures were called in version 0.1: in its records and, for one version more, in `--probe`."""
 
@@ -85,6 +89,24 @@ class MonitorConfig:
         if config.samples > config.batch:
             raise UserError(f"--probe {text}: `samples` must be <= {config.batch}, the value of `batch`.")
         return config
+
+    def for_network(self, network: AnyNetwork, note: Callable[[str], None]) -> "MonitorConfig":
+        """Return what can be measured of a network: of one without states nothing that is of states.
+
+        Args:
+            network: The network.
+            note: Takes a line that says what is left out.
+
+        Raises:
+            UserError: Nothing is left.
+        """
+        lost = [name for name in self.what if name in _OF_STATES] if has_no_states(network) else []
+        if not lost:
+            return self
+        if len(lost) == len(self.what):
+            raise no_states_message(network, " and ".join(lost))
+        note(f"--probe: the model has no recurrent state, so {' and '.join(lost)} cannot be measured and is left out")
+        return replace(self, what=tuple(name for name in self.what if name not in lost))
 
     def __str__(self) -> str:
         """Return what `parse` reads."""
@@ -196,7 +218,12 @@ class _Seen:
 
     def __init__(self, network: AnyNetwork, examples: Batch, loss: str, samples: int) -> None:
         self.network = copy.deepcopy(network).cpu().double().eval()
-        self.network.engine = deep_model.run_layers if isinstance(network, DeepNetwork) else recurrent_model.run_steps
+        reference = recurrent_model.run_steps
+        if isinstance(network, DeepNetwork):
+            reference = deep_model.run_layers
+        elif isinstance(network, AttentionNetwork):
+            reference = attention_model.run_attention
+        self.network.engine = reference
         self.examples, self.loss, self.samples = examples, loss, samples
 
     @cached_property
@@ -246,7 +273,10 @@ def _gradients(seen: _Seen) -> dict[str, float]:
         (total / count).backward()
     norms = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
     numbers = {"gradient.whole": math.hypot(*norms.values())} | {f"gradient.{name}": n for name, n in norms.items()}
-    flow = seen.evidence.flow("last")
+    if has_no_states(network):
+        flow = input_flow(network, examples, loss=seen.loss, which="last")
+    else:
+        flow = seen.evidence.flow("last")
     for name, t in (("first", 0), ("last", -1)):
         numbers[f"flow.log10_{name}"] = median(flow.log_norms[:, t].tolist()) / DECADE
     rate = flow.growth_rate().mean

@@ -8,8 +8,7 @@ import torch
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.engines.fallback import FallbackEngine
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.process.signals import Interrupt
 from stablebench.runs.progress import Reporter
 from stablebench.runs.store import RunFolder
@@ -57,7 +56,7 @@ class RunParts:
     reporter: Reporter
     task: Task
     device: torch.device
-    network: Network | DeepNetwork
+    network: AnyNetwork
     parameters: int
     embedding_parameters: int
     engine: FallbackEngine

@@ -13,6 +13,7 @@ from stablebench.data.sources import WritesText
 from stablebench.data.task import generator_for, source_module
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.base import State
 from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.build import resolve_device
@@ -59,7 +60,7 @@ class Reader:
     """
 
     def __init__(self, network: Network) -> None:
-        self.network = network.eval()
+        self.network: Network = network.eval()
         self.states: list[State] = [layer.initial_state(1) for layer in network.recurrent_layers]
         self.transitions = [layer.recurrent_weights() for layer in network.recurrent_layers]
 
@@ -78,6 +79,28 @@ class Reader:
         return network.head(x)[0, -1]
 
 
+class WindowReader:
+    """A network without states that reads one sequence of tokens: at each token its last ones are looked at again.
+
+    The network's mode (train, eval) is set to eval.
+
+    Args:
+        network: Of tokens, every step of which is read.
+        window: How many tokens are looked at, >= 1: as many as in training.
+    """
+
+    def __init__(self, network: AttentionNetwork, window: int) -> None:
+        self.network, self.window = network.eval(), window
+        self.tokens: list[int] = []
+
+    @torch.no_grad()
+    def read(self, tokens: Sequence[int]) -> Tensor:
+        """Read more tokens, at least one, and return the scores of the one behind them, (alphabet,)."""
+        self.tokens = [*self.tokens, *tokens][-self.window :]
+        scores, _ = self.network(torch.tensor([self.tokens], device=self.network.head.weight.device))
+        return scores[0, -1]
+
+
 def drawn(scores: Tensor, temperature: float, generator: torch.Generator) -> int:
     """Return a token drawn from softmax(scores / temperature); at temperature 0 the one of the highest score.
 
@@ -94,7 +117,15 @@ def drawn(scores: Tensor, temperature: float, generator: torch.Generator) -> int
     return int(torch.searchsorted(shares, point, right=True).clamp(max=len(shares) - 1))
 
 
-def continued(network: Network, tokens: Sequence[int], n: int, *, temperature: float = 1.0, seed: int = 0) -> list[int]:
+def continued(
+    network: Network | AttentionNetwork,
+    tokens: Sequence[int],
+    n: int,
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+    window: int | None = None,
+) -> list[int]:
     """Return `n` tokens that the network writes after others.
 
     The draw of a token depends only on the seed and on its place in the whole sequence: more tokens begin with the
@@ -106,8 +137,12 @@ def continued(network: Network, tokens: Sequence[int], n: int, *, temperature: f
         n: How many to write.
         temperature: Divides the scores, >= 0; see `drawn`.
         seed: Decides the draws.
+        window: How many tokens a network without states looks at; None for all.
     """
-    reader = Reader(network)
+    if isinstance(network, AttentionNetwork):
+        reader = WindowReader(network, len(tokens) + n if window is None else window)
+    else:
+        reader = Reader(network)
     unread, written = list(tokens), []
     for place in range(len(tokens), len(tokens) + n):
         token = drawn(reader.read(unread), temperature, generator_for("sample", seed, place))
@@ -143,11 +178,12 @@ def sample(
     text = _text(record, options.data_dir)
     begun, unknown = text.read(prompt)
     network, saved = trained_network(folder, record, options.file)
-    assert isinstance(network, Network)  # as for every task of tokens
+    assert isinstance(network, Network | AttentionNetwork)  # as for every task of tokens
     where = resolve_device(options.device)
     network = network.to(where)
     engine_for_evaluation(options.engine, network, where, torch.tensor([[text.end, *begun]]))
-    written = continued(network, [text.end, *begun], n, temperature=temperature, seed=seed)
+    horizon = record.spec.horizon
+    written = continued(network, [text.end, *begun], n, temperature=temperature, seed=seed, window=horizon)
     tokens = [text.vocabulary[number] for number in written]
     whole = text.write([*begun, *written])
     return Sample(saved.step, text.write(begun), whole, tokens, unknown, temperature, seed)

@@ -8,8 +8,7 @@ from typing import Any
 from stablebench.data.task import Split, Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.build import build_network, resolve_device
-from stablebench.models.deep_network import DeepNetwork
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.models.revisions import other_revision
 from stablebench.process import python_random
 from stablebench.runs import checkpoint
@@ -64,9 +63,7 @@ class Score:
 _DEFAULT = EvaluationOptions()
 
 
-def trained_network(
-    folder: RunFolder, record: RunRecord, file: Path | None = None
-) -> tuple[Network | DeepNetwork, Checkpoint]:
+def trained_network(folder: RunFolder, record: RunRecord, file: Path | None = None) -> tuple[AnyNetwork, Checkpoint]:
     """Return a run's network with its trained weights, on the CPU, and the checkpoint they came from.
 
     Args:

@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 from stablebench.models.claims import claim
 for protocol in [c for c in vars(claim).values() if getattr(c, "_is_protocol", False)]:
     typing.runtime_checkable(protocol)
-parts = ("recurrent", "deep", "blocks", "recurrent_model", "deep_model")
+parts = ("recurrent", "deep", "attention", "blocks", "recurrent_model", "deep_model", "attention_model")
 install_import_hook([f"stablebench.models.{part}" for part in parts], "beartype.beartype")
 import torch
 from stablebench.models import registry
@@ -39,6 +39,7 @@ MORE = {
     "roarnn": [{"orthogonal": "identity"}],
     "skip_lstm": [{"cost": 0.1}, {"cell": "gru", "straight_through": "code"}],
     "slstm": [{"heads": 2}],
+    "transformer": [{"positions": "rotary"}, {"positions": "sinusoidal", "heads": 4}],
 }
 checked = 0
 for name in registry.model_names():
@@ -48,6 +49,9 @@ for name in registry.model_names():
         print(name, params, flush=True)
         if issubclass(entry.cls, DeepModel):
             model, x = entry.build_deep(3, hidden, arguments, layers=6), torch.randn(4, 3)
+            outputs = model(x)
+        elif entry.family == "attention":
+            model, x = entry.build_attention(3, hidden, arguments), torch.randn(4, 7, 3)
             outputs = model(x)
         else:
             model, x = entry.build(3, hidden, arguments, horizon=7), torch.randn(4, 7, 3)

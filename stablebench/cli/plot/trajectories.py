@@ -107,7 +107,6 @@ def _draw_prediction(
 
     from stablebench import engines
     from stablebench.data.task import Task
-    from stablebench.models.network import Network
     from stablebench.report.figures.lorenz96 import predicted, save_prediction
     from stablebench.specs.limits import checked_card
     from stablebench.training.score import trained_network
@@ -116,7 +115,6 @@ def _draw_prediction(
     times, *_ = _example(task, which)
     name_code(folder, record, own_model)
     network, weights = trained_network(folder, record, given_file)
-    assert isinstance(network, Network)  # as for every task with sequences
     network.engine = engines.choose("auto", network, torch.device("cpu")).run
     of_targets = times[task.params["ahead"] :]
     prediction = predicted(network, task.pieces("test"), which, of_targets, f"{_force(task)}, test trajectory {which}")

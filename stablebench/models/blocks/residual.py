@@ -47,14 +47,14 @@ def split_arguments(cls: type[Any], params: dict[str, Any]) -> tuple[dict[str, A
     return own, {name: params[name] for name in names if name in params}
 
 
-def block_arguments(cls: type[Any], name: str, given: dict[str, Any], *, deep: bool) -> dict[str, Any]:
+def block_arguments(cls: type[Any], name: str, given: dict[str, Any], *, family: str) -> dict[str, Any]:
     """Return the block's arguments with defaults filled in; none where there is no block.
 
     Args:
         cls: The model.
         name: What the user calls it.
         given: The block's arguments, as `split_arguments` returns them.
-        deep: Whether it is a deep model.
+        family: `recurrent`, `deep` or `attention`.
 
     Raises:
         UserError: A value is wrong, or the model has no place for a block.
@@ -67,8 +67,9 @@ def block_arguments(cls: type[Any], name: str, given: dict[str, Any], *, deep: b
         if more := sorted(given.keys() - {"block"}):
             raise UserError(f"model.{more[0]}: there is no block around the layers; add --set model.block=residual.")
         return {}
-    if deep:
-        raise UserError(f"model.block: {name} is a deep model, and a block goes around recurrent layers. Leave it out.")
+    if family != "recurrent":
+        kind = "a deep model" if family == "deep" else "an attention model with residual blocks of its own"
+        raise UserError(f"model.block: {name} is {kind}, and a block goes around recurrent layers. Leave it out.")
     if {"norm", "mix", "skip"} <= inspect.signature(cls).parameters.keys():
         raise UserError(
             f"model.block: {name} has this block of its own, set by model.norm, model.mix and model.skip. Leave it out."

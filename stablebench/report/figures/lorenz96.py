@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stablebench.data.batch import Batch
-from stablebench.models.network import Network
+from stablebench.models.network import AnyNetwork
 from stablebench.report.figures import style
 
 _CHUNK = 32
@@ -50,7 +50,7 @@ class Prediction:
 
 
 @torch.no_grad()
-def predicted(network: Network, pieces: Iterable[Batch], which: int, times: Tensor, name: str) -> Prediction:
+def predicted(network: AnyNetwork, pieces: Iterable[Batch], which: int, times: Tensor, name: str) -> Prediction:
     """Return a network's prediction of one example, and its error over all.
 
     Args:

@@ -116,15 +116,22 @@ def draw_gradient_norms(flows: Mapping[str, GradientFlow], title: str) -> Figure
     """Return a figure of the norms of dL/dh_t over t: medians, and bands from 5 to 95 % of the samples, by model."""
     curves = {name: {k: style.finite(row) for k, row in flow.quantiles().items()} for name, flow in flows.items()}
     figure = style.new_figure(7, 4.2)
-    _draw_powers(figure.add_subplot(), _quantile_lines(curves), "t", r"$\|\partial L / \partial h_t\|$")
+    first = {name: flow.first for name, flow in flows.items()}
+    symbols = dict.fromkeys("x" if flow.of_inputs else "h" for flow in flows.values())
+    label = ", ".join(rf"$\|\partial L / \partial {symbol}_t\|$" for symbol in symbols)
+    _draw_powers(figure.add_subplot(), _quantile_lines(curves, first), "t", label)
     style.title_above(figure, title)
     style.legend_below(figure)
     return figure
 
 
-def _quantile_lines(curves: Mapping[str, dict[str, list[float]]]) -> list[Line]:
-    """Return the median of each model with its band, over the lag or time."""
-    return [Line(name, range(len(c["median"])), c["median"], c["p5"], c["p95"]) for name, c in curves.items()]
+def _quantile_lines(curves: Mapping[str, dict[str, list[float]]], first: Mapping[str, int] | None = None) -> list[Line]:
+    """Return the median of each model with its band, over the lag or time, which begins at `first`, else at 0."""
+    starts = {name: (first or {}).get(name, 0) for name in curves}
+    return [
+        Line(name, range(starts[name], starts[name] + len(c["median"])), c["median"], c["p5"], c["p95"])
+        for name, c in curves.items()
+    ]
 
 
 def _quantile_rows(curves: Mapping[str, dict[str, list[float]]]) -> list[list[Any]]:
@@ -148,10 +155,11 @@ def _gradient_norm(results: Mapping[str, ProbeResult], title: str) -> Picture | 
     states, inputs = {}, {}
     for name, result in results.items():
         if result.flow is not None:
-            states[name] = {k: style.finite(row)[::-1] for k, row in result.flow.quantiles().items()}
+            norms = {k: style.finite(row)[::-1] for k, row in result.flow.quantiles().items()}
+            (inputs if result.flow.of_inputs else states)[name] = norms
             if (rows := result.flow.input_quantiles()) is not None:
                 inputs[name] = {k: style.finite(row)[::-1] for k, row in rows.items()}
-    if not states:
+    if not states and not inputs:
         return None
 
     def draw(figure: Figure) -> None:

@@ -17,14 +17,14 @@ def text_plot(flows: Mapping[str, GradientFlow], width: int = 64, height: int = 
     values = [v for row in medians.values() for v in row if v is not None]
     if not values:
         return "every gradient is exactly 0: nothing to plot"
-    end = max(len(row) for row in medians.values()) - 1
+    end = max(len(row) - 1 + flows[name].first for name, row in medians.items())
     low, high = min(values), max(values)
     if high - low < 1:
         low, high = (low + high) / 2 - 0.5, (low + high) / 2 + 0.5
     grid = [[" "] * width for _ in range(height)]
     marks = ["*"] if len(medians) == 1 else [chr(ord("a") + i % 26) for i in range(len(medians))]
-    for mark, row in zip(marks, medians.values(), strict=True):
-        for t, value in enumerate(row):
+    for mark, (name, row) in zip(marks, medians.items(), strict=True):
+        for t, value in enumerate(row, start=flows[name].first):
             if value is not None:
                 x = round(t / max(end, 1) * (width - 1))
                 y = round((high - value) / (high - low) * (height - 1))
@@ -36,4 +36,5 @@ def text_plot(flows: Mapping[str, GradientFlow], width: int = 64, height: int = 
     lines.append(f"{'':8} +{'-' * width}")
     lines.append(f"{'':10}t = 0{f' t = {end}':>{width - 5}}")
     legend = "" if len(medians) == 1 else ": " + ", ".join(f"{m} {n}" for m, n in zip(marks, medians, strict=True))
-    return "\n".join([f"log10 ||dL/dh_t||, median{legend}", *lines])
+    symbols = ", ".join(dict.fromkeys(flow.symbol for flow in flows.values()))
+    return "\n".join([f"log10 {symbols}, median{legend}", *lines])
