@@ -7,13 +7,16 @@ from stablebench import engines
 from stablebench.data.task import generator_for
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
+from stablebench.models.attention.transformer import Transformer
+from stablebench.models.attention_model import AttentionModel
+from stablebench.models.attention_network import AttentionNetwork
 from stablebench.models.network import Network
 from stablebench.models.recurrent.bn_lstm import BNLSTM
 from stablebench.models.recurrent.dilated_rnn import DilatedRNN
 from stablebench.models.recurrent.exprnn import ExpRNN
 from stablebench.models.recurrent.lstm import LSTM
 from stablebench.models.recurrent.rnn import Rnn
-from stablebench.training.sample import Reader, continued, drawn
+from stablebench.training.sample import Reader, WindowReader, continued, drawn
 
 ALPHABET = 7
 
@@ -141,3 +144,17 @@ def test_characters_are_read_and_written() -> None:
 def test_a_character_that_is_no_token_is_refused() -> None:
     with pytest.raises(UserError, match=r"--prompt: N ä must be among the characters of the text: <>_iknotu"):
         CHARACTERS.read("No ätN")
+
+
+def test_a_network_without_states_looks_at_its_window() -> None:
+    """It reads its last tokens again, as many as in training, and nothing before them."""
+    torch.manual_seed(0)
+    layers: list[AttentionModel] = [Transformer(5, 8)]
+    network = AttentionNetwork(layers, 5, readout="every", input="tokens")
+    reader = WindowReader(network, 3)
+    first = reader.read([1, 2, 3, 4])
+    with torch.no_grad():
+        torch.testing.assert_close(first, network(torch.tensor([[2, 3, 4]]))[0][0, -1])
+        torch.testing.assert_close(reader.read([0]), network(torch.tensor([[3, 4, 0]]))[0][0, -1])
+    written = continued(network, [1, 2], 6, seed=3, window=3)
+    assert written == continued(network, [1, 2], 8, seed=3, window=3)[:6]

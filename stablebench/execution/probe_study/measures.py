@@ -59,7 +59,7 @@ def scalars(network: AnyNetwork, batch: Batch, *, loss: LossOf) -> dict[str, flo
     """
     result = Probing(network, batch, loss=loss, samples=1).result("last", ("flow", "jacobian", "lyapunov"), False)
     values: dict[str, float | None] = {}
-    if result.flow is not None:
+    if result.flow is not None and not result.flow.of_inputs:  # norms of inputs are another quantity
         norms = result.flow.log_norms
         left = float(numpy.median((norms[:, 0] - norms[:, -1]).numpy())) / DECADE
         values |= {"gradient_left": left, "gradient_off_1": abs(left)}
