@@ -26,6 +26,8 @@ from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.state_chain import StateChain, Traced
 
 N = TypeVar("N", bound=AnyNetwork)
+_ENTRIES_AT_ONCE = 1 << 20
+"""Entries of states, as many steps as they make, whose derivatives in the inputs are taken together."""
 
 
 def frozen(network: N) -> N:
@@ -62,6 +64,22 @@ class Chain(StateChain):
         copies = len(state) // self.batch
         x, projected = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
         return self._through(self.layers, self.blocks, self._transitions, state, x, projected)
+
+    def input_vjp(self, states: Tensor, cotangents: Tensor) -> Tensor:
+        """Return the products of cotangents with ds_t/dx_t, t = 1 ... E: many steps at once, as rows of one batch."""
+        count = max(1, _ENTRIES_AT_ONCE // (self.batch * self.size))
+        parts = states, self._inputs[: len(states)], cotangents
+        pieces = zip(*(part.split(count) for part in parts), strict=True)
+        return torch.cat([self._input_vjp(*piece) for piece in pieces])
+
+    def _input_vjp(self, states: Tensor, inputs: Tensor, cotangents: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = inputs.flatten(0, 1).detach().requires_grad_()
+            after = self._through(self.layers, self.blocks, self._transitions, states.flatten(0, 1), x, None)
+        if not after.requires_grad:
+            return torch.zeros_like(inputs)
+        (g,) = torch.autograd.grad(after, x, cotangents.flatten(0, 1))
+        return g.view(inputs.shape)
 
     def trace(self, t: int, state: Tensor) -> Traced:
         """Return step t with its graph."""

@@ -11,7 +11,7 @@ others, and a gradient of exactly 0 is one that really is.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -187,8 +187,7 @@ def gradient_flow(
     logs = torch.stack([adjoint.log_norms() for adjoint in reversed(derivatives)], dim=1)
     if chain.inputs is None:
         return GradientFlow(which, logs)
-    into_inputs = [_in_input(chain, states, adjoint).log_norms() for adjoint in reversed(derivatives) if adjoint.t]
-    return GradientFlow(which, logs, torch.stack(into_inputs, dim=1))
+    return GradientFlow(which, logs, _log_input_norms(chain, states, derivatives))
 
 
 class Adjoint(NamedTuple):
@@ -230,17 +229,18 @@ def adjoints(
         yield Adjoint(t, g, scale, direct)
 
 
-def _in_input(chain: StateChain, states: Tensor, adjoint: Adjoint) -> Adjoint:
-    """Return the derivative in x_t."""
-    traced = chain.trace(adjoint.t, states[adjoint.t - 1])
-    assert traced.x is not None
-    g = None
-    if traced.after.requires_grad:
-        (g,) = torch.autograd.grad(traced.after, traced.x, adjoint.g, allow_unused=True)
-    g, scale = _normalised(torch.zeros_like(traced.x) if g is None else g, adjoint.scale)
-    if adjoint.direct is not None:
-        g, scale = _added(g, scale, *_normalised(adjoint.direct, torch.zeros_like(scale)))
-    return Adjoint(adjoint.t, g, scale, None)
+def _log_input_norms(chain: StateChain, states: Tensor, derivatives: Sequence[Adjoint]) -> Tensor:
+    """Return ln ||dL/dx_t||, t = 1 ... E, (batch, E), of the derivatives in s_E ... s_0."""
+    steps = derivatives[-2::-1]  # s_1 ... s_E
+    if not steps:
+        return states.new_zeros(chain.batch, 0)
+    logs = []
+    for adjoint, g in zip(steps, chain.input_vjp(states[: len(steps)], torch.stack([a.g for a in steps])), strict=True):
+        g, scale = _normalised(g, adjoint.scale)
+        if adjoint.direct is not None:
+            g, scale = _added(g, scale, *_normalised(adjoint.direct, torch.zeros_like(scale)))
+        logs.append(torch.linalg.vector_norm(g, dim=1).log() + scale * math.log(2))
+    return torch.stack(logs, dim=1)
 
 
 def _normalised(g: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

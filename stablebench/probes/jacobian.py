@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import StablebenchError
 from stablebench.models.claims.claim import DECADE
-from stablebench.probes.powers import exponent, power_of_two
+from stablebench.probes.powers import LOWEST_EXPONENT, exponent, power_of_two
 from stablebench.probes.state_chain import StateChain
 
 _EPS = torch.finfo(torch.float64).eps
@@ -36,6 +36,10 @@ _LONGEST = 32
 """Steps between two orthogonalisations."""
 _RANGE = 1e150
 """Size of entries, up and down, that a product of several steps may reach."""
+_STRIP = 64
+"""Rows of a triangle that are multiplied together."""
+_NEGLIGIBLE = 128
+"""A row of R below another by this power of two, and by what a factor can add to that, is nothing beside it."""
 _ALTERNATIONS = 20
 """QR decompositions before the Jacobi rotations."""
 _PARTS = 4
@@ -211,13 +215,30 @@ class GradedProduct:
         self.r = torch.zeros(batch, n, dtype=torch.long)
 
     def multiply(self, factor: Tensor) -> None:
-        """Replace R by factor R; `factor` is upper triangular."""
-        # r_k <= r_i for k > i, so that scaling row k to row i's scale never enlarges
-        S = (factor * power_of_two(self.r[:, None, :] - self.r[:, :, None]).triu()) @ self.S
+        """Replace R by factor R; `factor` is upper triangular.
+
+        A strip of rows at a time, without the zeros below the diagonal, and without rows of R so far below the strip's
+        that all they add to it is less than rounding.
+        """
+        S, n = torch.zeros_like(self.S), factor.shape[1]
+        strips = [(top, min(top + _STRIP, n)) for top in range(0, n, _STRIP)]
+        for (top, end), reach in zip(strips, self._reaches(factor, [end for _, end in strips]), strict=True):
+            # r_k <= r_i for k > i, so that scaling row k to row i's scale never enlarges
+            weights = power_of_two(self.r[:, None, top:reach] - self.r[:, top:end, None]).triu()
+            S[:, top:end, top:] = (factor[:, top:end, top:reach] * weights) @ self.S[:, top:reach, top:]
         r = self.r + exponent(S.abs().amax(2))
         r = r.flip(1).cummax(1).values.flip(1)
-        self.S = S * power_of_two(self.r - r)[:, :, None]
+        self.S = S.mul_(power_of_two(self.r - r)[:, :, None])
         self.r = r
+
+    def _reaches(self, factor: Tensor, ends: list[int]) -> list[int]:
+        """Return for each strip of rows, by its end, how many rows of R to take: those within 2^margin of its last."""
+        largest = torch.linalg.vector_norm(factor, dim=(1, 2))
+        least = factor.diagonal(dim1=1, dim2=2).abs().amin(1)
+        margin = _NEGLIGIBLE + exponent(largest) - exponent(least)
+        margin = torch.where(least > 0, margin, -LOWEST_EXPONENT).clamp(max=-LOWEST_EXPONENT)
+        lowest = self.r[:, [end - 1 for end in ends]] - margin[:, None]
+        return (self.r[:, None, :] >= lowest[:, :, None]).sum(2).amax(0).tolist()
 
     def log_singular_values(self) -> Tensor:
         """Return their natural logarithms, (batch, n), the largest first; -inf for 0."""

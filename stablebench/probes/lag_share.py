@@ -21,7 +21,7 @@ from torch import Tensor
 from stablebench.data.batch import Batch
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.gradient_flow import Adjoint, Loss, LossOf, adjoints, quantiles
-from stablebench.probes.state_chain import StateChain, Traced
+from stablebench.probes.state_chain import StateChain, Traced, batched_vjp
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,7 @@ def _by_sample(traced: Traced, g: Tensor) -> tuple[Tensor | None, ...]:
     """Return the products of each sample's own cotangent with the derivative in the parameters, (batch, ...) each."""
     each = torch.diag_embed(g.T).permute(1, 2, 0)  # (batch, batch, size): of one sample each
     try:
-        return torch.autograd.grad(
-            traced.after, traced.used, each, is_grads_batched=True, allow_unused=True, retain_graph=True
-        )
+        return batched_vjp(traced.after, traced.used, each)
     except RuntimeError:  # some derivative cannot be taken for many cotangents at once
         rows = [
             torch.autograd.grad(traced.after, traced.used, row, allow_unused=True, retain_graph=True) for row in each

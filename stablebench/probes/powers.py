@@ -5,6 +5,8 @@ from torch import Tensor
 
 _BIAS = 1023
 """Bias of the exponent in float64."""
+LOWEST_EXPONENT = 1 - _BIAS
+"""Below this `power_of_two` is 0."""
 
 
 def power_of_two(k: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A chain of states s_0 ... s_T, whatever it runs over: what every probe is computed from."""
 
 import abc
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,29 @@ class Traced(NamedTuple):
     before: Tensor
     x: Tensor | None
     used: list[Tensor]
+
+
+def batched_vjp(outputs: Tensor, inputs: Sequence[Tensor], cotangents: Tensor) -> tuple[Tensor, ...]:
+    """Return the products of many cotangents with the derivatives of one graph, and keep the graph.
+
+    By `torch.vmap`: `is_grads_batched` of `torch.autograd.grad` has no rule for the derivatives of tanh and others, and
+    takes them one cotangent at a time.
+
+    Args:
+        outputs: What is differentiated.
+        inputs: In what; the derivative in one that the graph does not use is 0.
+        cotangents: (count, *outputs.shape).
+
+    Raises:
+        RuntimeError: Some derivative in the graph cannot be taken for many cotangents at once.
+    """
+
+    def one(cotangent: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(outputs, inputs, cotangent, retain_graph=True, materialize_grads=True)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        return torch.vmap(one)(cotangents)
 
 
 class StateChain(abc.ABC):
@@ -84,6 +108,21 @@ class StateChain(abc.ABC):
             (steps, batch, out).
         """
 
+    def input_vjp(self, states: Tensor, cotangents: Tensor) -> Tensor:
+        """Return the products of cotangents with ds_t/dx_t, t = 1 ... E, of each sample.
+
+        Args:
+            states: s_0 ... s_{E-1}, (E, batch, size).
+            cotangents: Derivatives in s_1 ... s_E, (E, batch, size).
+
+        Returns:
+            Derivatives in x_1 ... x_E, (E, batch, in).
+
+        Raises:
+            NotImplementedError: The input is s_0, so there is no x_t.
+        """
+        raise NotImplementedError("This chain has its input as s_0.")
+
     @torch.no_grad()
     def states(self) -> Tensor:
         """Return s_0 ... s_T, (T + 1, batch, size).
@@ -124,7 +163,7 @@ class StateChain(abc.ABC):
             if not after.requires_grad:
                 return torch.zeros_like(cotangents)
             try:
-                return torch.autograd.grad(after, before, cotangents, is_grads_batched=True)[0]
+                return batched_vjp(after, [before], cotangents)[0]
             except RuntimeError:
                 self._one_by_one = True
         with torch.enable_grad():

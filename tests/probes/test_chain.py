@@ -1,10 +1,16 @@
+import math
+from typing import Any
+
 import pytest
 import torch
 from probe_networks import emitting_stack, linear_network, stack, still_batch
+from torch import Tensor
 
 from stablebench.errors import StablebenchError
 from stablebench.models import registry as model_registry
+from stablebench.probes import chain as chain_module
 from stablebench.probes.chain import Chain, frozen
+from stablebench.probes.state_chain import batched_vjp
 
 MODELS = model_registry.model_names(family="recurrent")
 
@@ -69,3 +75,52 @@ def test_freezing_leaves_the_network_as_it_is() -> None:
     copy = frozen(network)
     assert copy.head.weight.dtype == torch.float64 and not copy.head.weight.requires_grad
     assert network.head.weight.dtype == torch.float32 and network.head.weight.requires_grad
+
+
+@pytest.mark.parametrize("entries", [1, 100, 1 << 20])
+@pytest.mark.parametrize("name", ["lstm", "urnn_arjovsky", "emitting"])
+def test_steps_together_pull_back_what_each_does_alone(
+    name: str, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into the inputs, however many steps are taken together."""
+    monkeypatch.setattr(chain_module, "_ENTRIES_AT_ONCE", entries)
+    network = emitting_stack(2) if name == "emitting" else stack(name, 2, 7)
+    chain = Chain(frozen(network), torch.randint(5, (3, 7)))
+    states, cotangents = chain.states(), torch.randn(6, 3, chain.size)
+    found = chain.input_vjp(states[:6], cotangents)
+    for t in range(1, 7):
+        traced = chain.trace(t, states[t - 1])
+        assert traced.x is not None
+        (expected,) = torch.autograd.grad(traced.after, traced.x, cotangents[t - 1])
+        torch.testing.assert_close(found[t - 1], expected, rtol=1e-12, atol=1e-12)
+
+
+class _Halved(torch.autograd.Function):
+    """x / 2, whose derivative looks at a cotangent's value and so takes one at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x / 2
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] / (2 if gradients[0].sum() != math.inf else 1)
+
+
+def test_many_cotangents_are_taken_together_where_that_can_be() -> None:
+    x, unused = torch.randn(2, 3, requires_grad=True), torch.randn(4, requires_grad=True)
+    cotangents = torch.randn(5, 2, 3)
+    in_x, in_unused = batched_vjp(x.tanh(), [x, unused], cotangents)
+    torch.testing.assert_close(in_x, cotangents * (1 - x.tanh().square()))
+    assert in_unused.shape == (5, 4) and not in_unused.any()
+    with pytest.raises(RuntimeError):
+        batched_vjp(_Halved.apply(x), [x], cotangents)
+
+
+def test_a_derivative_of_one_cotangent_at_a_time_is_taken_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(frozen(stack("rnn", 1, 5)), torch.randint(5, (2, 5)))
+    states, cotangents = chain.states(), torch.randn(4, 2, chain.size)
+    expected = chain.vjp(3, states[2], cotangents) / 2
+    step = chain.step
+    monkeypatch.setattr(chain, "step", lambda t, state: _Halved.apply(step(t, state)))
+    torch.testing.assert_close(chain.vjp(3, states[2], cotangents), expected)

@@ -11,6 +11,7 @@ from torch import Tensor
 from stablebench.models.network import Network
 from stablebench.probes.chain import Chain, frozen
 from stablebench.probes.jacobian import GradedProduct, SingularValues, jacobian_singular_values
+from stablebench.probes.powers import exponent, power_of_two
 
 
 def extremes(network: Network, inputs: Tensor) -> SingularValues:
@@ -180,3 +181,34 @@ def test_all_values_of_near_and_far_apart_ones_are_found() -> None:
     torch.testing.assert_close(found[:20], logs[:20], rtol=0, atol=1e-10)
     # the matrix itself, rounded, has its small singular values no better than eps of the largest
     torch.testing.assert_close(found, logs, rtol=0, atol=5e-2)
+
+
+def _graded(n: int, decades: float) -> Tensor:
+    """A random upper triangle whose rows end `decades` below the first."""
+    return torch.randn(n, n).triu() * torch.logspace(0, -decades, n)[:, None]
+
+
+@pytest.mark.parametrize("decades", [0, 5, 300])
+def test_a_wide_product_is_that_of_plain_matrices(decades: float) -> None:
+    """A product of more rows than a strip has, beside the product of all rows at once, each in its own scale."""
+    n, product = 150, GradedProduct(2, 150)
+    S, r = torch.eye(n).repeat(2, 1, 1), torch.zeros(2, n, dtype=torch.long)
+    for _ in range(6):
+        factor = torch.stack([_graded(n, decades), _graded(n, decades / 2)]) / 8
+        product.multiply(factor)
+        S = (factor * power_of_two(r[:, None, :] - r[:, :, None]).triu()) @ S
+        k = exponent(S.abs().amax(2))
+        r, S = r + k, S * power_of_two(-k)[:, :, None]
+    ours = product.S * power_of_two(product.r - r)[:, :, None]
+    torch.testing.assert_close(ours, S, rtol=0, atol=1e-14)
+
+
+def test_a_row_far_below_counts_where_a_factor_has_next_to_nothing_else() -> None:
+    """A product leaves out rows that add nothing, and only those: here the first row's own entry is smaller still."""
+    product, n = GradedProduct(1, 100), 100
+    product.multiply(torch.diag(torch.tensor([1.0] * 99 + [2.0**-300]))[None])
+    factor = torch.eye(n)
+    factor[0, 0], factor[0, 99] = 2.0**-310, 1.0
+    product.multiply(factor[None])
+    row = product.S[0, 0, [0, 99]] * power_of_two(product.r[0, 0])
+    assert row.tolist() == [2.0**-310, 2.0**-300]
