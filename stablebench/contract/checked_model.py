@@ -1,6 +1,5 @@
 """The small model that checks run: how it is built, and the results of a pass."""
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from stablebench.models.registry import ModelEntry
 from stablebench.models.restore import restored
 from stablebench.models.structure import surroundings
 from stablebench.process import python_random
+from stablebench.schema.strict import unwrapped
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CheckedModel:
 
     def place(self, method: str) -> str:
         """Return the line where the class's method is written, as `name.py:12`."""
-        written = inspect.unwrap(self.entry.cls)  # of an adapted cell, what makes it
+        written = unwrapped(self.entry.cls)  # of an adapted cell, what makes it
         return place_of(getattr(written, method, written))
 
 

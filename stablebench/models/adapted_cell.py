@@ -14,6 +14,7 @@ from stablebench.models.contract import SIZES, argument_problem
 from stablebench.models.own_cell import own_cell
 from stablebench.models.restore import restored
 from stablebench.models.torch_layers import torch_layers
+from stablebench.schema.strict import unwrapped
 
 _SIZES = (SIZES, ("input_size", "hidden_size"))
 """Names of the two widths, by which they are given; by position where the constructor has others."""
@@ -78,7 +79,7 @@ class AdaptedCell(RecurrentModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how it is copied and pickled: its class is made again from the cell's."""
-        return _of_class, (inspect.unwrap(type(self)), type(self).reference), self.__dict__
+        return _of_class, (unwrapped(type(self)), type(self).reference), self.__dict__
 
 
 def _of_class(make: Callable[..., Any], reference: str) -> RecurrentModel:
@@ -119,7 +120,7 @@ def adapted(make: Callable[..., Any], reference: str) -> type[RecurrentModel]:
         "__module__": make.__module__,
         "__qualname__": make.__qualname__,
         "__signature__": inspect.Signature([*widths, *keywords]),
-        "__wrapped__": make,  # where the code is: `inspect.unwrap`
+        "__wrapped__": make,  # where the code is: `unwrapped`
     }
     return type(make.__name__, (AdaptedCell,), content)
 

@@ -17,7 +17,7 @@ from stablebench.errors import ContractError, StablebenchError, ran_out_of_memor
 from stablebench.models.attention_model import AttentionModel
 from stablebench.models.base import DeepModel, RecurrentModel
 from stablebench.models.chain_model import EARLIER_NAMES
-from stablebench.schema.strict import argument_type
+from stablebench.schema.strict import argument_type, unwrapped
 
 SIZES = ("in_features", "hidden")
 """Arguments that every constructor takes, by name."""
@@ -44,7 +44,7 @@ def check_class(cls: type[Any], reference: str, built: tuple[str, ...]) -> None:
 
 def place_of(thing: Any) -> str:
     """Return the file and line of a class or function, as `name.py:12`."""
-    thing = inspect.unwrap(thing) if callable(thing) else thing
+    thing = unwrapped(thing) if callable(thing) else thing
     try:
         path = Path(inspect.getsourcefile(thing) or "?")
         return f"{path.name}:{max(1, inspect.getsourcelines(thing)[1])}"
@@ -61,7 +61,7 @@ def where_in(cls: type[Any], error: BaseException) -> str:
 
 def written_in(cls: type[Any]) -> list[Any]:
     """Return the classes, or the function, in which a model's code is that is neither torch's nor stablebench's."""
-    code = inspect.unwrap(cls)  # of an adapted cell, what makes it
+    code = unwrapped(cls)  # of an adapted cell, what makes it
     parts = code.__mro__ if inspect.isclass(code) else (code,)
     return [part for part in parts if not part.__module__.startswith(("stablebench.", "torch."))]
 

@@ -266,6 +266,16 @@ def _unwrap(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def unwrapped(thing: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function or class that a function wraps, or that a class stands for.
+
+    As `inspect.unwrap`, which leaves classes alone from Python 3.13 on.
+    """
+    while isinstance(thing, type) and callable(within := vars(thing).get("__wrapped__")):
+        thing = within
+    return inspect.unwrap(thing)
+
+
 def argument_type(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     """Return the type of an argument: its annotation, or that of its default where it has none that can be read.
 
@@ -280,7 +290,7 @@ def argument_type(function: Callable[..., Any], parameter: inspect.Parameter) ->
     why = "needs a type annotation"
     if parameter.annotation is not parameter.empty:
         own = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-        names = getattr(inspect.unwrap(function), "__globals__", {})
+        names = getattr(unwrapped(function), "__globals__", {})
         try:
             return typing.get_type_hints(own, names, names, include_extras=True)[parameter.name]
         except Exception as error:

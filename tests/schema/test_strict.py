@@ -1,12 +1,13 @@
 """Strict models: every problem with its line, and a function's signature as a schema."""
 
+import functools
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
 from stablebench.errors import UserError
-from stablebench.schema.strict import Count, Positive, Strict, check_arguments, signature_model, validate
+from stablebench.schema.strict import Count, Positive, Strict, check_arguments, signature_model, unwrapped, validate
 from stablebench.schema.yaml_file import parse
 
 
@@ -131,3 +132,17 @@ def test_argument_without_annotation_has_type_of_default() -> None:
     for wrong in ({"rate": "x"}, {"name": 1}, {"count": 1.5}, {"on": 1}, {"unread": "x"}):
         with pytest.raises(UserError, match=f"untyped: {next(iter(wrong))}: "):
             check_arguments(untyped, wrong, "untyped")
+
+
+def test_what_a_class_stands_for_is_found_in_every_python() -> None:
+    def plain() -> None: ...
+
+    class Stands:
+        __wrapped__ = plain
+
+    class Wraps:
+        @property
+        def __wrapped__(self) -> None: ...
+
+    assert unwrapped(Stands) is plain and unwrapped(functools.wraps(plain)(lambda: None)) is plain
+    assert unwrapped(Wraps) is Wraps and unwrapped(type("Below", (Stands,), {})).__name__ == "Below"
