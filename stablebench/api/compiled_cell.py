@@ -139,7 +139,7 @@ class CompiledCell(nn.Module):
     def _begun(self, layer: RecurrentModel, x: Tensor, h0: Any) -> State:
         """Return the states before the first step."""
         if h0 is None:
-            if isinstance(self.cell, RecurrentModel):
+            if isinstance(self.cell, RecurrentModel) or (isinstance(layer, OwnCell) and layer.begins_from_its_own):
                 return layer.initial_state(len(x))
             return tuple(x.new_zeros(len(x), size) for size in layer.state_sizes)
         try:

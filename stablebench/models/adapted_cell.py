@@ -57,6 +57,10 @@ class AdaptedCell(RecurrentModel):
         """The width of the output."""
         return self.cell.out_features
 
+    def initial_state(self, batch: int) -> State:
+        """Return that of the chain."""
+        return self.cell.initial_state(batch)
+
     def input_projection(self, x: Tensor) -> Any:
         """Return what the chain has of it."""
         return self.cell.input_projection(x)

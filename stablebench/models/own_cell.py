@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stablebench.errors import UserError, first_line, users_line
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import RecurrentModel, State, real_like
+from stablebench.models.own_start import METHODS, OwnStart, first_parts, own_start
 
 How = Literal["cell", "layer", "layer, time first"]
 
@@ -116,13 +117,20 @@ class OwnCell(RecurrentModel):
         layout: How its state lies in states (batch, size).
         read: Which state is the output, or has it as a part, and which part.
         carried: Width of an output that is no state and is carried along as one; None where `read` says what it is.
+        start: What it begins from, of the module's own; None for zeros.
     """
 
     def __init__(
-        self, one: UserStep, in_features: int, layout: StateLayout, read: tuple[int, slice], carried: int | None = None
+        self,
+        one: UserStep,
+        in_features: int,
+        layout: StateLayout,
+        read: tuple[int, slice],
+        carried: int | None = None,
+        start: OwnStart | None = None,
     ) -> None:
         super().__init__(in_features, layout.sizes[0])
-        self.one = one
+        self.one, self._start = one, start
         self._layout, self._carried = layout, carried
         self.output_state, self._part = read
 
@@ -130,6 +138,11 @@ class OwnCell(RecurrentModel):
     def state_sizes(self) -> tuple[int, ...]:
         """The widths of the states; an output that is none of them comes last."""
         return self._layout.sizes if self._carried is None else (*self._layout.sizes, self._carried)
+
+    @property
+    def begins_from_its_own(self) -> bool:
+        """Whether the module has the state before the first step, and does not begin from zeros."""
+        return self._start is not None
 
     @property
     def written_in(self) -> Callable[..., Any]:
@@ -141,6 +154,13 @@ class OwnCell(RecurrentModel):
     def out_features(self) -> int:
         """The width of the output."""
         return len(range(*self._part.indices(self.state_sizes[self.output_state])))
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first step: zeros, or what the module has for it."""
+        if self._start is None:
+            return super().initial_state(batch)
+        parts = first_parts(self.one, self._start, self._layout, batch, real_like(self))
+        return parts if self._carried is None else (*parts, parts[0].new_zeros(batch, self._carried))
 
     def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         """Return the next states."""
@@ -184,15 +204,14 @@ def own_cell(
     layout = _layout(one, x, h0, example)
     begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
     out, after = one(x[:1, 0].expand(2, -1), begun)
-    if h0 is None:
-        _check_start(one, x, [out, *layout.parts(after)], layout)
+    start = own_start(one, x, layout) if h0 is None else None
     if out.dim() != 2:
         raise UserError(f"The output of one step must be (batch, width), got shape {tuple(out.shape)}.")
     out, after = one(x[:1, 1].expand(2, -1), after)
     read = _place(out, layout.parts(after))
     if read is not None or not to_run:
-        return OwnCell(one, x.shape[2], layout, read or (0, slice(None)))
-    return OwnCell(one, x.shape[2], layout, (len(layout.sizes), slice(None)), out.shape[1])
+        return OwnCell(one, x.shape[2], layout, read or (0, slice(None)), start=start)
+    return OwnCell(one, x.shape[2], layout, (len(layout.sizes), slice(None)), out.shape[1], start)
 
 
 def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
@@ -236,6 +255,9 @@ def _zeros(called: Callable[..., Any], x: Tensor, width: int | None) -> list[Any
         zeros = x.new_zeros(len(x), width)
         return [zeros, (zeros, zeros)]
     owner = getattr(called, "__self__", called)
+    for name in METHODS:
+        with suppress(Exception):  # it has none, or one that is another thing
+            return [pytree.tree_map(lambda t: torch.zeros_like(t).to(x), getattr(owner, name)(len(x)))]
     widths = [width for name in ("hidden_size", "hidden") if isinstance(width := getattr(owner, name, None), int)]
     return [x.new_zeros(len(x), width) for width in widths[:1]]
 
@@ -314,13 +336,3 @@ def _layout(one: UserStep, x: Tensor, h0: Any, example: Any) -> StateLayout:
         axes.append(axis)
         shapes.append(torch.Size([*leaf.shape[:axis], *leaf.shape[axis + 1 :]]))
     return StateLayout(structure, tuple(axes), tuple(shapes))
-
-
-def _check_start(one: UserStep, x: Tensor, from_zeros: list[Tensor], layout: StateLayout) -> None:
-    """Refuse a module that begins, without h0, from another state than zeros."""
-    from_none = from_zeros
-    with suppress(Exception):  # one that takes no None begins from what it is given
-        out, after = one(x[:1, 0].expand(2, -1), None)
-        from_none = [out, *layout.parts(after)]
-    if not all(torch.allclose(a, b) for a, b in zip(from_none, from_zeros, strict=True)):
-        raise UserError("Without h0 this module begins from a state of its own, and not from zeros: give it as h0.")

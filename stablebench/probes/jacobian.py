@@ -39,7 +39,7 @@ _RANGE = 1e150
 _STRIP = 64
 """Rows of a triangle that are multiplied together."""
 _NEGLIGIBLE = 128
-"""A row of R below another by this power of two, and by what a factor can add to that, is nothing beside it."""
+"""A row of R below another by this power of two, and by what a factor can add to that, adds nothing to it."""
 _ALTERNATIONS = 20
 """QR decompositions before the Jacobi rotations."""
 _PARTS = 4

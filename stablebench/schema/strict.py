@@ -271,7 +271,9 @@ def unwrapped(thing: Callable[..., Any]) -> Callable[..., Any]:
 
     As `inspect.unwrap`, which leaves classes alone from Python 3.13 on.
     """
-    while isinstance(thing, type) and callable(within := vars(thing).get("__wrapped__")):
+    while isinstance(thing, type):
+        if not callable(within := vars(thing).get("__wrapped__")):
+            return thing
         thing = within
     return inspect.unwrap(thing)
 

@@ -203,7 +203,7 @@ def test_a_wide_product_is_that_of_plain_matrices(decades: float) -> None:
     torch.testing.assert_close(ours, S, rtol=0, atol=1e-14)
 
 
-def test_a_row_far_below_counts_where_a_factor_has_next_to_nothing_else() -> None:
+def test_a_row_far_below_counts_where_there_is_little_else() -> None:
     """A product leaves out rows that add nothing, and only those: here the first row's own entry is smaller still."""
     product, n = GradedProduct(1, 100), 100
     product.multiply(torch.diag(torch.tensor([1.0] * 99 + [2.0**-300]))[None])

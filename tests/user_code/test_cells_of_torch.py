@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import stablebench as sb
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
+from stablebench.models.own_cell import own_cell
 from stablebench.models.recurrent_model import run_steps
 from stablebench.models.user_code import origins
 from stablebench.runs.progress import Progress, Silent
@@ -76,6 +77,39 @@ class Begins(Plain):
         return super().forward(x, self.h0.expand(len(x), -1) if h is None else h)
 
 
+class BeginsAtZero(Begins):
+    def __init__(self, inputs, width):
+        super().__init__(inputs, width)
+        nn.init.zeros_(self.h0)
+
+
+class BothBegin(nn.Module):
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.inner = nn.LSTMCell(inputs, width)
+        self.first, self.second = (nn.Parameter(torch.randn(1, width)) for _ in range(2))
+
+    def forward(self, x, state=None):
+        h, c = self.inner(x, [p.expand(len(x), -1) for p in (self.first, self.second)] if state is None else state)
+        return h, (h, c)
+
+
+class Given(Plain):
+    """It must be given a state, and says which."""
+
+    def __init__(self, inputs, width):
+        super().__init__(inputs, width)
+        self.start = nn.Parameter(torch.ones(width))
+
+    def initial_state(self, batch):
+        return self.start.tanh().expand(batch, -1)
+
+
+class Elsewhere(Plain):
+    def forward(self, x, h=None):
+        return super().forward(x, torch.full((len(x), self.W.in_features), 0.5).to(x) if h is None else h)
+
+
 def number(in_features, hidden):
     return 5
 '''
@@ -135,6 +169,53 @@ def test_its_weights_are_those_that_the_cell_draws_by_itself() -> None:
     model = _built("torch.nn:LSTMCell")
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
     assert torch.equal(torch.rand(1), after)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("Begins", lambda cell: [cell.h0]),
+        ("BeginsAtZero", lambda cell: [cell.h0]),
+        ("BothBegin", lambda cell: [cell.first, cell.second]),
+        ("Given", lambda cell: [cell.start]),
+    ],
+)
+def test_a_learned_start_is_the_model_s_and_is_trained(name: str, start: Any) -> None:
+    """A parameter that the cell begins from, or what its `initial_state` returns."""
+    model = _built(f"cells.py:{name}")
+    leaves = start(model.cell.one.owner)
+    with torch.no_grad():
+        for leaf in leaves:
+            leaf.normal_()
+    x = torch.randn(2, 5, 3)
+    state = tuple((leaf.tanh() if name == "Given" else leaf).expand(2, 4) for leaf in map(torch.flatten, leaves))
+    expected = _by_hand(model.cell.one.owner, x, state[0] if len(state) == 1 else state)
+    for one in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(one.layer_output(run_steps(one, x)[0], x), expected)
+    compiled = sb.compile_cell(model.cell.one.owner, engine="reference")
+    torch.testing.assert_close(compiled(x)[0], expected)
+    gradients = torch.autograd.grad(compiled(x)[0].sum(), leaves)
+    assert all(gradient.abs().min() > 0 for gradient in gradients)
+    run = sb.train(f"cells.py:{name}", "copy", **SIZES)
+    assert run.status == "finished"
+    assert sb.probe(run, T=20, what="jacobian").verdict == "VANISHES"
+
+
+def test_buffers_and_zeros_of_a_method_are_no_learned_start() -> None:
+    class Zeros(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.GRUCell(3, 4)
+
+        def init_hidden(self, batch: int) -> Tensor:
+            return torch.zeros(batch, 4)
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return self.inner(x, h)
+
+    cell = own_cell(Zeros().double(), torch.randn(3, 2, 3, dtype=torch.float64), None, to_run=True, width=4)
+    assert not cell.begins_from_its_own
+    assert [part.dtype for part in cell.initial_state(5)] == [torch.float64]
 
 
 def _stop(reporter: Silent, progress: Progress) -> bool:
@@ -213,7 +294,7 @@ def test_from_python_a_class_and_a_function_of_a_file() -> None:
         ("cells.py:NoCell", "This is no cell"),
         ("cells.py:Turned", r"Turned\(3, 4\): \(in_features, hidden\)"),
         ("cells.py:Deeper", r"Deeper\(in_features, hidden\); it takes \(inputs, width, depth\)"),
-        ("cells.py:Begins", "begins from a state of its own"),
+        ("cells.py:Elsewhere", "begins from a state of its own.*parameter `h0`.*method `initial_state"),
         ("cells.py:number", "must make a torch.nn.Module, got int"),
         ("cells.py:Plane", r"it has .*Plain, Turned\. Did you mean Plain\?"),
         ("torch.nn:GRU", "torch.nn:GRUCell"),
