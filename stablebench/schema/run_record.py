@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import PrivateAttr, model_validator
 
+from stablebench.schema.floss import FlossRecord
 from stablebench.schema.measured import Measurements
 from stablebench.schema.published import MetricName
 from stablebench.schema.run_spec import RunSpec
@@ -132,6 +133,7 @@ class RunRecord(Strict):
             `failed` (then the reference ran), `off`; None where there was nothing to hold, and in records that do not
             say.
         probe: What is measured along the run (`train --probe`); no part of the spec, it changes no number.
+        floss: What gradient flossing did; None where it was not asked for.
         error: Why it failed or diverged.
         uncovered: Files of the user's that a user's own model imported by names that are known only as it runs, so that
             the spec's `model.source` does not cover them.
@@ -161,6 +163,7 @@ class RunRecord(Strict):
     origin: dict[str, str] = {}
     self_check: SelfCheck | None = None
     probe: str | None = None
+    floss: FlossRecord | None = None
     error: str | None = None
     uncovered: list[str] = []
     _called: str | None = PrivateAttr(default=None)

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from stablebench.schema.floss import FlossSpec
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.strict import Count, NonNegativeInt, Strict, Values
 
@@ -94,6 +97,7 @@ class RunSpec(Strict):
         precision: The floating-point type of all tensors.
         threads: CPU threads of the run.
         deterministic: Whether torch uses deterministic algorithms only; on CUDA these are others.
+        floss: Gradient flossing; None for none, and then it is in no document.
     """
 
     task: TaskSpec
@@ -108,12 +112,20 @@ class RunSpec(Strict):
     precision: Precision = "float32"
     threads: Count = 1
     deterministic: bool = False
+    floss: FlossSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document = handler(self)
+        if self.floss is None:
+            document.pop("floss", None)
+        return document
 
     def spec_hash(self) -> str:
         """Return 12 hexadecimal digits over all that can change the numbers but the seed.
 
         A named variant is its parameters: `copy/t100` and `copy` with `--T 100` are one run. `deterministic` counts
-        where it is asked for, a model's revision where it is not the first.
+        where it is asked for, a model's revision where it is not the first, `floss` where it is used.
         """
         left_out = {"seed": True, "task": {"variant", "file"}, "train": {"checkpoint_every"}}
         content = self.model_dump(mode="json", exclude=left_out)

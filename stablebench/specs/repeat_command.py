@@ -84,6 +84,7 @@ def settings(spec: RunSpec) -> dict[str, Any]:
         "model": {"hidden": spec.model.hidden, "layers": spec.model.layers} | document["model"]["params"],
         "optim": document["optim"],
         "train": document["train"],
+        "floss": document.get("floss", {}),
     }
     settings = {key: value for key, value in dotted(groups).items() if value != {}}
     return settings | {key: document[key] for key in ("engine", "device", "precision", "threads")}

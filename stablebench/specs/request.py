@@ -26,6 +26,7 @@ OPTION_KEYS = {
     "precision": "precision",
     "deterministic": "deterministic",
     "recompute_every": "train.recompute_every",
+    "floss": "floss.exponents",
 }
 """Named options by the key of the run spec that they set."""
 

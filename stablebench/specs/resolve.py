@@ -17,6 +17,7 @@ from stablebench.models.blocks.residual import NAMES as block_names
 from stablebench.models.revisions import model_revision
 from stablebench.schema.card import TaskCard
 from stablebench.schema.dotted import dotted
+from stablebench.schema.floss import FlossSpec
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import OwnRecipe, Recipe, RecipeVariant
 from stablebench.schema.run_spec import RunSpec, TrainSpec
@@ -141,6 +142,8 @@ def resolve(request: RunRequest) -> Resolved:
         raise UserError(
             f"--recompute-every: it keeps states of every K-th step, and {spec.model.label} has none; leave it out."
         )
+    if entry.family == "deep" and spec.floss is not None:
+        raise UserError("--floss: a deep model has no recurrence; flossing is for recurrent models. Leave it out.")
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
     origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
@@ -239,7 +242,7 @@ def _optimiser_replaces(layers: _Layers, values: dict[str, Any]) -> None:
 
 def _refuse_unknown_keys(settings: dict[str, Any], card: TaskCard, entry: model_registry.ModelEntry) -> None:
     """Refuse keys of no group, and those that an option of its own sets, with the key or the option that does it."""
-    groups = ("task", "model", "optim", "train")
+    groups = ("task", "model", "optim", "train", "floss")
     for key, value in settings.items():
         head, dot, name = key.partition(".")
         if (head in groups and name not in (*_OPTIONS, "name", "variant")) if dot else head in _RUN_KEYS:
@@ -249,6 +252,7 @@ def _refuse_unknown_keys(settings: dict[str, Any], card: TaskCard, entry: model_
             "model": {"hidden", "layers", *entry.arguments().model_fields, *block_names},
             "optim": OptimSpec.model_fields,
             "train": {"epochs", *TrainSpec.model_fields},
+            "floss": FlossSpec.model_fields,
         }
         if dot and name in names.get(head, ()):
             continue

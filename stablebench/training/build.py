@@ -21,6 +21,7 @@ from stablebench.training.checked_engine import checked
 from stablebench.training.environment import RunEnvironment
 from stablebench.training.evaluation import kept_pieces
 from stablebench.training.loop import TrainingLoop
+from stablebench.training.floss import Flosser
 from stablebench.training.monitor import MonitorConfig, TrainingProbe
 from stablebench.training.network_state import StateKeeper
 from stablebench.training.parts import RunParts
@@ -92,6 +93,7 @@ def build_run(
         trackers=Trackers(track, folder, reporter.note),
         restore_random=python_random.taken(),
         interrupt=Interrupt(),
+        flosser=None if spec.floss is None else Flosser(network, spec.floss, spec.horizon),
     )
     checkpointing.restore(parts, force)
     if own_code:

@@ -34,6 +34,8 @@ def save(parts: RunParts, curve: Curve) -> None:
     parts.state.curve_length = curve.length
     network = parts.keeper.state()
     tensors = {"network": network.tensors, "optimiser": parts.updater.tensors(), "attributes": network.outside}
+    if parts.flosser is not None:
+        tensors["floss"] = parts.flosser.updater.tensors()
     random = {place.type: device.random_state(place) for place in _places(parts.device)}
     tensors |= {"random": random, "generators": python_random.states()}
     facts = {
@@ -93,6 +95,8 @@ def restore(parts: RunParts, force: bool) -> None:
         names = ", ".join(f"`{name}`" for name in lost)
         parts.environment.add_irreproducible(f"no checkpoint can hold {names}")
     parts.updater.load(saved.part("optimiser"))
+    if parts.flosser is not None:
+        parts.flosser.updater.load(saved.part("floss"))
     random = saved.part("random")
     for place in _places(parts.device):
         if place.type in random:

@@ -18,6 +18,7 @@ from stablebench.process import device
 from stablebench.process.signals import Interrupted
 from stablebench.runs.atomic import write_atomically
 from stablebench.schema.run_record import Status
+from stablebench.training.diverged import Diverged as Diverged
 from stablebench.training.parts import RunParts
 
 _FILE = "traceback.txt"
@@ -25,10 +26,6 @@ _FILE = "traceback.txt"
 
 class RunFailed(StablebenchError):
     """A run ended with an error that nothing in stablebench expects; it is the cause of this one."""
-
-
-class Diverged(Exception):
-    """The loss, the gradient or the weights are no longer finite."""
 
 
 @dataclass(frozen=True)

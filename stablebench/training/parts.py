@@ -17,6 +17,7 @@ from stablebench.schema.run_record import SelfCheck
 from stablebench.schema.run_spec import RunSpec
 from stablebench.specs.request import Resolved
 from stablebench.training.environment import RunEnvironment
+from stablebench.training.floss import Flosser
 from stablebench.training.monitor import TrainingProbe
 from stablebench.training.network_state import StateKeeper
 from stablebench.training.state import TrainingState
@@ -47,6 +48,7 @@ class RunParts:
         trackers: Receive its curve.
         restore_random: Makes Python's and numpy's generators again what they were before the run was built.
         interrupt: The signals that end it.
+        flosser: Makes the flossing updates; None where there are none.
         self_check: How the check of the engine came out; None where there was none.
         graph_reason: Why an update cannot be replayed from a CUDA graph, or None.
     """
@@ -69,6 +71,7 @@ class RunParts:
     trackers: Trackers
     restore_random: Callable[[], None]
     interrupt: Interrupt
+    flosser: Flosser | None = None
     self_check: SelfCheck | None = None
     graph_reason: str | None = None
 

@@ -50,6 +50,7 @@ def write_record(parts: RunParts, status: Status, result: Result | None = None, 
         origin=parts.resolved.origin,
         self_check=parts.self_check,
         probe=None if parts.probe is None else str(parts.probe.config),
+        floss=state.floss,
         error=error,
         uncovered=[] if spec.model.source is None and spec.task.source is None else uncovered(),
     )

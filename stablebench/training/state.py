@@ -10,6 +10,7 @@ from torch import Tensor
 from stablebench.data.metrics import is_better, stalls
 from stablebench.models.base import State
 from stablebench.runs.checkpoint import Checkpoint
+from stablebench.schema.floss import FlossRecord
 from stablebench.schema.run_record import Evaluation
 from stablebench.schema.run_spec import TrainSpec
 from stablebench.training.network_state import NetworkState
@@ -46,6 +47,7 @@ class TrainingState:
         resumed_at: Updates after which the run was resumed.
         resumed_elsewhere: What differed in the environment then.
         extended: From which shorter runs it went on, with the updates.
+        floss: What flossing did; None where there was none.
         fallback_reason: Why the reference engine runs the network instead of the chosen one, or None.
     """
 
@@ -65,6 +67,7 @@ class TrainingState:
     resumed_at: list[int] = field(default_factory=list)
     resumed_elsewhere: list[str] = field(default_factory=list)
     extended: list[str] = field(default_factory=list)
+    floss: FlossRecord | None = None
     fallback_reason: str | None = None
 
     def evaluation_is_due(self, budget: TrainSpec) -> bool:
@@ -123,6 +126,7 @@ class TrainingState:
             "resumed_at": self.resumed_at,
             "resumed_elsewhere": self.resumed_elsewhere,
             "extended": self.extended,
+            "floss": None if self.floss is None else self.floss.model_dump(),
             _FALLBACK_KEY: self.fallback_reason,
             "best_attributes": best.document,
         }
@@ -148,6 +152,7 @@ class TrainingState:
         self.resumed_at = [*saved["resumed_at"], self.step]
         self.resumed_elsewhere = saved.get("resumed_elsewhere", [])
         self.extended = saved.get("extended", [])
+        self.floss = FlossRecord.model_validate(saved["floss"]) if saved.get("floss") else None
         self.fallback_reason = fallback_reason(checkpoint)
 
 

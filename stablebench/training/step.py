@@ -44,6 +44,8 @@ class TrainingStep:
             Interrupted: A signal ended a compilation.
         """
         parts, state = self._parts, self.state
+        if parts.flosser is not None and parts.flosser.due(state.step):
+            state.floss = parts.flosser.update(next_batch(parts), state.floss, before=False)
         batch = next_batch(parts)
         if parts.task.starts_from_initial_states(state.step, parts.spec.train.batch_size):
             state.carried = None
@@ -110,8 +112,12 @@ class TrainingStep:
 
 def next_batch(parts: RunParts) -> Batch:
     """Return the batch of a run's next update, on its device."""
-    batch = parts.task.train_batch(parts.spec.seed, parts.state.step, parts.spec.train.batch_size)
-    return to_device(batch, parts.device)
+    return batch_of(parts, parts.state.step)
+
+
+def batch_of(parts: RunParts, step: int) -> Batch:
+    """Return the batch of a run's update `step` (from 0), on its device."""
+    return to_device(parts.task.train_batch(parts.spec.seed, step, parts.spec.train.batch_size), parts.device)
 
 
 def forward(parts: RunParts, batch: Batch) -> list[Tensor]:

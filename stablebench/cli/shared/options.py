@@ -226,6 +226,15 @@ class TrainingOptions:
         int | None,
         _count("Gradient checkpointing: store every K-th state only. Less memory, more time.", TRAINING, metavar="K"),
     ] = None
+    floss: Annotated[
+        int | None,
+        _count(
+            "Gradient flossing: drive the K largest Lyapunov exponents to 0, before and while training. "
+            "--set floss.before, floss.every, floss.steps, floss.batch, floss.lr say how.",
+            TRAINING,
+            metavar="K",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
