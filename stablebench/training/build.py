@@ -20,8 +20,8 @@ from stablebench.training import checkpointing, reproducibility
 from stablebench.training.checked_engine import checked
 from stablebench.training.environment import RunEnvironment
 from stablebench.training.evaluation import kept_pieces
-from stablebench.training.loop import TrainingLoop
 from stablebench.training.floss import Flosser
+from stablebench.training.loop import TrainingLoop
 from stablebench.training.monitor import MonitorConfig, TrainingProbe
 from stablebench.training.network_state import StateKeeper
 from stablebench.training.parts import RunParts

@@ -16,8 +16,6 @@ https://arxiv.org/abs/2312.17306
 """
 
 import time
-import warnings
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,6 +26,7 @@ from stablebench.data.task import first
 from stablebench.errors import UserError, first_line
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.chain import Chain
+from stablebench.probes.forward_rules import load_forward_rules
 from stablebench.probes.probe import check_differentiable
 from stablebench.schema.floss import FlossRecord, FlossSpec
 from stablebench.schema.optim import OptimSpec
@@ -44,7 +43,7 @@ def largest_exponents(network: Network, inputs: Tensor, count: int, steps: int |
         count: How many, 1 ... the state's size.
         steps: Time steps, 2 ... time; None for all.
     """
-    _load_rules()
+    load_forward_rules()
     with torch.enable_grad():
         chain = Chain(network, inputs if steps is None else inputs[:, :steps])
         state = chain.step(1, chain.initial())
@@ -55,15 +54,6 @@ def largest_exponents(network: Network, inputs: Tensor, count: int, steps: int |
             Q, R = torch.linalg.qr(pushed)
             growth = growth + R.diagonal(dim1=1, dim2=2).abs().log()
         return growth / (chain.steps - 1)
-
-
-@cache
-def _load_rules() -> None:
-    """Load torch's rules of forward derivatives, which are scripted, and that is deprecated in torch itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with forward_ad.dual_level():
-            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 def _basis(n: int, count: int) -> Tensor:

@@ -20,7 +20,7 @@ from stablebench.training.evaluation import evaluate, metric_names, with_scaled_
 from stablebench.training.failures import Diverged, Failure
 from stablebench.training.parts import RunParts
 from stablebench.training.record import ProgressRecord, write_record
-from stablebench.training.step import TrainingStep, batch_of
+from stablebench.training.step import TrainingStep, floss_before
 from stablebench.training.targets import TargetTracker
 from stablebench.training.throughput import Throughput, WallClock
 
@@ -92,7 +92,7 @@ class TrainingLoop:
         state, budget, interrupt = self.state, self.parts.spec.train, self.parts.interrupt
         self._clock = WallClock(state.wall_s)
         if state.step == 0:
-            self._floss()
+            floss_before(self.parts, self._clock)
             self._measure()
         if state.evaluation_is_due(budget):  # a signal ended the last session during it
             self._evaluate()
@@ -114,17 +114,6 @@ class TrainingLoop:
         self.curve.sync()
         failures.forget_traceback(self.parts.folder.path)
         return write_record(self.parts, "finished", result=result)
-
-    def _floss(self) -> None:
-        """Make the flossing updates that precede training, with the batches that training begins with."""
-        parts, state, flosser = self.parts, self.state, self.parts.flosser
-        while flosser is not None and (made := 0 if state.floss is None else state.floss.before) < flosser.spec.before:
-            began = time.perf_counter()
-            state.floss = flosser.update(batch_of(parts, made), state.floss, before=True)
-            state.train_s += time.perf_counter() - began
-            state.wall_s = self._clock.seconds
-            if parts.interrupt.signum is not None:
-                raise Interrupted
 
     def _update(self) -> float:
         """Make one update and return its loss."""

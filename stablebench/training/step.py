@@ -1,16 +1,19 @@
 """One update of a run's network: the gradient of a batch, and the optimiser's step."""
 
 import math
+import time
 
 from torch import Tensor
 
 from stablebench.data.batch import Batch
 from stablebench.data.metrics import LOSS_SUMS
+from stablebench.process.signals import Interrupted
 from stablebench.training.cuda_graph import GraphedStep, estimated_nodes
 from stablebench.training.evaluation import to_device
 from stablebench.training.failures import Diverged
 from stablebench.training.parts import RunParts
 from stablebench.training.resume import contiguous_clone
+from stablebench.training.throughput import WallClock
 
 _CALLS = 20
 """torch calls of one time step, about: how large a CUDA graph of a training step would be."""
@@ -118,6 +121,23 @@ def next_batch(parts: RunParts) -> Batch:
 def batch_of(parts: RunParts, step: int) -> Batch:
     """Return the batch of a run's update `step` (from 0), on its device."""
     return to_device(parts.task.train_batch(parts.spec.seed, step, parts.spec.train.batch_size), parts.device)
+
+
+def floss_before(parts: RunParts, clock: WallClock) -> None:
+    """Make the flossing updates that precede training, with the batches that training begins with.
+
+    Raises:
+        Diverged: The loss or its gradient is not finite.
+        Interrupted: A signal ended the run.
+    """
+    state, flosser = parts.state, parts.flosser
+    while flosser is not None and (made := 0 if state.floss is None else state.floss.before) < flosser.spec.before:
+        began = time.perf_counter()
+        state.floss = flosser.update(batch_of(parts, made), state.floss, before=True)
+        state.train_s += time.perf_counter() - began
+        state.wall_s = clock.seconds
+        if parts.interrupt.signum is not None:
+            raise Interrupted
 
 
 def forward(parts: RunParts, batch: Batch) -> list[Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stablebench.schema.floss import FlossSpec
 from stablebench.schema.optim import GroupSpec, OptimSpec, ScheduleSpec
 from stablebench.schema.run_spec import ModelSpec, RunSpec, TaskSpec, TrainSpec
 
@@ -63,6 +64,7 @@ DECIDES = {
     "precision": "float64",
     "threads": 2,
     "deterministic": True,
+    "floss": FlossSpec(exponents=2),
 }
 LEFT_OUT = {"seed": 5, "task.variant": None, "train.checkpoint_every": 7}
 

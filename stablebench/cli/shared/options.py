@@ -228,12 +228,7 @@ class TrainingOptions:
     ] = None
     floss: Annotated[
         int | None,
-        _count(
-            "Gradient flossing: drive the K largest Lyapunov exponents to 0, before and while training. "
-            "--set floss.before, floss.every, floss.steps, floss.batch, floss.lr say how.",
-            TRAINING,
-            metavar="K",
-        ),
+        _count("Drive the K largest Lyapunov exponents to 0; --set floss.KEY says how.", TRAINING, metavar="K"),
     ] = None
 
 
