@@ -94,13 +94,13 @@ def _log_norms(traced: Traced, adjoint: Adjoint) -> Tensor:
     """Return ln ||C_t|| of each sample, (batch)."""
     squares = adjoint.g.new_zeros(len(adjoint.g))
     if traced.used and traced.after.requires_grad:
-        for gradient in _by_sample(traced, adjoint.g):
+        for gradient in by_sample(traced, adjoint.g):
             if gradient is not None:
                 squares = squares + gradient.flatten(1).square().sum(1)
     return squares.log() / 2 + adjoint.scale * math.log(2)
 
 
-def _by_sample(traced: Traced, g: Tensor) -> tuple[Tensor | None, ...]:
+def by_sample(traced: Traced, g: Tensor) -> tuple[Tensor | None, ...]:
     """Return the products of each sample's own cotangent with the derivative in the parameters, (batch, ...) each."""
     each = torch.diag_embed(g.T).permute(1, 2, 0)  # (batch, batch, size): of one sample each
     try:
