@@ -78,6 +78,14 @@ class LyapunovSpectrum:
             return float(j)
         return j + (sums[j - 1] / values[j].abs()).item()
 
+    @property
+    def metric_entropy(self) -> float:
+        """The sum of the positive exponents, nats per step: Pesin's value, for all that is known of the attractor.
+
+        Finite-time exponents: of a network that is not chaotic it is rounding or transient growth.
+        """
+        return self.exponents.mean(0).clamp(min=0).sum().item()
+
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict; directions that die have no exponent."""
         means = self.exponents.mean(0).tolist()
@@ -90,6 +98,7 @@ class LyapunovSpectrum:
             "converged": self.converged,
             "dynamics": self.dynamics,
             "kaplan_yorke_dimension": self.kaplan_yorke_dimension,
+            "metric_entropy": self.metric_entropy,
         }
 
 
