@@ -57,7 +57,7 @@ def probe(
             of the last output. `task`: the task's own. Or a function of the outputs of one sample. Where a module's
             output is none of its states, its first state is read in its place.
         what: Measures, as a list or with commas: `flow`, `jacobian`, `lyapunov`, and what takes longer, `lags`,
-            `spectra`, `memory`; or `all`.
+            `spectra`, `memory`, `sensitivity`, `learnability`, `curvature`, `dimension`, `schur`; or `all`.
         samples: How many samples the Jacobian is computed for, >= 1.
         direction: `forward` or `backward`, of a bidirectional layer of torch.
         threads: CPU threads of torch meanwhile, >= 1; 2 may be faster for more than 200 units.
@@ -98,6 +98,7 @@ def probe(
             samples=few,
             what=measures,
             both=False,
+            lr=subject.spec.optim.lr,
         )
         return Probe(result, subject.label, subject.title, subject.unit, subject.card.readout)
 

@@ -97,6 +97,41 @@ class Probe:
         return None if lags is None else lags.shares.nanmedian(0).values.numpy()
 
     @property
+    def sensitivities(self) -> Array | None:
+        """||dh_t/dtheta||, the root mean square over samples, t = 1 ... T; inf beyond float64."""
+        found = self.measured.sensitivity
+        return None if found is None else found.curve.numpy()
+
+    @property
+    def sequences_needed(self) -> dict[int, float] | None:
+        """By lag, how many sequences it takes for the mean gradient to be as large as its noise.
+
+        NaN where the samples show no signal.
+        """
+        found = self.measured.learnability
+        return None if found is None else dict(zip(found.lags, found.needed.tolist(), strict=True))
+
+    @property
+    def sharpness(self) -> float | None:
+        """The largest eigenvalue of the loss's Hessian."""
+        return None if self.measured.curvature is None else self.measured.curvature.hessian
+
+    @property
+    def gradient_noise_scale(self) -> float | None:
+        """Tr Sigma / |g|^2, in samples; None also where noise hides the mean gradient."""
+        return None if self.measured.curvature is None else self.measured.curvature.noise_scale
+
+    @property
+    def participation_ratio(self) -> float | None:
+        """Dimension of the states, 1 ... their number; None also where they never change."""
+        return None if self.measured.dimension is None else self.measured.dimension.participation_ratio
+
+    @property
+    def metric_entropy(self) -> float | None:
+        """Sum of the positive Lyapunov exponents, nats per step."""
+        return None if self.measured.lyapunov is None else self.measured.lyapunov.metric_entropy
+
+    @property
     def claims(self) -> Sequence[ClaimVerdict]:
         """Verdicts on the claims of the model's paper."""
         return self.measured.claims

@@ -46,7 +46,11 @@ def probe_gradients(
     ] = "last",
     what: Annotated[
         list[str] | None,
-        option("Measures (default: flow, jacobian, lyapunov): also lags, spectra, memory; or all.", metavar="A,B"),
+        option(
+            "Measures (default: flow, jacobian, lyapunov): also lags, spectra, memory, sensitivity, "
+            "learnability, curvature, dimension, schur; or all.",
+            metavar="A,B",
+        ),
     ] = None,
     batch: Annotated[
         int,
@@ -81,8 +85,10 @@ def probe_gradients(
 
     The first line of a model is a verdict: VANISHES, SURVIVES or EXPLODES, from the singular values of dh_T/dh_1.
     Everything is computed in float64 on the CPU: the norms of dL/dh_t and dL/dx_t for every t, all singular values of
-    dh_T/dh_1, Lyapunov exponents, and a verdict on each claim of the model's paper; where asked for, the lags that the
-    parameters' gradient comes from, eigenvalues and Fisher memory. Several models are put side by side.
+    dh_T/dh_1, Lyapunov exponents, and a verdict on each claim of the model's paper. Where asked for: the lags that the
+    parameters' gradient comes from, eigenvalues, Fisher memory, the states' sensitivity to the parameters and their
+    dimension, up to which lag N sequences can teach, curvature, and what is left without non-normal parts. Several
+    models are put side by side.
 
     Examples:
         stablebench probe-gradients --model roarnn,lstm --task copy/t100 -o figures
@@ -137,7 +143,12 @@ def probe_gradients(
     progress = ProbeProgress(quiet)
     probings = {
         subject.label: Probing(
-            subject.network, subject.examples, loss=subject.card.loss, samples=samples, moved=progress.moved
+            subject.network,
+            subject.examples,
+            loss=subject.card.loss,
+            samples=samples,
+            moved=progress.moved,
+            lr=subject.spec.optim.lr,
         )
         for subject in subjects
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,21 +12,40 @@ from stablebench.data.task import first
 from stablebench.errors import UserError, did_you_mean
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
+from stablebench.probes.curvature import Curvature, curvature
+from stablebench.probes.dimension import StateDimension, state_dimension
 from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf
 from stablebench.probes.input_flow import has_no_states, input_flow, no_states_message
 from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare, lag_share
+from stablebench.probes.learnability import Learnability, learnability
 from stablebench.probes.linear_memory import LinearMemory, linear_memory
 from stablebench.probes.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
+from stablebench.probes.schur_ablation import SchurAblation, schur_ablation
+from stablebench.probes.sensitivity import Sensitivity, sensitivity
 from stablebench.probes.spectra import Spectra, spectra
 
-Measure = Literal["flow", "lags", "jacobian", "lyapunov", "spectra", "memory"]
+Measure = Literal[
+    "flow",
+    "lags",
+    "jacobian",
+    "lyapunov",
+    "spectra",
+    "memory",
+    "sensitivity",
+    "learnability",
+    "curvature",
+    "dimension",
+    "schur",
+]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 QUICK: tuple[Measure, ...] = ("flow", "jacobian", "lyapunov")
 """What is measured unless more is asked for; the others take several times as long."""
 WITHOUT_STATES: tuple[Measure, ...] = ("flow",)
 """What can be measured of a network without states: the gradient in its inputs."""
+_PARTS: tuple[Measure, ...] = MEASURES[MEASURES.index("jacobian") :]
+"""Those whose documents stand by their names."""
 _LOSSES: tuple[Loss, ...] = ("task", "last")
 
 
@@ -42,6 +62,12 @@ class ProbeResult:
         lyapunov: Lyapunov exponents.
         spectra: Eigenvalues.
         memory: Memory of the linearised network.
+        sensitivity: Of the states to the parameters; None also where there are none below the readout.
+        learnability: Signal and noise of the gradient by lag, of the loss that was requested; None also where nothing
+            is trained or there is one sample.
+        curvature: Sharpness and gradient noise.
+        dimension: Dimension of the states.
+        schur: The network without the non-normal part of its matrices; None also where it has none.
     """
 
     which: Loss
@@ -52,6 +78,11 @@ class ProbeResult:
     lyapunov: LyapunovSpectrum | None = None
     spectra: Spectra | None = None
     memory: LinearMemory | None = None
+    sensitivity: Sensitivity | None = None
+    learnability: Learnability | None = None
+    curvature: Curvature | None = None
+    dimension: StateDimension | None = None
+    schur: SchurAblation | None = None
 
     @property
     def flow(self) -> GradientFlow | None:
@@ -75,7 +106,7 @@ class ProbeResult:
             if self.lags is not None:
                 part["lag_share"] = _document(self.lags[which])
         measures: dict[str, Any] = by_loss[self.which] | {"by_loss": by_loss} if by_loss else {}
-        for name in ("jacobian", "lyapunov", "spectra", "memory"):
+        for name in _PARTS:
             if (part := getattr(self, name)) is not None:
                 measures[name] = part.document()
         return {"measures": measures, "claims": [asdict(verdict) for verdict in self.claims]}
@@ -94,6 +125,7 @@ def probe(
     samples: int = 4,
     what: tuple[Measure, ...] = MEASURES,
     both: bool = True,
+    lr: float | None = None,
 ) -> ProbeResult:
     """Probe a network in float64; the network is left as it is.
 
@@ -105,12 +137,13 @@ def probe(
         samples: How many of them the Jacobian is computed for.
         what: What is measured; claims are checked whatever it is.
         both: Whether the gradient of the loss that was not requested is measured, too.
+        lr: Learning rate that sharpness is held against; None for none.
 
     Raises:
         UserError: Autograd gives no derivative of the model.
         StablebenchError: A state or a derivative is not finite.
     """
-    return Probing(network, batch, loss=loss, samples=samples).result(which, what, both)
+    return Probing(network, batch, loss=loss, samples=samples, lr=lr).result(which, what, both)
 
 
 class Probing:
@@ -122,6 +155,7 @@ class Probing:
         loss: The task's loss, of `stablebench.data.metrics`.
         samples: How many of them the Jacobian is computed for.
         moved: Called with (step, steps) as a sweep goes back along the chain, from its end to 1.
+        lr: Learning rate that sharpness is held against; None for none.
 
     Raises:
         UserError: Autograd gives no derivative of the model.
@@ -136,6 +170,7 @@ class Probing:
         loss: LossOf,
         samples: int,
         moved: Callable[[int, int], None] | None = None,
+        lr: float | None = None,
     ) -> None:
         check_differentiable(network)
         self._network, self._batch, self._loss = network, batch, loss
@@ -149,6 +184,9 @@ class Probing:
         if self._measured is None:
             raise no_states_message(self._network, "Jacobian of it")
         return self._measured
+        self._batch, self._loss, self._lr = batch, loss, lr
+        with torch.no_grad():
+            self._chain = ChainMeasurements(network, batch, loss, samples, moved)
 
     @property
     def jacobian(self) -> SingularValues:
@@ -181,10 +219,23 @@ class Probing:
                 lyapunov_spectrum(chain.jacobian) if "lyapunov" in what else None,
                 spectra(chain.network, one, states) if "spectra" in what else None,
                 linear_memory(one, states) if "memory" in what else None,
+                **self._more(which, what),
             )
 
     def _input_flow(self, which: Loss) -> GradientFlow:
         return input_flow(self._network, self._batch, loss=self._loss, which=which)
+    def _more(self, which: Loss, what: tuple[Measure, ...]) -> dict[str, Any]:
+        """Return what is measured of the samples of the gradient flow, by name."""
+        chain, batch = self._chain, self._batch
+        of_loss = partial(_of_loss, chain, batch, self._loss, which)
+        makers: dict[Measure, Callable[[], Any]] = {
+            "sensitivity": lambda: sensitivity(chain.network, batch.inputs),
+            "learnability": lambda: of_loss(learnability),
+            "curvature": lambda: curvature(chain.network, batch, loss=self._loss, lr=self._lr),
+            "dimension": lambda: state_dimension(chain.chain, chain.states),
+            "schur": lambda: of_loss(schur_ablation),
+        }
+        return {name: maker() for name, maker in makers.items() if name in what}
 
     def _lags(self, which: Loss, both: bool) -> dict[Loss, LagShare | None]:
         chain = self._chain
@@ -198,6 +249,10 @@ class Probing:
         if chain.network.readout == "last":  # one loss
             return {"task": task, "last": None if task is None else replace(task, loss="last")}
         return {"task": task, "last": share("last")}
+
+
+def _of_loss(chain: ChainMeasurements, batch: Batch, loss: LossOf, which: Loss, measure: Callable[..., Any]) -> Any:
+    return measure(chain.network, chain.chain, chain.states, batch, loss=loss, which=which)
 
 
 def _flows(chain: ChainMeasurements, which: Loss, both: bool) -> dict[Loss, GradientFlow]:

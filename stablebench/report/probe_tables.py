@@ -12,10 +12,9 @@ from stablebench.probes.gradient_flow import GradientFlow
 from stablebench.probes.jacobian import SingularValues
 from stablebench.probes.lag_share import LagShare
 from stablebench.probes.probe import ProbeResult
+from stablebench.report.probe_numbers import Numbers, more_numbers, power
 from stablebench.tables import Table
 
-Numbers = dict[str, tuple[str, str, str]]
-"""Name, value and explanation of each number by a short key."""
 _ROWS = 20
 """Rows of the table of norms, the last step not counted."""
 LOSS = {"task": "task's loss", "last": "loss at the last scored step"}
@@ -134,10 +133,34 @@ _COLUMNS = {
         "Fisher area",
         "of the Fisher memory curve of the linearised network, with noise of as many steps as the chain",
     ),
+    "sensitivity": ("||dh_T/dtheta||", "sensitivity of the last state to the parameters, root mean square"),
+    "sensitive": ("with T it", ""),
+    "window": ("window", "the longest lag whose gradient 10,000 sequences lift out of its noise, as far as seen"),
+    "sharpness": ("sharpness", "the largest eigenvalue of the loss's Hessian"),
+    "noise_scale": ("noise scale", "examples in a batch up to which a larger one saves updates"),
+    "participation": ("dimension", "participation ratio of the states"),
+    "schur": (
+        "non-normal part",
+        "what the strictly upper Schur triangles do to the gradient at h_0, by a factor of 10",
+    ),
     "capacity": ("capacity (rank)", "past inputs that float64 tells apart in the linearised network, however faint"),
 }
 """Columns of the table of several models, and what they mean, by the short keys of `_numbers`."""
-_MINOR = ("capacity", "isometry", "henrici", "radius", "half", "area")
+_MINOR = (
+    "sharpness",
+    "noise_scale",
+    "schur",
+    "participation",
+    "sensitive",
+    "sensitivity",
+    "window",
+    "capacity",
+    "isometry",
+    "henrici",
+    "radius",
+    "half",
+    "area",
+)
 """Those that a narrow terminal goes without, the first one first."""
 
 
@@ -170,7 +193,7 @@ def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) 
 
 
 def _numbers(result: ProbeResult) -> Numbers:
-    return _of_flow(result) | _of_jacobian(result) | _of_spectra(result) | _of_memory(result)
+    return _of_flow(result) | _of_jacobian(result) | _of_spectra(result) | _of_memory(result) | more_numbers(result)
 
 
 def _of_flow(result: ProbeResult) -> Numbers:
@@ -220,6 +243,8 @@ def _of_jacobian(result: ProbeResult) -> Numbers:
         numbers["dynamics"] = ("dynamics", lyapunov.dynamics, f"by that exponent; {state}")
         if (dimension := lyapunov.kaplan_yorke_dimension) is not None:
             numbers["dimension"] = ("Kaplan-Yorke dimension", f"{dimension:.4g}", "of the attractor")
+            entropy = f"{lyapunov.metric_entropy:.4g}"
+            numbers["entropy"] = ("metric entropy", entropy, "sum of the positive exponents, nats per step")
     return numbers
 
 
@@ -268,19 +293,6 @@ def _percent(share: float) -> str:
 def _range(logs: Tensor) -> str:
     low, high = (power(v / DECADE if math.isfinite(v) else None) for v in (logs.min().item(), logs.max().item()))
     return low if low == high else f"{low} ... {high}"
-
-
-def power(log10: float | None, digits: int = 4) -> str:
-    """Return 10^log10 in so many digits, also where no float can hold it; None is 0."""
-    if log10 is None:
-        return "0"
-    if -4 <= log10 < 5:
-        return f"{10**log10:.{digits}g}"
-    whole = math.floor(log10)
-    mantissa = f"{10 ** (log10 - whole):.{digits - 1}f}"
-    if mantissa.startswith("10"):
-        mantissa, whole = f"{1:.{digits - 1}f}", whole + 1
-    return f"{mantissa}e{whole:+03d}"
 
 
 def _value(value: float | tuple[float, float]) -> str:

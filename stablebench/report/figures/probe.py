@@ -28,6 +28,7 @@ _LEAST_MEMORY = 1e-16
 """Fisher memory that is drawn as none."""
 _LAG = "Lag E - t: steps back from E, the last step that the loss reads. Median of the samples, band from 5 to 95 %."
 _NAMES = ("gradient-norm", "lag-share", "singular-values", "lyapunov", "eigenvalues", "fisher-memory")
+_NAMES += ("sensitivity", "learnability")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def pictures(results: Mapping[str, ProbeResult], title: str, loss: str) -> list[
         title: Stands above each.
         loss: In words, stands above those of a gradient.
     """
-    of_loss, of_chain = (_gradient_norm, _lag_share), (_singular_values, _lyapunov, _eigenvalues, _fisher_memory)
+    of_loss = (_gradient_norm, _lag_share, _learnability)
+    of_chain = (_singular_values, _lyapunov, _eigenvalues, _fisher_memory, _sensitivity)
     drawn = [maker(results, f"{title}, {loss}") for maker in of_loss] + [maker(results, title) for maker in of_chain]
     return [picture for picture in drawn if picture is not None]
 
@@ -300,3 +302,47 @@ def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | 
     rows = [[name, k, value] for name, curve in curves.items() for k, value in enumerate(curve)]
     caption = "How much of an input k steps back is left in the state under later noise."
     return Picture("fisher-memory", title, caption, draw, ["model", "lag", "J"], rows)
+
+
+def _sensitivity(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
+    found = {name: result.sensitivity for name, result in results.items() if result.sensitivity is not None}
+    curves = {name: one.document()["log10"] for name, one in found.items()}
+    if not curves:
+        return None
+
+    def draw(figure: Figure) -> None:
+        lines = [Line(name, range(1, len(curve) + 1), style.finite(curve)) for name, curve in curves.items()]
+        labels = {name: f", {found[name].growth}" for name in curves}
+        _draw_powers(figure.add_subplot(), lines, "t", r"$\|\partial h_t / \partial \theta\|$", labels)
+
+    rows = [[name, t, value] for name, curve in curves.items() for t, value in enumerate(curve, start=1)]
+    caption = "Root mean square over the samples. It grows with memory, also where no gradient of the states explodes."
+    return Picture("sensitivity", title, caption, draw, ["model", "t", "log10_norm"], rows)
+
+
+def _learnability(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
+    found = {name: result.learnability for name, result in results.items() if result.learnability is not None}
+    if not found:
+        return None
+
+    def draw(figure: Figure) -> None:
+        figure.set_size_inches(10.4, 4.4)
+        left, right = figure.subplots(1, 2)
+        needed = {
+            name: _log10([v if math.isfinite(v) else 0.0 for v in one.needed.tolist()]) for name, one in found.items()
+        }
+        rates = {name: _log10(one.effective_rate.nan_to_num(0.0, 0.0).tolist()) for name, one in found.items()}
+        for axes, curves, y in ((left, needed, "sequences needed"), (right, rates, "effective learning rate")):
+            _draw_powers(axes, [Line(name, found[name].lags, curve) for name, curve in curves.items()], "lag E - t", y)
+
+    rows = [
+        [name, *row]
+        for name, one in found.items()
+        for row in zip(one.lags, *(one.document()[key] for key in _LEARNABLE), strict=True)
+    ]
+    caption = "Left: sequences whose mean gradient at a lag is as large as its noise; gaps: no signal in these samples."
+    return Picture("learnability", title, caption, draw, ["model", "lag", *_LEARNABLE], rows)
+
+
+_LEARNABLE = ("signal_to_noise", "sequences_needed", "effective_rate")
+"""Columns of the numbers by lag."""
