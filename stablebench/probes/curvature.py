@@ -106,8 +106,9 @@ def curvature(network: AnyNetwork, batch: Batch, *, loss: LossOf, lr: float | No
         UserError: An operation of the model has no second derivative.
     """
     network = copy.deepcopy(network).requires_grad_()
-    network.engine = deep_model.run_layers if isinstance(network, DeepNetwork) else recurrent_model.run_steps
-    parameters = list(network.parameters())
+    run: Any = deep_model.run_layers if isinstance(network, DeepNetwork) else recurrent_model.run_steps
+    network.engine = run
+    parameters: list[Tensor] = list(network.parameters())
     if not parameters:
         return None
     with torch.enable_grad():
@@ -196,9 +197,10 @@ def _largest(product: Callable[[Tensor], Tensor], products: _Products) -> float:
         start = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
         if not product(torch.from_numpy(start)).any():
             return 0.0
-    operator = LinearOperator((n, n), matvec=matvec, dtype=numpy.float64)  # pyright: ignore[reportCallIssue]
+    operator: Any = LinearOperator((n, n), matvec=matvec, dtype=numpy.float64)  # pyright: ignore[reportCallIssue]
+    tolerance: Any = _TOLERANCE
     try:
-        values = eigsh(operator, k=1, which="LA", tol=_TOLERANCE, v0=start, ncv=min(n, 10), return_eigenvectors=False)
+        values = eigsh(operator, k=1, which="LA", tol=tolerance, v0=start, ncv=min(n, 10), return_eigenvectors=False)
     except ArpackNoConvergence as error:
         raise UserError(f"curvature: the largest eigenvalue did not converge: {error}") from error
     return float(values[0])

@@ -94,7 +94,7 @@ def normal_part(A: Tensor) -> tuple[Tensor, float]:
     Args:
         A: Real, (n, n).
     """
-    T, Q = schur(A.detach().double().numpy(), output="real")
+    T, Q = schur(A.detach().double().numpy(), output="real")[:2]
     D, i, n = T * 0.0, 0, len(T)
     while i < n:
         if i + 1 < n and T[i + 1, i]:
@@ -132,8 +132,9 @@ def schur_ablation(
     other = Chain(ablated, batch.inputs)
     other_states = other.states()
     upper, whole = (math.sqrt(sum(size[i] ** 2 for size in sizes)) for i in (0, 1))
+    parts: list[tuple[AnyNetwork, StateChain, Tensor]]
     parts = [(network, chain, states), (ablated, other, other_states)]
-    flows = [_flow(*part, batch, loss, which) for part in parts]
+    flows = [_flow(net, own, own_states, batch, loss, which) for net, own, own_states in parts]
     losses = [_loss(net, own, own_states, batch, loss) for net, own, own_states in parts]
     return SchurAblation(upper / whole if whole else 0.0, len(sizes), losses[0], losses[1], flows[0], flows[1])
 

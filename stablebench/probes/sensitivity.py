@@ -9,15 +9,15 @@ white x of variance 1 the part of lambda is, for t -> infinity,
     E (dh_t/dlambda)^2 = (1 + lambda^2) / (1 - lambda^2)^3,    that of b is 1 / (1 - lambda)^2.
 
 One forward-mode pass gives a direction u of the parameters for all t at once, d_t = J_t d_{t-1} + (df/dtheta) u; with
-standard normal u, E_u ||d_t||^2 = ||ds_t/dtheta||_F^2. With no more parameters than directions, or than eight, u are the
-unit vectors and the sum is exact. What is kept of the pass does not depend on the number of steps.
+standard normal u, E_u ||d_t||^2 = ||ds_t/dtheta||_F^2. With no more parameters than directions, or than eight, u are
+the unit vectors and the sum is exact. What is kept of the pass does not depend on the number of steps.
 
 Reference: Zucchet, Orvieto. Recurrent neural networks: vanishing and exploding gradients are not the end of the story.
 NeurIPS 2024. https://arxiv.org/abs/2405.21064
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,7 +146,7 @@ def sensitivity(network: AnyNetwork, inputs: Tensor, directions: int = _DIRECTIO
     return Sensitivity(torch.stack(rows), count, exact)
 
 
-def _along(network: AnyNetwork, inputs: Tensor, below: dict[str, Tensor], flat: Tensor) -> Tensor:
+def _along(network: AnyNetwork, inputs: Tensor, below: Mapping[str, Tensor], flat: Tensor) -> Tensor:
     """Return ||(ds_t/dtheta) u||^2 for t = 1 ... T, (samples, T)."""
 
     def swept(network: AnyNetwork) -> Tensor:
