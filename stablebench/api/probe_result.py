@@ -99,8 +99,8 @@ class Probe:
     @property
     def sensitivities(self) -> Array | None:
         """||dh_t/dtheta||, the root mean square over samples, t = 1 ... T; inf beyond float64."""
-        found = self.measured.sensitivity
-        return None if found is None else found.curve.numpy()
+        taken = self.measured.sensitivity
+        return None if taken is None else taken.curve.numpy()
 
     @property
     def sequences_needed(self) -> dict[int, float] | None:
@@ -108,8 +108,8 @@ class Probe:
 
         NaN where the samples show no signal.
         """
-        found = self.measured.learnability
-        return None if found is None else dict(zip(found.lags, found.needed.tolist(), strict=True))
+        taken = self.measured.learnability
+        return None if taken is None else dict(zip(taken.lags, taken.needed.tolist(), strict=True))
 
     @property
     def sharpness(self) -> float | None:

@@ -173,8 +173,8 @@ def _grad(value: Tensor | int, of: list[Tensor], cotangent: Tensor | None = None
         return [torch.zeros_like(p) for p in of]
     if value.is_complex():
         value = value.real
-    found = torch.autograd.grad(value, of, cotangent, retain_graph=True, create_graph=create_graph, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, of, strict=True)]
+    taken = torch.autograd.grad(value, of, cotangent, retain_graph=True, create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(taken, of, strict=True)]
 
 
 def _flat(parts: list[Tensor]) -> Tensor:

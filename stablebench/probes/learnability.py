@@ -124,7 +124,7 @@ def learnability(
         which: `task`: the task's own loss; `last`: that of the last scored step only.
     """
     lags: set[int] | None = None
-    end, found = 0, {}
+    end, taken = 0, {}
     for adjoint in adjoints(network, chain, states, batch, loss=loss, which=which):
         if lags is None:
             end = adjoint.t
@@ -133,12 +133,12 @@ def learnability(
             gram = _gram(chain, states, adjoint)
             if gram is None:
                 return None
-            found[lag] = gram
-    if chain.batch < 2 or not found:
+            taken[lag] = gram
+    if chain.batch < 2 or not taken:
         return None
-    rows = [_estimates(*found[lag]) for lag in sorted(found)]
+    rows = [_estimates(*taken[lag]) for lag in sorted(taken)]
     signal, error, log_rms = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-    return Learnability(which, chain.batch, tuple(sorted(found)), signal, error, log_rms)
+    return Learnability(which, chain.batch, tuple(sorted(taken)), signal, error, log_rms)
 
 
 def _gram(chain: StateChain, states: Tensor, adjoint: Adjoint) -> tuple[Tensor, int] | None:

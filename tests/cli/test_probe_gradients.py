@@ -51,7 +51,8 @@ def test_one_model_prints_numbers_verdicts_and_a_plot() -> None:
         assert part in result.stdout
     assert "--loss last follows one term" not in result.stdout
     assert "--loss last follows one term" in run("--model", "dizzy", *SMALL, "--loss", "task").stdout
-    assert "Not measured, as it takes longer: lags, spectra, memory (--what all)." in result.stdout
+    left_out = "lags, spectra, memory, sensitivity, learnability, curvature, dimension, schur"
+    assert f"Not measured, as it takes longer: {left_out} (--what all)." in result.stdout
     assert not run("--model", "dizzy", *SMALL, "--quiet").stderr
 
 
@@ -162,6 +163,7 @@ def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -
     result = run(*small, "--what", "all", "--figure-format", "svg")
     assert result.exit_code == 0, result.output
     names = ["eigenvalues", "fisher-memory", "gradient-norm", "lag-share", "lyapunov", "singular-values"]
+    names += ["learnability", "sensitivity"]
     assert sorted(p.name for p in folder.iterdir()) == sorted(f"{n}.{e}" for n in names for e in ("csv", "svg"))
     for name in names:
         text = (folder / f"{name}.csv").read_text()

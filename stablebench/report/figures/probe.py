@@ -305,14 +305,14 @@ def _fisher_memory(results: Mapping[str, ProbeResult], title: str) -> Picture | 
 
 
 def _sensitivity(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.sensitivity for name, result in results.items() if result.sensitivity is not None}
-    curves = {name: one.document()["log10"] for name, one in found.items()}
+    taken = {name: result.sensitivity for name, result in results.items() if result.sensitivity is not None}
+    curves = {name: one.document()["log10"] for name, one in taken.items()}
     if not curves:
         return None
 
     def draw(figure: Figure) -> None:
         lines = [Line(name, range(1, len(curve) + 1), style.finite(curve)) for name, curve in curves.items()]
-        labels = {name: f", {found[name].growth}" for name in curves}
+        labels = {name: f", {taken[name].growth}" for name in curves}
         _draw_powers(figure.add_subplot(), lines, "t", r"$\|\partial h_t / \partial \theta\|$", labels)
 
     rows = [[name, t, value] for name, curve in curves.items() for t, value in enumerate(curve, start=1)]
@@ -321,23 +321,23 @@ def _sensitivity(results: Mapping[str, ProbeResult], title: str) -> Picture | No
 
 
 def _learnability(results: Mapping[str, ProbeResult], title: str) -> Picture | None:
-    found = {name: result.learnability for name, result in results.items() if result.learnability is not None}
-    if not found:
+    taken = {name: result.learnability for name, result in results.items() if result.learnability is not None}
+    if not taken:
         return None
 
     def draw(figure: Figure) -> None:
         figure.set_size_inches(10.4, 4.4)
         left, right = figure.subplots(1, 2)
         needed = {
-            name: _log10([v if math.isfinite(v) else 0.0 for v in one.needed.tolist()]) for name, one in found.items()
+            name: _log10([v if math.isfinite(v) else 0.0 for v in one.needed.tolist()]) for name, one in taken.items()
         }
-        rates = {name: _log10(one.effective_rate.nan_to_num(0.0, 0.0).tolist()) for name, one in found.items()}
+        rates = {name: _log10(one.effective_rate.nan_to_num(0.0, 0.0).tolist()) for name, one in taken.items()}
         for axes, curves, y in ((left, needed, "sequences needed"), (right, rates, "effective learning rate")):
-            _draw_powers(axes, [Line(name, found[name].lags, curve) for name, curve in curves.items()], "lag E - t", y)
+            _draw_powers(axes, [Line(name, taken[name].lags, curve) for name, curve in curves.items()], "lag E - t", y)
 
     rows = [
         [name, *row]
-        for name, one in found.items()
+        for name, one in taken.items()
         for row in zip(one.lags, *(one.document()[key] for key in _LEARNABLE), strict=True)
     ]
     caption = "Left: sequences whose mean gradient at a lag is as large as its noise; gaps: no signal in these samples."
