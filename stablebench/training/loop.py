@@ -168,9 +168,8 @@ class TrainingLoop:
         parts, state, card = self.parts, self.state, self.parts.card
         value = state.evaluations[-1].metrics[card.metric] if state.evaluations else None
         steps, speed = parts.spec.train.steps, self._throughput.current
-        return parts.reporter.update(
-            Progress(state.step, steps, loss, card.metric, value, self._baseline, speed, state.train_s)
-        )
+        now = Progress(state.step, steps, loss, card.metric, value, self._baseline, speed, state.train_s)
+        return parts.reporter.update(now)
 
     def _save(self) -> None:
         checkpointing.save(self.parts, self.curve)
