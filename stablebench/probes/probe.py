@@ -174,6 +174,7 @@ class Probing:
     ) -> None:
         check_differentiable(network)
         self._network, self._batch, self._loss = network, batch, loss
+        self._lr = lr
         self._measured: ChainMeasurements | None = None
         if not has_no_states(network):
             with torch.no_grad():
@@ -184,9 +185,6 @@ class Probing:
         if self._measured is None:
             raise no_states_message(self._network, "Jacobian of it")
         return self._measured
-        self._batch, self._loss, self._lr = batch, loss, lr
-        with torch.no_grad():
-            self._chain = ChainMeasurements(network, batch, loss, samples, moved)
 
     @property
     def jacobian(self) -> SingularValues:
@@ -224,6 +222,7 @@ class Probing:
 
     def _input_flow(self, which: Loss) -> GradientFlow:
         return input_flow(self._network, self._batch, loss=self._loss, which=which)
+
     def _more(self, which: Loss, what: tuple[Measure, ...]) -> dict[str, Any]:
         """Return what is measured of the samples of the gradient flow, by name."""
         chain, batch = self._chain, self._batch
