@@ -8,11 +8,14 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
 from stablebench.errors import UserError
 from stablebench.models.blocks import rotations as packed_rotations
 from stablebench.models.blocks.pairing import round_robin
 from stablebench.models.blocks.rotations import PackedRotations, _RotationProduct
+from stablebench.probes.forward_rules import load_forward_rules
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +135,23 @@ def test_compiled_rotations_and_torchs_agree(n: int, rotations: int | None, monk
         results.append((product.detach(), *torch.autograd.grad((product * weights).sum(), [packed.angles])))
         assert torch.autograd.gradcheck(lambda _: packed(), packed.angles)
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "rotations"), [(5, 3), (6, 5), (2, 1)])
+def test_the_derivative_along_a_direction_is_exact(n: int, rotations: int) -> None:
+    """Forward mode agrees with a central difference."""
+    torch.manual_seed(n)
+    packed = PackedRotations(n, rotations).double()
+    direction = torch.randn_like(packed.angles)
+
+    def moved(t: Tensor) -> Tensor:
+        return torch.func.functional_call(packed, {"angles": packed.angles.detach() + t * direction})
+
+    load_forward_rules()
+    step = 1e-6
+    numeric = (moved(torch.tensor(step).double()) - moved(torch.tensor(-step).double())) / (2 * step)
+    with forward_ad.dual_level():
+        angles = forward_ad.make_dual(packed.angles.detach(), direction)
+        tangent = forward_ad.unpack_dual(torch.func.functional_call(packed, {"angles": angles})).tangent
+    assert tangent is not None and (tangent - numeric).abs().max() < 1e-9
+    assert tangent.abs().max() > 0.1

@@ -77,7 +77,26 @@ class _RotationProduct(torch.autograd.Function):
         else:
             product = _product(*_by_coordinate(cos, sin, first, second, partner), partner)
         ctx.save_for_backward(cos, sin, first, second, partner, product)
+        ctx.save_for_forward(cos, sin, first, second, partner)
         return product
+
+    @staticmethod
+    def jvp(ctx: Any, moved: Tensor | None, *_: Any) -> Tensor | None:
+        """Return the derivative along a direction of the angles: dM_k = P_k dM_{k+1} + dP_k M_{k+1}."""
+        if moved is None:
+            return None
+        cos, sin, first, second, partner = ctx.saved_tensors
+        zeros = cos.new_zeros(partner.shape)
+        c, s = _by_coordinate(cos, sin, first, second, partner)
+        dc = zeros.scatter(1, first, -sin * moved).scatter(1, second, -sin * moved).unsqueeze(2)
+        ds = zeros.scatter(1, first, cos * moved).scatter(1, second, -cos * moved).unsqueeze(2)
+        product = torch.eye(partner.shape[1], dtype=cos.dtype, device=cos.device)
+        tangent = torch.zeros_like(product)
+        for k in reversed(range(len(partner))):
+            swapped = product.index_select(0, partner[k])
+            tangent = c[k] * tangent + s[k] * tangent.index_select(0, partner[k]) + dc[k] * product + ds[k] * swapped
+            product = c[k] * product + s[k] * swapped
+        return tangent
 
     @staticmethod
     @once_differentiable
