@@ -1,6 +1,8 @@
 """From keyword arguments to a request: the option names of the command line, with `_` for `-`."""
 
+import functools
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +22,7 @@ from stablebench.specs.request import OPTION_KEYS, RunRequest
 
 Model = str | type[Any] | Callable[..., Any]
 """A registered name, `path/to/file.py:Class` or `package.module:Class`, also with arguments, `dizzy[activation=relu]`;
-or a class of one of them, or a function (in_features, hidden) that makes a cell."""
+or a class of one of them, a functools.partial of it, or a function (in_features, hidden) that makes a cell."""
 
 
 def request_of(
@@ -91,6 +93,8 @@ def model_name(model: Model) -> str:
         if ":" not in model and base_of(model) not in model_registry.model_names():
             raise unknown_name("model", base_of(model), model_registry.model_names())
         return model
+    if isinstance(model, functools.partial):
+        return _with_arguments(model)
     if not callable(model):
         raise UserError(f"model: must be a name or a class, got {model!r}.")
     name = getattr(model, "__module__", "").rpartition(".")[2]
@@ -111,6 +115,30 @@ def model_name(model: Model) -> str:
     if origins.is_library(file) and origins.is_foreign(model.__module__.partition(".")[0]):
         return f"{_shortest(model)}:{_called(model)}"
     return f"{os.path.relpath(file)}:{_called(model)}"
+
+
+def _with_arguments(model: "functools.partial[Any]") -> str:
+    """Return what a class with arguments is called: `file.py:Cell[leak=0.05]`.
+
+    Raises:
+        UserError: Arguments are given by their place, or one is no number, text, list or None.
+    """
+    func = model.func
+    if model.args:
+        given = f"{_called(func)}[KEY=VALUE]"
+        raise UserError(
+            f"{_called(func)}: a run passes the sizes; arguments of a partial must have names: {given}."
+        )
+    name = model_name(func)
+    if not model.keywords:
+        return name
+    try:
+        written = [f"{key}={json.dumps(value, allow_nan=False)}" for key, value in model.keywords.items()]
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{_called(func)}: a run stores its model's arguments; a partial's must be numbers, texts, lists or None."
+        ) from None
+    return f"{name}[{','.join(written)}]"
 
 
 def _called(model: Callable[..., Any]) -> str:

@@ -4,6 +4,7 @@ Listing names and reading docstrings never imports torch.
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -283,6 +284,10 @@ def _class_of(module: Any, class_name: str, reference: str) -> type[Any]:
     where = reference.rpartition(":")[0]
     cls = getattr(module, class_name, None)
     bases = (RecurrentModel, DeepModel)
+    if isinstance(cls, functools.partial):
+        of = getattr(cls.func, "__name__", class_name)
+        given = ",".join(f"{key}={value}" for key, value in cls.keywords.items()) or "KEY=VALUE"
+        raise UserError(f"--model {reference}: is a functools.partial; name what it calls: {where}:{of}[{given}].")
     if inspect.isfunction(cls) or (inspect.isclass(cls) and issubclass(cls, nn.Module) and not issubclass(cls, bases)):
         return adapted(cls, reference)
     if not inspect.isclass(cls) or not issubclass(cls, bases):
