@@ -143,7 +143,7 @@ def resolve(request: RunRequest) -> Resolved:
             f"--recompute-every: it keeps states of every K-th step, and {spec.model.label} has none; leave it out."
         )
     if entry.family != "recurrent" and spec.floss is not None:
-        raise UserError("--floss: a deep model has no recurrence; flossing is for recurrent models. Leave it out.")
+        raise UserError(f"--floss moves exponents of a recurrence, and {spec.model.label} has none; leave it out.")
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
     origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}
     origin["horizon"] = "model.layers" if entry.family == "deep" else "the task's parameters"
