@@ -126,9 +126,7 @@ def _with_arguments(model: "functools.partial[Any]") -> str:
     func = model.func
     if model.args:
         given = f"{_called(func)}[KEY=VALUE]"
-        raise UserError(
-            f"{_called(func)}: a run passes the sizes; arguments of a partial must have names: {given}."
-        )
+        raise UserError(f"{_called(func)}: a run passes the sizes; arguments of a partial must have names: {given}.")
     name = model_name(func)
     if not model.keywords:
         return name
