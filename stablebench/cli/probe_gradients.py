@@ -107,7 +107,8 @@ def probe_gradients(
         raise UserError(f"`--samples` must be <= {batch}, the value of --batch-size, got {samples}.")
     prepare_process(threads or 1, "float64")
     from stablebench.api.subjects import trained, untrained
-    from stablebench.probes.probe import MEASURES, Probing, check_differentiable, listed, measurable
+    from stablebench.probes.differentiable import check_differentiable
+    from stablebench.probes.probe import MEASURES, Probing, listed, measurable
     from stablebench.report.figures import style
     from stablebench.report.figures.probe import check_folder, draw_gradient_norms, pictures, save_pictures
     from stablebench.report.figures.text_plot import text_plot

@@ -13,6 +13,7 @@ from stablebench.errors import UserError, did_you_mean
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.chain import chain_of
 from stablebench.probes.curvature import Curvature, curvature
+from stablebench.probes.differentiable import check_differentiable
 from stablebench.probes.dimension import StateDimension, state_dimension
 from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf
 from stablebench.probes.input_flow import has_no_states, input_flow, no_states_message
@@ -293,13 +294,3 @@ def measurable(network: AnyNetwork, what: tuple[Measure, ...]) -> tuple[Measure,
     if not kept:
         raise no_states_message(network, listed(what))
     return kept
-
-
-def check_differentiable(network: AnyNetwork) -> None:
-    """Raise `UserError` if autograd gives no derivative of a model in the network."""
-    for model in network.models:
-        if model.non_differentiable_reason:
-            raise UserError(
-                f"{type(model).__name__} cannot be probed: a probe needs a model whose derivatives are its own, and "
-                f"here {model.non_differentiable_reason}. Probe a model without such a step."
-            )

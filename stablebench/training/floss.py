@@ -26,8 +26,8 @@ from stablebench.data.task import first
 from stablebench.errors import UserError, first_line
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.probes.chain import Chain
+from stablebench.probes.differentiable import check_differentiable
 from stablebench.probes.forward_rules import load_forward_rules
-from stablebench.probes.probe import check_differentiable
 from stablebench.schema.floss import FlossRecord, FlossSpec
 from stablebench.schema.optim import OptimSpec
 from stablebench.training.diverged import Diverged

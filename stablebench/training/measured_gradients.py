@@ -12,8 +12,8 @@ import torch
 
 from stablebench.data.task import Task, resolve_params
 from stablebench.models.build import build_network, start_embedding
+from stablebench.probes.differentiable import check_differentiable
 from stablebench.probes.measurements import ChainMeasurements
-from stablebench.probes.probe import check_differentiable
 from stablebench.runs.store import RunFolder
 from stablebench.schema.measured import Gradients, Measurements, Moment
 from stablebench.schema.run_record import RunRecord

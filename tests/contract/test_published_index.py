@@ -41,6 +41,7 @@ def digest_of(task: str) -> str:
     entries = [entry.model_dump(mode="json") for entry in registry.task_card(task).published]
     for entry in entries:
         entry["states"] = entry.pop("reported_protocol")
+        entry.pop("settings")  # there was none
     text = json.dumps(sorted(entries, key=lambda entry: entry["key"]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,8 @@ def test_one_length_is_asked_for_by_name() -> None:
     assert resolve_params(card, settings={"train_lengths": [2, 8]})["length"] == 8
     for name in ("parity", "group_word"):
         card = registry.task_card(name)
-        for asked in ({}, {"T": 64}, *({"variant": variant} for variant in card.variants)):
+        every: list[dict[str, Any]] = [{}, {"T": 64}, *({"variant": variant} for variant in card.variants)]
+        for asked in every:
             params = resolve_params(card, **asked)
             assert resolve_params(card, settings=params) == params
 

@@ -50,10 +50,8 @@ def test_guessing_is_scored_at_the_lengths_of_the_test() -> None:
 
 
 def test_records_tables_and_csv_have_both(tmp_path: Path) -> None:
-    words: list[str] = (
-        "compare --model rnn --task counter/t20 --hidden 4 --steps 2 --batch-size 4 -q --runs-dir".split()
-    )
-    words.append(str(tmp_path))
+    words = "compare --model rnn --task counter/t20 --hidden 4 --steps 2 --batch-size 4 -q --runs-dir".split()
+    words = [*words, str(tmp_path)]
     columns = ["--columns", "model,score,sequence_accuracy,scaled_accuracy"]
     shown = CliRunner().invoke(app, [*words, *columns])
     assert shown.exit_code == 0 and "sequence accuracy" in shown.stdout and "scaled accuracy" in shown.stdout

@@ -33,7 +33,8 @@ def test_a_generator_is_trained_with_a_computed_baseline() -> None:
 
 def test_a_data_file_is_trained_by_its_card_or_alone() -> None:
     record = train("data.yaml")
-    assert set(record["result"]["test"]) == {"loss", "accuracy"} and record["selection"].endswith("part of its own")
+    assert set(record["result"]["test"]) == {"loss", "accuracy", "scaled_accuracy"}
+    assert record["selection"].endswith("part of its own")
     card, _ = card_named("data.yaml")
     assert (card.protocol.train, card.protocol.validation, card.protocol.test) == (36, 9, 15)
     shares = np.bincount(arrays()["y"][card_rows("data.yaml")])

@@ -11,7 +11,8 @@ from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 from stablebench.models import registry as model_registry
 from stablebench.models.deep_network import DeepNetwork
-from stablebench.probes.probe import check_differentiable, probe
+from stablebench.probes.differentiable import check_differentiable
+from stablebench.probes.probe import probe
 from stablebench.tables import json_text
 
 SKIPPING = {"skip_gru", "skip_lstm"}

@@ -191,7 +191,7 @@ def test_the_repeat_command_flosses_too(tmp_path: Path) -> None:
 
 
 def test_a_deep_model_is_refused() -> None:
-    with pytest.raises(UserError, match="deep model has no recurrence"):
+    with pytest.raises(UserError, match="moves exponents of a recurrence"):
         resolve(RunRequest("mlp", "double_moon", options={"floss.exponents": 1}))
     with pytest.raises(UserError, match="must be at least 1, or nothing is flossed"):
         small(exponents=1, before=0, every=0)
