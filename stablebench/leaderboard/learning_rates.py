@@ -34,10 +34,10 @@ def learning_rates(records: Iterable[RunRecord], tables: Sequence[LeaderboardTab
         tables: The tables of their leaderboard, which name the tasks.
     """
     by_task: dict[str, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    task_of = {row.spec_hash: table.task for table in tables for row in table.rows}
     for record in latest(records):
-        for table in tables:
-            if any(row.spec_hash == record.spec_hash for row in table.rows):
-                by_task[table.task][_but_for_the_rate(record)].append(record)
+        if (task := task_of.get(record.spec_hash)) is not None:
+            by_task[task][_but_for_the_rate(record)].append(record)
     return [_table(table, list(by_task[table.task].values())) for table in tables if by_task[table.task]]
 
 

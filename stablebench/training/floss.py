@@ -86,7 +86,7 @@ class Flosser:
 
     def __init__(self, network: AnyNetwork, spec: FlossSpec, steps: int) -> None:
         if not isinstance(network, Network):
-            raise UserError("--floss: a deep model has no recurrence; flossing is for recurrent models. Leave it out.")
+            raise UserError("--floss moves exponents of a recurrence, and this network has none; leave it out.")
         check_differentiable(network)
         size = sum(part for layer in network.recurrent_layers for part in layer.state_sizes)
         if spec.exponents > size:
