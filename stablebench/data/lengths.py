@@ -44,9 +44,22 @@ def draw_lengths(
         A batch padded at the end with zeros, which neither loss nor accuracy counts, and its `lengths`, in steps.
     """
     drawn = torch.randint(ends[0], ends[1] + 1, (n,), generator=rng)
-    places = [(drawn == length).nonzero().squeeze(1) for length in drawn.unique().tolist()]
-    parts = [generate(len(where), int(drawn[where[0]])) for where in places]
-    return _padded(parts, torch.cat(places))
+    lengths, counts = drawn.unique(return_counts=True)
+    parts = [generate(count, length) for length, count in zip(lengths.tolist(), counts.tolist(), strict=True)]
+    return _padded(parts, drawn.argsort(stable=True))
+
+
+def cut(batch: Batch, draws: Batch) -> Batch:
+    """Return examples that were computed of padded draws with zeros behind their ends.
+
+    Args:
+        batch: Tokens and answers (n, steps), and which of them count.
+        draws: What they were computed of, as `draw_lengths` returns it: its mask is true at the real steps.
+    """
+    assert draws.mask is not None
+    real = draws.mask
+    mask = real if batch.mask is None else batch.mask & real
+    return Batch(batch.inputs * real, batch.targets * real, mask, None, draws.lengths)
 
 
 def _padded(parts: list[Batch], places: Tensor) -> Batch:
@@ -58,9 +71,7 @@ def _padded(parts: list[Batch], places: Tensor) -> Batch:
     rows[places] = torch.arange(len(places))
 
     def joined(tensors: list[Tensor], in_time: bool) -> Tensor:
-        if in_time:
-            tensors = [_longer(tensor, longest) for tensor in tensors]
-        return torch.cat(tensors)[rows]
+        return (_at_equal_length(tensors, longest) if in_time else torch.cat(tensors))[rows]
 
     masks = [torch.ones(part.inputs.shape[:2], dtype=torch.bool) if part.mask is None else part.mask for part in parts]
     scored = [part.scored for part in parts if part.scored is not None]
@@ -74,6 +85,11 @@ def _padded(parts: list[Batch], places: Tensor) -> Batch:
     )
 
 
-def _longer(tensor: Tensor, steps: int) -> Tensor:
-    """Return (n, time, ...) with zeros at the end, (n, steps, ...)."""
-    return torch.cat([tensor, tensor.new_zeros(len(tensor), steps - tensor.shape[1], *tensor.shape[2:])], dim=1)
+def _at_equal_length(tensors: list[Tensor], steps: int) -> Tensor:
+    """Return tensors (n, time, ...) after each other, with zeros at the ends of the shorter ones."""
+    whole = tensors[0].new_zeros(sum(map(len, tensors)), steps, *tensors[0].shape[2:])
+    row = 0
+    for tensor in tensors:
+        whole[row : row + len(tensor), : tensor.shape[1]] = tensor
+        row += len(tensor)
+    return whole

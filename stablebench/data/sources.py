@@ -32,6 +32,19 @@ class OrdersValidation(Protocol):
 
 
 @runtime_checkable
+class ComputesFromDraws(Protocol):
+    """A module whose examples up to a step depend on what was drawn for these steps only.
+
+    `draw(n, *, rng, ...)` takes the parameters of `generate` and returns all that is random, as inputs and targets of
+    every step; `from_draws(draws, ...)` takes that, and those parameters that it names, to the examples. Longer draws
+    give the same steps and more, so that one call computes examples of many lengths.
+    """
+
+    draw: Callable[..., Batch]
+    from_draws: Callable[..., Batch]
+
+
+@runtime_checkable
 class EmbedsTokens(Protocol):
     """A module with vectors that the embedding of its tokens starts from.
 

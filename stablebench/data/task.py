@@ -32,14 +32,14 @@ from typing import Any, Literal
 import torch
 
 from stablebench.data.batch import Batch
-from stablebench.data.lengths import draw_lengths
+from stablebench.data.lengths import cut, draw_lengths
 from stablebench.data.params import SEQUENCES
 from stablebench.data.params import arguments_of as arguments_of
 from stablebench.data.params import check_params as check_params
 from stablebench.data.params import resolve_params as resolve_params
 from stablebench.data.params import sizes_of as sizes_of
 from stablebench.data.source import source_module
-from stablebench.data.sources import EmbedsTokens, OrdersValidation, TransformsExamples
+from stablebench.data.sources import ComputesFromDraws, EmbedsTokens, OrdersValidation, TransformsExamples
 from stablebench.errors import UserError
 from stablebench.schema.card import TaskCard
 
@@ -196,12 +196,18 @@ class Task:
         if "part" in inspect.signature(self._module.generate).parameters:
             arguments = arguments | {"part": part}
 
-        def generated(count: int, **length: int) -> Batch:
-            return self._module.generate(count, rng=rng, **(arguments | length))
-
         if lengths is None:
-            return generated(n)
-        return draw_lengths(lambda count, length: generated(count, **{self.card.length or "": length}), n, lengths, rng)
+            return self._module.generate(n, rng=rng, **arguments)
+        at_once = isinstance(self._module, ComputesFromDraws)
+        drawn = self._module.draw if at_once else self._module.generate
+
+        def of_length(count: int, length: int) -> Batch:
+            return drawn(count, rng=rng, **(arguments | {self.card.length or "": length}))
+
+        batch = draw_lengths(of_length, n, lengths, rng)
+        if not at_once:
+            return batch
+        return cut(self._module.from_draws(batch, **_taken(self._module.from_draws, arguments)), batch)
 
     def _loaded(self, name: Literal["train", "validation", "test"]) -> Batch:
         return self._module.load(name, data_dir=self.data_dir, **self._arguments)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stablebench import registry
-from stablebench.data.task import Task, arguments_of, resolve_params
+from stablebench.data.task import Task, arguments_of, generator_for, resolve_params
 from stablebench.data.tasks import (
     counter,
     cycle_navigation,
@@ -122,6 +122,38 @@ def test_brackets_by_a_stack(kinds: int) -> None:
             else:
                 assert stack.pop() == token - kinds
             assert answer == (stack[-1] + 1 if stack else 0)
+
+
+@pytest.mark.parametrize(("length", "kinds"), [(2, 1), (3, 2), (101, 3)])
+def test_brackets_are_those_of_a_walk_step_by_step(length: int, kinds: int) -> None:
+    """A sum over time and a sort give the words that one step after the other does."""
+    words, draws = dyck.generate(60, length=length, kinds=kinds, rng=rng()), rng()
+    opens = torch.randint(2, (60, length), generator=draws).tolist()
+    drawn = torch.randint(kinds, (60, length), generator=draws).tolist()
+    for row in range(60):
+        stack: list[int] = []
+        for t in range(length):
+            if opens[row][t] or not stack:
+                stack.append(drawn[row][t])
+                assert words.inputs[row, t] == stack[-1]
+            else:
+                assert words.inputs[row, t] == kinds + stack.pop()
+            assert words.targets[row, t] == (stack[-1] + 1 if stack else 0)
+
+
+def test_words_of_many_lengths_are_those_of_each_length() -> None:
+    """They are computed in one call, and are what one call after the other gives, the shortest first."""
+    card = registry.task_card("dyck")
+    batch = Task(card, resolve_params(card, settings={"train_lengths": [3, 40]})).train_batch(1, 2, 90)
+    draws = generator_for("dyck", card.version, "train", 1, 2)
+    lengths = torch.randint(3, 41, (90,), generator=draws)
+    assert batch.lengths is not None and batch.mask is not None and torch.equal(batch.lengths, lengths)
+    for length in range(3, 41):
+        rows = (lengths == length).nonzero().flatten()
+        words = dyck.generate(len(rows), length=length, rng=draws)
+        assert words.mask is not None
+        for whole, part in ((batch.inputs, words.inputs), (batch.targets, words.targets), (batch.mask, words.mask)):
+            assert torch.equal(whole[rows, :length], part) and not whole[rows, length:].any()
 
 
 def test_bits_are_counted() -> None:

@@ -39,16 +39,27 @@ def generate(
     Returns:
         Brackets (n, length), answers (n, length), the mask of the steps that close a bracket.
     """
+    return from_draws(draw(n, length=length, kinds=kinds, rng=rng), kinds=kinds)
+
+
+def draw(n: int, *, length: int, kinds: int, rng: torch.Generator) -> Batch:
+    """Return whether a bracket is opened where one may be closed, and of which kind; (n, length) each."""
     opens = torch.randint(2, (n, length), generator=rng).bool()
-    drawn = torch.randint(kinds, (n, length), generator=rng)
-    stack = torch.zeros(n, length + 1, dtype=torch.long)  # the kinds that are open, from 1; 0 below them
-    depth = torch.zeros(n, 1, dtype=torch.long)
-    tokens, answers = torch.empty_like(drawn), torch.empty_like(drawn)
-    for t in range(length):
-        opening = opens[:, t : t + 1] | (depth == 0)
-        kind = torch.where(opening, drawn[:, t : t + 1], stack.gather(1, depth) - 1)
-        tokens[:, t : t + 1] = torch.where(opening, kind, kinds + kind)
-        depth = torch.where(opening, depth + 1, depth - 1)
-        stack.scatter_(1, depth, torch.where(opening, kind + 1, stack.gather(1, depth)))
-        answers[:, t : t + 1] = stack.gather(1, depth)
-    return Batch(tokens, answers, mask=tokens >= kinds)
+    return Batch(opens, torch.randint(kinds, (n, length), generator=rng))
+
+
+def from_draws(draws: Batch, *, kinds: int) -> Batch:
+    """Return the words, whose steps depend on the draws up to them; see `generate`."""
+    opens, drawn = draws.inputs, draws.targets
+    n, length = opens.shape
+    # a walk that would step below 0 steps up instead: 2 more for the 1st, 3rd, 5th ... time that it is as low as never
+    walk = torch.where(opens, 1, -1).cumsum(1)
+    depth = walk + 2 * ((1 - walk.cummin(1).values.clamp(max=0)) // 2)
+    opening = depth.diff(dim=1, prepend=torch.zeros(n, 1, dtype=torch.long)) > 0
+    # the last open bracket is the last that was opened to this depth: sorted by depth, then by time, the one before
+    place, order = (depth * length + torch.arange(length)).sort(1)
+    opened = place.where(opening.gather(1, order), -1).cummax(1).values % length
+    opened = torch.empty_like(opened).scatter_(1, order, opened)
+    answers = (drawn.gather(1, opened) + 1).where(depth > 0, 0)
+    last = torch.nn.functional.pad(answers[:, :-1], (1, 0)) - 1  # what a closing bracket closes
+    return Batch(torch.where(opening, drawn, kinds + last), answers, mask=~opening)
