@@ -36,7 +36,7 @@ def test_it_is_the_equation(heads: int) -> None:
 
 
 def test_decays_start_where_they_are_asked_for() -> None:
-    model = RGLRU(1, 20_000, c=8.0, a_min=0.6, a_max=0.9)
+    model = RGLRU(1, 20_000, heads=2_000, c=8.0, a_min=0.6, a_max=0.9)  # one head would have 800 million weights
     fastest = torch.exp(model.recurrent_weights())  # r = 1
     assert 0.6 <= fastest.min() and fastest.max() <= 0.9
     assert fastest.mean().item() == pytest.approx(0.75, abs=5 * 0.3 / (12 * 20_000) ** 0.5)
