@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablebench.contract.checked_model import CheckedModel, close, run_from
+from stablebench.contract.checked_model import Checkable, CheckedModel, close, run_from
+from stablebench.contract.layer_model import LayerModel
 from stablebench.contract.result import CheckResult
 from stablebench.errors import ContractError
 from stablebench.models import recurrent_model
 from stablebench.models.attention_model import AttentionModel
-from stablebench.models.base import ChainModel, DeepModel, RecurrentModel, as_tuple
+from stablebench.models.base import DeepModel, RecurrentModel, as_tuple
 from stablebench.models.contract import where_in
 from stablebench.models.recompute_check import steps_apart
 from stablebench.models.restore import restored
@@ -28,6 +29,8 @@ def structure(subject: CheckedModel) -> CheckResult:
     name = "structure"
     try:
         model = subject.build()
+        if isinstance(model, LayerModel):
+            return _structure_of_layer(model, subject)
         with restored(model):
             check_structure(model)
             states = run_from(model, subject.inputs(model)).states
@@ -40,6 +43,15 @@ def structure(subject: CheckedModel) -> CheckResult:
         return CheckResult(name, message="no states: every step looks at all inputs up to it")
     kinds = ", ".join(f"{part.shape[1]} of {str(part.dtype).removeprefix('torch.')}" for part in states)
     return CheckResult(name, message=f"{len(states)} state{'s' if len(states) > 1 else ''}: {kinds}")
+
+
+def _structure_of_layer(model: LayerModel, subject: CheckedModel) -> CheckResult:
+    outputs = run_from(model, subject.inputs(model)).outputs
+    message = (
+        f"a layer over all time steps, outputs (batch, time, {outputs.shape[2]}): it is checked, and not trained here; "
+        "`train` takes one step of it, a cell (x_t, h) -> h or (out, h)"
+    )
+    return CheckResult("structure", "warning", message, subject.place("forward"))
 
 
 @torch.no_grad()
@@ -124,10 +136,10 @@ def batch_independence(subject: CheckedModel) -> CheckResult:
     """Change one example, and compare the outputs and gradients of the others."""
     name = "batch independence"
     model = subject.build()
-    if getattr(model, "batch_dependent", False):
+    if model.batch_dependent:
         return CheckResult(name, "not applicable", "the model declares itself `batch_dependent`")
     x = subject.inputs(model)
-    if not _repeats(model, x):
+    if not repeats(model, x):
         return CheckResult(name, "not applicable", _NOT_REPEATABLE)
     other = x.clone()
     other[-1] += 1
@@ -149,7 +161,7 @@ def look_ahead(subject: CheckedModel) -> CheckResult:
         return CheckResult(name, "not applicable", "a deep model has no time")
     model = subject.build()
     x = subject.inputs(model)
-    if not _repeats(model, x):
+    if not repeats(model, x):
         return CheckResult(name, "not applicable", _NOT_REPEATABLE)
     whole = run_from(model, x, training=False).outputs
     for last in range(subject.steps - 1):
@@ -157,12 +169,15 @@ def look_ahead(subject: CheckedModel) -> CheckResult:
         other[:, last + 1 :] += 1
         if not close(whole[:, : last + 1], run_from(model, other, training=False).outputs[:, : last + 1]):
             message = f"the output of time step {last + 1} depends on later inputs"
-            if isinstance(model, RecurrentModel):
-                method = "input_projection" if _drive_looks_ahead(model, x, last) else "layer_output"
-            else:
-                method = "forward"
-            return CheckResult(name, "broken", message, subject.place(method))
+            return CheckResult(name, "broken", message, place_of_look_ahead(subject, model, x, last))
     return CheckResult(name)
+
+
+def place_of_look_ahead(subject: CheckedModel, model: Checkable, x: Tensor, last: int) -> str:
+    """Return the line of the method that takes later inputs into the output of a time step, from 0."""
+    if not isinstance(model, RecurrentModel):
+        return subject.place("forward")
+    return subject.place("input_projection" if _drive_looks_ahead(model, x, last) else "layer_output")
 
 
 def layer_output(subject: CheckedModel) -> CheckResult:
@@ -171,7 +186,7 @@ def layer_output(subject: CheckedModel) -> CheckResult:
     model = subject.build()
     if not isinstance(model, RecurrentModel) or type(model).layer_output is RecurrentModel.layer_output:
         return CheckResult(name, "not applicable", "the model has no `layer_output` of its own")
-    if getattr(model, "batch_dependent", False):
+    if model.batch_dependent:
         return CheckResult(name, "not applicable", "the model declares itself `batch_dependent`")
     why = steps_apart(model, "layer_output")
     if why is None:
@@ -199,7 +214,7 @@ def types(subject: CheckedModel) -> CheckResult:
     return CheckResult(name)
 
 
-def _repeats(model: ChainModel, x: Tensor) -> bool:
+def repeats(model: Checkable, x: Tensor) -> bool:
     """Return whether two passes from one state are equal; otherwise a changed input proves nothing."""
     return all(
         close(run_from(model, x, training=mode).outputs, run_from(model, x, training=mode).outputs)
@@ -208,12 +223,19 @@ def _repeats(model: ChainModel, x: Tensor) -> bool:
 
 
 def _drive_looks_ahead(model: RecurrentModel, x: Tensor, last: int) -> bool:
-    other = x.clone()
-    other[:, last + 1 :] += 1
-    with torch.no_grad(), restored(model):
-        model.eval()
-        pairs = zip(as_tuple(model.input_projection(x)), as_tuple(model.input_projection(other)), strict=True)
-        return any(not close(a[:, : last + 1], b[:, : last + 1]) for a, b in pairs)
+    later = torch.arange(x.shape[1]) > last
+    others = [
+        torch.where(later[:, None], change(x), x) for change in (lambda x: x + 1, torch.zeros_like, lambda x: -9 * x)
+    ]
+    for training in (True, False):
+        with torch.no_grad(), restored(model):
+            model.train(training)
+            whole = as_tuple(model.input_projection(x))
+            for other in others:
+                pairs = zip(whole, as_tuple(model.input_projection(other)), strict=True)
+                if any(not close(a[:, : last + 1], b[:, : last + 1], 1e-9) for a, b in pairs):
+                    return True
+    return False
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """The result of one check of a model."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["ok", "warning", "broken", "not applicable"]
@@ -17,12 +17,14 @@ class CheckResult:
             `warning` if the model may be meant that way.
         message: What the check observed, in words; may be empty for `ok`.
         place: The line of the model's code, as `name.py:12`; empty if there is no single one.
+        measured: Numbers and facts behind the message, by name; JSON-serialisable.
     """
 
     check: str
     verdict: Verdict = "ok"
     message: str = ""
     place: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from stablebench.contract import pass_checks, state_checks
-from stablebench.contract.checked_model import CheckedModel
+from stablebench.contract import certificate, cost_checks, pass_checks, state_checks
+from stablebench.contract.checked_model import CheckedModel, as_layer
 from stablebench.contract.result import Check, CheckResult
 from stablebench.errors import StablebenchError
 from stablebench.models.contract import where_in
@@ -18,7 +18,13 @@ _FAST: tuple[Check, ...] = (
     pass_checks.batch_independence,
     pass_checks.look_ahead,
 )
-_MORE: tuple[Check, ...] = (
+_WHOLE: tuple[Check, ...] = (
+    state_checks.registered,
+    pass_checks.in_place,
+    pass_checks.gradients,
+    certificate.batch_independence,
+    certificate.look_ahead,
+    certificate.calls_apart,
     pass_checks.finite,
     pass_checks.layer_output,
     pass_checks.types,
@@ -27,7 +33,13 @@ _MORE: tuple[Check, ...] = (
     state_checks.draws,
     state_checks.copies,
     state_checks.engine,
+    cost_checks.step_latency,
+    cost_checks.state_bytes,
+    cost_checks.exportable,
 )
+"""The certificate's are those of a few fast ones, more thorough."""
+_CELLS_ONLY = (state_checks.constructor, pass_checks.in_place, pass_checks.layer_output, state_checks.engine)
+"""Checks of what a layer of the user's that runs all time steps itself has not."""
 
 
 def run_checks(subject: CheckedModel, *, fast: bool = False) -> list[CheckResult]:
@@ -38,11 +50,15 @@ def run_checks(subject: CheckedModel, *, fast: bool = False) -> list[CheckResult
         fast: Whether to run only the checks that precede a training run.
     """
     results = []
+    subject = subject if fast else as_layer(subject) or subject
     for check in _FIRST:
+        if subject.layer and check in _CELLS_ONLY:
+            continue
         results.append(check(subject))
         if results[-1].verdict == "broken":
             return results
-    return results + [_run_check(check, subject) for check in (_FAST if fast else (*_FAST, *_MORE))]
+    checks = [check for check in (_FAST if fast else _WHOLE) if not (subject.layer and check in _CELLS_ONLY)]
+    return results + [_run_check(check, subject) for check in checks]
 
 
 def _run_check(check: Check, subject: CheckedModel) -> CheckResult:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stablebench import engines
 from stablebench.contract.checked_model import CheckedModel, network_of, run, run_from
+from stablebench.contract.layer_model import LayerModel
 from stablebench.contract.result import CheckResult
 from stablebench.errors import ContractError
 from stablebench.models.contract import check_class, place_of
@@ -170,5 +171,7 @@ def copies(subject: CheckedModel) -> CheckResult:
 
 def engine(subject: CheckedModel) -> CheckResult:
     """Report which engine `auto` chooses on a CPU, and why not a faster one."""
-    choice = engines.choose("auto", network_of(subject.build()), torch.device("cpu"))
+    model = subject.build()
+    assert not isinstance(model, LayerModel)
+    choice = engines.choose("auto", network_of(model), torch.device("cpu"))
     return CheckResult("engine", message=choice.note or choice.name)

@@ -27,7 +27,7 @@ _SAMPLES, _STEPS = 5, 2
 class AdaptedCell(RecurrentModel):
     """A cell as a model; `adapted` makes its subclasses.
 
-    `reference` is what the user calls it.
+    `reference` is what the user calls it; `made` makes a module of the user's from its two widths and arguments.
 
     Args:
         cell: The cell as a chain.
@@ -36,6 +36,7 @@ class AdaptedCell(RecurrentModel):
     """
 
     reference: ClassVar[str]
+    made: ClassVar[Callable[..., Any]]
 
     def __init__(self, cell: RecurrentModel, in_features: int, hidden: int) -> None:
         super().__init__(in_features, hidden)
@@ -110,15 +111,20 @@ def adapted(make: Callable[..., Any], reference: str) -> type[RecurrentModel]:
     own = [_own(make, p, reference) for name, p in parameters.items() if name not in sizes and name not in _PLACED]
     keywords = [parameter for parameter in own if parameter is not None]
 
-    def __init__(self: AdaptedCell, in_features: int, hidden: int, **arguments: Any) -> None:
+    def made(in_features: int, hidden: int, **arguments: Any) -> Any:
         widths = (in_features, hidden)
-        cell = make(*widths, **arguments) if pair is None else make(**dict(zip(pair, widths, strict=True)), **arguments)
+        return make(*widths, **arguments) if pair is None else make(**dict(zip(pair, widths, strict=True)), **arguments)
+
+    def __init__(self: AdaptedCell, in_features: int, hidden: int, **arguments: Any) -> None:
+        cell = made(in_features, hidden, **arguments)
         AdaptedCell.__init__(self, _chain(cell, in_features, hidden, reference), in_features, hidden)
 
     __init__.__wrapped__ = make.__init__ if inspect.isclass(make) else make
     widths = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=int) for name in SIZES]
     content = {
         "__init__": __init__,
+        "made": staticmethod(made),
+        "batch_dependent": bool(getattr(make, "batch_dependent", False)),
         "reference": reference,
         "__doc__": make.__doc__ or "",
         "__module__": make.__module__,

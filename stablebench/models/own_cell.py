@@ -140,6 +140,11 @@ class OwnCell(RecurrentModel):
         return self._layout.sizes if self._carried is None else (*self._layout.sizes, self._carried)
 
     @property
+    def own_states(self) -> int:
+        """How many of the states are the module's own: all but an output that is carried along."""
+        return len(self._layout.sizes)
+
+    @property
     def begins_from_its_own(self) -> bool:
         """Whether the module has the state before the first step, and does not begin from zeros."""
         return self._start is not None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from stablebench.errors import UserError
 from stablebench.models.base import State
+from stablebench.models.restore import restored
 
 METHODS = ("initial_state", "init_state", "init_hidden", "initial_hidden", "begin_state", "get_initial_state")
 """Names under which a cell has its start as a method of the number of samples."""
@@ -86,7 +87,8 @@ def own_start(one: Any, x: Tensor, layout: Any) -> OwnStart | None:
     x_1 = x[:1, 0].expand(2, -1)
 
     def first_step(step: Any, state: Callable[[], Any]) -> list[Tensor] | None:
-        with suppress(Exception):  # one that takes no None; a method of the usual name that is another thing
+        # one that takes no None; a method of the usual name that is another thing
+        with suppress(Exception), restored(step):  # a module may count its calls
             out, after = step(x_1, state())
             return [out, *layout.parts(after)]
         return None
