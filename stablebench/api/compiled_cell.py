@@ -14,7 +14,7 @@ from stablebench.api.bare_network import BareNetwork, name_of
 from stablebench.engines.self_check import difference
 from stablebench.errors import UserError, first_line, unknown_name
 from stablebench.models import recurrent_model
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import RecurrentModel, State, layer_outputs
 from stablebench.models.own_cell import OwnCell, own_cell
 from stablebench.models.restore import restored
 from stablebench.models.torch_layers import torch_layers
@@ -31,7 +31,8 @@ def compile_cell(cell: Callable[..., Any], *, engine: Engine = "auto", self_chec
     Args:
         cell: A module `(x_t, h) -> h` or `-> (out, h)`, an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`, a model of
             stablebench, a method of a module or a function.
-        engine: `auto`: the fastest that runs it. `fused`, `scan`: this one, or an error. `reference`: the loop.
+        engine: `auto`: the fastest that runs it. `fused`, `scan`, `chunkwise`: this one, or an
+            error. `reference`: the loop.
         self_check: Whether to check the engine at the first call.
 
     Raises:
@@ -72,7 +73,7 @@ class CompiledCell(nn.Module):
         self.__dict__["_layer"] = None
         self._choices: dict[Any, tuple[Callable[..., Any], str, str | None]] = {}
         self.engine: str | None = None
-        """The engine of the last call: `fused`, `scan` or `reference`; None before the first."""
+        """The engine of the last call: `fused`, `scan`, `chunkwise` or `reference`; None before the first."""
         self.reason: str | None = None
         """Why the last call was not one of the fused engine, or None."""
 
@@ -112,7 +113,7 @@ class CompiledCell(nn.Module):
             self._choices[key] = self._chosen(layer, x)
         run, self.engine, self.reason = self._choices[key]
         outputs, after = run(layer, x, state)
-        outputs = layer.layer_output(outputs, x)
+        outputs = layer_outputs(layer, outputs, x)
         if isinstance(layer, OwnCell):
             return outputs, layer.own_state(after)
         return outputs, after if isinstance(self.cell, RecurrentModel) or len(after) > 1 else after[0]

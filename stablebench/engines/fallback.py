@@ -1,6 +1,7 @@
 """The engine of a network while it trains: where it fails, the reference engine computes the same and stays."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from stablebench import engines
 from stablebench.engines import Choice, numerics
 from stablebench.engines.fused.c import tuning as tunings
 from stablebench.engines.fused.c.tuning import Tuning
-from stablebench.errors import device_failure
+from stablebench.errors import UserError, device_failure
 from stablebench.models.network import AnyNetwork
 from stablebench.models.recompute import ModuleSnapshot
 from stablebench.process import device, python_random
@@ -24,7 +25,7 @@ class FallbackEngine:
     """Runs a network with an engine, and with the reference engine once that one has failed.
 
     Args:
-        asked: `auto`, `reference`, `scan` or `fused`.
+        asked: `auto`, `reference`, `scan`, `fused` or `chunkwise`.
         network: The network, on `where`; its engine is set here.
         where: Its device.
 
@@ -50,11 +51,16 @@ class FallbackEngine:
         """What the record's environment says of it."""
 
     def compile_as(self, begun: dict[str, Any]) -> None:
-        """Have compiled steps made as those that a run was begun with, unless the user names how, or it cannot be.
+        """Compute as a run was begun, unless the user names how, or it cannot be: compiled steps made as those were.
+
+        A matrix memory that was begun by the fused engine, before there were chunks, goes on with it.
 
         Args:
             begun: The environment that it was begun in, as in its record.
         """
+        if self.asked == "auto" and self.name == "chunkwise" and begun["engine"] == "fused":
+            with suppress(UserError):  # it cannot be compiled here
+                self._use(engines.choose("fused", self._network, self._where))
         if self.choice.backend == "native C" and begun["engine"] == self.name and tunings.named() is None:
             tuning = tunings.of_flags((begun.get("compiler") or {}).get("flags"))
             if tuning is not None:

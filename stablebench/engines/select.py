@@ -4,6 +4,7 @@
 | --------- | ---------------------------------------------------- | ------------------------------------- |
 | fused     | a step that cannot be planned, or not compiled here  | on CUDA                               |
 | scan      | a step not declared linear, a deep model's layers    |                                       |
+| chunkwise | what is no matrix memory, a deep model's layers      |                                       |
 | reference |                                                      |                                       |
 
 An attention model has no chain over time; torch's own calls run it, under the name `reference`.
@@ -15,21 +16,25 @@ from typing import Any, get_args
 
 import torch
 
-from stablebench.engines import scan
+from stablebench.engines import chunkwise, scan
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.trial import layers_not_compiled_reason, not_compiled_reason
 from stablebench.errors import UserError, unknown_name
-from stablebench.models import attention_model, deep_model, recurrent_model
+from stablebench.models import attention_model, deep_model
 from stablebench.models.attention_network import AttentionNetwork
+from stablebench.models.base import run_steps
 from stablebench.models.deep_network import DeepNetwork
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.models.restore import restored
 from stablebench.schema.run_spec import Engine
 
 # On CUDA a scan makes a dozen calls for a sequence, where the loop makes several for a step. On a CPU the fused engine
-# is 5 to 10 times faster than a scan, which there is about as fast as the loop.
-_FASTEST_FIRST = {"cuda": ("scan", "fused", "reference")}
-_FASTEST_FIRST_ELSEWHERE = ("fused", "scan", "reference")
+# is 5 to 10 times faster than a scan, which there is about as fast as the loop. Chunks make a few calls for 16 steps or
+# more, whose products take less than the elementwise work of as many steps of the fused engine.
+_FASTEST_FIRST = {"cuda": ("chunkwise", "scan", "fused", "reference")}
+_FASTEST_FIRST_ELSEWHERE = ("chunkwise", "fused", "scan", "reference")
+_OVER_TIME = {"scan": (scan, "linear recurrences"), "chunkwise": (chunkwise, "matrix memories")}
+"""Engines of recurrences of one kind, and which."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Choice:
     Args:
         run: Runs a layer's chain (`EngineRun`), a deep model's layers (`EngineRunLayers`), or an attention model
             (`EngineRunAttention`).
-        name: What the record calls it: `reference`, `scan` or `fused`. Records of version 0.1 have `fused-torch` too,
-            the fused engine in torch calls, where nothing could be compiled.
+        name: What the record calls it: `reference`, `scan`, `fused` or `chunkwise`. Records of version 0.1 have
+            `fused-torch` too, the fused engine in torch calls, where nothing could be compiled.
         note: Why it is not a faster one, or None.
         backend: What computes, as in the record: `native C`, `Triton`; None for the engine's name.
     """
@@ -55,14 +60,14 @@ def choose(name: str, network: AnyNetwork, device: torch.device) -> Choice:
     """Return the engine that runs `network` on `device`; the network is left as it was, running means included.
 
     Args:
-        name: `reference`, `scan`, `fused`, or `auto` for the fastest that is known to run every layer: fused on a CPU
-            with a C compiler that works; scan for linear recurrences elsewhere, and where fused cannot run them; else
-            reference.
+        name: `reference`, `scan`, `fused`, `chunkwise`, or `auto` for the fastest that is known to run every layer:
+            chunkwise for matrix memories that have a form in chunks; fused on a CPU with a C compiler that works; scan
+            for linear recurrences elsewhere, and where fused cannot run them; else reference.
         network: The network, already on `device`.
         device: Where it runs.
 
     Raises:
-        UserError: There is no such engine, or `scan` or `fused` cannot run a layer.
+        UserError: There is no such engine, or it cannot run a layer.
     """
     if name not in get_args(Engine):
         raise unknown_name("engine", name, list(get_args(Engine)))
@@ -71,7 +76,7 @@ def choose(name: str, network: AnyNetwork, device: torch.device) -> Choice:
             return _fastest(network, device)
         reason = _reason_against(name, network, device)
     if reason is not None:
-        others = "fused, reference" if name == "scan" and not isinstance(network, AttentionNetwork) else "reference"
+        others = "reference" if name == "fused" or isinstance(network, AttentionNetwork) else "fused, reference"
         raise UserError(f"--engine {name} cannot run this model: {reason}. Take --engine {others}, or auto.")
     return _choice(name, network, device)
 
@@ -80,7 +85,7 @@ def unsupported_reason(name: str, network: AnyNetwork, device: torch.device) -> 
     """Return why an engine cannot run a network, or None if it can.
 
     Args:
-        name: `reference`, `scan` or `fused`.
+        name: `reference`, `scan`, `fused` or `chunkwise`.
         network: The network, already on `device`.
         device: Where it runs.
     """
@@ -89,13 +94,13 @@ def unsupported_reason(name: str, network: AnyNetwork, device: torch.device) -> 
     if isinstance(network, AttentionNetwork):
         return "it has no chain over time, and torch's attention runs it"
     if isinstance(network, DeepNetwork):
-        if name == "scan":
-            return "it is a chain of layers, and --engine scan is for linear recurrences over time"
+        if name in _OVER_TIME:
+            return f"it is a chain of layers, and --engine {name} is for {_OVER_TIME[name][1]} over time"
         return fused.layers_unsupported_reason(network.model, device)
     assert isinstance(network, Network)
     for i, layer in enumerate(network.recurrent_layers):
-        if name == "scan":
-            reason = scan.unsupported_reason(layer)
+        if name in _OVER_TIME:
+            reason = _OVER_TIME[name][0].unsupported_reason(layer)
         else:
             reason = fused.unsupported_reason(layer, device, inputs_need_gradient=_inputs_need_gradient(network, i))
         if reason is not None:
@@ -125,7 +130,7 @@ def _run(name: str, network: AnyNetwork) -> Callable[..., Any]:
         return attention_model.run_attention
     if isinstance(network, DeepNetwork):
         return {"reference": deep_model.run_layers, "fused": fused.run_layers}[name]
-    return {"reference": recurrent_model.run_steps, "scan": scan.run, "fused": fused.run}[name]
+    return _OVER_TIME[name][0].run if name in _OVER_TIME else {"reference": run_steps, "fused": fused.run}[name]
 
 
 def _reason_against(name: str, network: AnyNetwork, device: torch.device, *, auto: bool = False) -> str | None:

@@ -18,19 +18,28 @@ from stablebench.models.chain_model import (
     with_main_group,
 )
 from stablebench.models.deep_model import DeepModel, LayerGroup, run_layers
-from stablebench.models.recurrent_model import DilatedCell, RecurrentModel, run_steps, split_by_step
+from stablebench.models.recurrent_model import (
+    DilatedCell,
+    LayerOutputs,
+    RecurrentModel,
+    layer_outputs,
+    run_steps,
+    split_by_step,
+)
 
 __all__ = [
     "ChainModel",
     "DeepModel",
     "DilatedCell",
     "LayerGroup",
+    "LayerOutputs",
     "ParameterGroup",
     "RecurrentModel",
     "State",
     "as_tuple",
     "count_parameters",
     "frozen_generator",
+    "layer_outputs",
     "real_like",
     "run_layers",
     "run_steps",

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from stablebench.models import recurrent_model
-from stablebench.models.base import ChainModel, ParameterGroup, RecurrentModel, State, real_like, with_main_group
+from stablebench.models.base import (
+    ChainModel,
+    LayerOutputs,
+    ParameterGroup,
+    RecurrentModel,
+    State,
+    layer_outputs,
+    real_like,
+    with_main_group,
+)
 from stablebench.models.blocks.block import Block
 from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.encoding import encoded
@@ -25,7 +34,7 @@ class EngineRun(Protocol):
         state: State | None = None,
         outputs: Literal["every", "last"] = "every",
         recurrent_weights: Any = None,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor | LayerOutputs, State]:
         """Run one layer's chain."""
         ...
 
@@ -182,10 +191,11 @@ class Network(AnyNetwork):
             u, v = enter(block, x)
             outputs = "every" if self.readout == "every" or own_ends or i + 1 < len(layers) else "last"
             output, state = self.engine(layer, v, state, outputs, weights)
-            if any(map(_may_draw, layers[i : i + 2])):  # dropout draws in the order of memory, which engines differ in
+            # dropout draws in the order of memory, which engines differ in
+            if isinstance(output, Tensor) and any(map(_may_draw, layers[i : i + 2])):
                 output = output.contiguous()
             u, v = (u, v) if outputs == "every" else (u[:, -1], v[:, -1])
-            x = leave(block, layer.layer_output(output, v), u)
+            x = leave(block, layer_outputs(layer, output, v), u)
             after.append(state)
         return (self.head(x) if self.readout == "every" else x), after
 

@@ -34,6 +34,17 @@ class DilatedCell:
     dilation: int
 
 
+@dataclass(frozen=True)
+class LayerOutputs:
+    """What a layer gives out at every step, from an engine that makes no states to compute it of.
+
+    Args:
+        values: What `layer_output` would return of the states, (batch, time, out_features).
+    """
+
+    values: Tensor
+
+
 class RecurrentModel(ChainModel):
     """A chain of states h_0 ... h_T over time: maps (batch, time, in) to (batch, time, out).
 
@@ -168,6 +179,17 @@ def run_steps(
         if outputs == "every":
             collected.append(state[model.output_state])
     return (torch.stack(collected, dim=1) if outputs == "every" else state[model.output_state]), state
+
+
+def layer_outputs(model: RecurrentModel, output: Tensor | LayerOutputs, x: Float[Tensor, "*steps in"]) -> Tensor:
+    """Return the outputs of a layer, (..., out_features), of what an engine returned.
+
+    Args:
+        model: The layer.
+        output: The output state, (..., size), or the layer's outputs already.
+        x: The layer's input of the same time steps, (..., in).
+    """
+    return output.values if isinstance(output, LayerOutputs) else model.layer_output(output, x)
 
 
 def split_by_step(projected: Tensor | tuple[Tensor, ...]) -> list[Tensor] | list[tuple[Tensor, ...]]:

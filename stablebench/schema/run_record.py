@@ -37,7 +37,8 @@ class Environment(Strict):
         hardware: Processor or GPU model.
         processor: The processor's vendor, family and model, where the operating system says them; None in records that
             do not say, and on a GPU.
-        engine: The engine used: `reference`, `scan` or `fused`; in version 0.1 also `fused-torch` (torch calls).
+        engine: The engine used: `reference`, `scan`, `fused` or `chunkwise`; in version 0.1 also `fused-torch` (torch
+            calls).
         threads: CPU threads.
         flags: Process-wide settings: flushing of subnormals, precision of matrix products, determinism.
         commit: Git commit of stablebench, with `+` where the tree had changes; None outside a checkout.
@@ -47,8 +48,8 @@ class Environment(Strict):
         reproducible: Whether the same spec gives the same numbers here again: on a CPU, and on CUDA with
             `--deterministic`, unless the model draws what no seed decides. None in records that do not say.
         irreproducible: Why it does not, or why a resumed run need not equal an unbroken one.
-        backend: What computed: `native C`, `Triton`, `torch calls`, `scan`, `reference`, and what of the model was
-            compiled next to it. None in records that do not say.
+        backend: What computed: `native C`, `Triton`, `torch calls`, `scan`, `chunkwise`, `reference`, and what of the
+            model was compiled next to it. None in records that do not say.
         compiler: Of compiled C: the compiler's `name`, `version` and `flags`, and the vector `instructions` it took;
             None where none computed.
         rounding: The instruction set that torch took, `cpu_capability`, and the environment variables that were set

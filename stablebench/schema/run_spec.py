@@ -10,7 +10,7 @@ from stablebench.schema.floss import FlossSpec
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.strict import Count, NonNegativeInt, Strict, Values
 
-Engine = Literal["auto", "reference", "scan", "fused"]
+Engine = Literal["auto", "reference", "scan", "fused", "chunkwise"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64"]
 

@@ -25,6 +25,7 @@ RATIOS = {
     "nn.GRU / fused": ("nn.GRU", "fused"),
     "fused / floor": ("fused", "floor"),
     "scan / fused": ("scan", "fused"),
+    "chunkwise / fused": ("chunkwise", "fused"),
     "transition / fused": ("transition", "fused"),
 }
 """What is divided by what, repetition by repetition."""

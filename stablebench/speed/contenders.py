@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.engines import scan
+from stablebench.engines import chunkwise, scan
 from stablebench.engines.fused import engine as fused
 from stablebench.engines.fused.plan import StepPlan, plan_model
 from stablebench.engines.fused.step_graph import UnsupportedStep
 from stablebench.engines.trial import not_compiled_reason
 from stablebench.models.attention_model import AttentionModel
-from stablebench.models.base import RecurrentModel
+from stablebench.models.base import RecurrentModel, layer_outputs
 from stablebench.models.network import EngineRun
 from stablebench.models.recurrent.gru import GRU
 from stablebench.speed.floor import BareProduct, Floor, bare_products
@@ -111,7 +111,7 @@ def _of_model(
 
 
 def _engine_outputs(run: EngineRun) -> Callable[[Sequences], Tensor]:
-    return lambda work: work.model.layer_output(run(work.model, work.x)[0], work.x)
+    return lambda work: layer_outputs(work.model, run(work.model, work.x)[0], work.x)
 
 
 def _fused_reason(work: Sequences) -> str | None:
@@ -168,15 +168,19 @@ _MAKERS: dict[str, Callable[[Sequences], Contender | UnsupportedStep]] = {
     "nn.RNN": _torch("nn.RNN", nn.RNN),
     "floor": _floor,
     "scan": _of_model("scan", _engine_outputs(scan.run), lambda work: scan.unsupported_reason(work.model)),
+    "chunkwise": _of_model(
+        "chunkwise", _engine_outputs(chunkwise.run), lambda work: chunkwise.unsupported_reason(work.model)
+    ),
     "nn.GRU": _torch("nn.GRU", nn.GRU),
 }
-SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name not in ("scan", "nn.GRU"))
+SEQUENCE_CONTENDERS = tuple(name for name in _MAKERS if name not in ("scan", "chunkwise", "nn.GRU"))
 """`fused` and `reference`: the engines. `literal`: a loop over `input_projection` and `step`. nn.*: torch's own."""
 
 
 def contender_names(model: RecurrentModel | AttentionModel) -> tuple[str, ...]:
-    """Return `SEQUENCE_CONTENDERS`, the engine `scan` where the model's recurrence is linear, and nn.GRU for a GRU."""
+    """Return `SEQUENCE_CONTENDERS`, the engines `scan` and `chunkwise` where they run it, and nn.GRU for a GRU."""
     if isinstance(model, AttentionModel):
         return SEQUENCE_CONTENDERS
-    linear, is_gru = scan.unsupported_reason(model) is None, isinstance(model, GRU)
-    return (*SEQUENCE_CONTENDERS, *["scan"] * linear, *["nn.GRU"] * is_gru)
+    engines = {"scan": scan, "chunkwise": chunkwise}
+    named = [name for name, engine in engines.items() if engine.unsupported_reason(model) is None]
+    return (*SEQUENCE_CONTENDERS, *named, *["nn.GRU"] * isinstance(model, GRU))

@@ -102,7 +102,7 @@ def engine_for_evaluation(
     """Give a trained network an engine whose outputs are those of the reference on a few examples.
 
     Args:
-        asked: `auto`, `reference`, `scan` or `fused`.
+        asked: `auto`, `reference`, `scan`, `fused` or `chunkwise`.
         network: The network, on `where`; its mode (train, eval) is left as it was.
         where: The device.
         inputs: The examples that it will be evaluated on, or the first of them.

@@ -14,7 +14,7 @@ from stablebench.data.task import generator_for, source_module
 from stablebench.data.tasks.ptb_text import Text
 from stablebench.errors import UserError
 from stablebench.models.attention_network import AttentionNetwork
-from stablebench.models.base import State
+from stablebench.models.base import State, layer_outputs
 from stablebench.models.blocks.residual import enter, leave
 from stablebench.models.build import resolve_device
 from stablebench.models.network import Network
@@ -74,7 +74,7 @@ class Reader:
         for layer, block, state, recurrent_weights in layers:
             u, v = enter(block, x)
             output, state = network.engine(layer, v, state, "every", recurrent_weights)
-            x = leave(block, layer.layer_output(output, v), u)
+            x = leave(block, layer_outputs(layer, output, v), u)
             self.states.append(state)
         return network.head(x)[0, -1]
 

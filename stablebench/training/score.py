@@ -31,7 +31,7 @@ class EvaluationOptions:
     Args:
         data_dir: Folder of the real data sets; None for the cache folder.
         device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `reference`, `scan` or `fused`.
+        engine: `auto`, `reference`, `scan`, `fused` or `chunkwise`.
         file: One checkpoint; by default the weights that were tested.
     """
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import stablebench as sb
+from stablebench.models.recurrent.deltanet import DeltaNet
 from stablebench.models.recurrent.lstm import LSTM
 
 IN, HIDDEN, BATCH, T = 2, 5, 4, 12
@@ -67,6 +68,7 @@ KINDS = [
     lambda: LSTM(IN, HIDDEN),
     lambda: sb.compile_cell(nn.GRUCell(IN, HIDDEN)),
     lambda: sb.compile_cell(nn.LSTMCell(IN, HIDDEN), engine="reference"),
+    lambda: sb.compile_cell(DeltaNet(IN, HIDDEN, key_size=1)),
 ]
 
 

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
+from passes import Outputs, assert_as_exact, assert_the_same, everything
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
@@ -26,7 +27,6 @@ LENGTHS = [1, 2, 3, 7, 64, 100]
 LINEAR = [
     name for name in model_registry.model_names() if issubclass(model_registry.model_entry(name).cls, LinearRecurrence)
 ]
-Outputs = Literal["every", "last"]
 
 
 @pytest.fixture(autouse=True)
@@ -62,36 +62,6 @@ class Plain(LinearRecurrence):
     def terms(self, projected: tuple[Tensor, Tensor], recurrent_weights: Tensor) -> tuple[Tensor, Tensor]:
         gate, b = projected
         return (recurrent_weights, b) if self.constant else (recurrent_weights * torch.relu(gate).tanh(), b)
-
-
-def everything(run: Any, model: RecurrentModel, steps: int, outputs: Outputs, dtype: torch.dtype) -> list[Tensor]:
-    """Return outputs, the last state, and the gradients of inputs, first state and parameters, in float64."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(4, steps, IN, generator=generator).to(dtype).requires_grad_()
-    state = tuple(torch.randn(4, n, generator=generator).to(dtype).requires_grad_() for n in model.state_sizes)
-    model.zero_grad()
-    y, after = run(model, x, state, outputs)
-    y = model.layer_output(y, x if outputs == "every" else x[:, -1])
-    weights = torch.randn(y.shape, generator=generator).to(dtype)
-    torch.autograd.backward((y * weights).sum() + after[0].square().sum())
-    found = [y, *after, x.grad, *(s.grad for s in state), *(p.grad for p in model.parameters())]
-    return [torch.zeros(()) if t is None else t.detach().double() for t in found]
-
-
-def assert_the_same(found: list[Tensor], expected: list[Tensor]) -> None:
-    for a, b in zip(found, expected, strict=True):
-        scale = 1 + b.abs().max()
-        torch.testing.assert_close(a / scale, b / scale, rtol=0, atol=1e-10)
-
-
-def assert_as_exact(run: Any, model: RecurrentModel, steps: int) -> None:
-    """Hold the error in float32 against that of the reference engine."""
-    ours = everything(run, model.float(), steps, "every", torch.float32)
-    theirs = everything(recurrent_model.run_steps, model, steps, "every", torch.float32)
-    exact = everything(recurrent_model.run_steps, model.double(), steps, "every", torch.float64)
-    for a, b, truth in zip(ours, theirs, exact, strict=True):
-        scale = 1 + truth.abs().max()
-        assert (a - truth).abs().max() / scale <= 3 * (b - truth).abs().max() / scale + 1e-6
 
 
 @pytest.mark.parametrize("outputs", ["every", "last"])

@@ -148,8 +148,8 @@ DataDir = Annotated[
 Device = Annotated[Literal["auto", "cpu", "cuda"] | None, option("Where to compute.", RUNTIME)]
 Threads = Annotated[int | None, _count("CPU threads.", RUNTIME)]
 Engine = Annotated[
-    Literal["auto", "reference", "scan", "fused"] | None,
-    option("How the chain is run over time; scan is for linear recurrences.", RUNTIME),
+    Literal["auto", "reference", "scan", "fused", "chunkwise"] | None,
+    option("How the chain is run over time; scan is for linear recurrences, chunkwise for matrix memories.", RUNTIME),
 ]
 Precision = Annotated[Literal["float32", "float64"] | None, option("Floating-point type of all tensors.", RUNTIME)]
 SelfCheck = Annotated[

@@ -18,10 +18,10 @@ _LEGEND = (
     "ms: median of forward and backward, "
     + LOSS
     + ". Contenders run in turn; a ratio is the median over repetitions, [quartiles].",
-    "reference, fused, and scan for linear recurrences: the engines. literal: a loop that computes input "
-    "projection and step at every step. nn.*: torch's own of the same hidden size. floor: only the model's "
-    "matrix products, one library call each. share: operations of these products a second, by fused, in percent of the "
-    "ceiling, a product of matrices of 1024 x 1024 by MKL or oneDNN, whichever is faster. "
+    "reference, fused, scan for linear recurrences, and chunkwise for matrix memories: the engines. literal: a loop "
+    "that computes input projection and step at every step. nn.*: torch's own of the same hidden size. floor: only the "
+    "model's matrix products, one library call each. share: operations of these products a second, by fused, in "
+    "percent of the ceiling, a product of matrices of 1024 x 1024 by MKL or oneDNN, whichever is faster. "
     "transition: building the recurrent matrices, forward and backward, once a pass, in percent of fused. "
     "MB: peak memory of a pass on top of parameters and inputs.",
 )
@@ -55,13 +55,13 @@ def comparison_table(
         environment: Where it ran, with the ceiling.
         is_last: Whether the legend stands below it.
     """
-    scanned, gated = ((name,) if any(name in row.seconds for row in rows) else () for name in ("scan", "nn.GRU"))
-    implementations = (*_IMPLEMENTATIONS, *gated, *scanned)
+    some = [name for name in ("nn.GRU", "scan", "chunkwise") if any(name in row.seconds for row in rows)]
+    implementations = (*_IMPLEMENTATIONS, *some)
     timed = (*implementations, "floor")
     columns: dict[str, Callable[[SpeedComparison], Any]] = {"model": lambda row: label_of(row.work.model)}
     for name in timed:
         columns[f"{name} ms"] = lambda row, name=name: _thousandths(row.median(name))
-    for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in (*gated, *scanned))):
+    for name in (*_SHOWN_RATIOS, *(f"{name} / fused" for name in some)):
         columns[name] = lambda row, name=name: spread_text(row.ratio(name))
     highest = environment["ceiling_flops_per_s"]
     columns["share %"] = lambda row: None if (share := row.share(highest)) is None else 100 * share

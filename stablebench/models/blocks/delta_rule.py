@@ -4,22 +4,33 @@
 
 The second is S (I - beta k k^T) + beta v k^T: with |k| = 1 it turns the value that is stored under k into a mean of it
 and v, and keeps the rest. In the direction of k the eigenvalue is 1 - beta: with beta in (0, 2) it may be negative.
+
+In chunks of n writes (Yang et al. 2024, section 3.2; with alpha Yang, Kautz & Hatamizadeh 2025, section 3.3), g_ij the
+product of the alphas after write j up to write i, g_i that from the start, where the memory is S_0:
+
+    u_i = beta_i (v_i - g_i S_0 k_i - sum_{j<i} g_ij (k_i k_j) u_j)        what write i adds to the memory under k_i
+    S q_i = g_i S_0 q_i + sum_{j<=i} g_ij (q_i k_j) u_j,    S_n = g_n S_0 + sum_j g_nj u_j k_j^T
+
+The first is a triangular system, (I + A) U = diag(beta) (V - K' S_0) with u_i, v_i and k'_i = g_i k_i as rows. All that
+is made of U is linear in it; so Z = M (I + A)^-1 diag(beta), the rows of M those of the sums above, is solved for, d_k
++ n rows whatever d_v, and M U = Z V - (Z K') S_0.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import State
+from stablebench.models.blocks.chunkwise import Chunks, ChunkwiseMemory, decays_between, starts
 from stablebench.models.blocks.in_block import inverse_softplus
-from stablebench.models.blocks.matrix_memory import MatrixMemory, MemoryReadout, unit_length
+from stablebench.models.blocks.matrix_memory import MemoryReadout, unit_length
 from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
 
 
-class DeltaRule(MatrixMemory):
+class DeltaRule(ChunkwiseMemory):
     """A memory with `householders` writes a time step, and perhaps a decay before them.
 
     Args:
@@ -57,12 +68,15 @@ class DeltaRule(MatrixMemory):
 
     def input_projection(self, x: Float[Tensor, "batch time in"]) -> tuple[Tensor, ...]:
         """Return the keys, values and beta of every write, (batch, time, any) each, and alpha if there is one."""
-        keys = unit_length(nn.functional.silu(self.key(x)), self.householders * self.heads)
-        values = nn.functional.silu(self.value(x))
-        beta = self.largest_beta * torch.sigmoid(self.beta(x))
-        parts = [part.chunk(self.householders, dim=-1) for part in (keys, values, beta)]
+        parts = [part.chunk(self.householders, dim=-1) for part in self._writes(x)]
         writes = [part for key, value, b in zip(*parts, strict=True) for part in (key, value, self.by_unit(b))]
         return tuple(writes) if self.decay is None else (*writes, self.by_unit(self.decay(x)))
+
+    def _writes(self, x: Float[Tensor, "batch time in"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return keys, values and beta, (batch, time, any) each, all of the first write first, head after head."""
+        keys = unit_length(nn.functional.silu(self.key(x)), self.householders * self.heads)
+        values = nn.functional.silu(self.value(x))
+        return keys, values, self.largest_beta * torch.sigmoid(self.beta(x))
 
     def recurrent_weights(self) -> Tensor:
         """Return the matrix that spreads keys over the state."""
@@ -80,12 +94,51 @@ class DeltaRule(MatrixMemory):
             S = S + self.by_column(written) * spread
         return (S,)
 
-    def layer_output(
-        self, output: Float[Tensor, "*steps _"], x: Float[Tensor, "*steps in"]
-    ) -> Float[Tensor, "*steps hidden"]:
-        """Return what is read with the query."""
-        q = unit_length(nn.functional.silu(self.query(x)), self.heads)
-        return self.readout(self.read_with(output, q), x)
+    def queries(self, x: Float[Tensor, "*steps in"]) -> Float[Tensor, "*steps _"]:
+        """Return q_t."""
+        return unit_length(nn.functional.silu(self.query(x)), self.heads)
+
+    def finish(self, read: Float[Tensor, "*steps hidden"], x: Float[Tensor, "*steps in"]) -> Tensor:
+        """Return y_t."""
+        return self.readout(read, x)
+
+    def in_chunks(
+        self, x: Float[Tensor, "batch time in"], state: State, outputs: Literal["every", "last"]
+    ) -> tuple[Float[Tensor, "batch time hidden"] | None, State]:
+        """Run all steps; see the module docstring."""
+        n_h, heads, d_k = self.householders, self.heads, self.key_size
+        chunks = Chunks(x.shape[1], d_k, n_h)
+        keys, values, beta = (self._by_write(chunks, part) for part in self._writes(x))
+        between = decays_between(self._log_decays(chunks, x))  # of steps
+        of_writes = between[..., 1:, 1:].repeat_interleave(n_h, dim=-1)  # (..., step, write)
+        to_end = between[..., -1:, 1:].repeat_interleave(n_h, dim=-1)
+        from_start = between[..., 1:, :1]
+        k_mT = keys.mT
+        A = (beta * (keys @ k_mT) * of_writes.repeat_interleave(n_h, dim=-2)).tril(-1)
+        M = k_mT * to_end
+        if outputs == "every":
+            queries = chunks.of(self.queries(x), heads)
+            M = torch.cat([M, queries @ k_mT * of_writes], dim=-2)
+        Z = torch.linalg.solve_triangular(A, M, upper=False, left=False, unitriangular=True) * beta.mT
+        of_start = Z @ (keys * from_start.repeat_interleave(n_h, dim=-2))
+        carry = between[..., -1:, :1] * torch.eye(d_k, dtype=x.dtype, device=x.device) - of_start[..., :d_k, :]
+        added = Z[..., :d_k, :] @ values
+        at_start, S = starts(self.matrices(state[0]), carry, added)
+        if outputs == "last":
+            return None, (self.flat(S),)
+        of_start = queries * from_start - of_start[..., d_k:, :]
+        return chunks.joined(Z[..., d_k:, :] @ values + of_start @ at_start), (self.flat(S),)
+
+    def _by_write(self, chunks: Chunks, x: Float[Tensor, "batch time _"]) -> Tensor:
+        """Return numbers of every write, (batch, chunks, heads, writes, width)."""
+        parts = [chunks.of(part, self.heads) for part in x.chunk(self.householders, dim=-1)]
+        return torch.stack(parts, dim=-2).flatten(-3, -2)
+
+    def _log_decays(self, chunks: Chunks, x: Float[Tensor, "batch time in"]) -> Float[Tensor, "*chunk length"]:
+        """Return the logarithms of alpha, (batch, chunks, heads, length); of no alpha, zeros, (length)."""
+        if self.decay is None:
+            return x.new_zeros(chunks.length)
+        return chunks.of(self.decay.logarithms(self.decay.steps(x)), self.heads).squeeze(-1)
 
     def claims(self) -> list[Claim]:
         """Return that no direction grows."""
@@ -115,13 +168,13 @@ class HeadDecay(nn.Module):
         """Return Delta_t."""
         return nn.functional.softplus(self.step_size(x))
 
-    def of_steps(self, steps: Float[Tensor, "*steps heads"]) -> Float[Tensor, "*steps heads"]:
-        """Return alpha_t of Delta_t."""
-        return torch.exp(-torch.exp(self.A_log) * steps)
+    def logarithms(self, steps: Float[Tensor, "*steps heads"]) -> Float[Tensor, "*steps heads"]:
+        """Return log alpha_t of Delta_t, which stays finite where alpha_t does not differ from 0."""
+        return -torch.exp(self.A_log) * steps
 
     def forward(self, x: Float[Tensor, "*steps in"]) -> Float[Tensor, "*steps heads"]:
         """Return alpha_t."""
-        return self.of_steps(self.steps(x))
+        return torch.exp(self.logarithms(self.steps(x)))
 
 
 def biased_for_small_steps(linear: nn.Linear) -> nn.Linear:

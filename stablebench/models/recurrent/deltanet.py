@@ -24,7 +24,7 @@ Reference: Yang, Wang, Zhang, Shen, Kim. Parallelizing Linear Transformers with 
 Differs from the paper:
     - Without the short convolutions of queries, keys and values.
     - The affine maps have biases, since here a first layer reads inputs as they are, of one feature perhaps.
-    - One step after the other, not by its chunkwise form; the fused engine compiles the step.
+    - Chunks of 16 to 32 writes (`blocks.delta_rule`), where the authors' code has 64: on a CPU fewer are faster.
 """
 
 from stablebench.models.blocks.delta_rule import DeltaRule
