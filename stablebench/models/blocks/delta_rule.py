@@ -27,7 +27,8 @@ from stablebench.models.base import State
 from stablebench.models.blocks.chunkwise import Chunks, ChunkwiseMemory, decays_between, starts
 from stablebench.models.blocks.in_block import inverse_softplus
 from stablebench.models.blocks.matrix_memory import MemoryReadout, unit_length
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import maps_of_heads, never_grows, within
 
 
 class DeltaRule(ChunkwiseMemory):
@@ -141,14 +142,14 @@ class DeltaRule(ChunkwiseMemory):
         return chunks.of(self.decay.logarithms(self.decay.steps(x)), self.heads).squeeze(-1)
 
     def claims(self) -> list[Claim]:
-        """Return that no direction grows."""
-        return [
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1, a product of alpha (I - beta k k^T), <= 0",
-                "0 <= beta <= 2, |k| = 1, by construction",
-                lambda e: largest_singular_value_at_most(e, 0.0, 2 * e.steps * e.weights_eps),
-            )
-        ]
+        """Return where the eigenvalues of a step lie, and that no direction grows."""
+        grown = never_grows("alpha (I - beta k k^T)", "0 <= beta <= 2, |k| = 1, by construction", 2.0)
+        if self.householders > 1:
+            moduli = "moduli of the eigenvalues of a step, for any input: least and greatest"
+            return [within(moduli, lambda: torch.linalg.eigvals(maps_of_heads(self)).abs(), 0.0, 1.0), grown]
+        values = "eigenvalues of a step, for any input: least and greatest"
+        least = -1.0 if self.largest_beta > 1 else 0.0
+        return [within(values, lambda: torch.linalg.eigvalsh(maps_of_heads(self)), least, 1.0), grown]
 
 
 class HeadDecay(nn.Module):

@@ -50,13 +50,8 @@ from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.block import Block, Mix, Norm
 from stablebench.models.blocks.linear import LinearRecurrence, moduli
-from stablebench.models.claims.claim import (
-    Claim,
-    Evidence,
-    Outcome,
-    largest_singular_value_at_most,
-    smallest_singular_value_at_least,
-)
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, smallest_singular_value_at_least
+from stablebench.models.claims.linear_steps import stable_diagonal
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegative, NonNegativeInt, Positive
 
@@ -164,19 +159,8 @@ class LRU(LinearRecurrence):
         """Return that the recurrence is stable, and what that makes of the Jacobian over N steps."""
         low, high = (bound.item() for bound in moduli(self.recurrent_weights()[0].detach()).aminmax())
 
-        def rounding(e: Evidence) -> float:
-            return 2 * e.steps * e.weights_eps
+        def check(e: Evidence) -> Outcome:
+            return smallest_singular_value_at_least(e, e.steps * math.log(low), 2 * e.steps * e.weights_eps)
 
-        return [
-            Claim("largest |lambda| < 1", "none", lambda e: Outcome(high, 1.0, high < 1), about="weights"),
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1 <= N log10(max |lambda|)",
-                "none",
-                lambda e: largest_singular_value_at_most(e, e.steps * math.log(high), rounding(e)),
-            ),
-            Claim(
-                "log10 of the smallest singular value of dh_T/dh_1 >= N log10(min |lambda|)",
-                "none",
-                lambda e: smallest_singular_value_at_least(e, e.steps * math.log(low), rounding(e)),
-            ),
-        ]
+        least = "log10 of the smallest singular value of dh_T/dh_1 >= N log10(min |lambda|)"
+        return [*stable_diagonal(high, "|lambda|", "none"), Claim(least, "none", check)]

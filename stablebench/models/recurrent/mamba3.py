@@ -46,6 +46,8 @@ from stablebench.models.base import State
 from stablebench.models.blocks.chunkwise import Chunks, ChunkwiseMemory, decays_between, starts
 from stablebench.models.blocks.delta_rule import biased_for_small_steps
 from stablebench.models.blocks.matrix_memory import spread_of_keys
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import maps_of_heads, within
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -173,6 +175,19 @@ class Mamba3(ChunkwiseMemory):
         reach = between[..., 1:, 1:].tril(-1) * weights + torch.diag_embed(now.squeeze(-1))
         read = (queries @ back * reach) @ values
         return chunks.joined(read + (queries * between[..., 1:, :1]) @ (at_start + at_entry)), after
+
+    def claims(self) -> list[Claim]:
+        """Return that a step turns a head's matrix and shrinks it."""
+
+        def unequal() -> Tensor:
+            values = torch.linalg.svdvals(maps_of_heads(self))
+            return values[..., 0] - values[..., -1]
+
+        largest = "singular values of dH_t/dH_{t-1}, alpha_t, for any input: least and greatest"
+        return [
+            within(largest, lambda: torch.linalg.svdvals(maps_of_heads(self)), 0.0, 1.0),
+            within("a rotation times alpha_t: greatest less least singular value of a head's step", unequal, 0.0, 0.0),
+        ]
 
 
 def turned(x: Float[Tensor, "*any _"], angle: Float[Tensor, "*any _"]) -> Tensor:

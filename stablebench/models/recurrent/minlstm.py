@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from stablebench.models.blocks.activations import positive
 from stablebench.models.blocks.linear import LinearRecurrence
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import never_grows
 from stablebench.models.registry import register_model
 
 
@@ -85,10 +86,4 @@ class MinLSTM(LinearRecurrence):
 
     def claims(self) -> list[Claim]:
         """Return that the gradient does not explode."""
-        return [
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1, a product of f'_t, <= 0",
-                "none",
-                lambda e: largest_singular_value_at_most(e, 0.0),
-            )
-        ]
+        return [never_grows("f'_t")]

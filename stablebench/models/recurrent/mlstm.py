@@ -43,6 +43,8 @@ from torch import Tensor, nn
 
 from stablebench.models.base import State
 from stablebench.models.blocks.matrix_memory import MatrixMemory, spread_of_keys
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import drawn_inputs, one_step, within
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count
 
@@ -137,3 +139,19 @@ class MLSTM(MatrixMemory):
         read, normaliser = read[..., :-1].flatten(-2), read[..., -1]
         least = torch.maximum(normaliser.abs(), torch.exp(-m.clamp(min=_LEAST)))
         return torch.sigmoid(self.output_gate(x)) * read / self.by_unit(least)
+
+    def claims(self) -> list[Claim]:
+        """Return that the larger exponential of a step is 1, whatever m and the gates: no sum over- or underflows."""
+
+        def larger() -> Tensor:
+            x = drawn_inputs(self)
+            state = self.initial_state(len(x))[0]
+            before = state[:, -self.heads :].copy_(torch.linspace(-50, 50, len(x))[:, None])
+            after = one_step(self, x, state)[:, -self.heads :]
+            i, f = self.gates(x[:, 0]).chunk(2, dim=-1)
+            log_F = f if self.forget == "exp" else nn.functional.logsigmoid(f)
+            return torch.maximum(log_F + before, i) - after
+
+        return [
+            within("larger exponent of a step, log F + m_{t-1} - m_t or i_t - m_t, for any input", larger, 0.0, 0.0)
+        ]

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from stablebench.errors import UserError
 from stablebench.models.blocks.in_block import inverse_softplus
 from stablebench.models.blocks.linear import LinearRecurrence
-from stablebench.models.claims.claim import Claim, largest_singular_value_at_most
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import decays_never_negative, never_grows
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, Positive
 
@@ -94,11 +95,5 @@ class RGLRU(LinearRecurrence):
         return a, torch.sqrt((1 - a * a) + _UNDER_ROOT) * (torch.sigmoid(i) * u)
 
     def claims(self) -> list[Claim]:
-        """Return that the gradient does not explode."""
-        return [
-            Claim(
-                "log10 of the largest singular value of dh_T/dh_1, a product of a_t, <= 0",
-                "none",
-                lambda e: largest_singular_value_at_most(e, 0.0),
-            )
-        ]
+        """Return that decays are between 0 and 1, and that the gradient does not explode."""
+        return [decays_never_negative(self), never_grows("a_t")]

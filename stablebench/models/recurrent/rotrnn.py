@@ -42,7 +42,7 @@ from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.block import Mix, Norm
 from stablebench.models.blocks.in_block import InBlock
 from stablebench.models.blocks.linear import LinearRecurrence
-from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within
+from stablebench.models.claims.claim import Claim, Evidence, Outcome, singular_values_within, stays_orthogonal
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt, Positive
 
@@ -150,16 +150,20 @@ class RotRNN(InBlock, LinearRecurrence):
         return {"P": self.bases()}
 
     def claims(self) -> list[Claim]:
-        """Return that the singular values over N steps are those of the decays."""
+        """Return that P is orthogonal, and that the singular values over N steps are those of the decays."""
         low, high = (math.log(gamma.item()) for gamma in self.decays().detach().aminmax())
 
         def check(e: Evidence) -> Outcome:
             return singular_values_within(e, e.steps * low, e.steps * high, 4 * e.steps * e.weights_eps)
 
+        def orthogonal(e: Evidence) -> Outcome:
+            return stays_orthogonal(e, torch.block_diag(*self.bases()))
+
         return [
+            Claim("||P^T P - I|| = 0", "none", orthogonal, about="weights"),
             Claim(
                 "log10 of the singular values of dh_T/dh_1 within N log10 of the least and the greatest gamma",
                 "none",
                 check,
-            )
+            ),
         ]

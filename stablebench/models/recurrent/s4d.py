@@ -48,7 +48,8 @@ from stablebench.errors import UserError
 from stablebench.models.base import ParameterGroup, with_main_group
 from stablebench.models.blocks.block import Block, Mix, Norm
 from stablebench.models.blocks.linear import LinearRecurrence, moduli
-from stablebench.models.claims.claim import Claim, Evidence, Outcome, largest_singular_value_at_most
+from stablebench.models.claims.claim import Claim
+from stablebench.models.claims.linear_steps import stable_diagonal
 from stablebench.models.registry import register_model
 from stablebench.schema.strict import Count, NonNegativeInt, Positive
 
@@ -167,14 +168,7 @@ class S4D(LinearRecurrence):
     def claims(self) -> list[Claim]:
         """Return that the recurrence is stable, and what that makes of the Jacobian over N steps."""
         most = moduli(self.recurrent_weights()[0].detach()).max().item()
-
-        def check(e: Evidence) -> Outcome:
-            return largest_singular_value_at_most(e, e.steps * math.log(most), 2 * e.steps * e.weights_eps)
-
-        return [
-            Claim("largest |Abar| < 1", "Re A < 0, by construction", lambda e: Outcome(most, 1.0, most < 1), "weights"),
-            Claim("log10 of the largest singular value of dh_T/dh_1 <= N log10(max |Abar|)", "none", check),
-        ]
+        return stable_diagonal(most, "|Abar|", "Re A < 0, by construction")
 
 
 def frequencies_of(init: DiagonalInit, state: int) -> Tensor:
