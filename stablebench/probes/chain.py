@@ -28,6 +28,10 @@ from stablebench.probes.state_chain import StateChain, Traced
 N = TypeVar("N", bound=AnyNetwork)
 _ENTRIES_AT_ONCE = 1 << 20
 """Entries of states, as many steps as they make, whose derivatives in the inputs are taken together."""
+_ENTRIES_IN_CACHE = 1 << 17
+"""As many where a graph of them is kept: larger ones leave the processor's cache."""
+_COMPARED, _SAME = 4, 1e-9
+"""Steps that are compared with rows of one batch, and the relative difference of rounding."""
 
 
 def frozen(network: N) -> N:
@@ -65,6 +69,44 @@ class Chain(StateChain):
         x, projected = _repeated(self._inputs[t - 1], copies), _repeated(self._drives[t - 1], copies)
         return self._through(self.layers, self.blocks, self._transitions, state, x, projected)
 
+    def many(self, states: Tensor, first: int = 1) -> Tensor:
+        """Return states of steps that follow each other, from the ones before them: many steps as rows of one batch.
+
+        Args:
+            states: s_{t-1} of these steps, (steps, batch, size).
+            first: The first of the steps, 1 ... T.
+
+        Returns:
+            s_t, (steps, batch, size).
+        """
+        x = self._inputs[first - 1 : first - 1 + len(states)]
+        count = max(1, _ENTRIES_IN_CACHE // (self.batch * self.size))
+        return torch.cat([self._many(*piece) for piece in zip(states.split(count), x.split(count), strict=True)])
+
+    def _many(self, states: Tensor, inputs: Tensor) -> Tensor:
+        """Return the states after steps from those before them, (steps, batch, size), and their x_t."""
+        if not self._apart:
+            parts = [
+                self._through(self.layers, self.blocks, self._transitions, state, x, None)
+                for state, x in zip(states.unbind(0), inputs.unbind(0), strict=True)
+            ]
+            return torch.stack(parts)
+        rows = states.flatten(0, 1), inputs.flatten(0, 1)
+        after = self._through(self.layers, self.blocks, self._transitions, *rows, None)
+        return after.unflatten(0, states.shape[:2])
+
+    @cached_property
+    def _apart(self) -> bool:
+        """Whether the rows of a batch may be of different steps: not where a step counts by its first row, say."""
+        with torch.no_grad():
+            states = [self.initial()]
+            for t in range(1, min(_COMPARED, self.steps) + 1):
+                states.append(self.step(t, states[-1]))
+            before, x = torch.cat(states[:-1]), self._inputs[: len(states) - 1].flatten(0, 1)
+            after = self._through(self.layers, self.blocks, self._transitions, before, x, None)
+            whole = torch.cat(states[1:])
+        return bool((after - whole).abs().amax() <= _SAME * whole.abs().amax())
+
     def input_vjp(self, states: Tensor, cotangents: Tensor) -> Tensor:
         """Return the products of cotangents with ds_t/dx_t, t = 1 ... E: many steps at once, as rows of one batch."""
         count = max(1, _ENTRIES_AT_ONCE // (self.batch * self.size))
@@ -74,12 +116,11 @@ class Chain(StateChain):
 
     def _input_vjp(self, states: Tensor, inputs: Tensor, cotangents: Tensor) -> Tensor:
         with torch.enable_grad():
-            x = inputs.flatten(0, 1).detach().requires_grad_()
-            after = self._through(self.layers, self.blocks, self._transitions, states.flatten(0, 1), x, None)
+            x = inputs.detach().requires_grad_()
+            after = self._many(states, x)
         if not after.requires_grad:
             return torch.zeros_like(inputs)
-        (g,) = torch.autograd.grad(after, x, cotangents.flatten(0, 1))
-        return g.view(inputs.shape)
+        return torch.autograd.grad(after, x, cotangents)[0]
 
     def trace(self, t: int, state: Tensor) -> Traced:
         """Return step t with its graph."""
@@ -131,6 +172,19 @@ class Chain(StateChain):
             u, v = enter(block, x)
             x = leave(block, layer.layer_output(own[layer.output_state], v), u)
         return x
+
+
+def scores_of(network: AnyNetwork, outputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return what a network's readout gives, (batch, time, outputs) or (batch, outputs).
+
+    Args:
+        network: The network.
+        outputs: Those of its top layer at all steps, (steps, batch, out).
+        lengths: The real steps of each sample, (batch); None for all.
+    """
+    if network.readout == "every":
+        return network.head(outputs).transpose(0, 1)
+    return network.head(outputs[-1] if lengths is None else outputs[lengths - 1, torch.arange(outputs.shape[1])])
 
 
 class LayerChain(StateChain):

@@ -310,12 +310,16 @@ def last_loss(network: AnyNetwork, scores: Tensor, batch: Batch, loss: LossOf) -
     return sum_of_losses(scores, _last_scored(batch) if network.readout == "every" else batch, loss)
 
 
+def summed(loss: LossOf) -> Callable[[Tensor, Batch], tuple[Tensor, int]]:
+    """Return the function of outputs and a batch that gives the sum of a loss and how much counts in it."""
+    return LOSS_SUMS[loss] if isinstance(loss, str) else loss
+
+
 def sum_of_losses(scores: Tensor, batch: Batch, loss: LossOf) -> Tensor:
     """Return the sum over samples of each sample's loss, averaged over what counts in it."""
-    total = scores.new_zeros(())
-    summed = LOSS_SUMS[loss] if isinstance(loss, str) else loss
+    total, of_sample = scores.new_zeros(()), summed(loss)
     for i in range(len(scores)):
-        sample_loss, count = summed(scores[i : i + 1], take(batch, torch.tensor([i])))
+        sample_loss, count = of_sample(scores[i : i + 1], take(batch, torch.tensor([i])))
         if count:
             total = total + sample_loss / count
     return total

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map
 from stablebench.data.batch import Batch
 from stablebench.models.base import RecurrentModel
 from stablebench.models.network import AnyNetwork, Network
-from stablebench.probes.chain import Chain
+from stablebench.probes.chain import Chain, scores_of
 from stablebench.probes.gradient_flow import GradientFlow, Loss, LossOf, adjoints, sum_of_losses
 from stablebench.probes.state_chain import StateChain
 
@@ -169,11 +169,5 @@ def _flow(
 
 
 def _loss(network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, loss: LossOf) -> float:
-    outputs = chain.outputs(states[1:])
-    if network.readout == "every":
-        scores = network.head(outputs).transpose(0, 1)
-    else:
-        ends = batch.lengths
-        last = outputs[-1] if ends is None else outputs[ends - 1, torch.arange(chain.batch)]
-        scores = network.head(last)
+    scores = scores_of(network, chain.outputs(states[1:]), batch.lengths)
     return sum_of_losses(scores, batch, loss).item() / chain.batch

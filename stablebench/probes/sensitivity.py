@@ -8,30 +8,34 @@ white x of variance 1 the part of lambda is, for t -> infinity,
 
     E (dh_t/dlambda)^2 = (1 + lambda^2) / (1 - lambda^2)^3,    that of b is 1 / (1 - lambda)^2.
 
-One forward-mode pass gives a direction u of the parameters for all t at once, d_t = J_t d_{t-1} + (df/dtheta) u; with
-standard normal u, E_u ||d_t||^2 = ||ds_t/dtheta||_F^2. With no more parameters than directions, or than eight, u are
-the unit vectors and the sum is exact. What is kept of the pass does not depend on the number of steps.
+A direction u of the parameters moves all s_t by d_t = J_t d_{t-1} + (df/dtheta) u; with standard normal u,
+E_u ||d_t||^2 = ||ds_t/dtheta||_F^2. With no more parameters than directions, or than eight, u are the unit vectors and
+the sum is exact. The steps are taken in pieces, so that memory does not depend on their number; of a piece,
+(df/dtheta) u is computed for all steps at once, and the recurrence is the derivative of a derivative (`linearised`).
+Where an operation has no second derivative, and over layers, it is one pass in forward mode.
 
 Reference: Zucchet, Orvieto. Recurrent neural networks: vanishing and exploding gradients are not the end of the story.
 NeurIPS 2024. https://arxiv.org/abs/2405.21064
 """
 
+import copy
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
 from stablebench.models.claims.claim import DECADE
-from stablebench.models.network import AnyNetwork
-from stablebench.probes.chain import chain_of
-from stablebench.probes.forward_rules import load_forward_rules
+from stablebench.models.network import AnyNetwork, Network
+from stablebench.probes.chain import Chain
+from stablebench.probes.forward_rules import forward_squares
+from stablebench.probes.linearised import Linearised, check_differentiable_twice
 
 _DIRECTIONS = 2
 """Directions of the parameters."""
+_STEPS_AT_ONCE = 50
+"""Steps whose graph is kept."""
 _EXACT = 8
 """Parameters up to which all directions are taken."""
 _SATURATED, _EXPLODES = 0.1, 8.0
@@ -106,17 +110,6 @@ class Sensitivity:
         }
 
 
-class _Within(nn.Module):
-    """A network whose parameters are replaced while a function of it runs."""
-
-    def __init__(self, network: AnyNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, function: Callable[[AnyNetwork], Tensor]) -> Tensor:
-        return function(self.network)
-
-
 def sensitivity(network: AnyNetwork, inputs: Tensor, directions: int = _DIRECTIONS) -> Sensitivity | None:
     """Return the sensitivity of a network's states to its parameters; None where it has none below the readout.
 
@@ -126,42 +119,71 @@ def sensitivity(network: AnyNetwork, inputs: Tensor, directions: int = _DIRECTIO
         directions: Random directions of the parameters, >= 2; all unit vectors where there are no more parameters.
 
     Raises:
-        NotImplementedError: An operation of the model has no forward derivative.
+        NotImplementedError: An operation of the model has neither a second derivative nor a forward one.
     """
-    prefix = "network."
-    below = {f"{prefix}{name}": p for name, p in network.named_parameters() if not name.startswith("head.")}
+    below = {name: p for name, p in network.named_parameters() if not name.startswith("head.")}
     count = sum(p.numel() for p in below.values())
     if not count:
         return None
     exact = count <= max(directions, _EXACT)
     rng = torch.Generator().manual_seed(0)
     rows = []
-    load_forward_rules()
     for number in range(count if exact else directions):
         flat = torch.randn(count, generator=rng, dtype=torch.float64)
         if exact:
             flat = torch.zeros(count, dtype=torch.float64)
             flat[number] = math.sqrt(count)  # the mean over the directions is then the sum
-        rows.append(_along(network, inputs, below, flat))
-    return Sensitivity(torch.stack(rows), count, exact)
+        pieces = flat.split([p.numel() for p in below.values()])
+        rows.append([piece.view(p.shape).to(p.dtype) for p, piece in zip(below.values(), pieces, strict=True)])
+    if isinstance(network, Network):
+        try:
+            return Sensitivity(_by_recurrence(network, inputs, list(below), rows), count, exact)
+        except RuntimeError:  # an operation without a second derivative
+            pass
+    squares = [forward_squares(network, inputs, dict(zip(below, row, strict=True))) for row in rows]
+    return Sensitivity(torch.stack(squares), count, exact)
 
 
-def _along(network: AnyNetwork, inputs: Tensor, below: Mapping[str, Tensor], flat: Tensor) -> Tensor:
-    """Return ||(ds_t/dtheta) u||^2 for t = 1 ... T, (samples, T)."""
+def _by_recurrence(network: Network, inputs: Tensor, names: list[str], rows: list[list[Tensor]]) -> Tensor:
+    """Return ||(ds_t/dtheta) u||^2 for t = 1 ... T of each direction u, (directions, samples, T).
 
-    def swept(network: AnyNetwork) -> Tensor:
-        chain = chain_of(network, inputs)
-        state, squares = chain.initial(), []
-        for t in range(1, chain.steps + 1):
-            state = chain.step(t, state)
-            moved = forward_ad.unpack_dual(state).tangent
-            squares.append(state.new_zeros(len(state)) if moved is None else moved.square().sum(1))
-        return torch.stack([forward_ad.unpack_dual(part).primal for part in squares], dim=1)
+    A piece of the steps at a time: what they have of theta is computed for all of them at once, from the states.
+    """
+    free = Chain(network, inputs)
+    tracked = copy.deepcopy(network).requires_grad_()
+    parameters: list[Tensor] = [dict(tracked.named_parameters())[name] for name in names]
+    with torch.enable_grad():
+        chain = Chain(tracked, inputs)
+        start = _pulled_back(chain.initial(), parameters)
+    state = free.initial()
+    moved = [_along(*start, row) for row in rows]
+    squares: list[list[Tensor]] = [[] for _ in rows]
+    for first in range(1, free.steps + 1, _STEPS_AT_ONCE):
+        piece = Linearised(free, first, state, min(_STEPS_AT_ONCE, free.steps + 1 - first))
+        with torch.enable_grad():
+            after = _pulled_back(chain.many(torch.cat([state[None], piece.states[:-1]]), first), parameters)
+        for number, row in enumerate(rows):
+            d = piece.push(_along(*after, row), moved[number])
+            squares[number].append(d.square().sum(2))
+            moved[number] = d[-1]
+        state = piece.states[-1]
+    return torch.stack([torch.cat(parts).T for parts in squares])
 
-    pieces = flat.split([p.numel() for p in below.values()])
-    with torch.no_grad(), forward_ad.dual_level():
-        duals = {
-            name: forward_ad.make_dual(p, piece.view(p.shape).to(p.dtype))
-            for (name, p), piece in zip(below.items(), pieces, strict=True)
-        }
-        return torch.func.functional_call(_Within(network), duals, (swept,))
+
+def _pulled_back(value: Tensor, parameters: list[Tensor]) -> tuple[Tensor, list[Tensor | None]]:
+    """Return a cotangent of a value, and the derivatives in the parameters as linear functions of it, None for 0."""
+    cotangent = torch.zeros_like(value).requires_grad_()
+    if not value.requires_grad:
+        return cotangent, [None] * len(parameters)
+    pulled = torch.autograd.grad(value, parameters, cotangent, create_graph=True, allow_unused=True)
+    check_differentiable_twice(pulled)
+    return cotangent, [g if g is not None and g.requires_grad else None for g in pulled]
+
+
+def _along(cotangent: Tensor, pulled: list[Tensor | None], direction: list[Tensor]) -> Tensor:
+    """Return the derivative of a value along a direction of the parameters, from what `_pulled_back` returned."""
+    pairs = [(g, u) for g, u in zip(pulled, direction, strict=True) if g is not None]
+    if not pairs:
+        return torch.zeros_like(cotangent)
+    parts, along = zip(*pairs, strict=True)
+    return torch.autograd.grad(parts, cotangent, along, retain_graph=True, materialize_grads=True)[0]

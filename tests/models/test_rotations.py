@@ -71,9 +71,9 @@ def test_packed_rotations_are_the_product_of_givens_rotations(n, rotations):
 def test_packed_rotations_have_the_right_gradient(n, rotations):
     rotation = PackedRotations(n, rotations)
     inputs = (rotation.first, rotation.second, rotation.partner)
-    assert torch.autograd.gradcheck(
-        lambda a: _RotationProduct.apply(a, *inputs), rotation.angles.detach().requires_grad_()
-    )
+    angles = rotation.angles.detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda a: _RotationProduct.apply(a, *inputs), angles)
+    assert torch.autograd.gradgradcheck(lambda a: _RotationProduct.apply(a, *inputs), angles)
 
 
 def test_the_gradient_of_many_rotations_is_that_of_autograd():

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from stablebench.errors import UserError
 from stablebench.models.blocks.native_rotations import native_rotations
@@ -76,7 +75,7 @@ class _RotationProduct(torch.autograd.Function):
             product = native.product(cos, sin, first, second, partner.shape[1])
         else:
             product = _product(*_by_coordinate(cos, sin, first, second, partner), partner)
-        ctx.save_for_backward(cos, sin, first, second, partner, product)
+        ctx.save_for_backward(angles, cos, sin, first, second, partner, product)
         ctx.save_for_forward(cos, sin, first, second, partner)
         return product
 
@@ -99,9 +98,12 @@ class _RotationProduct(torch.autograd.Function):
         return tangent
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        cos, sin, first, second, partner, product = ctx.saved_tensors
+        angles, cos, sin, first, second, partner, product = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this is differentiated again: from the angles, in torch's operations
+            by_coordinate = _by_coordinate(angles.cos(), angles.sin(), first, second, partner)
+            rows = _row_products(*by_coordinate, partner, _product(*by_coordinate, partner), grad)
+            return rows.gather(1, first) - rows.gather(1, second), None, None, None
         native = native_rotations(grad.dtype) if grad.device.type == "cpu" else None
         if native is not None:
             return native.angle_gradients(cos, sin, first, second, product, grad), None, None, None
