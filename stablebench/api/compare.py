@@ -151,7 +151,9 @@ def compare(
             )
             failures += _run(missing_runs(runs, root), execution, workers, quiet)
             wanted = lengths_of(chosen, runs, None if lengths is None else [count_of("lengths", n) for n in lengths])
-            failures += score_missing(runs, wanted, root, execution.data_dir, lambda text: None).items()
+            with _started_without_main(_threads(runs)):
+                at_once = _at_once(runs, workers)
+                failures += score_missing(runs, wanted, root, execution.data_dir, lambda text: None, at_once).items()
         across = bool(own.get("across_budgets", False))
         board, *_ = leaderboard_of(name, chosen, overrides, runs, root, across_budgets=across, tidy=True)
     return Board(board, dict(failures))
@@ -204,6 +206,16 @@ def _many(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
 
 
+def _threads(runs: list[Resolved]) -> int:
+    """Return the threads of a process."""
+    return max((run.spec.threads for run in runs), default=1)
+
+
+def _at_once(runs: list[Resolved], workers: int | None) -> int:
+    """Return how many processes run at once."""
+    return max(1, cores() // _threads(runs)) if workers is None else count_of("workers", workers)
+
+
 def _run(
     missing: list[Resolved], execution: ExecutionOptions, workers: int | None, quiet: bool
 ) -> list[tuple[str, str]]:
@@ -216,8 +228,7 @@ def _run(
     runs, failures = without_broken(missing, note)
     if not runs:
         return failures
-    threads = max(run.spec.threads for run in runs)
-    at_once = max(1, cores() // threads) if workers is None else count_of("workers", workers)
+    threads, at_once = _threads(runs), _at_once(runs, workers)
     failed: dict[int, str] = {}
 
     def on_end(end: RunEnd) -> None:

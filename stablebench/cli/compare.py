@@ -189,10 +189,8 @@ def compare(
     if not no_run and any(scored_at(run) for run in runs):
         from stablebench.execution.scored_lengths import score_missing
 
-        unscored = score_missing(
-            runs, [scored_at(run) for run in runs], shown.runs_dir, data_dir, note if not shown.quiet else _silent
-        )
-        failures += unscored.items()
+        of_each, line = [scored_at(run) for run in runs], _silent if shown.quiet else note
+        failures += score_missing(runs, of_each, shown.runs_dir, data_dir, line, executor.here(runs)).items()
     tidy = shown.fmt == "csv" or shown.as_json or output is not None
     board, recorded, failed_before = leaderboard_of(
         name, resolved_suite, overrides, runs, shown.runs_dir, across_budgets=across_budgets, tidy=tidy

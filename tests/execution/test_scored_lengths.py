@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,60 @@ def test_the_range_of_papers_is_drawn_for_other_tests(tmp_path: Path) -> None:
     measured, record = folder.read_measured(), folder.read_record()
     assert measured is not None
     assert measured.lengths["40-256"] == score(folder, record, drawn=(40, 256)).metrics != record.result.test
+
+
+@pytest.fixture
+def copied(store: Path, tmp_path: Path) -> Path:
+    """The store, with nothing scored."""
+    shutil.copytree(store, tmp_path / "runs")
+    for path in (tmp_path / "runs").rglob(one(store).measured_path.name):
+        path.unlink()
+    return tmp_path / "runs"
+
+
+def test_processes_score_what_this_one_does(store: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(scored_lengths, "_score", lambda *_: pytest.fail("scored in this process"))
+    assert score_missing(runs(), [LENGTHS] * 4, copied, None, notes.append, workers=2) == {}
+    assert len(notes) == 4
+    for run in runs():
+        found, expected = (run_folder(folder, run.spec).read_measured() for folder in (copied, store))
+        assert found == expected and found is not None and len(found.lengths) == 4
+
+
+def test_one_that_cannot_be_scored_leaves_the_others(copied: Path) -> None:
+    """A run without a checkpoint, and a process that is killed; the rest is scored."""
+    broken = run_folder(copied, runs()[1].spec)
+    for path in [*broken.checkpoints(), broken.best_path]:
+        path.unlink(missing_ok=True)
+    failed = score_missing(runs(), [[4]] * 4, copied, None, lambda line: None, workers=3)
+    assert list(failed) == [runs()[1].label] and "checkpoint" in failed[runs()[1].label]
+    scored = [run_folder(copied, run.spec).read_measured() for run in runs()]
+    assert [measured is not None for measured in scored] == [True, False, True, True]
+
+
+def test_a_process_that_dies_is_named(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scored_lengths, "_score_and_send", _die)
+    failed = score_missing(runs(), [[4]] * 4, copied, None, lambda line: None, workers=4)
+    assert list(failed) == [run.label for run in runs()]
+    assert set(failed.values()) == {"its process was killed by SIGKILL"}
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_signal_ends_it_and_keeps_what_was_scored(copied: Path) -> None:
+    def note(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        score_missing(runs(), [[4]] * 4, copied, None, note, workers=2)
+    assert len(lines) == 3
+    assert any(run_folder(copied, run.spec).read_measured() is not None for run in runs())
 
 
 def test_nothing_is_scored_twice(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,10 @@ class Executor:
         """Return how many run at once: as given, else all of them on a cluster, else as many as fit here."""
         if self.workers is not None:
             return self.workers
-        if self.ray is not None or self.slurm:
-            return len(runs)
+        return len(runs) if self.ray is not None or self.slurm else self.here(runs)
+
+    def here(self, runs: "list[Resolved]") -> int:
+        """Return how many processes of this machine work on runs at once: as given, else as many as fit."""
+        if self.workers is not None and self.ray is None and not self.slurm:
+            return self.workers
         return max(1, cores() // max(run.spec.threads for run in runs))
