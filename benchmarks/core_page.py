@@ -158,8 +158,8 @@ def state(suite: Suite, recipes: Path, tables: Mapping[str, Any], seconds: Mappi
     older = sum(recipe is not None and recipe.outcome in ("baseline", "target") for recipe in registered)
     text = (
         f"## State\n\n**{total[0]} of {cells} searches have ended, {total[1]:,} of {runs:,} scored runs are "
-        f"archived.**\nAt most {hours:.1f} core hours went into them: by the clock in their records and trials, which also "
-        "ran\nwhile a process waited or was paused (of selective_copy, most of it). Of "
+        f"archived.**\nAt most {hours:.1f} core hours went into them: by the clock in their records and trials, "
+        "which also ran\nwhile a process waited or was paused (of selective_copy, most of it). Of "
         f"{total[2]} cells with all\n{len(suite.seeds)} seeds, {total[3]} beat the baseline in the median. (Of the "
         f"registered recipes, which were\ntuned by hand at budgets of their own, {older} of {cells} say that they "
         "do.)\n\n"
