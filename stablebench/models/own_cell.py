@@ -100,12 +100,15 @@ class StateLayout:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how it is pickled: by a state of its structure, for the same reason."""
-        return _layout_like, (self.state(tuple(torch.zeros(1, n) for n in self.sizes)), self.axes, self.shapes)
+        """Return how it is pickled: by numbers nested as the state is, for the same reason; equal ones to equal bytes.
+
+        Pickled tensors would have their address in memory in them.
+        """
+        return _layout_like, (pytree.tree_unflatten(range(len(self.shapes)), self.structure), self.axes, self.shapes)
 
 
-def _layout_like(state: Any, axes: tuple[int, ...], shapes: tuple[torch.Size, ...]) -> StateLayout:
-    return StateLayout(pytree.tree_structure(state), axes, shapes)
+def _layout_like(nested: Any, axes: tuple[int, ...], shapes: tuple[torch.Size, ...]) -> StateLayout:
+    return StateLayout(pytree.tree_structure(nested), axes, shapes)
 
 
 class OwnCell(RecurrentModel):

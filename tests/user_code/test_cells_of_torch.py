@@ -218,6 +218,18 @@ def test_buffers_and_zeros_of_a_method_are_no_learned_start() -> None:
     assert [part.dtype for part in cell.initial_state(5)] == [torch.float64]
 
 
+def test_how_its_state_lies_is_the_same_bytes_whenever_it_is_pickled() -> None:
+    """Or a run would record that it changes while it is trained, and cannot be resumed."""
+    cell = own_cell(nn.LSTMCell(3, 4), torch.randn(2, 2, 3), None, width=4)
+    pickled, kept = [], []
+    for size in (1, 4, 4, 16):
+        pickled.append(pickle.dumps(cell._layout))
+        kept += [torch.zeros(1, size) for _ in range(9)]  # what is made next lies elsewhere
+    assert len(set(pickled)) == 1
+    again = pickle.loads(pickled[0])
+    assert again == cell._layout and again.sizes == (4, 4)
+
+
 def _stop(reporter: Silent, progress: Progress) -> bool:
     if progress.step == 3:
         signal.raise_signal(signal.SIGTERM)
@@ -239,6 +251,7 @@ def test_it_is_trained_stopped_resumed_and_evaluated(reference: str, monkeypatch
     assert resumed.exit_code == 0, resumed.output
     one, other = json.loads(whole.stdout), json.loads(resumed.stdout)
     assert one["result"]["test"] == other["result"]["test"] and one["spec_hash"] == other["spec_hash"]
+    assert one["environment"]["irreproducible"] is other["environment"]["irreproducible"] is None
     as_in_a_new_process()
     scored = cli("evaluate", str(folder), "--json")
     assert scored.exit_code == 0, scored.output
