@@ -125,7 +125,8 @@ def check_file(path: Path, *, named: bool = False) -> list[str]:
 def _problems_of(path: Path, named: bool) -> list[str]:
     if path.suffix and path.suffix.lower() not in _ENDINGS:
         kinds = "a card, a paper's numbers, a recipe, a suite or a sweep"
-        return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): {kinds}."]
+        check = f" `stablebench check {path}:CLASS` checks a model." if path.suffix == ".py" else ""
+        return [f"{path}: must be a YAML file ({', '.join(sorted(_ENDINGS))}): {kinds}.{check}"]
     try:
         document = read(path)
     except UserError as error:

@@ -10,7 +10,6 @@ from torch import Tensor
 from stablebench.models.claims.claim import DECADE
 from stablebench.probes.gradient_flow import GradientFlow
 from stablebench.probes.jacobian import SingularValues
-from stablebench.probes.lag_share import LagShare
 from stablebench.probes.probe import ProbeResult
 from stablebench.report.probe_numbers import Numbers, more_numbers, power
 from stablebench.tables import Table
@@ -34,7 +33,7 @@ def tables_of(result: ProbeResult, title: str, readout: str) -> list[Table]:
     """
     tables = []
     if result.flow is not None:
-        tables.append(_norms(result.flow, result.lag_share, title, readout))
+        tables.append(_norms(result, result.flow, title, readout))
     if rows := [list(row) for row in _numbers(result).values()]:
         tables.append(Table(["measure", "value", "what it is"], rows, title="" if tables else title))
     return [*tables, *claims_table(result)]
@@ -170,7 +169,8 @@ def _verdicts(result: ProbeResult) -> str:
     return ", ".join(f"{counts[verdict]} {word}" for verdict, word in shown.items() if counts[verdict])
 
 
-def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) -> Table:
+def _norms(result: ProbeResult, flow: GradientFlow, title: str, readout: str) -> Table:
+    lags = result.lag_share
     rows, zeros, inputs = flow.quantiles(), flow.zeros(), flow.input_quantiles()
     end = len(zeros) - 1  # of the rows; t begins at `flow.first`
     shares = None if lags is None else lags.shares.cumsum(1).nanmedian(0).values.tolist()
@@ -187,7 +187,7 @@ def _norms(flow: GradientFlow, lags: LagShare | None, title: str, readout: str) 
     columns += [] if shares is None else ["of dL/dtheta, steps >= t"]
     heading = f"{title}: {flow.symbol} of the {LOSS[flow.loss]}, {len(flow.log_norms)} samples"
     notes = [_MANY_LOSSES] if readout == "every" and flow.loss == "task" else []
-    if lags is None and not flow.of_inputs:
+    if result.lags is not None and lags is None:  # they were asked for
         notes.append("Nothing in the chain is trained, so its gradient has no shares of lags.")
     return Table(columns, table, title=heading, notes=notes)
 

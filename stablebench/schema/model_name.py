@@ -4,6 +4,8 @@ from typing import Any
 
 from stablebench.errors import UserError
 
+_UNMATCHED = "--model {}: the brackets must match, as in dizzy[activation=relu]."
+
 
 def split_names(text: str) -> list[str]:
     """Return the parts between commas; a comma inside brackets parts nothing. Spaces around a part go."""
@@ -35,13 +37,15 @@ def arguments_of(name: str) -> dict[str, Any]:
         UserError: They are not `[KEY=VALUE,...]`, a key stands twice, or a value is not YAML.
     """
     if not _has_arguments(name):
+        if "[" in name.rpartition(":")[2]:
+            raise UserError(_UNMATCHED.format(name))
         return {}
     from stablebench.schema.yaml_file import parse
 
     arguments: dict[str, Any] = {}
     inside = name[name.index("[") + 1 : -1]
     if inside.count("[") != inside.count("]"):
-        raise UserError(f"--model {name}: the brackets must match, as in dizzy[activation=relu].")
+        raise UserError(_UNMATCHED.format(name))
     for part in split_names(inside):
         key, equals, text = (word.strip() for word in part.partition("="))
         if not equals or not key.isidentifier():

@@ -180,6 +180,8 @@ def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -
 def test_a_reservoir_has_gradients_of_its_states_and_no_shares() -> None:
     result = run("--model", "leaky_esn", *SMALL, "--batch", "2", "--what", "flow,lags")
     assert result.exit_code == 0 and "Nothing in the chain is trained" in result.stdout
+    trained = run("--model", "rnn", *SMALL, "--batch", "2", "--what", "flow")
+    assert trained.exit_code == 0 and "||dL/dh_t||" in trained.stdout and "is trained" not in trained.stdout
 
 
 def test_the_seed_decides_what_is_measured() -> None:

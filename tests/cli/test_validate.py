@@ -332,8 +332,8 @@ def test_what_is_no_yaml_file_is_said_to_be_none(tmp_path: Path) -> None:
     result = validate(path, recipe(tmp_path, RECIPE))
     assert result.exit_code == 2
     assert (
-        f"{path}: must be a YAML file (.yaml, .yml): a card, a paper's numbers, a recipe, a suite or a sweep."
-        in result.stderr
+        f"{path}: must be a YAML file (.yaml, .yml): a card, a paper's numbers, a recipe, a suite or a sweep. "
+        f"`stablebench check {path}:CLASS` checks a model." in result.stderr
     )
     assert "not valid YAML" not in result.stderr
 

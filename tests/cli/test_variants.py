@@ -56,6 +56,7 @@ def test_commas_inside_brackets_part_nothing() -> None:
         ("dizzy[]", "must have NAME=VALUE in the brackets"),
         ("dizzy[a=1,a=2]", "a stands twice"),
         ("dizzy[a=[1]", "the brackets must match"),
+        ("my.py:Cell[a=1", "the brackets must match"),
         ("dizzy[activation=foo]", "activation: must be 'tanh', 'relu'"),
         ("dizzy[activatoin=relu]", "activatoin: unknown key. Did you mean activation?"),
         ("dizy[activation=relu]", "No model named 'dizy'. Did you mean dizzy?"),
