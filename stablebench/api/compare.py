@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablebench import leaderboard
+from stablebench import leaderboard, registry
 from stablebench.api.asked import Model, check_task, count_of, model_name, names_of, settings_of, split_off
 from stablebench.api.frames import frame
 from stablebench.api.run import path_or_none, settings_kept
@@ -135,6 +135,8 @@ def compare(
         KeyboardInterrupt: A signal ended it; the same call goes on.
     """
     own, rest = split_off(options, *_OWN)
+    if isinstance(models, (str, Path)) and registry.is_suite(str(models)):
+        raise UserError(f"models: {models} is a suite: compare(suite='{models}').")
     overrides = _overrides(models, tasks, seeds, own, rest)
     lengths = own.get("lengths")
     if lengths is not None and (isinstance(lengths, str) or not isinstance(lengths, Iterable)):

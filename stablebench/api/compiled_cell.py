@@ -42,6 +42,8 @@ def compile_cell(cell: Callable[..., Any], *, engine: Engine = "auto", self_chec
         raise unknown_name("engine", engine, get_args(Engine))
     if isinstance(cell, nn.RNNBase):
         raise UserError(f"compile_cell takes a cell; {type(cell).__name__} is a layer over time already.")
+    if isinstance(cell, type):
+        raise UserError(f"compile_cell takes a cell, {cell.__name__}(...), not its class.")
     if not callable(cell):
         raise UserError(f"compile_cell takes a cell, (x_t, h) -> h or (out, h), got {type(cell).__name__}.")
     return CompiledCell(cell, engine, self_check)

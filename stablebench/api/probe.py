@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -70,6 +70,8 @@ def probe(
     """
     measures = measures_of("what", names_of("what", what))
     count_of("samples", samples)
+    if direction not in (None, *get_args(Direction)):
+        raise UserError(f"direction: must be forward or backward, got {direction!r}.")
     with settings_kept():
         torch.set_num_threads(count_of("threads", threads))
         torch.set_default_dtype(torch.float64)
@@ -128,6 +130,8 @@ def _of_module(
     direction: Direction | None,
 ) -> Probe:
     x = _inputs(x)
+    if isinstance(called, type):
+        raise UserError(f"x: is run through a module; give one, {called.__name__}(...), not its class.")
     if isinstance(loss, str) and loss != "last":
         raise UserError(f"loss: must be 'last' or a function of the outputs, got '{loss}': x comes with no task.")
     layers = chain_layers(called, x, h0, direction)

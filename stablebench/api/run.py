@@ -209,7 +209,7 @@ def evaluate(
     """
     own, rest = split_off(options, "data_dir", "device", "engine", "threads")
     if rest:
-        raise UserError(f"{', '.join(rest)}: unknown. Options: data_dir, device, engine, threads.")
+        raise UserError(f"{', '.join(rest)}: unknown. Options: T, split, data_dir, device, engine, threads.")
     if split not in ("test", "validation"):
         raise UserError(f"split: must be test or validation, got '{split}'.")
     folder, file = run_and_checkpoint(run.folder if isinstance(run, Run) else run, Path(runs_dir))

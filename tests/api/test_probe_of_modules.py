@@ -158,8 +158,19 @@ def test_a_bidirectional_layer_is_two_chains(x: Tensor) -> None:
     one_way.load_state_dict({name: getattr(module, f"{name}_reverse") for name in one_way.state_dict()})
     backward = sb.probe(module, x, direction="backward", what="flow")
     assert backward.gradient_norms == pytest.approx(sb.probe(one_way, x.flip(1), what="flow").gradient_norms)
+    for wrong in ("sideways", "Backward", True):
+        with pytest.raises(sb.UserError, match="direction: must be forward or backward, got"):
+            sb.probe(module, x, direction=wrong, what="flow")  # pyright: ignore[reportArgumentType]
     with pytest.raises(sb.UserError, match="no chain of states over time"):
         sb.probe(nn.GRU(IN, HIDDEN, num_layers=2, bidirectional=True), x, direction="forward")
+
+
+@pytest.mark.parametrize("kind", [nn.GRUCell, nn.LSTM])
+def test_a_class_is_no_module(kind: type[nn.Module], x: Tensor) -> None:
+    with pytest.raises(sb.UserError, match=rf"{kind.__name__}\(...\), not its class"):
+        sb.probe(kind, x)
+    with pytest.raises(sb.UserError, match=rf"{kind.__name__}\(...\), not its class"):
+        sb.compile_cell(kind)
 
 
 def test_a_loss_of_ones_own(x: Tensor) -> None:

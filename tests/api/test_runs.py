@@ -139,6 +139,8 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         (sb.load, (tmp_path,), {}, "record.json"),
         (sb.list_runs, (tmp_path / "no",), {}, "no such folder"),
         (sb.compare, (["lstn"], ["copy"]), {}, "Did you mean lstm"),
+        (sb.compare, ("smoke",), {}, r"smoke is a suite: compare\(suite='smoke'\)"),
+        (sb.evaluate, (tmp_path,), {"lengths": [20]}, "lengths: unknown. Options: T, split, data_dir"),
         (sb.compare, (["lstm"], ["copi"]), {}, "Did you mean copy"),
         (sb.compare, (["lstm"],), {"suite": "quik"}, "Did you mean quick"),
         (sb.compare, (["lstm"], ["copy"]), {"seeds": 0}, "seeds: must be"),
