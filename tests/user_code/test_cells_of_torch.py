@@ -218,7 +218,7 @@ def test_buffers_and_zeros_of_a_method_are_no_learned_start() -> None:
     assert [part.dtype for part in cell.initial_state(5)] == [torch.float64]
 
 
-def test_how_its_state_lies_is_the_same_bytes_whenever_it_is_pickled() -> None:
+def test_its_layout_is_always_pickled_to_the_same_bytes() -> None:
     """Or a run would record that it changes while it is trained, and cannot be resumed."""
     cell = own_cell(nn.LSTMCell(3, 4), torch.randn(2, 2, 3), None, width=4)
     pickled, kept = [], []
