@@ -1,12 +1,12 @@
 """`train`, `evaluate`, `load`, `list_runs`: a run as an object; folder and record are the command line's."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -19,15 +19,18 @@ from stablebench.models.network import AnyNetwork
 from stablebench.models.user_code.namespace import disregard_loaded
 from stablebench.process import python_random, settings
 from stablebench.process.settings import prepare_process
+from stablebench.registry import task_parts
 from stablebench.runs.curve import read_curve
 from stablebench.runs.progress import Lines, Reporter, Silent
 from stablebench.runs.run_paths import run_and_checkpoint, run_folder, runs_within
 from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
+from stablebench.specs.request import Resolved
 from stablebench.specs.resolve import resolve
 from stablebench.training import run as session
 from stablebench.training import run_code
 from stablebench.training.monitor import MonitorConfig
+from stablebench.training.resumed_run import resumed
 from stablebench.training.score import EvaluationOptions, Score, score, trained_network
 from stablebench.training.trackers import check_trackers
 
@@ -134,6 +137,7 @@ def train(
     model: Model | None = None,
     task: str | None = None,
     *,
+    resume: "Run | str | Path | None" = None,
     runs_dir: str | Path = "runs",
     quiet: bool = True,
     **options: Any,
@@ -146,11 +150,15 @@ def train(
         model: A registered name, `file.py:Class`, or the class; also a cell's class, `torch.nn.GRUCell`, or a function
             `(in_features, hidden)` that makes a cell.
         task: `task` or `task/variant`.
+        resume: In place of model and task, a run, as `load` takes it: an interrupted one goes on, with `steps` a
+            finished one for longer, in a folder of its own. `model` may name the code of the run's own model, `task`
+            the card of its own task, where they were not named on this machine before.
         runs_dir: The run store.
         quiet: Whether no progress is printed, on stderr.
         options: The command's, with `_` for `-`: `T`, `hidden`, `layers`, `steps`, `epochs`, `batch_size`, `lr`,
             `recompute_every`, `seed`, `device`, `threads`, `engine`, `precision`, `deterministic`, `recipe`; `set`, a
-            dict by key; and `data_dir`, `rerun`, `wait`, `probe` ("every=100"), `track` ("tensorboard"), `self_check`.
+            dict by key; and `data_dir`, `rerun`, `wait`, `probe` ("every=100"), `track` ("tensorboard"), `self_check`,
+            `force_resume`.
 
     Returns:
         The run; one that diverged is a result, with the status `diverged`.
@@ -160,15 +168,21 @@ def train(
         StablebenchError: The run failed, or another process is running it.
         KeyboardInterrupt: A signal ended it; the same call resumes it.
     """
-    own, rest = split_off(options, *_TRAIN)
+    own, rest = split_off(options, *_TRAIN, "force_resume")
     if (probe := own.get("probe")) is not None:
         MonitorConfig.parse(probe)
-    resolved = resolve(request_of(model, task, rest, _TRAIN))
+    force, folder = bool(own.pop("force_resume", False)), None
+    if resume is None:
+        resolved = resolve(request_of(model, task, rest, (*_TRAIN, "resume", "force_resume")))
+    else:
+        resolved, folder = _resumed(resume, Path(runs_dir), model, task, rest, bool(own.get("rerun")), force)
     execution = session.ExecutionOptions(
         Path(runs_dir),
         path_or_none(own.get("data_dir")),
         rerun=bool(own.get("rerun", False)),
         wait=bool(own.get("wait", False)),
+        force=force,
+        folder=folder,
         probe=probe,
         track=check_trackers(own.get("track") or ""),
         self_check=bool(own.get("self_check", True)),
@@ -182,36 +196,71 @@ def train(
     return Run(outcome.folder.path)
 
 
-def evaluate(
+def _resumed(
     run: "Run | str | Path",
+    runs_dir: Path,
+    model: Model | None,
+    task: str | None,
+    options: dict[str, Any],
+    rerun: bool,
+    force: bool,
+) -> tuple[Resolved, RunFolder]:
+    """Return what a run is resumed with, and its folder or the longer run's."""
+    steps = options.pop("steps", None)
+    others = [*options, *(["task"] if task is not None and not task_parts(task)[2] else [])]
+    others += ["model"] if model is not None and not (isinstance(model, str) and ":" in model) else []
+    if others:
+        raise UserError(f"{', '.join(others)}: a run is resumed with its own spec; leave it out, or start a new run.")
+    return resumed(
+        run_folder(run.folder if isinstance(run, Run) else run, runs_dir),
+        model=None if model is None else str(model),
+        task=task,
+        steps=None if steps is None else count_of("steps", steps),
+        rerun=rerun,
+        force=force,
+    )
+
+
+@overload
+def evaluate(run: Run | str | Path, *, T: int | None = None, lengths: None = None, **options: Any) -> Score: ...
+@overload
+def evaluate(run: Run | str | Path, *, lengths: Iterable[int], **options: Any) -> dict[int, Score]: ...
+def evaluate(
+    run: Run | str | Path,
     *,
     T: int | None = None,
+    lengths: Iterable[int] | None = None,
     split: Literal["test", "validation"] = "test",
     model: str | None = None,
     runs_dir: str | Path = "runs",
     **options: Any,
-) -> Score:
+) -> Score | dict[int, Score]:
     """Score a trained run on a split, at its own length or another, as `stablebench evaluate` does.
 
     Args:
         run: The run, as `load` takes it, or one checkpoint file in its folder.
         T: Another length than in training, >= 1.
+        lengths: Several lengths in place of one.
         split: Which examples.
         model: The code of the run's own model, `file.py:Class`, where it was not named on this machine before.
         runs_dir: The run store, where the run is named.
         options: `data_dir`, `device`, `engine`, `threads`.
 
     Returns:
-        `metrics` and `baselines` by name, `step`, `params`, `split`.
+        `metrics` and `baselines` by name, `step`, `params`, `split`; for `lengths` a dict of them by length, the
+        shortest first.
 
     Raises:
         UserError: There is no such run, no whole checkpoint, no such length, or the data are missing.
     """
     own, rest = split_off(options, "data_dir", "device", "engine", "threads")
     if rest:
-        raise UserError(f"{', '.join(rest)}: unknown. Options: T, split, data_dir, device, engine, threads.")
+        raise UserError(f"{', '.join(rest)}: unknown. Options: T, lengths, split, data_dir, device, engine, threads.")
     if split not in ("test", "validation"):
         raise UserError(f"split: must be test or validation, got '{split}'.")
+    several = None if lengths is None else sorted({count_of("lengths", length) for length in lengths})
+    if several is not None and (T is not None or not several):
+        raise UserError("lengths: " + ("leave T out." if several else "must name at least one length."))
     folder, file = run_and_checkpoint(run.folder if isinstance(run, Run) else run, Path(runs_dir))
     record = folder.read_record()
     with settings_kept():
@@ -220,6 +269,8 @@ def evaluate(
         wanted = EvaluationOptions(
             path_or_none(own.get("data_dir")), own.get("device", "auto"), own.get("engine", "auto"), file
         )
+        if several is not None:
+            return {length: score(folder, record, wanted, T=length, split=split) for length in several}
         return score(folder, record, wanted, T=None if T is None else count_of("T", T), split=split)
 
 

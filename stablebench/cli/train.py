@@ -65,8 +65,8 @@ def train(
     from stablebench.errors import UserError
     from stablebench.runs.run_paths import run_folder
     from stablebench.specs.resolve import resolve
-    from stablebench.training import extend, run_code
     from stablebench.training import run as session
+    from stablebench.training.resumed_run import resumed
     from stablebench.training.trackers import check_trackers
 
     session.refuse_torchrun()
@@ -89,19 +89,16 @@ def train(
                 f"--resume continues with the run's own spec, which {', '.join(given)} would change; leave it out, or "
                 "start a new run."
             )
-        folder = run_folder(resume, output.runs_dir)
-        record = folder.read_record()
-        runs = bool(model or own_task) or rerun or asked.steps is not None or not session.has_ended(folder)
-        runs = runs or record.spec.task.source is not None  # a run is read with its card
-        if runs:  # else no code is run
-            for line in run_code.name_code(folder, record.spec, model, task=own_task, same_packages=not force_resume):
-                note(f"resumed with other packages than it began with: {line}")
-        resolved = session.resolved_of(record, force_resume, check=runs or ":" not in record.spec.model.name)
-        if asked.steps is not None and (asked.steps != record.spec.train.steps or rerun):
-            shorter = folder
-            resolved, folder = extend.longer(folder, record, resolved, asked.steps)
-            if not dry_run:
-                extend.begin(shorter, resolved, folder)
+        resolved, folder = resumed(
+            run_folder(resume, output.runs_dir),
+            model=model,
+            task=own_task,
+            steps=asked.steps,
+            rerun=rerun,
+            force=force_resume,
+            begins=not dry_run,
+            note=note,
+        )
     else:
         resolved = resolve(request_of(asked))
     if dry_run:

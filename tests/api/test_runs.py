@@ -68,6 +68,34 @@ def test_a_run_is_loaded_listed_and_evaluated(tmp_path: Path) -> None:
     assert sum(p.numel() for p in run.network().parameters()) == run.record.parameters
 
 
+def test_a_run_goes_on_for_longer_as_by_the_command_line(tmp_path: Path) -> None:
+    run = sb.train("rnn", "copy", runs_dir=tmp_path / "a", **SIZES)
+    call(f"train --model rnn --task copy {WORDS} -q --json --runs-dir {tmp_path / 'b'}")
+    longer = sb.train(resume=run, steps=5)
+    by_command = call(f"train --resume last --steps 5 --json -q --runs-dir {tmp_path / 'b'}")
+    assert longer.folder != run.folder and longer.record.step == 5 and longer.record.extended
+    assert longer.test == by_command["result"]["test"] != run.test
+    assert sb.train(resume=longer.folder).record.started == longer.record.started  # it has ended: nothing is run
+    again = sb.train(resume="last", runs_dir=tmp_path / "a", rerun=True)
+    assert again.test == longer.test and again.record.started != longer.record.started
+    with pytest.raises(sb.UserError, match="lr, task, model: a run is resumed with its own spec"):
+        sb.train("lstm", "copy", resume=run, lr=0.1)
+    with pytest.raises(sb.UserError, match="must be more than the 3 updates"):
+        sb.train(resume=run, steps=2)
+
+
+def test_a_run_is_evaluated_at_several_lengths(tmp_path: Path) -> None:
+    run = sb.train("lstm", "copy", runs_dir=tmp_path, **SIZES)
+    scored = sb.evaluate(run, lengths=[12, 9])
+    by_command = call(f"evaluate {run.folder} --lengths 12,9 --json")["lengths"]
+    assert list(scored) == [9, 12]
+    assert {str(n): one.metrics for n, one in scored.items()} == {n: one["metrics"] for n, one in by_command.items()}
+    assert scored[9].metrics != scored[12].metrics
+    for lengths, T, message in [([5], 5, "leave T out"), ([], None, "at least one"), ([0], None, "lengths: ")]:
+        with pytest.raises(sb.UserError, match=message):
+            sb.evaluate(run, lengths=lengths, T=T)  # type: ignore[call-overload]
+
+
 def test_the_process_is_as_before(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     torch.set_flush_denormal(False)
@@ -140,7 +168,7 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         (sb.list_runs, (tmp_path / "no",), {}, "no such folder"),
         (sb.compare, (["lstn"], ["copy"]), {}, "Did you mean lstm"),
         (sb.compare, ("smoke",), {}, r"smoke is a suite: compare\(suite='smoke'\)"),
-        (sb.evaluate, (tmp_path,), {"lengths": [20]}, "lengths: unknown. Options: T, split, data_dir"),
+        (sb.evaluate, (tmp_path,), {"length": 20}, "length: unknown. Options: T, lengths, split, data_dir"),
         (sb.compare, (["lstm"], ["copi"]), {}, "Did you mean copy"),
         (sb.compare, (["lstm"],), {"suite": "quik"}, "Did you mean quick"),
         (sb.compare, (["lstm"], ["copy"]), {"seeds": 0}, "seeds: must be"),
