@@ -25,11 +25,17 @@ class HangsUpAt(Silent):
         return True
 
 
-@pytest.fixture
-def nohup() -> Iterator[None]:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.fixture(autouse=True)
+def hangs_up() -> Iterator[None]:
+    """A hangup ends a process also where the tests themselves run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def nohup(hangs_up: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def test_a_hangup_ends_a_run_after_its_checkpoint(tmp_path: Path) -> None:
