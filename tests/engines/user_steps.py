@@ -204,7 +204,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"act": lambda s, n, h: torch.tanh(n) if torch.is_grad_enabled() else torch.sigmoid(n)},
         "other values where no gradient",
     ),
-    "checkpoint": ({"act": lambda s, n, h: checkpoint(torch.tanh, n, use_reentrant=False)}, "saved for the gradient"),
+    "checkpoint": (
+        {"act": lambda s, n, h: checkpoint(torch.tanh, n, use_reentrant=False)},
+        "saved for the gradient|derivative of its own .`_NoopSaveInputs`",  # the latter up to torch 2.11
+    ),
     "saved halves": ({"act": _halved_saves}, "saved for the gradient"),
     "tensor hook": ({"act": _hooked_unless_traced}, r"`register_hook`"),
     "not when traced": (
