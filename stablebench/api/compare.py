@@ -77,7 +77,7 @@ class Board:
         Raises:
             UserError: There is no such column.
         """
-        return leaderboard.render(self.board, format, columns, interval)
+        return leaderboard.render(self.board, format, columns, interval, 'render(columns=["all"]) or names')
 
     def to_latex(self, columns: Sequence[str] | None = None, interval: IntervalOf = "median") -> str:
         """Return the tables in LaTeX; arguments as `render`."""

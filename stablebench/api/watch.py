@@ -1,6 +1,7 @@
 r"""`watch`: what becomes of a module's gradients in someone else's training loop, without changing a number of it.
 
-Every `every` passes, a pass being a forward call in training mode with autograd on and what follows it up to the next:
+Every `every` passes, a pass being a forward call in training mode with autograd on and what follows it up to the next
+(a cell that is called in a loop has one pass a derivation: a call whose state has a graph belongs to the pass before):
 
     gradient.NAME        norm of the loss's gradient in a parameter; in those of a child; `gradient.whole` in all
     norm.NAME            Euclidean norm of a parameter
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from stablebench.api.asked import count_of
 from stablebench.api.frames import frame
@@ -33,6 +35,9 @@ from stablebench.training.monitor import deviation, undisturbed
 
 if TYPE_CHECKING:
     from stablebench.report.figures.style import Figure
+
+_CALLS = 8
+"""Calls of one recurrent layer in a pass that are followed over time; with more it runs step by step."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class _MeasuredPass:
     numbers: dict[str, float]
     gradients: dict[str, float] = field(default_factory=dict)
     calls: dict[str, LayerCall] = field(default_factory=dict)
+    stepped: set[str] = field(default_factory=set)
 
 
 class Watch:
@@ -76,6 +82,7 @@ class Watch:
         """Why nothing was measured along the time of a recurrent layer, by its name."""
         self._model, self._every, self._samples = model, every, samples
         self._passes = 0
+        self._derived = False
         self._now: _MeasuredPass | None = None
         self._handles: list[Any] = []
         self._layers: set[nn.Module] = set()
@@ -86,7 +93,7 @@ class Watch:
 
     def start(self) -> None:
         """Put the hooks on."""
-        self._handles.append(self._model.register_forward_pre_hook(self._begin))
+        self._handles.append(self._model.register_forward_pre_hook(self._begin, with_kwargs=True))
         for name, parameter in self._model.named_parameters():
             if parameter.requires_grad:
                 hook = partial(self._accumulated, name)
@@ -104,23 +111,38 @@ class Watch:
             handle.remove()
         self._handles.clear()
 
-    def _begin(self, module: nn.Module, inputs: Any) -> None:
+    def _begin(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         if module is not self._model or not (module.training and torch.is_grad_enabled()):
             return
+        if self._passes and not self._derived and _has_graph([*inputs, *named.values()][1:]):
+            return
         self._complete()
+        self._derived = False
         if self._passes % self._every == 0:
             with torch.no_grad(), undisturbed():
                 self._now = _MeasuredPass(self._passes, _of_parameters(module))
         self._passes += 1
 
     def _accumulated(self, name: str, parameter: Tensor) -> None:
+        self._derived = True
         if self._now is not None and parameter.grad is not None:
             self._now.gradients[name] = parameter.grad.detach().double().norm().item()
 
     def _called(self, name: str, module: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> Any:
         if self._now is None or not torch.is_grad_enabled() or module not in self._layers:
             return output
-        earlier = sum(known.partition("#")[0] == name for known in self._now.calls)
+        if name in self._now.stepped:
+            return output
+        calls = [known for known in self._now.calls if known.partition("#")[0] == name]
+        earlier = len(calls)
+        if earlier == _CALLS:
+            self._now.stepped.add(name)
+            self.skipped[name] = (
+                f"it was called more than {_CALLS} times in a pass: step by step, each a chain of its own"
+            )
+            for known in calls:
+                del self._now.calls[known]
+            return output
         try:
             with undisturbed():
                 call, output = call_of(module, inputs, named, output, self._samples)
@@ -187,7 +209,7 @@ def watch(model: nn.Module, every: int = 100, *, samples: int = 2) -> Iterator[W
 
     Yields:
         The measurements: `records`, `plot()`, `to_frame()`, and in `skipped` the recurrent layers that are not followed
-        over time: bidirectional and packed ones.
+        over time: bidirectional and packed ones, and those that are called step by step.
 
     Raises:
         UserError: A number is out of range, or it is no module.
@@ -211,6 +233,11 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _has_graph(state: Any) -> bool:
+    """Whether a tensor of a state comes from an earlier call and has not been detached from it."""
+    return any(isinstance(leaf, Tensor) and leaf.grad_fn is not None for leaf in pytree.tree_leaves(state))
 
 
 def _of_parameters(module: nn.Module) -> dict[str, float]:

@@ -22,6 +22,7 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import Task
 from stablebench.errors import StablebenchError, UserError
 from stablebench.process.extras import require
+from stablebench.schema.own_data import OwnData
 
 ExampleFormat = Literal["jsonl", "parquet"]
 Columns = dict[str, np.ndarray]
@@ -60,9 +61,13 @@ def check_exportable(task: Task, fmt: ExampleFormat) -> None:
         UserError: They are not, or pyarrow is not installed.
     """
     if not task.card.data.generator:
+        whence = (
+            "They are in the file that the task names."
+            if isinstance(task.card.data, OwnData)
+            else "Real data sets come from their publishers: `stablebench data list` has sources and terms."
+        )
         raise UserError(
-            f"task {task.card.task}: must be one whose examples are generated, these are a fixed data set. "
-            "Real data sets come from their publishers: `stablebench data list` has sources and terms."
+            f"task {task.card.task}: must be one whose examples are generated, these are a fixed data set. {whence}"
         )
     if fmt == "parquet":
         require("pyarrow", "--format parquet")

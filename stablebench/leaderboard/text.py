@@ -30,6 +30,7 @@ def render(
     fmt: Format = "table",
     asked: Sequence[str] | None = None,
     interval: IntervalOf = "median",
+    option: str = "--columns NAMES or all",
 ) -> str:
     """Return a leaderboard as text.
 
@@ -38,6 +39,7 @@ def render(
         fmt: The format; `csv` has a row a run (`stablebench.leaderboard.tidy`) where the leaderboard has its runs.
         asked: Names of columns, or `all`; None for the eight that fit a terminal.
         interval: Whether the score is the median with its interval, or the mean with Student's.
+        option: How the reader asks for more columns.
 
     Raises:
         UserError: There is no such column.
@@ -74,7 +76,7 @@ def render(
     if asked is not None or fmt != "table":
         return text
     hidden = dict.fromkeys(n for t in board.tables for n in columns.names(t) if n not in columns.chosen(None, t))
-    more = wrapped(f"More columns, with --columns NAMES or all: {', '.join(hidden)}.", terminal_width())
+    more = wrapped(f"More columns, with {option}: {', '.join(hidden)}.", terminal_width())
     return "\n".join([text, "", *more])
 
 

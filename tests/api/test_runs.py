@@ -145,6 +145,7 @@ def test_a_leaderboard_is_that_of_the_command_line(tmp_path: Path, monkeypatch: 
     (tmp_path / "script.py").write_text(script)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "MyCell" in done.stdout and r"\toprule" in done.stdout, done.stderr
+    assert "--columns" not in done.stdout and 'with render(columns=["all"]) or names: ' in done.stdout
     monkeypatch.chdir(tmp_path)
     words = f"compare --models my_cell.py:MyCell,lstm --tasks copy --seeds 2 {WORDS} --no-run --json"
     by_command = call(words)

@@ -143,3 +143,49 @@ def test_only_passes_that_train_are_counted() -> None:
             model.train()
             copy.deepcopy(model)(x).sum().backward()
     assert [record.step for record in w.records] == [0, 2]
+
+
+def loop(cell: nn.Module, x: Tensor) -> Tensor:
+    """Return the last state of a loop over the steps, (batch, hidden)."""
+    state = None
+    for x_t in x.unbind(1):
+        state = cell(x_t, state)
+    return state[0] if isinstance(state, tuple) else state  # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize("make", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+def test_a_cell_in_a_loop_has_one_pass_a_derivation(make: Any) -> None:
+    cell, (x, _) = make(IN, HIDDEN), next(examples())
+    embedded = (x.requires_grad_() * 1,)  # inputs with a graph of their own begin no pass less
+    with sb.watch(cell, every=2) as w:
+        for _ in range(5):
+            cell.zero_grad()
+            loop(cell, embedded[0]).sum().backward(retain_graph=True)
+    assert [record.step for record in w.records] == [0, 2, 4]
+    whole = torch.stack([p.grad.norm() for p in cell.parameters() if p.grad is not None]).norm().item()
+    assert all(record.numbers["gradient.whole"] == pytest.approx(whole) for record in w.records)
+
+
+def test_a_detached_state_begins_a_pass() -> None:
+    cell, (x, _) = nn.GRUCell(IN, HIDDEN), next(examples())
+    with sb.watch(cell, every=1) as w:
+        h = torch.zeros(BATCH, HIDDEN)
+        for chunk in x.split(4, dim=1):
+            for x_t in chunk.unbind(1):
+                h = cell(x_t, h)
+            h.sum().backward()
+            h = h.detach()
+    assert [record.step for record in w.records] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("steps", [3, T])
+def test_a_layer_that_is_called_step_by_step_is_not_followed(steps: int) -> None:
+    layer, (x, _) = nn.GRU(IN, HIDDEN, batch_first=True), next(examples())
+    with sb.watch(layer, every=1) as w:
+        for _ in range(2):
+            h = torch.zeros(1, BATCH, HIDDEN)
+            for x_t in x[:, :steps].split(1, dim=1):
+                _, h = layer(x_t, h)
+            h.sum().backward()
+    assert len(w.records) == 2 and [len(record.flows) for record in w.records] == ([3, 3] if steps == 3 else [0, 0])
+    assert ("step by step" in w.skipped.get("GRU", "")) == (steps == T)

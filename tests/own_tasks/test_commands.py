@@ -52,6 +52,19 @@ def card_rows(task: str) -> list[int]:
     return own_sources[card_named(task)[0].source or ""].rows["test"].tolist()
 
 
+def test_a_file_s_settings_came_from_the_option_that_names_it() -> None:
+    result = cli("train", "--model", "rnn", "--task", "data.yaml", *SMALL, "--dry-run")
+    origins = {line.split()[0]: line.split("your ")[-1] for line in result.stdout.splitlines() if "your " in line}
+    assert {origins["task.source"], origins["task.file"]} == {"--task"}, result.output
+    assert "model.source" not in origins
+
+
+def test_examples_of_a_file_are_not_sought_at_a_publisher() -> None:
+    result = cli("data", "export", "seqs.npz", "-o", "out")
+    assert result.exit_code == 2 and "in the file that the task names" in result.stderr, result.output
+    assert "publishers" in cli("data", "export", "digits", "-o", "out").stderr
+
+
 def test_it_learns_what_is_in_the_file() -> None:
     result = cli(
         *("train", "--model", "gru", "--task", "data.yaml", "--steps", "120", "--lr", "0.02", "--hidden", "8"),

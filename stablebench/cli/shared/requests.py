@@ -80,10 +80,13 @@ def origin_text(key: str, origin: str, value: Any = None) -> str:
         origin: As `Resolved.origin` has it.
         value: The value.
     """
-    own = {"model.name": "--model", "task.name": "--task", "task.variant": "--task"}
+    named = {"task.variant": "--task", "task.source": "--task", "task.file": "--task", "model.source": "--model"}
+    own = {"model.name": "--model", "task.name": "--task"} | named
     own |= {key: f"--{name.replace('_', '-')}" for name, key in OPTION_KEYS.items()}
-    if key == "task.variant" and value is not None:
+    if key in named and value is not None:
         origin = "option"
+    if key == "model.revision" and origin == "default":
+        origin = "the model's code"
     if origin.startswith("option"):
         given = "--epochs" if "epochs" in origin else own.get(key, "--T")
         return f"your {given}{origin.removeprefix('option')}"

@@ -181,7 +181,8 @@ def _finite(parts: Parts, name: str, values: np.ndarray, real: np.ndarray | None
     with np.errstate(over="ignore"):
         numbers = _padding_is_zero(values.astype(np.float32), real)
     if (bad := _first(~np.isfinite(numbers))) is not None:
-        raise parts.wrong(name, bad[0], f"must be finite numbers, got {values[bad]:g}{_at(bad)}.")
+        limit = ", and at most 3.4e38 in size" if np.isfinite(values[bad]) else ""
+        raise parts.wrong(name, bad[0], f"must be finite numbers{limit}, got {values[bad]:g}{_at(bad)}.")
     return numbers
 
 
