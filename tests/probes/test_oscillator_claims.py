@@ -21,7 +21,7 @@ from stablebench.models.network import Network
 from stablebench.models.recurrent.cornn import CoRNN
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 
-ENERGY, PRINTED, FOR_EVER, APART, ONE_STEP, PRODUCT, APPROXIMATED, GRADIENT, LONG_TERM = range(9)
+ENERGY, PRINTED, FOR_EVER, APART, ONE_STEP, PRODUCT, APPROXIMATED, GRADIENT, LONG_TERM, HORIZON = range(10)
 
 
 def measured(layer: CoRNN, steps: int = 40, inputs: Tensor | None = None) -> ChainMeasurements:
@@ -56,13 +56,14 @@ def driven_out(dt: float) -> CoRNN:
 def test_every_proposition_holds_for_small_weights_and_step() -> None:
     """Every proposition holds for small weights and a small step."""
     found = findings(small(of_the_theory(), 0.001))
-    assert [f.verdict for f in found] == ["holds"] * 9
+    assert [f.verdict for f in found[:HORIZON]] == ["holds"] * 9
 
 
 def test_the_experiments_settings_are_outside_most_hypotheses() -> None:
     found = findings(CoRNN(1, 128, dt=0.083, gamma=0.13, epsilon=4.1), 40)
     assert [f.verdict for f in found[: APART + 1]] == ["holds", "holds", "not applicable", "holds"]
     assert {f.verdict for f in found[ONE_STEP:]} == {"not applicable"}
+    assert found[HORIZON].bound == math.inf and "is overdamped" in found[HORIZON].hypothesis
     assert "N dt = 3.32" in found[GRADIENT].hypothesis
 
 
@@ -207,3 +208,26 @@ def test_chain_that_forgets_velocities_violates_proposition_3_3() -> None:
     for oscillators, holds in ((whole, True), (c, False)):
         outcome = cornn_claims(oscillators)[LONG_TERM].check(evidence)
         assert outcome.applies and outcome.holds == holds
+
+
+def damped(damping: Any = "explicit") -> CoRNN:
+    """Oscillators with the constants of the paper's adding problem."""
+    return CoRNN(2, 6, dt=0.016, gamma=94.5, epsilon=9.5, damping=damping).double()
+
+
+@pytest.mark.parametrize(("damping", "kept"), [("explicit", 1 - 9.5 * 0.016), ("implicit", 1 / (1 + 9.5 * 0.016))])
+def test_the_memory_horizon_of_oscillators_alone_is_half_the_damping_s_rate(damping: Any, kept: float) -> None:
+    found = findings(small(damped(damping), 0), 300)[HORIZON]
+    assert found.verdict == "holds" and isinstance(found.bound, float) and isinstance(found.measured, float)
+    rate = -math.log(kept) / 2
+    axes = found.bound * rate - math.log(1000)  # ln of their ratio, by which the horizon can lie below or above
+    assert 0 < axes < math.log(94.5**0.5 * 2) and math.log(1000) - axes <= found.measured * rate + rate
+    assert "(2 / epsilon) ln(1 / 0.001) is 90.89 steps" in found.hypothesis
+
+
+def test_oscillators_that_feed_each_other_remember_beyond_the_horizon() -> None:
+    layer = damped()
+    layer.W2.data.add_(5 * torch.eye(6))
+    assert findings(layer, 300)[HORIZON].verdict == "violated"
+    short = findings(layer, 80)[HORIZON]
+    assert short.verdict == "not applicable" and isinstance(short.bound, float) and 90 < short.bound < 120

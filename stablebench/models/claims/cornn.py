@@ -1,4 +1,6 @@
-r"""What the coRNN paper proves of its chain (`stablebench.models.claims.oscillator`), a class each proposition.
+r"""What is said of coRNN's chain (`stablebench.models.claims.oscillator`), a class each proposition.
+
+All but the last are those of its paper.
 
 What is assumed, with the number that the paper gives it:
 
@@ -16,8 +18,10 @@ E.1 say of it for dt -> 0. See `stablebench.report.paper_checks.check` for D.3.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
+
+import torch
 
 from stablebench.models.claims.claim import Claim, Evidence, Proposition
 from stablebench.models.claims.oscillator import (
@@ -34,6 +38,8 @@ _CONSTANT_DECADES = 2.0
 """Decades, up and down, that stand for the unnamed constants of an order."""
 _GRADIENT_SAMPLES = 4
 """Sequences that the gradient of the loss is taken of."""
+_FORGOTTEN = 1e-3
+"""Share of the gradient at the end that counts as nothing."""
 
 
 def cornn_claims(c: Oscillators) -> list[Claim]:
@@ -49,6 +55,7 @@ def cornn_claims(c: Oscillators) -> list[Claim]:
         ApproximatedProduct(c, norm),
         GradientOfTheLoss(c),
         GradientOfLongAgo(c),
+        MemoryHorizon(c),
     ]
     return [proposition.claim() for proposition in propositions]
 
@@ -264,3 +271,59 @@ class GradientOfLongAgo(_OfSmallWeights):
         """Return whether eta <= dt, in unit time, for 20 steps or more."""
         c, n = self.c, evidence.steps + 1
         return n >= 20 and c.eta <= c.dt * (1 + 1e-9) and c.bounded and c.in_unit_time(evidence)
+
+
+class MemoryHorizon(_OfOscillators):
+    """A loss is felt for at most (2 / damping) ln(1 / share) of time, as the gradient falls at half the damping's rate.
+
+    Munigety, Between Amnesia and Chaos (2026), arXiv 2606.09929, states it for networks of damped oscillators, whose
+    damping coefficient is coRNN's epsilon. Of one oscillator alone it follows from the step's determinant, `kept`: the
+    moduli of its complex eigenvalues are kept^(1/2). The ratio of the axes of its orbits is what is not said, and added
+    here. Coupling can feed the oscillators, so that a network may remember for longer: then it is violated.
+    """
+
+    statement = (
+        f"largest lag at which ||dL/dX_t|| is at least {_FORGOTTEN:g} of that at the loss <= 2 ln(ratio / "
+        f"{_FORGOTTEN:g}) / -ln kept, kept = 1 - epsilon dt (explicit) or 1 / (1 + epsilon dt), ratio that of an "
+        f"orbit's axes: the memory horizon (2 / epsilon) ln(1 / {_FORGOTTEN:g}) of arXiv 2606.09929, for this chain"
+    )
+    hypothesis = "an oscillator alone oscillates, its step has complex eigenvalues; the chain is longer than the bound"
+
+    def measure(self, evidence: Evidence) -> float:
+        """Return the lag, in steps, of the sequence that remembers the longest."""
+        longest = 0
+        for norms in evidence.last_loss_log_norms:
+            end = int(norms.isfinite().nonzero().max()) if norms.isfinite().any() else 0
+            felt = (norms[: end + 1] >= norms[end] + math.log(_FORGOTTEN)).nonzero()
+            longest = max(longest, end - int(felt.min())) if len(felt) else longest
+        return float(longest)
+
+    def bound(self, evidence: Evidence) -> float:
+        """Return the horizon in steps; infinite where an oscillator alone does not oscillate, or loses nothing."""
+        kept = self.c.kept
+        if not 0 < kept < 1 or self._ratio is None:
+            return math.inf
+        return 2 * math.log(self._ratio / _FORGOTTEN) / -math.log(kept)
+
+    def applies(self, evidence: Evidence) -> bool:
+        """Return whether the chain reaches beyond the horizon."""
+        return evidence.steps + 1 > self.bound(evidence)
+
+    def remark(self, evidence: Evidence) -> str:
+        """Return the regime and the horizon in continuous time."""
+        regime = "oscillates" if self._ratio is not None else "is overdamped"
+        horizon = -2 * math.log(_FORGOTTEN) / (self.c.epsilon * self.c.dt)
+        return f"an oscillator alone {regime}; (2 / epsilon) ln(1 / {_FORGOTTEN:g}) is {horizon:.4g} steps"
+
+    @cached_property
+    def _ratio(self) -> float | None:
+        """Ratio of the longest to the shortest axis of the ellipse on which an undamped oscillator moves; None: none.
+
+        It is the condition number of the eigenvectors of the step of (y, z) without its input and coupling.
+        """
+        c, force = self.c, self.c.delta * self.c.dt * self.c.gamma
+        step = torch.tensor([[1 - c.dt * force, c.dt * c.kept], [-force, c.kept]], dtype=torch.float64)
+        values, vectors = torch.linalg.eig(step)
+        if not (values.imag.abs() > 1e-12).all():
+            return None
+        return torch.linalg.cond(vectors).item()

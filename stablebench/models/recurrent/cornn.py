@@ -18,7 +18,8 @@ Stability claim: from zero states, with |phi| <= 1 and D > 0, gamma y'y + z'z <=
     D = 2 epsilon - gamma dt (implicit) or 2 epsilon - (gamma + epsilon^2) dt (explicit). For D >= 1, which is the
     paper's condition on dt (49, 52), this implies its bound hidden t dt (propositions 3.1 and F.1). With gamma =
     epsilon = 1, implicit damping and condition (8) with exponent r, the Jacobian of one step has infinity norm
-    <= 1 + 3 dt^r (13). All propositions are claims: `stablebench.models.claims.cornn`. Asserted in
+    <= 1 + 3 dt^r (13). All propositions are claims, with the
+    memory horizon of damped oscillators: `stablebench.models.claims.cornn`. Asserted in
     tests/models/test_cornn.py and tests/probes/test_oscillator_claims.py.
 Reference: Rusch, Mishra. Coupled Oscillatory Recurrent Neural Network (coRNN). ICLR 2021.
     https://arxiv.org/abs/2010.00951
