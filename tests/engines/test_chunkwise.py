@@ -50,6 +50,9 @@ MODELS: list[tuple[type[Any], dict[str, Any]]] = [
     (Mamba2, {"heads": 3, "key_size": 4}),
     (Mamba3, {"key_size": 2}),
     (Mamba3, {"heads": 3, "key_size": 4}),
+    (MLSTM, {"key_size": 20}),
+    (MLSTM, {"heads": 3, "key_size": 4}),
+    (MLSTM, {"heads": 2, "forget": "exp", "forget_bias": 0.0}),
 ]
 NAMES = [f"{cls.__name__}-{i}" for i, (cls, _) in enumerate(MODELS)]
 every_model = pytest.mark.parametrize(("cls", "arguments"), MODELS, ids=NAMES)
@@ -123,6 +126,22 @@ def test_what_is_forgotten_at_once_leaves_the_rest_exact(
     if cls is not Mamba3:
         decays = model.decay(x)
         assert (decays < 1e-300).any() and (decays == 1).any()
+    assert_as_exact(chunkwise.run, model, 50, *ROUNDINGS)
+    found = everything(chunkwise.run, model.float(), 50, "every", torch.float32)
+    assert all(part.isfinite().all() for part in found)
+
+
+@pytest.mark.parametrize("forget", ["sigmoid", "exp"])
+def test_exponential_gates_of_any_size_leave_the_rest_exact(forget: str) -> None:
+    """Gates of exp(-800) to exp(800), decided by one input each: written, kept and forgotten beyond every float."""
+    model = built(MLSTM, {"heads": 2, "key_size": 3, "forget": forget})
+    with torch.no_grad():
+        model.gates.weight.zero_()
+        model.gates.weight[:2, 0] = 400.0
+        model.gates.weight[2:, 1] = 400.0
+    x = torch.randn(4, 50, IN, generator=torch.Generator().manual_seed(1))
+    i, f = model.gates(x).chunk(2, dim=-1)
+    assert i.max() > 800 and i.min() < -800 and f.max() > 800 and f.min() < -800
     assert_as_exact(chunkwise.run, model, 50, *ROUNDINGS)
     found = everything(chunkwise.run, model.float(), 50, "every", torch.float32)
     assert all(part.isfinite().all() for part in found)
@@ -223,7 +242,7 @@ def test_auto_takes_chunks_and_fused_what_has_none(monkeypatch: pytest.MonkeyPat
     for device in (CPU, torch.device("cuda")):
         choice = choose("auto", network(DeltaNet(IN, 4), Mamba2(4, 4)), device)
         assert (choice.name, choice.run, choice.note) == ("chunkwise", chunkwise.run, None)
-    for layers in ((MLSTM(IN, 4),), (DeltaNet(IN, 4), Rnn(4, 4))):
+    for layers in ((Rnn(IN, 4),), (DeltaNet(IN, 4), Rnn(4, 4))):
         assert choose("auto", network(*layers), CPU).name == "fused"
     assert choose("fused", network(DeltaNet(IN, 4)), CPU).run is fused.run
     monkeypatch.setattr(fused, "unavailable_reason", lambda device, dtype: "there is no compiler")

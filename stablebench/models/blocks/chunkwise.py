@@ -72,7 +72,7 @@ class ChunkwiseMemory(MatrixMemory):
 
 
 class Chunks:
-    """Where the chunks of a sequence lie, of equal length; the last is filled up with steps of zeros.
+    """Where the chunks of a sequence lie, of equal length; the last has a step of the sequence and is filled up.
 
     Args:
         steps: Time steps, >= 1.
@@ -85,15 +85,18 @@ class Chunks:
         self.count = -(-steps // max(1, min(max(_MIN_WRITES, key_size), _MAX_WRITES) // writes))
         self.length = -(-steps // self.count)
 
-    def of(self, x: Float[Tensor, "batch time _"], heads: int) -> Float[Tensor, "batch chunks heads length width"]:
-        """Return numbers of every step, head after head, chunk by chunk; zeros behind the last step.
+    def of(
+        self, x: Float[Tensor, "batch time _"], heads: int, behind: float = 0.0
+    ) -> Float[Tensor, "batch chunks heads length width"]:
+        """Return numbers of every step, head after head, chunk by chunk.
 
         Args:
             x: (batch, time, heads * width).
             heads: Heads.
+            behind: What stands behind the last step.
         """
         missing = self.count * self.length - self.steps
-        x = torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
+        x = torch.nn.functional.pad(x, (0, 0, 0, missing), value=behind) if missing else x
         return x.unflatten(1, (self.count, self.length)).unflatten(-1, (heads, -1)).transpose(2, 3)
 
     def joined(self, x: Float[Tensor, "batch chunks heads length width"]) -> Float[Tensor, "batch time _"]:
@@ -107,12 +110,17 @@ def decays_between(log_decay: Float[Tensor, "*chunk length"]) -> Float[Tensor, "
     Args:
         log_decay: Logarithms of the decays of the steps 1 ... length, <= 0 each. Step 0 is before the chunk.
     """
+    return log_decays_between(log_decay).exp()
+
+
+def log_decays_between(log_decay: Float[Tensor, "*chunk length"]) -> Float[Tensor, "*chunk later earlier"]:
+    """Return the logarithms of `decays_between`, of any sign; -inf backwards."""
     later = torch.nn.functional.pad(log_decay, (1, 0))[..., :, None]
     n = later.shape[-2]
     ones = torch.ones(n, n, dtype=torch.bool, device=log_decay.device)
     # sums of the logarithms from `earlier` + 1 to `later`, not differences of sums from the first step on
     sums = later.masked_fill(~ones.tril(-1), 0.0).cumsum(-2)
-    return sums.masked_fill(~ones.tril(), float("-inf")).exp()
+    return sums.masked_fill(~ones.tril(), float("-inf"))
 
 
 def starts(

@@ -31,7 +31,8 @@ Differs from the paper:
     - The cell only, without the residual block around it (convolution, normalisation of heads, projections).
     - Biases of the forget gates start at 3 to 6 over the heads and of the input gates at -10 in the authors' code; here
       the latter are 0 by default.
-    - One step after the other, not by its chunkwise form; the fused engine compiles the step.
+    - Chunks of 16 to 32 steps by torch's products, derived from the equation: the paper prints the form for all steps
+      at once (appendix A.3). m_t is the loop's, max(log F_t + ... + log F_1 + m_0, log F_t + ... + log F_{s+1} + i_s).
 """
 
 import math
@@ -42,7 +43,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stablebench.models.base import State
-from stablebench.models.blocks.matrix_memory import MatrixMemory, spread_of_keys
+from stablebench.models.blocks.chunkwise import Chunks, ChunkwiseMemory, log_decays_between
+from stablebench.models.blocks.matrix_memory import spread_of_keys
 from stablebench.models.claims.claim import Claim
 from stablebench.models.claims.linear_steps import drawn_inputs, one_step, within
 from stablebench.models.registry import register_model
@@ -55,7 +57,7 @@ _LEAST = -60.0
 
 
 @register_model
-class MLSTM(MatrixMemory):
+class MLSTM(ChunkwiseMemory):
     """See the module docstring for the equation.
 
     Args:
@@ -109,10 +111,11 @@ class MLSTM(MatrixMemory):
         return (zeros,)
 
     def input_projection(self, x: Float[Tensor, "batch time in"]) -> tuple[Tensor, ...]:
-        """Return k_t; v_t with a 1 behind each head's; i; and f, (batch, time, any) each."""
+        """Return k_t; v_t with a 1 behind each head's; i; and log F, (batch, time, any) each."""
         values = nn.functional.pad(self.value(x).unflatten(-1, (self.heads, -1)), (0, 1), value=1.0).flatten(-2)
         i, f = self.gates(x).chunk(2, dim=-1)
-        return self.key(x) / math.sqrt(self.key_size), values, i, f
+        log_F = f if self.forget == "exp" else nn.functional.logsigmoid(f)
+        return self.key(x) / math.sqrt(self.key_size), values, i, log_F
 
     def recurrent_weights(self) -> tuple[Tensor, Tensor]:
         """Return the matrices that spread keys and gates over the state."""
@@ -120,25 +123,71 @@ class MLSTM(MatrixMemory):
 
     def step(self, projected: tuple[Tensor, ...], state: State, recurrent_weights: tuple[Tensor, Tensor]) -> State:
         """Return the columns of C_t and n_t, and m_t."""
-        key, value, i, f = projected
-        (packed,) = state
+        key, value, i, log_F = projected
         spread, of_gates = recurrent_weights
-        S, m = packed.split([self.key_size * (self.hidden + self.heads), self.heads], dim=-1)
-        kept = m + (f if self.forget == "exp" else nn.functional.logsigmoid(f))
+        S, m = self._parts(state[0])
+        kept = m + log_F
         m = torch.maximum(kept, i)
         old, new = torch.exp(kept - m) @ of_gates, torch.exp(i - m) @ of_gates
         S = self.by_column(old) * S + self.by_column(new * value) * (key @ spread)
         return (torch.cat([S, m], dim=-1),)
 
-    def layer_output(
-        self, output: Float[Tensor, "*steps _"], x: Float[Tensor, "*steps in"]
-    ) -> Float[Tensor, "*steps hidden"]:
+    def queries(self, x: Float[Tensor, "*steps in"]) -> Float[Tensor, "*steps _"]:
+        """Return q_t."""
+        return self.query(x)
+
+    def read(self, output: Float[Tensor, "*steps _"], x: Float[Tensor, "*steps in"]) -> Float[Tensor, "*steps hidden"]:
+        """Return C_t q_t over the normaliser."""
+        S, m = self._parts(output)
+        return self._normalised(self.read_with(S, self.queries(x)).unflatten(-1, (self.heads, -1)), m)
+
+    def finish(self, read: Float[Tensor, "*steps hidden"], x: Float[Tensor, "*steps in"]) -> Tensor:
         """Return h_t."""
-        S, m = output.split([self.key_size * (self.hidden + self.heads), self.heads], dim=-1)
-        read = self.read_with(S, self.query(x)).unflatten(-1, (self.heads, -1))
+        return torch.sigmoid(self.output_gate(x)) * read
+
+    def in_chunks(
+        self, x: Float[Tensor, "batch time in"], state: State, outputs: Literal["every", "last"]
+    ) -> tuple[Float[Tensor, "batch time hidden"] | None, State]:
+        """Run all steps; a chunk's own writes are weighed with the largest of them, then with m where it begins."""
+        keys, values, i, log_F = self.input_projection(x)
+        chunks = Chunks(x.shape[1], self.key_size)
+        decayed = log_decays_between(chunks.of(log_F, self.heads).squeeze(-1))
+        weights = decayed[..., 1:, 1:] + chunks.of(i, self.heads, behind=-math.inf).mT  # of write s, read after step t
+        largest = weights.amax(-1)
+        k, v = chunks.of(keys, self.heads), chunks.of(values, self.heads)
+        added = (k.mT * torch.exp(weights[..., -1:, :] - largest[..., -1:, None])) @ v
+
+        S, m = self._parts(state[0])
+        S, at_start, of_start = self.matrices(S), [], []
+        for total, most, new in zip(
+            decayed[..., -1, 0].unbind(1), largest[..., -1].unbind(1), added.unbind(1), strict=True
+        ):
+            at_start.append(S)
+            of_start.append(m)
+            kept = total + m
+            m = torch.maximum(kept, most)
+            S = torch.exp(kept - m)[..., None, None] * S + torch.exp(most - m)[..., None, None] * new
+        after = (torch.cat([self.flat(S), m], dim=-1),)
+        if outputs == "last":
+            return None, after
+        kept = decayed[..., 1:, 0] + torch.stack(of_start, dim=1)[..., None]
+        stabiliser = torch.maximum(kept, largest)
+        q = chunks.of(self.queries(x), self.heads)
+        within = (q @ k.mT) * torch.exp(weights - stabiliser[..., None])
+        reads = within @ v + (q * torch.exp(kept - stabiliser)[..., None]) @ torch.stack(at_start, dim=1)
+        read = chunks.joined(reads).unflatten(-1, (self.heads, -1))
+        return self._normalised(read, chunks.joined(stabiliser[..., None])), after
+
+    def _parts(self, packed: Float[Tensor, "*steps _"]) -> tuple[Tensor, Tensor]:
+        """Return a state's columns of C and n, and its m."""
+        S, m = packed.split([self.key_size * (self.hidden + self.heads), self.heads], dim=-1)
+        return S, m
+
+    def _normalised(self, read: Float[Tensor, "*steps heads _"], m: Float[Tensor, "*steps heads"]) -> Tensor:
+        """Return C_t q_t / max(|n_t^T q_t|, exp(-m)), (..., hidden), of C_t q_t with n_t^T q_t behind each head's."""
         read, normaliser = read[..., :-1].flatten(-2), read[..., -1]
         least = torch.maximum(normaliser.abs(), torch.exp(-m.clamp(min=_LEAST)))
-        return torch.sigmoid(self.output_gate(x)) * read / self.by_unit(least)
+        return read / self.by_unit(least)
 
     def claims(self) -> list[Claim]:
         """Return that the larger exponential of a step is 1, whatever m and the gates: no sum over- or underflows."""
