@@ -8,6 +8,22 @@ SIGNAL_CODES = (129, 130, 143)
 """Exit codes of what a signal ended."""
 
 
+def pass_on(exit_code: int) -> None:
+    """End what a run is only a part of, where a signal ended the run, as the signal itself would have.
+
+    Args:
+        exit_code: The run's; of one that no signal ended nothing follows.
+
+    Raises:
+        KeyboardInterrupt: SIGINT came.
+        SystemExit: Another signal came.
+    """
+    if exit_code == _CODES[signal.SIGINT]:
+        raise KeyboardInterrupt
+    if exit_code in SIGNAL_CODES:
+        raise SystemExit(exit_code)
+
+
 class Interrupted(Exception):
     """A signal ends what is being done."""
 

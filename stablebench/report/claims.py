@@ -23,6 +23,7 @@ from stablebench.models.claims.claim import DECADE
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import spectrum
+from stablebench.process.signals import pass_on
 from stablebench.runs.progress import Silent
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import run as session
@@ -247,6 +248,7 @@ def _trained(setting: Setting, sizes: StudySizes, runs_dir: Path) -> Measured:
     where = _where(resolved)
     try:
         outcome = session.train(resolved, session.ExecutionOptions(runs_dir), Silent())
+        pass_on(outcome.exit_code)
         record = outcome.record
         network, checkpoint = trained_network(outcome.folder, record)
     except StablebenchError as error:

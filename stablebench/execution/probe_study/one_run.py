@@ -13,6 +13,7 @@ from stablebench.data.task import Task, resolve_params
 from stablebench.execution.probe_study.measures import scalars
 from stablebench.models.network import AnyNetwork
 from stablebench.process.settings import prepare_process
+from stablebench.process.signals import pass_on
 from stablebench.runs.atomic import write_atomically
 from stablebench.runs.progress import StopAfter
 from stablebench.runs.store import RunFolder
@@ -119,6 +120,7 @@ def _measure(record: RunRecord, resolved: Resolved, options: StudyOptions) -> Ru
         )
         initial = _scalars(loop.parts.network, resolved, options)
         ended = loop.run()
+        pass_on(loop.exit_code)
         early = None if ended.status == "diverged" else _scalars(loop.parts.network, resolved, options)
     return RunProbes(initial, early, stop)
 
