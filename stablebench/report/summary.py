@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from stablebench import leaderboard
-from stablebench.schema.leaderboard import Leaderboard, LeaderboardTable, Reproduction
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, Reproduction
 from stablebench.schema.leaderboard_statistics import Statistics
 from stablebench.stats import MIN_SEEDS
+from stablebench.training.targets import beats_baseline
 
 _NAMED = 3
 """Names of a list that are written out."""
+_NOBODY = "no model beats the baseline"
 
 
 def summary(board: Leaderboard, statistics: Statistics, reproduced: Reproduction | None) -> list[str]:
@@ -55,11 +57,21 @@ def period(started: Sequence[str]) -> str | None:
 def _leaders(tables: Sequence[LeaderboardTable]) -> str | None:
     tasks: dict[str, list[str]] = defaultdict(list)
     for table in tables:
-        first = [row.name for row in table.rows if row.rank == 1]
+        first = [row for row in table.rows if row.rank == 1]
         if len(table.rows) > 1 and first:
-            tasks[_listed(first) + (" leads" if len(first) == 1 else " share the lead")].append(table.task)
+            leads = " leads" if len(first) == 1 else " share the lead"
+            who = _listed([row.name for row in first]) + leads if _learnt(first[0], table) else _NOBODY
+            tasks[who].append(table.task)
     parts = [f"{who} on {_listed(where)}" for who, where in tasks.items()]
-    return f"{'; '.join(parts)}." if parts else None
+    text = "; ".join(parts)
+    return f"{text[0].upper() if text.startswith(_NOBODY) else text[0]}{text[1:]}." if parts else None
+
+
+def _learnt(row: LeaderboardRow, table: LeaderboardTable) -> bool:
+    """Whether a row's score beats the task's baseline, where there is one."""
+    if table.baseline is None or row.score is None:
+        return row.score is not None
+    return beats_baseline(table.metric, table.baseline)(row.score)
 
 
 def _decided(statistics: Statistics) -> str | None:
@@ -68,7 +80,7 @@ def _decided(statistics: Statistics) -> str | None:
     if not pairs:
         return None
     if not tested:
-        return f"Not one of the {len(pairs)} pairs can be decided: a test takes {MIN_SEEDS} seeds of both."
+        return f"No two models are tested against each other: that takes {MIN_SEEDS} seeds of both."
     decided = sum(decision.verdict != "undecided" for decision in tested)
     over = [pair.decision for pair in statistics.overall.improvement if pair.decision is not None]
     over_tasks = f", over tasks {sum(d.verdict != 'undecided' for d in over)} of {len(over)}" if over else ""

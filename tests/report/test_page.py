@@ -164,7 +164,8 @@ def test_the_result_and_a_leaderboard_come_first(text: str) -> None:
     body = text[text.index("<body>") :]
     (result,) = re.findall(r'<p class="result">(.*?)</p>', body)
     assert (
-        result == "gru leads on adding and copy. Not one of the 6 pairs can be decided: a test takes 5 seeds of both."
+        result
+        == "gru leads on adding and copy. No two models are tested against each other: that takes 5 seeds of both."
     )
     order = ['class="result"', 'id="task-1"', 'id="task-2"', 'id="overall"', 'id="environments"']
     assert sorted(map(body.index, order)) == list(map(body.index, order))
@@ -181,6 +182,15 @@ def test_the_result_counts_the_pairs_that_are_decided(tmp_path: Path) -> None:
     ]
     text = made_page(tmp_path, *records)
     assert "gru leads on adding and copy. 2 of 2 pairs are decided at 5 %, over tasks 1 of 1." in text
+
+
+def test_nobody_leads_where_no_model_beats_the_baseline(tmp_path: Path) -> None:
+    records = [made_record(m, t, 0, r) for m, r in (("rnn", 1e-5), ("gru", 2e-5)) for t in ("copy", "adding")]
+    (result,) = re.findall(r'<p class="result">(.*?)</p>', made_page(tmp_path, *records))
+    assert result.startswith("No model beats the baseline on adding and copy. ")
+    records += [made_record(m, "digits", 0, r) for m, r in (("rnn", 0.01), ("gru", 0.04))]
+    (result,) = re.findall(r'<p class="result">(.*?)</p>', made_page(tmp_path / "more", *records))
+    assert "no model beats the baseline on adding and copy" in result.lower() and "gru leads on digits" in result
 
 
 def test_eight_columns_are_shown_and_the_others_by_a_switch(text: str) -> None:
