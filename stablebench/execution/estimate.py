@@ -53,9 +53,9 @@ class Estimate:
     problem: str | None = None
 
     @property
-    def missing_s(self) -> float:
-        """Seconds that the missing runs take one after another; 0 where they cannot be run."""
-        return self.missing * (self.run_s or 0.0)
+    def missing_s(self) -> float | None:
+        """Seconds that the missing runs take one after another; None where they cannot be run."""
+        return None if self.run_s is None else self.missing * self.run_s
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -121,6 +121,18 @@ def test_an_estimate_runs_a_few_updates_and_keeps_nothing(tmp_path: Path) -> Non
     assert "the missing 0: 0:00" in compare(tmp_path, "--estimate").stdout
 
 
+def test_what_cannot_be_run_has_no_estimate(tmp_path: Path) -> None:
+    words = ["compare", "--models", "rnn", "--seeds", "2", "--estimate", "--runs-dir", str(tmp_path)]
+    words += ["--data-dir", str(tmp_path), "--quiet", "--steps", "3", "--hidden", "4"]
+    result = CliRunner().invoke(app, [*words, "--tasks", "har2/hapt"])
+    assert result.exit_code == 1 and "2 runs cannot be run here; what they would take is not known." in result.stdout
+    assert "0:00" not in result.stdout
+    document = json.loads(CliRunner().invoke(app, [*words, "--tasks", "har2/hapt", "--json"]).stdout)
+    assert document["core_s"] is document["missing_s"] is document["cells"][0]["missing_s"] is None
+    both = CliRunner().invoke(app, [*words, "--tasks", "har2/hapt,copy"]).stdout
+    assert "\n2 runs: 0:0" in both and "2 runs cannot be run here" in both and "All" not in both
+
+
 @pytest.mark.parametrize("words", [("--models", ""), ("--models", "rnn,"), ("--tasks", " ")])
 def test_an_empty_name_is_refused(words: tuple[str, str], tmp_path: Path) -> None:
     result = compare(tmp_path, *words)

@@ -37,6 +37,7 @@ def print_estimates(
     total_s, missing_s = sum(s * e.runs for e, s in timed), sum(s * e.missing for e, s in timed)
     if shown.as_json:
         totals = {"core_s": total_s, "missing_core_s": missing_s, "workers": workers, "missing_s": missing_s / workers}
+        totals |= dict.fromkeys(totals.keys() - {"workers"}) if kinds and not timed else {}
         print_json({"cells": [e.document() for e in kinds], **totals})
     else:
         print_tables([_table(kinds, total_s, missing_s, workers)], shown.fmt)
@@ -61,12 +62,17 @@ def _table(kinds: list[Estimate], total_s: float, missing_s: float, workers: int
         return [e.task, e.model, e.hidden, e.parameters, e.steps, 1 / e.update_s, share, clock(e.run_s), missing]
 
     columns = ["task", "model", "hidden", "parameters", "updates", "updates/s", "evaluating", "a run", "missing"]
-    notes = [
-        f"All {sum(e.runs for e in kinds)} runs: {clock(total_s)} one after another; "
-        f"the missing {sum(e.missing for e in kinds)}: {clock(missing_s)}, {clock(missing_s / workers)} with {workers} "
-        "at once.",
-        "Timed on this machine as it is now, runs that do not stop at their target early.",
-        *(f"{', '.join(names)}: {problem}" for problem, names in _problems(kinds).items()),
-    ]
+    timed = [e for e in kinds if e.run_s is not None]
+    runs, untimed = sum(e.runs for e in timed), sum(e.runs for e in kinds if e.run_s is None)
+    notes = []
+    if timed or not kinds:
+        notes.append(
+            f"{'' if untimed else 'All '}{runs} runs: {clock(total_s)} one after another; the missing "
+            f"{sum(e.missing for e in timed)}: {clock(missing_s)}, {clock(missing_s / workers)} with {workers} at once."
+        )
+        notes.append("Timed on this machine as it is now, runs that do not stop at their target early.")
+    if untimed:
+        notes.append(f"{untimed} runs cannot be run here; what they would take is not known.")
+    notes += [f"{', '.join(names)}: {problem}" for problem, names in _problems(kinds).items()]
     rows, minor = [row(e) for e in kinds], ("evaluating", "parameters")
     return Table(columns, rows, title="What it would take", notes=notes, minor=minor)

@@ -114,7 +114,15 @@ def print_searches(
         (timed,) = estimates([cell.base], [cell.base], data_dir=data_dir, seconds=0.5)
         run_s = timed.run_s or 0.0
         hours = [hours[0] + trials * run_s / 3600, hours[1] + seeds * run_s / 3600]
-        rows.append([cell.label, timed.steps, clock(run_s), describe(cell.plan.space.space), timed.problem])
+        rows.append(
+            [
+                cell.label,
+                timed.steps,
+                clock(run_s) if timed.run_s else None,
+                describe(cell.plan.space.space),
+                timed.problem,
+            ]
+        )
         if not shown.quiet:
             note(f"[{len(rows)}/{len(cells)}] {cell.label}: {timed.problem or f'{clock(run_s)} a run'}")
     totals = {"searches": len(cells), "trials": trials * len(cells), "runs": (trials + seeds) * len(cells)}
@@ -127,6 +135,7 @@ def print_searches(
         f"{len(cells)} searches of {trials} trials: {totals['trials']} trials, at most {hours[0]:.3g} core hours; then "
         f"{seeds} seeds of each: {seeds * len(cells)} runs, {hours[1]:.3g} core hours.",
         "Timed on this machine as it is now; trials that are pruned end at half of their updates.",
+        *["Searches that cannot be run here are not counted in the hours."] * any(row[-1] for row in rows),
     ]
     print_tables(
         [Table(columns, rows, title="What would be searched", notes=notes, wrap=frozenset({"searched"}))], shown.fmt

@@ -126,7 +126,7 @@ class Study:
     def __init__(self, path: Path, plan: Plan, workers: int = 1, *, wait: bool = False) -> None:
         self.path, self.plan, self._workers, self._wait = path, plan, workers, wait
         self._grid = grid(plan.space, plan.seed) if plan.sampler == "grid" else None
-        require("optuna", "stablebench sweep")
+        require("optuna", "a search over settings (`sweep`, `tune`)")
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
 
     def __enter__(self) -> "Study":
