@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from stablebench.schema.run_record import RunRecord
     from stablebench.training.score import Score
 
+_OVERFLOWS = "the {} is not a finite number: states or outputs overflow, and the other metrics say little"
+
 
 def evaluate(
     *,
@@ -106,6 +108,8 @@ def evaluate(
     for name, value in scored.metrics.items():
         baseline = scored.baselines.get(name)
         say(f"{name} {value:.6g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
+    if scored.not_finite:
+        say(f"{_OVERFLOWS.format(', '.join(scored.not_finite))}.")
 
 
 def _print_lengths(record: "RunRecord", scores: "dict[int, Score]", split: str, *, as_json: bool) -> None:
@@ -117,7 +121,9 @@ def _print_lengths(record: "RunRecord", scores: "dict[int, Score]", split: str, 
     first = next(iter(scores.values()))
     held = None
     if "accuracy" in first.metrics:
-        held = longest_held({length: scored.metrics["accuracy"] for length, scored in scores.items()})
+        held = longest_held(
+            {length: 0.0 if scored.not_finite else scored.metrics["accuracy"] for length, scored in scores.items()}
+        )
     if as_json:
         document = {"lengths": {str(length): asdict(scored) for length, scored in scores.items()}}
         print_json(record.model_dump(mode="json") | document | {"longest_held": held})
@@ -127,6 +133,9 @@ def _print_lengths(record: "RunRecord", scores: "dict[int, Score]", split: str, 
     notes = []
     if "accuracy" in first.metrics:
         notes.append(f"Longest length held at {HELD:.0%}: {'none' if held is None else held}, of those asked for.")
+    for length, scored in scores.items():
+        if scored.not_finite:
+            notes.append(f"At {length} {_OVERFLOWS.format(', '.join(scored.not_finite))}; it counts as not held.")
     print_tables([Table(["length", *first.metrics], rows, title=title, notes=notes)])
 
 

@@ -1,5 +1,6 @@
 """Score a trained run: its weights, put back, on a split at its own length or another."""
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class Score:
     params: dict[str, Any]
     metrics: dict[str, float]
     baselines: dict[str, float]
+
+    @property
+    def not_finite(self) -> list[str]:
+        """Metrics that are no finite number: outputs or the loss overflow, and the other metrics say little."""
+        return [name for name, value in self.metrics.items() if not math.isfinite(value)]
 
 
 _DEFAULT = EvaluationOptions()
