@@ -49,9 +49,12 @@ def claims(
     from stablebench.errors import UserError, unknown_name
     from stablebench.process.settings import prepare_process
 
-    if output is not None and output.suffix:
-        raise UserError(f"--output {output}: must have no suffix; OUTPUT.md and the folder OUTPUT are written.")
     if output is not None:
+        if output.suffix not in ("", ".md"):
+            raise UserError(
+                f"--output {output}: must end with .md, or have no suffix; a folder of that name goes along."
+            )
+        output = output.with_suffix("")
         refuse_existing(output.with_suffix(".md"), force)
     prepare_process(threads or 1, "float64")
     from stablebench.process import settings as process

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from stablebench.errors import UserError, did_you_mean
 from stablebench.runs.store import RunFolder, all_runs
 from stablebench.schema.dotted import dotted
-from stablebench.schema.run_record import RunRecord
+from stablebench.schema.run_record import RunRecord, Status
 
 _NAMED: dict[str, Callable[["StoredRun"], Any]] = {
     "status": lambda run: run.status,
@@ -20,6 +20,7 @@ _NAMED: dict[str, Callable[["StoredRun"], Any]] = {
     "label": lambda run: run.folder.label or "",
 }
 """Keys of conditions next to those of the run spec."""
+_STATUSES = (*get_args(Status), "killed", "broken")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def _parsed(condition: str) -> tuple[str, str, bool]:
     match = re.fullmatch(r"\s*([\w.]+)\s*(!?=)\s*(.*?)\s*", condition)
     if match is None:
         raise UserError(f"--where {condition}: must be KEY=VALUE or KEY!=VALUE, for example status=failed, model=lstm.")
+    if match[1] == "status" and match[3] not in _STATUSES:
+        hint = did_you_mean(match[3], _STATUSES)
+        raise UserError(f"--where {condition}: there is no such status.{hint} Statuses: {', '.join(_STATUSES)}.")
     return match[1], match[3], match[2] == "="
 
 

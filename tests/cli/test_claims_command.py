@@ -22,9 +22,11 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def test_quick_page_of_one_model_has_tables_figures_and_numbers(tmp_path: Path) -> None:
     """A quick page of one model has its tables figures and numbers."""
-    where = ["-o", str(tmp_path / "claims"), "--runs-dir", str(tmp_path / "runs")]
+    where = ["-o", str(tmp_path / "claims.md"), "--runs-dir", str(tmp_path / "runs")]
     code, output = invoke("claims", "--quick", "--models", "urnn", "--quiet", *where)
     assert code == 0, output
+    taken, output = invoke("claims", "--quick", "--models", "urnn", "-o", str(tmp_path / "claims"))
+    assert taken == 2 and "claims.md" in output
     page = (tmp_path / "claims.md").read_text()
     assert "**Not the sizes of the full page: 5 updates, every width 12, no length above 16.**" in page
     assert "Made by `stablebench claims --quick --model urnn` at commit" in page and str(tmp_path) not in page
@@ -73,7 +75,7 @@ def test_the_quick_page_has_every_model(tmp_path: Path) -> None:
     [
         (["--models", "urn"], "No model of the papers named 'urn'. Did you mean urnn?"),
         (["--models", "urnn,"], "--model 'urnn,': must be names with commas between"),
-        (["-o", "page.md"], "must have no suffix"),
+        (["-o", "page.html"], "must end with .md, or have no suffix"),
     ],
 )
 def test_wrong_input_is_one_message(arguments: list[str], message: str) -> None:
@@ -82,8 +84,8 @@ def test_wrong_input_is_one_message(arguments: list[str], message: str) -> None:
 
 
 def test_the_earlier_word_still_works_and_names_the_new_one() -> None:
-    result = CliRunner().invoke(app, ["promises", "-o", "page.md"])
-    assert result.exit_code == 2 and "must have no suffix" in result.stderr
+    result = CliRunner().invoke(app, ["promises", "-o", "page.html"])
+    assert result.exit_code == 2 and "must end with .md" in result.stderr
     assert result.stderr.startswith("`promises` is now called `claims`")
     assert "promises" not in CliRunner().invoke(app, ["--help"]).stdout
 

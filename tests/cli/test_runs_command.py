@@ -87,6 +87,8 @@ def test_conditions_choose_runs(store: Path, where: str, left: list[str]) -> Non
     [
         (["rm"], "RUN is missing: name runs, or give --where"),
         (["rm", "--where", "status"], "--where status: must be KEY=VALUE"),
+        (["rm", "--where", "status=kiled", "-y"], "there is no such status. Did you mean killed?"),
+        (["list", "--where", "status!=finish"], "Did you mean finished?"),
         (["rm", "--where", "model.activatoin=relu", "-y"], "no run has this key. Did you mean model.activation?"),
         (["rm", "nothing", "-y"], "No run 'nothing'"),
         (["mv", A], "--to"),
