@@ -8,56 +8,16 @@ torch's (layers, batch, size).
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stablebench.errors import UserError, first_line, users_line
+from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State, real_like
-from stablebench.models.own_start import METHODS, OwnStart, first_parts, own_start
-
-How = Literal["cell", "layer", "layer, time first"]
-
-
-class UserStep(nn.Module):
-    """One step of a user's module or function: x_t (batch, in) and its own state -> the output and the next state.
-
-    Args:
-        called: A module, a method of one, or a function.
-        how: As what it is called.
-        returns_output: Whether a cell returns (out, h), and not h.
-    """
-
-    def __init__(self, called: Callable[..., Any], how: How = "cell", returns_output: bool = True) -> None:
-        super().__init__()
-        owner = called if isinstance(called, nn.Module) else getattr(called, "__self__", None)
-        self.owner = owner if isinstance(owner, nn.Module) else None
-        self._method: str = "" if self.owner in (None, called) else str(getattr(called, "__name__", ""))
-        self._function = None if self.owner is not None else called
-        self.how: How = how
-        self.returns_output = returns_output
-
-    @property
-    def called(self) -> Callable[..., Any]:
-        """The module, the method or the function."""
-        function = self._function or (getattr(self.owner, self._method) if self._method else self.owner)
-        assert function is not None
-        return function
-
-    def call(self, x: Tensor, state: Any) -> Any:
-        """Return what the module or function returns."""
-        return self.called(x, state)
-
-    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the output (batch, out), or a state in its place, and the next state."""
-        if self.how == "cell":
-            result = self.call(x, state)
-            return result if self.returns_output else (pytree.tree_leaves(result)[0], result)
-        time = 1 if self.how == "layer" else 0
-        outputs, state = self.call(x.unsqueeze(time), state)
-        return outputs.squeeze(time), state
+from stablebench.models.own_start import OwnStart, first_parts, own_start, zero_states
+from stablebench.models.user_step import UserStep, tensors_of, understood
 
 
 @dataclass(frozen=True)
@@ -207,8 +167,8 @@ def own_cell(
     Raises:
         UserError: It is neither a cell nor a layer, or its state is not one that a chain can have.
     """
-    starts = [h0] if h0 is not None else [None, *_zeros(called, x, width)]
-    one, example = _understood(called, x, starts, to_run)
+    starts = [h0] if h0 is not None else [None, *zero_states(called, x, width)]
+    one, example = understood(called, x, starts, to_run)
     layout = _layout(one, x, h0, example)
     begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
     out, after = one(x[:1, 0].expand(2, -1), begun)
@@ -232,107 +192,15 @@ def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
     return None
 
 
-def _understood(called: Callable[..., Any], x: Tensor, starts: list[Any], cells_only: bool) -> tuple[UserStep, Any]:
-    """Return how a module or function is called, and a state that it returned for all samples of x."""
-    time_first = getattr(called, "batch_first", None) is False
-    hows: tuple[How, ...] = ("layer, time first", "cell") if time_first else ("layer", "cell")
-    hows = ("cell",) if cells_only else hows
-    said: list[str] = []
-    for how in hows:
-        for start in starts:
-            one = UserStep(called, how)
-            try:
-                state = _state_of_layer(one, x, start) if how != "cell" else _state_of_cell(one, x, start)
-            except Exception as error:  # whatever code of the user's raises that is called in a way it is not made for
-                said.append(f"as a {how}: {first_line(error)}{users_line(error)}")
-                continue
-            return one, state
-    hint = " If it cannot begin from None, give h0." if starts[0] is None and len(starts) < 3 else ""
-    kinds = "no cell, (x_t, h) -> h or (out, h)"
-    if not cells_only:
-        kinds = "neither a cell, (x_t, h) -> h or (out, h), nor a layer, (x, h0) -> (outputs, h)"
-    raise UserError(
-        f"This is {kinds}, for x of shape {tuple(x.shape)} (batch, time, in). "
-        f"Called {'; '.join(dict.fromkeys(said))}.{hint}"
-    )
-
-
-def _zeros(called: Callable[..., Any], x: Tensor, width: int | None) -> list[Any]:
-    """Return the states of zeros that a module with a known width may have, if any."""
-    if width is not None:
-        zeros = x.new_zeros(len(x), width)
-        return [zeros, (zeros, zeros)]
-    owner = getattr(called, "__self__", called)
-    for name in METHODS:
-        with suppress(Exception):  # it has none, or one that is another thing
-            return [pytree.tree_map(lambda t: torch.zeros_like(t).to(x), getattr(owner, name)(len(x)))]
-    widths = [width for name in ("hidden_size", "hidden") if isinstance(width := getattr(owner, name, None), int)]
-    return [x.new_zeros(len(x), width) for width in widths[:1]]
-
-
-class _Other(Exception):
-    """What was called is something else."""
-
-
-def _state_of_layer(one: UserStep, x: Tensor, start: Any) -> Any:
-    """Return the state after a layer has run two steps, which must not have the shape of time."""
-    states, axis = [], 0 if one.how == "layer, time first" else 1
-    for steps in (1, 2):
-        result = one.call(x[:, :steps] if axis else x[:, :steps].transpose(0, 1), start)
-        if not isinstance(result, (tuple, list)) or len(result) != 2 or not isinstance(result[0], Tensor):
-            raise _Other("it does not return (outputs, h)")
-        outputs, state = result
-        if outputs.dim() != 3 or outputs.shape[axis] != steps or outputs.shape[1 - axis] != len(x):
-            raise _Other(f"its outputs have the shape {tuple(outputs.shape)}")
-        states.append(state)
-    if [leaf.shape for leaf in _tensors(states[0])] != [leaf.shape for leaf in _tensors(states[1])]:
-        raise _Other("its state grows with the sequence")
-    return states[1]
-
-
-def _state_of_cell(one: UserStep, x: Tensor, start: Any) -> Any:
-    """Return the state after a cell has run two steps; says on the way whether the cell returns an output, too."""
-    result = one.call(x[:, 0], start)
-    pair = isinstance(result, (tuple, list)) and len(result) == 2
-    candidates = [(result, False), (result[1], True)] if pair else [(result, False)]
-    failure: Exception = _Other("it does not return a state")
-    for state, one.returns_output in candidates:
-        try:
-            if start is not None and not _alike(state, start):
-                raise _Other("what it returns has another shape than h0")
-            _, after = one(x[:, 1], state)
-            if _alike(after, state):
-                return after
-            raise _Other("its state changes its shape")
-        except Exception as error:  # as above
-            failure = error
-    raise failure
-
-
-def _alike(a: Any, b: Any) -> bool:
-    return pytree.tree_structure(a) == pytree.tree_structure(b) and all(
-        p.shape == q.shape for p, q in zip(_tensors(a), _tensors(b), strict=True)
-    )
-
-
-def _tensors(state: Any) -> list[Tensor]:
-    leaves = pytree.tree_leaves(state)
-    for leaf in leaves:
-        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-            what = str(leaf.dtype) if isinstance(leaf, Tensor) else type(leaf).__name__
-            raise UserError(f"A state must be a real tensor, or nested tuples of them; a part of it is {what}.")
-    return leaves
-
-
 def _layout(one: UserStep, x: Tensor, h0: Any, example: Any) -> StateLayout:
     """Return how the state lies: its axis of the samples is the one that grows with them."""
     structure, axes, shapes = pytree.tree_structure(example), [], []
     others: list[Tensor] | None = None
     if h0 is None:
-        with suppress(Exception):  # a module that takes no None has the layout of `_zeros`
+        with suppress(Exception):  # a module that takes no None has the layout of `zero_states`
             more = torch.cat([x[:, 0], x[:1, 0]])
-            others = _tensors(one(more, None)[1])
-    for number, leaf in enumerate(_tensors(example)):
+            others = tensors_of(one(more, None)[1])
+    for number, leaf in enumerate(tensors_of(example)):
         fitting = [axis for axis, size in enumerate(leaf.shape) if size == len(x)]
         if others is not None:
             fitting = [axis for axis in fitting if others[number].shape[axis] != len(x)]

@@ -214,8 +214,9 @@ def test_what_is_wrong_is_said() -> None:
         sb.compile_cell(nn.LSTM(IN, HIDDEN))
     with pytest.raises(sb.UserError, match="No engine named 'fast'"):
         sb.compile_cell(Leaky(), engine="fast")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(sb.UserError, match="If it cannot begin from None, give h0"):
-        sb.compile_cell(Leaky())(x)
+    with pytest.raises(sb.UserError, match="Give h0, the state before the first step"):
+        sb.compile_cell(lambda x_t, h: h + x_t[:, :1])(x)
+    assert torch.equal(sb.compile_cell(cell := Leaky())(x)[0], sb.compile_cell(cell)(x, h0)[0])  # of its weights' width
     for bad_x, bad_h0, message in (
         (x[0], h0, "x: must be .batch, time, in."),
         (x[:, :, :2], h0, "the cell takes 3 features, got 2"),

@@ -110,6 +110,41 @@ def test_a_cell_is_probed_in_each_of_its_forms(x: Tensor) -> None:
     )
 
 
+class Joined(nn.Module):
+    """A cell that says its width nowhere: in one map of the input and the state, or of the first of two states."""
+
+    def __init__(self, two_states: bool) -> None:
+        super().__init__()
+        self.both, self.two_states = nn.Linear(IN + HIDDEN, HIDDEN), two_states
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        h, c = state if self.two_states else (state, 0.0)
+        h = torch.tanh(self.both(torch.cat([x, h], dim=-1)) + c)
+        return (h, 0.5 * c + h) if self.two_states else h
+
+
+@pytest.mark.parametrize("two_states", [False, True])
+def test_a_cell_that_says_no_width_begins_from_zeros_that_fit(x: Tensor, two_states: bool) -> None:
+    cell, zeros = Joined(two_states).double(), torch.zeros(BATCH, HIDDEN).double()
+    found = sb.probe(cell, x, what="flow,jacobian")
+    expected = sb.probe(cell, x, (zeros, zeros) if two_states else zeros, what="flow,jacobian")
+    assert found.gradient_norms == pytest.approx(expected.gradient_norms, rel=1e-12)
+    assert found.log_singular_values == pytest.approx(expected.log_singular_values, rel=1e-12)
+    layer = sb.compile_cell(cell.float(), engine="reference")
+    assert layer(x.float())[0].shape == (BATCH, x.shape[1], HIDDEN)
+
+
+class WithoutState(nn.Module):
+    """A module of a layer that takes no state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(IN, HIDDEN, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.rnn(x)
+
+
 def test_a_parametrised_layer_is_probed(x: Tensor) -> None:
     """Alone and inside a module of one's own: the matrix is the orthogonal one."""
     inner = nn.RNN(IN, HIDDEN, batch_first=True)
@@ -202,7 +237,8 @@ def test_what_is_wrong_is_said(x: Tensor) -> None:
         ((nn.LSTM(IN, HIDDEN), x), {"loss": "task"}, "x comes with no task"),
         ((nn.LSTM(IN, HIDDEN), x), {"samples": 0}, "samples: must be a whole number >= 1"),
         ((nn.LSTM(IN, HIDDEN), x), {"hidden": 3}, "Given too: hidden"),
-        ((nn.Linear(IN, HIDDEN), x), {}, "neither a cell"),
+        ((nn.Linear(IN, HIDDEN), x), {}, "Linear takes no state, so that its states cannot be followed.$"),
+        ((WithoutState(), x), {}, "WithoutState takes no state.* The layer `rnn` in it can be probed by itself"),
         ((lambda x_t, h: h @ x_t, x), {}, "neither a cell"),
         ((lambda x_t, h: (h, 3), x, torch.zeros(BATCH, 2)), {}, "neither a cell"),
         ((lambda x_t, h: h.to(torch.complex128), x, torch.zeros(BATCH, 2)), {}, "real tensor"),
