@@ -48,7 +48,7 @@ def verdict_line(jacobian: SingularValues, unit: str, name: str = "") -> str:
         name: The model's name, where there are several.
     """
     word = verdict(jacobian)
-    return f"{name} {word}: {_left(jacobian, word)} after {jacobian.steps} {unit}".lstrip()
+    return f"{name} {word}: {_left(jacobian, word)} after {jacobian.steps} {unit}{_directions(jacobian)}".lstrip()
 
 
 def meanings(jacobians: Iterable[SingularValues]) -> list[str]:
@@ -78,6 +78,12 @@ def _left(jacobian: SingularValues, word: str) -> str:
     if word == "SURVIVES":
         return f"{low} to {high} of the gradient is left"
     return f"{high} of the gradient is left" if word == "VANISHES" else f"the gradient is up to {high} times as large"
+
+
+def _directions(jacobian: SingularValues) -> str:
+    """Return how many directions of a gradient are not lost, where some are and some are not; of the median sample."""
+    kept = int((jacobian.logs >= _VANISHED).sum(1).median())
+    return f", in {kept} of {jacobian.size} directions 1e-3 or more" if 0 < kept < jacobian.size else ""
 
 
 def claims_table(result: ProbeResult, heading: str = "Claims") -> list[Table]:

@@ -156,6 +156,17 @@ def test_the_first_line_says_whether_a_gradient_survives(gain: float, verdict: s
     assert first == verdict and meaning.startswith(f"{verdict.partition(':')[0]} means: ") and not empty
 
 
+def test_the_first_line_counts_the_directions_that_are_kept(tmp_path: Path) -> None:
+    """One unit is kept and two are lost: 0.8^49 = 1.8e-5."""
+    (tmp_path / "scale.py").write_text(
+        SCALE.replace("gain * state[0]", "gain * state[0] * state[0].new_tensor([1.0, 0.8, 0.8])")
+    )
+    model = ["--model", f"{tmp_path / 'scale.py'}:Scale", "--set", "model.gain=1.0", "--hidden", "3"]
+    result = run(*model, "--task", "first_recall", "--T", "50", "--what", "jacobian", "-q")
+    line = result.stdout.splitlines()[0]
+    assert line == "SURVIVES: 1.8e-05 to 1 of the gradient is left after 49 steps, in 1 of 3 directions 1e-3 or more"
+
+
 def test_figures_come_with_numbers_and_replace_nothing_unasked(tmp_path: Path) -> None:
     """Figures come with their numbers and replace nothing unasked."""
     folder = tmp_path / "new" / "figures"
