@@ -21,7 +21,11 @@ def main() -> int:
         extra = sys.argv[1:] if name == "pytest" else []
         print(f"== {name} {' '.join(arguments + extra)}", flush=True)
         began = time.perf_counter()
-        code = subprocess.run([sys.executable, "-m", name, *arguments, *extra], cwd=ROOT).returncode
+        try:
+            code = subprocess.run([sys.executable, "-m", name, *arguments, *extra], cwd=ROOT).returncode
+        except KeyboardInterrupt:
+            print(f"stopped in {name}", flush=True)
+            return 130
         print(f"== {name}: {'failed' if code else 'ok'}, {time.perf_counter() - began:.0f} s", flush=True)
         failed += [name] * (code != 0)
     print("failed: " + ", ".join(failed) if failed else "all checks passed", flush=True)
