@@ -29,6 +29,12 @@ def probe_study(
         int | None,
         option("Probe at another length of the task than in training.", None, "--probe-T", metavar="N", min=1),
     ] = None,
+    max_state: Annotated[
+        int,
+        option(
+            "Leave singular values and Lyapunov exponents out of networks whose states are wider.", metavar="N", min=1
+        ),
+    ] = 1024,
     workers: Annotated[
         int | None, option("Runs measured at once (default: the cores).", RUNTIME, metavar="N", min=1)
     ] = None,
@@ -37,7 +43,8 @@ def probe_study(
 ) -> None:
     """Say which probes tell, before or early in training, how runs end: over all finished runs of a suite or folder.
 
-    Each run's network is built again and probed at initialisation, and once more after 5 % of its updates. By task and
+    Each run's network is built again and probed at initialisation, and once more after 5 % of its updates: gradient
+    flow, Jacobian, Lyapunov exponents, sensitivity, learnability, curvature, dimension and Schur ablation. By task and
     probe: the rank correlation with the final score and with the updates to the target, and how well the rank of a
     model that is left out is predicted. What is measured is stored in the runs' folders and not measured twice.
 
@@ -53,20 +60,22 @@ def probe_study(
     from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.execution.probe_study.many_runs import measure_all
     from stablebench.execution.probe_study.one_run import StudyOptions
-    from stablebench.execution.probe_study.study import study
+    from stablebench.execution.probe_study.study import Study
     from stablebench.execution.probe_study.tables import study_tables
     from stablebench.leaderboard.row import ENDED
 
     ended = [(path, record) for path, record in selection.records if record.status in ENDED]
     if not ended:
         raise UserError(f"{selection.name}: no run has ended; there is nothing to predict.")
-    options_ = StudyOptions(early, examples, length, data_dir)
+    options_ = StudyOptions(early, examples, length, data_dir, max_state)
     probes, left_out = measure_all(ended, options_, workers, None if quiet else note, name_code)
-    studies = study(probes, early)
+    whole = Study.of(probes, options_, left_out)
     if printed.as_json:
-        print_json({"early": early, "tasks": [one.document() for one in studies], "left_out": left_out})
+        print_json(whole.document())
     else:
-        print_tables(study_tables(studies, early), printed.fmt)
+        print_tables(study_tables(whole.tasks, early), printed.fmt)
+    for gap in whole.gaps:
+        note(str(gap))
     for where, why in list(left_out.items())[:_MAX_NOTES]:
         note(f"left out: {where}: {why}")
     raise typer.Exit(1 if left_out and not probes else 0)

@@ -6,7 +6,8 @@ With lambda_i the eigenvalues of the states' covariance over all steps and sampl
     effective rank        exp(-sum q_i ln q_i)                     1 ... n, q_i = sigma_i / sum sigma_j, sigma_i^2 =
                                                                    lambda_i: the singular values of centred states
 
-One pass over the states; what is kept does not depend on the number of steps.
+One pass over the states; what is kept does not depend on the number of steps. Where there are fewer states than their
+width, the eigenvalues are those of the products of centred states with each other, the rest being 0.
 
 References: participation ratio: Gao, Trautmann, Yu, Santhanam, Ryu, Shenoy, Ganguli. A theory of multineuronal
 dimensionality, dynamics and measurement. 2017. https://doi.org/10.1101/214262. Effective rank: Roy, Vetterli. The
@@ -73,12 +74,25 @@ def state_dimension(chain: StateChain, states: Tensor) -> StateDimension:
         states: `chain.states()`.
     """
     n = chain.inner_size
+    if chain.steps * chain.batch < n:
+        return StateDimension(_without_rounding(_of_few(states[1:, :, :n].flatten(0, 1)), n))
     count, total, products = 0, states.new_zeros(n), states.new_zeros(n, n)
     start = states[1:, :, :n].mean((0, 1))  # near the mean, so that nothing cancels in the covariance
     for state in states[1:]:
         centred = state[:, :n] - start
         count, total, products = count + len(centred), total + centred.sum(0), products + centred.T @ centred
     covariance = products / count - torch.outer(total, total) / count**2
-    values = torch.linalg.eigvalsh(covariance).flip(0)
+    return StateDimension(_without_rounding(torch.linalg.eigvalsh(covariance).flip(0), n))
+
+
+def _of_few(rows: Tensor) -> Tensor:
+    """Return the eigenvalues of the covariance of fewer rows than columns, (columns), the largest first."""
+    centred = rows - rows.mean(0)
+    values = torch.linalg.eigvalsh(centred @ centred.T / len(rows)).flip(0)
+    return torch.nn.functional.pad(values, (0, rows.shape[1] - len(rows)))
+
+
+def _without_rounding(values: Tensor, n: int) -> Tensor:
+    """Return eigenvalues of an (n, n) matrix with those that are rounding as 0."""
     floor = n * torch.finfo(values.dtype).eps * values.abs().max()
-    return StateDimension(torch.where(values > floor, values, 0.0))
+    return torch.where(values > floor, values, 0.0)

@@ -193,6 +193,29 @@ class Probing:
         with torch.no_grad():
             return self._chain.jacobian
 
+    @property
+    def state_size(self) -> int | None:
+        """The width of the states s_1 ... s_T; None of a network without states."""
+        return None if self._measured is None else self._measured.chain.inner_size
+
+    def measured(self, name: Measure, which: Loss) -> Any:
+        """Return one measure by itself, of one loss, without the claims; None where the network does not have it.
+
+        Args:
+            name: `flow`, `jacobian`, `lyapunov`, or one of those that follow `memory` in `MEASURES`.
+            which: Of which loss.
+        """
+        if self._measured is None:
+            return self._input_flow(which) if name == "flow" else None
+        with torch.no_grad():
+            if name == "flow":
+                return self._chain.flow(which)
+            if name == "jacobian":
+                return self._chain.jacobian
+            if name == "lyapunov":
+                return lyapunov_spectrum(self._chain.jacobian) if self._chain.jacobian.steps else None
+            return self._more(which, (name,))[name]
+
     def result(self, which: Loss, what: tuple[Measure, ...], both: bool) -> ProbeResult:
         """Return what is measured; arguments as those of `probe`.
 
@@ -227,13 +250,13 @@ class Probing:
     def _more(self, which: Loss, what: tuple[Measure, ...]) -> dict[str, Any]:
         """Return what is measured of the samples of the gradient flow, by name."""
         chain, batch = self._chain, self._batch
-        of_loss = partial(_of_loss, chain, batch, self._loss, which)
+        of_loss = partial(_of_loss, chain, batch, self._loss)
         makers: dict[Measure, Callable[[], Any]] = {
             "sensitivity": lambda: sensitivity(chain.network, batch.inputs),
-            "learnability": lambda: of_loss(learnability),
+            "learnability": lambda: of_loss(learnability, which=which),
             "curvature": lambda: curvature(chain.network, batch, loss=self._loss, lr=self._lr),
             "dimension": lambda: state_dimension(chain.chain, chain.states),
-            "schur": lambda: of_loss(schur_ablation),
+            "schur": lambda: of_loss(schur_ablation, flow=chain.flow(which)),
         }
         return {name: maker() for name, maker in makers.items() if name in what}
 
@@ -251,8 +274,8 @@ class Probing:
         return {"task": task, "last": share("last")}
 
 
-def _of_loss(chain: ChainMeasurements, batch: Batch, loss: LossOf, which: Loss, measure: Callable[..., Any]) -> Any:
-    return measure(chain.network, chain.chain, chain.states, batch, loss=loss, which=which)
+def _of_loss(chain: ChainMeasurements, batch: Batch, loss: LossOf, measure: Callable[..., Any], **more: Any) -> Any:
+    return measure(chain.network, chain.chain, chain.states, batch, loss=loss, **more)
 
 
 def _flows(chain: ChainMeasurements, which: Loss, both: bool) -> dict[Loss, GradientFlow]:

@@ -109,7 +109,7 @@ def normal_part(A: Tensor) -> tuple[Tensor, float]:
 
 
 def schur_ablation(
-    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: LossOf, which: Loss
+    network: AnyNetwork, chain: StateChain, states: Tensor, batch: Batch, *, loss: LossOf, flow: GradientFlow
 ) -> SchurAblation | None:
     """Return what the non-normal part does; None where the network has no recurrent matrices.
 
@@ -119,7 +119,7 @@ def schur_ablation(
         states: `chain.states()`.
         batch: The samples.
         loss: The task's loss, of `stablebench.data.metrics`.
-        which: `task`: the task's own loss; `last`: that of the last scored step only.
+        flow: The gradient norms of the network, of the loss that is wanted.
     """
     if not isinstance(network, Network):
         return None
@@ -134,9 +134,9 @@ def schur_ablation(
     upper, whole = (math.sqrt(sum(size[i] ** 2 for size in sizes)) for i in (0, 1))
     parts: list[tuple[AnyNetwork, StateChain, Tensor]]
     parts = [(network, chain, states), (ablated, other, other_states)]
-    flows = [_flow(net, own, own_states, batch, loss, which) for net, own, own_states in parts]
+    without = _flow(ablated, other, other_states, batch, loss, flow.loss)
     losses = [_loss(net, own, own_states, batch, loss) for net, own, own_states in parts]
-    return SchurAblation(upper / whole if whole else 0.0, len(sizes), losses[0], losses[1], flows[0], flows[1])
+    return SchurAblation(upper / whole if whole else 0.0, len(sizes), losses[0], losses[1], flow, without)
 
 
 def _without(layer: RecurrentModel, sizes: list[tuple[float, float]]) -> Any:

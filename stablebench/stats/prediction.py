@@ -1,6 +1,7 @@
 """How well one number of each run, known early, tells how runs end: rank correlation, prediction of unseen models."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy
 from scipy import stats
@@ -46,16 +47,40 @@ def correlation_interval(
     names = sorted(set(models))
     if len(names) < MIN_MODELS:
         return None
-    runs = [numpy.flatnonzero(numpy.asarray(models) == name) for name in names]
-    a, b, random = numpy.asarray(x, dtype=float), numpy.asarray(y, dtype=float), numpy.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        drawn = numpy.concatenate([runs[i] for i in random.integers(len(names), size=len(names))])
-        value = rank_correlation(a[drawn], b[drawn])  # pyright: ignore[reportArgumentType]
-        values.append(0.0 if value is None else value)
+    drawn = _drawn(len(names), resamples, seed)[:, numpy.searchsorted(names, models)]
+    values = _weighted_correlations(numpy.asarray(x, dtype=float), numpy.asarray(y, dtype=float), drawn)
     tail = (1 - _CONFIDENCE) / 2
     low, high = numpy.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@cache
+def _drawn(models: int, resamples: int, seed: int) -> numpy.ndarray:
+    """Return how often each model is drawn in each resample, (resamples, models)."""
+    random = numpy.random.default_rng(seed)
+    draws = [random.integers(models, size=models) for _ in range(resamples)]
+    return numpy.stack([numpy.bincount(draw, minlength=models) for draw in draws]).astype(float)
+
+
+def _weighted_correlations(x: numpy.ndarray, y: numpy.ndarray, weights: numpy.ndarray) -> numpy.ndarray:
+    """Return Spearman's rank correlation in each resample, (resamples); 0 where it is not defined.
+
+    Args:
+        x: One number a run.
+        y: Another.
+        weights: How often each run is drawn, (resamples, runs).
+    """
+    a, b = _weighted_ranks(x, weights), _weighted_ranks(y, weights)
+    size = numpy.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))  # exactly 0 of equal ranks
+    return numpy.where(size > 0, (weights * a * b).sum(1) / numpy.where(size > 0, size, 1.0), 0.0)
+
+
+def _weighted_ranks(values: numpy.ndarray, weights: numpy.ndarray) -> numpy.ndarray:
+    """Return the ranks of runs less their mean in each resample, (resamples, runs)."""
+    known, group = numpy.unique(values, return_inverse=True)
+    sizes = weights @ (group[:, None] == numpy.arange(len(known))).astype(float)  # of equal values, (resamples, known)
+    ranks = (sizes.cumsum(1) - sizes / 2 + 0.5)[:, group]  # equal ones share the mean of their ranks
+    return ranks - (weights * ranks).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
 
 
 def left_out_skill(x: Sequence[float], y: Sequence[float], models: Sequence[str]) -> float | None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from stablebench.cli.app import app
 from stablebench.execution.probe_study.measures import SCALARS
-from stablebench.execution.probe_study.one_run import CACHE, RunProbes, StudyOptions, early_step, measured
+from stablebench.execution.probe_study.one_run import CACHE, MAX_STATE, RunProbes, StudyOptions, early_step, measured
 from stablebench.execution.probe_study.study import study
 from stablebench.runs.store import RunFolder, all_runs
 from stablebench.schema.run_record import RunRecord
@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["--task", "first_recall", "--T", 6, "--steps", 40, "--hidden", 6, "--runs-dir", folder, "--quiet"]
     done = invoke("compare", "--model", "rnn,gru,lstm,roarnn,irnn", *words, "--set", "train.eval_every=2")
     assert done.exit_code == 0, done.output
-    wild = invoke("train", "--model", "irnn", "--lr", "1e30", "--seed", 1, *words)
+    wild = invoke("train", "--model", "irnn", "--lr", "1e30", "--seed", 1, "--set", "optim.name=sgd", *words)
     assert wild.exit_code == 3, wild.output
     return folder
 
@@ -38,7 +38,13 @@ def test_every_scalar_of_every_run_at_both_times(store: Path) -> None:
     (task,) = document["tasks"]
     assert (task["runs"], task["models"], task["goal"], document["left_out"]) == (6, 5, "target", {})
     by_key = {(row["scalar"], row["when"]): row for row in task["correlations"]}
-    assert {(one.name, when) for one in SCALARS for when in ("initial", "early")} <= by_key.keys()
+    expected = {(one.name, when) for one in SCALARS for when in ("initial", "early")}
+    expected -= {("kaplan_yorke", "initial"), ("kaplan_yorke", "early")}  # no network is chaotic over six steps
+    expected -= {("edge_of_stability", "early")}  # the one run of SGD is that which diverges
+    assert expected <= by_key.keys()
+    assert by_key["edge_of_stability", "initial"]["runs"] == 1
+    assert (document["seeds"], document["max_state"]) == ([0, 1], MAX_STATE)
+    assert (document["without_singular_values"], document["failed"]) == ([], [])
     assert by_key["parameters", "initial"]["runs"] == 6 and ("parameters", "early") not in by_key
     assert by_key["validation", "early"]["runs"] >= 5
     assert by_key["gradient_left", "early"]["runs"] == 5  # the run that had diverged by then has none
@@ -73,8 +79,20 @@ def test_the_early_network_is_that_of_the_run(store: Path) -> None:
     short, long = sorted(all_runs(store.parent / "two"), key=lambda folder: folder.read_record().spec.train.steps)
     _, of_long = measured(long, StudyOptions(early=0.25), lambda *_: None)
     assert of_long.early_step == 10 and of_long.early != of_long.initial
-    probed = json.loads(invoke("probe-gradients", short.path, "--batch-size", 8, "--json").stdout)["measures"]
+    words = ["--batch-size", 8, "--what", "all", "--json"]
+    probed = json.loads(invoke("probe-gradients", short.path, *words).stdout)["measures"]
     assert of_long.early is not None
+    early = of_long.early
+    assert early["sensitivity_last"] == pytest.approx(probed["sensitivity"]["log10"][-1], rel=1e-9)
+    assert early["sensitivity_power"] == pytest.approx(probed["sensitivity"]["power"], rel=1e-9)
+    of_curvature = probed["curvature"]
+    assert early["hessian_largest"] == pytest.approx(math.log10(of_curvature["largest_hessian_eigenvalue"]), rel=1e-9)
+    assert early["participation_ratio"] == pytest.approx(probed["dimension"]["participation_ratio"], rel=1e-9)
+    assert early["effective_rank"] == pytest.approx(probed["dimension"]["effective_rank"], rel=1e-9)
+    assert early["metric_entropy"] == pytest.approx(probed["lyapunov"]["metric_entropy"], rel=1e-9)
+    assert early["non_normal_share"] == pytest.approx(probed["schur"]["non_normal_share"], rel=1e-9)
+    with_, without = (probed["schur"][key]["log10_first_over_last"] for key in ("with", "without"))
+    assert early["schur_gradient"] == pytest.approx(with_ - without, rel=1e-9)
     assert of_long.early["lyapunov_largest"] == pytest.approx(probed["lyapunov"]["largest"], rel=1e-9)
     assert of_long.early["gradient_left"] == pytest.approx(probed["gradient_flow"]["log10_first_over_last"], rel=1e-9)
 

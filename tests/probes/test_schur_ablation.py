@@ -9,6 +9,7 @@ from probe_networks import linear_network, stack, still_batch
 from stablebench.data.batch import Batch
 from stablebench.models.network import Network
 from stablebench.probes.chain import chain_of, frozen
+from stablebench.probes.gradient_flow import gradient_flow
 from stablebench.probes.schur_ablation import SchurAblation, normal_part, schur_ablation
 from stablebench.probes.spectra import spectrum
 
@@ -16,7 +17,9 @@ from stablebench.probes.spectra import spectrum
 def of(network: Network, batch: Batch, loss: str = "mse") -> SchurAblation | None:
     network = frozen(network)
     chain = chain_of(network, batch.inputs)
-    return schur_ablation(network, chain, chain.states(), batch, loss=loss, which="last")
+    states = chain.states()
+    flow = gradient_flow(network, chain, states, batch, loss=loss, which="last")
+    return schur_ablation(network, chain, states, batch, loss=loss, flow=flow)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])

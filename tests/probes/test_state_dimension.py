@@ -33,6 +33,18 @@ def test_the_covariance_is_that_of_all_states(name: str) -> None:
     torch.testing.assert_close(found.eigenvalues, expected, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_fewer_states_than_their_width_have_the_same_covariance(steps: int) -> None:
+    chain = chain_of(frozen(stack("lstm", 1, 30)), torch.tensor([[0, 1], [1, 2], [2, 3]])[:, :steps])
+    states = chain.states()
+    found = state_dimension(chain, states)
+    rows = states[1:].flatten(0, 1)
+    assert len(rows) < chain.size == found.size
+    expected = torch.linalg.eigvalsh(torch.cov(rows.T, correction=0)).flip(0)
+    torch.testing.assert_close(found.eigenvalues, expected, rtol=1e-9, atol=1e-14)
+    assert int((found.eigenvalues > 0).sum()) == len(rows) - 1  # the mean takes one
+
+
 def test_the_metric_entropy_is_the_sum_of_positive_exponents() -> None:
     spectrum = LyapunovSpectrum(torch.tensor([[0.4, 0.2, -0.5], [0.2, 0.0, -0.7]]), 0.01, 100)
     assert spectrum.metric_entropy == pytest.approx(0.4)

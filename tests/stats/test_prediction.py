@@ -39,6 +39,18 @@ def test_the_interval_resamples_models_not_runs() -> None:
     assert correlation_interval(x[: MIN_MODELS - 1], y[: MIN_MODELS - 1], names[: MIN_MODELS - 1]) is None
 
 
+@pytest.mark.parametrize("x", [[1.0, 1.0, -math.inf, 2.0, 0.5, 3.0, 3.0, 1.0, 7.0], [4.0] * 9])
+def test_the_interval_is_that_of_resamples_made_one_by_one(x: list[float]) -> None:
+    y, names = [0.0, 2.0, 1.0, 1.0, 5.0, 4.0, -math.inf, 6.0, 3.0], list("abcdeabca")
+    random, values = numpy.random.default_rng(4), []
+    for _ in range(200):
+        models = [sorted(set(names))[i] for i in random.integers(5, size=5)]
+        drawn = [i for model in models for i, name in enumerate(names) if name == model]
+        values.append(rank_correlation([x[i] for i in drawn], [y[i] for i in drawn]) or 0.0)
+    expected = tuple(numpy.quantile(values, [0.025, 0.975]))
+    assert correlation_interval(x, y, names, resamples=200, seed=4) == pytest.approx(expected, abs=1e-12)
+
+
 def test_of_unrelated_numbers_the_interval_holds_zero() -> None:
     random, held = numpy.random.default_rng(3), 0
     for _ in range(60):

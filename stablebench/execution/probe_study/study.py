@@ -2,19 +2,25 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.execution.probe_study.measures import SCALARS
-from stablebench.execution.probe_study.one_run import RunProbes, early_step
+from stablebench.execution.probe_study.one_run import RunProbes, StudyOptions, early_step
 from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.schema.run_record import RunRecord
 from stablebench.stats.prediction import correlation_interval, left_out_skill, rank_correlation
 
+SINGULAR_VALUES = "singular values"
+"""What is left out of networks with wide states."""
 When = Literal["initial", "early"]
-KNOWN = {"parameters": "log10 of the number of parameters", "validation": "the task's metric, so that higher is better"}
+KNOWN = {
+    "parameters": "log10 of the number of parameters",
+    "learning_rate": "log10 of the learning rate",
+    "validation": "the task's metric, so that higher is better",
+}
 """What is known of a run without a probe, to hold the probes against: `validation` after the first part of updates."""
 
 
@@ -69,6 +75,84 @@ class TaskStudy:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Gap:
+    """What was not measured of runs of one model.
+
+    Args:
+        model: What it is called.
+        measure: The name of what is missing; `singular values` where they were left out.
+        why: The reason.
+        runs: Of how many runs.
+    """
+
+    model: str
+    measure: str
+    why: str
+    runs: int
+
+    def __str__(self) -> str:
+        return f"without {self.measure}: {self.model}, {self.why}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The study of all tasks.
+
+    Args:
+        options: How runs were measured.
+        seeds: Their seeds.
+        tasks: The study of each task.
+        gaps: What was not measured of which models.
+        left_out: Why runs were left out, by folder.
+    """
+
+    options: StudyOptions
+    seeds: list[int]
+    tasks: list[TaskStudy]
+    gaps: list[Gap]
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, runs: Sequence[tuple[RunRecord, RunProbes]], options: StudyOptions, left_out: Mapping[str, str]
+    ) -> "Study":
+        """Return the study of runs that ended.
+
+        Args:
+            runs: Their records, with what was measured.
+            options: How.
+            left_out: Why other runs were left out, by folder.
+        """
+        seeds = sorted({record.spec.seed for record, _ in runs})
+        return cls(options, seeds, study(runs, options.early), gaps_of(runs), dict(left_out))
+
+    def document(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        own = {"early": self.options.early, "examples": self.options.examples, "T": self.options.T}
+        wide = [gap for gap in self.gaps if gap.measure == SINGULAR_VALUES]
+        return {
+            **own,
+            "max_state": self.options.max_state,
+            "seeds": self.seeds,
+            "tasks": [one.document() for one in self.tasks],
+            "without_singular_values": [f"{gap.model}, {gap.why}" for gap in wide],
+            "failed": [asdict(gap) for gap in self.gaps if gap not in wide],
+            "left_out": self.left_out,
+        }
+
+
+def gaps_of(runs: Iterable[tuple[RunRecord, RunProbes]]) -> list[Gap]:
+    """Return what was not measured, once a model and reason."""
+    counts: dict[tuple[str, str, str], int] = defaultdict(int)
+    for record, probes in runs:
+        if probes.wide is not None:
+            counts[SINGULAR_VALUES, record.called, f"{probes.wide} states"] += 1
+        for measure, why in probes.failed.items():
+            counts[measure, record.called, why] += 1
+    return [Gap(model, measure, why, n) for (measure, model, why), n in sorted(counts.items())]
+
+
 def study(runs: Iterable[tuple[RunRecord, RunProbes]], early: float) -> list[TaskStudy]:
     """Return the study of each task, in the order of their names.
 
@@ -103,7 +187,8 @@ def _of_task(name: str, runs: list[tuple[RunRecord, RunProbes]], early: float) -
 def _values(record: RunRecord, probes: RunProbes, when: When, early: float) -> Mapping[str, float | None]:
     values = dict((probes.initial if when == "initial" else probes.early) or {})
     if when == "initial":
-        return values | {"parameters": math.log10(max(record.parameters, 1))}
+        known = {"parameters": record.parameters, "learning_rate": record.spec.optim.lr}
+        return values | {name: math.log10(value) if value else -math.inf for name, value in known.items()}
     stop = early_step(record, early)
     seen = [e.metrics.get(record.metric) for e in record.evaluations if e.step <= stop]
     sign = 1.0 if higher_is_better(record.metric) else -1.0
