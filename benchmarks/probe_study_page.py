@@ -147,7 +147,7 @@ def table(task: Mapping[str, Any], times: Mapping[str, str]) -> str:
             row["models"],
             row["runs"],
         ]
-        for row in sorted(task["correlations"], key=lambda row: row["score_interval"] is None)
+        for row in task["correlations"]
         if row["score"] is not None
     ]
     return github(columns, rows)

@@ -60,7 +60,7 @@ def probe_study(
     from stablebench.cli.ui.output import print_json, print_tables
     from stablebench.execution.probe_study.many_runs import measure_all
     from stablebench.execution.probe_study.one_run import StudyOptions
-    from stablebench.execution.probe_study.study import Study
+    from stablebench.execution.probe_study.study import WholeStudy
     from stablebench.execution.probe_study.tables import study_tables
     from stablebench.leaderboard.row import ENDED
 
@@ -69,7 +69,7 @@ def probe_study(
         raise UserError(f"{selection.name}: no run has ended; there is nothing to predict.")
     options_ = StudyOptions(early, examples, length, data_dir, max_state)
     probes, left_out = measure_all(ended, options_, workers, None if quiet else note, name_code)
-    whole = Study.of(probes, options_, left_out)
+    whole = WholeStudy.of(probes, options_, left_out)
     if printed.as_json:
         print_json(whole.document())
     else:

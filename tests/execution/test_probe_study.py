@@ -13,6 +13,7 @@ from stablebench.execution.probe_study.one_run import CACHE, MAX_STATE, RunProbe
 from stablebench.execution.probe_study.study import study
 from stablebench.runs.store import RunFolder, all_runs
 from stablebench.schema.run_record import RunRecord
+from stablebench.stats.prediction import MIN_MODELS
 
 
 def invoke(*arguments: str | Path | int) -> Result:
@@ -48,8 +49,8 @@ def test_every_scalar_of_every_run_at_both_times(store: Path) -> None:
     assert by_key["parameters", "initial"]["runs"] == 6 and ("parameters", "early") not in by_key
     assert by_key["validation", "early"]["runs"] >= 5
     assert by_key["gradient_left", "early"]["runs"] == 5  # the run that had diverged by then has none
-    scores = [abs(row["score"] or 0) for row in task["correlations"]]
-    assert scores == sorted(scores, reverse=True)
+    order = [(row["models"] >= MIN_MODELS, abs(row["score"] or 0)) for row in task["correlations"]]
+    assert order == sorted(order, reverse=True)
 
 
 def test_what_was_measured_is_not_measured_twice(store: Path) -> None:
@@ -124,6 +125,13 @@ def test_a_probe_that_tells_all_comes_first(store: Path) -> None:
     first = task.correlations[0]
     assert (first.scalar, first.when, first.score) == ("growth_rate", "initial", pytest.approx(1))
     assert first.skill is not None and first.skill > 0.9 and first.score_interval is not None
+    few = [
+        (record, RunProbes({**own.initial, "kaplan_yorke": 0.1 * i}, None, 1))
+        for i, (record, own) in enumerate(runs[:4])
+    ]
+    (task,) = study(few + runs[4:], 0.05)
+    assert task.correlations[0].scalar == "growth_rate"
+    assert task.correlations[-1].scalar == "kaplan_yorke" and task.correlations[-1].score == pytest.approx(1)
     constant = next(row for row in task.correlations if row.scalar == "gradient_left")
     assert constant.score is None and constant.runs == 8
     assert all(row.updates is None for row in task.correlations)  # no run reached the target

@@ -73,13 +73,6 @@ def test_signs_that_differ_are_no_agreement(maker: ModuleType) -> None:
     assert text.count("No probe predicts a model that is left out better than the mean of the others does.") == 2
 
 
-def test_rows_of_too_few_models_come_last(maker: ModuleType) -> None:
-    few, many = row("kaplan_yorke", 1.0, None, None), row("growth_rate", 0.2, (-0.1, 0.4))
-    text = maker.page(maker.stored(study([few, many])))
-    lines = [line for line in text.splitlines() if "at initialisation" in line and line.startswith("|")]
-    assert [line.split()[1] for line in lines] == ["growth_rate", "kaplan_yorke"]
-
-
 def test_one_seed_and_few_models_are_said(maker: ModuleType) -> None:
     text = written(maker, study([row("growth_rate", 1.0, None, None)], seeds=(3,)))
     assert "**20 runs of the suite `core` on 1 task, seed 3 alone.**" in text and "luck of a run" in text

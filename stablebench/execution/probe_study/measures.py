@@ -92,7 +92,7 @@ _SEQUENCES = 10_000
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScalarValues:
     """What was measured of a network.
 
     Args:
@@ -106,7 +106,7 @@ class Measured:
     failed: dict[str, str]
 
 
-def scalars(network: AnyNetwork, batch: Batch, *, loss: LossOf, optim: OptimSpec, max_state: int) -> Measured:
+def scalars(network: AnyNetwork, batch: Batch, *, loss: LossOf, optim: OptimSpec, max_state: int) -> ScalarValues:
     """Return the scalars of a network, in float64; logarithms of what is 0 are -inf.
 
     A measure that fails takes no other one with it.
@@ -139,7 +139,7 @@ def scalars(network: AnyNetwork, batch: Batch, *, loss: LossOf, optim: OptimSpec
                 values |= {name: _number(value) for name, value in read(result, optim).items()}
         except Exception as error:  # of any kind: a library's own, an operation without a derivative, no memory
             failed[measure] = str(error).split("\n")[0] or type(error).__name__
-    return Measured(values, wide, failed)
+    return ScalarValues(values, wide, failed)
 
 
 def _flow(flow: GradientFlow, _: OptimSpec) -> Values:

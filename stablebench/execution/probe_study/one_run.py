@@ -11,7 +11,7 @@ from typing import Any
 
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import StablebenchError
-from stablebench.execution.probe_study.measures import Measured, scalars
+from stablebench.execution.probe_study.measures import ScalarValues, scalars
 from stablebench.models.network import AnyNetwork
 from stablebench.process.settings import prepare_process
 from stablebench.process.signals import pass_on
@@ -147,7 +147,7 @@ def _measure(record: RunRecord, resolved: Resolved, options: StudyOptions, scrat
     return RunProbes(initial.values, early.values, stop, initial.wide, initial.failed | early.failed)
 
 
-def _scalars(network: AnyNetwork, resolved: Resolved, options: StudyOptions) -> Measured:
+def _scalars(network: AnyNetwork, resolved: Resolved, options: StudyOptions) -> ScalarValues:
     card, spec = resolved.card, resolved.spec
     params = resolve_params(card, T=options.T, settings=spec.task.params)
     task = Task(card, params, options.data_dir)

@@ -11,7 +11,7 @@ from stablebench.execution.probe_study.measures import SCALARS
 from stablebench.execution.probe_study.one_run import RunProbes, StudyOptions, early_step
 from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.schema.run_record import RunRecord
-from stablebench.stats.prediction import correlation_interval, left_out_skill, rank_correlation
+from stablebench.stats.prediction import MIN_MODELS, correlation_interval, left_out_skill, rank_correlation
 
 SINGULAR_VALUES = "singular values"
 """What is left out of networks with wide states."""
@@ -54,7 +54,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class TaskStudy:
-    """The correlations of one task, the largest with the score first.
+    """The correlations of one task, the largest with the score first; those of few models, without interval, last.
 
     Args:
         task: Task and variant.
@@ -96,7 +96,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Study:
+class WholeStudy:
     """The study of all tasks.
 
     Args:
@@ -116,7 +116,7 @@ class Study:
     @classmethod
     def of(
         cls, runs: Sequence[tuple[RunRecord, RunProbes]], options: StudyOptions, left_out: Mapping[str, str]
-    ) -> "Study":
+    ) -> "WholeStudy":
         """Return the study of runs that ended.
 
         Args:
@@ -179,7 +179,7 @@ def _of_task(name: str, runs: list[tuple[RunRecord, RunProbes]], early: float) -
         values = [_values(record, probes, when, early) for record, probes in runs]
         for scalar in [one.name for one in SCALARS] + list(KNOWN):
             rows += _correlation(scalar, when, runs, values, goal)
-    rows.sort(key=lambda row: -abs(row.score or 0.0))
+    rows.sort(key=lambda row: (row.models < MIN_MODELS, -abs(row.score or 0.0)))
     models = {record.called for record, _ in runs}
     return TaskStudy(name, len(runs), len(models), goal, rows)
 
