@@ -30,9 +30,7 @@ def invoke(*words: str | Path) -> str:
     return result.stdout
 
 
-def test_a_length_at_which_states_overflow_is_said_and_does_not_count_as_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_length_at_which_states_overflow_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("cell.py").write_text(CELL)
     small = "--steps 2 --hidden 4 --batch-size 4 --lr 1e-9 --set train.eval_every=2 --engine reference -q".split()

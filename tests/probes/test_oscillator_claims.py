@@ -216,7 +216,7 @@ def damped(damping: Any = "explicit") -> CoRNN:
 
 
 @pytest.mark.parametrize(("damping", "kept"), [("explicit", 1 - 9.5 * 0.016), ("implicit", 1 / (1 + 9.5 * 0.016))])
-def test_the_memory_horizon_of_oscillators_alone_is_half_the_damping_s_rate(damping: Any, kept: float) -> None:
+def test_oscillators_alone_remember_for_the_horizon(damping: Any, kept: float) -> None:
     found = findings(small(damped(damping), 0), 300)[HORIZON]
     assert found.verdict == "holds" and isinstance(found.bound, float) and isinstance(found.measured, float)
     rate = -math.log(kept) / 2
@@ -225,7 +225,7 @@ def test_the_memory_horizon_of_oscillators_alone_is_half_the_damping_s_rate(damp
     assert "(2 / epsilon) ln(1 / 0.001) is 90.89 steps" in found.hypothesis
 
 
-def test_oscillators_that_feed_each_other_remember_beyond_the_horizon() -> None:
+def test_oscillators_that_feed_each_other_remember_longer() -> None:
     layer = damped()
     layer.W2.data.add_(5 * torch.eye(6))
     assert findings(layer, 300)[HORIZON].verdict == "violated"
