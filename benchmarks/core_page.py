@@ -159,7 +159,7 @@ def state(suite: Suite, recipes: Path, tables: Mapping[str, Any], seconds: Mappi
     text = (
         f"## State\n\n**{total[0]} of {cells} searches have ended, {total[1]:,} of {runs:,} scored runs are "
         f"archived.**\nAt most {hours:.1f} core hours went into them: by the clock in their records and trials, "
-        "which also ran\nwhile a process waited or was paused (of selective_copy, most of it). Of "
+        "which also ran\nwhile a process waited or was paused (of selective_copy, 28 searches). Of "
         f"{total[2]} cells with all\n{len(suite.seeds)} seeds, {total[3]} beat the baseline in the median. (Of the "
         f"registered recipes, which were\ntuned by hand at budgets of their own, {older} of {cells} say that they "
         "do.)\n\n"
@@ -216,6 +216,24 @@ def failures(suite: Suite, tables: Mapping[str, Any]) -> str:
     return "## Who does not beat the baseline, in the median over seeds\n\n" + "\n".join(lines) + "\n\n"
 
 
+def same_networks(tables: Mapping[str, Any]) -> str:
+    """Return a sentence a task on models of one size whose seeds have the same scores; none where there are none."""
+    lines = []
+    for table in tables.values():
+        by_scores: dict[tuple[Any, ...], list[str]] = {}
+        for row in table["rows"]:
+            if len(row["seeds"]) > 1 and len({*row["seeds"].values()}) > 1:
+                key = (row["parameters"], *sorted(row["seeds"].items()))
+                by_scores.setdefault(key, []).append(row["model"])
+        lines += [
+            f"On {table['task']} {' and '.join(sorted(same))} have the same parameters and scores, seed by seed: "
+            "searches with equal rates in equal trials came to the same network."
+            for same in by_scores.values()
+            if len(same) > 1
+        ]
+    return "\n\n".join(lines) + "\n\n" if lines else ""
+
+
 def page(archives: Path = ROOT / ARCHIVES, recipes: Path = ROOT / RECIPES) -> str:
     """Return the page.
 
@@ -240,7 +258,7 @@ def page(archives: Path = ROOT / ARCHIVES, recipes: Path = ROOT / RECIPES) -> st
         + state(suite, recipes, tables, seconds)
         + changes(suite, tables)
         + failures(suite, tables)
-        + f"## Scores\n\n{scores}\n## Searches\n\n{searches}"
+        + f"## Scores\n\n{same_networks(tables)}{scores}\n## Searches\n\n{searches}"
     )
 
 

@@ -32,6 +32,20 @@ def seven_page() -> ModuleType:
     return script("seven_models_page")
 
 
+def test_models_that_are_the_same_network_are_named(core_page: ModuleType) -> None:
+    """Of equal scores in every seed, unless all are one number, such as 1."""
+    seeds = {"a": {"0": 0.5, "1": 0.7}, "c": {"0": 0.7, "1": 0.5}, "b": {"0": 0.5, "1": 0.7}}
+    seeds |= {name: {"0": 1.0, "1": 1.0} for name in ("d", "e")}
+    rows = [{"model": model, "parameters": 9, "seeds": scores} for model, scores in seeds.items()]
+    rows.append({"model": "f", "parameters": 8, "seeds": seeds["a"]})
+    text = core_page.same_networks({"copy": {"task": "copy/t100", "rows": rows}})
+    assert (
+        text.startswith("On copy/t100 a and b have the same parameters and scores, seed by seed")
+        and text.count("On ") == 1
+    )
+    assert not core_page.same_networks({"copy": {"task": "copy/t100", "rows": rows[:2]}})
+
+
 def test_trials_that_hold_a_good_one(core_page: ModuleType) -> None:
     """Two good ones of four: 1/2 of single trials, 1 - 1/6 of pairs; all four always, none never."""
     assert core_page.chance_of_one(4, 2, 1) == pytest.approx(1 / 2)
