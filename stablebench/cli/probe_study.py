@@ -12,7 +12,7 @@ from stablebench.cli.shared.selection import SuiteOrRuns, selected_runs
 from stablebench.cli.ui.output import note
 
 _MAX_NOTES = 20
-"""Runs left out that are listed."""
+"""Reasons why runs are left out that are listed."""
 
 
 def probe_study(
@@ -76,6 +76,10 @@ def probe_study(
         print_tables(study_tables(whole.tasks, early), printed.fmt)
     for gap in whole.gaps:
         note(str(gap))
-    for where, why in list(left_out.items())[:_MAX_NOTES]:
-        note(f"left out: {where}: {why}")
+    reasons: dict[str, list[str]] = {}
+    for where, why in left_out.items():
+        reasons.setdefault(why, []).append(where)
+    for why, runs in list(reasons.items())[:_MAX_NOTES]:
+        others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        note(f"left out: {runs[0]}{others}: {why}")
     raise typer.Exit(1 if left_out and not probes else 0)

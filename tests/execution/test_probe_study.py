@@ -173,3 +173,12 @@ def test_runs_that_cannot_be_probed_are_named(store: Path, tmp_path: Path) -> No
     (left_out,) = json.loads(result.stdout)["left_out"]
     assert result.exit_code == 0 and "Own" in left_out and "left out: " in result.stderr
     assert json.loads(result.stdout)["tasks"][0]["runs"] == 1
+
+
+def test_runs_left_out_for_one_reason_are_one_line(tmp_path: Path) -> None:
+    words = ["--task", "first_recall", "--T", 6, "--steps", 2, "--hidden", 4, "--runs-dir", tmp_path, "--quiet"]
+    assert invoke("compare", "--model", "skip_gru", "--seeds", 2, *words).exit_code == 0
+    result = invoke("probe-study", "--runs-dir", tmp_path, "--workers", 1, "--quiet", "--json")
+    (line,) = [line for line in result.stderr.splitlines() if "left out: " in line]
+    assert result.exit_code == 1 and " and 1 more: SkipRNN cannot be probed" in line
+    assert len(json.loads(result.stdout)["left_out"]) == 2
