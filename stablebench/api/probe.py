@@ -20,7 +20,7 @@ from stablebench.data.batch import Batch
 from stablebench.errors import UserError, first_line
 from stablebench.models.base import RecurrentModel, State
 from stablebench.models.own_cell import own_cell
-from stablebench.models.torch_layers import Direction, plain_copy, torch_layers
+from stablebench.models.torch_layers import Direction, TorchCell, plain_copy, torch_layers
 from stablebench.probes import probe as probes
 from stablebench.probes.gradient_flow import Loss
 from stablebench.probes.probe import QUICK, Measure, measures_of
@@ -28,7 +28,7 @@ from stablebench.probes.probe import QUICK, Measure, measures_of
 Probed = str | Run | Path | Callable[..., Any]
 _OWN = ("batch", "data_dir")
 OwnLoss = Callable[[Float[Tensor, "1 time out"]], Float[Tensor, ""]]
-"""The loss of one sample, from its outputs."""
+"""The loss of one sample, from its outputs in the order of time."""
 
 
 def probe(
@@ -54,12 +54,14 @@ def probe(
         x: Inputs (batch, time, in), time >= 2; always with the samples first.
         h0: The state before the first step, as the module takes it; None for zeros.
         loss: Of which loss the gradients are. `last`: that of the last scored step, and with `x` the sum over the units
-            of the last output. `task`: the task's own. Or a function of the outputs of one sample. Where a module's
-            output is none of its states, its first state is read in its place.
+            of the last output. `task`: the task's own. Or a function that is called with the outputs of one sample,
+            (1, time, out), in the order of time; of several samples their mean is taken where a measure has one loss,
+            as the curvature has. Where a module's output is none of its states, its first state is read in its place.
         what: Measures, as a list or with commas: `flow`, `jacobian`, `lyapunov`, and what takes longer, `lags`,
             `spectra`, `memory`, `sensitivity`, `learnability`, `curvature`, `dimension`, `schur`; or `all`.
         samples: How many samples the Jacobian is computed for, >= 1.
-        direction: `forward` or `backward`, of a bidirectional layer of torch.
+        direction: `forward` or `backward`, of a bidirectional layer of torch. A backward chain begins at the last
+            step of x: its t counts from there, and its last output is the one at the first step.
         threads: CPU threads of torch meanwhile, >= 1; 2 may be faster for more than 200 units.
         options: Without `x`: `task`, and what `stablebench probe-gradients` takes, with `_` for `-`; `set` is a dict:
             `T`, `hidden`, `layers`, `recipe`, `seed`, `precision`, `batch` (validation examples, 16), `data_dir`.
@@ -139,7 +141,7 @@ def _of_module(
     network = BareNetwork(layers, "last" if isinstance(loss, str) else "every")
     which: Loss = "last" if isinstance(loss, str) else "task"
     batch = Batch(x, torch.zeros(x.shape[:2] if which == "task" else len(x)))
-    loss_sum = partial(_loss_sum, None if isinstance(loss, str) else loss)
+    loss_sum = _summed if isinstance(loss, str) else partial(_own_summed, loss, direction == "backward")
     try:
         result = probes.probe(
             network, batch, loss=loss_sum, which=which, samples=min(samples, len(x)), what=what, both=False
@@ -150,14 +152,20 @@ def _of_module(
     return Probe(result, name, f"{name}, {x.shape[1]} steps", "steps", "last")
 
 
-def _loss_sum(own: OwnLoss | None, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    """Return the loss of one sample, and 1: what the probe averages over."""
-    if own is None:
-        return outputs.sum(), 1
-    value = own(outputs)
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise UserError("loss: must return one number, a tensor, from the outputs (1, time, out) of one sample.")
-    return value.reshape(()), 1
+def _summed(outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Return the sum of the last outputs, (samples, out), and the number of samples: what the probe averages over."""
+    return outputs.sum(), len(outputs)
+
+
+def _own_summed(own: OwnLoss, backward: bool, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Return the sum of the samples' losses, each of its own outputs in the order of time, and how many there are."""
+    outputs, values = outputs.flip(1) if backward else outputs, []
+    for of_sample in outputs.split(1):
+        value = own(of_sample)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise UserError("loss: must return one number, a tensor, from the outputs (1, time, out) of one sample.")
+        values.append(value.reshape(()))
+    return torch.stack(values).sum(), len(values)
 
 
 def _inputs(x: Any) -> Tensor:
@@ -230,16 +238,25 @@ def _in_float64(called: Any) -> Any:
 def _by_layer(layers: list[RecurrentModel], start: Any, called: Any, batch: int) -> list[State]:
     """Return the state of each layer from h0 as torch's modules take it, or as a model of stablebench does."""
     parts = tuple(start) if isinstance(start, (tuple, list)) else (start,)
-    if isinstance(called, nn.RNNBase):
-        states = [tuple(part[layer] for part in parts) for layer in range(len(layers))]
-    else:
-        states = [parts]
-    for layer, state in zip(layers, states, strict=True):
-        wanted = [(batch, size) for size in layer.state_sizes]
-        if [tuple(part.shape) for part in state] != wanted:
-            got = ", ".join(str(tuple(part.shape)) for part in state)
-            raise UserError(f"h0: a layer's states must be {', '.join(map(str, wanted))}, got {got}.")
-    return states
+    if not isinstance(called, nn.RNNBase):
+        _check_start(parts, [(batch, size) for size in layers[0].state_sizes], "a layer's states")
+        return [parts]
+    ways = 2 if called.bidirectional else 1
+    wanted = [(ways * called.num_layers, batch, size) for size in layers[0].state_sizes]
+    _check_start(parts, wanted, "the states of all layers" + (" and directions" if ways == 2 else ""))
+    places = [ways * number + _is_backward(layer) for number, layer in enumerate(layers)]
+    return [tuple(part[place] for part in parts) for place in places]
+
+
+def _check_start(parts: tuple[Any, ...], wanted: list[tuple[int, ...]], what: str) -> None:
+    """Raise a UserError unless h0 consists of tensors of these shapes."""
+    if [tuple(part.shape) if isinstance(part, Tensor) else part for part in parts] != wanted:
+        got = ", ".join(str(tuple(p.shape)) if isinstance(p, Tensor) else type(p).__name__ for p in parts)
+        raise UserError(f"h0: {what} must be {', '.join(map(str, wanted))}, got {got or 'nothing'}.")
+
+
+def _is_backward(layer: RecurrentModel) -> bool:
+    return isinstance(layer, TorchCell) and layer.suffix.endswith("_reverse")
 
 
 def _begin(layers: Iterable[RecurrentModel], states: list[State]) -> None:

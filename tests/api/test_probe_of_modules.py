@@ -181,7 +181,7 @@ def test_h0_is_where_the_chain_begins(x: Tensor) -> None:
     expected = x2.grad.norm(dim=2).median(0).values.numpy()
     assert sb.probe(module, x, h0, what="flow").input_gradient_norms == pytest.approx(expected, rel=1e-9)
     assert sb.probe(WrappedLSTM(2), x, (h0, h0), what="flow").gradient_norms is not None
-    with pytest.raises(sb.UserError, match="h0: a layer's states must be"):
+    with pytest.raises(sb.UserError, match=r"h0: the states of all layers must be \(2, 5, 6\), got \(2, 2, 6\)"):
         sb.probe(module, x, h0[:, :2])
 
 
