@@ -1,7 +1,9 @@
 r"""`watch`: what becomes of a module's gradients in someone else's training loop, without changing a number of it.
 
 Every `every` passes, a pass being a forward call in training mode with autograd on and what follows it up to the next
-(a cell that is called in a loop has one pass a derivation: a call whose state has a graph belongs to the pass before):
+(a cell that is called in a loop has one pass a derivation: a call whose state has a graph belongs to the pass before);
+where that pass has no gradient, as one that only validates, or the first of two before one derivation, the next one
+that has one:
 
     gradient.NAME        norm of the loss's gradient in a parameter; in those of a child; `gradient.whole` in all
     norm.NAME            Euclidean norm of a parameter
@@ -27,7 +29,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.api.asked import count_of
 from stablebench.api.frames import frame
-from stablebench.api.watched_layers import LayerCall, call_of, is_layer
+from stablebench.api.watched_layers import LayerCall, call_of, draws_of, given_to, is_layer
 from stablebench.errors import StablebenchError, UserError
 from stablebench.models.claims.claim import DECADE
 from stablebench.probes.gradient_flow import GradientFlow
@@ -60,9 +62,10 @@ class _MeasuredPass:
     """A pass that is being measured."""
 
     step: int
-    numbers: dict[str, float]
+    numbers: dict[str, float] = field(default_factory=dict)
     gradients: dict[str, float] = field(default_factory=dict)
     calls: dict[str, LayerCall] = field(default_factory=dict)
+    draws: dict[str, list[Tensor]] = field(default_factory=dict)
     stepped: set[str] = field(default_factory=set)
 
 
@@ -82,10 +85,11 @@ class Watch:
         """Why nothing was measured along the time of a recurrent layer, by its name."""
         self._model, self._every, self._samples = model, every, samples
         self._passes = 0
-        self._derived = False
+        self._derived = self._due = False
         self._now: _MeasuredPass | None = None
         self._handles: list[Any] = []
         self._layers: set[nn.Module] = set()
+        self._hooked: set[Tensor] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
         """Return itself: a copy of the module has its hooks, and is not watched."""
@@ -94,15 +98,9 @@ class Watch:
     def start(self) -> None:
         """Put the hooks on."""
         self._handles.append(self._model.register_forward_pre_hook(self._begin, with_kwargs=True))
-        for name, parameter in self._model.named_parameters():
-            if parameter.requires_grad:
-                hook = partial(self._accumulated, name)
-                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
-        for name, module in self._model.named_modules():
-            if is_layer(module):
-                self._layers.add(module)
-                hook = partial(self._called, name or type(module).__name__)
-                self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        self._handles.append(self._model.register_forward_hook(self._follow_parameters))
+        self._follow_parameters()
+        self._follow_layers()
 
     def stop(self) -> None:
         """Take the hooks off; the last measurement is completed."""
@@ -110,29 +108,62 @@ class Watch:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._hooked.clear()
+
+    def _follow_layers(self) -> None:
+        """Put hooks on the recurrent layers that have none yet."""
+        for name, module in self._model.named_modules():
+            if is_layer(module) and module not in self._layers:
+                self._layers.add(module)
+                name = name or type(module).__name__
+                self._handles.append(module.register_forward_pre_hook(partial(self._calling, name), with_kwargs=True))
+                self._handles.append(module.register_forward_hook(partial(self._called, name), with_kwargs=True))
+
+    def _follow_parameters(self, *called: Any) -> None:
+        """Put hooks on the parameters that are trained and have none yet: some may be unfrozen, or made, later."""
+        if called and (called[0] is not self._model or (self._now is None and self._hooked)):
+            return
+        for name, parameter in self._model.named_parameters():
+            if parameter.requires_grad and parameter not in self._hooked and not nn.parameter.is_lazy(parameter):
+                self._hooked.add(parameter)
+                hook = partial(self._accumulated, name)
+                self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
 
     def _begin(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         if module is not self._model or not (module.training and torch.is_grad_enabled()):
             return
-        if self._passes and not self._derived and _has_graph([*inputs, *named.values()][1:]):
+        if self._passes and not self._derived and _has_graph(given_to(module, inputs, named)[1:]):
             return
         self._complete()
         self._derived = False
-        if self._passes % self._every == 0:
-            with torch.no_grad(), undisturbed():
-                self._now = _MeasuredPass(self._passes, _of_parameters(module))
+        self._due = self._due or self._passes % self._every == 0
+        if self._due:
+            self._now = _MeasuredPass(self._passes)
+            self._follow_layers()
         self._passes += 1
 
     def _accumulated(self, name: str, parameter: Tensor) -> None:
         self._derived = True
         if self._now is not None and parameter.grad is not None:
+            if not self._now.numbers:  # as they were in the forward call; none of a pass that is not derived
+                with torch.no_grad():
+                    self._now.numbers = _of_parameters(self._model)
             self._now.gradients[name] = parameter.grad.detach().double().norm().item()
 
-    def _called(self, name: str, module: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> Any:
+    def _follows(self, name: str, module: nn.Module) -> bool:
+        """Whether a call of a layer is followed, unless it is one of too many."""
         if self._now is None or not torch.is_grad_enabled() or module not in self._layers:
+            return False
+        return name not in self._now.stepped
+
+    def _calling(self, name: str, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        if self._now is not None and self._follows(name, module):
+            self._now.draws[name] = draws_of(module)
+
+    def _called(self, name: str, module: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> Any:
+        if self._now is None or not self._follows(name, module):
             return output
-        if name in self._now.stepped:
-            return output
+        before = self._now.draws.pop(name, None)
         calls = [known for known in self._now.calls if known.partition("#")[0] == name]
         earlier = len(calls)
         if earlier == _CALLS:
@@ -145,7 +176,8 @@ class Watch:
             return output
         try:
             with undisturbed():
-                call, output = call_of(module, inputs, named, output, self._samples)
+                given = given_to(module, inputs, named)
+                call, output = call_of(module, given, output, self._samples, before)
         except UserError as error:
             self.skipped[name] = str(error)
             return output
@@ -157,6 +189,7 @@ class Watch:
         now, self._now = self._now, None
         if now is None or not now.gradients:
             return
+        self._due = False
         numbers, flows = now.numbers | _grouped(now.gradients), {}
         for name, call in now.calls.items():
             try:
@@ -204,12 +237,13 @@ def watch(model: nn.Module, every: int = 100, *, samples: int = 2) -> Iterator[W
 
     Args:
         model: The module whose calls are counted: the one that the loop calls.
-        every: Passes between two measurements, >= 1; the first pass is measured, too.
+        every: Passes between two measurements, >= 1; the first pass is measured, too. A measurement that is due waits
+            for a pass with a gradient, which is the record's `step`.
         samples: Sequences of a batch that ||dL/dh_t|| is computed for, >= 1; L is what autograd derives.
 
     Yields:
         The measurements: `records`, `plot()`, `to_frame()`, and in `skipped` the recurrent layers that are not followed
-        over time: bidirectional and packed ones, and those that are called step by step.
+        over time: bidirectional and packed ones, those that are called step by step, and those with dropout.
 
     Raises:
         UserError: A number is out of range, or it is no module.
@@ -243,6 +277,8 @@ def _has_graph(state: Any) -> bool:
 def _of_parameters(module: nn.Module) -> dict[str, float]:
     numbers = {}
     for name, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            continue
         value = parameter.detach().cpu()
         numbers[f"norm.{name}"] = value.double().norm().item()
         if value.dim() == 2 and value.shape[0] == value.shape[1] > 1 and value.isfinite().all():

@@ -6,6 +6,7 @@ chain of a copy of the layer, in float64.
 
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -22,10 +23,34 @@ from stablebench.models.own_cell import OwnCell
 from stablebench.probes.chain import Chain, frozen
 from stablebench.probes.gradient_flow import GradientFlow, gradient_flow
 
+_DIFFERS = 0.05
+"""Relative difference of the first outputs from which on a copy computes something else; bfloat16 rounds to 0.004."""
+
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is a recurrent layer that can be followed over time."""
     return isinstance(module, (nn.RNNBase, RecurrentModel, CompiledCell))
+
+
+def given_to(module: nn.Module, inputs: Any, named: dict[str, Any]) -> list[Any]:
+    """Return a call's arguments in the order of the module's signature; None for one left out before another."""
+    if not named:
+        return list(inputs)
+    try:
+        known = signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # of compiled code
+        known = ()
+    order = [p.name for p in known if p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
+    if isinstance(module, nn.RNNBase) and not order:  # one that hands all of them on
+        order = ["input", "hx"]
+    rest = order[len(inputs) :]
+    return [*inputs, *(named.get(name) for name in rest), *(named[name] for name in named if name not in rest)]
+
+
+def draws_of(module: nn.Module) -> list[Tensor]:
+    """Return the states of the generators that a layer may draw from, of the processor and of its own device."""
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
 
 class _WholeChain(Chain):
@@ -46,6 +71,7 @@ class LayerCall:
         batch: Sequences of the whole batch.
         time_first: Whether the outputs are (time, batch, out).
         by_layer: Whether states are torch's, (layers, batch, size).
+        first: Outputs at the first step (samples, out), float64.
         shapes: Of the parts of the last state.
         structure: How they are nested.
         gradients: Of the outputs, 0, and the parts of the last state, 1 ...
@@ -56,6 +82,7 @@ class LayerCall:
     batch: int
     time_first: bool
     by_layer: bool
+    first: Tensor
     shapes: list[torch.Size]
     structure: pytree.TreeSpec
     gradients: dict[int, Tensor] = field(default_factory=dict)
@@ -71,7 +98,7 @@ class LayerCall:
         """Return ||dL/dh_t||; None where no gradient came back.
 
         Raises:
-            StablebenchError: A state or a derivative is not finite.
+            StablebenchError: A state or a derivative is not finite, or the copy computes something else.
         """
         if not self.gradients:
             return None
@@ -84,7 +111,11 @@ class LayerCall:
             sources[:, :, :out] = outputs[:samples]
         if any(self.gradients.keys() - {0}):
             sources[:, -1, out:] = self._of_last_state()[:samples]
-        return gradient_flow(network, chain, chain.states(), Batch(self.x, sources), loss=_directed, which="task")
+        states = chain.states()
+        copied = chain.outputs(states[1:2])[0, :, :out]
+        if (copied - self.first).norm() > _DIFFERS * max(copied.norm(), self.first.norm()):
+            raise UserError("what it computes in training, as with batch statistics, its copy does not repeat")
+        return gradient_flow(network, chain, states, Batch(self.x, sources), loss=_directed, which="task")
 
     def _of_last_state(self) -> Tensor:
         """Return the gradient in the last state of all layers, (batch, size)."""
@@ -106,7 +137,7 @@ def _directed(outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
 
 
 def call_of(
-    module: nn.Module, inputs: Any, named: dict[str, Any], output: Any, samples: int
+    module: nn.Module, given: list[Any], output: Any, samples: int, draws: list[Tensor] | None
 ) -> tuple[LayerCall, tuple[Tensor, Any]]:
     """Return what a layer was just called with, and what it returned: its gradients will be received.
 
@@ -115,15 +146,14 @@ def call_of(
 
     Args:
         module: The layer.
-        inputs: Its positional arguments.
-        named: Its named ones.
+        given: Its arguments, in order.
         output: What it returned.
         samples: Sequences that are followed.
+        draws: `draws_of` it before the call; None where that is not known.
 
     Raises:
         UserError: It cannot be followed over time.
     """
-    given = [*inputs, *named.values()]
     x, h0 = given[0], given[1] if len(given) > 1 else None
     outputs, state = output
     if not isinstance(x, Tensor) or x.dim() != 3 or not isinstance(outputs, Tensor):
@@ -132,21 +162,28 @@ def call_of(
         raise UserError("it is bidirectional: no chain of states over time")
     if isinstance(module, CompiledCell) and module.engine == "scan":
         raise UserError("it runs with the engine scan, which has no gradient in its states")
+    drawn = draws is not None and not all(map(torch.equal, draws, draws_of(module)))
+    if _has_dropout(module, drawn):
+        raise UserError("it has dropout, whose draws are not repeated")
+    if drawn:
+        raise UserError("it draws random numbers, which are not repeated")
     time_first = isinstance(module, nn.RNNBase) and not module.batch_first
     x = x.detach().cpu().double()
     x = x.transpose(0, 1) if time_first else x
     kept = min(samples, len(x))
     called = module.cell if isinstance(module, CompiledCell) else module
+    h0 = pytree.tree_map(lambda part: part.detach().clone() if isinstance(part, Tensor) else part, h0)
     layers = chain_layers(called, x, h0, to_run=isinstance(module, CompiledCell))
     if not isinstance(module, nn.RNNBase) and getattr(module, "engine", None) != "fused":
         state = pytree.tree_map(lambda tensor: tensor.view_as(tensor), state)
     leaves, structure = pytree.tree_flatten(state)
     call = LayerCall(
         layers,
-        x[:kept],
+        x[:kept].clone(),  # a loop may write into its tensors
         len(x),
         time_first,
         isinstance(module, nn.RNNBase),
+        (outputs[0] if time_first else outputs[:, 0])[:kept].detach().cpu().double().clone(),
         [leaf.shape for leaf in leaves],
         structure,
     )
@@ -154,3 +191,10 @@ def call_of(
         if tensor.requires_grad:
             tensor.register_hook(partial(call.receive, part))
     return call, (outputs, state)
+
+
+def _has_dropout(module: nn.Module, drawn: bool) -> bool:
+    """Whether a layer dropped units; torch's own on a GPU do it without moving the generator."""
+    if isinstance(module, nn.RNNBase) and module.training and module.dropout and module.num_layers > 1:
+        return True
+    return drawn and any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules())

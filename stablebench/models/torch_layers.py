@@ -11,6 +11,8 @@ Equations (those of torch, with its names; V = weight_ih, W = weight_hh):
 The parameters are read from the module whenever they are used, so they are the user's own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -142,11 +144,24 @@ def plain_copy(module: nn.Module) -> nn.Module:
         known.pop("proj_size")
     weight = next(module.parameters())
     make: Any = bases[0]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _evaluated(module):
         copied = make(**known, dtype=weight.dtype)
         for name, parameter in copied.named_parameters():
             parameter.copy_(getattr(module, name))
     return copied
+
+
+@contextmanager
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """Context in which reading a parametrised weight changes nothing; in training it may move an estimate."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def torch_layers(module: nn.Module, direction: Direction | None = None) -> list[RecurrentModel] | None:

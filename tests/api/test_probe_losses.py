@@ -158,7 +158,7 @@ def test_a_backward_chain_begins_at_its_own_part_of_h0(x: Tensor, kind: Any) -> 
         assert found.input_gradient_norms == pytest.approx((norms.flip(0) if number else norms).numpy(), rel=1e-9)
 
 
-def test_a_loss_reads_the_outputs_of_a_backward_chain_in_the_order_of_time(x: Tensor) -> None:
+def test_a_loss_reads_a_backward_chain_in_the_order_of_time(x: Tensor) -> None:
     module = nn.GRU(IN, HIDDEN, batch_first=True, bidirectional=True).double()
     read = x.clone().requires_grad_()
     outputs = module(read)[0][..., HIDDEN:]

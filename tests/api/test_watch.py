@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import stablebench as sb
+from stablebench.models.recurrent.bn_lstm import BNLSTM
 from stablebench.models.recurrent.deltanet import DeltaNet
 from stablebench.models.recurrent.lstm import LSTM
 
@@ -189,3 +190,115 @@ def test_a_layer_that_is_called_step_by_step_is_not_followed(steps: int) -> None
             h.sum().backward()
     assert len(w.records) == 2 and [len(record.flows) for record in w.records] == ([3, 3] if steps == 3 else [0, 0])
     assert ("step by step" in w.skipped.get("GRU", "")) == (steps == T)
+
+
+def whole(model: nn.Module) -> float:
+    return torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
+
+
+@pytest.mark.parametrize("every, steps", [(1, [1, 3, 5]), (2, [1, 3, 5]), (3, [1, 3]), (4, [1, 5]), (100, [1])])
+def test_a_measurement_waits_for_a_pass_with_a_gradient(every: int, steps: list[int]) -> None:
+    """Two forward calls before a derivation, or one that only validates: the second of them is measured."""
+    model = Readout(nn.GRU(IN, HIDDEN, batch_first=True))
+    other, runs = copy.deepcopy(model), []
+    for trained, context in ((model, unwatched()), (other, sb.watch(other, every=every))):
+        torch.manual_seed(2)
+        draws, losses, norms = examples(), [], []
+        optimiser = torch.optim.Adam(trained.parameters(), 0.01)
+        with context as watched:
+            for number in range(3):
+                (x, y), (z, _) = next(draws), next(draws)
+                optimiser.zero_grad()
+                first = trained(x)
+                loss = (first.detach() if number == 1 else first) + trained(z) - y
+                loss.square().mean().backward()
+                norms.append(whole(trained))
+                optimiser.step()
+                losses.append(loss.sum().item())
+        runs.append((losses, norms, watched))
+    assert runs[0][:2] == runs[1][:2]
+    w = runs[1][2]
+    assert [record.step for record in w.records] == steps and not w.skipped
+    for record in w.records:
+        assert record.numbers["gradient.whole"] == pytest.approx(runs[0][1][record.step // 2], rel=1e-5)
+        assert record.flows and record.numbers["norm.head.weight"] > 0
+
+
+def test_parameters_are_measured_as_they_were_in_the_pass() -> None:
+    model = Readout(nn.GRU(IN, HIDDEN, batch_first=True))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    _, w = train(model, 1, sb.watch(model))
+    for name, value in before.items():
+        assert w.records[0].numbers[f"norm.{name}"] == value.double().norm().item()
+
+
+class DroppedCell(nn.Module):
+    """A cell whose state has something of training alone."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.cell, self.kind, self.hidden_size = nn.GRUCell(IN, HIDDEN), kind, HIDDEN
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(HIDDEN)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        h = self.cell(x, h)
+        if self.kind == "norm":
+            return self.norm(h)
+        return self.drop(h) if self.kind == "module" else nn.functional.dropout(h, 0.5, self.training)
+
+
+class Noisy(DroppedCell):
+    """One without a module of dropout."""
+
+    def __init__(self) -> None:
+        super().__init__("function")
+        del self.drop
+
+
+DROPPED = [
+    (lambda: nn.GRU(IN, HIDDEN, num_layers=2, dropout=0.3, batch_first=True), "it has dropout, whose draws"),
+    (lambda: nn.LSTM(IN, HIDDEN, num_layers=3, dropout=0.01), "it has dropout, whose draws"),
+    (lambda: sb.compile_cell(DroppedCell("module"), engine="reference"), "it has dropout, whose draws"),
+    (lambda: sb.compile_cell(Noisy(), engine="reference"), "it draws random numbers"),
+    (lambda: sb.compile_cell(DroppedCell("norm"), engine="reference"), "its copy does not repeat"),
+    (lambda: BNLSTM(IN, HIDDEN, horizon=T), "its copy does not repeat"),
+]
+
+
+@pytest.mark.parametrize("make, reason", DROPPED)
+def test_a_layer_that_is_another_in_training_is_not_followed(make: Any, reason: str) -> None:
+    torch.manual_seed(0)
+    model = Readout(make())
+    other = copy.deepcopy(model)
+    plain, _ = train(model, 4, unwatched())
+    watched, w = train(other, 4, sb.watch(other, every=1))
+    assert watched == plain
+    assert len(w.records) == 4 and not any(record.flows for record in w.records)
+    assert list(w.skipped) == ["rnn"] and reason in w.skipped["rnn"]
+
+
+def check_inputs(model: nn.Module, call: Any) -> None:
+    """Hold the norms of the gradient in the inputs of the one layer against autograd's."""
+    x, y = next(examples())
+    x, y = x.double().requires_grad_(), y.double()
+    with sb.watch(model, every=1, samples=BATCH) as w:
+        (call(x) - y).square().mean().backward()
+    assert not w.skipped and x.grad is not None
+    (flow,) = w.records[0].flows.values()
+    assert flow.log_input_norms is not None
+    torch.testing.assert_close(flow.log_input_norms.exp(), x.grad.norm(dim=2), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("make, _", DROPPED)
+def test_in_evaluation_mode_it_is_followed(make: Any, _: str) -> None:
+    torch.manual_seed(0)
+    model = Readout(make()).double()
+    model.rnn.eval()
+    check_inputs(model, lambda x: model(x))
+
+
+def test_a_dropout_of_torch_with_one_layer_drops_nothing() -> None:
+    with pytest.warns(UserWarning, match="non-zero dropout expects num_layers greater than 1"):
+        layer = nn.GRU(IN, HIDDEN, dropout=0.5, batch_first=True)
+    model = Readout(layer).double()
+    check_inputs(model, lambda x: model(x))
