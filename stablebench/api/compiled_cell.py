@@ -17,7 +17,7 @@ from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State, layer_outputs
 from stablebench.models.own_cell import OwnCell, own_cell
 from stablebench.models.restore import restored
-from stablebench.models.torch_layers import torch_layers
+from stablebench.models.torch_layers import TorchCell, own_call, torch_layers
 from stablebench.schema.run_spec import Engine
 
 
@@ -121,7 +121,10 @@ class CompiledCell(nn.Module):
         return outputs, after if isinstance(self.cell, RecurrentModel) or len(after) > 1 else after[0]
 
     def _chain(self, x: Tensor, h0: Any) -> RecurrentModel:
-        """Return the cell as a chain, made at the first call."""
+        """Return the cell as a chain, made at the first call; again once a cell of torch is given hooks or the like."""
+        if isinstance(self._layer, TorchCell) and own_call(self._layer.module) is not None:
+            self.__dict__["_layer"] = None
+            self._choices.clear()
         if self._layer is None:
             layers = [self.cell] if isinstance(self.cell, RecurrentModel) else None
             if layers is None and isinstance(self.cell, nn.Module):

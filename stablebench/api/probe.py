@@ -19,8 +19,9 @@ from stablebench.api.subjects import Subject, trained, untrained
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, first_line
 from stablebench.models.base import RecurrentModel, State
-from stablebench.models.own_cell import own_cell
-from stablebench.models.torch_layers import Direction, TorchCell, plain_copy, torch_layers
+from stablebench.models.chain_checks import check_repeatable, gives_out_a_state, left_as_it_is
+from stablebench.models.own_cell import OwnCell, own_cell
+from stablebench.models.torch_layers import Direction, TorchCell, has_hooks, own_call, plain_copy, torch_layers
 from stablebench.probes import probe as probes
 from stablebench.probes.gradient_flow import Loss
 from stablebench.probes.probe import QUICK, Measure, measures_of
@@ -203,9 +204,18 @@ def chain_layers(
     if layers is None and isinstance(module, nn.Module):
         layers = torch_layers(module, direction)
     if layers is None:
-        cell = own_cell(_in_float64(module), x, start, to_run=to_run)
+        cell = _own_cell(_in_float64(module), x, start, to_run)
         if start is not None:
             _begin([cell], [cell.begin(start, len(x))])
+        check_repeatable(cell, x, "cell" if cell.one.how == "cell" else "layer")
+        changed = isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and type(module).forward.__module__.startswith(
+            "torch."
+        )
+        if changed and not gives_out_a_state(cell, x):
+            raise UserError(
+                f"This {type(module).__name__} has {own_call(module)}, and what it returns as outputs is none of its "
+                "states, as it would be without: its gradient is not that of the outputs. Probe it without, or a cell."
+            )
         return [cell]
     if x.shape[2] != layers[0].in_features:
         raise UserError(f"x: the module takes {layers[0].in_features} features, got {x.shape[2]} (batch, time, in).")
@@ -214,12 +224,43 @@ def chain_layers(
     return list(layers)
 
 
+def _own_cell(module: Any, x: Tensor, start: Any, to_run: bool) -> OwnCell:
+    """Return a copy of a user's module, or a function, as a chain; it is left as it was before it was tried out."""
+    owner = getattr(module, "__self__", module)
+    try:
+        with left_as_it_is(owner):
+            return own_cell(module, x, start, to_run=to_run)
+    except UserError as error:
+        if "forward" not in getattr(owner, "__dict__", {}):
+            raise
+        raise UserError(
+            f"{error} A copy of it in float64 is probed, and the `forward` that was set on it is run as it is: it "
+            "cannot read the parameters of another module, or of this one by a name from outside."
+        ) from error
+
+
 def _copied(module: nn.Module) -> nn.Module:
+    """Return a copy of a module; tensors that were computed, which have no copy, become new ones.
+
+    Raises:
+        UserError: It cannot be copied, or it has hooks that may change gradients.
+    """
+    for part in module.modules():
+        if has_hooks(part, ("_backward",)):
+            raise UserError(
+                f"{name_of(part)} has backward hooks, which may make its gradient another one than the derivative "
+                "that is measured. Remove them first."
+            )
+    if isinstance(module, RecurrentModel) and has_hooks(module):
+        raise UserError(f"{name_of(module)} has hooks, which its steps do not run. Remove them first.")
     layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
-    memo = {id(part._flat_weights): [] for part in layers}  # parametrised ones are no leaves, which have no copy
+    memo: dict[int, Any] = {id(part._flat_weights): [] for part in layers}  # parametrised ones are no leaves
+    for value in (value for part in module.modules() for value in vars(part).values()):
+        if isinstance(value, Tensor) and not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
     try:
         copied = copy.deepcopy(module, memo).requires_grad_(False)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # a lazy parameter is the latter
         raise UserError(f"{name_of(module)} cannot be copied: {first_line(error)}") from error
     for part in copied.modules():
         if isinstance(part, nn.RNNBase):

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stablebench.data.batch import Batch
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.build import build_network, start_embedding
-from stablebench.models.network import AnyNetwork
+from stablebench.models.chain_checks import check_repeatable
+from stablebench.models.network import AnyNetwork, Network
 from stablebench.process import python_random
 from stablebench.runs.run_paths import run_and_checkpoint
 from stablebench.runs.store import RunFolder
@@ -110,7 +113,11 @@ def untrained(requests: Sequence[RunRequest], *, data_dir: Path | None, count: i
 
 def _subject(spec: RunSpec, task: Task, network: AnyNetwork, step: int | None, count: int) -> Subject:
     python_random.seed(spec.seed)  # what a user's model may draw from
-    return Subject(spec, task.card, task.params, network, step, validation_examples(task, count, "--batch-size"))
+    examples = validation_examples(task, count, "--batch-size")
+    if isinstance(network, Network) and not type(network.recurrent_layers[0]).__module__.startswith("stablebench."):
+        with torch.no_grad(), python_random.kept():
+            check_repeatable(network.recurrent_layers[0], network.encode(examples.inputs[:2]), "model")
+    return Subject(spec, task.card, task.params, network, step, examples)
 
 
 def trained(

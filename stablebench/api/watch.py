@@ -97,8 +97,8 @@ class Watch:
 
     def start(self) -> None:
         """Put the hooks on."""
-        self._handles.append(self._model.register_forward_pre_hook(self._begin, with_kwargs=True))
-        self._handles.append(self._model.register_forward_hook(self._follow_parameters))
+        self._handles.append(self._model.register_forward_pre_hook(_reading(self._begin), with_kwargs=True))
+        self._handles.append(self._model.register_forward_hook(_reading(self._follow_parameters)))
         self._follow_parameters()
         self._follow_layers()
 
@@ -116,8 +116,9 @@ class Watch:
             if is_layer(module) and module not in self._layers:
                 self._layers.add(module)
                 name = name or type(module).__name__
-                self._handles.append(module.register_forward_pre_hook(partial(self._calling, name), with_kwargs=True))
-                self._handles.append(module.register_forward_hook(partial(self._called, name), with_kwargs=True))
+                before, after = _reading(self._calling, name), _reading(self._called, name)
+                self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+                self._handles.append(module.register_forward_hook(after, with_kwargs=True))
 
     def _follow_parameters(self, *called: Any) -> None:
         """Put hooks on the parameters that are trained and have none yet: some may be unfrozen, or made, later."""
@@ -243,7 +244,7 @@ def watch(model: nn.Module, every: int = 100, *, samples: int = 2) -> Iterator[W
 
     Yields:
         The measurements: `records`, `plot()`, `to_frame()`, and in `skipped` the recurrent layers that are not followed
-        over time: bidirectional and packed ones, those that are called step by step, and those with dropout.
+        over time: bidirectional and packed ones, those with hooks or dropout, and those that are called step by step.
 
     Raises:
         UserError: A number is out of range, or it is no module.
@@ -267,6 +268,13 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _reading(hook: Callable[..., Any], *given: Any) -> Any:
+    """Return a hook that is known to change nothing: `has_hooks`."""
+    known: Any = partial(hook, *given)
+    known.only_reads = True
+    return known
 
 
 def _has_graph(state: Any) -> bool:

@@ -20,6 +20,7 @@ from stablebench.data.batch import Batch
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel
 from stablebench.models.own_cell import OwnCell
+from stablebench.models.torch_layers import TorchCell, has_hooks
 from stablebench.probes.chain import Chain, frozen
 from stablebench.probes.gradient_flow import GradientFlow, gradient_flow
 
@@ -167,6 +168,8 @@ def call_of(
         raise UserError("it has dropout, whose draws are not repeated")
     if drawn:
         raise UserError("it draws random numbers, which are not repeated")
+    if has_hooks(module):
+        raise UserError("it has hooks, so that what it was called with or returns may be changed outside of its steps")
     time_first = isinstance(module, nn.RNNBase) and not module.batch_first
     x = x.detach().cpu().double()
     x = x.transpose(0, 1) if time_first else x
@@ -182,7 +185,7 @@ def call_of(
         x[:kept].clone(),  # a loop may write into its tensors
         len(x),
         time_first,
-        isinstance(module, nn.RNNBase),
+        isinstance(module, nn.RNNBase) and isinstance(layers[0], TorchCell),
         (outputs[0] if time_first else outputs[:, 0])[:kept].detach().cpu().double().clone(),
         [leaf.shape for leaf in leaves],
         structure,

@@ -129,6 +129,31 @@ _KINDS: list[tuple[tuple[type[nn.Module], ...], type[TorchCell]]] = [
 ]
 
 
+def own_call(module: nn.Module) -> str | None:
+    """Return what makes a module of torch compute something else than torch's code for it does, or None.
+
+    Args:
+        module: An `nn.RNNBase` or an `nn.RNNCellBase`.
+    """
+    bases = [base for kinds, _ in _KINDS for base in kinds if isinstance(module, base)]
+    if not bases or "forward" in vars(module) or type(module).forward is not bases[0].forward:
+        return "a `forward` of its own"
+    if type(module).__call__ is not nn.Module.__call__:
+        return "a `__call__` of its own"
+    return "hooks" if has_hooks(module) else None
+
+
+def has_hooks(module: nn.Module, kinds: tuple[str, ...] = ("_forward", "_backward")) -> bool:
+    """Whether a module has hooks, but for those that say of themselves that they only read.
+
+    Args:
+        module: The module.
+        kinds: Whether those of the forward pass, and of the backward pass.
+    """
+    hooks = [getattr(module, f"{kind}{when}_hooks") for kind in kinds for when in ("", "_pre")]
+    return any(not getattr(hook, "only_reads", False) for some in hooks for hook in some.values())
+
+
 def plain_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a module of torch with its weights as they are now, parametrised ones too; any other as it is.
 
@@ -136,7 +161,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
         module: The module.
     """
     bases = [base for kinds, _ in _KINDS for base in kinds if isinstance(module, base)]
-    if not bases or not type(module).forward.__module__.startswith("torch."):
+    if not bases or own_call(module) is not None:
         return module
     sizes = ("input_size", "hidden_size", "num_layers", "bias", "proj_size", "bidirectional", "nonlinearity")
     known = {name: getattr(module, name) for name in sizes if hasattr(module, name)}
@@ -167,7 +192,7 @@ def _evaluated(module: nn.Module) -> Iterator[None]:
 def torch_layers(module: nn.Module, direction: Direction | None = None) -> list[RecurrentModel] | None:
     """Return the layers of a module of torch as chains, from bottom to top; None for any other module.
 
-    A subclass with a `forward` of its own is another module.
+    One that has hooks, or a `forward` or `__call__` of its own, is another module.
 
     Args:
         module: The module.
@@ -178,9 +203,11 @@ def torch_layers(module: nn.Module, direction: Direction | None = None) -> list[
             given for one that is not.
     """
     kind = next((kind for bases, kind in _KINDS if isinstance(module, bases)), None)
-    if kind is None or not type(module).forward.__module__.startswith("torch."):
+    own = None if kind is None else own_call(module)
+    if kind is None or own is not None:
         if direction is not None:
-            raise UserError("direction: only of a bidirectional nn.RNN, nn.LSTM or nn.GRU.")
+            but = "" if own is None else f" This {type(module).__name__} has {own}, and is run by its own call."
+            raise UserError(f"direction: only of a bidirectional nn.RNN, nn.LSTM or nn.GRU.{but}")
         return None
     both = getattr(module, "bidirectional", False)
     if direction is not None and not both:

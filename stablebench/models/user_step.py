@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stablebench.errors import UserError, first_line, users_line
+from stablebench.models.chain_checks import problem_of_layer
 
 How = Literal["cell", "layer", "layer, time first"]
 
@@ -64,7 +65,7 @@ def understood(called: Callable[..., Any], x: Tensor, starts: list[Any], cells_o
         cells_only: Whether it must be a cell.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is neither, or a layer that is no chain of states over time.
     """
     time_first = getattr(called, "batch_first", None) is False
     hows: tuple[How, ...] = ("layer, time first", "cell") if time_first else ("layer", "cell")
@@ -72,12 +73,16 @@ def understood(called: Callable[..., Any], x: Tensor, starts: list[Any], cells_o
     said: list[str] = []
     for how in hows:
         for start in starts:
-            one = UserStep(called, how)
+            one, problem = UserStep(called, how), None
             try:
                 state = _state_of_layer(one, x, start) if how != "cell" else _state_of_cell(one, x, start)
+                if how != "cell":
+                    problem = problem_of_layer(one, x, start, _inner_layers(called))
             except Exception as error:  # whatever code of the user's raises that is called in a way it is not made for
                 said.append(f"as a {how}: {first_line(error)}{users_line(error)}")
                 continue
+            if problem is not None:
+                raise problem
             return one, state
     hint = " Give h0, the state before the first step." if starts[0] is None else ""
     kinds = "no cell, (x_t, h) -> h or (out, h)"
