@@ -18,7 +18,7 @@ from stablebench.api.run import Run, load_code, settings_kept
 from stablebench.api.subjects import Subject, trained, untrained
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, first_line
-from stablebench.models.base import RecurrentModel, State
+from stablebench.models.base import RecurrentModel, State, real_like
 from stablebench.models.chain_checks import check_repeatable, gives_out_a_state, left_as_it_is
 from stablebench.models.own_cell import OwnCell, own_cell
 from stablebench.models.torch_layers import Direction, TorchCell, has_hooks, own_call, plain_copy, torch_layers
@@ -221,6 +221,8 @@ def chain_layers(
         raise UserError(f"x: the module takes {layers[0].in_features} features, got {x.shape[2]} (batch, time, in).")
     if start is not None:
         _begin(layers, _by_layer(layers, start, called, len(x)))
+    if isinstance(module, RecurrentModel) and not type(module).__module__.startswith("stablebench."):
+        check_repeatable(module, x.to(real_like(module)), "model")
     return list(layers)
 
 

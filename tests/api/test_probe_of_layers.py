@@ -355,6 +355,18 @@ def test_a_model_that_counts_its_calls_is_refused() -> None:
         sb.probe(counting_cell, task="adding", T=T, hidden=HIDDEN)
 
 
+def test_a_recurrent_model_that_counts_its_calls_is_refused(x: Tensor) -> None:
+    class Counts(LSTM):
+        calls = 0
+
+        def step(self, projected: Any, state: Any, recurrent_weights: Any) -> Any:
+            self.calls += 1
+            return tuple(part / self.calls for part in super().step(projected, state, recurrent_weights))
+
+    with pytest.raises(sb.UserError, match="This model gives something else .* it counts its calls"):
+        sb.probe(Counts(IN, HIDDEN), x)
+
+
 def test_a_cell_with_hooks_is_trained_by_its_own_call(x: Tensor) -> None:
     cell = nn.GRUCell(IN, HIDDEN)
     without = over_time(cell, x)
