@@ -233,11 +233,12 @@ def _own_cell(module: Any, x: Tensor, start: Any, to_run: bool) -> OwnCell:
         with left_as_it_is(owner):
             return own_cell(module, x, start, to_run=to_run)
     except UserError as error:
-        if "forward" not in getattr(owner, "__dict__", {}):
+        if "forward" not in getattr(owner, "__dict__", {}) or not str(error).startswith("This is "):
             raise
         raise UserError(
-            f"{error} A copy of it in float64 is probed, and the `forward` that was set on it is run as it is: it "
-            "cannot read the parameters of another module, or of this one by a name from outside."
+            f"The `forward` that was set on this {name_of(owner)} cannot be run with the copy in float64 that is probed; "
+            "it may not read the parameters of another module, or of this one by a name from outside: write a "
+            f"subclass. {error}"
         ) from error
 
 
