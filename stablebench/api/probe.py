@@ -236,8 +236,8 @@ def _own_cell(module: Any, x: Tensor, start: Any, to_run: bool) -> OwnCell:
         if "forward" not in getattr(owner, "__dict__", {}) or not str(error).startswith("This is "):
             raise
         raise UserError(
-            f"The `forward` that was set on this {name_of(owner)} cannot be run with the copy in float64 that is probed; "
-            "it may not read the parameters of another module, or of this one by a name from outside: write a "
+            f"The `forward` that was set on this {name_of(owner)} cannot be run with the copy in float64 that is "
+            "probed; it may not read the parameters of another module, or of this one by a name from outside: write a "
             f"subclass. {error}"
         ) from error
 
