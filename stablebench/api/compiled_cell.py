@@ -15,7 +15,7 @@ from stablebench.engines.self_check import difference
 from stablebench.errors import UserError, first_line, unknown_name
 from stablebench.models import recurrent_model
 from stablebench.models.base import RecurrentModel, State, layer_outputs
-from stablebench.models.own_cell import OwnCell, own_cell
+from stablebench.models.own_cell import OwnCell, outside_inference, own_cell
 from stablebench.models.restore import restored
 from stablebench.models.torch_layers import TorchCell, own_call, torch_layers
 from stablebench.schema.run_spec import Engine
@@ -61,6 +61,8 @@ class CompiledCell(nn.Module):
     cell: Callable[..., Any]
     _owner: nn.Module | None
     _layer: RecurrentModel | None
+    _code: list[Any]
+    _start_known: bool
 
     def __init__(self, cell: Callable[..., Any], engine: Engine, self_check: bool) -> None:
         super().__init__()
@@ -73,6 +75,7 @@ class CompiledCell(nn.Module):
         self._asked: Engine = engine
         self._self_check = self_check
         self.__dict__["_layer"] = None
+        self._code, self._start_known = [], False
         self._choices: dict[Any, tuple[Callable[..., Any], str, str | None]] = {}
         self.engine: str | None = None
         """The engine of the last call: `fused`, `scan`, `chunkwise` or `reference`; None before the first."""
@@ -81,7 +84,7 @@ class CompiledCell(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle has: what was found out about the cell is found out again."""
-        return self.__dict__ | {"_layer": None, "_choices": {}}
+        return self.__dict__ | {"_layer": None, "_code": [], "_choices": {}}
 
     def train(self, mode: bool = True) -> "CompiledCell":
         """Set the cell's mode, too."""
@@ -112,7 +115,8 @@ class CompiledCell(nn.Module):
             torch.is_autocast_enabled(x.device.type),
         )
         if key not in self._choices:
-            self._choices[key] = self._chosen(layer, x)
+            with outside_inference(self.cell):  # where nothing can be traced
+                self._choices[key] = self._chosen(layer, x.clone() if x.is_inference() else x)
         run, self.engine, self.reason = self._choices[key]
         outputs, after = run(layer, x, state)
         outputs = layer_outputs(layer, outputs, x)
@@ -121,11 +125,12 @@ class CompiledCell(nn.Module):
         return outputs, after if isinstance(self.cell, RecurrentModel) or len(after) > 1 else after[0]
 
     def _chain(self, x: Tensor, h0: Any) -> RecurrentModel:
-        """Return the cell as a chain, made at the first call; again once a cell of torch is given hooks or the like."""
-        if isinstance(self._layer, TorchCell) and own_call(self._layer.module) is not None:
-            self.__dict__["_layer"] = None
-            self._choices.clear()
-        if self._layer is None:
+        """Return the cell as a chain, made at the first call; again where code is replaced, or torch's given hooks."""
+        parts = () if self._owner is None else self._owner.modules()
+        code = [(type(part), type(part).forward, vars(part).get("forward")) for part in parts]
+        hooked = isinstance(self._layer, TorchCell) and own_call(self._layer.module) is not None
+        if self._layer is None or hooked or code != self._code:
+            self._code, self._choices, self._start_known = code, {}, h0 is None
             layers = [self.cell] if isinstance(self.cell, RecurrentModel) else None
             if layers is None and isinstance(self.cell, nn.Module):
                 layers = torch_layers(self.cell)
@@ -145,6 +150,10 @@ class CompiledCell(nn.Module):
     def _begun(self, layer: RecurrentModel, x: Tensor, h0: Any) -> State:
         """Return the states before the first step."""
         if h0 is None:
+            if isinstance(layer, OwnCell) and not self._start_known:  # the first call had h0
+                with restored(self._owner or nn.Module()):
+                    layer.find_start(x.detach())
+                self._start_known = True
             if isinstance(self.cell, RecurrentModel) or (isinstance(layer, OwnCell) and layer.begins_from_its_own):
                 return layer.initial_state(len(x))
             return tuple(x.new_zeros(len(x), size) for size in layer.state_sizes)

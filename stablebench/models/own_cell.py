@@ -8,6 +8,7 @@ torch's (layers, batch, size).
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -16,8 +17,13 @@ from torch.utils import _pytree as pytree
 
 from stablebench.errors import UserError
 from stablebench.models.base import RecurrentModel, State, real_like
-from stablebench.models.own_start import OwnStart, first_parts, own_start, zero_states
-from stablebench.models.user_step import UserStep, tensors_of, understood
+from stablebench.models.own_output import Place, equal_part, may_be_part, place_of
+from stablebench.models.own_start import OwnStart, first_parts, own_start
+from stablebench.models.own_width import enough_rows, understood_from_zeros
+from stablebench.models.user_step import UserStep, alike, tensors_of, understood
+
+_MOST = 64
+"""Choices of the axes that run over the samples that are tried."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class OwnCell(RecurrentModel):
         read: Which state is the output, or has it as a part, and which part.
         carried: Width of an output that is no state and is carried along as one; None where `read` says what it is.
         start: What it begins from, of the module's own; None for zeros.
+        is_state: Whether the output is that very tensor, or a view of it.
     """
 
     def __init__(
@@ -88,13 +95,15 @@ class OwnCell(RecurrentModel):
         one: UserStep,
         in_features: int,
         layout: StateLayout,
-        read: tuple[int, slice],
+        read: Place,
         carried: int | None = None,
         start: OwnStart | None = None,
+        *,
+        is_state: bool = False,
     ) -> None:
         super().__init__(in_features, layout.sizes[0])
         self.one, self._start = one, start
-        self._layout, self._carried = layout, carried
+        self._layout, self._carried, self._is_state = layout, carried, is_state
         self.output_state, self._part = read
 
     @property
@@ -133,12 +142,26 @@ class OwnCell(RecurrentModel):
     def step(self, projected: Tensor, state: State, recurrent_weights: None) -> State:
         """Return the next states."""
         out, after = self.one(projected, self._layout.state(state[: len(self._layout.sizes)]))
+        if self._is_state and not may_be_part(out, pytree.tree_leaves(after)[self.output_state]):
+            raise UserError("The output of this cell was its state at first, and is another tensor now.")
         parts = self._layout.parts(after)
         return parts if self._carried is None else (*parts, out)
 
     def layer_output(self, output: Tensor, x: Tensor) -> Tensor:
         """Return the part of the state that is the output."""
         return output if self._part == slice(None) else output[..., self._part]
+
+    def find_start(self, x: Tensor) -> None:
+        """Look for the state that the module has before the first step: one that was given h0 has not been asked.
+
+        Args:
+            x: Inputs (batch, time, in).
+
+        Raises:
+            UserError: It begins from a state of its own that cannot be told.
+        """
+        with outside_inference(self.one), torch.no_grad():
+            self._start = own_start(self.one, x.clone(), self._layout)
 
     def begin(self, state: Any, batch: int) -> State:
         """Return a state of the user's own as the states before the first step."""
@@ -150,7 +173,17 @@ class OwnCell(RecurrentModel):
         return self._layout.state(state[: len(self._layout.sizes)])
 
 
-@torch.no_grad()
+def outside_inference(called: Any) -> Any:
+    """Return a context without torch's inference mode, unless a module was made in it: what it prevents is for a while.
+
+    Args:
+        called: A module, a method of one or a function.
+    """
+    owner = getattr(called, "__self__", called)
+    tensors = [*owner.parameters(), *owner.buffers()] if isinstance(owner, nn.Module) else []
+    return torch.inference_mode(any(tensor.is_inference() for tensor in tensors))
+
+
 def own_cell(
     called: Callable[..., Any], x: Tensor, h0: Any, *, to_run: bool = False, width: int | None = None
 ) -> OwnCell:
@@ -167,40 +200,38 @@ def own_cell(
     Raises:
         UserError: It is neither a cell nor a layer, or its state is not one that a chain can have.
     """
-    starts = [h0] if h0 is not None else [None, *zero_states(called, x, width)]
-    one, example = understood(called, x, starts, to_run)
-    layout = _layout(one, x, h0, example)
-    begun = layout.state(tuple(x.new_zeros(2, size) for size in layout.sizes))
-    out, after = one(x[:1, 0].expand(2, -1), begun)
-    start = own_start(one, x, layout) if h0 is None else None
-    if out.dim() != 2:
-        raise UserError(f"The output of one step must be (batch, width), got shape {tuple(out.shape)}.")
-    out, after = one(x[:1, 1].expand(2, -1), after)
-    read = _place(out, layout.parts(after))
-    if read is not None or not to_run:
-        return OwnCell(one, x.shape[2], layout, read or (0, slice(None)), start=start)
+    with outside_inference(called), torch.no_grad():
+        x = x.clone()
+        if h0 is None:
+            x = enough_rows(x)
+            one, example = understood_from_zeros(called, x, to_run, width)
+        else:
+            h0 = pytree.tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, h0)
+            one, example = understood(called, x, [h0], to_run)
+        layout = _layout(one, x, h0, example)
+        rows = enough_rows(x)
+        out, _ = one(rows[:, 0], layout.state(tuple(rows.new_zeros(len(rows), size) for size in layout.sizes)))
+        start = own_start(one, x, layout) if h0 is None else None
+        if out.dim() != 2:
+            raise UserError(f"The output of one step must be (batch, width), got shape {tuple(out.shape)}.")
+        read = place_of(one, rows, layout)
+        is_state = read is not None
+        if read is None and not to_run:
+            read = equal_part(one, rows, layout) or (0, slice(None))
+    if read is not None:
+        return OwnCell(one, x.shape[2], layout, read, start=start, is_state=is_state)
     return OwnCell(one, x.shape[2], layout, (len(layout.sizes), slice(None)), out.shape[1], start)
-
-
-def _place(out: Tensor, parts: State) -> tuple[int, slice] | None:
-    """Return which state the output is, or the last equal part of one."""
-    width = out.shape[1]
-    for number, part in enumerate(parts):
-        for start in range(part.shape[1] - width, -1, -width):
-            if torch.equal(part[:, start : start + width], out):
-                return number, slice(None) if width == part.shape[1] else slice(start, start + width)
-    return None
 
 
 def _layout(one: UserStep, x: Tensor, h0: Any, example: Any) -> StateLayout:
     """Return how the state lies: its axis of the samples is the one that grows with them."""
-    structure, axes, shapes = pytree.tree_structure(example), [], []
+    leaves, choices = tensors_of(example), []
     others: list[Tensor] | None = None
     if h0 is None:
-        with suppress(Exception):  # a module that takes no None has the layout of `zero_states`
+        with suppress(Exception):  # a module that takes no None has the layout of the zeros it begins from
             more = torch.cat([x[:, 0], x[:1, 0]])
             others = tensors_of(one(more, None)[1])
-    for number, leaf in enumerate(tensors_of(example)):
+    for number, leaf in enumerate(leaves):
         fitting = [axis for axis, size in enumerate(leaf.shape) if size == len(x)]
         if others is not None:
             fitting = [axis for axis in fitting if others[number].shape[axis] != len(x)]
@@ -208,7 +239,22 @@ def _layout(one: UserStep, x: Tensor, h0: Any, example: Any) -> StateLayout:
             raise UserError(
                 f"h0 and the states must have a row for each of the {len(x)} samples, got {tuple(leaf.shape)}."
             )
-        axis = 1 if one.how != "cell" and leaf.dim() == 3 and 1 in fitting else fitting[0]
-        axes.append(axis)
-        shapes.append(torch.Size([*leaf.shape[:axis], *leaf.shape[axis + 1 :]]))
-    return StateLayout(structure, tuple(axes), tuple(shapes))
+        layers_first = one.how != "cell" and leaf.dim() == 3 and 1 in fitting
+        choices.append(sorted(fitting, key=lambda axis: axis != 1) if layers_first else fitting)
+    combinations = list(islice(product(*choices), _MOST))
+    axes = next((axes for axes in combinations[1:] and combinations if _grows(one, x, example, axes)), combinations[0])
+    shapes = tuple(
+        torch.Size([*leaf.shape[:axis], *leaf.shape[axis + 1 :]]) for leaf, axis in zip(leaves, axes, strict=True)
+    )
+    return StateLayout(pytree.tree_structure(example), axes, shapes)
+
+
+def _grows(one: UserStep, x: Tensor, example: Any, axes: tuple[int, ...]) -> bool:
+    """Whether a state with one sample more along these axes is taken, and given back."""
+    leaves, structure = pytree.tree_flatten(example)
+    longer = [torch.cat([leaf, leaf.narrow(axis, 0, 1)], axis) for leaf, axis in zip(leaves, axes, strict=True)]
+    state = pytree.tree_unflatten(longer, structure)
+    with suppress(Exception):  # whatever code of the user's raises that is given another shape
+        out, after = one(torch.cat([x[:, 0], x[:1, 0]]), state)
+        return alike(after, state) and len(out) == len(x) + 1
+    return False

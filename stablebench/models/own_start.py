@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from stablebench.errors import UserError
 from stablebench.models.base import State
@@ -27,8 +26,6 @@ TENSORS = (("h0", "c0"), ("h_0", "c_0"))
 """Names under which it has it as parameters, (width) each."""
 _MOST = 200
 """Combinations of parameters that are tried."""
-_WIDTHS = 12
-"""Widths of a state that are tried where a module does not say it: sizes of its parameters."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def own_start(one: Any, x: Tensor, layout: Any) -> OwnStart | None:
     steps, owner = [one], one.owner
     if owner is not None:
         with suppress(Exception):  # of a module that cannot be copied
-            steps.append(_moved(one))
+            steps.append(moved(one))
     alone = [first_step(step, lambda: None) for step in steps]
     if alone[0] is None:  # it must be given a state
         named = None if owner is None else _named_start(owner, layout.sizes)
@@ -132,7 +129,7 @@ def first_parts(one: Any, start: OwnStart | None, layout: Any, batch: int, like:
     return start.parts(one.owner, batch, layout, like)
 
 
-def _moved(one: Any) -> Any:
+def moved(one: Any) -> Any:
     """Return a copy with other parameters."""
     one = copy.deepcopy(one)
     generator = torch.Generator().manual_seed(0)
@@ -148,26 +145,3 @@ def _alike(a: list[Tensor] | None, b: list[Tensor] | None) -> bool:
     return (
         a is not None and b is not None and all(torch.allclose(p, q, equal_nan=True) for p, q in zip(a, b, strict=True))
     )
-
-
-def zero_states(called: Callable[..., Any], x: Tensor, width: int | None) -> list[Any]:
-    """Return the states of zeros that a module or function may have, if they can be told.
-
-    Args:
-        called: It, or a method of a module.
-        x: Inputs (batch, time, in).
-        width: Of its state, where that is known.
-    """
-    if width is not None:
-        zeros = x.new_zeros(len(x), width)
-        return [zeros, (zeros, zeros)]
-    owner = getattr(called, "__self__", called)
-    for name in METHODS:
-        with suppress(Exception):  # it has none, or one that is another thing
-            return [pytree.tree_map(lambda t: torch.zeros_like(t).to(x), getattr(owner, name)(len(x)))]
-    widths = [width for name in ("hidden_size", "hidden") if isinstance(width := getattr(owner, name, None), int)]
-    if widths or not isinstance(owner, nn.Module):
-        return [x.new_zeros(len(x), width) for width in widths[:1]]
-    sizes = sorted({size for parameter in owner.parameters() for size in parameter.shape}, reverse=True)[:_WIDTHS]
-    fitting = [x.new_zeros(len(x), width) for width in sizes]
-    return [*fitting, *((zeros, zeros) for zeros in fitting)]

@@ -16,6 +16,10 @@ from stablebench.models.chain_checks import problem_of_layer
 How = Literal["cell", "layer", "layer, time first"]
 
 
+class NotUnderstood(UserError):
+    """It is neither a cell nor a layer with any of the states that it was given."""
+
+
 class UserStep(nn.Module):
     """One step of a user's module or function: x_t (batch, in) and its own state -> the output and the next state.
 
@@ -93,7 +97,7 @@ def understood(called: Callable[..., Any], x: Tensor, starts: list[Any], cells_o
             f"This is {kinds}: {_name(called)} takes no state, so that its states cannot be followed."
             f"{_inner_layers(called)}"
         )
-    raise UserError(
+    raise NotUnderstood(
         f"This is {kinds}, for x of shape {tuple(x.shape)} (batch, time, in). "
         f"Called {'; '.join(dict.fromkeys(said))}.{hint}"
     )
@@ -152,10 +156,10 @@ def _state_of_cell(one: UserStep, x: Tensor, start: Any) -> Any:
     failure: Exception = _Other("it does not return a state")
     for state, one.returns_output in candidates:
         try:
-            if start is not None and not _alike(state, start):
+            if start is not None and not alike(state, start):
                 raise _Other("what it returns has another shape than h0")
             _, after = one(x[:, 1], state)
-            if _alike(after, state):
+            if alike(after, state):
                 return after
             raise _Other("its state changes its shape")
         except Exception as error:  # as above
@@ -163,7 +167,8 @@ def _state_of_cell(one: UserStep, x: Tensor, start: Any) -> Any:
     raise failure
 
 
-def _alike(a: Any, b: Any) -> bool:
+def alike(a: Any, b: Any) -> bool:
+    """Whether two states are nested alike, and their tensors have the same shapes."""
     return pytree.tree_structure(a) == pytree.tree_structure(b) and all(
         p.shape == q.shape for p, q in zip(tensors_of(a), tensors_of(b), strict=True)
     )

@@ -86,7 +86,8 @@ class _Lowering:
         }
         for store in (store for stage in stages for loop in stage.backward for store in loop.stores):
             target = store.target
-            widths[target.buffer] = max(widths.get(target.buffer, 0), target.offset + target.width)
+            whole = self.widths[target.buffer.value] if target.buffer.is_vector_gradient else 0
+            widths[target.buffer] = max(widths.get(target.buffer, whole), target.offset + target.width)
         stages, zeroed = order_gradient_writes(stages, widths)
         return Program(tuple(stages), widths, zeroed)
 

@@ -24,6 +24,8 @@ _MAX_ITEMS = 4096
 """Items of a container that are looked at; of a longer one its length."""
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _MAX_DEPTH = 4
+_METHODS = frozenset({"step", "input_projection", "recurrent_weights", "terms", "forward"})
+"""Methods that an instance may have a replacement of."""
 
 Look = Callable[[], Any]
 
@@ -35,8 +37,10 @@ class _Reading:
     Args:
         names: Of attributes.
         looks: Return the values of all else.
+        replacements: Methods that instances have in place of their class's.
     """
 
+    replacements: list[Any]
     names: set[str] = field(default_factory=set)
     looks: list[Look] = field(default_factory=list)
 
@@ -51,15 +55,16 @@ def read_values(model: nn.Module) -> tuple[Any, ...]:
         model: The model; its `step` and `input_projection` are followed.
     """
     reading = _readings.get(model)
-    if reading is None:
-        reading = _readings[model] = _reading(model)
+    replacements = [vars(module)[name] for module in model.modules() for name in _METHODS & vars(module).keys()]
+    if reading is None or reading.replacements != replacements:
+        reading = _readings[model] = _reading(model, replacements)
     own = [
         (name, value if isinstance(value, _PLAIN_TYPES) else frozen(value))
         for module in model.modules()
         for name, value in vars(module).items()
         if (isinstance(value, _PLAIN_TYPES) and value is not None) or name in reading.names
     ]
-    return tuple(own), tuple(frozen(look()) for look in reading.looks)
+    return tuple(own), tuple(map(frozen, replacements)), tuple(frozen(look()) for look in reading.looks)
 
 
 def frozen(value: Any, depth: int = _MAX_DEPTH) -> Any:
@@ -105,9 +110,9 @@ def _of_library(module: str | None) -> bool:
     return (module or "builtins").partition(".")[0] in _LIBRARIES
 
 
-def _reading(model: nn.Module) -> _Reading:
+def _reading(model: nn.Module, replacements: list[Any]) -> _Reading:
     """Follow the code of a model's `step` and `input_projection`, and of its parts' forward."""
-    reading, seen = _Reading(), set[int]()
+    reading, seen = _Reading(replacements), set[int]()
     parts = list(model.modules())
     waiting: list[Any] = [getattr(model, name, None) for name in ("step", "input_projection", "terms")]
     waiting += [part.forward for part in parts if part is not model]
