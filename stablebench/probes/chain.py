@@ -39,6 +39,11 @@ def frozen(network: N) -> N:
     return copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
 
 
+def own_states(layer: RecurrentModel) -> int:
+    """Return how many of a layer's states, the first ones, are its own: all but an output that is carried along."""
+    return getattr(getattr(layer, "cell", layer), "own_states", len(layer.state_sizes))
+
+
 class Chain(StateChain):
     """The chain of a recurrent network on a batch.
 
@@ -58,6 +63,9 @@ class Chain(StateChain):
         self._widths = [size for layer in self.layers for size in layer.state_sizes]
         self.steps = len(self._drives)
         self.size = sum(self._widths)
+        kept = [k < own_states(layer) for layer in self.layers for k in range(len(layer.state_sizes))]
+        if not all(kept):
+            self.own_units = torch.tensor(kept).repeat_interleave(torch.tensor(self._widths)).nonzero()[:, 0]
 
     def initial(self) -> Tensor:
         """Return s_0, (batch, size)."""

@@ -73,13 +73,14 @@ def state_dimension(chain: StateChain, states: Tensor) -> StateDimension:
         chain: The chain.
         states: `chain.states()`.
     """
-    n = chain.inner_size
+    n = chain.own_size
+    states = states[:, :, :n] if chain.own_units is None else states[:, :, chain.own_units]
     if chain.steps * chain.batch < n:
-        return StateDimension(_without_rounding(_of_few(states[1:, :, :n].flatten(0, 1)), n))
+        return StateDimension(_without_rounding(_of_few(states[1:].flatten(0, 1)), n))
     count, total, products = 0, states.new_zeros(n), states.new_zeros(n, n)
-    start = states[1:, :, :n].mean((0, 1))  # near the mean, so that nothing cancels in the covariance
+    start = states[1:].mean((0, 1))  # near the mean, so that nothing cancels in the covariance
     for state in states[1:]:
-        centred = state[:, :n] - start
+        centred = state - start
         count, total, products = count + len(centred), total + centred.sum(0), products + centred.T @ centred
     covariance = products / count - torch.outer(total, total) / count**2
     return StateDimension(_without_rounding(torch.linalg.eigvalsh(covariance).flip(0), n))

@@ -140,7 +140,7 @@ def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValue
     Raises:
         StablebenchError: A one-step Jacobian is not finite.
     """
-    n = chain.inner_size
+    n = chain.own_size
     product = GradedProduct(chain.batch, n)
     singular = torch.zeros(chain.batch, dtype=torch.bool)
     Q = _generic_basis(n).expand(chain.batch, n, n)
@@ -154,7 +154,7 @@ def jacobian_singular_values(chain: StateChain, states: Tensor) -> SingularValue
         length = min(length, t - ends[part])
         rows = Q.permute(2, 0, 1)  # columns of Q as cotangents, (n, batch, n)
         for back in range(length):
-            rows = chain.vjp(t - back, states[t - back - 1], rows)
+            rows = chain.own_vjp(t - back, states[t - back - 1], rows)
         block = rows.permute(1, 2, 0)
         if length > 1 and not _in_range(block, singular):
             length //= 2

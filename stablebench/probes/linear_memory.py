@@ -142,7 +142,7 @@ def _at(chain: StateChain, states: Tensor, t: int, lags: int) -> StepMemory:
 
 def input_directions(chain: StateChain, states: Tensor, t: int) -> Tensor:
     """Return orthonormal directions in which x_t moves s_t of the first sample, (n, m), the strongest first."""
-    everywhere = torch.eye(chain.inner_size, dtype=states.dtype)
+    everywhere = torch.eye(chain.own_size, dtype=states.dtype)
     if chain.inputs is None:
         return everywhere
     traced = chain.trace(t, states[t - 1])
@@ -150,7 +150,8 @@ def input_directions(chain: StateChain, states: Tensor, t: int) -> Tensor:
     if not traced.after.requires_grad:
         return everywhere
     with torch.enable_grad():
-        entries = traced.after[0].unbind()
+        after = traced.after[0]
+        entries = (after if chain.own_units is None else after[chain.own_units]).unbind()
     columns = []
     for entry in entries:
         (row,) = torch.autograd.grad(entry, traced.x, retain_graph=True, allow_unused=True)

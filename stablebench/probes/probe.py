@@ -196,7 +196,7 @@ class Probing:
     @property
     def state_size(self) -> int | None:
         """The width of the states s_1 ... s_T; None of a network without states."""
-        return None if self._measured is None else self._measured.chain.inner_size
+        return None if self._measured is None else self._measured.chain.own_size
 
     def measured(self, name: Measure, which: Loss) -> Any:
         """Return one measure by itself, of one loss, without the claims; None where the network does not have it.

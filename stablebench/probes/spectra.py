@@ -130,9 +130,9 @@ def step_jacobian(chain: StateChain, states: Tensor, t: int, sample: int = 0) ->
         t: 1 ... T.
         sample: Which sample.
     """
-    n = chain.inner_size if t > 1 else chain.size
+    n = chain.own_size if t > 1 or chain.own_units is not None else chain.size
     rows = torch.eye(n, dtype=states.dtype)[:, None].expand(n, chain.batch, n)
-    return chain.vjp(t, states[t - 1], rows)[:, sample]
+    return chain.own_vjp(t, states[t - 1], rows)[:, sample]
 
 
 def spectra(network: AnyNetwork, chain: StateChain, states: Tensor) -> Spectra:

@@ -63,6 +63,11 @@ class StateChain(abc.ABC):
     steps: int
     size: int
     inputs: Tensor | None = None
+    own_units: Tensor | None = None
+    """Which units of s_1 ... s_T are a model's own states; None for all of them.
+
+    The others are outputs of a user's cell that are carried along: no step reads them.
+    """
     moved: Callable[[int, int], None] | None = None
     """Called with (t, T) before each vector-Jacobian product through step t."""
     _one_by_one = False
@@ -72,6 +77,11 @@ class StateChain(abc.ABC):
     def inner_size(self) -> int:
         """The width that holds s_1 ... s_T; s_0 may be wider."""
         return self.size
+
+    @property
+    def own_size(self) -> int:
+        """How many units are a model's own states."""
+        return self.inner_size if self.own_units is None else len(self.own_units)
 
     @abc.abstractmethod
     def initial(self) -> Tensor:
@@ -141,6 +151,14 @@ class StateChain(abc.ABC):
                 f"The state grows beyond float64 at step {first} of {self.steps}; there is no gradient."
             )
         return states
+
+    def own_vjp(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
+        """Return what `vjp` does of the model's own states alone; cotangents (count, batch, own size)."""
+        if self.own_units is None:
+            return self.vjp(t, state, cotangents)
+        whole = cotangents.new_zeros(*cotangents.shape[:2], self.size)
+        whole[:, :, self.own_units] = cotangents
+        return self.vjp(t, state, whole)[:, :, self.own_units]
 
     def vjp(self, t: int, state: Tensor, cotangents: Tensor) -> Tensor:
         """Return the products of cotangents with the Jacobian ds_t/ds_{t-1} of each sample.

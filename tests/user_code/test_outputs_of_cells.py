@@ -120,7 +120,7 @@ def test_it_is_trained_as_the_loop_over_the_cell(name: str, sizes: tuple[int, ..
 
 def test_what_is_zero_at_first_is_trained() -> None:
     run = sb.train("cells.py:Skips", "copy", **SIZES)
-    trained = [value for name, value in run.model().state_dict().items() if "skip.weight" in name]
+    trained = [value for name, value in run.network().state_dict().items() if "skip.weight" in name]
     assert len(trained) == 1 and trained[0].abs().min() > 0
 
 
@@ -141,10 +141,16 @@ def test_dh_T_is_of_the_cell_s_own_states() -> None:
     probes = []
     for name in ("Same", "Skips", "Dropped"):
         torch.manual_seed(0)
-        probes.append(sb.probe(f"cells.py:{name}", task="copy", T=20, hidden=6, what="jacobian,lyapunov"))
+        what = "jacobian,lyapunov,spectra,memory,dimension"
+        probes.append(sb.probe(f"cells.py:{name}", task="copy", T=20, hidden=6, what=what))
     same, *others = probes
     for other in others:
         assert other.log_singular_values.shape == (1, 6)
         assert other.log_singular_values == pytest.approx(same.log_singular_values, rel=1e-9)
         assert other.lyapunov_exponents == pytest.approx(same.lyapunov_exponents, rel=1e-6)
         assert other.verdict == same.verdict
+        assert other.participation_ratio == pytest.approx(same.participation_ratio, rel=1e-9)
+        for a, b in zip(other.measured.spectra.steps, same.measured.spectra.steps, strict=True):
+            torch.testing.assert_close(a.eigenvalues.abs(), b.eigenvalues.abs())
+        for a, b in zip(other.measured.memory.steps, same.measured.memory.steps, strict=True):
+            assert a.capacity == pytest.approx(b.capacity, rel=1e-6)
