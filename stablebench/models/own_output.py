@@ -37,12 +37,12 @@ def place_of(one: Any, x: Tensor, layout: Any) -> Place | None:
             for part in owner.modules():
                 part.training = training
             try:
-                found = _place_at(one, x, layout)
+                here = _place_at(one, x, layout)
             except Exception:  # of a cell that takes no such batch in this mode: the other one decides
                 continue
-        if found is None or place not in (None, found):
+        if here is None or place not in (None, here):
             return None
-        place = found
+        place = here
     return place
 
 
@@ -55,10 +55,10 @@ def _place_at(one: Any, x: Tensor, layout: Any) -> Place | None:
         before = [x_t, *pytree.tree_leaves(state), *(() if one.owner is None else one.owner.parameters())]
         with torch.enable_grad():  # of clones: a cell may change its arguments in place
             out, state = one(x_t.clone(), pytree.tree_map(torch.clone, state))
-        found = _same_memory(out, state, layout)
-        if found is None or place not in (None, found):
+        here = _same_memory(out, state, layout)
+        if here is None or place not in (None, here):
             return None
-        place = found
+        place = here
         number, units = place
         if out is pytree.tree_leaves(state)[number]:
             continue
@@ -139,8 +139,8 @@ def equal_part(one: Any, x: Tensor, layout: Any) -> Place | None:
             with restored(step), suppress(Exception):  # whatever code of the user's raises
                 out, after = step(scale * x[:, 0], state)
                 width = out.shape[1]
-                found = set(_equal_to(out, layout.parts(after)))
-                places = found if places is None else places & found
+                here = set(_equal_to(out, layout.parts(after)))
+                places = here if places is None else places & here
     if not places:
         return None
     number, first = min(places, key=lambda place: (place[0], -place[1]))

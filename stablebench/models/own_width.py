@@ -49,10 +49,10 @@ def understood_from_zeros(
     try:
         one, state = understood(called, x, starts, cells_only)
     except UserError:
-        found = None if width is not None else _guessed(called, owner, x, cells_only)
-        if found is None:
+        result = None if width is not None else _guessed(called, owner, x, cells_only)
+        if result is None:
             raise
-        return found
+        return result
     if width is not None and width > 1 and _is_one_unit(one, x, state, width):
         raise UserError(
             f"The {width} units of its state would all be the same: it has one. Let it have a method "
@@ -110,9 +110,9 @@ def _fitting(
         seen.add(width)
         zeros = x.new_zeros(len(x), width)
         start = zeros if parts == 1 else (zeros,) * parts
-        found = _called_from(called, x, start, cells_only)
-        if found is not None:
-            fitting[width] = found
+        result = _called_from(called, x, start, cells_only)
+        if result is not None:
+            fitting[width] = result
             waiting.append(width + 1)  # where that fits as well any width does
         else:
             with suppress(Exception):  # whatever code of the user's raises that is given a state of another width
