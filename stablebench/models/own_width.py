@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from stablebench.errors import UserError
 from stablebench.models.own_start import METHODS, moved
-from stablebench.models.user_step import UserStep, alike, understood
+from stablebench.models.user_step import NotUnderstood, UserStep, alike, understood
 
 _ROWS = 7
 """Samples that a module is tried on: more than the states that one unpacks, or a batch would be taken for them."""
@@ -48,7 +48,7 @@ def understood_from_zeros(
         starts += [zeros, (zeros, zeros)]
     try:
         one, state = understood(called, x, starts, cells_only)
-    except UserError:
+    except NotUnderstood:
         result = None if width is not None else _guessed(called, owner, x, cells_only)
         if result is None:
             raise
@@ -125,7 +125,7 @@ def _fitting(
 
 def _called_from(called: Callable[..., Any], x: Tensor, start: Any, cells_only: bool) -> tuple[UserStep, Any] | None:
     for only in dict.fromkeys((cells_only, True)):
-        with suppress(UserError):
+        with suppress(NotUnderstood):
             one, state = understood(called, x, [start], only)
             if alike(state, start):
                 return one, state
