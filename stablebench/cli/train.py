@@ -153,7 +153,9 @@ def _print_outcome(outcome: "RunOutcome", output: options.OutputOptions) -> None
     if record.environment.reproducible is False:
         why = record.environment.irreproducible or "on CUDA without --deterministic"  # older records do not say
         say(f"  {why}: the same spec may give other numbers each time")
-    if outcome.exit_code in SIGNAL_CODES:
+    if outcome.exit_code in SIGNAL_CODES and record.status != "interrupted":
+        say(f"a signal came as it ended: it is {record.status}, the exit code is the signal's")
+    elif outcome.exit_code in SIGNAL_CODES:
         say(f"interrupted at step {record.step}; resume it with: stablebench train --resume {outcome.folder.path}")
     say(f"run folder {outcome.folder.path}")
 

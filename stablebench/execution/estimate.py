@@ -10,7 +10,6 @@ from typing import Any
 
 from stablebench.errors import StablebenchError
 from stablebench.process.settings import prepare_process
-from stablebench.process.signals import pass_on
 from stablebench.runs.progress import Progress, Silent
 from stablebench.runs.store import RunFolder
 from stablebench.specs.request import Resolved
@@ -129,8 +128,7 @@ def _trained(resolved: Resolved, folder: Path, data_dir: Path | None, seconds: f
     watch = _Stopwatch(seconds)
     timed = replace(resolved, spec=resolved.spec.model_copy(update={"train": train}))
     loop = build_run(timed, RunFolder(folder / "run"), reporter=watch, data_dir=data_dir)
-    loop.run()
-    pass_on(loop.exit_code)
+    loop.run_as_part()
     return loop.parts, watch
 
 

@@ -111,11 +111,12 @@ class LocalExecutor:
             while True:
                 self._start_waiting(processes, upcoming)
                 if not processes:
-                    return self._interrupt.exit_code
+                    break
                 for worker, message in processes.messages():
                     self._receive(worker, message)
                 if self.interrupted:
                     processes.end_all()
+        return self._interrupt.exit_code  # only now: a signal may come while the processes are given up
 
     def _start_waiting(self, processes: Processes, upcoming: Iterator[Job]) -> None:
         """Begin runs until all workers have one, or no other can begin now."""

@@ -9,10 +9,10 @@ SIGNAL_CODES = (129, 130, 143)
 
 
 def pass_on(exit_code: int) -> None:
-    """End what a run is only a part of, where a signal ended the run, as the signal itself would have.
+    """End what a run is only a part of, where a signal came during the run, as the signal itself would have.
 
     Args:
-        exit_code: The run's; of one that no signal ended nothing follows.
+        exit_code: The run's; of one during which no signal came nothing follows.
 
     Raises:
         KeyboardInterrupt: SIGINT came.

@@ -23,7 +23,6 @@ from stablebench.models.claims.claim import DECADE
 from stablebench.models.network import AnyNetwork
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict, check_claims
 from stablebench.probes.spectra import spectrum
-from stablebench.process.signals import pass_on
 from stablebench.runs.progress import Silent
 from stablebench.specs.resolve import Resolved, RunRequest, resolve
 from stablebench.training import run as session
@@ -247,8 +246,7 @@ def _trained(setting: Setting, sizes: StudySizes, runs_dir: Path) -> Measured:
     resolved = _resolved(setting, sizes, extra)
     where = _where(resolved)
     try:
-        outcome = session.train(resolved, session.ExecutionOptions(runs_dir), Silent())
-        pass_on(outcome.exit_code)
+        outcome = session.train(resolved, session.ExecutionOptions(runs_dir, is_part=True), Silent())
         record = outcome.record
         network, checkpoint = trained_network(outcome.folder, record)
     except StablebenchError as error:

@@ -9,7 +9,7 @@ from stablebench.data.batch import Batch
 from stablebench.errors import StablebenchError
 from stablebench.process import device
 from stablebench.process.c_library import compiling_s
-from stablebench.process.signals import Interrupted
+from stablebench.process.signals import Interrupted, pass_on
 from stablebench.runs.curve import Curve
 from stablebench.runs.held_folder import FolderLost
 from stablebench.runs.progress import Progress
@@ -38,7 +38,7 @@ class TrainingLoop:
     def __init__(self, parts: RunParts) -> None:
         self.parts, self.state, self.step = parts, parts.state, TrainingStep(parts)
         self.exit_code, self.tests = 0, True
-        """129, 130 or 143 once a signal ended the run; whether one that finished is evaluated on the test split."""
+        """129, 130 or 143 once a signal came, also after the last update; whether a finished run is tested."""
         self._baseline = parts.card.baseline(parts.card.metric, parts.spec.task.params)
         self._targets = TargetTracker(parts.card, parts.spec.task.params)
         self._throughput, self._clock = Throughput(), WallClock(self.state.wall_s)
@@ -64,7 +64,23 @@ class TrainingLoop:
                     parts.trackers.close()
                     parts.reporter.stop()
         finally:
+            self.exit_code = parts.interrupt.exit_code  # only now: one may come while the record is written
             parts.restore_random()
+
+    def run_as_part(self) -> RunRecord:
+        """Do what `run` does; a signal also ends what the run is a part of, however the run itself ended.
+
+        Returns:
+            The record, as it was written.
+
+        Raises:
+            KeyboardInterrupt: SIGINT came.
+            SystemExit: Another signal came.
+        """
+        try:
+            return self.run()
+        finally:
+            pass_on(self.exit_code)
 
     def _record_run(self) -> RunRecord:
         """Train, and record how it ended."""
@@ -79,7 +95,6 @@ class TrainingLoop:
             if isinstance(error, Interrupted):
                 if self._saved_at != self.state.step:
                     self._save()
-                self.exit_code = self.parts.interrupt.exit_code
             record = self._record_failure(failure)
             if failure.raise_as is error:
                 raise

@@ -39,6 +39,7 @@ class ExecutionOptions:
         test: Evaluate the test split at the end; without it a record has no test score, as of a trial while tuning.
         restart_elsewhere: Restart a run, instead of refusing it, whose checkpoint comes from where numbers are rounded
             differently: a cluster has chosen its machine.
+        is_part: A signal also ends what the run is a part of, as `pass_on` does.
     """
 
     runs_dir: Path = Path("runs")
@@ -54,6 +55,7 @@ class ExecutionOptions:
     check_model: bool = False
     test: bool = True
     restart_elsewhere: bool = False
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class RunOutcome:
         folder: The run's folder.
         record: Its record.
         ran: Whether it trained: a run that has ended is not trained again.
-        exit_code: 0, 3 after divergence, 129, 130 or 143 after a signal.
+        exit_code: 0, 3 after divergence, 129, 130 or 143 after a signal, also where it came too late to interrupt it.
     """
 
     folder: RunFolder
@@ -151,7 +153,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         keep_card(folder, resolved.card)
         if parts.engine.choice.note is not None:
             reporter.note(parts.engine.choice.note)
-        record = loop.run()
+        record = loop.run_as_part() if options.is_part else loop.run()
         if record.uncovered:
             reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
         return RunOutcome(folder, record, True, loop.exit_code or _exit_code(record))

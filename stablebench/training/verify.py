@@ -11,7 +11,6 @@ from torch import Tensor
 
 from stablebench.engines import numerics
 from stablebench.errors import UserError
-from stablebench.process.signals import pass_on
 from stablebench.runs import checkpoint
 from stablebench.runs.checkpoint import Checkpoint
 from stablebench.runs.curve import read_curve
@@ -119,8 +118,7 @@ def verify(
                 self_check=record.self_check != "off",
             )
             loop.parts.engine.compile_as(record.environment.model_dump())
-            ended = loop.run()
-            pass_on(loop.exit_code)
+            ended = loop.run_as_part()
             if stop in stored and ended.step == stop:
                 verdict.checkpoints.append(stop)
                 verdict.differences += _tensors_differ(stored[stop], checkpoint.load(again.checkpoint_path(stop)), stop)

@@ -14,7 +14,6 @@ from stablebench.errors import StablebenchError
 from stablebench.execution.probe_study.measures import ScalarValues, scalars
 from stablebench.models.network import AnyNetwork
 from stablebench.process.settings import prepare_process
-from stablebench.process.signals import pass_on
 from stablebench.runs.atomic import write_atomically
 from stablebench.runs.progress import StopAfter
 from stablebench.runs.store import RunFolder
@@ -135,8 +134,7 @@ def _measure(record: RunRecord, resolved: Resolved, options: StudyOptions, scrat
             self_check=False,
         )
         initial = _scalars(loop.parts.network, resolved, options)
-        ended = loop.run()
-        pass_on(loop.exit_code)  # after a signal it has not made all of these updates
+        ended = loop.run_as_part()  # after a signal it has not made all of these updates
         if ended.status == "diverged":
             return RunProbes(initial.values, None, stop, initial.wide, initial.failed)
         try:
