@@ -23,6 +23,7 @@ types. `stablebench.models` has more of them.
 """
 
 import importlib
+import time
 from typing import Any
 
 _MODULES = {
@@ -41,6 +42,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(["__version__", *_HOMES])  # pyright: ignore[reportUnsupportedDunderAll]
 
 __version__ = "0.1.0"
+IMPORTED_NS = time.time_ns()
+"""When it was imported."""
 
 
 def __getattr__(name: str) -> Any:

@@ -32,4 +32,5 @@ from stablebench.models import (
 
 __all__: list[str]
 __version__: str
+IMPORTED_NS: int
 _MODULES: dict[str, tuple[str, ...]]

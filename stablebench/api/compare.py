@@ -22,9 +22,13 @@ from stablebench.execution.local import run_locally
 from stablebench.execution.scored_lengths import score_missing
 from stablebench.execution.suites import SuiteOverrides, runs_of, suite_of
 from stablebench.leaderboard.text import IntervalOf
+from stablebench.models.user_code.code import Code
+from stablebench.models.user_code.loading import rehearse
+from stablebench.models.user_code.running_script import begin_call, is_script
 from stablebench.process.cgroups import cores
 from stablebench.schema.leaderboard import Leaderboard
 from stablebench.schema.seeds import MAX_SEED, WHY, seeds_named
+from stablebench.specs.own_card import OwnCard
 from stablebench.specs.request import OPTION_KEYS, Resolved
 from stablebench.tables import Format
 from stablebench.training.run import ExecutionOptions
@@ -134,6 +138,7 @@ def compare(
         UserError: A name or an option is wrong.
         KeyboardInterrupt: A signal ended it; the same call goes on.
     """
+    begin_call()
     own, rest = split_off(options, *_OWN)
     if isinstance(models, (str, Path)) and registry.is_suite(str(models)):
         raise UserError(f"models: {models} is a suite: compare(suite='{models}').")
@@ -230,6 +235,8 @@ def _run(
     runs, failures = without_broken(missing, note)
     if not runs:
         return failures
+    for code in {code.digest: code for run in runs for code in _codes(run) if is_script(code)}.values():
+        rehearse(code)
     threads, at_once = _threads(runs), _at_once(runs, workers)
     failed: dict[int, str] = {}
 
@@ -243,6 +250,12 @@ def _run(
     if code:
         raise KeyboardInterrupt
     return [*failures, *((runs[index].label, failed[index]) for index in sorted(failed))]
+
+
+def _codes(run: Resolved) -> list[Code]:
+    """Return the user's own code that a run loads: of its model, of its task."""
+    task = run.card.files.code if isinstance(run.card, OwnCard) else None
+    return [code for code in (run.code, task) if code is not None]
 
 
 @contextmanager

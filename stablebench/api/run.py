@@ -17,6 +17,7 @@ from stablebench.api.table_files import columns_of
 from stablebench.errors import UserError
 from stablebench.models.network import AnyNetwork
 from stablebench.models.user_code.namespace import disregard_loaded
+from stablebench.models.user_code.running_script import begin_call
 from stablebench.process import python_random, settings
 from stablebench.process.settings import prepare_process
 from stablebench.registry import task_parts
@@ -168,6 +169,7 @@ def train(
         StablebenchError: The run failed, or another process is running it.
         KeyboardInterrupt: A signal ended it; the same call resumes it.
     """
+    begin_call()
     own, rest = split_off(options, *_TRAIN, "force_resume")
     if (probe := own.get("probe")) is not None:
         MonitorConfig.parse(probe)

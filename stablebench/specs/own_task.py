@@ -145,7 +145,8 @@ def load(files: OwnFiles) -> OwnCard:
 
 
 def _module(code: Code, files: OwnFiles) -> ModuleType:
-    return _run(files.path, lambda: loading.load_code(code, code.entry)).module
+    generator = data_of(parse(files.text, files.path), files.path).generator or ""
+    return _run(files.path, lambda: loading.load_code(code, code.entry, generator.rpartition(":")[2])).module
 
 
 def take_card(card: TaskCard, note: Callable[[str], None]) -> None:

@@ -145,14 +145,16 @@ def _own_reference(folder: RunFolder, code: Code, spec: RunSpec) -> str:
 
 def _is_copy(folder: RunFolder, spec: RunSpec, model: str) -> bool:
     """Return whether `--model` names a file of the run's copy, or the same class of an installed package."""
+    path = Path(model.rpartition(":")[0])
+    if path.suffix == ".py" and path.resolve().is_relative_to(code_dir(folder).resolve()):
+        return True
     if spec.model.source is not None and model.rpartition(":")[2] == spec.model.label:
         code, carried = model_registry.model_entry(model).code, None
         with suppress(UserError):
             carried = carried_code(folder)
         if code is not None and carried is not None and not carried.modules and carried.entry == code.entry:
             return True
-    path = Path(model.rpartition(":")[0])
-    return path.suffix == ".py" and path.resolve().is_relative_to(code_dir(folder).resolve())
+    return False
 
 
 def carried_code(folder: RunFolder) -> Code | None:

@@ -14,6 +14,7 @@ from stablebench.models.user_code import origins
 from stablebench.models.user_code.code import Code, Module
 from stablebench.models.user_code.imports import BeyondRoot, Search, code_of, file_in
 from stablebench.models.user_code.namespace import Namespace
+from stablebench.models.user_code.running_script import RunsAgain, entry_path, loading, script_with, why_not_again
 
 _HIGHEST = 20
 """Folders that a relative import may lead up."""
@@ -107,8 +108,13 @@ def _folder_on_path(top: str) -> Path | None:
     return next((folder for folder in origins.own_folders() if (folder / top).is_dir()), None)
 
 
-def load_code(code: Code, reference: str) -> Loaded:
+def load_code(code: Code, reference: str, wanted: str = "") -> Loaded:
     """Run a model from its code only; its files may have changed since, or be gone.
+
+    Args:
+        code: The code.
+        reference: What it is called in messages.
+        wanted: The class or function that is needed; by default the one that `reference` ends with, if any.
 
     Raises:
         UserError: Importing it fails, or it is stablebench's own and not as it was.
@@ -121,7 +127,7 @@ def load_code(code: Code, reference: str) -> Loaded:
         return loaded
     if not code.modules:
         return Loaded(_imported(code.entry, reference), code)
-    return _run(code, None, reference)
+    return _run(code, None, reference, wanted)
 
 
 def _of_package(name: str, reference: str) -> Loaded | None:
@@ -162,24 +168,45 @@ def _of_library(name: str, reference: str) -> Loaded:
         raise UserError(f"--model {reference}: {error}. Give `path/to/file.py:Class`.") from None
 
 
-def _run(code: Code, search: Search | None, reference: str) -> Loaded:
+def _run(code: Code, search: Search | None, reference: str, wanted: str = "") -> Loaded:
     """Run a model's modules, once in a process."""
     key = (code.entry, code.digest, tuple(module.path for module in code.modules))
     if key in _loaded:
         namespace, module = _loaded[key]
         if len(namespace.code.modules) == len(code.modules) or not namespace.code.changed_files():
             return Loaded(module, namespace.code)
-    namespace = Namespace(code, search)
+    wanted = wanted or (reference.rpartition(":")[2] if ":" in reference else "")
+    if (script := script_with(code, wanted)) is not None:
+        return Loaded(script, code)
+    namespace = Namespace(code, search, enough=wanted if search is None else "")
+    module = _load(code, namespace, reference)
+    _loaded[key] = namespace, module
+    return Loaded(module, namespace.code)
+
+
+def _load(code: Code, namespace: Namespace, reference: str) -> ModuleType:
+    """Run a namespace and return the entry's module."""
+    path = entry_path(code) or code.entry
     try:
-        module = namespace.run()
+        with loading(path):
+            return namespace.run()
+    except RunsAgain:
+        raise UserError(why_not_again(path)) from None
     except UserError as error:
         raise type(error)(f"--model {reference}: {error}") from error
     except (Exception, SystemExit) as error:
         message = f"{type(error).__name__}: {error}".replace(namespace.prefix or "\0", "")
-        where = f"{_place(error, code)}{_hidden(error, search)}"
+        where = f"{_place(error, code)}{_hidden(error, namespace.search)}"
         raise UserError(f"--model {reference}: importing it failed with {message} ({where})") from error
-    _loaded[key] = namespace, module
-    return Loaded(module, namespace.code)
+
+
+def rehearse(code: Code) -> None:
+    """Run code once more, as every process that it is sent to does.
+
+    Raises:
+        UserError: It comes to a call that trains; or importing it fails.
+    """
+    _load(code, Namespace(code, None), entry_path(code) or code.entry)
 
 
 def _hidden(error: BaseException, search: Search | None) -> str:

@@ -20,6 +20,7 @@ from stablebench.errors import UserError
 from stablebench.models.user_code import origins
 from stablebench.models.user_code.code import Code, Module
 from stablebench.models.user_code.imports import Search, leads_to_root
+from stablebench.models.user_code.running_script import RunsAgain
 
 _by_head: dict[str, "Namespace"] = {}
 """Namespaces by the first part of their modules' names in `sys.modules`."""
@@ -39,10 +40,11 @@ class Namespace:
     Args:
         code: The modules.
         search: Where more of them are looked for while the first ones are run; None where the code is all there is.
+        enough: What is wanted of the entry: once that has it, a call that would train ends the entry.
     """
 
-    def __init__(self, code: Code, search: Search | None) -> None:
-        self.code, self._search = code, search
+    def __init__(self, code: Code, search: Search | None, enough: str = "") -> None:
+        self.code, self.search, self._enough = code, search, enough
         self.modules = {module.name: module for module in code.modules}
         self._sealed = search is None
         paths = [module.path for module in code.modules]
@@ -103,15 +105,15 @@ class Namespace:
 
     def _is_open_folder(self, name: str) -> bool:
         """Return whether a folder without an `__init__` may turn out to be a package of the model's."""
-        if self._sealed or self._search is None:
+        if self._sealed or self.search is None:
             return False
         top, *rest = name.split(".")
-        folder = self._search.folder_of(top)
+        folder = self.search.folder_of(top)
         return folder is not None and folder.joinpath(top, *rest).is_dir()
 
     def _more(self, name: str) -> Module | None:
         """Return a module that was not seen in the model's text: taken in while the model is loaded, then refused."""
-        module = None if self._search is None else self._search.module(name, relative=True)
+        module = None if self.search is None else self.search.module(name, relative=True)
         if module is None:
             return None
         if self._sealed:
@@ -122,12 +124,16 @@ class Namespace:
         self.modules[name] = module
         return module
 
+    def is_enough(self, module: Module, made: ModuleType) -> bool:
+        """Return whether a module has all that is wanted, so that the rest of it need not run."""
+        return bool(self._enough) and module.name == self.code.entry and hasattr(made, self._enough)
+
     def is_own(self, top: str) -> bool:
         """Return whether `import top` in one of the modules means one of them."""
         if origins.is_standard(top) or top == "stablebench":
             return False
         own = any(name.partition(".")[0] == top for name in self.modules)
-        return own or (self._search is not None and self._search.folder_of(top) is not None)
+        return own or (self.search is not None and self.search.folder_of(top) is not None)
 
     def _import(
         self,
@@ -181,7 +187,11 @@ class _Source(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Run it."""
         module.__dict__["__builtins__"] = self._namespace.builtins
-        super().exec_module(module)
+        try:
+            super().exec_module(module)
+        except RunsAgain:
+            if not self._namespace.is_enough(self._module, module):
+                raise
 
 
 class _Extension(ExtensionFileLoader):
