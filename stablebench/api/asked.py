@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from stablebench import registry
@@ -26,7 +28,7 @@ or a class of one of them, a functools.partial of it, or a function (in_features
 
 
 def request_of(
-    model: Model | None, task: str | None, options: dict[str, Any], others: Iterable[str] = ()
+    model: Model | None, task: "str | os.PathLike[str] | None", options: dict[str, Any], others: Iterable[str] = ()
 ) -> RunRequest:
     """Return the request for one run.
 
@@ -39,6 +41,7 @@ def request_of(
     Raises:
         UserError: A name is unknown or missing, or a value cannot be one.
     """
+    task = os.fspath(task) if isinstance(task, os.PathLike) else task
     if model is None or not task:
         raise UserError(f"{'task' if model is not None else 'model'} is missing.")
     known = {*OPTION_KEYS, "T", "set", "recipe", *others}
@@ -53,17 +56,19 @@ def request_of(
         task,
         T=None if T is None else count_of("T", T),
         settings=settings_of(given.pop("set", {})),
-        options={OPTION_KEYS[name]: value for name, value in given.items()},
+        options={OPTION_KEYS[name]: plain(value) for name, value in given.items()},
         recipe=None if recipe is None else Path(recipe),
     )
 
 
-def check_task(task: str) -> None:
+def check_task(task: Any) -> None:
     """Refuse a name that no task has; a file is looked at when its card is loaded.
 
     Raises:
         UserError: There is no such task.
     """
+    if not isinstance(task, str):
+        raise UserError(f"task: must be a name or the file of a card or of data, got {task!r}.")
     name, _, is_file = registry.task_parts(task)
     if not is_file and name not in registry.task_names():
         raise unknown_name("task", name, registry.task_names())
@@ -77,7 +82,7 @@ def settings_of(settings: Any) -> dict[str, Any]:
     """
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise UserError(f'set: must be a dict such as {{"model.rho": 0.5}}, got {settings!r}.')
-    return dotted(settings)
+    return dotted(plain(settings))
 
 
 def model_name(model: Model) -> str:
@@ -160,7 +165,11 @@ def names_of(option: str, names: str | Iterable[Any]) -> list[Any]:
     Raises:
         UserError: One of them is empty, or there are none.
     """
-    parts = split_names(names) if isinstance(names, str) else list(names)
+    given = [names] if isinstance(names, os.PathLike) else names
+    if not isinstance(given, Iterable):
+        raise UserError(f"{option}: must be names, as a list or with commas between, got {names!r}.")
+    parts = split_names(given) if isinstance(given, str) else list(given)
+    parts = [os.fspath(part) if isinstance(part, os.PathLike) else part for part in parts]
     if not parts or not all(parts):
         raise UserError(f"{option}: must be names, as a list or with commas between, got {names!r}.")
     return parts
@@ -172,6 +181,47 @@ def count_of(option: str, value: Any) -> int:
     Raises:
         UserError: It is none.
     """
-    if type(value) is not int or value < 1:
+    number = plain(value)
+    if type(number) is not int or number < 1:
         raise UserError(f"{option}: must be a whole number >= 1, got {value!r}.")
-    return value
+    return number
+
+
+def lengths_of(lengths: Any) -> list[int]:
+    """Return lengths, of which a single one may be given by itself, the shortest first.
+
+    Raises:
+        UserError: They are no whole numbers >= 1.
+    """
+    given = plain(lengths)
+    given = [given] if isinstance(given, int) else given
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UserError(f"lengths: must be a list of lengths, got {lengths!r}.")
+    return sorted({count_of("lengths", length) for length in given})
+
+
+def plain(value: Any) -> Any:
+    """Return Python's own numbers for those of NumPy and others that are whole; lists and dicts with such, likewise."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if isinstance(value, int) or not hasattr(value, "__index__"):
+        return value
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # an array, a tensor that is no whole number
+        return value
+
+
+def path_of(option: str, path: Any) -> Path:
+    """Return a path.
+
+    Raises:
+        UserError: It is none.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"{option}: must be a path or a name, got {path!r}.")
+    return Path(path)

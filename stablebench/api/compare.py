@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import leaderboard, registry
-from stablebench.api.asked import Model, check_task, count_of, model_name, names_of, settings_of, split_off
+from stablebench.api.asked import (
+    Model,
+    check_task,
+    count_of,
+    model_name,
+    names_of,
+    path_of,
+    plain,
+    settings_of,
+    split_off,
+)
+from stablebench.api.asked import lengths_of as asked_lengths
 from stablebench.api.frames import frame
 from stablebench.api.run import path_or_none, settings_kept
 from stablebench.api.suite_runs import leaderboard_of, missing_runs, without_broken
@@ -108,7 +119,7 @@ class Board:
 
 def compare(
     models: Iterable[Model] | str | None = None,
-    tasks: Iterable[str] | str | None = None,
+    tasks: Iterable[str | Path] | str | Path | None = None,
     *,
     suite: str | Path | None = None,
     seeds: int | str | Iterable[int] | None = None,
@@ -144,9 +155,8 @@ def compare(
         raise UserError(f"models: {models} is a suite: compare(suite='{models}').")
     overrides = _overrides(models, tasks, seeds, own, rest)
     lengths = own.get("lengths")
-    if lengths is not None and (isinstance(lengths, str) or not isinstance(lengths, Iterable)):
-        raise UserError(f"lengths: must be a list of lengths, got {lengths!r}.")
-    root = Path(runs_dir)
+    wanted_lengths = None if lengths is None else asked_lengths(lengths)
+    root = path_of("runs_dir", runs_dir)
     with settings_kept():
         name, chosen = suite_of(None if suite is None else str(suite), overrides)
         refused: dict[str, str] = {}
@@ -157,7 +167,7 @@ def compare(
                 root, path_or_none(own.get("data_dir")), wait=True, self_check=bool(own.get("self_check", True))
             )
             failures += _run(missing_runs(runs, root), execution, workers, quiet)
-            wanted = lengths_of(chosen, runs, None if lengths is None else [count_of("lengths", n) for n in lengths])
+            wanted = lengths_of(chosen, runs, wanted_lengths)
             with _started_without_main(_threads(runs)):
                 at_once = _at_once(runs, workers)
                 failures += score_missing(runs, wanted, root, execution.data_dir, lambda text: None, at_once).items()
@@ -184,7 +194,7 @@ def _overrides(models: Any, tasks: Any, seeds: Any, own: dict[str, Any], rest: d
         tasks=named_tasks,
         seeds=_seeds(seeds),
         T=None if own.get("T") is None else count_of("T", own["T"]),
-        options={OPTION_KEYS[name]: value for name, value in rest.items() if value is not None},
+        options={OPTION_KEYS[name]: plain(value) for name, value in rest.items() if value is not None},
         settings=settings_of(own.get("set", {})),
         short=budget == "short",
         match=match,
@@ -203,7 +213,9 @@ def _seeds(seeds: Any) -> list[int] | None:
         return None
     if isinstance(seeds, str):
         return seeds_named("seeds", seeds)
-    listed = list(range(seeds)) if type(seeds) is int else list(dict.fromkeys(seeds)) if _many(seeds) else []
+    number = plain(seeds)
+    listed = list(range(number)) if type(number) is int else list(map(plain, seeds)) if _many(seeds) else []
+    listed = list(dict.fromkeys(listed))
     if not listed or not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in listed):
         raise UserError(f"seeds: must be their number, >= 1, or whole numbers 0 ... {MAX_SEED} ({WHY}), got {seeds!r}.")
     return listed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from stablebench.api.asked import Model, count_of, request_of, split_off
+from stablebench.api.asked import Model, count_of, lengths_of, path_of, request_of, split_off
 from stablebench.api.frames import frame
 from stablebench.api.run_tables import curve_rows, run_rows
 from stablebench.api.table_files import columns_of
@@ -136,7 +136,7 @@ class Runs(list[Run]):
 
 def train(
     model: Model | None = None,
-    task: str | None = None,
+    task: str | Path | None = None,
     *,
     resume: "Run | str | Path | None" = None,
     runs_dir: str | Path = "runs",
@@ -177,9 +177,11 @@ def train(
     if resume is None:
         resolved = resolve(request_of(model, task, rest, (*_TRAIN, "resume", "force_resume")))
     else:
-        resolved, folder = _resumed(resume, Path(runs_dir), model, task, rest, bool(own.get("rerun")), force)
+        resolved, folder = _resumed(
+            resume, path_of("runs_dir", runs_dir), model, task, rest, bool(own.get("rerun")), force
+        )
     execution = session.ExecutionOptions(
-        Path(runs_dir),
+        path_of("runs_dir", runs_dir),
         path_or_none(own.get("data_dir")),
         rerun=bool(own.get("rerun", False)),
         wait=bool(own.get("wait", False)),
@@ -202,19 +204,20 @@ def _resumed(
     run: "Run | str | Path",
     runs_dir: Path,
     model: Model | None,
-    task: str | None,
+    task: str | Path | None,
     options: dict[str, Any],
     rerun: bool,
     force: bool,
 ) -> tuple[Resolved, RunFolder]:
     """Return what a run is resumed with, and its folder or the longer run's."""
     steps = options.pop("steps", None)
+    task = None if task is None else str(task)
     others = [*options, *(["task"] if task is not None and not task_parts(task)[2] else [])]
     others += ["model"] if model is not None and not (isinstance(model, str) and ":" in model) else []
     if others:
         raise UserError(f"{', '.join(others)}: a run is resumed with its own spec; leave it out, or start a new run.")
     return resumed(
-        run_folder(run.folder if isinstance(run, Run) else run, runs_dir),
+        run_folder(path_of("resume", getattr(run, "folder", run)), runs_dir),
         model=None if model is None else str(model),
         task=task,
         steps=None if steps is None else count_of("steps", steps),
@@ -226,12 +229,12 @@ def _resumed(
 @overload
 def evaluate(run: Run | str | Path, *, T: int | None = None, lengths: None = None, **options: Any) -> Score: ...
 @overload
-def evaluate(run: Run | str | Path, *, lengths: Iterable[int], **options: Any) -> dict[int, Score]: ...
+def evaluate(run: Run | str | Path, *, lengths: int | Iterable[int], **options: Any) -> dict[int, Score]: ...
 def evaluate(
     run: Run | str | Path,
     *,
     T: int | None = None,
-    lengths: Iterable[int] | None = None,
+    lengths: int | Iterable[int] | None = None,
     split: Literal["test", "validation"] = "test",
     model: str | None = None,
     runs_dir: str | Path = "runs",
@@ -260,10 +263,10 @@ def evaluate(
         raise UserError(f"{', '.join(rest)}: unknown. Options: T, lengths, split, data_dir, device, engine, threads.")
     if split not in ("test", "validation"):
         raise UserError(f"split: must be test or validation, got '{split}'.")
-    several = None if lengths is None else sorted({count_of("lengths", length) for length in lengths})
+    several = None if lengths is None else lengths_of(lengths)
     if several is not None and (T is not None or not several):
         raise UserError("lengths: " + ("leave T out." if several else "must name at least one length."))
-    folder, file = run_and_checkpoint(run.folder if isinstance(run, Run) else run, Path(runs_dir))
+    folder, file = run_and_checkpoint(path_of("run", getattr(run, "folder", run)), path_of("runs_dir", runs_dir))
     record = folder.read_record()
     with settings_kept():
         prepare_process(count_of("threads", own.get("threads", 1)), record.spec.precision, record.spec.deterministic)
@@ -287,7 +290,7 @@ def load(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     Raises:
         UserError: There is no such run, or several are called so: the message names them.
     """
-    loaded = Run(run_folder(run, Path(runs_dir)).path)
+    loaded = Run(run_folder(path_of("run", getattr(run, "folder", run)), path_of("runs_dir", runs_dir)).path)
     assert loaded.record
     return loaded
 
@@ -301,7 +304,7 @@ def list_runs(folder: str | Path = "runs") -> Runs:
     Raises:
         UserError: There is no such folder.
     """
-    if not Path(folder).is_dir():
+    if not path_of("folder", folder).is_dir():
         raise UserError(f"{folder}: there is no such folder.")
     return Runs(Run(run.path) for run in runs_within(Path(folder)))
 
@@ -317,7 +320,7 @@ def load_code(folder: RunFolder, record: RunRecord, model: str | None) -> None:
 
 def path_or_none(path: str | Path | None) -> Path | None:
     """Return a path, or None."""
-    return None if path is None else Path(path)
+    return None if path is None else path_of("data_dir", path)
 
 
 @contextmanager

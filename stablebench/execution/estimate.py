@@ -15,6 +15,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
 from stablebench.training.evaluation import cut, evaluate, metric_names
+from stablebench.training.loop import run_part
 from stablebench.training.parts import RunParts
 
 _LEAST_UPDATES = 3
@@ -128,7 +129,7 @@ def _trained(resolved: Resolved, folder: Path, data_dir: Path | None, seconds: f
     watch = _Stopwatch(seconds)
     timed = replace(resolved, spec=resolved.spec.model_copy(update={"train": train}))
     loop = build_run(timed, RunFolder(folder / "run"), reporter=watch, data_dir=data_dir)
-    loop.run_as_part()
+    run_part(loop)
     return loop.parts, watch
 
 

@@ -67,21 +67,6 @@ class TrainingLoop:
             self.exit_code = parts.interrupt.exit_code  # only now: one may come while the record is written
             parts.restore_random()
 
-    def run_as_part(self) -> RunRecord:
-        """Do what `run` does; a signal also ends what the run is a part of, however the run itself ended.
-
-        Returns:
-            The record, as it was written.
-
-        Raises:
-            KeyboardInterrupt: SIGINT came.
-            SystemExit: Another signal came.
-        """
-        try:
-            return self.run()
-        finally:
-            pass_on(self.exit_code)
-
     def _record_run(self) -> RunRecord:
         """Train, and record how it ended."""
         self._progress.write()
@@ -243,3 +228,19 @@ class TrainingLoop:
             f"{lost.path}: {lost.what}. It ends at step {self.state.step}, with a checkpoint; "
             f"`stablebench train --resume {lost.now}` goes on from there."
         )
+
+
+def run_part(loop: TrainingLoop) -> RunRecord:
+    """Train a run that is a part of something, which a signal ends, too, however the run itself ended.
+
+    Returns:
+        The record, as it was written.
+
+    Raises:
+        KeyboardInterrupt: SIGINT came.
+        SystemExit: Another signal came.
+    """
+    try:
+        return loop.run()
+    finally:
+        pass_on(loop.exit_code)

@@ -108,6 +108,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         return RunOutcome(folder, ended, False, _exit_code(ended))
     prepare_process(spec.threads, spec.precision, spec.deterministic)
     from stablebench.training.build import build_run
+    from stablebench.training.loop import run_part
     from stablebench.training.model_check import check_before_run
     from stablebench.training.monitor import MonitorConfig
 
@@ -153,7 +154,7 @@ def train(resolved: Resolved, options: ExecutionOptions, reporter: Reporter) -> 
         keep_card(folder, resolved.card)
         if parts.engine.choice.note is not None:
             reporter.note(parts.engine.choice.note)
-        record = loop.run_as_part() if options.is_part else loop.run()
+        record = run_part(loop) if options.is_part else loop.run()
         if record.uncovered:
             reporter.note(f"warning: {', '.join(record.uncovered)} ran too, which the run's hash does not cover")
         return RunOutcome(folder, record, True, loop.exit_code or _exit_code(record))

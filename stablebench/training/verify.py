@@ -19,6 +19,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import Environment, RunRecord
 from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
+from stablebench.training.loop import run_part
 from stablebench.training.network_state import NetworkState
 from stablebench.training.reproducibility import difference, equal
 
@@ -118,7 +119,7 @@ def verify(
                 self_check=record.self_check != "off",
             )
             loop.parts.engine.compile_as(record.environment.model_dump())
-            ended = loop.run_as_part()
+            ended = run_part(loop)
             if stop in stored and ended.step == stop:
                 verdict.checkpoints.append(stop)
                 verdict.differences += _tensors_differ(stored[stop], checkpoint.load(again.checkpoint_path(stop)), stop)

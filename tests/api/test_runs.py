@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -153,6 +154,37 @@ def test_a_leaderboard_is_that_of_the_command_line(tmp_path: Path, monkeypatch: 
     assert made["tables"] == by_command["tables"] and len(made["runs"]) == 4
 
 
+def test_whole_numbers_of_numpy_and_torch_are_taken(tmp_path: Path) -> None:
+    """In every place that takes one, with the hash of Python's own."""
+    run = sb.train("lstm", "copy", runs_dir=tmp_path, **SIZES)
+    wrapped: dict[str, Any] = {name: np.int64(value) for name, value in SIZES.items()} | {"T": torch.tensor(6)}
+    given: dict[str, Any] = {"seed": np.uint8(0), "lr": np.float32(0.5), "set": {"task.S": np.int32(3)}}
+    again = sb.train("lstm", "copy", runs_dir=tmp_path, **wrapped, **given)
+    plain = sb.train("lstm", "copy", runs_dir=tmp_path, **SIZES, lr=0.5, set={"task.S": 3})
+    assert sb.train("lstm", "copy", runs_dir=tmp_path, **wrapped).folder == run.folder
+    assert again.folder == plain.folder != run.folder
+    assert sb.evaluate(run, T=cast(int, np.int64(9))).metrics == sb.evaluate(run, lengths=9)[9].metrics
+    assert list(sb.evaluate(run, lengths=np.array([9, 8]), threads=np.int64(1))) == [8, 9]
+    sizes: Any = {"samples": np.int64(1), "T": np.int64(6), "hidden": np.int64(4), "what": "jacobian"}
+    assert sb.probe("lstm", task="copy", **sizes).verdict
+    several: dict[str, Any] = {"seeds": np.int64(1), "workers": np.int64(1), "lengths": 9}
+    board = sb.compare(["lstm"], "copy", runs_dir=tmp_path / "ranked", **several, **wrapped)
+    assert board.board.runs and len(board.board.runs) == 1
+    several = {"seeds": np.arange(1), "no_run": True}
+    assert sb.compare(["lstm"], "copy", runs_dir=tmp_path / "ranked", **several, **SIZES).board.runs
+
+
+def test_a_file_is_a_path_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "seqs.npz", x=np.random.default_rng(0).normal(size=(40, 5, 1)), y=np.arange(40) % 2)
+    sizes: dict[str, Any] = {"hidden": 4, "steps": 2, "batch_size": 2, "runs_dir": str(tmp_path / "runs")}
+    run = sb.train("gru", tmp_path / "seqs.npz", **sizes)
+    assert sb.train("gru", str(tmp_path / "seqs.npz"), **sizes).folder == run.folder
+    longer = sb.train(resume=run, task=tmp_path / "seqs.npz", steps=3, runs_dir=tmp_path / "runs")
+    assert longer.record.step == 3
+    for tasks in (tmp_path / "seqs.npz", [tmp_path / "seqs.npz"]):
+        assert sb.compare("gru", tasks, **sizes).board.runs
+
+
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
     for function, arguments, options, message in [
         (sb.train, ("lstn", "copy"), {}, "Did you mean lstm"),
@@ -168,6 +200,23 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         (sb.evaluate, (tmp_path,), {}, "record.json"),
         (sb.evaluate, (tmp_path,), {"splitt": "test"}, "unknown"),
         (sb.load, (tmp_path,), {}, "record.json"),
+        (sb.load, (None,), {}, "run: must be a path or a name, got None"),
+        (sb.load, ("last",), {"runs_dir": None}, "runs_dir: must be"),
+        (sb.evaluate, (3,), {}, "run: must be a path or a name, got 3"),
+        (sb.evaluate, (tmp_path,), {"lengths": 0}, "lengths: must be"),
+        (sb.evaluate, (tmp_path,), {"lengths": 1.5}, "lengths: must be"),
+        (sb.evaluate, (tmp_path,), {"lengths": True}, "lengths: must be"),
+        (sb.list_runs, (None,), {}, "folder: must be"),
+        (sb.train, ("lstm", Path("nope.yaml")), {}, "nope.yaml: there is no such file"),
+        (sb.train, ("lstm", 3), {}, "task: must be a name"),
+        (sb.train, ("lstm", "copy"), {"T": np.float64(6.5)}, "T: must be a whole number"),
+        (sb.train, ("lstm", "copy"), {"T": True}, "T: must be a whole number"),
+        (sb.train, ("lstm", "copy"), {"T": np.arange(2)}, "T: must be a whole number"),
+        (sb.train, ("lstm", "copy"), {"data_dir": 3}, "data_dir: must be"),
+        (sb.train, (), {"resume": 3}, "resume: must be a path or a name, got 3"),
+        (sb.compare, (["lstm"], 3), {}, "tasks: must be names"),
+        (sb.compare, (["lstm"], ["copy"]), {"seeds": np.float64(1.5)}, "seeds: must be"),
+        (sb.compare, (3, ["copy"]), {}, "models: must be"),
         (sb.list_runs, (tmp_path / "no",), {}, "no such folder"),
         (sb.compare, (["lstn"], ["copy"]), {}, "Did you mean lstm"),
         (sb.compare, ("smoke",), {}, r"smoke is a suite: compare\(suite='smoke'\)"),

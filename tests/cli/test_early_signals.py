@@ -23,6 +23,11 @@ def catches(pid: int, signum: int) -> bool:
     return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
 
 
+def _usual() -> None:
+    for signum in (signal.SIGINT, signal.SIGHUP):  # a shell's background ignores the one, `nohup` the other
+        signal.signal(signum, signal.SIG_DFL)
+
+
 def signalled(arguments: list[str], signum: int, delay_s: float) -> tuple[int, str, str]:
     """Send a command a signal some time after its first module was loaded; return exit code, stdout and stderr."""
     process = subprocess.Popen(
@@ -30,7 +35,7 @@ def signalled(arguments: list[str], signum: int, delay_s: float) -> tuple[int, s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+        preexec_fn=_usual,
     )
     while not catches(process.pid, signal.SIGTERM):
         assert process.poll() is None
@@ -43,7 +48,7 @@ def signalled(arguments: list[str], signum: int, delay_s: float) -> tuple[int, s
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.1, 0.4])
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_amid_imports_ends_a_command_quietly(signum: int, code: int, delay_s: float, tmp_path: Path) -> None:
     found, _, said = signalled(["train", *SMALL, "--quiet", "--runs-dir", str(tmp_path)], signum, delay_s)
     assert found == code and said in ("", "Stopped.\n"), said

@@ -4,10 +4,15 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -215,6 +220,50 @@ def test_runs_measured_at_once_are_those_measured_one_by_one(store: Path) -> Non
     for path in store.rglob(CACHE):
         path.unlink()
     assert measure_all(runs, StudyOptions(), 1, None, free) == at_once
+
+
+def killed_after_another(folder: RunFolder, *_: object) -> None:
+    """End the process of one run as the kernel does where memory runs out, once the other run was measured."""
+    if folder.read_record().called == "lstm":
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(folder.path.parents[2].rglob(CACHE)):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_said_in_one_message(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured by then is kept, and nothing lies in the folder of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    runs = [(folder.path, folder.read_record()) for folder in all_runs(store)]
+    with pytest.raises(StablebenchError, match="was ended from outside, perhaps for want of memory") as ended:
+        measure_all(runs, StudyOptions(), 2, None, killed_after_another)
+    assert ended.value.exit_code == 1 and len(list(store.rglob(CACHE))) == 1
+    assert not list(tmp_path.glob("stablebench-study-*"))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_no_process_and_no_folder(signum: int, code: int, store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stablebench", "probe-study", "--runs-dir", str(store), "--workers", "2"]
+    study = psutil.Popen(
+        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
+    )
+    workers: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(workers) < 2:
+        time.sleep(0.05)
+        workers = [child for child in study.children() if "spawn_main" in " ".join(child.cmdline())]
+    time.sleep(0.5)
+    study.send_signal(signum)
+    said = study.communicate(timeout=60)[1]
+    assert study.returncode == code and "Traceback" not in said
+    assert not psutil.wait_procs(workers, timeout=10)[1] and not list(tmp_path.glob("stablebench-study-*"))
+
+
+def usual_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def test_nothing_is_started_for_runs_that_were_measured(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,9 +109,7 @@ def test_a_run_that_no_signal_ended_lets_the_command_go_on() -> None:
         pass_on(code)
 
 
-def test_runs_at_once_end_with_a_signal_that_comes_as_the_last_one_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_at_once_end_with_a_signal_at_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = workers.Processes.__exit__
 
     def leave(self: workers.Processes, *how: Any) -> None:

@@ -52,9 +52,7 @@ def invoke(*words: str | Path) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_a_class_of_the_script_is_trained_and_the_script_runs_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_of_the_script_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is that of the class in a file of its own; its copy of the script is not run beyond the class."""
     ended = script(tmp_path, f"print(sb.train(Loc, 'copy', {SIZES}).test['loss'])", "open('end', 'a').write('x')")
     assert ended.returncode == 0 and times(tmp_path) == 1, ended.stderr
@@ -128,6 +126,6 @@ def test_a_script_that_is_named_to_a_command_does_not_train(
         "exec(compile('class Loc(Loc):\\n    def forward(self, x, h): return h', '<stdin>', 'exec'))",
     ],
 )
-def test_a_class_that_is_no_longer_what_the_file_holds_is_not_taken_for_it(change: str, tmp_path: Path) -> None:
+def test_a_class_that_has_changed_is_not_taken(change: str, tmp_path: Path) -> None:
     ended = script(tmp_path, change, f"sb.train(Loc, 'copy', {SIZES})")
     assert ended.returncode == 1 and ended.stderr.count(SAYS) == 1 and times(tmp_path) == 2

@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 _IMPORTING = "<frozen importlib._bootstrap>"
 _SHOW_CURSOR = b"\x1b[?25h"
 _NO_THREADS = b"Error: The limit on processes and threads is reached; raise it (`ulimit -u`, its group's pids.max).\n"
@@ -19,10 +19,12 @@ _began = False
 
 
 def watch_if_command() -> None:
-    """Take SIGINT and SIGTERM over if this process is the command, and they have their usual handling."""
+    """Take SIGINT, SIGTERM and SIGHUP over if this process is the command, and they have their usual handling."""
     if not _is_command():
         return
-    for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    default = signal.SIG_DFL
+    usual_ones = ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, default), (signal.SIGTERM, default))
+    for signum, usual in usual_ones:
         if signal.getsignal(signum) == usual:
             signal.signal(signum, _end)
 
@@ -38,7 +40,7 @@ def _is_command() -> bool:
 
 
 def command_begins() -> None:
-    """From here on Ctrl-C is a KeyboardInterrupt again, and SIGTERM ends the process cleanly, except during imports."""
+    """From here on Ctrl-C is a KeyboardInterrupt again; other signals end the process cleanly, except in imports."""
     global _began
     _began = True
 

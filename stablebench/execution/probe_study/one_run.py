@@ -20,6 +20,7 @@ from stablebench.runs.store import RunFolder
 from stablebench.schema.run_record import RunRecord
 from stablebench.specs.request import Resolved
 from stablebench.training.build import build_run
+from stablebench.training.loop import run_part
 from stablebench.training.monitor import undisturbed, validation_examples
 from stablebench.training.run import resolved_of
 
@@ -134,7 +135,7 @@ def _measure(record: RunRecord, resolved: Resolved, options: StudyOptions, scrat
             self_check=False,
         )
         initial = _scalars(loop.parts.network, resolved, options)
-        ended = loop.run_as_part()  # after a signal it has not made all of these updates
+        ended = run_part(loop)  # after a signal it has not made all of these updates
         if ended.status == "diverged":
             return RunProbes(initial.values, None, stop, initial.wide, initial.failed)
         try:
