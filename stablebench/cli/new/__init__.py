@@ -35,6 +35,8 @@ def new(
     words = {"STEM": stem, "CLASS": "".join(word[:1].upper() + word[1:] for word in stem.split("_"))}
     if kind == "task":
         _refuse_registered(stem)
+    if ".py" in TEMPLATES[kind]:
+        _refuse_module(stem)
     texts = {output / f"{stem}{ending}": _filled(text, words) for ending, text in TEMPLATES[kind].items()}
     if there := [str(path) for path in texts if path.exists()]:
         raise UserError(f"{', '.join(there)}: there is such a file, which is not overwritten; take another NAME.")
@@ -57,6 +59,14 @@ _NEXT = {
 
 def _filled(text: str, words: dict[str, str]) -> str:
     return re.sub("|".join(words), lambda match: words[match[0]], text)
+
+
+def _refuse_module(name: str) -> None:
+    """Refuse the name of a module that Python would find in the written file, in its folder, from then on."""
+    from stablebench.models.user_code import origins
+
+    if name == "stablebench" or origins.is_standard(name) or origins.installed_folder(name) is not None:
+        raise UserError(f"NAME: {name}.py would hide the module {name}, which Python imports; take another name.")
 
 
 def _refuse_registered(name: str) -> None:
