@@ -24,7 +24,7 @@ class Growing(nn.Module):
 """Its states overflow after 64 steps in float32."""
 
 
-def invoke(*words: str | Path) -> str:
+def invoke(*words: str | Path | int) -> str:
     result = CliRunner().invoke(app, [*map(str, words)])
     assert result.exit_code == 0, result.output
     return result.stdout
