@@ -11,6 +11,7 @@ from stablebench import registry
 from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import OUTPUT, RUNTIME, option
 from stablebench.cli.shared.known_names import check_names
+from stablebench.cli.shared.selection import say_suite
 
 if TYPE_CHECKING:
     from stablebench.cli.ui.progress import CellProgress
@@ -68,6 +69,7 @@ def tune(
     registry.suite(suite)  # a name is checked before torch is imported
     asked = SuiteOverrides(models=options.names_of("--model", models), tasks=options.names_of("--task", tasks))
     check_names(asked.models, asked.tasks)
+    say_suite(suite, asked)
     _, runs = suite_of(suite, asked)
     folder = output or Path("tuned") / Path(suite).stem
     store = shown.runs_dir / "tuning"

@@ -184,6 +184,10 @@ def test_the_suite_that_is_taken_is_said(tmp_path: Path) -> None:
     assert not CliRunner().invoke(app, ["compare", "smoke", *words]).stderr
     result = CliRunner().invoke(app, ["compare", "smoke", "--tasks", "adding", *words])
     assert "the suite smoke has copy, digits; adding gets none of the settings" in result.stderr
+    assert "Did you mean" not in result.stderr
+    for command in (["compare", "core", *words], ["tune", "core", *words, "-o", str(tmp_path / "recipes")]):
+        said = CliRunner().invoke(app, [*command, "--tasks", "first_recall"]).stderr
+        assert "first_recall gets none of the settings of these. Did you mean first_recall/t50?" in said
 
 
 def test_a_dry_run_lists_the_runs_and_runs_nothing(tmp_path: Path) -> None:

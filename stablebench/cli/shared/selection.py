@@ -118,7 +118,11 @@ def say_suite(name: str | None, overrides: "SuiteOverrides") -> None:
         own = list(dict.fromkeys(task.task for task in registry.suite(name).tasks))
         others = [task for task in overrides.tasks if task not in own]
         if others:
-            note(f"the suite {name} has {', '.join(own)}; {', '.join(others)} gets none of the settings of these.")
+            near = [task for task in own if task.split("/")[0] in others]
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            note(
+                f"the suite {name} has {', '.join(own)}; {', '.join(others)} gets none of the settings of these.{hint}"
+            )
 
 
 def say_untuned(name: str | None, overrides: "SuiteOverrides", suite: "Suite") -> None:
