@@ -19,7 +19,7 @@ from stablebench.api.subjects import Subject, trained, untrained
 from stablebench.data.batch import Batch
 from stablebench.errors import UserError, first_line
 from stablebench.models.base import RecurrentModel, State, real_like
-from stablebench.models.chain_checks import check_repeatable, gives_out_a_state, left_as_it_is
+from stablebench.models.chain_checks import check_repeatable, gives_out_a_state, is_users, left_as_it_is
 from stablebench.models.own_cell import OwnCell, own_cell
 from stablebench.models.torch_layers import Direction, TorchCell, has_hooks, own_call, plain_copy, torch_layers
 from stablebench.probes import probe as probes
@@ -221,7 +221,7 @@ def chain_layers(
         raise UserError(f"x: the module takes {layers[0].in_features} features, got {x.shape[2]} (batch, time, in).")
     if start is not None:
         _begin(layers, _by_layer(layers, start, called, len(x)))
-    if isinstance(module, RecurrentModel) and not type(module).__module__.startswith("stablebench."):
+    if isinstance(module, RecurrentModel) and is_users(module):
         check_repeatable(module, x.to(real_like(module)), "model")
     return list(layers)
 

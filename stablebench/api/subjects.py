@@ -12,7 +12,7 @@ from stablebench.data.batch import Batch
 from stablebench.data.task import Task, resolve_params
 from stablebench.errors import UserError
 from stablebench.models.build import build_network, start_embedding
-from stablebench.models.chain_checks import check_repeatable
+from stablebench.models.chain_checks import check_repeatable, is_users
 from stablebench.models.network import AnyNetwork, Network
 from stablebench.process import python_random
 from stablebench.runs.run_paths import run_and_checkpoint
@@ -114,7 +114,7 @@ def untrained(requests: Sequence[RunRequest], *, data_dir: Path | None, count: i
 def _subject(spec: RunSpec, task: Task, network: AnyNetwork, step: int | None, count: int) -> Subject:
     python_random.seed(spec.seed)  # what a user's model may draw from
     examples = validation_examples(task, count, "--batch-size")
-    if isinstance(network, Network) and not type(network.recurrent_layers[0]).__module__.startswith("stablebench."):
+    if isinstance(network, Network) and is_users(network.recurrent_layers[0]):
         with torch.no_grad(), python_random.kept():
             check_repeatable(network.recurrent_layers[0], network.encode(examples.inputs[:2]), "model")
     return Subject(spec, task.card, task.params, network, step, examples)

@@ -77,6 +77,11 @@ def problem_of_layer(one: Any, x: Tensor, start: Any, instead: str) -> UserError
     )
 
 
+def is_users(layer: nn.Module) -> bool:
+    """Whether a model is not one of the project's, of which it is known that it can be run again."""
+    return not type(layer).__module__.startswith("stablebench.")
+
+
 def check_repeatable(layer: RecurrentModel, x: Tensor, kind: str) -> None:
     """Refuse a chain that gives other states when it is run again, in evaluation mode.
 
