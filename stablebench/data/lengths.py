@@ -53,11 +53,13 @@ def cut(batch: Batch, draws: Batch) -> Batch:
     """Return examples that were computed of padded draws with zeros behind their ends.
 
     Args:
-        batch: Tokens and answers (n, steps), and which of them count.
-        draws: What they were computed of, as `draw_lengths` returns it: its mask is true at the real steps.
+        batch: Tokens (n, steps), answers (n, steps) or at the last step (n,), and which of them count.
+        draws: What they were computed of, as `draw_lengths` returns it.
     """
-    assert draws.mask is not None
-    real = draws.mask
+    assert draws.lengths is not None
+    real = torch.arange(batch.inputs.shape[1]) < draws.lengths[:, None]
+    if batch.targets.dim() == 1:
+        return Batch(batch.inputs * real, batch.targets, lengths=draws.lengths)
     mask = real if batch.mask is None else batch.mask & real
     return Batch(batch.inputs * real, batch.targets * real, mask, None, draws.lengths)
 

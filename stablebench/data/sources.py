@@ -35,9 +35,9 @@ class OrdersValidation(Protocol):
 class ComputesFromDraws(Protocol):
     """A module whose examples up to a step depend on what was drawn for these steps only.
 
-    `draw(n, *, rng, ...)` takes the parameters of `generate` and returns all that is random, as inputs and targets of
-    every step; `from_draws(draws, ...)` takes that, and those parameters that it names, to the examples. Longer draws
-    give the same steps and more, so that one call computes examples of many lengths.
+    `draw(n, *, rng, ...)` takes the parameters of `generate` and returns all that is random: inputs of every step, and
+    targets of every step or of one. `from_draws(draws, ...)` takes that, and those parameters that it names, to the
+    examples. Longer draws give the same steps and more, so that one call computes examples of many lengths.
     """
 
     draw: Callable[..., Batch]

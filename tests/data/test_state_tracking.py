@@ -141,19 +141,36 @@ def test_brackets_are_those_of_a_walk_step_by_step(length: int, kinds: int) -> N
             assert words.targets[row, t] == (stack[-1] + 1 if stack else 0)
 
 
-def test_words_of_many_lengths_are_those_of_each_length() -> None:
+@pytest.mark.parametrize(
+    ("task", "module", "params"),
+    [
+        ("dyck", dyck, {}),
+        ("group_word", group_word, {}),
+        ("group_word", group_word, {"held_out_pairs": 6}),
+        ("modular_arithmetic", modular_arithmetic, {}),
+        ("modular_arithmetic", modular_arithmetic, {"modulus": 3}),
+    ],
+)
+def test_words_of_many_lengths_are_those_of_each_length(task: str, module: Any, params: dict[str, int]) -> None:
     """They are computed in one call, and are what one call after the other gives, the shortest first."""
-    card = registry.task_card("dyck")
-    batch = Task(card, resolve_params(card, settings={"train_lengths": [3, 40]})).train_batch(1, 2, 90)
-    draws = generator_for("dyck", card.version, "train", 1, 2)
-    lengths = torch.randint(3, 41, (90,), generator=draws)
-    assert batch.lengths is not None and batch.mask is not None and torch.equal(batch.lengths, lengths)
+    card = registry.task_card(task)
+    batch = Task(card, resolve_params(card, settings={**params, "train_lengths": [3, 40]})).train_batch(1, 2, 90)
+    draws = generator_for(task, card.version, "train", 1, 2)
+    drawn = torch.randint(3, 41, (90,), generator=draws)
+    steps = drawn + drawn % 2 if module is modular_arithmetic else drawn
+    assert batch.lengths is not None and torch.equal(batch.lengths, steps)
+    assert (batch.mask is None) == (batch.targets.dim() == 1)
     for length in range(3, 41):
-        rows = (lengths == length).nonzero().flatten()
-        words = dyck.generate(len(rows), length=length, rng=draws)
-        assert words.mask is not None
-        for whole, part in ((batch.inputs, words.inputs), (batch.targets, words.targets), (batch.mask, words.mask)):
-            assert torch.equal(whole[rows, :length], part) and not whole[rows, length:].any()
+        rows = (drawn == length).nonzero().flatten()
+        words = module.generate(len(rows), length=length, **params, rng=draws)
+        end = words.inputs.shape[1]
+        assert torch.equal(batch.inputs[rows, :end], words.inputs) and not batch.inputs[rows, end:].any()
+        if batch.mask is None:
+            assert torch.equal(batch.targets[rows], words.targets)
+            continue
+        counted = torch.ones_like(words.inputs, dtype=torch.bool) if words.mask is None else words.mask
+        for whole, part in ((batch.targets, words.targets), (batch.mask, counted)):
+            assert torch.equal(whole[rows, :end], part) and not whole[rows, end:].any()
 
 
 def test_bits_are_counted() -> None:

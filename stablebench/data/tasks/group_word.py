@@ -65,17 +65,30 @@ def generate(
     Raises:
         UserError: There is no such group, or it has no so many pairs to hold out.
     """
-    table = multiplication_table(group)
+    drawn = draw(n, length=length, group=group, held_out_pairs=held_out_pairs, part=part, rng=rng)
+    return from_draws(drawn, group=group)
+
+
+def draw(
+    n: int, *, length: int, group: str, held_out_pairs: int | None = None, part: str = "train", rng: torch.Generator
+) -> Batch:
+    """Return words (n, length), and the elements that they begin with, (n,); see `generate`."""
     if held_out_pairs is None:
-        elements = torch.randint(len(table), (n, length), generator=rng)
+        elements = torch.randint(order(group), (n, length), generator=rng)
     elif part == "test":
         elements = _words_with(held_out(group, held_out_pairs), n, length, rng)
     else:
         elements = _words_without(held_out(group, held_out_pairs), n, length, rng)
-    products = [elements[:, 0]]
-    for element in elements[:, 1:].unbind(1):
+    return Batch(elements, elements[:, 0])
+
+
+def from_draws(draws: Batch, *, group: str) -> Batch:
+    """Return words with their products at every step; see `generate`."""
+    table = multiplication_table(group)
+    products = [draws.targets]
+    for element in draws.inputs[:, 1:].unbind(1):
         products.append(table[element, products[-1]])
-    return Batch(elements, torch.stack(products, dim=1))
+    return Batch(draws.inputs, torch.stack(products, dim=1))
 
 
 @cache

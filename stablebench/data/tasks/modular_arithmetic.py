@@ -8,11 +8,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from stablebench.data.batch import Batch, Sizes
 
 PLUS, MINUS, TIMES = range(3)
+"""Signs, after the numbers."""
 
 
 def sizes(*, length: int, modulus: int) -> Sizes:
@@ -38,21 +38,27 @@ def generate(
     Returns:
         Tokens (n, steps), values (n,).
     """
+    return from_draws(draw(n, length=length, modulus=modulus, rng=rng), modulus=modulus)
+
+
+def draw(n: int, *, length: int, modulus: int, rng: torch.Generator) -> Batch:
+    """Return tokens (n, steps), and the numbers that they begin with, (n,); see `generate`."""
     steps = sizes(length=length, modulus=modulus).steps
     numbers = torch.randint(modulus, (n, steps // 2), generator=rng)
     signs = torch.randint(3, (n, steps // 2 - 1), generator=rng)
     tokens = torch.full((n, steps), modulus + 3)
     tokens[:, ::2] = numbers
     tokens[:, 1:-1:2] = modulus + signs
-    return Batch(tokens, _values(numbers, signs, modulus))
+    return Batch(tokens, numbers[:, 0])
 
 
-def _values(numbers: Tensor, signs: Tensor, modulus: int) -> Tensor:
-    """Return the values of expressions, (n,), from numbers (n, k) and the signs between them (n, k - 1)."""
-    total, term = torch.zeros_like(numbers[:, 0]), numbers[:, 0]
-    for sign, number in zip(signs.unbind(1), numbers[:, 1:].unbind(1), strict=True):
+def from_draws(draws: Batch, *, modulus: int) -> Batch:
+    """Return expressions with their values; see `generate`. Zeros behind an = leave a value as it is."""
+    tokens, term = draws.inputs, draws.targets
+    total = torch.zeros_like(term)
+    for sign, number in zip((tokens[:, 1:-1:2] - modulus).unbind(1), tokens[:, 2::2].unbind(1), strict=True):
         product = sign == TIMES
         total = torch.where(product, total, (total + term) % modulus)
         signed = torch.where(sign == MINUS, -number, number)
         term = torch.where(product, term * number % modulus, signed % modulus)
-    return (total + term) % modulus
+    return Batch(tokens, (total + term) % modulus)
