@@ -2,9 +2,6 @@
 
 python benchmarks/seven_models_page.py              # the page
 python benchmarks/seven_models_page.py --readme     # prints the README's table, writes nothing
-
-Until all cells of equal tuning are archived, the page also has the runs of docs/results/seven_models.json, in which
-each model had its registered recipe and that recipe's budget.
 """
 
 import argparse
@@ -16,34 +13,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stablebench import registry
 from stablebench.tables import Table, render
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 MODELS = ("roarnn", "dizzy", "cornn", "nnrnn", "exprnn", "lstm", "rnn")
-TASKS = ("adding/t200", "copy/t100", "digits/permuted")
-SEEDS = 5
-COLUMNS = ("model", "parameters", "median", "lowest to highest", "updates", "to the baseline", "to the target")
+COLUMNS = "rank,model,score,solved,to_baseline,to_target,parameters,marks"
+INTRO = f"""# Seven models, tuned alike, five seeds
+
+```
+stablebench runs unpack docs/results/core --runs-dir core_runs
+stablebench compare core --recipes core --no-run --runs-dir core_runs --models {",".join(MODELS)}
+python benchmarks/seven_models_page.py
+```
+
+Each model had eight trials on each task from its own space, and all of a task have one budget and 128 units;
+[core.md](core.md) has all models and what a search was worth. Ranks are among the seven.
+
+"""
 
 Row = Mapping[str, Any]
 
 
-def equal_rows(archives: Path) -> dict[str, dict[str, Row]]:
-    """Return by task and model the rows of equal tuning whose five seeds are all archived."""
-    tables: dict[str, dict[str, Row]] = {task: {} for task in TASKS}
-    if not any(archives.glob("*.jsonl")):
-        return tables
-    with tempfile.TemporaryDirectory() as store:
-        _stablebench("runs", "unpack", str(archives), "--runs-dir", store)
-        board = ["compare", "core", "--recipes", "core", "--models", ",".join(MODELS), "--tasks", ",".join(TASKS)]
-        document = json.loads(_stablebench(*board, "--no-run", "--json", "--runs-dir", store))
-    for table in document["tables"]:
-        whole = {row["model"]: row for row in table["rows"] if row["ended"] >= SEEDS}
-        tables[table["task"]] = {model: whole[model] for model in MODELS if model in whole}
-    return tables
-
-
-def _stablebench(*words: str) -> str:
+def stablebench(*words: str) -> str:
+    """Return what a command prints; its exit code is 1 where a part is not done."""
     command = [sys.executable, "-m", "stablebench", *words]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode not in (0, 1) or not ended.stdout:
@@ -51,79 +45,53 @@ def _stablebench(*words: str) -> str:
     return ended.stdout
 
 
-def arrival(row: Row, goal: str) -> str:
-    """Return when the median seed reached a goal, and how many did where not all did."""
-    reached, steps = row[f"reached_{goal}"], row[f"steps_to_{goal}"]
-    few = f"({reached} of {row['ended']})"
-    if not reached:
-        return "never"
-    if steps is None:
-        return few
-    return f"{steps:,.0f}" + ("" if reached == row["ended"] else f" {few}")
+def unpacked(archives: Path, store: Path) -> Path:
+    """Make a run store of archived runs, and return it."""
+    stablebench("runs", "unpack", str(archives.resolve()), "--runs-dir", str(store))
+    return store
 
 
-def table_of(rows: Sequence[Row]) -> str:
-    """Return rows, best first as they come, as GitHub shows a table."""
-    cells = []
-    for row in rows:
-        ends = [row["min"], row["max"]]
-        spread = "" if None in ends else " to ".join(f"{value:.4g}" for value in ends)
-        score = "none" if row["score"] is None else f"{row['score']:.4g}"
-        times = [arrival(row, goal) for goal in ("baseline", "target")]
-        cells.append([row["model"], f"{row['parameters']:,}", score, spread, f"{row['steps']:,}", *times])
-    return render([Table(list(COLUMNS), cells)], "github").strip("\n") + "\n"
+def board(store: Path, tasks: Sequence[str], *words: str) -> str:
+    """Return what `compare` prints of the seven models on some tasks of a run store of `core`."""
+    suite = ["compare", "core", "--recipes", "core", "--no-run", "--runs-dir", str(store)]
+    return stablebench(*suite, "--models", ",".join(MODELS), "--tasks", ",".join(tasks), *words)
 
 
-def ordered(rows: Mapping[str, Row]) -> list[Row]:
-    """Return the rows of one task, best first."""
-    return sorted(rows.values(), key=lambda row: (row["rank"] is None, row["rank"] or 0, row["model"]))
+def rows_of(store: Path) -> dict[str, dict[str, Row]]:
+    """Return by task of `core` and model the rows whose seeds have all ended."""
+    suite = registry.suite("core")
+    tasks = [task.task for task in suite.tasks]
+    rows: dict[str, dict[str, Row]] = {task: {} for task in tasks}
+    for table in json.loads(board(store, tasks, "--json"))["tables"]:
+        whole = {row["model"]: row for row in table["rows"] if row["ended"] >= len(suite.seeds)}
+        rows[table["task"]] = {model: whole[model] for model in MODELS if model in whole}
+    return rows
 
 
-def page(equal: Mapping[str, Mapping[str, Row]], earlier: Mapping[str, Any]) -> str:
-    """Return the page.
-
-    Args:
-        equal: The rows of equal tuning, by task and model.
-        earlier: The leaderboard of the registered recipes.
-    """
-    there, cells = sum(map(len, equal.values())), len(MODELS) * len(TASKS)
-    text = f"# Seven models on three tasks, five seeds\n\n**{there} of {cells} cells are from equal tuning.** "
-    text += (
-        "There each model had eight trials from its own space, and all of a task\nhave one budget and 128 units; "
-        "[core.md](core.md) has all 46 models and what a search was worth.\n\n"
-        "```\nstablebench runs unpack docs/results/core --runs-dir core_runs\n"
-        f"stablebench compare core --recipes core --no-run --runs-dir core_runs --models {','.join(MODELS)}\n"
-        "python benchmarks/seven_models_page.py\n```\n\n## Tuned alike\n\n"
-    )
-    for task in TASKS:
-        rows, missing = equal[task], [model for model in MODELS if model not in equal[task]]
-        text += f"### {task}\n\n"
-        text += table_of(ordered(rows)) + "\n" if rows else ""
-        text += f"Not yet from equal tuning: {', '.join(missing)}.\n\n" if missing else ""
-    if there == cells:
-        return text.rstrip("\n") + "\n"
-    text += (
-        "## Each with its registered recipe\n\nThe 105 runs of commit f8912bd, in which every model had the recipe and "
-        "the budget of updates that were\nregistered for it, tuned by hand: on adding 1,500 updates are compared with "
-        "20,000 and 50,000. Not a ranking of\nequals, and here only until the cells above are whole. All seeds and "
-        "settings: [seven_models.json](seven_models.json).\n\n"
-    )
-    for table in earlier["tables"]:
-        better = "higher" if table["higher_is_better"] else "lower"
-        text += f"### {table['task']}: {table['metric']}, {better} is better\n\n{table_of(table['rows'])}\n"
-    return text.rstrip("\n") + "\n"
+def whole(rows: Mapping[str, Mapping[str, Row]]) -> list[str]:
+    """Return the tasks that have a row of each model."""
+    return [task for task, by_model in rows.items() if set(by_model) == set(MODELS)]
 
 
-def readme(equal: Mapping[str, Mapping[str, Row]]) -> str:
-    """Return the README's table: median and how many of five seeds held the target, on each task."""
+def missing(rows: Mapping[str, Mapping[str, Row]]) -> str:
+    """Return a paragraph on the tasks that lack a model; none where there are none."""
+    lacking = [
+        f"{task} ({', '.join(model for model in MODELS if model not in by_model)})"
+        for task, by_model in rows.items()
+        if task not in whole(rows)
+    ]
+    return f"Not yet whole, and not above: {'; '.join(lacking)}.\n" if lacking else ""
+
+
+def readme(rows: Mapping[str, Mapping[str, Row]]) -> str:
+    """Return the README's table: median and how many seeds held the target, on each task that is whole."""
+    tasks = whole(rows)
     cells = []
     for model in MODELS:
-        row = [model]
-        for task in TASKS:
-            found = equal[task].get(model)
-            row.append("not yet" if found is None else f"{found['score']:.3g} ({found['reached_target']}/{SEEDS})")
-        cells.append(row)
-    return render([Table(["tuned alike, five seeds", *TASKS], cells)], "github").strip("\n") + "\n"
+        found = [rows[task][model] for task in tasks]
+        held = [f"{row['score']:.3g} ({row['reached_target']}/{row['ended']}) {row['marks']}".strip() for row in found]
+        cells.append([model, *held])
+    return render([Table(["model", *tasks], cells)], "github").strip("\n") + "\n"
 
 
 if __name__ == "__main__":
@@ -131,9 +99,12 @@ if __name__ == "__main__":
     parser.add_argument("--archives", type=Path, default=RESULTS / "core", help="folder of archived runs")
     parser.add_argument("--readme", action="store_true", help="print the README's table instead")
     asked = parser.parse_args()
-    rows = equal_rows(asked.archives.resolve())
-    if asked.readme:
-        print(readme(rows), end="")
-    else:
-        earlier = json.loads((RESULTS / "seven_models.json").read_text(encoding="utf-8"))
-        (RESULTS / "seven_models.md").write_text(page(rows, earlier), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        store = unpacked(asked.archives, Path(folder) / "runs")
+        rows = rows_of(store)
+        if asked.readme:
+            print(readme(rows), end="")
+        else:
+            tables = board(store, whole(rows), "--format", "github", "--columns", COLUMNS)
+            text = INTRO + tables.rstrip("\n") + "\n\n" + missing(rows)
+            (RESULTS / "seven_models.md").write_text(text.rstrip("\n") + "\n", encoding="utf-8")

@@ -177,7 +177,7 @@ def _check_published(report: Report, key: Path_, entry: Published, card: TaskCar
     params = report.attempt(key, lambda: resolve_params(card, variant=entry.variant))
     if params is None:
         return
-    if entry.metric not in (None, card.metric, *card.extra_metrics):
+    if entry.metric is not None and entry.metric not in card.measured():
         report.add((*key, "metric"), f"the task {card.task} does not measure {entry.metric}.")
     known = [*card.fields(params), *RUN_FIELDS]
     for name in entry.reported_protocol:

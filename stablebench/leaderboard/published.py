@@ -37,7 +37,7 @@ def is_measured(card: TaskCard, entry: Published) -> bool:
     """Whether a leaderboard of the task has what a published entry counts or measures."""
     if entry.metric is None:
         return entry.event in EVENTS
-    return entry.metric in (card.metric, *card.extra_metrics) and _on_such_examples(card, entry)
+    return entry.metric in card.measured() and _on_such_examples(card, entry)
 
 
 def compare_published(
@@ -122,8 +122,8 @@ def _other_number(entry: Published, row: LeaderboardRow) -> bool:
 
 
 def _on_such_examples(card: TaskCard, entry: Published) -> bool:
-    """Whether our test examples stand for the paper's: where all are newly drawn, training ones are no different."""
-    return entry.part == "test" or (entry.part == "train" and card.data.generator is not None)
+    """Whether our test examples stand for the paper's: where all are newly drawn, others are no different."""
+    return entry.part == "test" or card.data.generator is not None
 
 
 def format_published(value: float, bound: str | None, spread: float | None = None, runs: int | None = None) -> str:

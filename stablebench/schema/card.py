@@ -315,6 +315,11 @@ class TaskCard(Strict):
         named = {name: value for name, value in params.items() if name not in ("split", "train_sequences")}
         return {**named, **examples, "selection": selection, **self.conditions}
 
+    def measured(self) -> set[str]:
+        """Return the names of the metrics that a run on the task has."""
+        names = {self.metric, *self.extra_metrics}
+        return names | {"scaled_accuracy"} if "accuracy" in names else names
+
     def decided(self) -> dict[str, list[str]]:
         """Return the names of the fields that this card decides, as `Published.needed` takes them."""
         data = [name for name in self.data.params if name != "split"]

@@ -82,7 +82,7 @@ class Published(Strict):
     where: str
     quoted: str | None = None
     settings: dict[str, bool | int | float | str] = {}
-    reported_protocol: dict[str, bool | int | float | str] = {}
+    reported_protocol: dict[str, bool | int | float | str | list[int]] = {}
     note: str | None = None
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from made_boards import made_row, made_table
 from stablebench import registry
 from stablebench.execution.suites import SuiteOverrides, runs_of
 from stablebench.leaderboard import Overrides, registered_card, reproduction
-from stablebench.leaderboard.published import has_number, is_measured
+from stablebench.leaderboard.published import compare_published, has_number, is_measured
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.verdicts import half_digit
 from stablebench.schema.card import TaskCard
@@ -254,6 +254,20 @@ def test_best_of_k_is_held_against_best_of_k() -> None:
     assert (ten.ours, ten.differs) == (0.99, ["best of 10, ours of 5"])
 
 
+def test_scaled_accuracy_and_drawn_validation_examples_are_held_against_ours() -> None:
+    """A validation example of a data set is another one than a test example; drawn ones are no different."""
+    card = registry.task_card("parity")
+    known = {entry.key: entry for entry in card.published}
+    measured = {"accuracy": {"mean": 0.9}, "scaled_accuracy": {"best": 0.875}}
+    ours = row("deltanet", 0.9, [0.85, 0.95], statistics=measured, settings={"negative_eigenvalues": True})
+    scaled = compare_published(card, known["grazzi_deltanet_negative_tab3"], card.data.params, ours)
+    assert (scaled.published, scaled.ours, scaled.our_statistic) == (1.0, 0.875, "best")
+    drawn = compare_published(card, known["pd_ssm_deltanet_negative_tab2"], card.data.params, ours)
+    assert (drawn.part, drawn.published, drawn.ours, drawn.our_statistic) == ("validation", 0.977, 0.9, "mean")
+    stored = registry.task_card("ptb_word")
+    assert not any(is_measured(stored, entry) for entry in stored.published if entry.part == "validation")
+
+
 def test_a_bound_is_kept_or_broken() -> None:
     assert verdict(board(table(row("cornn", 0.99))), entry(bound="at_least")) == "reproduced"
     assert verdict(board(table(row("cornn", 0.90))), entry(bound="at_least")) == "not reproduced"
@@ -417,6 +431,6 @@ def test_a_papers_suite_runs_the_task_that_the_paper_states(name: str) -> None:
         task, model, params = cell.spec.task.name, cell.spec.model.name, cell.spec.task.params
         entries = [e for e in cell.card.published if e.key.startswith(f"{paper}_") and e.model == model]
         for fact, value in params.items():
-            stated = {e.reported_protocol[fact] for e in entries if fact in e.reported_protocol}
+            stated = [e.reported_protocol[fact] for e in entries if fact in e.reported_protocol]
             if stated and fact not in ("length", "bptt") and (task, fact) not in STATED_APART:
                 assert value in stated, f"{name}: {model} on {task}: {fact}"
