@@ -38,6 +38,34 @@ def test_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
+def test_from_the_unit_matrix_all_else_is_drawn_as_from_a_random_one() -> None:
+    starts = []
+    for recurrent_init in ("orthogonal", "identity"):
+        torch.manual_seed(3)
+        starts.append(URNN(2, 12, recurrent_init=recurrent_init))
+    random, unit = starts
+    assert torch.equal(unit.W, torch.eye(12)) and (random.W - unit.W).abs().max() > 0.1
+    assert torch.equal(random.V, unit.V) and torch.equal(random.b, unit.b)
+
+
+def test_from_the_unit_matrix_sequences_agree_on_the_gradient() -> None:
+    """Its norm is the same from both starts, but where a symbol that comes twice takes a unit from 0 to 0 exactly; its
+    mean over sequences is all but lost from a random matrix."""
+    agreement = []
+    for recurrent_init in ("orthogonal", "identity"):
+        torch.manual_seed(0)
+        model = URNN(10, 64, recurrent_init=recurrent_init)
+        projected = model.input_projection(torch.eye(10)[torch.randint(10, (200, 40))])
+        first = h = torch.zeros(200, 64, requires_grad=True)
+        for t in range(40):
+            (h,) = model.step(projected[:, t], (h,), model.recurrent_weights())
+        weights = torch.randn(64)
+        (gradient,) = torch.autograd.grad((h @ weights).sum(), [first])
+        torch.testing.assert_close(gradient.norm(dim=1).median(), weights.norm())
+        agreement.append((gradient.mean(0).norm() / weights.norm()).item())
+    assert agreement[0] < 0.15 and agreement[1] > 0.4
+
+
 def chain(model: URNN, x: Tensor) -> list[State]:
     """Return the states 0 ... T, from a random one, each with its gradient."""
     states: list[State] = [(torch.randn(len(x), model.hidden, requires_grad=True),)]

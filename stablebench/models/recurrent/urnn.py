@@ -7,7 +7,8 @@ Equation:
 Shapes: x_t (batch, in), h_t (batch, hidden), W (hidden, hidden), V (hidden, in), b (hidden).
 Parameters: `hidden * (hidden + inputs + 1)`.
 Cost per step: `hidden * (hidden + inputs)` multiply-adds; an exponential per update.
-Init: W a random orthogonal matrix (Haar); V, b U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two such, as `rnn`.
+Init: W a random orthogonal matrix (Haar), or the unit matrix; V, b U(-1/sqrt(hidden), 1/sqrt(hidden)), b the sum of two
+    such, as `rnn`.
 Stability claim: for phi' in [alpha, beta], 0 <= alpha, the singular values of dh_T/dh_t are in [alpha^(T-t),
     beta^(T-t)], |phi'| taken for abs: the norm of dL/dh_t is the same for all t with identity, and with abs wherever no
     pre-activation is exactly 0. W^T W = I after every update. Asserted in tests/models/test_urnn.py and
@@ -21,6 +22,7 @@ Differs from the paper:
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,15 +51,29 @@ class URNN(Elman):
         hidden: Number of units, the width of the state h_t, >= 1.
         activation: Elementwise nonlinearity phi of the update: `tanh`, `relu`, `abs`, `leaky_relu` (slope 0.01 below 0)
             or `identity`.
+        recurrent_init: Initial W: `orthogonal` a random orthogonal matrix, `identity` the unit matrix. From a random
+            matrix nothing is recalled over 50 steps with abs or relu, from the unit matrix a part is, although the
+            gradient keeps its norm from both (docs/results/why_below.md).
     """
 
-    def __init__(self, in_features: int, hidden: int, *, activation: Activation = "abs") -> None:
+    added_arguments = (("recurrent_init", "orthogonal"),)
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        *,
+        activation: Activation = "abs",
+        recurrent_init: Literal["orthogonal", "identity"] = "orthogonal",
+    ) -> None:
         super().__init__(in_features, hidden)
         self.activation = activation
         bound = 1 / math.sqrt(hidden)
         self.W = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
         self.V = nn.Parameter(torch.empty(hidden, in_features).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.empty(2, hidden).uniform_(-bound, bound).sum(0))
+        if recurrent_init == "identity":
+            nn.init.eye_(self.W)
 
     def orthogonal_matrices(self) -> dict[str, Tensor]:
         """Return W."""
