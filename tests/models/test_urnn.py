@@ -49,8 +49,10 @@ def test_from_the_unit_matrix_all_else_is_drawn_as_from_a_random_one() -> None:
 
 
 def test_from_the_unit_matrix_sequences_agree_on_the_gradient() -> None:
-    """Its norm is the same from both starts, but where a symbol that comes twice takes a unit from 0 to 0 exactly; its
-    mean over sequences is all but lost from a random matrix."""
+    """Its norm is the same from both starts; its mean over sequences is all but lost from a random matrix.
+
+    From the unit matrix a symbol that comes twice can take a unit to 0 exactly, where its gradient ends.
+    """
     agreement = []
     for recurrent_init in ("orthogonal", "identity"):
         torch.manual_seed(0)
