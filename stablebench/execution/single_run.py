@@ -104,5 +104,6 @@ def run_one(index: int, resolved: Resolved, options: ExecutionOptions, reporter:
             return RunEnd(index, "failed", str(limit))
         memory = "out of memory before it began to train: " if ran_out_of_memory(error) else ""
         return RunEnd(index, "failed", f"{memory}{described(error)}")
-    scored = ", ".join(f"{k} {v:.4g}" for k, v in (record.result.test or {}).items())
-    return RunEnd(index, record.status, record.error or f"test {scored}")
+    score = (record.result.test or {}).get(record.metric)
+    scored = "no test score" if score is None else f"test {record.metric} {score:.4g}"
+    return RunEnd(index, record.status, record.error or scored)
