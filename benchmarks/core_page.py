@@ -28,6 +28,8 @@ from stablebench.training.targets import beats_baseline
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = "configs/tuned/core"
 ARCHIVES = "docs/results/core"
+REMARK = "docs/results/core.remark.md"
+"""What came of looking into single rows; a part of the page."""
 COLUMNS = "rank,model,score,solved,to_target,parameters,recipe,marks"
 RANK_CHANGES = 10
 _GOALS = {"updates_to_baseline": "beats the baseline", "updates_to_target": "holds the target"}
@@ -258,6 +260,8 @@ def page(archives: Path = ROOT / ARCHIVES, recipes: Path = ROOT / RECIPES) -> st
         + state(suite, recipes, tables, seconds)
         + changes(suite, tables)
         + failures(suite, tables)
+        + (ROOT / REMARK).read_text(encoding="utf-8")
+        + "\n"
         + f"## Scores\n\n{same_networks(tables)}{scores}\n## Searches\n\n{searches}"
     )
 
