@@ -16,7 +16,7 @@ from stablebench.data.task import resolve_params, sizes_of
 from stablebench.errors import UserError, did_you_mean, unknown_name
 from stablebench.execution.suites import settings_of
 from stablebench.models import registry as model_registry
-from stablebench.schema.card import TaskCard
+from stablebench.schema.card import TaskCard, measured_metrics
 from stablebench.schema.model_name import base_of
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.published import RUN_FIELDS, Paper, Published
@@ -177,7 +177,7 @@ def _check_published(report: Report, key: Path_, entry: Published, card: TaskCar
     params = report.attempt(key, lambda: resolve_params(card, variant=entry.variant))
     if params is None:
         return
-    if entry.metric is not None and entry.metric not in card.measured():
+    if entry.metric is not None and entry.metric not in measured_metrics(card):
         report.add((*key, "metric"), f"the task {card.task} does not measure {entry.metric}.")
     known = [*card.fields(params), *RUN_FIELDS]
     for name in entry.reported_protocol:

@@ -5,7 +5,7 @@ from typing import Any
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.format import format_number
-from stablebench.schema.card import TaskCard
+from stablebench.schema.card import TaskCard, measured_metrics
 from stablebench.schema.leaderboard import LeaderboardRow, PublishedComparison, SeedStatistics
 from stablebench.schema.published import Published
 
@@ -37,7 +37,7 @@ def is_measured(card: TaskCard, entry: Published) -> bool:
     """Whether a leaderboard of the task has what a published entry counts or measures."""
     if entry.metric is None:
         return entry.event in EVENTS
-    return entry.metric in card.measured() and _on_such_examples(card, entry)
+    return entry.metric in measured_metrics(card) and _on_such_examples(card, entry)
 
 
 def compare_published(

@@ -315,11 +315,6 @@ class TaskCard(Strict):
         named = {name: value for name, value in params.items() if name not in ("split", "train_sequences")}
         return {**named, **examples, "selection": selection, **self.conditions}
 
-    def measured(self) -> set[str]:
-        """Return the names of the metrics that a run on the task has."""
-        names = {self.metric, *self.extra_metrics}
-        return names | {"scaled_accuracy"} if "accuracy" in names else names
-
     def decided(self) -> dict[str, list[str]]:
         """Return the names of the fields that this card decides, as `Published.needed` takes them."""
         data = [name for name in self.data.params if name != "split"]
@@ -335,3 +330,9 @@ class TaskCard(Strict):
             run: Fields of a run, by the names of `RUN_FIELDS`; None leaves them out.
         """
         return entry.compare(self.fields(params) | dict(run or {}), self.decided())
+
+
+def measured_metrics(card: TaskCard) -> set[str]:
+    """Return the names of the metrics that a run on a task has."""
+    names = {card.metric, *card.extra_metrics}
+    return names | {"scaled_accuracy"} if "accuracy" in names else names

@@ -254,7 +254,7 @@ def test_best_of_k_is_held_against_best_of_k() -> None:
     assert (ten.ours, ten.differs) == (0.99, ["best of 10, ours of 5"])
 
 
-def test_scaled_accuracy_and_drawn_validation_examples_are_held_against_ours() -> None:
+def test_scaled_and_drawn_validation_accuracies_are_compared() -> None:
     """A validation example of a data set is another one than a test example; drawn ones are no different."""
     card = registry.task_card("parity")
     known = {entry.key: entry for entry in card.published}

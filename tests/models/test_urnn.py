@@ -38,7 +38,7 @@ def test_matrix_starts_orthogonal_and_stays_so_while_training() -> None:
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_from_the_unit_matrix_all_else_is_drawn_as_from_a_random_one() -> None:
+def test_only_the_recurrent_matrix_starts_otherwise() -> None:
     starts = []
     for recurrent_init in ("orthogonal", "identity"):
         torch.manual_seed(3)
