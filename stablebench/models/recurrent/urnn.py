@@ -53,7 +53,7 @@ class URNN(Elman):
             or `identity`.
         recurrent_init: Initial W: `orthogonal` a random orthogonal matrix, `identity` the unit matrix. From a random
             matrix nothing is recalled over 50 steps with abs or relu, from the unit matrix a part is, although the
-            gradient keeps its norm from both (docs/results/why_below.md).
+            gradient keeps its norm from the random one (docs/results/why_below.md).
     """
 
     added_arguments = (("recurrent_init", "orthogonal"),)
