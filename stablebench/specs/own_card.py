@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -218,7 +219,6 @@ def _generator(files: OwnFiles, module: "ModuleType | None", data: OwnData, hint
 def _completed(document: Document, files: OwnFiles, data: OwnData, examples: Any) -> OwnCard:
     """Return a card with all that its file leaves out."""
     given, kind = document.data, examples.kind
-    name = re.sub(r"\W+", "_", PurePath(files.path).stem.lower()).strip("_")
     metric = "accuracy" if kind.classes else "mse"
     counts = examples.counts
     own = {"validation": _VALIDATION, "test": _TEST} if counts is None else counts | {"validation_from": "own"}
@@ -230,7 +230,7 @@ def _completed(document: Document, files: OwnFiles, data: OwnData, examples: Any
                 line = document.line(("protocol", key))
                 raise UserError(f"{files.path}:{line}: protocol.{key}: the file's parts decide it; leave it out.")
     usual = {
-        "task": name if re.match(r"[a-z]", name) else f"task_{name}",
+        "task": _name_from(files.path),
         "version": 1,
         "summary": f"a task of your own, {PurePath(files.path).name}",
         "reference": "your own",
@@ -255,6 +255,13 @@ def _completed(document: Document, files: OwnFiles, data: OwnData, examples: Any
         return OwnCard.model_validate(filled)
     except ValidationError as error:
         raise UserError("\n".join(problems(error, OwnCard, files.path, Document(filled, document.lines)))) from None
+
+
+def _name_from(path: str) -> str:
+    """Return a task's name for a file: its own in small ASCII letters, digits and underscores."""
+    plain = unicodedata.normalize("NFKD", PurePath(path).stem.casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return name if re.match(r"[a-z]", name) else f"task_{name}".rstrip("_")
 
 
 def _length_of(examples: OwnGenerator) -> str | None:

@@ -52,6 +52,15 @@ def card_rows(task: str) -> list[int]:
     return own_sources[card_named(task)[0].source or ""].rows["test"].tolist()
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("Größe 2.npz", "grosse_2"), ("My Data-2.npz", "my_data_2"), ("7.npz", "task_7"), ("度.npz", "task")],
+)
+def test_a_data_file_without_a_card_is_named_after_itself(file: str, name: str, here: Path) -> None:
+    write_npz(here / file)
+    assert train(file)["spec"]["task"]["name"] == name
+
+
 def test_a_file_s_settings_came_from_the_option_that_names_it() -> None:
     result = cli("train", "--model", "rnn", "--task", "data.yaml", *SMALL, "--dry-run")
     origins = {line.split()[0]: line.split("your ")[-1] for line in result.stdout.splitlines() if "your " in line}
