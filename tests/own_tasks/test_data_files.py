@@ -210,12 +210,20 @@ ROWS = "".join(f"{i},{i},{i % 2}\n" for i in range(20))
         ("a,a,y\n" + ROWS, "line 1: the column `a` stands twice"),
         ("a,b,y\n", "must have a line that names the columns, and rows below it"),
         ("a,b,z\n" + ROWS, "no column is called `targets` or `y` or `Y`"),
+        ("id,b,y\n" + ROWS, "the column `id` seems to name the rows, and would be an input"),
+        (",b,y\n" + ROWS, "the column `` seems to name the rows"),
     ],
 )
 def test_a_table_s_mistakes_are_named_with_their_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         examples(tmp_path / "a.csv", Hints(input="values"))
+
+
+def test_a_column_that_a_card_names_is_an_input_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,b,y\n" + ROWS)
+    file = examples(tmp_path / "a.csv", Hints(input="values"), inputs=["id", "b"], targets="y")
+    assert file.load("train").inputs.shape[1:] == (2, 1)
 
 
 def test_parquet_without_a_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

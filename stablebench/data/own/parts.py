@@ -14,6 +14,7 @@ INPUTS = ("inputs", "x", "X", "sequences", "data", "series")
 TARGETS = ("targets", "y", "Y", "labels", "target", "label", "class")
 LENGTHS = ("lengths", "length")
 SPLITS = ("split", "splits")
+_ROW_NAMES = ("", "id", "ids", "index", "row", "unnamed: 0", "__index_level_0__")  # the last two as pandas writes them
 PARTS = {"train": 0, "validation": 1, "test": 2}
 _SPELLINGS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 _PART_OF = {word: part for part, words in _SPELLINGS.items() for word in words}
@@ -179,7 +180,14 @@ def _of_table(arrays: Arrays, data: OwnData) -> Parts:
     lengths, split = _present(arrays, data.lengths, LENGTHS), _split_name(arrays, data)
     taken = {*wanted, lengths, split, data.sequence}
     inputs = [data.inputs] if isinstance(data.inputs, str) else data.inputs
-    inputs = inputs or [name for name in arrays.names if name not in taken]
+    if inputs is None:
+        inputs = [name for name in arrays.names if name not in taken]
+        if row_names := [name for name in inputs if name.lower() in _ROW_NAMES]:
+            raise UserError(
+                f"{arrays.path}: the column `{row_names[0]}` seems to name the rows, and would be an input: leave it "
+                "out, or name the columns of the inputs in a card, `data: {file: ..., inputs: [...]}`. Where a "
+                "sequence has several rows, `data.sequence` is the column that names the sequences."
+            )
     if not inputs:
         raise UserError(f"{arrays.path}: there is no column left for the inputs.")
     columns = {name: arrays.named(name) for name in [*inputs, *wanted]}
