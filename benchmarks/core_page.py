@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from stablebench import registry
-from stablebench.data.metrics import higher_is_better
+from stablebench.data.metrics import beats_baseline, higher_is_better
 from stablebench.execution.tuned_recipes import cells_of, tuned_recipe
 from stablebench.runs.archive import read_archive
 from stablebench.schema.suite import Suite, SuiteTask
 from stablebench.tables import Table, render
-from stablebench.training.targets import beats_baseline
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = "configs/tuned/core"

@@ -84,12 +84,17 @@ def missing(rows: Mapping[str, Mapping[str, Row]]) -> str:
 
 
 def readme(rows: Mapping[str, Mapping[str, Row]]) -> str:
-    """Return the README's table: median and how many seeds held the target, on each task that is whole."""
+    """Return the README's table: median and how many seeds are at the target, on each task that is whole."""
+
+    def cell(row: Row) -> str:
+        score = (row.get("quoted") or row)["score"]
+        return f"{score:.3g} ({row['solved']}/{row['ended']}) {row['marks']}".strip()
+
     tasks = whole(rows)
     cells = []
     for model in MODELS:
         found = [rows[task][model] for task in tasks]
-        held = [f"{row['score']:.3g} ({row['reached_target']}/{row['ended']}) {row['marks']}".strip() for row in found]
+        held = [cell(row) for row in found]
         cells.append([model, *held])
     return render([Table(["model", *tasks], cells)], "github").strip("\n") + "\n"
 

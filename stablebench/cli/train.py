@@ -10,9 +10,10 @@ from stablebench.cli.shared import completion, options
 from stablebench.cli.shared.commands import option
 from stablebench.cli.shared.requests import RunOptions, origin_text, request_of, spec_values
 from stablebench.cli.ui.output import note, say
+from stablebench.data.metrics import beats_baseline, reaches_target
 from stablebench.registry import task_parts
 from stablebench.schema.dotted import dotted
-from stablebench.training.targets import CONSECUTIVE_EVALUATIONS, beats_baseline, reaches_target
+from stablebench.training.targets import CONSECUTIVE_EVALUATIONS
 
 if TYPE_CHECKING:
     from stablebench.specs.request import Resolved

@@ -55,6 +55,20 @@ def is_better(name: str, value: float, other: float) -> bool:
     return value > other if higher_is_better(name) else value < other
 
 
+def beats_baseline(metric: str, baseline: float) -> Callable[[float], bool]:
+    """Return whether a value is under 0.9 of the baseline, or 0.05 over it where higher is better."""
+    if higher_is_better(metric):
+        return lambda value: value >= baseline + 0.05
+    return lambda value: value < 0.9 * baseline
+
+
+def reaches_target(metric: str, target: float) -> Callable[[float], bool]:
+    """Return whether a value is at the target or better."""
+    if higher_is_better(metric):
+        return lambda value: value >= target
+    return lambda value: value <= target
+
+
 def stalls(name: str, values: Sequence[float]) -> int:
     """Return how many values of the metric, in the order of time, are not better than all before them."""
     count, best = 0, None

@@ -107,8 +107,10 @@ def _table(records: list[RunRecord], cards: Cards, recipes: Recipes, across_budg
     names = disambiguate([r.name for r in rows], [r.settings for r in rows], [r.spec_hash for r in rows])
     rows = [row.replaced(name=name, marks=marks_of(row, rows)) for row, name in zip(rows, names, strict=True)]
     differs = unequal(rows)
-    rows = rank(rows, metric, comparable=across_budgets or not differs)
-    card = cards(task.name)
+    if len({row.shown.metric for row in rows}) > 1:  # one metric for a whole table: that which every run was tested in
+        rows = [row.replaced(quoted=None) for row in rows]
+    rows = rank(rows, comparable=across_budgets or not differs)
+    card, shown = cards(task.name), rows[0].shown.metric
     variant = next((r.spec.task.variant for r in records if r.spec.task.variant), None)
     if variant is None and card is not None:
         variant = next((name for name in card.variants if card.has_params(name, task.params)), None)
@@ -121,6 +123,7 @@ def _table(records: list[RunRecord], cards: Cards, recipes: Recipes, across_budg
         metric=metric,
         higher_is_better=higher_is_better(metric),
         baseline=first.baseline,
+        quoted_baseline=None if card is None or shown == metric else card.baseline(shown, task.params),
         target=first.target,
         target_metric=first.target_metric,
         selection=sorted({r.selection for r in records}),

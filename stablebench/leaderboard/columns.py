@@ -91,7 +91,7 @@ def kind_of_spread(row: LeaderboardRow) -> str | None:
 
 def metric_of(table: LeaderboardTable) -> str:
     """Return the metric of the scores that a table shows."""
-    return next((row.quoted.metric for row in table.rows if row.quoted is not None), table.metric)
+    return table.shown_metric
 
 
 def _score(_: LeaderboardTable, row: LeaderboardRow) -> str:
@@ -110,9 +110,8 @@ def _mean_score(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
     return f"{mean(scores):.4g}" + (f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "")
 
 
-def _solved(table: LeaderboardTable, row: LeaderboardRow) -> str | None:
-    goal: Goal = "baseline" if table.target is None else "target"
-    return f"{row.reached(goal)}/{row.ended}" if row.ended else None
+def _solved(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
+    return None if row.solved is None or not row.ended else f"{row.solved}/{row.ended}"
 
 
 def _parameters(_: LeaderboardTable, row: LeaderboardRow) -> int | str:
@@ -143,8 +142,9 @@ def _time_to(goal: Goal, unit: Unit) -> _Cells:
     def cell(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
         value, reached = row.median_time_to(goal, unit), row.reached(goal)
         number = "" if value is None else (f"{value:.0f}" if unit == "steps" else f"{value:.3g}")
-        in_solved = (goal, unit) == ("target", "steps") or reached in (0, row.ended)
-        return (number if in_solved else f"{number} ({reached}/{row.ended})".strip()) or None
+        in_solved = reached == row.solved and goal == "target"
+        whole = reached in (0, row.ended) or in_solved
+        return (number if whole else f"{number} ({reached}/{row.ended})".strip()) or None
 
     return cell
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 from stablebench import stats
 from stablebench.leaderboard.pairs import equivalence_p, lower_is_better
-from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow
 from stablebench.schema.leaderboard_statistics import SeedDecision, SeedDecisions
 
 _Pair = tuple[str, tuple[str, str, str], tuple[str, str, str]]
@@ -19,7 +19,7 @@ class Decisions:
     Args:
         plan: When to look, and the level of a pair.
         pairs: Pairs that are to be decided.
-        equal_within: How far apart, in a task's metric, two rows count as equal; None where that is not asked.
+        equal_within: How far apart, in the metric shown, two rows count as equal; None where that is not asked.
         decided: What was decided when, by pair.
         open: What the last look left undecided.
         unequal: Tasks on which nothing is decided, because budgets are unequal.
@@ -45,7 +45,7 @@ class Decisions:
             for a, b in combinations([row for row in table.rows if row.ended], 2):
                 key = (table.task, min(a.key, b.key), max(a.key, b.key))
                 if key not in self.decided:
-                    decision = self._decide(table, a, b, seeds)
+                    decision = self._decide(table.task, a, b, seeds)
                     if decision.verdict == "undecided":
                         needed |= {a.spec_hash, b.spec_hash}
                         self.open[key] = decision
@@ -80,8 +80,8 @@ class Decisions:
             said = f"{a} is better than {b} {p}" if decision.verdict == "better" else f"{a} and {b} are undecided "
         return f"{decision.task}: {said}after {decision.seeds} seeds"
 
-    def _decide(self, table: LeaderboardTable, a: LeaderboardRow, b: LeaderboardRow, seeds: int) -> SeedDecision:
-        x, y = lower_is_better(table, a), lower_is_better(table, b)
+    def _decide(self, task: str, a: LeaderboardRow, b: LeaderboardRow, seeds: int) -> SeedDecision:
+        x, y = lower_is_better(a), lower_is_better(b)
         p, verdict = stats.rank_sum_p([x], [y]), "undecided"
         p_equal = 1.0 if self.equal_within is None else equivalence_p([x], [y], self.equal_within)
         first, second = (a, b) if stats.probability_of_improvement([x], [y]) > 0.5 else (b, a)
@@ -89,4 +89,4 @@ class Decisions:
             p, verdict = p_equal, "equal"
         elif p <= self.plan.level:
             verdict = "better"
-        return SeedDecision(task=table.task, better=first.name, worse=second.name, verdict=verdict, seeds=seeds, p=p)
+        return SeedDecision(task=task, better=first.name, worse=second.name, verdict=verdict, seeds=seeds, p=p)

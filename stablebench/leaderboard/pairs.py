@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from stablebench import stats
+from stablebench.data.metrics import higher_is_better
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import (
     Decision,
@@ -26,12 +27,14 @@ Strata = Sequence[Sequence[float]]
 
 
 Verdict = Literal["better", "worse", "equal", "undecided"]
+_Test = tuple[str, str, Decision | None]
+"""The model that is better more often, the other, and what is decided of them."""
 
 
-def lower_is_better(table: LeaderboardTable, row: LeaderboardRow) -> list[float]:
-    """Return a row's scores with the sign that makes lower better, diverged seeds as infinity."""
-    sign = -1.0 if table.higher_is_better else 1.0
-    return [sign * score for score in row.seeds.values()] + [math.inf] * row.diverged
+def lower_is_better(row: LeaderboardRow) -> list[float]:
+    """Return a row's scores in the metric shown, with the sign that makes lower better, diverged seeds as infinity."""
+    sign = -1.0 if higher_is_better(row.shown.metric) else 1.0
+    return [sign * score for score in row.shown.seeds.values()] + [math.inf] * row.diverged
 
 
 def pairs_of(table: LeaderboardTable, equal_within: float | None = None) -> dict[str, Any]:
@@ -39,25 +42,30 @@ def pairs_of(table: LeaderboardTable, equal_within: float | None = None) -> dict
 
     Args:
         table: The table.
-        equal_within: How far apart, in the table's metric, two rows count as equal; None where that is not asked.
+        equal_within: How far apart, in the metric shown, two rows count as equal; None where that is not asked.
     """
     rows = [row for row in table.rows if row.ended and table.comparable]
-    scores = [lower_is_better(table, row) for row in rows]
+    scores = [lower_is_better(row) for row in rows]
     compared = _compared([[one] for one in scores], equal_within)
     pairs = [
         PairTest(better=rows[i].name, worse=rows[j].name, probability=chance, **tested)
         for i, j, chance, tested in compared
     ]
     sizes = sorted((len(s) for s in scores if s), reverse=True)[:2]
-    smallest = None if len(sizes) < 2 else min(1.0, len(pairs) * stats.smallest_p(*sizes))
-    beaten = {pair.worse for pair in pairs if pair.decision is not None and pair.decision.verdict == "better"}
-    judged = [row.name for row, held in zip(rows, scores, strict=True) if len(held) >= stats.MIN_SEEDS]
-    leaders = [name for name in judged if name not in beaten] if len(judged) > 1 else None
-    return {"pairs": pairs, "smallest_p_holm": smallest, "leaders": leaders, "equal_within": equal_within}
+    count = sum(pair.decision is not None for pair in pairs) or len(pairs)
+    smallest = None if len(sizes) < 2 else min(1.0, count * stats.smallest_p(*sizes))
+    tests = [(pair.better, pair.worse, pair.decision) for pair in pairs]
+    return {
+        "pairs": pairs,
+        "smallest_p_holm": smallest,
+        "leaders": _leaders([row.name for row in rows], tests),
+        "equal_within": equal_within,
+        "seeds_to_tell": _seeds_to_tell(tests, 1),
+    }
 
 
-def improvements(names: Sequence[str], scores: Sequence[Strata]) -> tuple[list[Improvement], list[str] | None]:
-    """Return every pair of models over tasks, and the models that no other is better than, None below five seeds.
+def improvements(names: Sequence[str], scores: Sequence[Strata]) -> dict[str, Any]:
+    """Return what `OverallStatistics` has of pairs, by its fields.
 
     Args:
         names: The models.
@@ -67,9 +75,31 @@ def improvements(names: Sequence[str], scores: Sequence[Strata]) -> tuple[list[I
         Improvement(name=names[i], over=names[j], probability=chance, **tested)
         for i, j, chance, tested in _compared(scores)
     ]
-    beaten = {pair.over for pair in pairs if pair.decision is not None and pair.decision.verdict == "better"}
-    judged = any(pair.decision is not None for pair in pairs)
-    return pairs, [name for name in names if name not in beaten] if judged else None
+    tests = [(pair.name, pair.over, pair.decision) for pair in pairs]
+    return {
+        "improvement": pairs,
+        "leaders": _leaders(names, tests),
+        "seeds_to_tell": _seeds_to_tell(tests, len(scores[0]) if scores else 1),
+    }
+
+
+def _leaders(names: Sequence[str], tests: Sequence[_Test]) -> list[str] | None:
+    """Return the models that no other is better than; None where so few seeds can tell no two apart.
+
+    A model is left out where none of its pairs has the seeds to be told apart: that nobody beats it says nothing.
+    """
+    decided = [(better, worse, decision) for better, worse, decision in tests if decision is not None]
+    judged = {name for *pair, decision in decided if decision.smallest_p <= stats.LEVEL for name in pair}
+    beaten = {worse for _, worse, decision in decided if decision.verdict == "better"}
+    return [name for name in names if name in judged - beaten] if judged else None
+
+
+def _seeds_to_tell(tests: Sequence[_Test], tasks: int) -> int | None:
+    """Return how many seeds of each could tell so many models apart; None where there are enough, or no pair."""
+    decisions = [decision for *_, decision in tests if decision is not None]
+    if not tests or any(decision.smallest_p <= stats.LEVEL for decision in decisions):
+        return None
+    return max(stats.MIN_SEEDS, stats.fewest_seeds(len(tests), tasks))
 
 
 def _compared(
@@ -135,8 +165,14 @@ def more_seeds_text(decision: Decision) -> str:
 
 
 def leaders_note(part: TableStatistics | OverallStatistics) -> str | None:
-    """Return the rows that no other is known to be better than, in a sentence; None where nothing was tested."""
-    return None if part.leaders is None else f"Not beaten at 95 %: {', '.join(part.leaders)}."
+    """Return the rows that no other is known to be better than, or that more seeds are needed; None without pairs."""
+    if part.leaders is not None:
+        return f"Not beaten at 95 %: {', '.join(part.leaders)}."
+    if part.seeds_to_tell is None:
+        return None
+    pairs = len(part.pairs if isinstance(part, TableStatistics) else part.improvement)
+    of = "the pair" if pairs == 1 else f"any of {pairs:,} pairs"
+    return f"Too few seeds to tell {of} apart at 5 % for all together: {part.seeds_to_tell} of each could."
 
 
 def matrix_of(

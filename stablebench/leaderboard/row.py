@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from stablebench.data.metrics import higher_is_better
+from stablebench.data.metrics import beats_baseline, higher_is_better, reaches_target
 from stablebench.leaderboard.code import computed_by
 from stablebench.leaderboard.length_curves import length_curve, row_gradients
 from stablebench.leaderboard.marks import built_start
@@ -73,6 +73,7 @@ def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
         embedding_parameters=first.embedding_parameters,
         steps_per_s=_median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
         quoted=_quoted(first, tests, diverged),
+        solved=_solved(first, tests),
         recipe=recipe_origin(first, recipes),
         lengths=length_curve(records),
         gradients=row_gradients(records),
@@ -102,6 +103,18 @@ def _quoted(first: RunRecord, tests: dict[int, dict[str, float]], diverged: int)
     return QuotedScore(metric=metric, **_summed(seeds, diverged, metric))
 
 
+def _solved(first: RunRecord, tests: dict[int, dict[str, float]]) -> int | None:
+    """Return how many of the tests are at the target, or beat the baseline where there is no target."""
+    if first.target is not None:
+        metric, passes = first.target_metric or first.metric, reaches_target
+    else:
+        metric, passes = first.metric, beats_baseline
+    goal = first.baseline if first.target is None else first.target
+    if goal is None or not all(metric in test for test in tests.values()):
+        return None
+    return sum(map(passes(metric, goal), (test[metric] for test in tests.values())))
+
+
 def hardware_of(record: RunRecord) -> str:
     """Return the class of hardware within which seconds can be compared."""
     ran = record.environment
@@ -112,7 +125,7 @@ def hardware_of(record: RunRecord) -> str:
 def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:
     """Return when each ended run got to a goal, and how long the others were followed; None for never.
 
-    A diverged run that did not get there never will, so no time says how long it was followed.
+    A diverged run never gets there, so no time says how long it was followed.
     """
     results = [(record, *_time_to(record, goal)) for record in ended]
     missed = [(record, record.status == "finished") for record, steps, _ in results if steps is None]
@@ -125,7 +138,9 @@ def _times(ended: list[RunRecord], goal: Goal) -> GoalTimes:
 
 
 def _time_to(record: RunRecord, goal: Goal) -> tuple[int | None, float | None]:
-    """Return a run's updates and seconds to a goal."""
+    """Return a run's updates and seconds to a goal; None of one that diverged, also if it was there before."""
+    if record.status == "diverged":
+        return None, None
     return getattr(record.result, f"steps_to_{goal}"), getattr(record.result, f"seconds_to_{goal}")
 
 
@@ -162,7 +177,7 @@ def median_with_worst(values: Sequence[float], worst: int, higher: bool) -> floa
 
 
 def _median_times(ended: list[RunRecord], goal: Goal) -> dict[str, Any]:
-    """Return the median steps and seconds to a goal, and how many of the ended runs got there."""
+    """Return the median steps and seconds to a goal, and how many runs got there and finished."""
     times = [_time_to(record, goal) for record in ended]
     middle = [_median([math.inf if t is None else t for t in column]) for column in zip(*times, strict=True)]
     steps, seconds = (m if m is not None and math.isfinite(m) else None for m in middle or (None, None))

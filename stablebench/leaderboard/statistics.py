@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stablebench import stats
+from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.pairs import improvements, lower_is_better, pairs_of
 from stablebench.leaderboard.row import interval_with_worst, median_with_worst
@@ -40,7 +41,7 @@ def statistics(board: Leaderboard, equal_within: float | None = None) -> Statist
 
     Args:
         board: The leaderboard.
-        equal_within: How far apart, in a task's metric, two rows count as equal; None where that is not asked.
+        equal_within: How far apart, in the metric shown, two rows count as equal; None where that is not asked.
     """
     return Statistics(
         confidence=0.95,
@@ -60,27 +61,27 @@ def _table(table: LeaderboardTable, equal_within: float | None) -> TableStatisti
         for unit in UNITS:
             for i, time in _times_to(goal, unit, table.rows).items():
                 times[i].setdefault(goal, {})[unit] = time
-    rows = [_row(table, row, of_row) for row, of_row in zip(table.rows, times, strict=True)]
-    return TableStatistics(task=table.task, metric=table.metric, rows=rows, **pairs_of(table, equal_within))
+    rows = [_row(row, of_row) for row, of_row in zip(table.rows, times, strict=True)]
+    return TableStatistics(task=table.task, metric=table.shown_metric, rows=rows, **pairs_of(table, equal_within))
 
 
-def _row(table: LeaderboardTable, row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
-    scores = list(row.seeds.values())
-    of_median = interval_with_worst(scores, row.diverged, table.higher_is_better)
+def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
+    scores, higher = list(row.shown.seeds.values()), higher_is_better(row.shown.metric)
+    of_median = interval_with_worst(scores, row.diverged, higher)
     return RowStatistics(
         name=row.name,
         n=row.n,
         diverged=row.diverged,
         iqm=stats.iqm(scores) if scores else None,
-        median=median_with_worst(scores, row.diverged, table.higher_is_better),
+        median=median_with_worst(scores, row.diverged, higher),
         median_interval=of_median,
         coverage=None if of_median is None else stats.median_coverage(len(scores) + row.diverged),
         mean_interval=None if row.diverged else stats.student_interval(scores),
         mean=stats.mean(scores) if scores else None,
         standard_deviation=stats.standard_deviation(scores) if scores else None,
         standard_error=stats.standard_error(scores) if scores else None,
-        min=row.min,
-        max=row.max,
+        min=row.shown.min,
+        max=row.shown.max,
         arrivals=times,
     )
 
@@ -139,21 +140,19 @@ def _overall(tables: Sequence[LeaderboardTable]) -> OverallStatistics:
     tasks = [table.task for table in shared]
     if len(names) < 2:
         return OverallStatistics(models=names, tasks=tasks, left_out=left_out, rows=[], improvement=[], profiles=[])
-    scores = [[lower_is_better(t, rows[name]) for t, rows in zip(shared, by_name, strict=True)] for name in names]
+    scores = [[lower_is_better(rows[name]) for rows in by_name] for name in names]
     ranks, rank_intervals = stats.mean_ranks(scores), stats.rank_intervals(scores)
     rows = [
         _overall_row(name, rank, interval, shared, by_name)
         for name, rank, interval in zip(names, ranks, rank_intervals, strict=True)
     ]
-    improvement, leaders = improvements(names, scores)
     return OverallStatistics(
         models=names,
         tasks=tasks,
         left_out=left_out,
-        leaders=leaders,
         rows=sorted(rows, key=lambda row: (row.rank, row.name)),
-        improvement=improvement,
         profiles=_profiles(names, shared, by_name),
+        **improvements(names, scores),
     )
 
 
@@ -185,8 +184,10 @@ def _overall_row(
     rows = [rows_of_table[name] for rows_of_table in by_name]
     strata = []
     for table, row in zip(tables, rows, strict=True):
-        runs = [*row.seeds.values(), *([None] * row.diverged)]
-        scores = [normalised(table.metric, value, table.baseline) for value in runs]
+        scored = row if table.quoted_baseline is None else row.shown
+        baseline = table.baseline if table.quoted_baseline is None else table.quoted_baseline
+        runs = [*scored.seeds.values(), *([None] * row.diverged)]
+        scores = [normalised(scored.metric, value, baseline) for value in runs]
         if None not in scores:
             strata.append([score for score in scores if score is not None])
     pooled = [score for scores in strata for score in scores]

@@ -154,8 +154,8 @@ def stated(
     said = {"interval": row.interval, "interval_of": None if row.interval is None else of}
     if not met:
         return Judgement("fails", **said)
-    own = lower_is_better(table, row)
-    p_values = {other.name: rank_sum_p([own], [lower_is_better(table, other)], "lower") for other in others}
+    own = lower_is_better(row)
+    p_values = {other.name: rank_sum_p([own], [lower_is_better(other)], "lower") for other in others}
     single = [one.name for one in (row, *others) if one.ended < 2]
     if single and (values or others):
         return Judgement("overlaps", f"one seed of {', '.join(single)}", **said)

@@ -70,9 +70,10 @@ def board_columns(table: LeaderboardTable, statistics: TableStatistics, environm
         scores = [_number(row.score) if row.score is not None else (_no_score(row), None) for row in rows]
         add(metric, scores, "median over seeds, a diverged one worse than any", bold=True)
     add(MEDIAN_INTERVAL, [_ends(row) for row in rows], "from order statistics; of fewer than five seeds only the range")
-    add("IQM", [_number(row.iqm) for row in rows], "interquartile mean")
+    add("IQM", [_number(described[row.name].iqm) for row in rows], "interquartile mean")
     add("mean ± sd", [_mean(described[row.name]) for row in rows])
-    add("range", [(format_range(row.min, row.max), row.min) for row in rows], "lowest to highest seed")
+    ranges = [(format_range(row.shown.min, row.shown.max), row.shown.min) for row in rows]
+    add("range", ranges, "lowest to highest seed")
     add("seeds", [(_seeds(row), row.n) for row in rows])
     add("recipe", [(format_origin(row.recipe), format_origin(row.recipe)) for row in rows], "who tuned it, and how")
     add("updates", [_number(row.steps, ",d") for row in rows], "asked for")
@@ -123,10 +124,10 @@ def _shown(name: str, table: LeaderboardTable) -> Column | None:
     rows, cells = table.rows, columns.cells(name, table)
     if all(cell is None for cell in cells):
         return None
-    goal = "baseline" if table.target is None else "target"
+    at = "better than the baseline" if table.target is None else "at the target"
     values = {
         "score": [row.shown.score for row in rows],
-        "solved": [row.reached(goal) / row.ended if row.ended else None for row in rows],
+        "solved": [None if row.solved is None or not row.ended else row.solved / row.ended for row in rows],
         "to_target": [row.steps_to_target for row in rows],
         "to_baseline": [row.steps_to_baseline for row in rows],
         "parameters": [row.parameters for row in rows],
@@ -136,7 +137,7 @@ def _shown(name: str, table: LeaderboardTable) -> Column | None:
     explained = {
         "rank": "rank by the median over seeds",
         "score": "median over seeds, a diverged one worst; in brackets its interval, below five seeds the range",
-        "solved": f"runs that reached the {goal}, of those that ended",
+        "solved": f"runs whose test score is {at}, of those that ended",
         "marks": "; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items()),
     }
     falling = name in ("solved", "updates/s") or (name == "score" and higher_is_better(columns.metric_of(table)))
@@ -154,8 +155,9 @@ def _number(value: float | None, form: str = ".4g") -> _Sortable:
 
 
 def _ends(row: LeaderboardRow) -> _Sortable:
-    text = format_median_interval(row.interval, row.coverage, row.ended, row.min, row.max)
-    return text, row.min if row.interval is None else row.interval[0]
+    shown = row.shown
+    text = format_median_interval(shown.interval, row.coverage, row.ended, shown.min, shown.max)
+    return text, shown.min if shown.interval is None else shown.interval[0]
 
 
 def _interval(ends: Interval | None) -> _Sortable:

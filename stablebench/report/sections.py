@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import (
     format_interval,
     format_line_interval,
@@ -233,15 +234,15 @@ def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics
 
 
 def _scatter(key: str, table: LeaderboardTable, column: str, label: str) -> Figure | None:
-    metric = table.metric
-    points = [(row.name, getattr(row, column), row.score) for row in table.rows]
+    metric = table.shown_metric
+    points = [(row.name, getattr(row, column), row.shown.score) for row in table.rows]
     points = [(name, value, score) for name, value, score in points if score is not None and value]
     if not points:
         return None
     series = [Line(name, [float(value)], [score], dots=True) for name, value, score in points]
     title = f"{metric} against {label}"
     description = f"Median test {metric} of each of {len(points)} models against its {label}, on a logarithmic axis."
-    panels = panels_of(series, log_y=not table.higher_is_better, log_x=True)
+    panels = panels_of(series, log_y=not higher_is_better(metric), log_x=True)
     numbers = [[name, f"{value:,.4g}", f"{score:.4g}"] for name, value, score in points]
     return Figure(key, title, description, label, metric, panels, True, ["model", label, metric], numbers)
 

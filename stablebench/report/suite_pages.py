@@ -134,8 +134,8 @@ def _in_part(part: Reproduction) -> bool:
 
 
 def _ranked(table: LeaderboardTable) -> Table:
-    columns = ["#", "model", "units", "parameters", table.metric, "lowest to highest", "95 % of the median", "seeds"]
-    columns += ["updates", "to the baseline", "to the target"]
+    columns = ["#", "model", "units", "parameters", table.shown_metric, "lowest to highest", "95 % of the median"]
+    columns += ["seeds", "updates", "to the baseline", "to the target"]
     goals = [] if table.baseline is None else [f"baseline {table.baseline:.4g}"]
     goals += [] if table.target is None else [f"target {table.target_metric} {table.target:.4g}"]
     return Table(columns, [_cells(row) for row in table.rows], title=": ".join([table.task, ", ".join(goals)]))
@@ -147,9 +147,9 @@ def _cells(row: LeaderboardRow) -> list[object]:
         row.name,
         row.hidden,
         f"{row.parameters:,}",
-        row.score,
+        row.shown.score,
         _range(row),
-        None if row.interval is None else leaderboard.format_interval(row.interval),
+        None if row.shown.interval is None else leaderboard.format_interval(row.shown.interval),
         row.ended,
         f"{row.steps:,}",
         _reached(row.steps_to_baseline, row.reached_baseline, row.ended),
@@ -159,7 +159,7 @@ def _cells(row: LeaderboardRow) -> list[object]:
 
 def _range(row: LeaderboardRow) -> str:
     diverged = f"{row.diverged} diverged" if row.diverged else ""
-    return ", ".join(filter(None, [leaderboard.format_range(row.min, row.max), diverged]))
+    return ", ".join(filter(None, [leaderboard.format_range(row.shown.min, row.shown.max), diverged]))
 
 
 def _reached(steps: float | None, reached: int, ended: int) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from stablebench import leaderboard
+from stablebench.data.metrics import beats_baseline
 from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, Reproduction
 from stablebench.schema.leaderboard_statistics import Statistics
 from stablebench.stats import MIN_SEEDS
-from stablebench.training.targets import beats_baseline
 
 _NAMED = 3
 """Names of a list that are written out."""

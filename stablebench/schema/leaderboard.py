@@ -120,7 +120,7 @@ class LeaderboardRow(LeaderboardPart):
     settings: dict[str, Any] = Field(description="What may tell rows apart, by dotted key.")
     commits: list[str] = Field(description="Git commits of stablebench that the runs were made with.")
     rank: int | None = Field(
-        description="Rank by the `quoted` score where there is one, and by `score`; equal ones share it. Null without "
+        description="Rank by the `quoted` score where there is one, else by `score`; equal ones share it. Null without "
         "a score, or where budgets differ (`unequal`)."
     )
     best: bool = Field(description="Whether its interval lies clear of every other row's.")
@@ -147,10 +147,15 @@ class LeaderboardRow(LeaderboardPart):
         description="Median updates to the baseline, a run that never got there later than any; null for never."
     )
     seconds_to_baseline: float | None = Field(description="Likewise in seconds of training.")
-    reached_baseline: int = Field(description="Ended runs that reached the baseline.")
+    reached_baseline: int = Field(description="Finished runs that reached the baseline in training.")
     steps_to_target: float | None = Field(description="Median updates to the target, likewise.")
     seconds_to_target: float | None = Field(description="Likewise in seconds of training.")
-    reached_target: int = Field(description="Ended runs that reached the target.")
+    reached_target: int = Field(description="Finished runs that reached the target in training.")
+    solved: int | None = Field(
+        default=None,
+        description="Finished runs whose test score is at the target; of a task without one, better than the baseline. "
+        "Null where a run was not tested in that metric. Not in files of 0.1.0.",
+    )
     arrivals: RowGoals = Field(description="Times of the single runs.")
     batch_size: int = Field(description="Examples of an update.")
     steps: int = Field(description="Updates asked for.")
@@ -165,7 +170,9 @@ class LeaderboardRow(LeaderboardPart):
     peak_bytes: int | None = Field(description="Largest peak memory of a run.")
     coverage: float | None = Field(default=None, description=COVERAGE)
     quoted: QuotedScore | None = Field(
-        default=None, description="Scores in the target's metric; null where that is `metric`. Not in files of 0.1.0."
+        default=None,
+        description="Scores in the target's metric; null where that is `metric`, or where a row of the table has none. "
+        "Not in files of 0.1.0.",
     )
     recipe: RecipeOrigin | None = Field(
         default=None, description="Where its hyper-parameters come from. Not in files of 0.1.0."
@@ -234,6 +241,11 @@ class LeaderboardTable(LeaderboardPart):
     metric: str = Field(description="The task's metric.")
     higher_is_better: bool = Field(description="Its direction.")
     baseline: float | None = Field(description="The trivial baseline in that metric.")
+    quoted_baseline: float | None = Field(
+        default=None,
+        description="The trivial baseline in the metric of its rows' `quoted` scores; null where they have none, or "
+        "the card has no such baseline. Not in files of 0.1.0.",
+    )
     target: float | None = Field(description="The target; null for none.")
     target_metric: str | None = Field(description="What the target is measured in.")
     selection: list[str] = Field(description="How validation and test were used, as the runs' cards say.")
@@ -249,6 +261,11 @@ class LeaderboardTable(LeaderboardPart):
     )
     legend: dict[str, str] = Field(default={}, description="What the marks of its rows mean.")
     published: list[PublishedComparison] = Field(description="Published numbers at these parameters, with ours.")
+
+    @property
+    def shown_metric(self) -> str:
+        """The metric in which the table shows, ranks and compares its rows."""
+        return self.rows[0].shown.metric if self.rows else self.metric
 
     @property
     def comparable(self) -> bool:

@@ -21,6 +21,10 @@ COVERAGE = (
     "Probability with which the interval holds the median, whatever the distribution: 0.9375 of 5 seeds, at least 0.95 "
     "of more; null where there is none. Not in files of 0.1.0."
 )
+SEEDS_TO_TELL = (
+    "Seeds of each model with which the test can tell some pair apart at 5 % for all pairs together; null where there "
+    "are enough, or no pair. Not in files of 0.1.0."
+)
 PairVerdict = Literal["better", "equal", "undecided"]
 
 
@@ -150,15 +154,19 @@ class TableStatistics(LeaderboardPart):
     """The statistics of one table."""
 
     task: str = Field(description="The table's `task`.")
-    metric: str = Field(description="The table's `metric`.")
+    metric: str = Field(
+        description="What scores and pairs are measured in: the `quoted` metric where rows have one, else the table's "
+        "`metric`. In files of 0.1.0 always the latter."
+    )
     rows: list[RowStatistics] = Field(description="One a row, in the table's order.")
     pairs: list[PairTest] = Field(description="Every pair of rows with ended runs.")
     smallest_p_holm: float | None = Field(description="Smallest corrected p of a first pair with so many seeds.")
     leaders: list[str] | None = Field(
         default=None,
-        description="Rows of at least 5 seeds that no other is `better` than; null where fewer than two have so many. "
-        "Not in files of 0.1.0.",
+        description="Rows that no other is `better` than, of those with the seeds to be told apart; null where no "
+        "pair has them. Not in files of 0.1.0.",
     )
+    seeds_to_tell: int | None = Field(default=None, description=SEEDS_TO_TELL)
     equal_within: float | None = Field(
         default=None, description="How far apart, in `metric`, two rows count as equal; null where that is not asked."
     )
@@ -233,8 +241,10 @@ class OverallStatistics(LeaderboardPart):
     profiles: list[Profile] = Field(description="One a unit, and for seconds one a class of hardware.")
     leaders: list[str] | None = Field(
         default=None,
-        description="Models that no other is `better` than over the tasks; null below 5 seeds. Not in files of 0.1.0.",
+        description="Models that no other is `better` than over the tasks; null where no pair has the seeds to be told "
+        "apart. Not in files of 0.1.0.",
     )
+    seeds_to_tell: int | None = Field(default=None, description=SEEDS_TO_TELL)
 
 
 class Statistics(LeaderboardPart):

@@ -4,7 +4,7 @@ from stablebench.stats.bootstrap import RESAMPLES, stratified_intervals
 from stablebench.stats.improvement import probability_of_improvement
 from stablebench.stats.intervals import MIN_SEEDS, median_coverage, median_interval, student_interval
 from stablebench.stats.profiles import R_MAX, integrated_scores, median_times, profile, score_intervals, time_ratios
-from stablebench.stats.rank_tests import LEVEL, holm, pair_p_values, rank_sum_p, seeds_needed, smallest_p
+from stablebench.stats.rank_tests import LEVEL, fewest_seeds, holm, pair_p_values, rank_sum_p, seeds_needed, smallest_p
 from stablebench.stats.ranks import mean_ranks, rank_intervals
 from stablebench.stats.sequential import SeedPlan, seed_plan
 from stablebench.stats.summary import Statistic, iqm, mean, median, standard_deviation, standard_error
@@ -21,6 +21,7 @@ __all__ = [
     "TimesToTarget",
     "common_horizon",
     "expected_best",
+    "fewest_seeds",
     "holm",
     "integrated_scores",
     "iqm",

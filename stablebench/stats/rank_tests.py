@@ -176,6 +176,20 @@ def seeds_needed(probability: float, comparisons: int = 1, tasks: int = 1) -> in
     needed = math.ceil((reach / effect) ** 2 / tasks)
     if needed > _MANY:
         return None
-    while 2 / math.comb(2 * needed, needed) ** tasks > level:
-        needed += 1
-    return needed
+    return max(needed, fewest_seeds(comparisons, tasks))
+
+
+def fewest_seeds(comparisons: int = 1, tasks: int = 1) -> int:
+    """Return how many seeds of each model can show any difference at 5 % for all comparisons, however large it is.
+
+    Args:
+        comparisons: Pairs that are tested together, >= 1.
+        tasks: Tasks that are tested over, >= 1.
+
+    Returns:
+        Seeds on each task.
+    """
+    seeds = 1
+    while comparisons * 2 / math.comb(2 * seeds, seeds) ** tasks > LEVEL:
+        seeds += 1
+    return seeds

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stablebench.data.metrics import higher_is_better
+from stablebench.data.metrics import beats_baseline, reaches_target
 from stablebench.schema.card import TaskCard
 from stablebench.schema.run_record import Evaluation
 
@@ -28,20 +28,6 @@ def first_sustained(
             step, seconds, _ = values[i - running + 1]
             return step, seconds
     return None
-
-
-def beats_baseline(metric: str, baseline: float) -> Callable[[float], bool]:
-    """Return whether a value is under 0.9 of the baseline, or 0.05 over it where higher is better."""
-    if higher_is_better(metric):
-        return lambda value: value >= baseline + 0.05
-    return lambda value: value < 0.9 * baseline
-
-
-def reaches_target(metric: str, target: float) -> Callable[[float], bool]:
-    """Return whether a value is at the target or better."""
-    if higher_is_better(metric):
-        return lambda value: value >= target
-    return lambda value: value <= target
 
 
 class TargetTracker:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from made_boards import made_board, made_row, made_table
 
-from stablebench.leaderboard import render_statistics, statistics
+from stablebench import stats
+from stablebench.leaderboard import Decisions, render_statistics, statistics
 from stablebench.leaderboard.normalise import normalised
+from stablebench.leaderboard.ranking import rank
 from stablebench.leaderboard.statistics_text import statistics_tables
-from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
+from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, QuotedScore
 from stablebench.schema.leaderboard_statistics import LeftOut, Statistics
 
 
@@ -42,6 +44,7 @@ def row(
 
 def table(task: str, *rows: LeaderboardRow, higher: bool = False, target: float | None = 0.9) -> LeaderboardTable:
     metric, baseline = ("accuracy", 0.2) if higher else ("loss", 2.0)
+    rows = tuple(row.replaced(metric=metric) for row in rows)
     return made_table(task, *rows, metric=metric, higher_is_better=higher, baseline=baseline, target=target)
 
 
@@ -190,6 +193,48 @@ def test_of_identical_models_few_are_called_better() -> None:
 def test_the_direction_of_the_metric_decides_who_is_better() -> None:
     (pair,) = of(table("t", row("a", 0.9, 0.8), row("b", 0.2, 0.3), higher=True)).tables[0].pairs
     assert (pair.better, pair.worse, pair.probability) == ("a", "b", 1.0)
+
+
+def quoted(name: str, losses: list[float], accuracies: list[float]) -> LeaderboardRow:
+    """Return a row of a task that is trained on a loss and quoted in accuracy."""
+    seeds = {str(i): value for i, value in enumerate(accuracies)}
+    ends = {"min": min(accuracies), "max": max(accuracies), "interval": (min(accuracies), max(accuracies))}
+    shown = QuotedScore(metric="accuracy", score=sorted(accuracies)[2], seeds=seeds, **ends)
+    return row(name, *losses).replaced(score=sorted(losses)[2], quoted=shown)
+
+
+def test_whatever_is_compared_is_the_score_that_is_shown() -> None:
+    """Of the losses b is better, of the accuracies, which the table shows, a is."""
+    a = quoted("a", [1.0, 1.1, 1.2, 1.3, 1.4], [0.95, 0.96, 0.97, 0.98, 0.99])
+    b = quoted("b", [0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.61, 0.62, 0.63, 0.64])
+    one = table("t", *rank([b, a])).replaced(quoted_baseline=0.25)
+    assert [(r.name, r.rank, r.best) for r in one.rows] == [("a", 1, True), ("b", 2, False)]
+    found = of(one, one.replaced(task="u"))
+    of_task = found.tables[0]
+    (pair,) = of_task.pairs
+    assert (pair.better, of_task.leaders, of_task.metric) == ("a", ["a"], "accuracy")
+    assert [(r.name, r.median, r.max) for r in of_task.rows] == [("a", 0.97, 0.99), ("b", 0.62, 0.64)]
+    assert [r.name for r in found.overall.rows] == ["a", "b"] and found.overall.leaders == ["a"]
+    assert found.overall.rows[0].median == pytest.approx((0.97 - 0.25) / 0.75)
+    decisions = Decisions(stats.SeedPlan(looks=(5,), level=0.05), pairs=1)
+    decisions.look(made_board(one), 5)
+    assert [(d.better, d.verdict) for d in decisions.document().decisions] == [("a", "better")]
+    close = statistics(made_board(table("t", a, quoted("c", [5.0] * 5, [0.955, 0.965, 0.97, 0.985, 0.99]))), 0.05)
+    (near,) = close.tables[0].pairs
+    assert near.decision is not None and near.decision.verdict == "equal"  # 0.05 of accuracy, not of loss
+
+
+def test_nobody_is_called_unbeaten_where_nobody_could_be_beaten() -> None:
+    """With 5 seeds no p of a first of 10 pairs is below 10 x 2 / C(10, 5) = 0.079; 6 seeds give 0.022."""
+    few = table("t", *(row(name, *(i * 10.0 + j for j in range(5))) for i, name in enumerate("abcde")))
+    (found,) = of(few).tables
+    assert (found.leaders, found.seeds_to_tell) == (None, 6)
+    text = render_statistics(of(few))
+    assert "Not beaten" not in text
+    assert "Too few seeds to tell any of 10 pairs apart at 5 % for all together: 6 of each could." in text
+    more = table("t", *(row(name, *(i * 10.0 + j for j in range(6))) for i, name in enumerate("abcde")))
+    assert (of(more).tables[0].leaders, of(more).tables[0].seeds_to_tell) == (["a"], None)
+    assert stats.fewest_seeds(1035) == 9 and stats.fewest_seeds(1) == 4 and stats.fewest_seeds(1, tasks=2) == 3
 
 
 def test_models_are_compared_over_the_tasks_they_share() -> None:

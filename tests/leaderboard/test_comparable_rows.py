@@ -114,20 +114,36 @@ def test_a_start_that_is_built_for_the_task_is_marked() -> None:
 
 
 def test_the_metric_that_people_quote_is_shown_and_ranks() -> None:
-    """The copy task is trained on a loss, and its target is an accuracy: equal ones are ranked by the loss."""
+    """The copy task is trained on a loss, and its target is an accuracy: equal ones share a rank."""
     scores = {"a": (0.3, 0.9), "b": (0.2, 0.5), "c": (0.1, 0.5)}
     records = [record(m, 0, loss, also={"accuracy": accuracy}) for m, (loss, accuracy) in scores.items()]
-    assert [(row.name, row.rank) for row in rows(*records)] == [("a", 1), ("c", 2), ("b", 3)]
+    assert [(row.name, row.rank) for row in rows(*records)] == [("a", 1), ("c", 2), ("b", 2)]
     text = render(board(*records))
     assert text.startswith("copy/t100: accuracy (higher is better), baseline loss 0.5, target accuracy 0.99")
     assert [line.split()[:3] for line in text.splitlines()[2:5]] == [
         ["1", "a", "0.9"],
         ["2", "c", "0.5"],
-        ["3", "b", "0.5"],
+        ["2", "b", "0.5"],
     ]
     assert "0.3" in render(board(*records), asked=["model", "loss"])
     without = [record("a", 0, 0.3, also={"accuracy": 0.9}), record("a", 1, 0.3)]
     assert rows(*without)[0].quoted is None  # a seed was not tested in it
+    mixed = rows(record("a", 0, 0.3, also={"accuracy": 0.9}), record("b", 0, 0.2))  # one metric for the whole table
+    assert [(row.name, row.rank, row.quoted) for row in mixed] == [("b", 1, None), ("a", 2, None)]
+
+
+def test_solved_counts_final_scores_of_finished_runs() -> None:
+    """Runs that held the target while training and lost it, and that diverged later, have not solved the task."""
+    solved, late = ({"accuracy": accuracy} for accuracy in (1.0, 0.99))
+    (row,) = rows(
+        record("a", 0, 0.1, also=solved, steps_to_target=40, seconds_to_target=1.0),
+        record("a", 1, 0.1, also=late),
+        record("a", 2, 0.1, also={"accuracy": 0.5}, steps_to_target=20, seconds_to_target=1.0),
+        record("a", 3, None, status="diverged", steps_to_target=60, seconds_to_target=1.0),
+        record("a", 4, 0.1, also={"accuracy": 0.5}),
+    )
+    assert (row.solved, row.reached_target, row.ended, row.steps_to_target) == (2, 2, 5, None)
+    assert sorted(row.arrivals.target.steps) == [20, 40] and row.arrivals.target.steps_followed.count(None) == 1
 
 
 def test_the_table_fits_100_characters_and_says_what_it_hides() -> None:

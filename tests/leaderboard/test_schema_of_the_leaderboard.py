@@ -100,8 +100,10 @@ def test_the_json_is_that_of_version_0_1_0_and_what_was_added(tmp_path: Path, mo
         "marks",
         "lengths",
         "gradients",
+        "quoted_baseline",
+        "solved",
     }
-    of_tests = {"decision", "leaders", "equal_within", "p", "p_holm"}
+    of_tests = {"decision", "leaders", "seeds_to_tell", "equal_within", "p", "p_holm"}
     assert added(now, before) == {*of_rows, *of_tests, "median", "mean_interval"}
 
 

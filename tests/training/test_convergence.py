@@ -2,7 +2,8 @@
 
 import pytest
 
-from stablebench.training.targets import beats_baseline, first_sustained, reaches_target
+from stablebench.data.metrics import beats_baseline, reaches_target
+from stablebench.training.targets import first_sustained
 
 
 def curve(*values: float) -> list[tuple[int, float, float]]:
