@@ -209,7 +209,7 @@ def test_models_within_a_margin_are_called_equal(tmp_path: Path) -> None:
 
 
 def until_decided(tmp_path: Path, *more: str) -> Result:
-    task = ["--T", "5", "--batch-size", "4", "--set", "task.S=2", *([] if "two.yaml" in more else ["--steps", "12"])]
+    task = ["--T", "5", "--batch-size", "4", *([] if "two.yaml" in more else ["--steps", "12"])]
     task += [] if more[0].endswith(".yaml") else ["--tasks", "copy"]
     arguments = ["compare", *task, "--until-decided", "--runs-dir", str(tmp_path / "runs"), "--quiet"]
     return CliRunner().invoke(app, [*arguments, *more])
@@ -220,7 +220,7 @@ def test_seeds_are_added_until_models_are_told_apart(tmp_path: Path) -> None:
     suite = tmp_path / "two.yaml"
     suite.write_text(
         "summary: two sizes\nmodels: [rnn]\nseeds: [0]\n"
-        "tasks:\n  - {task: copy, overrides: {model.hidden: 1}}\n  - {task: copy, overrides: {model.hidden: 32}}\n"
+        "tasks:\n  - {task: adding, overrides: {model.hidden: 1}}\n  - {task: adding, overrides: {model.hidden: 32}}\n"
     )
     found = until_decided(tmp_path, str(suite), "--max-seeds", "10", "--set", "optim.lr=0.01", "--across-budgets")
     assert found.exit_code == 0, found.output

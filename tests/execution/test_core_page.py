@@ -108,7 +108,7 @@ def test_the_table_in_the_readme_is_that_of_the_archives(seven_page: ModuleType)
         for row in table[2:]:
             results = [run.record.result for run in archive.values() if run.record.spec.model.name == row[0]]
             scores = [result.test["accuracy"] for result in results if result.test is not None]
-            target = next(run.record.target for run in archive.values())
-            solved = sum(score >= target for score in scores)
+            targets = [run.record.target or 1.0 for run in archive.values()]
+            solved = sum(score >= targets[0] for score in scores)
             shown = f"{statistics.median(scores):.3g} ({solved}/5)"
             assert len(scores) == 5 and row[column].removesuffix(" t") == shown
