@@ -80,8 +80,15 @@ def tune(
         possible = print_searches(cells, trials, len(runs.seeds), data_dir, shown)
         raise typer.Exit(0 if possible else 1)
     if no_run:
+        for cell in cells:
+            cell.refuse_others()
         _print_summary(cells, shown)
         return
+    places = chain.from_iterable((path, *path.parents) for path in {cell.recipe.parent for cell in cells})
+    if taken := next((place for place in places if place.exists() and not place.is_dir()), None):
+        raise UserError(f"--output {folder}: recipes go into folders, and {taken} is a file.")
+    for cell in () if force else cells:
+        cell.refuse_others(trials)
     for base in {cell.base.spec.model.name: cell.base for cell in cells}.values():
         check_before_run(base.spec, note)
     execution = ExecutionOptions(store, data_dir, wait=True, test=False)
@@ -156,14 +163,29 @@ def _write(cell: "Cell", trials: "list[Trial]", store: Path, *, force: bool) -> 
     recipe, facts = tuned_documents(cell, trials, store)
     lines = ",\n".join(f"  {json.dumps(trial)}" for trial in facts.pop("trials"))
     table = f'{json.dumps(facts)[:-1]}, "trials": [\n{lines}\n]}}\n'
-    texts = {cell.trials_path: table, cell.recipe: recipe_text(recipe)}
-    new = {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
-    if any(path.exists() for path in new) and not force:
+    texts = {cell.trials_path: table.encode(), cell.recipe: recipe_text(recipe).encode()}
+    new = {path: text for path, text in texts.items() if not path.exists() or path.read_bytes() != text}
+    if any(path.exists() for path in new) and not force and not _is_beginning(cell, trials, store):
         return False
     for path, text in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, text)
     return True
+
+
+def _is_beginning(cell: "Cell", trials: "list[Trial]", store: Path) -> bool:
+    """Whether the recipe that is there is, unchanged, the best of fewer trials of the same search."""
+    from stablebench.execution.tuning.best import recipe_text
+    from stablebench.execution.tuning.cells import tuned_documents
+    from stablebench.schema.tuned_search import read_search
+
+    if not (cell.recipe.exists() and cell.trials_path.exists()):
+        return False
+    before = [trial.get("values") for trial in read_search(cell.trials_path).trials]
+    if len(before) >= len(trials) or before != [trial.values for trial in trials[: len(before)]]:
+        return False
+    recipe, _ = tuned_documents(cell, trials[: len(before)], store)
+    return cell.recipe.read_bytes() == recipe_text(recipe).encode()
 
 
 def _line(cell: "Cell", trials: "list[Trial]") -> str:

@@ -1,11 +1,17 @@
-"""Where `tune` puts the recipes of a suite, `FOLDER/<task>/<model>.yaml`, and which of its runs have one."""
+"""Where `tune` puts the recipes of a suite, `FOLDER/<task>/<model>.yaml`, and which of its runs have one.
+
+Next to each lie the trials, `<model>.trials.json`: a recipe without them says that it was tuned, and nothing shows it.
+"""
 
 from pathlib import Path
 
 from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.schema.model_name import base_of
+from stablebench.schema.recipe import Recipe
+from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite, SuiteTask
+from stablebench.schema.tuned_search import TunedSearch, read_search
 
 
 def task_folder(task: SuiteTask) -> str:
@@ -23,15 +29,39 @@ def cells_of(suite: Suite) -> list[tuple[SuiteTask, str]]:
     return [(task, model) for task in suite.tasks for model in task.models or suite.models]
 
 
+def read_tuned(path: Path, model: str) -> tuple[Recipe, TunedSearch]:
+    """Read a recipe that `tune` wrote, and the search that it is of.
+
+    Args:
+        path: The recipe; its trials lie next to it.
+        model: Whose it must be, as the suite names it.
+
+    Raises:
+        UserError: A file is missing, cannot be read or is not of `tune`; the recipe is another model's, or the trials
+            are not those that it counts.
+    """
+    recipe, trials_path = load(path, Recipe), path.with_suffix(".trials.json")
+    if base_of(recipe.model).rpartition(":")[2] != base_of(model).rpartition(":")[2]:
+        raise UserError(f"{path}: this recipe is for the model {recipe.model}, not {model}.")
+    if not trials_path.is_file():
+        raise UserError(f"{path}: there is no {trials_path.name} next to it, so that nothing shows how it was tuned.")
+    search = read_search(trials_path)
+    if recipe.trials != len(search.trials):
+        raise UserError(f"{path}: it counts {recipe.trials} trials, and {trials_path.name} has {len(search.trials)}.")
+    return recipe, search
+
+
 def with_recipes_only(suite: Suite, folder: Path) -> Suite:
     """Return a suite without the models, on each task, that have no recipe in a folder.
 
     Raises:
-        UserError: None is left.
+        UserError: None is left; or a recipe is another model's, or not what its trials came to.
     """
     tasks = []
     for task in suite.tasks:
         models = [model for model in task.models or suite.models if tuned_recipe(folder, task, model).is_file()]
+        for model in models:
+            read_tuned(tuned_recipe(folder, task, model), model)
         tasks += [task.model_copy(update={"models": models})] if models else []
     if not tasks:
         example = tuned_recipe(folder, *cells_of(suite)[0])

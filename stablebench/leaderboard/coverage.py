@@ -13,9 +13,10 @@ from stablebench.leaderboard.board import Cards, registered_card
 from stablebench.leaderboard.published import has_number, is_measured
 from stablebench.leaderboard.reproduction import number_line
 from stablebench.schema.card import TaskCard
-from stablebench.schema.leaderboard import Leaderboard, ReproductionLine
+from stablebench.schema.leaderboard import Leaderboard
 from stablebench.schema.model_name import base_of
 from stablebench.schema.published import Published
+from stablebench.schema.reproduction import ReproductionLine
 from stablebench.schema.suite import Suite
 
 State = Literal[

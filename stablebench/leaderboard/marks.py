@@ -6,7 +6,8 @@ from stablebench.schema.leaderboard import LeaderboardRow
 
 _SAME_PARAMETERS = 1.05
 LEGEND = {
-    "*": "not tuned: defaults of the task card, or a recipe without a trial",
+    "*": "not tuned: defaults of the task card, a recipe without a trial, or one searched at other values or another "
+    "budget",
     "!": "the recorded result of its recipe does not beat the baseline",
     "~": "updates, batch or width differ from those of most rows",
     "d": "seeds diverged",
@@ -34,6 +35,7 @@ def marks_of(row: LeaderboardRow, rows: Sequence[LeaderboardRow]) -> str:
     """Return the marks of one of the rows of a table."""
     recipe = row.recipe
     untuned = recipe is not None and (recipe.source == "card" or (recipe.source == "tuned" and recipe.trials == 0))
+    untuned = untuned or (recipe is not None and bool(recipe.departures))
     failed = recipe is not None and recipe.outcome in ("failed", "diverged")
     there = {
         "*": untuned,

@@ -8,12 +8,11 @@ from stablebench.errors import UserError
 from stablebench.schema.leaderboard import RecipeOrigin
 from stablebench.schema.recipe import Recipe, RecipeVariant
 from stablebench.schema.run_record import RunRecord
+from stablebench.specs.tuned_values import TUNED
 
 Recipes = Callable[[str, str], Recipe | None]
 
 _FROM = re.compile(r"recipe ([^,]+?)/([^,]+?)(?:, its variant (.+?))?(?:, \d+ epochs)?$")
-_TUNED = re.compile(r", (\d+) trials(, |$)")
-"""What `tune` wrote, of which `compare --recipes` has the recipe."""
 _NO_HYPERPARAMETERS = ("model.name", "model.hidden", "model.layers")
 """What an option gives that is no departure from a recipe: the width and depth have columns of their own."""
 
@@ -40,10 +39,11 @@ def recipe_origin(record: RunRecord, recipes: Recipes = registered_recipe) -> Re
         if where in ("option", "--set", "--model") and key not in _NO_HYPERPARAMETERS
     )
     for where in (where for where in decided.values() if where.startswith("--recipe ")):
-        tuned = _TUNED.search(where)
-        return RecipeOrigin(
-            source="tuned" if tuned else "own", trials=int(tuned[1]) if tuned else None, changed=changed
-        )
+        tuned = TUNED.match(where)
+        if tuned is None:
+            return RecipeOrigin(source="own", changed=changed)
+        departures = (tuned["departures"] or "").split()
+        return RecipeOrigin(source="tuned", trials=int(tuned["trials"]), changed=changed, departures=departures)
     for where in dict.fromkeys(sorted(decided.values(), key=len, reverse=True)):  # a variant before its recipe
         match = _FROM.match(where)
         if match is not None:
@@ -77,4 +77,6 @@ def format_origin(origin: RecipeOrigin | None) -> str:
         "own": "own recipe",
         "recipe": "recipe",
     }[origin.source]
+    if origin.departures:
+        return f"{words}, other {', '.join(key.partition('.')[2] for key in origin.departures)}"
     return f"{words}, {len(origin.changed)} set" if origin.changed else words

@@ -43,14 +43,9 @@ from stablebench.leaderboard.published import (
 from stablebench.leaderboard.verdicts import Judgement, judged, stated
 from stablebench.registry import table_of
 from stablebench.schema.card import TaskCard
-from stablebench.schema.leaderboard import (
-    Leaderboard,
-    LeaderboardRow,
-    LeaderboardTable,
-    Reproduction,
-    ReproductionLine,
-)
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
 from stablebench.schema.published import Published, format_value
+from stablebench.schema.reproduction import Reproduction, ReproductionLine
 from stablebench.schema.suite import Expectation, Suite
 from stablebench.tables import Table
 

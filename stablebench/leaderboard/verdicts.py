@@ -17,9 +17,10 @@ from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.pairs import lower_is_better
 from stablebench.leaderboard.published import spread_of
 from stablebench.leaderboard.row import interval_with_worst
-from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable, ReproductionVerdict
+from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.schema.published import Published
+from stablebench.schema.reproduction import ReproductionVerdict
 from stablebench.stats import LEVEL, MIN_SEEDS, rank_sum_p, student_interval
 
 LEARNT = 0.1

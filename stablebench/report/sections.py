@@ -19,8 +19,9 @@ from stablebench.report import palette
 from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
 from stablebench.report.figures.lengths import chance_line, length_line, trained_lengths
 from stablebench.report.svg import Figure, panels_of
-from stablebench.schema.leaderboard import LeaderboardTable, Reproduction
+from stablebench.schema.leaderboard import LeaderboardTable
 from stablebench.schema.leaderboard_statistics import GOALS, Statistics, TableStatistics
+from stablebench.schema.reproduction import Reproduction
 from stablebench.schema.run_record import RunRecord
 
 _BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)

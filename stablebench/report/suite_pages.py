@@ -12,7 +12,8 @@ from stablebench import leaderboard, registry
 from stablebench.leaderboard import Overrides
 from stablebench.leaderboard.coverage import STATES, PublishedState
 from stablebench.leaderboard.reproduction import reproduction_table
-from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, Reproduction
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
+from stablebench.schema.reproduction import Reproduction
 from stablebench.tables import Table, render
 
 _HOUR_S = 3600

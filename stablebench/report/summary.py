@@ -6,8 +6,9 @@ from datetime import datetime
 
 from stablebench import leaderboard
 from stablebench.data.metrics import beats_baseline
-from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, Reproduction
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Statistics
+from stablebench.schema.reproduction import Reproduction
 from stablebench.stats import MIN_SEEDS
 
 _NAMED = 3

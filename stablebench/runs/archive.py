@@ -241,6 +241,8 @@ def _run(document: dict[str, Any], environments: Mapping[str, Any]) -> ArchivedR
     if rerun is None or name != run_name(run, rerun[1] or ""):
         raise ValueError(f"its record is that of {run_name(run)}")
     lines = [row | {"split": split} for split in _SPLITS if split in document for row in _rows(document[split])]
+    if any(type(line.get("step")) is not int for line in lines):
+        raise ValueError("a line of its curve has no update, a whole number `step`")
     measured = Measurements.model_validate(document["measured"]) if "measured" in document else None
     return ArchivedRun(name, run, lines, measured)
 

@@ -3,9 +3,9 @@
 Every key is described at its field; docs/leaderboard.md is made of these descriptions.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from stablebench.schema.leaderboard_statistics import (
     COVERAGE,
@@ -20,27 +20,11 @@ from stablebench.schema.learning_rates import RateTable
 from stablebench.schema.length_curve import LengthCurve, RowGradients
 from stablebench.schema.published import Flag
 from stablebench.schema.recipe import Outcome
+from stablebench.schema.reproduction import SPREAD, Reproduction
 
 SCHEMA_VERSION = 1
 _OPTIONAL = ("unreadable", "reproduction", "statistics", "seed_decisions", "learning_rates", "runs")
 """Parts that the JSON leaves out where there are none."""
-
-SPREAD = "What the paper prints next to its number: one standard deviation, or two standard errors."
-ReproductionVerdict = Annotated[
-    Literal[
-        "reproduced",
-        "within interval",
-        "better",
-        "not reproduced",
-        "not comparable",
-        "not run",
-        "holds",
-        "overlaps",
-        "fails",
-    ],
-    BeforeValidator(lambda word: "not reproduced" if word == "below" else word),
-]
-"""Version 0.1.0 wrote `below` for `not reproduced`."""
 
 
 class GoalTimes(LeaderboardPart):
@@ -94,6 +78,10 @@ class RecipeOrigin(LeaderboardPart):
         description="What the recipe's recorded result reached: `target`, `baseline`, `failed`, `diverged`.",
     )
     changed: list[str] = Field(default=[], description="Keys that an option or a suite set in its place.")
+    departures: list[str] = Field(
+        default=[],
+        description="Of a recipe of `tune`, keys with other values than its search had. Not in files of 0.1.0.",
+    )
 
 
 class QuotedScore(LeaderboardPart):
@@ -271,43 +259,6 @@ class LeaderboardTable(LeaderboardPart):
     def comparable(self) -> bool:
         """Whether its rows had equal budgets, or are ranked all the same because that was asked for."""
         return not self.unequal or any(row.rank is not None for row in self.rows)
-
-
-class ReproductionLine(LeaderboardPart):
-    """One published number or expectation of a suite, and whether our runs repeat it."""
-
-    what: str = Field(description="The number or the expectation in words.")
-    published: float | None = Field(default=None, description="The paper's number; null for an expectation.")
-    bound: str | None = Field(default=None, description="`at_least` or `at_most` where the paper gives a bound only.")
-    ours: int | float | None = Field(default=None, description="Our number; null where there is none.")
-    interval: Interval | None = Field(
-        default=None,
-        description="95 % interval of `ours`, see `interval_of`. In files of 0.1.0 of the interquartile mean.",
-    )
-    verdict: ReproductionVerdict = Field(
-        default="not run",
-        description="Of a number: `reproduced`, `within interval`, `better`, `not reproduced` (`below` in files of "
-        "0.1.0), `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not comparable`, "
-        "`not run`.",
-    )
-    protocol: Flag | None = Field(
-        default=None, description="How far the protocols agree; null where that is not asked."
-    )
-    differs: list[str] = Field(default=[], description="What differs.")
-    unstated: list[str] = Field(default=[], description="What the paper does not state.")
-    spread: float | None = Field(default=None, description=SPREAD)
-    runs: int | None = Field(default=None, description="The paper's trials, where it says how many.")
-    interval_of: str | None = Field(default=None, description="What `interval` is of, in words.")
-    reason: str | None = Field(default=None, description="What the verdict follows from, where that is not plain.")
-
-
-class Reproduction(LeaderboardPart):
-    """Whether a suite repeats what its paper reports."""
-
-    source: str | None = Field(description="The paper.")
-    budget: Literal["full", "short"] = Field(description="The suite's budget that was run.")
-    changed: dict[str, Any] = Field(description="What the runs have in place of the suite's own settings.")
-    lines: list[ReproductionLine] = Field(description="One a number or expectation.")
 
 
 class Leaderboard(LeaderboardPart):

@@ -210,9 +210,10 @@ def test_a_journal_holds_one_sweep_and_one_process_at_a_time(tmp_path: Path) -> 
         Study(tmp_path / "journal", plan()).__enter__()
     with pytest.raises(UserError, match="another seed; name another file"), Study(tmp_path / "journal", plan(seed=1)):
         pass
-    (tmp_path / "other").write_text('{"no": "journal"}\n')
-    with pytest.raises(UserError, match="not a journal of a sweep"), Study(tmp_path / "other", plan()):
-        pass
+    for other in ('{"no": "journal"}', '{"op_code": 99, "worker_id": "a"}', "[1]", '{"op_code": 4, "worker_id": "a"}'):
+        (tmp_path / "other").write_text(f"{other}\n")
+        with pytest.raises(UserError, match="not a journal of a sweep"), Study(tmp_path / "other", plan()):
+            pass
 
 
 def test_a_grid_ends_by_itself_and_a_failed_trial_is_said(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ def test_a_leaderboard_of_tuned_recipes_says_so(tuned: Path) -> None:
 
 def test_what_has_no_recipe_is_left_out_and_said(tuned: Path, tmp_path: Path) -> None:
     (tmp_path / "copy-T5").mkdir()
-    (tmp_path / "copy-T5" / "rnn.yaml").write_bytes((tuned / "tuned" / "copy-T5" / "rnn.yaml").read_bytes())
+    for name in ("rnn.yaml", "rnn.trials.json"):
+        shutil.copy(tuned / "tuned" / "copy-T5" / name, tmp_path / "copy-T5" / name)
     command = ["compare", str(tuned / "tiny.yaml"), "--dry-run", "--recipes"]
     result = CliRunner().invoke(app, [*command, str(tmp_path)])
     assert "no recipe for 1 of 2 models and tasks" in result.output and "exprnn" not in result.stdout
@@ -206,7 +207,7 @@ def test_again_changes_nothing_and_overwrites_nothing(tuned: Path) -> None:
     assert tune(tuned, "--trials", "2").exit_code == 0
     assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
     result = tune(tuned, "--trials", "1")
-    assert result.exit_code == 1 and "--force overwrites it" in result.output
+    assert result.exit_code == 2 and "it is the best of 2 trials, and 1 are asked for" in result.output
     assert {path: path.read_bytes() for path in tuned.glob("tuned/*/*")} == before
 
 
@@ -219,10 +220,114 @@ def test_recipes_alone_are_not_searched_again(tuned: Path, tmp_path: Path) -> No
     wider = SUITE.replace("train.steps: 20", "train.steps: 25")
     assert wider != SUITE
     other = tune(tmp_path, "--trials", "2", text=wider)
-    assert (
-        other.exit_code == 1 and "--force overwrites it" in other.output and list(tmp_path.glob("runs/**/record.json"))
-    )
-    assert trials_of(tmp_path) == trials_of(tuned)
+    assert other.exit_code == 2 and "it is of another search: updates 20, here 25." in other.output
+    assert not list(tmp_path.glob("runs/**/record.json")) and trials_of(tmp_path) == trials_of(tuned)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("model.hidden: 4", "model.hidden: 5", "units 4, here 5"),
+        ("train.batch_size: 4", "train.batch_size: 5", "batch 4, here 5"),
+        ("task.S: 2", "task.S: 3", "other values of the task, the model or the optimiser"),
+        ("model.hidden: 4}", "model.hidden: 4, optim.weight_decay: 0.1}", "other values of the task, the model or"),
+    ],
+)
+def test_recipes_of_another_search_are_not_taken(tuned: Path, tmp_path: Path, old: str, new: str, said: str) -> None:
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    before = {path: path.read_bytes() for path in tmp_path.glob("tuned/*/*")}
+    for more in ((), ("--no-run",)):
+        result = tune(tmp_path, "--trials", "2", *more, text=SUITE.replace(old, new))
+        assert result.exit_code == 2 and said in result.output, result.output
+    assert not list(tmp_path.glob("runs/**/record.json"))
+    assert {path: path.read_bytes() for path in tmp_path.glob("tuned/*/*")} == before
+
+
+def test_files_of_earlier_versions_have_no_hash_and_are_compared(tuned: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    for path in tmp_path.glob("tuned/*/*.trials.json"):
+        document = json.loads(path.read_text())
+        del document["base"]
+        path.write_text(json.dumps(document))
+    assert tune(tmp_path, "--trials", "2").exit_code == 0 and not list(tmp_path.glob("runs/**/record.json"))
+    wider = tune(tmp_path, "--trials", "2", text=SUITE.replace("hidden: 4", "hidden: 5"))
+    assert wider.exit_code == 2 and "units 4, here 5" in wider.output
+
+
+def test_files_that_are_not_of_tune_are_refused_first(tuned: Path, tmp_path: Path) -> None:
+    """Before any trial runs, and by whatever reads recipes."""
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    recipe, trials = (tmp_path / "tuned" / "copy-T5" / f"rnn{end}" for end in (".yaml", ".trials.json"))
+    good = recipe.read_bytes(), trials.read_bytes()
+
+    def refused(said: str) -> None:
+        for command in (arguments(tmp_path, "--trials", "2"), compare_arguments(tmp_path)):
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 2 and said in result.output, (command, result.output)
+        assert not list(tmp_path.glob("runs/**/record.json"))
+
+    trials.write_bytes(b"\xff\xfe")
+    refused("not a file of `tune`")
+    trials.write_text('{"trials": []}')
+    refused("It is not a file of `tune`")
+    trials.unlink()
+    refused("rnn.trials.json")
+    trials.write_bytes(good[1])
+    recipe.write_bytes(b"\xff\xfe")
+    refused("rnn.yaml")
+    recipe.write_bytes(good[0].replace(b"model: rnn", b"model: gru"))
+    refused("for the model gru, not rnn")
+    recipe.write_bytes(good[0].replace(b"trials: 2", b"trials: 3"))
+    refused("it counts 3 trials, and rnn.trials.json has 2")
+
+
+def compare_arguments(folder: Path, *more: str) -> list[str]:
+    places = ["--recipes", str(folder / "tuned"), "--runs-dir", str(folder / "runs")]
+    return ["compare", str(suite_file(folder)), *places, "--quiet", *more]
+
+
+@pytest.mark.parametrize(
+    ("options", "mark", "departures"),
+    [
+        ([], "", []),
+        (["--steps", "25"], "*", ["train.steps"]),
+        (["--batch-size", "5", "--hidden", "5"], "*", ["model.hidden", "train.batch_size"]),
+        (["--set", "optim.weight_decay=0.1"], "*", ["optim.weight_decay"]),
+        (["--models", "rnn[activation=relu]"], "*", ["model.activation"]),
+        (["--models", "rnn[activation=tanh]"], "", []),  # the value that the search had
+    ],
+)
+def test_what_was_not_tuned_as_it_runs_is_marked(
+    tuned: Path, tmp_path: Path, options: list[str], mark: str, departures: list[str]
+) -> None:
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    command = compare_arguments(tmp_path, "--seeds", "1", "--json", *options)
+    result = CliRunner().invoke(app, [*command, *([] if "--models" in options else ["--models", "rnn"])])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["tables"][0]["rows"]
+    assert (row["recipe"]["source"], row["recipe"]["trials"]) == ("tuned", 2)
+    assert (row["marks"], row["recipe"]["departures"]) == (mark, departures)
+
+
+def test_more_trials_replace_the_best_of_fewer(tuned: Path, tmp_path: Path) -> None:
+    for name in ("tuned", "runs"):
+        shutil.copytree(tuned / name, tmp_path / name)
+    result = tune(tmp_path, "--trials", "3")
+    assert result.exit_code == 0, result.output
+    assert all(len(document["trials"]) == 3 for document in trials_of(tmp_path).values())
+    shutil.copytree(tuned / "tuned", tmp_path / "again")
+    recipe = tmp_path / "again" / "copy-T5" / "rnn.yaml"
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    mine = recipe.read_bytes()
+    kept = tune(tmp_path, "--trials", "3", "-o", str(tmp_path / "again"))
+    assert kept.exit_code == 1 and "--force overwrites it" in kept.output and recipe.read_bytes() == mine
+
+
+def test_a_file_where_recipes_go_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "tuned").write_text("mine")
+    result = tune(tmp_path, "--trials", "2")
+    assert result.exit_code == 2 and "tuned is a file" in result.output
+    assert not (tmp_path / "runs").exists() and (tmp_path / "tuned").read_text() == "mine"
 
 
 def test_a_search_of_another_process_is_waited_for(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,15 +13,9 @@ from stablebench.leaderboard.published import compare_published, has_number, is_
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.verdicts import half_digit
 from stablebench.schema.card import TaskCard
-from stablebench.schema.leaderboard import (
-    Leaderboard,
-    LeaderboardRow,
-    LeaderboardTable,
-    Reproduction,
-    ReproductionLine,
-    SeedStatistics,
-)
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, SeedStatistics
 from stablebench.schema.published import Published
+from stablebench.schema.reproduction import Reproduction, ReproductionLine
 from stablebench.schema.suite import Suite
 
 

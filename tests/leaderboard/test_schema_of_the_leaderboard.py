@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from stablebench.cli.app import app
 from stablebench.leaderboard import check, read_baseline
-from stablebench.schema.leaderboard import Leaderboard, ReproductionLine
+from stablebench.schema.leaderboard import Leaderboard
+from stablebench.schema.reproduction import ReproductionLine
 
 ROOT = Path(__file__).resolve().parents[2]
 EARLIER = ROOT / "tests" / "store_0_1_0"

@@ -220,7 +220,7 @@ def test_a_table_s_mistakes_are_named_with_their_line(text: str, message: str, t
         examples(tmp_path / "a.csv", Hints(input="values"))
 
 
-def test_a_column_that_a_card_names_is_an_input_whatever_it_is_called(tmp_path: Path) -> None:
+def test_a_column_that_a_card_names_is_an_input(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,b,y\n" + ROWS)
     file = examples(tmp_path / "a.csv", Hints(input="values"), inputs=["id", "b"], targets="y")
     assert file.load("train").inputs.shape[1:] == (2, 1)

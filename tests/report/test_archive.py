@@ -108,6 +108,14 @@ def test_what_is_no_archive_is_refused(content: bytes, message: str, tmp_path: P
         read_archive(tmp_path / "a.jsonl")
 
 
+@pytest.mark.parametrize("step", [{}, {"step": "5"}, {"step": 5.0}, {"step": True}])
+def test_a_curve_without_updates_is_refused_before_unpacking(step: dict[str, object], tmp_path: Path) -> None:
+    (run,) = several()[:1]
+    path = written(tmp_path / "a.jsonl", [replace(run, lines=[{"split": "train", "loss": 1.0} | step])])
+    with pytest.raises(UserError, match=r"a\.jsonl:3: .*a line of its curve has no update"):
+        read_archive(path)
+
+
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", ".hidden"])
 def test_a_name_never_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
     spec = made_record().spec

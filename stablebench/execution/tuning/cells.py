@@ -5,7 +5,6 @@ tuning would count for more than another's. It is judged on validation examples,
 score, and never sees the test split.
 """
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from stablebench import registry
 from stablebench.errors import UserError
 from stablebench.execution.suites import SuiteOverrides, request_for
-from stablebench.execution.tuned_recipes import cells_of, task_folder, tuned_recipe
+from stablebench.execution.tuned_recipes import cells_of, read_tuned, task_folder, tuned_recipe
 from stablebench.execution.tuning.best import recipe_document
 from stablebench.execution.tuning.study import Plan, Trial, best_trial, journal_path
 from stablebench.runs.store import RunFolder
@@ -23,6 +22,7 @@ from stablebench.schema.run_record import RunRecord
 from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite
 from stablebench.schema.sweep import OwnSpace, SweepSpace
+from stablebench.schema.tuned_search import TunedSearch
 from stablebench.specs.request import Resolved, RunRequest
 from stablebench.specs.search_space import ANY_TASK, check_space, resolved_with
 
@@ -31,6 +31,9 @@ TUNING_SEED = 20757
 one in each eighth of its range."""
 _NEVER_PRUNED = 3
 """Trials that finish whatever they score; later ones end at half of the budget where they are below the median."""
+
+
+_FORCE = " Give another folder, or --force, which overwrites it."
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,27 @@ class Cell:
         """The file next to the recipe with every trial."""
         return self.recipe.with_suffix(".trials.json")
 
+    def refuse_others(self, trials: int | None = None) -> None:
+        """Refuse files in the place of its recipe and trials that are of another search.
+
+        Args:
+            trials: How many are asked for; None for any number.
+
+        Raises:
+            UserError: They are, or cannot be read; or only one of the two is there, or they have more trials.
+        """
+        there = [path for path in (self.recipe, self.trials_path) if path.exists()]
+        if not there:
+            return
+        if len(there) == 1:
+            missing = (self.recipe if there[0] == self.trials_path else self.trials_path).name
+            raise UserError(f"{there[0]}: it is there without {missing}, so that it is not of this search.{_FORCE}")
+        recipe, search = read_tuned(self.recipe, self.base.spec.model.label)
+        if other := self._differences(recipe, search):
+            raise UserError(f"{self.recipe}: it is of another search: {'; '.join(other)}.{_FORCE}")
+        if trials is not None and (more := len(search.trials)) > trials:
+            raise UserError(f"{self.recipe}: it is the best of {more} trials, and {trials} are asked for.{_FORCE}")
+
     def ended_elsewhere(self, trials: int) -> bool:
         """Whether the files next to each other tell this search, with so many trials, and their runs are not here.
 
@@ -65,13 +89,32 @@ class Cell:
         """
         if self.journal.exists() or not (self.trials_path.is_file() and self.recipe.is_file()):
             return False
-        try:
-            facts = json.loads(self.trials_path.read_text(encoding="utf-8"))
-            theirs = facts["updates"], facts["seed"], facts["metric"], len(facts["trials"])
-        except (ValueError, LookupError, TypeError):
-            return False
-        ours = self.base.spec.train.steps, self.plan.seed, self.plan.metric, trials
-        return theirs == ours and load(self.recipe, Recipe).space == self.plan.space.space
+        recipe, search = read_tuned(self.recipe, self.base.spec.model.label)
+        return len(search.trials) == trials and not self._differences(recipe, search)
+
+    def _differences(self, recipe: Recipe, search: TunedSearch) -> list[str]:
+        """Return in words what of a search is not as here; files of earlier versions have no hash of the base."""
+        spec = self.base.spec
+        card = self.base.card
+        length = None if card.length is None else spec.task.params[card.length]
+        pairs = {
+            "task": (recipe.task, spec.task.name),
+            "length": (recipe.when.length, length),
+            "model": (recipe.model, spec.model.label),
+            "units": (recipe.hidden, spec.model.hidden),
+            "layers": (recipe.layers, spec.model.layers),
+            "updates": (search.updates, spec.train.steps),
+            "batch": (recipe.train.batch_size, spec.train.batch_size),
+            "optimiser": (recipe.optim.get("name", spec.optim.name), spec.optim.name),
+            "metric": (search.metric, self.plan.metric),
+            "seed": (search.seed, self.plan.seed),
+        }
+        differ = [f"{name} {theirs}, here {ours}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+        if recipe.space != self.plan.space.space:
+            differ.append("another space")
+        if not differ and search.base not in (None, self.plan.base):
+            differ.append("other values of the task, the model or the optimiser that are not searched")
+        return differ
 
 
 def _space_of(model: str, own: Path | None) -> SweepSpace | None:
@@ -180,7 +223,7 @@ def tuned_documents(cell: Cell, trials: list[Trial], store: Path) -> tuple[dict[
     recipe = recipe_document(best, resolved, records[best.number], cell.plan, trials)
     spec = cell.base.spec
     facts = {"task": cell.recipe.parent.name, "model": spec.model.label, "metric": cell.plan.metric}
-    facts |= {"updates": spec.train.steps, "seed": cell.plan.seed, "chosen": best.number}
+    facts |= {"updates": spec.train.steps, "seed": cell.plan.seed, "chosen": best.number, "base": cell.plan.base}
     return recipe, facts | {"trials": [_row(trial, records.get(trial.number)) for trial in trials]}
 
 

@@ -164,7 +164,7 @@ class Study:
                     pruner=self._pruner(),
                     load_if_exists=True,
                 )
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 raise UserError(f"{self.path}: not a journal of a sweep ({type(error).__name__}: {error}).") from None
             before = study.user_attrs.get("plan")
             now = self.plan.document()
