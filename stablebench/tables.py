@@ -35,6 +35,7 @@ class Table:
         bold: Cells that stand out, (row, column) from 0.
         wrap: Headings of the columns of words, which may be broken over lines.
         minor: Headings of the columns that a narrow terminal leaves out, the first one first.
+        left_out: Those of them that it has left out; a line below says so.
     """
 
     columns: Sequence[str]
@@ -44,6 +45,7 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
     wrap: frozenset[str] = field(default_factory=frozenset)
     minor: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
 
 def json_text(document: Any) -> str:
@@ -134,13 +136,25 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
         colalign=["right" if n else "left" for n in numeric] if texts else None,
         disable_numparse=True,
     )
-    if fmt == "latex":  # the rules of booktabs; tabulate's own format with them escapes once more
-        for rule in ("toprule", "midrule", "bottomrule"):
-            body = body.replace("\\hline", f"\\{rule}", 1)
-    title = {"github": "**{}**\n\n", "latex": "% {}\n", "html": "<h3>{}</h3>\n"}[fmt]
-    note = {"github": "\n\n{}", "latex": "\n% {}", "html": "\n<p>{}</p>"}[fmt]
+    if fmt == "latex":
+        return _in_paper(table, body)
+    title = {"github": "**{}**\n\n", "html": "<h3>{}</h3>\n"}[fmt]
+    note = {"github": "\n\n{}", "html": "\n<p>{}</p>"}[fmt]
     above = title.format(escape(cell(table.title))) if table.title else ""
     return above + body + "".join(note.format(escape(cell(n))) for n in table.notes)
+
+
+def _in_paper(table: Table, body: str) -> str:
+    """Return a LaTeX table with its title as the caption and its notes below it, as wide as the table."""
+    for rule in ("toprule", "midrule", "bottomrule"):  # of booktabs; tabulate's own format with them escapes once more
+        body = body.replace("\\hline", f"\\{rule}", 1)
+    lines = ["% \\usepackage{booktabs,threeparttable}", "\\begin{table}", "\\centering", "\\begin{threeparttable}"]
+    lines += [f"\\caption{{{_latex(cell(table.title))}}}"] if table.title else []
+    lines.append(body)
+    if table.notes:
+        items = [f"\\item {_latex(cell(note))}" for note in table.notes]
+        lines += ["\\begin{tablenotes}", "\\footnotesize", *items, "\\end{tablenotes}"]
+    return "\n".join([*lines, "\\end{threeparttable}", "\\end{table}"])
 
 
 def _markdown(text: str) -> str:
@@ -151,6 +165,7 @@ def _markdown(text: str) -> str:
 
 def _latex(text: str) -> str:
     special = {"±": r"$\pm$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}  # other signs in TeX's old fonts
     return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
 
 
@@ -167,7 +182,10 @@ def _plain(table: Table, width: int | None) -> str:
         return _plain(_without(table, table.minor[0]), width)
     lines = wrapped(table.title, width) if table.title else []
     lines += _by_row(texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
-    return "\n".join([*lines, *(line for note in table.notes for line in wrapped(note, width))])
+    notes = [*table.notes]
+    if table.left_out:
+        notes.append(f"Left out of {width} characters: {', '.join(table.left_out)}.")
+    return "\n".join([*lines, *(line for note in notes for line in wrapped(note, width))])
 
 
 def _without(table: Table, column: str) -> Table:
@@ -182,6 +200,7 @@ def _without(table: Table, column: str) -> Table:
         rows=[shorter(row) for row in table.rows],
         bold=frozenset((i, j - (j > removed)) for i, j in table.bold if j != removed),
         minor=[name for name in table.minor if name != column],
+        left_out=[*table.left_out, column],
     )
 
 

@@ -71,7 +71,7 @@ def compare(
     equal_within: Annotated[
         float | None,
         option(
-            "Call models equal that differ by less than X in the ranked metric; prints --statistics.",
+            "Call models equal that differ by less than X in the metric shown; prints --statistics.",
             metavar="X",
             min=0,
         ),
@@ -139,6 +139,10 @@ def compare(
         refuse_existing(output, force)
     if max_seeds is not None and not until_decided:
         raise UserError("--max-seeds is --until-decided's: give that as well.")
+    asked_columns = options.names_of("--columns", columns)
+    if asked_columns is not None:
+        leaderboard.check_columns(asked_columns)
+    _refuse_unused(shown, columns=columns is not None, interval=interval == "mean")
     statistics = statistics or equal_within is not None
     if rates:
         _refuse_rates_with(
@@ -208,7 +212,7 @@ def compare(
     if shown.as_json:
         print_json(board.as_dict())
     else:
-        echo(leaderboard.render(board, shown.fmt, options.names_of("--columns", columns), interval))
+        echo(leaderboard.render(board, shown.fmt, asked_columns, interval))
         if statistics and board.statistics is not None:
             echo("\n" + leaderboard.render_statistics(board.statistics, shown.fmt))
     for line in [] if decisions is None else decisions.summary():
@@ -253,6 +257,19 @@ def _refuse_rates_with(**asked: bool) -> None:
             raise UserError(
                 f"--{name.replace('_', '-')} and --rates: the grid of rates has its own table; leave one out."
             )
+
+
+def _refuse_unused(shown: options.TableOutputOptions, *, columns: bool, interval: bool) -> None:
+    """Raise where an option says how a table looks, and no table is printed.
+
+    Raises:
+        UserError: It does.
+    """
+    form = "--json" if shown.as_json else f"--format {shown.fmt}"
+    if shown.as_json or shown.fmt == "csv":
+        for name, given in (("--columns", columns), ("--interval", interval)):
+            if given:
+                raise UserError(f"{name} and {form}: it has every metric and setting of each run; leave one out.")
 
 
 def _lengths_of(suite: "Suite", runs: "list[Resolved]", asked: list[int] | None) -> "Callable[[Resolved], list[int]]":

@@ -50,6 +50,13 @@ def higher_is_better(name: str) -> bool:
     return METRICS[name].higher_is_better
 
 
+def within_range(name: str, interval: tuple[float, float]) -> tuple[float, float]:
+    """Return an interval cut off where the metric's values end: an accuracy is at most 1, a loss at least 0."""
+    low = -math.inf if name == "scaled_accuracy" else 1.0 if name == "perplexity" else 0.0
+    high = 1.0 if name in ("accuracy", "sequence_accuracy", "scaled_accuracy") else math.inf
+    return max(interval[0], low), min(interval[1], high)
+
+
 def is_better(name: str, value: float, other: float) -> bool:
     """Return whether a value of the metric is better than another; equal ones are not."""
     return value > other if higher_is_better(name) else value < other

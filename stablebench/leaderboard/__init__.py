@@ -13,6 +13,7 @@ later than any other; `(3/5)` says how many got there.
 
 from stablebench.leaderboard.baseline import check, read_baseline
 from stablebench.leaderboard.board import Cards, build, by_row, latest, registered_card
+from stablebench.leaderboard.columns import check_names as check_columns
 from stablebench.leaderboard.decisions import Decisions
 from stablebench.leaderboard.format import (
     MEDIAN_INTERVAL,
@@ -48,6 +49,7 @@ __all__ = [
     "build",
     "by_row",
     "check",
+    "check_columns",
     "format_interval",
     "format_line_interval",
     "format_median_interval",

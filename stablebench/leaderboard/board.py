@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from stablebench import registry
 from stablebench.data.metrics import higher_is_better
@@ -123,7 +124,7 @@ def _table(records: list[RunRecord], cards: Cards, recipes: Recipes, across_budg
         metric=metric,
         higher_is_better=higher_is_better(metric),
         baseline=first.baseline,
-        quoted_baseline=None if card is None or shown == metric else card.baseline(shown, task.params),
+        quoted_baseline=None if shown == metric else _baseline(card, shown, task.params),
         target=first.target,
         target_metric=first.target_metric,
         selection=sorted({r.selection for r in records}),
@@ -134,3 +135,11 @@ def _table(records: list[RunRecord], cards: Cards, recipes: Recipes, across_budg
         legend={mark: meaning for mark, meaning in LEGEND.items() if any(mark in row.marks for row in rows)},
         published=[] if card is None else published(card, task.params, rows),
     )
+
+
+def _baseline(card: TaskCard | None, metric: str, params: dict[str, Any]) -> float | None:
+    """Return a card's baseline; None where it has none, or none for parameters of an earlier version of the task."""
+    try:
+        return None if card is None else card.baseline(metric, params)
+    except ValueError:
+        return None

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from stablebench.schema.leaderboard import LeaderboardRow
 from stablebench.schema.run_record import RunRecord
 
+_NAMED = 4
+"""Rows of a list that are written out."""
+
 
 def computed_by(records: Sequence[RunRecord]) -> dict[str, list[int]]:
     """Return the seeds by what computed them, in words; seeds whose records do not state it are left out.
@@ -26,7 +29,7 @@ def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
     Args:
         rows: Rows of a leaderboard's table.
     """
-    notes = []
+    notes: list[str] = []
     for row in rows:
         if len(row.computed_by) > 1:
             codes = "; ".join(
@@ -36,7 +39,31 @@ def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
             notes.append(f"{row.name}: its seeds were rounded differently: {codes}.")
         if " and " in row.hardware:
             notes.append(f"{row.name}: its seeds ran on {row.hardware}.")
-    return notes
+    more = len(notes) - _NAMED
+    return notes if more <= 0 else [*notes[:_NAMED], f"{more} more rows of that kind; `computed_by` of --json has all."]
+
+
+def speed_note(rows: Sequence[LeaderboardRow]) -> str | None:
+    """Return on what hardware speeds were measured where it is not the same for all rows; None where it is.
+
+    Args:
+        rows: Rows of a leaderboard's table.
+    """
+    by_hardware: dict[str, list[str]] = {}
+    for row in rows:
+        if row.steps_per_s is not None:
+            by_hardware.setdefault(row.hardware, []).append(row.name)
+    if len(by_hardware) < 2:
+        return None
+    ordered = sorted(by_hardware.items(), key=lambda item: len(item[1]))
+    parts = [f"{_few(names)} on {hardware}" for hardware, names in ordered[:-1]]
+    return f"Updates/s compare within one hardware only: {'; '.join(parts)}; all others on {ordered[-1][0]}."
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return names in a row, of many the first and how many more there are."""
+    listed = names if len(names) <= _NAMED else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+    return ", ".join(listed)
 
 
 def _describe(record: RunRecord) -> str | None:

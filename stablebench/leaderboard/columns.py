@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stablebench.errors import UserError, unknown_name
+from stablebench.data.metrics import METRICS, higher_is_better, within_range
+from stablebench.errors import UserError, did_you_mean
 from stablebench.leaderboard.format import MEDIAN_INTERVAL, format_median_interval, format_range, format_seeds
 from stablebench.leaderboard.length_curves import format_held, format_held_interval
 from stablebench.leaderboard.origin import format_origin
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Goal, Interval, Unit
 from stablebench.stats import mean, student_interval
+from stablebench.visible import visible
 
 DEFAULT = ("rank", "model", "score", "solved", "to_target", "parameters", "updates/s", "marks")
 """What a terminal of 100 characters shows."""
@@ -40,18 +42,29 @@ def chosen(asked: Sequence[str] | None, table: LeaderboardTable) -> list[str]:
     Raises:
         UserError: There is no such column.
     """
-    known = names(table)
     if asked is None:
         without_target = {"to_target": "to_baseline"} if table.target is None else {}
         return [without_target.get(name, name) for name in DEFAULT]
+    known = names(table)
     if list(asked) == ["all"]:
         return known
-    if "all" in asked:
+    check_names(asked)
+    return [name for name in dict.fromkeys(asked) if name in known]
+
+
+def check_names(asked: Sequence[str]) -> None:
+    """Refuse names that no leaderboard has a column of; needs no table, and so comes before anything is run.
+
+    Raises:
+        UserError: There is no such column, or `all` is among others.
+    """
+    if "all" in asked and len(asked) > 1:
         raise UserError("--columns: `all` stands alone.")
+    known = [*_COLUMNS, *_MEASURED, *METRICS]
     for name in asked:
-        if name not in known and name not in (*_COLUMNS, *_MEASURED):
-            raise unknown_name("column", name, known)
-    return [name for name in asked if name in known]
+        if name not in (*known, "all"):
+            hint = did_you_mean(name, known) or f" There are {', '.join(known)}."
+            raise UserError(f"--columns: there is no column '{visible(name)}'.{hint}")
 
 
 def heading(name: str, table: LeaderboardTable) -> str:
@@ -106,8 +119,24 @@ def _mean_score(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
     scores = list(row.shown.seeds.values())
     if row.diverged or not scores:
         return None
-    ends = student_interval(scores)
+    ends = _mean_interval(row)
     return f"{mean(scores):.4g}" + (f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "")
+
+
+def _mean_interval(row: LeaderboardRow) -> Interval | None:
+    ends = None if row.diverged else student_interval(list(row.shown.seeds.values()))
+    return None if ends is None else within_range(row.shown.metric, ends)
+
+
+def best_mean(table: LeaderboardTable) -> int | None:
+    """Return the position of the row whose interval of the mean lies clear of every other's; None where none does."""
+    sign = -1.0 if higher_is_better(metric_of(table)) else 1.0
+    held = {i: ends for i, row in enumerate(table.rows) if (ends := _mean_interval(row)) is not None}
+    if not table.comparable or len(held) + sum(row.diverged > 0 for row in table.rows) < max(len(table.rows), 2):
+        return None
+    ordered = sorted((*sorted(sign * end for end in ends), i) for i, ends in held.items())
+    clear = ordered and all(ordered[0][1] < low for low, _, _ in ordered[1:])
+    return int(ordered[0][2]) if clear else None
 
 
 def _solved(_: LeaderboardTable, row: LeaderboardRow) -> str | None:

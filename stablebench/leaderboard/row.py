@@ -71,7 +71,7 @@ def row_of(records: list[RunRecord], recipes: Recipes) -> LeaderboardRow:
         hardware=" and ".join(sorted({hardware_of(r) for r in records})),
         parameters=first.parameters,
         embedding_parameters=first.embedding_parameters,
-        steps_per_s=_median([r.result.steps_per_s for r in ended if r.result.steps_per_s is not None]),
+        steps_per_s=_speed(ended),
         quoted=_quoted(first, tests, diverged),
         solved=_solved(first, tests),
         recipe=recipe_origin(first, recipes),
@@ -113,6 +113,13 @@ def _solved(first: RunRecord, tests: dict[int, dict[str, float]]) -> int | None:
     if goal is None or not all(metric in test for test in tests.values()):
         return None
     return sum(map(passes(metric, goal), (test[metric] for test in tests.values())))
+
+
+def _speed(ended: Sequence[RunRecord]) -> float | None:
+    """Return the median of updates a second; None of runs of several kinds of hardware, of which none is that."""
+    if len({hardware_of(record) for record in ended}) > 1:
+        return None
+    return _median([record.result.steps_per_s for record in ended if record.result.steps_per_s is not None])
 
 
 def hardware_of(record: RunRecord) -> str:

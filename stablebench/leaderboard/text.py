@@ -5,6 +5,7 @@ from typing import Literal
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import columns
+from stablebench.leaderboard.code import speed_note
 from stablebench.leaderboard.format import format_unequal
 from stablebench.leaderboard.learning_rates import rates_table
 from stablebench.leaderboard.length_curves import lengths_table
@@ -81,7 +82,7 @@ def render(
 
 
 def _ranked_table(table: LeaderboardTable, asked: Sequence[str] | None, interval: IntervalOf) -> Table:
-    names = columns.chosen(asked, table)
+    names = columns.chosen(asked, table) or ["model"]
     if interval == "mean":
         names = list(dict.fromkeys("mean_score" if name == "score" else name for name in names))
     cells = [columns.cells(name, table) for name in names]
@@ -89,13 +90,18 @@ def _ranked_table(table: LeaderboardTable, asked: Sequence[str] | None, interval
         filled = [any(cell is not None for cell in column) for column in cells]
         names = [name for name, there in zip(names, filled, strict=True) if there]
         cells = [column for column, there in zip(cells, filled, strict=True) if there]
-    bold = frozenset((i, names.index("score")) for i, row in enumerate(table.rows) if row.best and "score" in names)
+    bold = {(i, names.index("score")) for i, row in enumerate(table.rows) if row.best and "score" in names}
+    if (best := columns.best_mean(table)) is not None:
+        bold |= {(best, names.index(name)) for name in ("mean_score", "mean_sd") if name in names}
+    notes = _notes(table, names)
+    if absent := [name for name in dict.fromkeys(asked or ()) if name not in (*names, "all", "score")]:
+        notes.append(f"Without values on this task: {', '.join(absent)}.")
     return Table(
         columns=[columns.heading(name, table) for name in names],
         rows=[list(row) for row in zip(*cells, strict=True)],
         title=_title(table),
-        notes=_notes(table, names),
-        bold=bold,
+        notes=notes,
+        bold=frozenset(bold),
         minor=[columns.heading(name, table) for name in columns.SHORTENED if name in names] if asked is None else [],
     )
 
@@ -122,6 +128,15 @@ def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
     elif "rank" in names:
         over_seeds += "; ranked by medians"
     notes = [f"{over_seeds}; {'; or '.join(table.selection)}."]
+    if "solved" in names:
+        at = "better than the baseline" if table.target is None else "at the target"
+        said = f"{columns.heading('solved', table).capitalize()}: seeds that finished with a test score {at}"
+        goal = next((name.removeprefix("to_") for name in names if name in ("to_target", "to_baseline")), None)
+        brackets = goal is not None and any("(" in (cell or "") for cell in columns.cells(f"to_{goal}", table))
+        held = f"; behind updates to {goal}, those that held it over three validations" if brackets else ""
+        notes.append(f"{said}{held}.")
+    if "updates/s" in names and (differ := speed_note(table.rows)) is not None:
+        notes.append(differ)
     if "marks" in names and table.legend:
         notes.append("; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items()) + ".")
     if table.cards > 1:

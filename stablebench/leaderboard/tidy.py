@@ -55,6 +55,7 @@ def _tidy(record: RunRecord, recipes: Recipes) -> dict[str, Any]:
         "ran_engine": ran.engine,
         "ran_device": ran.device,
         "hardware": ran.hardware,
+        "processor": ran.processor,
         "commit": ran.commit,
         **settings(spec),
     }

@@ -154,7 +154,7 @@ class LeaderboardRow(LeaderboardPart):
     hardware: str = Field(description="Device, processor or GPU, and threads.")
     parameters: int = Field(description="Trainable scalars.")
     embedding_parameters: int = Field(description="Those of them that are vectors of tokens.")
-    steps_per_s: float | None = Field(description="Median updates a second.")
+    steps_per_s: float | None = Field(description="Median updates a second; null where runs differ in `hardware`.")
     peak_bytes: int | None = Field(description="Largest peak memory of a run.")
     coverage: float | None = Field(default=None, description=COVERAGE)
     quoted: QuotedScore | None = Field(

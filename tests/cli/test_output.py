@@ -62,7 +62,7 @@ def test_a_terminal_gets_its_width(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     ("fmt", "bold", "title"),
     [
         ("github", "**0.1235**", "**A title**"),
-        ("latex", r"\textbf{0.1235}", "% A title"),
+        ("latex", r"\textbf{0.1235}", r"\caption{A title}"),
         ("html", "<b>0.1235</b>", "<h3>A title</h3>"),
     ],
 )

@@ -29,6 +29,15 @@ def seed(record: RunRecord, number: int, **environment: Any) -> RunRecord:
     return record.model_copy(update={"spec": spec, "environment": ran})
 
 
+def test_a_row_of_two_processors_has_no_speed(record: RunRecord) -> None:
+    record = record.model_copy(update={"result": record.result.model_copy(update={"steps_per_s": 9.0})})
+    same, other = seed(record, 1), seed(record, 2, hardware="another", processor="one")
+    assert leaderboard.build("test", [seed(record, 0), same]).tables[0].rows[0].steps_per_s is not None
+    mixed = leaderboard.build("test", [same, other], tidy=True)
+    assert mixed.tables[0].rows[0].steps_per_s is None
+    assert mixed.runs is not None and [run["processor"] for run in mixed.runs][1] == "one"
+
+
 def notes(records: list[RunRecord]) -> list[str]:
     board = leaderboard.build("test", records)
     assert len(board.tables) == 1 and len(board.tables[0].rows) == 1
