@@ -103,21 +103,21 @@ def _ours(card: TaskCard, entry: Published, row: LeaderboardRow) -> tuple[float 
     if entry.metric is None or not _on_such_examples(card, entry):
         return None, None
     scores = row.statistics.get(entry.metric)
-    if scores is not None and entry.metric == row.metric and entry.statistic in ("best", "worst") and entry.runs:
-        first = [row.seeds[seed] for seed in sorted(row.seeds, key=int)][: entry.runs]
-        largest = higher_is_better(row.metric) == (entry.statistic == "best")
+    scored = row.scored_in(entry.metric)
+    if scores is not None and scored is not None and entry.statistic in ("best", "worst") and entry.runs:
+        first = [scored.seeds[seed] for seed in sorted(scored.seeds, key=int)][: entry.runs]
+        largest = higher_is_better(scored.metric) == (entry.statistic == "best")
         return (max(first) if largest else min(first)), entry.statistic
     if scores is not None and entry.statistic in SeedStatistics.model_fields:
         return getattr(scores, entry.statistic), entry.statistic
-    median = row.score if entry.metric == row.metric else row.others.get(entry.metric)
-    return median, "median"
+    return row.others.get(entry.metric) if scored is None else scored.score, "median"
 
 
 def _other_number(entry: Published, row: LeaderboardRow) -> bool:
     """Whether our best is of another number of seeds than the paper's trials; of more, the first ones are taken."""
     if entry.runs is None:
         return False
-    cut = entry.metric == row.metric and entry.statistic in ("best", "worst")
+    cut = row.scored_in(entry.metric) is not None and entry.statistic in ("best", "worst")
     return row.n < entry.runs or (row.n > entry.runs and not cut)
 
 

@@ -2,19 +2,20 @@
 
 A printed number is known to within half a unit of its last digit, or to within the spread printed next to it: the
 standard deviation over trials, else two standard errors. Accuracies count to a tenth of a per cent at least, other
-numbers to two digits. Of ours there is the interval of the same statistic: of the median or the mean, or of a share of
-diverged runs; the best of some trials has none.
+numbers to two digits. Of ours there is, from five seeds on, the interval of the same statistic: of the median or the
+mean, or of a share of diverged runs; the best of some trials has none. A verdict from one seed says so; that our best
+of fewer seeds than the paper's trials is worse is none. Expectations are stated and tested in the task's metric.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from stablebench.data.metrics import METRICS, higher_is_better
+from stablebench.data.metrics import METRICS, higher_is_better, within_range
 from stablebench.leaderboard.format import FIVE_SEEDS
 from stablebench.leaderboard.normalise import normalised
-from stablebench.leaderboard.pairs import lower_is_better
 from stablebench.leaderboard.published import spread_of
 from stablebench.leaderboard.row import interval_with_worst
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
@@ -87,20 +88,26 @@ def judged(
         high = math.inf
     elif entry.bound == "at_most":
         low = -math.inf
-    interval, of = _interval(entry, statistic, row, table)
-    said = {"interval": interval, "interval_of": of}
+    interval, of = _interval(entry, statistic, row)
+    said: dict[str, Any] = {"interval": interval, "interval_of": of}
+    one = "one seed" if row.ended == 1 else None
     if low <= ours <= high:
-        return Judgement("reproduced", **said)
-    baseline = table.baseline if entry.metric == table.metric else None
+        return Judgement("reproduced", one, **said)
+    baseline = table.baseline if entry.metric == table.metric else table.quoted_baseline
+    baseline = None if row.scored_in(entry.metric) is None else baseline
     theirs, here = (normalised(str(entry.metric), value, baseline) for value in (printed, ours))
     fails = theirs is not None and theirs <= LEARNT
     if fails and here is not None:
         if here > LEARNT:
             return Judgement("not reproduced", "fails in the paper, learns here", **said)
-        return Judgement("reproduced", "fails in the paper and here", **said)
+        return Judgement("reproduced", "fails in the paper and here: not a tenth of the way from the baseline", **said)
     if interval is not None and interval[0] <= high and low <= interval[1]:
         return Judgement("within interval", **said)
-    return Judgement("better" if sign * ours > sign * printed else "not reproduced", **said)
+    if sign * ours > sign * printed:
+        return Judgement("better", one, **said)
+    if statistic in ("best", "best_on_validation") and entry.runs is not None and row.n < entry.runs:
+        return Judgement("not comparable", f"the paper's best of {entry.runs}, ours of {row.n}", **said)
+    return Judgement("not reproduced", one, **said)
 
 
 def _of_diverged(entry: Published, row: LeaderboardRow) -> Judgement:
@@ -114,23 +121,25 @@ def _of_diverged(entry: Published, row: LeaderboardRow) -> Judgement:
     reason = f"{count} of {n}, published {float(entry.value or 0):g} of {entry.runs or 'as many'}"
     if count / n == share:
         return Judgement("reproduced", reason)
+    if n < MIN_SEEDS:
+        return Judgement("not reproduced", reason)
     return Judgement("within interval" if low <= share <= high else "not reproduced", reason)
 
 
-def _interval(
-    entry: Published, statistic: str | None, row: LeaderboardRow, table: LeaderboardTable
-) -> tuple[Interval | None, str | None]:
-    """Return the interval of our statistic, and what it is of."""
+def _interval(entry: Published, statistic: str | None, row: LeaderboardRow) -> tuple[Interval | None, str | None]:
+    """Return the interval of our statistic, and what it is of; of fewer than five seeds there is none."""
     if entry.event in ("steps_to_baseline", "steps_to_convergence"):
         times = row.arrivals.baseline if entry.event == "steps_to_baseline" else row.arrivals.target
         steps = [float(t) for t in times.steps]
         return _named(interval_with_worst(steps, len(times.steps_followed), higher=False), len(steps), row.ended)
-    if entry.metric != table.metric:
+    scored = row.scored_in(entry.metric)
+    if scored is None:
         return None, None
     if statistic == "mean":
-        ends = None if row.diverged else student_interval(list(row.seeds.values()))
-        return ends, None if ends is None else "of the mean (t)"
-    return _named(row.interval, row.n, row.ended) if statistic == "median" else (None, None)
+        few = row.diverged or row.n < MIN_SEEDS
+        ends = None if few else student_interval(list(scored.seeds.values()))
+        return (None, None) if ends is None else (within_range(scored.metric, ends), "of the mean (t)")
+    return _named(scored.interval, row.n, row.ended) if statistic == "median" else (None, None)
 
 
 def _named(interval: Interval | None, n: int, ended: int) -> tuple[Interval | None, str | None]:
@@ -155,8 +164,8 @@ def stated(
     said = {"interval": row.interval, "interval_of": None if row.interval is None else of}
     if not met:
         return Judgement("fails", **said)
-    own = lower_is_better(row)
-    p_values = {other.name: rank_sum_p([own], [lower_is_better(other)], "lower") for other in others}
+    own = _lower_is_better(row)
+    p_values = {other.name: rank_sum_p([own], [_lower_is_better(other)], "lower") for other in others}
     single = [one.name for one in (row, *others) if one.ended < 2]
     if single and (values or others):
         return Judgement("overlaps", f"one seed of {', '.join(single)}", **said)
@@ -164,3 +173,9 @@ def stated(
     if unsure:
         return Judgement("overlaps", f"not told apart at 5 %: {', '.join(unsure)}", **said)
     return Judgement("holds", **said)
+
+
+def _lower_is_better(row: LeaderboardRow) -> list[float]:
+    """Return a row's scores in the task's metric with the sign that makes lower better, diverged seeds as infinity."""
+    sign = -1.0 if higher_is_better(row.metric) else 1.0
+    return [sign * score for score in row.seeds.values()] + [math.inf] * row.diverged

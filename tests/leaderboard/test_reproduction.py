@@ -13,7 +13,7 @@ from stablebench.leaderboard.published import compare_published, has_number, is_
 from stablebench.leaderboard.reproduction import reproduction_table
 from stablebench.leaderboard.verdicts import half_digit
 from stablebench.schema.card import TaskCard
-from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, SeedStatistics
+from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable, QuotedScore, SeedStatistics
 from stablebench.schema.published import Published
 from stablebench.schema.reproduction import Reproduction, ReproductionLine
 from stablebench.schema.suite import Suite
@@ -232,7 +232,8 @@ def test_a_model_that_fails_in_the_paper_is_to_fail() -> None:
     learns = of(0.9, 0.51)
     assert (learns.verdict, learns.reason) == ("not reproduced", "fails in the paper, learns here")
     both = of(0.48, 0.51)
-    assert (both.verdict, both.reason) == ("reproduced", "fails in the paper and here")
+    why = "fails in the paper and here: not a tenth of the way from the baseline"
+    assert (both.verdict, both.reason) == ("reproduced", why)
     assert of(0.9, 0.8).verdict == "better" and of(0.48, 0.8).verdict == "not reproduced"
 
 
@@ -246,6 +247,53 @@ def test_best_of_k_is_held_against_best_of_k() -> None:
     three, ten = of(3), of(10)
     assert (three.ours, three.verdict, three.differs) == (0.95, "reproduced", [])  # the first three seeds
     assert (ten.ours, ten.differs) == (0.99, ["best of 10, ours of 5"])
+
+
+def test_the_best_of_fewer_seeds_is_no_failure() -> None:
+    """Of ten trials the paper has the best; our best of two may be better, and where it is worse that says nothing."""
+
+    def of(best: float) -> ReproductionLine:
+        seeds = {"0": 0.8, "1": best}
+        found = row("cornn", 0.8, n=2, ended=2, seeds=seeds, statistics={"accuracy": {"best": best}})
+        return lines(board(table(found)), entry(statistic="best", runs=10))[0]
+
+    assert (of(0.9).verdict, of(0.9).reason) == ("not comparable", "the paper's best of 10, ours of 2")
+    assert of(0.96).verdict == "better"
+
+
+def test_a_verdict_from_one_seed_says_so() -> None:
+    for score, word in ((0.95, "reproduced"), (0.96, "better"), (0.9, "not reproduced")):
+        (one,) = lines(board(table(row("cornn", score, n=1, ended=1))), entry())
+        (two,) = lines(board(table(row("cornn", score, n=2, ended=2))), entry())
+        assert (one.verdict, one.reason, two.verdict, two.reason) == (word, "one seed", word, None)
+
+
+def test_no_interval_comes_from_fewer_than_five_seeds() -> None:
+    """Student's interval of 0.9 and 0.8 goes from 0.21 to 1.49: it would repeat whatever a paper printed."""
+
+    def of(*scores: float, printed: float = 0.5) -> ReproductionLine:
+        mean = sum(scores) / len(scores)
+        seeds = {str(i): one for i, one in enumerate(scores)}
+        found = row("cornn", mean, statistics={"accuracy": {"mean": mean}})
+        found = found.replaced(seeds=seeds, n=len(seeds), ended=len(seeds))
+        return lines(board(table(found)), entry(printed, statistic="mean"))[0]
+
+    assert (of(0.9, 0.8).verdict, of(0.9, 0.8).interval) == ("better", None)
+    wide = of(0.9, 0.99, 0.2, 0.95, 0.98, printed=0.999)
+    assert wide.verdict == "within interval" and wide.interval is not None and wide.interval[1] == 1.0
+
+
+def test_a_number_is_compared_in_its_own_metric() -> None:
+    """A paper prints the accuracy of copying, the task is trained on a loss: interval and seeds are the accuracy's."""
+    seeds = {str(i): one for i, one in enumerate([0.90, 0.95, 0.91, 0.99, 0.92])}
+    quoted = QuotedScore(metric="accuracy", score=0.92, min=0.9, max=0.99, interval=(0.9, 0.99), seeds=seeds)
+    found = row("cornn", 0.3, n=5, ended=5, quoted=quoted, statistics={"accuracy": {"best": 0.99}})
+    found = found.replaced(metric="loss", seeds={str(i): 0.3 for i in range(5)}, interval=(0.3, 0.3))
+    one = table(found).replaced(metric="loss", higher_is_better=False, baseline=2.0, quoted_baseline=0.2)
+    (median,) = lines(board(one), entry(statistic="unknown"))
+    assert (median.ours, median.interval, median.verdict) == (0.92, (0.9, 0.99), "within interval")
+    (best,) = lines(board(one), entry(statistic="best", runs=3))
+    assert (best.ours, best.verdict, best.differs) == (0.95, "reproduced", [])
 
 
 def test_scaled_and_drawn_validation_accuracies_are_compared() -> None:
