@@ -24,24 +24,30 @@ class Metric:
         unit: Its unit, in words.
         higher_is_better: Its direction.
         formula: What it computes.
+        least: No value is below.
+        most: No value is above.
     """
 
     unit: str
     higher_is_better: bool
     formula: str
+    least: float = 0.0
+    most: float = math.inf
 
 
 METRICS: dict[str, Metric] = {
     "loss": Metric(
         "nats or squared units, as the task's loss", False, "mean of the task's loss over the counted steps"
     ),
-    "accuracy": Metric("fraction", True, "share of the scored steps whose likeliest class is the target"),
-    "sequence_accuracy": Metric("fraction", True, "share of the sequences in which every scored step is right"),
-    "scaled_accuracy": Metric("fraction", True, "(accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect"),
+    "accuracy": Metric("fraction", True, "share of the scored steps whose likeliest class is the target", most=1),
+    "sequence_accuracy": Metric("fraction", True, "share of the sequences in which every scored step is right", most=1),
+    "scaled_accuracy": Metric(
+        "fraction", True, "(accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect", least=-math.inf, most=1
+    ),
     "mse": Metric("squared units", False, "mean of (output - target)^2"),
     "nrmse": Metric("fraction", False, "square root of sum (output - target)^2 / sum target^2"),
     "bpc": Metric("bits per character", False, "mean cross-entropy / ln 2"),
-    "perplexity": Metric("equally likely words", False, "exp(mean cross-entropy)"),
+    "perplexity": Metric("equally likely words", False, "exp(mean cross-entropy)", least=1),
 }
 
 
@@ -50,16 +56,16 @@ def higher_is_better(name: str) -> bool:
     return METRICS[name].higher_is_better
 
 
-def within_range(name: str, interval: tuple[float, float]) -> tuple[float, float]:
-    """Return an interval cut off where the metric's values end: an accuracy is at most 1, a loss at least 0."""
-    low = -math.inf if name == "scaled_accuracy" else 1.0 if name == "perplexity" else 0.0
-    high = 1.0 if name in ("accuracy", "sequence_accuracy", "scaled_accuracy") else math.inf
-    return max(interval[0], low), min(interval[1], high)
-
-
 def is_better(name: str, value: float, other: float) -> bool:
     """Return whether a value of the metric is better than another; equal ones are not."""
     return value > other if higher_is_better(name) else value < other
+
+
+def clipped(name: str, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return both ends of an interval, cut to the values that the metric can have."""
+    metric = METRICS[name]
+    low, high = (min(max(end, metric.least), metric.most) for end in ends)
+    return low, high
 
 
 def beats_baseline(metric: str, baseline: float) -> Callable[[float], bool]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stablebench.data.metrics import METRICS, higher_is_better, within_range
+from stablebench.data.metrics import METRICS, clipped, higher_is_better
 from stablebench.errors import UserError, did_you_mean
 from stablebench.leaderboard.format import MEDIAN_INTERVAL, format_median_interval, format_range, format_seeds
 from stablebench.leaderboard.length_curves import format_held, format_held_interval
@@ -125,7 +125,7 @@ def _mean_score(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
 
 def _mean_interval(row: LeaderboardRow) -> Interval | None:
     ends = None if row.diverged else student_interval(list(row.shown.seeds.values()))
-    return None if ends is None else within_range(row.shown.metric, ends)
+    return None if ends is None else clipped(row.shown.metric, ends)
 
 
 def best_mean(table: LeaderboardTable) -> int | None:

@@ -23,6 +23,7 @@ State = Literal[
     "reproduced",
     "better",
     "not reproduced",
+    "undecided",
     "not comparable",
     "run in part",
     "by formula",
@@ -33,9 +34,10 @@ State = Literal[
 ]
 """`within interval` counts as reproduced; its line says which it was."""
 STATES: dict[State, str] = {
-    "reproduced": "equal within what is printed, or the interval over our seeds reaches it",
+    "reproduced": "equal within what is printed, or in our interval from five seeds on, or both fail the baseline",
     "better": "ours lies beyond it on the good side",
     "not reproduced": "ours lies beyond it on the bad side, or a model that fails there learns here",
+    "undecided": "one seed, or it is in the range of a few, or their best trial is of more than we have: no verdict",
     "not comparable": "ours is of another variant of the task",
     "run in part": "only with a part of the suite's budget or other settings: no verdict",
     "by formula": "a baseline that needs no training, equal to the task card's",
@@ -113,16 +115,16 @@ def _state(
     if not lines:
         return PublishedState(paper, card.task, entry, "not run" if runs_it else "no suite", suites=runs_it)
 
-    def distance(one: tuple[str, bool, ReproductionLine]) -> tuple[bool, bool, bool]:
+    def distance(one: tuple[str, bool, ReproductionLine]) -> tuple[bool, bool, bool, bool]:
         board, in_part, line = one
-        return in_part, line.verdict == "not comparable", board.split("/")[0] != paper
+        return in_part, line.verdict == "not comparable", line.verdict == "undecided", board.split("/")[0] != paper
 
     board, in_part, line = min(lines, key=distance)
     return PublishedState(paper, card.task, entry, "run in part" if in_part else _word(line), line, board, runs_it)
 
 
 def _word(line: ReproductionLine) -> State:
-    if line.verdict in ("better", "not reproduced", "not comparable"):
+    if line.verdict in ("better", "not reproduced", "undecided", "not comparable"):
         return line.verdict
     return "reproduced"
 

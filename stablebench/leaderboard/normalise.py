@@ -4,8 +4,7 @@ With the gap of a score to the perfect one, the normalised score is 1 - gap / ga
 a run below the baseline, and a diverged one, has learned nothing.
 """
 
-_PERFECT = {"accuracy": 1.0, "perplexity": 1.0}
-"""The best value a metric can have; of every other it is 0."""
+from stablebench.data.metrics import METRICS
 
 
 def normalised(metric: str, value: float | None, baseline: float | None) -> float | None:
@@ -19,7 +18,7 @@ def normalised(metric: str, value: float | None, baseline: float | None) -> floa
     Returns:
         None where the baseline is missing or perfect itself.
     """
-    perfect = _PERFECT.get(metric, 0.0)
+    perfect = METRICS[metric].most if METRICS[metric].higher_is_better else METRICS[metric].least
     if baseline is None or baseline == perfect:
         return None
     if value is None:

@@ -1,16 +1,22 @@
-"""Published numbers with ours: the same statistic of our seeds, and how far the protocol is the same."""
+"""Published numbers with ours: the same statistic of our seeds, and how far the protocol is the same.
 
+Every number is compared in the metric in which it was published.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard.format import format_number
 from stablebench.schema.card import TaskCard, measured_metrics
-from stablebench.schema.leaderboard import LeaderboardRow, PublishedComparison, SeedStatistics
+from stablebench.schema.leaderboard import LeaderboardRow, PublishedComparison, QuotedScore, SeedStatistics
 from stablebench.schema.published import Published
 
 EVENTS = {"diverged": "count", "steps_to_baseline": "median", "steps_to_convergence": "median to the target"}
 """Events that a leaderboard has, by our statistic; no paper gives a threshold of convergence, ours is the target."""
+PICKS = {"best": "best", "worst": "worst", "best_on_validation": "best on validation"}
+"""Statistics that are one of a paper's trials, in words."""
 
 
 def published(card: TaskCard, params: Mapping[str, Any], rows: Sequence[LeaderboardRow]) -> list[PublishedComparison]:
@@ -54,8 +60,8 @@ def compare_published(
     compared = card.compare(entry, params, None if row is None else _fields_of(card, params, row))
     value, statistic = (None, None) if row is None else _ours(card, entry, row)
     differs, flag = list(compared.differs), compared.flag
-    if row is not None and statistic in ("best", "worst", "best_on_validation") and _other_number(entry, row):
-        differs.append(f"{str(statistic).replace('_', ' ')} of {entry.runs}, ours of {row.n}")
+    if row is not None and entry.statistic in PICKS and entry.runs and not picks_alike(entry, row):
+        differs.append(f"{PICKS[entry.statistic]} of {entry.runs}, ours of {row.ended}")
         flag = "differs"
     return PublishedComparison(
         key=entry.key,
@@ -95,30 +101,65 @@ def _fields_of(card: TaskCard, params: Mapping[str, Any], row: LeaderboardRow) -
     return fields
 
 
+def scores_in(row: LeaderboardRow, metric: str | None) -> LeaderboardRow | QuotedScore | None:
+    """Return where a row's scores by seed in a metric stand; None where it has no more than their `statistics`."""
+    return next((one for one in (row, row.quoted) if one is not None and one.metric == metric), None)
+
+
+def times_to(row: LeaderboardRow, event: str | None) -> tuple[list[float], int]:
+    """Return the updates to an event of the runs that got there, and how many did not."""
+    times = row.arrivals.baseline if event == "steps_to_baseline" else row.arrivals.target
+    return [float(steps) for steps in times.steps], len(times.steps_followed)
+
+
+def picks_alike(entry: Published, row: LeaderboardRow) -> bool:
+    """Whether our best (or worst) is of as many trials as the paper's: of all our seeds, or of the first of them."""
+    return entry.runs is not None and (row.ended == entry.runs or _first(entry, row) is not None)
+
+
+def _first(entry: Published, row: LeaderboardRow) -> list[float] | None:
+    """Return of our seeds the first ones, as many as the paper's trials, of which it prints the best or the worst.
+
+    None where there are fewer, or where it is not known which of more seeds diverged or never got there.
+    """
+    if entry.runs is None or entry.statistic not in ("best", "worst"):
+        return None
+    if entry.event is not None:
+        values, lost = times_to(row, entry.event)
+    else:
+        kept = scores_in(row, entry.metric)
+        if kept is None:
+            return None
+        values, lost = [kept.seeds[seed] for seed in sorted(kept.seeds, key=int)], row.diverged
+    trials = len(values) + lost
+    if trials < entry.runs or (lost and trials > entry.runs):
+        return None
+    return (values + [-math.inf if larger_is_better(entry) else math.inf] * lost)[: entry.runs]
+
+
+def larger_is_better(entry: Published) -> bool:
+    """Whether a larger number is better; an event is better earlier."""
+    return entry.metric is not None and higher_is_better(entry.metric)
+
+
 def _ours(card: TaskCard, entry: Published, row: LeaderboardRow) -> tuple[float | None, str | None]:
     """Return our number and its statistic."""
+    if entry.event not in EVENTS and (entry.metric is None or not _on_such_examples(card, entry)):
+        return None, None
+    first = _first(entry, row)
+    if first is not None:
+        pick = max(first) if larger_is_better(entry) == (entry.statistic == "best") else min(first)
+        return (pick if math.isfinite(pick) else None), entry.statistic
     if entry.event in EVENTS:
         events = {"diverged": row.diverged, "steps_to_baseline": row.steps_to_baseline}
         return events.get(entry.event, row.steps_to_target), EVENTS[entry.event]
-    if entry.metric is None or not _on_such_examples(card, entry):
-        return None, None
-    scores = row.statistics.get(entry.metric)
-    scored = row.scored_in(entry.metric)
-    if scores is not None and scored is not None and entry.statistic in ("best", "worst") and entry.runs:
-        first = [scored.seeds[seed] for seed in sorted(scored.seeds, key=int)][: entry.runs]
-        largest = higher_is_better(scored.metric) == (entry.statistic == "best")
-        return (max(first) if largest else min(first)), entry.statistic
+    scores = row.statistics.get(str(entry.metric))
     if scores is not None and entry.statistic in SeedStatistics.model_fields:
         return getattr(scores, entry.statistic), entry.statistic
-    return row.others.get(entry.metric) if scored is None else scored.score, "median"
-
-
-def _other_number(entry: Published, row: LeaderboardRow) -> bool:
-    """Whether our best is of another number of seeds than the paper's trials; of more, the first ones are taken."""
-    if entry.runs is None:
-        return False
-    cut = row.scored_in(entry.metric) is not None and entry.statistic in ("best", "worst")
-    return row.n < entry.runs or (row.n > entry.runs and not cut)
+    kept = scores_in(row, entry.metric)
+    if kept is None:  # the median of seeds with a score, which is not that of all
+        return (None if row.diverged else row.others.get(str(entry.metric))), "median"
+    return kept.score, "median"
 
 
 def _on_such_examples(card: TaskCard, entry: Published) -> bool:

@@ -1,15 +1,16 @@
 """Whether a suite repeats what its paper reports: a pure function of the suite, its leaderboard and the task cards.
 
 Our score is the paper's statistic of our seeds (their mean, the best, the best on validation) where the paper says
-which it is, else the median.
+which it is, else the median; in the metric that was published.
 
 A printed number is
 
     reproduced        ours equals it within the printed spread, or within half a unit of its last digit (`verdicts`);
-                      or keeps to the bound that is printed; or both have learnt nothing
-    within interval   ours does not, but the interval over our seeds reaches it
+                      or keeps to the bound that is printed; or neither beats the baseline, which is then said
+    within interval   ours does not, but the interval over five seeds or more reaches it
     better            ours lies beyond both, on the good side
     not reproduced    ours lies beyond both, on the bad side; or the paper shows a model that fails, and here it learns
+    undecided         there is one seed; or the range of two to four reaches it; or the paper's best is of more trials
     not comparable    our runs are of another variant or length of the task; what differs stands next to the verdict
     not run           there is no run of that model, or those there are stand for another number of the suite
 
@@ -17,17 +18,20 @@ It is compared with the runs of its own variant and size where there are any. El
 place, unless they are the suite's runs for another of its numbers; what then differs stands next to the verdict.
 
 What a figure shows without numbers is stated in the suite as an expectation: that one model is better than others, by
-scores and by a one-sided rank test against each at 5 %, or that a value is reached or missed. It
+scores in the metric shown and by a one-sided rank test against each at 5 %, or that a value of the task's metric is
+reached or missed. It
 
-    holds             so it is; never of one seed
-    overlaps          the scores are as stated, but so many seeds do not tell the models apart, or there is one seed
+    holds             so it is, also at the end of the interval or range
+    overlaps          the scores are as stated, but so many seeds do not tell it for sure
     fails             the scores are not as stated
+    undecided         there is one seed of one of them
     not comparable    our runs are of another variant or length of the task
     not run           there is no run of one of them
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from stablebench.leaderboard.board import Cards, registered_card
@@ -40,7 +44,8 @@ from stablebench.leaderboard.published import (
     is_measured,
     spread_of,
 )
-from stablebench.leaderboard.verdicts import Judgement, judged, stated
+from stablebench.leaderboard.statements import best_row, measured_by, score_of, stated
+from stablebench.leaderboard.verdicts import Judgement, judged
 from stablebench.registry import table_of
 from stablebench.schema.card import TaskCard
 from stablebench.schema.leaderboard import Leaderboard, LeaderboardRow, LeaderboardTable
@@ -266,27 +271,19 @@ def _expectation(
     expectations = [e for e in suite.expected if table_of(e.task)[0] == name]
     instead = [table for table in of_task if not any(_is_of(table, e, card) for e in expectations)]
     for table in exact or instead:
-        sign = 1.0 if table.higher_is_better else -1.0
-        row = _best(table.rows, expected.model, sign, expected.where)
-        ours = None if row is None else _score(row, sign, expected.every_seed)
-        others = [_best(table.rows, model, sign) for model in expected.better_than]
-        if row is None or ours is None or None in others:
+        row = best_row(table, expected.model, expected.where)
+        others = [other for model in expected.better_than if (other := best_row(table, model)) is not None]
+        if row is None or len(others) < len(expected.better_than):
             continue
-        compared = [other for other in others if other is not None]
-        met = all(sign * ours > sign * _score(other, sign) for other in compared)
-        if expected.reaches is not None:
-            met &= sign * ours >= sign * expected.reaches
-        if expected.misses is not None:
-            met &= sign * ours < sign * expected.misses
-        if expected.others_miss is not None:
-            met &= all(sign * _score(other, sign) < sign * expected.others_miss for other in compared)
         differs = [] if exact or card is None else _elsewhere(card, variant or None, table)
         differs = differs or ([] if exact or expected.T is None else [f"T {expected.T:,}, ours another"])
-        valued = (expected.reaches, expected.misses, expected.others_miss) != (None, None, None)
-        verdict = Judgement("not comparable") if differs else stated(row, compared, table, met, valued)
+        metric, judged_by = measured_by(expected, table)
+        ours = score_of(row, metric, expected.every_seed)
+        verdict = Judgement("not comparable") if differs else stated(expected, row, others, table)
         differs += [*_fewer_updates(overrides, row, differs), *_built_start(row)]
         return line.replaced(
-            ours=ours if abs(ours) != float("inf") else None,
+            what=f"{expected.statement}, by {judged_by}",
+            ours=ours if isfinite(ours) else None,
             interval=verdict.interval,
             interval_of=verdict.interval_of,
             verdict=verdict.word,
@@ -307,20 +304,3 @@ def _is_of(table: LeaderboardTable, expected: Expectation, card: TaskCard | None
     if not variant:
         return card is None or card.has_params(None, table.params)
     return table.variant == variant or (card is not None and card.has_params(variant, table.params))
-
-
-def _best(
-    rows: Sequence[LeaderboardRow], model: str, sign: float, where: Mapping[str, Any] | None = None
-) -> LeaderboardRow | None:
-    """Return a model's best row of those with the values `where`, None where none has ended."""
-    values = {key.removeprefix("model.").removeprefix("train."): value for key, value in (where or {}).items()}
-    of_model = [row for row in rows if row.model == model and row.ended]
-    of_model = [row for row in of_model if all(row.settings.get(key) == value for key, value in values.items())]
-    return max(of_model, key=lambda row: sign * _score(row, sign), default=None)
-
-
-def _score(row: LeaderboardRow, sign: float, every_seed: bool = False) -> float:
-    """Return a row's score, or that of its worst seed; one whose seeds diverged is worse than any number."""
-    worst = row.diverged if every_seed else row.score is None
-    score = row.score if not every_seed else row.min if sign > 0 else row.max
-    return -sign * float("inf") if worst or row.score is None or score is None else score

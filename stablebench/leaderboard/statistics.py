@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stablebench import stats
-from stablebench.data.metrics import higher_is_better, within_range
+from stablebench.data.metrics import clipped, higher_is_better
 from stablebench.leaderboard.normalise import normalised
 from stablebench.leaderboard.pairs import improvements, lower_is_better, pairs_of
 from stablebench.leaderboard.row import interval_with_worst, median_with_worst
@@ -68,7 +68,7 @@ def _table(table: LeaderboardTable, equal_within: float | None) -> TableStatisti
 def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowStatistics:
     scores, higher = list(row.shown.seeds.values()), higher_is_better(row.shown.metric)
     of_median = interval_with_worst(scores, row.diverged, higher)
-    of_mean = stats.student_interval(scores)
+    of_mean = None if row.diverged else stats.student_interval(scores)
     return RowStatistics(
         name=row.name,
         n=row.n,
@@ -77,7 +77,7 @@ def _row(row: LeaderboardRow, times: dict[Goal, dict[Unit, TimeToGoal]]) -> RowS
         median=median_with_worst(scores, row.diverged, higher),
         median_interval=of_median,
         coverage=None if of_median is None else stats.median_coverage(len(scores) + row.diverged),
-        mean_interval=None if row.diverged or of_mean is None else within_range(row.shown.metric, of_mean),
+        mean_interval=None if of_mean is None else clipped(row.shown.metric, of_mean),
         mean=stats.mean(scores) if scores else None,
         standard_deviation=stats.standard_deviation(scores) if scores else None,
         standard_error=stats.standard_error(scores) if scores else None,

@@ -1,10 +1,13 @@
-"""Whether our runs repeat a printed number, and whether one model is better than another: the words and their rules.
+"""Whether our runs repeat a printed number: the words and their rules.
 
 A printed number is known to within half a unit of its last digit, or to within the spread printed next to it: the
 standard deviation over trials, else two standard errors. Accuracies count to a tenth of a per cent at least, other
-numbers to two digits. Of ours there is, from five seeds on, the interval of the same statistic: of the median or the
-mean, or of a share of diverged runs; the best of some trials has none. A verdict from one seed says so; that our best
-of fewer seeds than the paper's trials is worse is none. Expectations are stated and tested in the task's metric.
+numbers to two digits. Of ours there is the interval of the same statistic, of the median or the mean, from five seeds
+on; of two to four there is the range of the seeds, which decides nothing that it reaches; one seed decides nothing. The
+best of some trials is compared with the best of as many.
+
+A number fails where it does not beat the task's baseline, by the margin of `beats_baseline`. A model fails here where
+the better end of its interval does not, and learns where the worse end does.
 """
 
 import math
@@ -13,19 +16,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from stablebench.data.metrics import METRICS, higher_is_better, within_range
-from stablebench.leaderboard.format import FIVE_SEEDS
-from stablebench.leaderboard.normalise import normalised
-from stablebench.leaderboard.published import spread_of
-from stablebench.leaderboard.row import interval_with_worst
+from stablebench.data.metrics import beats_baseline, clipped, higher_is_better
+from stablebench.leaderboard.format import FIVE_SEEDS, format_number
+from stablebench.leaderboard.published import (
+    PICKS,
+    larger_is_better,
+    picks_alike,
+    scores_in,
+    spread_of,
+    times_to,
+)
 from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import Interval
 from stablebench.schema.published import Published
 from stablebench.schema.reproduction import ReproductionVerdict
-from stablebench.stats import LEVEL, MIN_SEEDS, rank_sum_p, student_interval
-
-LEARNT = 0.1
-"""Share of the way from the trivial baseline to perfect from which on a model counts as one that learns."""
+from stablebench.stats import MIN_SEEDS, median_interval, student_interval
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,69 @@ def half_digit(value: float, metric: str | None) -> float:
     return 0.5 * 10.0**-decimals * (1 + 1e-9)
 
 
+@dataclass(frozen=True)
+class SeedSpread:
+    """Between which values our seeds lie.
+
+    Args:
+        bad: The worse end; infinite where a run diverged or never got there.
+        good: The better end.
+        of: What it is the spread of, in words.
+        tested: Whether it is an interval, not a range of fewer than five seeds.
+    """
+
+    bad: float
+    good: float
+    of: str
+    tested: bool
+
+    def said(self) -> dict[str, Any]:
+        """Return what a line prints of it: nothing where an end is infinite."""
+        if not (math.isfinite(self.bad) and math.isfinite(self.good)):
+            return {}
+        return {"interval": (min(self.bad, self.good), max(self.bad, self.good)), "interval_of": self.of}
+
+    def reaches(self, low: float, high: float) -> bool:
+        """Whether it has a value in common with low to high."""
+        return min(self.bad, self.good) <= high and low <= max(self.bad, self.good)
+
+
+def _spread(values: Sequence[float], lost: int, larger: bool) -> SeedSpread | None:
+    """Return the interval of the median of scores, below five seeds their range; None of one seed.
+
+    Args:
+        values: Scores.
+        lost: Runs without one, worse than any.
+        larger: Whether larger is better.
+    """
+    sign = -1.0 if larger else 1.0
+    ordered = sorted([sign * value for value in values] + [math.inf] * lost)
+    if len(ordered) < 2:
+        return None
+    ends, of = median_interval(ordered), "of the median" + (FIVE_SEEDS if len(ordered) == MIN_SEEDS else "")
+    if ends is None:
+        ends, of = (ordered[0], ordered[-1]), f"(range of {len(ordered)} seeds)"
+    return SeedSpread(sign * ends[1], sign * ends[0], of, len(ordered) >= MIN_SEEDS)
+
+
+def spread_in(row: LeaderboardRow, metric: str) -> SeedSpread | None:
+    """Return between which values of a metric the seeds of a row lie; None of one seed, or where it was not measured.
+
+    Args:
+        row: The row.
+        metric: The metric. Of one that has no scores by seed it is the range of all seeds.
+    """
+    kept, larger = scores_in(row, metric), higher_is_better(metric)
+    if kept is not None:
+        return _spread(list(kept.seeds.values()), row.diverged, larger)
+    scores = row.statistics.get(metric)
+    if scores is None or scores.best is None or row.ended < 2:
+        return None
+    lost = -math.inf if larger else math.inf
+    bad = lost if scores.worst is None else scores.worst
+    return SeedSpread(bad, scores.best, f"(range of {row.ended} seeds)", row.ended >= MIN_SEEDS)
+
+
 def judged(
     entry: Published, ours: float | None, statistic: str | None, row: LeaderboardRow, table: LeaderboardTable
 ) -> Judgement:
@@ -76,106 +144,144 @@ def judged(
     """
     if not row.ended:
         return Judgement("not run")
-    if ours is None:
-        return Judgement("not reproduced", "no run got there" if entry.event else None)
+    if row.ended < 2:
+        return Judgement("undecided", "one seed")
     if entry.event == "diverged":
         return _of_diverged(entry, row)
-    larger = entry.metric in METRICS and higher_is_better(str(entry.metric))
-    sign, printed = (1.0 if larger else -1.0), float(entry.value or 0)
-    half = max(half_digit(printed, entry.metric), spread_of(entry) or 0.0)
-    low, high = printed - half, printed + half
-    if entry.bound == "at_least":
-        high = math.inf
-    elif entry.bound == "at_most":
-        low = -math.inf
-    interval, of = _interval(entry, statistic, row)
-    said: dict[str, Any] = {"interval": interval, "interval_of": of}
-    one = "one seed" if row.ended == 1 else None
+    seeds = _of_seeds(entry, row)
+    said_to_fail = _failure(entry, ours, seeds, table)
+    if said_to_fail is not None:
+        return said_to_fail
+    unlike = _unlike(entry, row)
+    if unlike is not None:
+        return Judgement("undecided", unlike)
+    if ours is None:
+        return _without_number(entry, statistic, row)
+    spread = _of_statistic(entry, statistic, row, seeds)
+    said = {} if spread is None else spread.said()
+    low, high = _printed(entry)
+    reasons = [f"{PICKS[entry.statistic]} of {entry.runs} each"] if entry.statistic in PICKS else []
     if low <= ours <= high:
-        return Judgement("reproduced", one, **said)
-    baseline = table.baseline if entry.metric == table.metric else table.quoted_baseline
-    baseline = None if row.scored_in(entry.metric) is None else baseline
-    theirs, here = (normalised(str(entry.metric), value, baseline) for value in (printed, ours))
-    fails = theirs is not None and theirs <= LEARNT
-    if fails and here is not None:
-        if here > LEARNT:
-            return Judgement("not reproduced", "fails in the paper, learns here", **said)
-        return Judgement("reproduced", "fails in the paper and here: not a tenth of the way from the baseline", **said)
-    if interval is not None and interval[0] <= high and low <= interval[1]:
-        return Judgement("within interval", **said)
-    if sign * ours > sign * printed:
-        return Judgement("better", one, **said)
-    if statistic in ("best", "best_on_validation") and entry.runs is not None and row.n < entry.runs:
-        return Judgement("not comparable", f"the paper's best of {entry.runs}, ours of {row.n}", **said)
-    return Judgement("not reproduced", one, **said)
+        return Judgement("reproduced", "; ".join(reasons) or None, **said)
+    if spread is None and entry.statistic not in PICKS:
+        return Judgement("undecided", "scores of the single seeds are not known")
+    if spread is not None and spread.reaches(low, high):
+        if not spread.tested:
+            return Judgement("undecided", f"in the range of {row.ended} seeds", **said)
+        if said:
+            return Judgement("within interval", **said)
+        return Judgement("undecided", _lost(entry, row))
+    if spread is not None and not spread.tested:
+        reasons.append(f"range of {row.ended} seeds")
+    if larger_is_better(entry) == (ours > float(entry.value or 0)):
+        return Judgement("better", "; ".join(reasons) or None, **said)
+    if entry.statistic == "unknown":
+        reasons.append("their statistic is not stated")
+    return Judgement("not reproduced", "; ".join(reasons) or None, **said)
+
+
+def _printed(entry: Published) -> Interval:
+    """Return between which values a printed number lies."""
+    value = float(entry.value or 0)
+    half = max(half_digit(value, entry.metric), spread_of(entry) or 0.0)
+    low = -math.inf if entry.bound == "at_most" else value - half
+    high = math.inf if entry.bound == "at_least" else value + half
+    return low, high
+
+
+def _of_seeds(entry: Published, row: LeaderboardRow) -> SeedSpread | None:
+    """Return between which values our seeds lie in what was published."""
+    if entry.metric is not None:
+        return spread_in(row, entry.metric)
+    return _spread(*times_to(row, entry.event), larger=False)
+
+
+def _of_statistic(
+    entry: Published, statistic: str | None, row: LeaderboardRow, seeds: SeedSpread | None
+) -> SeedSpread | None:
+    """Return the interval of our statistic, below five seeds their range; None of the best or the worst of some."""
+    kept = scores_in(row, entry.metric)
+    if statistic == "mean" and kept is not None and row.ended >= MIN_SEEDS:
+        ends = None if row.diverged else student_interval(list(kept.seeds.values()))
+        if ends is None:
+            return None
+        low, high = clipped(kept.metric, ends)
+        return SeedSpread(*((low, high) if larger_is_better(entry) else (high, low)), "of the mean (t)", tested=True)
+    return None if statistic in PICKS else seeds
+
+
+def _failure(
+    entry: Published, ours: float | None, seeds: SeedSpread | None, table: LeaderboardTable
+) -> Judgement | None:
+    """Return the verdict on a number that does not beat the baseline; None where it does, or that is not known."""
+    baseline = _baseline(table, entry.metric)
+    if entry.metric is None or baseline is None or seeds is None or entry.statistic in ("worst", "range_low"):
+        return None
+    beats, (low, high) = beats_baseline(entry.metric, baseline), _printed(entry)
+    if beats(high if larger_is_better(entry) else low):
+        return None
+    if beats(seeds.bad):
+        return Judgement("not reproduced", "fails in the paper, learns here", **seeds.said())
+    if not beats(seeds.good):
+        there, here = format_number(float(entry.value or 0)), format_number(ours) or "diverged"
+        reason = f"that it fails: {there} there, {here} here, baseline {format_number(baseline)}"
+        return Judgement("reproduced", reason, **seeds.said())
+    if ours is not None and low <= ours <= high:
+        return None
+    return Judgement("undecided", "fails in the paper, some seeds learn here", **seeds.said())
+
+
+def _baseline(table: LeaderboardTable, metric: str | None) -> float | None:
+    """Return the trivial baseline in a metric, None where it is not known."""
+    if metric == "scaled_accuracy":
+        return 0.0
+    if metric == table.metric:
+        return table.baseline
+    return table.quoted_baseline if metric == table.shown_metric else None
+
+
+def _unlike(entry: Published, row: LeaderboardRow) -> str | None:
+    """Return why a number that is one of a paper's trials is not compared with ours; None where it is."""
+    if entry.statistic in ("range_low", "range_high"):
+        return "an end of a range"
+    if entry.statistic not in PICKS or picks_alike(entry, row):
+        return None
+    pick = PICKS[entry.statistic]
+    theirs = "an unstated number of trials" if entry.runs is None else f"{entry.runs}, ours of {row.ended}"
+    return f"{pick} of {theirs}"
+
+
+def _lost(entry: Published, row: LeaderboardRow) -> str:
+    """Return how many runs have no number."""
+    if entry.event is None:
+        return f"{row.diverged} of {row.ended} runs diverged"
+    steps, lost = times_to(row, entry.event)
+    return f"{len(steps)} of {len(steps) + lost} runs got there"
+
+
+def _without_number(entry: Published, statistic: str | None, row: LeaderboardRow) -> Judgement:
+    """Return the verdict where our statistic is no number."""
+    if entry.event is not None:
+        return Judgement("not reproduced", _lost(entry, row))
+    if not row.diverged:
+        return Judgement("undecided", "not measured in our runs")
+    lost = row.diverged == row.ended or (statistic == "median" and 2 * row.diverged >= row.ended)
+    return Judgement("not reproduced" if lost else "undecided", _lost(entry, row))
 
 
 def _of_diverged(entry: Published, row: LeaderboardRow) -> Judgement:
     """Return the verdict on a number of trials that diverged, as a share of them."""
     from scipy import special
 
-    count, n = row.diverged, row.ended
-    share = float(entry.value or 0) / (entry.runs or max(int(entry.value or 0), 1))
-    low = float(special.betaincinv(count, n - count + 1, 0.025)) if count else 0.0
-    high = float(special.betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
-    reason = f"{count} of {n}, published {float(entry.value or 0):g} of {entry.runs or 'as many'}"
+    count, n, published = row.diverged, row.ended, float(entry.value or 0)
+    if entry.runs is None:
+        return Judgement("undecided", f"{count} of {n}, published {published:g} of an unstated number")
+    reason = f"{count} of {n}, published {published:g} of {entry.runs}"
+    share = published / entry.runs
     if count / n == share:
         return Judgement("reproduced", reason)
     if n < MIN_SEEDS:
-        return Judgement("not reproduced", reason)
+        return Judgement("undecided", reason)
+    low = float(special.betaincinv(count, n - count + 1, 0.025)) if count else 0.0
+    high = float(special.betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
     return Judgement("within interval" if low <= share <= high else "not reproduced", reason)
-
-
-def _interval(entry: Published, statistic: str | None, row: LeaderboardRow) -> tuple[Interval | None, str | None]:
-    """Return the interval of our statistic, and what it is of; of fewer than five seeds there is none."""
-    if entry.event in ("steps_to_baseline", "steps_to_convergence"):
-        times = row.arrivals.baseline if entry.event == "steps_to_baseline" else row.arrivals.target
-        steps = [float(t) for t in times.steps]
-        return _named(interval_with_worst(steps, len(times.steps_followed), higher=False), len(steps), row.ended)
-    scored = row.scored_in(entry.metric)
-    if scored is None:
-        return None, None
-    if statistic == "mean":
-        few = row.diverged or row.n < MIN_SEEDS
-        ends = None if few else student_interval(list(scored.seeds.values()))
-        return (None, None) if ends is None else (within_range(scored.metric, ends), "of the mean (t)")
-    return _named(scored.interval, row.n, row.ended) if statistic == "median" else (None, None)
-
-
-def _named(interval: Interval | None, n: int, ended: int) -> tuple[Interval | None, str | None]:
-    if interval is None:
-        return None, None
-    return interval, "of the median" + (FIVE_SEEDS if max(n, ended) == MIN_SEEDS else "")
-
-
-def stated(
-    row: LeaderboardRow, others: Sequence[LeaderboardRow], table: LeaderboardTable, met: bool, values: bool
-) -> Judgement:
-    """Return the verdict on a statement of a figure.
-
-    Args:
-        row: The model that it is about.
-        others: The models that it is to be better than; by a one-sided rank test each.
-        table: Where they stand.
-        met: Whether the scores are as stated.
-        values: Whether some of them are to reach or miss a value.
-    """
-    of = "of the median" + (FIVE_SEEDS if row.ended == MIN_SEEDS else "")
-    said = {"interval": row.interval, "interval_of": None if row.interval is None else of}
-    if not met:
-        return Judgement("fails", **said)
-    own = _lower_is_better(row)
-    p_values = {other.name: rank_sum_p([own], [_lower_is_better(other)], "lower") for other in others}
-    single = [one.name for one in (row, *others) if one.ended < 2]
-    if single and (values or others):
-        return Judgement("overlaps", f"one seed of {', '.join(single)}", **said)
-    unsure = [f"{name} p {p:.2g}" for name, p in p_values.items() if p > LEVEL]
-    if unsure:
-        return Judgement("overlaps", f"not told apart at 5 %: {', '.join(unsure)}", **said)
-    return Judgement("holds", **said)
-
-
-def _lower_is_better(row: LeaderboardRow) -> list[float]:
-    """Return a row's scores in the task's metric with the sign that makes lower better, diverged seeds as infinity."""
-    sign = -1.0 if higher_is_better(row.metric) else 1.0
-    return [sign * score for score in row.seeds.values()] + [math.inf] * row.diverged

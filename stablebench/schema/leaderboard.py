@@ -186,12 +186,6 @@ class LeaderboardRow(LeaderboardPart):
         """Where the score that a table shows stands: `quoted`, or the row itself."""
         return self if self.quoted is None else self.quoted
 
-    def scored_in(self, metric: str | None) -> "QuotedScore | LeaderboardRow | None":
-        """Return where scores by seed stand in a metric; None where it is neither the task's nor the quoted one."""
-        if metric == self.metric:
-            return self
-        return self.quoted if self.quoted is not None and self.quoted.metric == metric else None
-
     def median_time_to(self, goal: Goal, unit: Unit) -> float | None:
         """Return the median updates or seconds to a goal, None for never."""
         return getattr(self, f"{unit}_to_{goal}")

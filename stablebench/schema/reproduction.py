@@ -14,6 +14,7 @@ ReproductionVerdict = Annotated[
         "within interval",
         "better",
         "not reproduced",
+        "undecided",
         "not comparable",
         "not run",
         "holds",
@@ -34,13 +35,14 @@ class ReproductionLine(LeaderboardPart):
     ours: int | float | None = Field(default=None, description="Our number; null where there is none.")
     interval: Interval | None = Field(
         default=None,
-        description="95 % interval of `ours`, see `interval_of`. In files of 0.1.0 of the interquartile mean.",
+        description="95 % interval of `ours`, below 5 seeds their range, see `interval_of`. In files of 0.1.0 of the "
+        "interquartile mean.",
     )
     verdict: ReproductionVerdict = Field(
         default="not run",
         description="Of a number: `reproduced`, `within interval`, `better`, `not reproduced` (`below` in files of "
-        "0.1.0), `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, `not comparable`, "
-        "`not run`.",
+        "0.1.0), `undecided`, `not comparable`, `not run`. Of an expectation: `holds`, `overlaps`, `fails`, "
+        "`undecided`, `not comparable`, `not run`.",
     )
     protocol: Flag | None = Field(
         default=None, description="How far the protocols agree; null where that is not asked."

@@ -77,7 +77,7 @@ class Expectation(Strict):
         T: The task's length, where it is no variant's.
         model: The model it is about; where it has several rows, its best one.
         where: Values that its row has, as `--set` takes them, where the suite runs the model with several.
-        every_seed: Whether it is about the worst of its seeds in place of their median.
+        every_seed: Whether it is about every seed in place of their median.
         better_than: Models whose scores its score must beat.
         reaches: A value that its score must reach, in the task's metric.
         misses: A value that its score must not reach, in the task's metric.

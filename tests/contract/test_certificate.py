@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from stablebench.contract import certificate, cost_checks
 from stablebench.contract.checked_model import CheckedModel
-from stablebench.contract.result import CheckResult
+from stablebench.contract.result import Check, CheckResult
 from stablebench.contract.run import run_checks
 from stablebench.models import registry as model_registry
 
@@ -148,10 +149,27 @@ HONEST = {
 NAMES = ("look-ahead", "batch independence", "state between calls")
 
 
-def checked(folder: Path, base: str, body: str, steps: int = 6) -> dict[str, CheckResult]:
+CERTIFICATE: tuple[Check, ...] = (certificate.batch_independence, certificate.look_ahead, certificate.calls_apart)
+
+
+def checked(
+    folder: Path, base: str, body: str, steps: int = 6, only: tuple[Check, ...] = CERTIFICATE
+) -> dict[str, CheckResult]:
+    """Return the results of some checks, by name; of all of them where `only` is empty."""
     (folder / "own.py").write_text(f"{HEAD}class Own({base}):\n{body}\n")
     entry = model_registry.model_entry(f"{folder / 'own.py'}:Own")
-    return {result.check: result for result in run_checks(CheckedModel(entry, steps=steps))}
+    with pytest.MonkeyPatch.context() as patch:
+        if only:
+            patch.setattr("stablebench.contract.run._WHOLE", only)
+        return {result.check: result for result in run_checks(CheckedModel(entry, steps=steps))}
+
+
+def looked_ahead(folder: Path, base: str, body: str, steps: int = 6) -> CheckResult:
+    return checked(folder, base, body, steps, (certificate.look_ahead,))["look-ahead"]
+
+
+def of_batch(folder: Path, base: str, body: str) -> CheckResult:
+    return checked(folder, base, body, only=(certificate.batch_independence,))["batch independence"]
 
 
 @pytest.mark.parametrize("leak", LEAKS)
@@ -188,17 +206,17 @@ def test_the_first_pair_of_steps_is_named(tmp_path: Path, ahead: int, pair: tupl
     """The first output that looks ahead and the first input that it depends on, from 1, by derivative or change."""
     shifted = f"nn.functional.pad(x, (0, 0, 0, {ahead}))[:, {ahead}:].sum(2, keepdim=True)"
     for taken in (shifted, f"{shifted}.round()"):
-        result = checked(tmp_path, "Plain", f"{DRIVE}return self.V(x) + {taken}")["look-ahead"]
+        result = looked_ahead(tmp_path, "Plain", f"{DRIVE}return self.V(x) + {taken}")
         assert {(one["output"], one["input"]) for one in result.measured["leaks"]} == {pair}, result
         assert f"x_{pair[1]}" in result.message
-    whole = checked(tmp_path, "Plain", f"{DRIVE}return self.V(x.flip(1).cumsum(1).flip(1))")["look-ahead"]
+    whole = looked_ahead(tmp_path, "Plain", f"{DRIVE}return self.V(x.flip(1).cumsum(1).flip(1))")
     assert {(one["output"], one["input"]) for one in whole.measured["leaks"]} == {(1, 2)}, whole
 
 
 def test_the_derivative_is_that_of_the_model(tmp_path: Path) -> None:
     """Of y_t = ... + 0.25 x_{t+1}, with the weights that the check draws: v * 0.25, at its largest."""
     body = f"{DRIVE}return nn.functional.pad(0.25 * x[:, 1:], (0, 5, 0, 1))\n\n{STEP}return (projected,)"
-    (one, other) = checked(tmp_path, "Plain", body)["look-ahead"].measured["leaks"]
+    (one, other) = looked_ahead(tmp_path, "Plain", body).measured["leaks"]
     assert one["derivative"] == other["derivative"] and one["relative"] == 1.0
     weights = torch.randn(4, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     assert one["derivative"] == pytest.approx(0.25 * float(weights[:, :3].abs().max()), rel=1e-12)
@@ -206,7 +224,7 @@ def test_the_derivative_is_that_of_the_model(tmp_path: Path) -> None:
 
 def test_what_is_of_the_size_of_rounding_is_a_warning(tmp_path: Path) -> None:
     """A causal convolution by FFT has derivatives of 1e-17 by later inputs, which is no leak and is said."""
-    result = checked(tmp_path, "Convolution", "    pass")["look-ahead"]
+    result = looked_ahead(tmp_path, "Convolution", "    pass")
     assert result.verdict == "warning" and "the size of rounding" in result.message
     assert all(0 < one["relative"] < 1e-14 for one in result.measured["leaks"])
 
@@ -218,7 +236,7 @@ def test_a_leak_behind_rounding_is_seen(tmp_path: Path) -> None:
         "        late = torch.zeros_like(x)\n        late[:, 4:5] = x[:, 5:6]{}\n        return out + late, h"
     )
     for taken in ("", ".detach()"):
-        result = checked(tmp_path, "Convolution", body.format(taken))["look-ahead"]
+        result = looked_ahead(tmp_path, "Convolution", body.format(taken))
         assert result.verdict == "broken", result
         assert {(one["output"], one["input"]) for one in result.measured["leaks"]} == {(5, 6)}, result
         assert all(bool(one["derivative"]) is (not taken) for one in result.measured["leaks"])
@@ -226,11 +244,11 @@ def test_a_leak_behind_rounding_is_seen(tmp_path: Path) -> None:
 
 def test_long_chains_are_looked_at_in_places(tmp_path: Path) -> None:
     """Of 100 steps the outputs of 64 are looked at, the first and the last but one among them."""
-    result = checked(tmp_path, "Layer", "    pass", 100)["look-ahead"]
+    result = looked_ahead(tmp_path, "Layer", "    pass", 100)
     assert result.verdict == "ok" and "64 of 99 steps" in result.message
     last = "    def forward(self, x, h=None):\n        out, h = super().forward(x, h)\n"
     last += "        return torch.cat([out[:, :-2], out[:, -2:] + x[:, -1:, :1]], 1), h"
-    (one, _) = checked(tmp_path, "Layer", last, 100)["look-ahead"].measured["leaks"]
+    (one, _) = looked_ahead(tmp_path, "Layer", last, 100).measured["leaks"]
     assert (one["output"], one["input"]) == (99, 100)
 
 
@@ -245,14 +263,14 @@ def test_bn_lstm_depends_on_its_batch_in_training_only() -> None:
 
 def test_a_declared_dependence_in_evaluation_is_a_warning(tmp_path: Path) -> None:
     body = f"    batch_dependent = True\n\n{FORWARD}return self.cell(x - x.mean(0), h)"
-    result = checked(tmp_path, "Cell", body)["batch independence"]
+    result = of_batch(tmp_path, "Cell", body)
     assert result.verdict == "warning" and "`batch_dependent` declares it" in result.message
-    result = checked(tmp_path, "Cell", body.replace("x.mean(0)", "x.mean(0) * self.training"))["batch independence"]
+    result = of_batch(tmp_path, "Cell", body.replace("x.mean(0)", "x.mean(0) * self.training"))
     assert result.verdict == "ok" and "in evaluation on none" in result.message
 
 
 def test_an_example_alone_has_the_outputs_that_it_has_in_a_batch(tmp_path: Path) -> None:
-    result = checked(tmp_path, "Plain", f"{STEP}return ({H} / len(projected),)")["batch independence"]
+    result = of_batch(tmp_path, "Plain", f"{STEP}return ({H} / len(projected),)")
     assert result.verdict == "broken" and "an example alone" in result.message and result.measured["alone"] > 0.1
 
 
@@ -260,7 +278,7 @@ def test_time_first_layers_are_taken_as_they_say(tmp_path: Path) -> None:
     """A layer of (time, batch, in) mixes examples unless it says `batch_first = False`."""
     body = "    both = False\n\n    def forward(self, x, h=None):\n"
     body += "        out, h = super().forward(x.transpose(0, 1), h)\n        return out.transpose(0, 1), h"
-    result = checked(tmp_path, "Layer", body)["batch independence"]
+    result = of_batch(tmp_path, "Layer", body)
     assert result.verdict == "broken" and "`batch_first = False`" in result.message
     results = checked(tmp_path, "Layer", body.replace("both = False", "batch_first = False"))
     assert {results[name].verdict for name in NAMES} == {"ok"}, results
@@ -283,7 +301,7 @@ BYTES = [
 @pytest.mark.parametrize(("base", "body", "count"), BYTES)
 def test_bytes_of_state(tmp_path: Path, base: str, body: str, count: int) -> None:
     """Of width 8 in float32; an output that is no state is not counted."""
-    result = checked(tmp_path, base, body)["state bytes"]
+    result = checked(tmp_path, base, body, only=(cost_checks.state_bytes,))["state bytes"]
     assert result.measured["bytes"] == count == sum(4 * part["size"] for part in result.measured["parts"])
     assert result.message.startswith(f"{count} an example")
 
@@ -294,7 +312,7 @@ def test_latency_is_the_median_of_single_steps(tmp_path: Path, monkeypatch: pyte
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        result = checked(tmp_path, "Plain", "    pass")["step latency"]
+        result = checked(tmp_path, "Plain", "    pass", only=(cost_checks.step_latency,))["step latency"]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -314,7 +332,7 @@ EXPORTS: list[tuple[str, str, bool]] = [
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 @pytest.mark.parametrize(("base", "body", "exported"), EXPORTS)
 def test_export(tmp_path: Path, capfd: pytest.CaptureFixture[str], base: str, body: str, exported: bool) -> None:
-    result = checked(tmp_path, base, body)["torch.export"]
+    result = checked(tmp_path, base, body, only=(cost_checks.exportable,))["torch.export"]
     assert result.measured["export"] is exported, result
     assert result.message.startswith("yes: a step" if exported else "no: ")
     assert exported or ("\n" not in result.message and result.verdict == "warning")
@@ -328,5 +346,5 @@ def test_documents_are_json(tmp_path: Path) -> None:
         return all(map(plain, value)) if isinstance(value, list) else isinstance(value, bool | int | float | str | None)
 
     for base, body in (HONEST["plain"], ("Layer", "    both = True")):
-        documents = [result.document() for result in checked(tmp_path, base, body).values()]
-        assert all(plain(one) for one in documents)
+        documents = [result.document() for result in checked(tmp_path, base, body, only=()).values()]
+        assert len(documents) > 12 and all(plain(one) for one in documents)

@@ -58,6 +58,7 @@ def test_normalised_scores_run_from_the_baseline_to_perfect() -> None:
     assert normalised("loss", 0.5, 2.0) == 0.75
     assert normalised("accuracy", 0.6, 0.2) == pytest.approx(0.5)
     assert normalised("perplexity", 26.0, 51.0) == 0.5
+    assert normalised("sequence_accuracy", 1.0, 0.0) == 1.0 and normalised("scaled_accuracy", 0.25, 0.0) == 0.25
     assert normalised("loss", 9.0, 2.0) == 0.0 == normalised("loss", None, 2.0)
     assert normalised("loss", 1.0, None) is None and normalised("loss", 1.0, 0.0) is None
 

@@ -50,7 +50,7 @@ def test_every_published_entry_stands_in_the_coverage_once() -> None:
     states = coverage({"poster/recall": recall()})
     assert [one.entry for one in states] == entries
     decided = [one for one in states if one.decided]
-    assert {one.board for one in decided} == {"poster/recall"} and len(decided) == 6
+    assert {one.board for one in decided} == {"poster/recall"} and len(decided) == 5
     assert all(one.of_its_paper for one in decided)
 
 
@@ -58,7 +58,9 @@ def test_states_of_numbers_with_and_without_runs() -> None:
     board = recall()
     assert state_of("poster_urnn_tab1_t20", poster__recall=board).state == "better"
     assert state_of("poster_urnn_tab1_t100", poster__recall=board).state == "not reproduced"
-    assert state_of("poster_rnn_tab1_t50", poster__recall=board).state == "reproduced"
+    assert state_of("poster_rnn_tab1_t100", poster__recall=board).state == "reproduced"  # fails in both
+    some_learn = state_of("poster_rnn_tab1_t50", poster__recall=board)
+    assert some_learn.state == "undecided" and not some_learn.decided
     missing = state_of("poster_rnn_tab2_t100", poster__recall=board)
     assert missing.state == "not run" and missing.suites == ["poster/kth_highest"] and missing.line is None
     assert state_of("roarnn_constant_guess_baseline_memcop_t400").state == "by formula"
