@@ -27,10 +27,17 @@ def format_range(low: float | None, high: float | None) -> str | None:
 
 
 def format_unequal(table: LeaderboardTable) -> str | None:
-    """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing."""
+    """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing.
+
+    With unequal widths stand the numbers of parameters, which at few units cannot be made equal.
+    """
     if not table.unequal:
         return None
-    differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in table.unequal.items())
+    ends = {name: (low, high) for name, (low, high) in table.unequal.items()}
+    if "units" in ends:
+        counts = [row.parameters for row in table.rows]
+        ends["parameters"] = min(counts), max(counts)
+    differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in ends.items())
     return f"{differs}: {'ranked across unequal budgets, as asked' if table.comparable else 'not a ranking'}."
 
 
