@@ -28,6 +28,12 @@ from stablebench.training import verify as verification
 from stablebench.training.run import ExecutionOptions, train
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The libraries that a working compiler has made: each is compiled once for all tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 class Notes(Silent):
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -74,10 +80,12 @@ def test_the_reason_of_a_failed_compilation_is_kept(
             assert reason in str(error.value)
 
 
-def test_fused_without_a_working_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_without_a_working_compiler_is_refused(
+    tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither a new run nor the rest of one that a compiler has begun is computed otherwise without a word."""
     resolved, broken = tiny(engine="fused"), script(tmp_path / "mock", "exit 1")
-    with taken(None, tmp_path / "cache", monkeypatch):
+    with taken(None, compiled, monkeypatch):
         begun = _begin(resolved, tmp_path / "working")
     ran = begun.read_record().environment
     assert (ran.engine, ran.backend) == ("fused", "native C") and ran.compiler is not None
@@ -88,17 +96,17 @@ def test_fused_without_a_working_compiler_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_run_that_0_1_0_made_in_torch_calls_is_not_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record lists, ranks and is evaluated, and its first updates are made again; no engine can go on with it."""
     resolved = tiny(engine="fused")
-    with taken(None, tmp_path / "cache", monkeypatch), monkeypatch.context() as patch:
+    with taken(None, compiled, monkeypatch), monkeypatch.context() as patch:
         right = select._choice
         in_torch_calls = {"name": "fused-torch", "backend": "torch calls"}
         patch.setattr(select, "_choice", lambda *of: dataclasses.replace(right(*of), **in_torch_calls))
         begun = _begin(resolved, tmp_path / "runs")
         record = run(resolved, tmp_path / "ended").read_record()
-    with taken(None, tmp_path / "cache", monkeypatch):
+    with taken(None, compiled, monkeypatch):
         with pytest.raises(UserError, match="would not give the same numbers .*engine: fused-torch then, fused now"):
             run(resolved, tmp_path / "runs")
         verdict = verification.verify(resolved, begun.read_record(), begun, 5)
@@ -122,9 +130,9 @@ def _begin(resolved: Any, runs_dir: Path, steps: int = 6) -> Any:
     return folder
 
 
-def test_another_compiler_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_compiler_is_refused_by_name(tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = tiny(engine="fused")
-    with taken(None, tmp_path / "cache", monkeypatch):
+    with taken(None, compiled, monkeypatch):
         begun = _begin(resolved, tmp_path / "runs")
     compiler = begun.read_record().environment.compiler
     assert compiler is not None and compiler.keys() == {"name", "version", "flags", "instructions"}
@@ -140,12 +148,12 @@ def test_another_compiler_is_refused_by_name(tmp_path: Path, monkeypatch: pytest
     assert any("compiler name: " in line for line in again.resumed_elsewhere)
 
 
-def test_other_flags_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_flags_are_refused_by_name(tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = tiny(engine="fused")
-    with taken(None, tmp_path / "cache", monkeypatch):
+    with taken(None, compiled, monkeypatch):
         _begin(resolved, tmp_path / "runs")
         flags = library.flags()
-        monkeypatch.setattr(library, "flags", lambda: (*flags, "-ffp-contract=off"))
+        monkeypatch.setattr(library, "flags", lambda: (*flags, "-ffp-contract=off", "-O0"))
         with pytest.raises(UserError, match="compiler flags: .* then, .*-ffp-contract=off.* now"):
             run(resolved, tmp_path / "runs")
 

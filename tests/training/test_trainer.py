@@ -210,7 +210,7 @@ def test_seconds_of_training_leave_out_compilation(tmp_path: Path, monkeypatch: 
     compile_ = library.compile_library
 
     def slow(text: str, folders: tuple[str, ...], *flags: tuple[str, ...]) -> bytes:
-        time.sleep(3)
+        time.sleep(1)
         return compile_(text, folders, *flags)
 
     tuning.chosen()  # this, and whatever else takes time once in a process
@@ -222,7 +222,7 @@ def test_seconds_of_training_leave_out_compilation(tmp_path: Path, monkeypatch: 
     finally:
         library.cache_folder.cache_clear()
     took, compiling = time.perf_counter() - began, library.compiling_s() - before
-    assert record.status == "finished" and compiling >= 3
+    assert record.status == "finished" and compiling >= 1
     assert record.train_s < took - compiling
 
 
