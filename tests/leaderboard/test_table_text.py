@@ -75,6 +75,16 @@ def test_the_table_of_a_paper_says_what_its_numbers_are() -> None:
     assert text.count("{") == text.count("}")
 
 
+def test_no_cell_of_a_paper_is_an_argument() -> None:
+    r"""LaTeX takes a bracket behind `\\`, `\midrule` and `\item`, and a star behind the first, as theirs."""
+    both = tables.Table(["[a]", "b"], [["[1, 2]", "[3]"], ["*", "*"]], notes=["* is a mark", "[kept]"])
+    lines = [line.strip() for line in tables.render([both], "latex").splitlines()]
+    assert not [line for line in lines if line.startswith(("[", "*"))]
+    cells = [line.split("&")[0].strip() for line in lines if "&" in line]
+    assert cells == ["{}[a]", "{}[1, 2]", "{}*"]
+    assert r"\item {}* is a mark" in lines and r"\item {}[kept]" in lines
+
+
 def test_speeds_of_other_hardware_are_told_apart() -> None:
     old, new = (
         [row(name, 0.5, hardware=on, steps_per_s=9.0) for name in names] for on, names in ((OLD, "a"), (NEW, "bc"))
