@@ -30,7 +30,8 @@ def format_unequal(table: LeaderboardTable) -> str | None:
     """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing."""
     if not table.unequal:
         return None
-    differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in table.unequal.items())
+    apart = {"parameters": " (over 5 % apart)"}  # closer ones make rows of other widths equal
+    differs = ", ".join(f"{n} {low:,} to {high:,}{apart.get(n, '')}" for n, (low, high) in table.unequal.items())
     return f"{differs}: {'ranked across unequal budgets, as asked' if table.comparable else 'not a ranking'}."
 
 
