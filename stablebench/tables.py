@@ -128,6 +128,8 @@ def _marked_up(table: Table, fmt: Literal["github", "latex", "html"]) -> str:
         for i, row in enumerate(table.rows)
     ]
     heads = [escape(cell(c)) for c in table.columns]
+    if fmt == "latex":
+        heads, *texts = [[*map(_no_argument, row[:1]), *row[1:]] for row in (heads, *texts)]
     numeric = [_is_numeric(table, j) for j in range(len(heads))]
     body = tabulate(
         texts,
@@ -152,7 +154,7 @@ def _in_paper(table: Table, body: str) -> str:
     lines += [f"\\caption{{{_latex(cell(table.title))}}}"] if table.title else []
     lines.append(body)
     if table.notes:
-        items = [f"\\item {_latex(cell(note))}" for note in table.notes]
+        items = [f"\\item {_no_argument(_latex(cell(note)))}" for note in table.notes]
         lines += ["\\begin{tablenotes}", "\\footnotesize", *items, "\\end{tablenotes}"]
     return "\n".join([*lines, "\\end{threeparttable}", "\\end{table}"])
 
@@ -167,6 +169,11 @@ def _latex(text: str) -> str:
     special = {"±": r"$\pm$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}  # other signs in TeX's old fonts
     return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
+
+
+def _no_argument(text: str) -> str:
+    """Return a text that stands behind a LaTeX command such that its bracket or star is no argument of the command."""
+    return "{}" + text if text.startswith(("[", "*")) else text
 
 
 def _is_numeric(table: Table, column: int) -> bool:

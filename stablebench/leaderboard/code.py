@@ -37,27 +37,34 @@ def code_notes(rows: Sequence[LeaderboardRow]) -> list[str]:
                 for code, seeds in row.computed_by.items()
             )
             notes.append(f"{row.name}: its seeds were rounded differently: {codes}.")
-        if " and " in row.hardware:
+        if on_several(row):
             notes.append(f"{row.name}: its seeds ran on {row.hardware}.")
     more = len(notes) - _NAMED
     return notes if more <= 0 else [*notes[:_NAMED], f"{more} more rows of that kind; `computed_by` of --json has all."]
 
 
+def on_several(row: LeaderboardRow) -> bool:
+    """Return whether a row's runs had several kinds of hardware: the median of their seconds is that of none."""
+    return " and " in row.hardware
+
+
 def speed_note(rows: Sequence[LeaderboardRow]) -> str | None:
-    """Return on what hardware speeds were measured where it is not the same for all rows; None where it is.
+    """Return on what hardware speeds and seconds were measured where it differs between rows; None where it does not.
 
     Args:
-        rows: Rows of a leaderboard's table.
+        rows: Rows of a leaderboard's table that show any; those of several kinds of hardware do not count.
     """
     by_hardware: dict[str, list[str]] = {}
     for row in rows:
-        if row.steps_per_s is not None:
+        if not on_several(row):
             by_hardware.setdefault(row.hardware, []).append(row.name)
     if len(by_hardware) < 2:
         return None
     ordered = sorted(by_hardware.items(), key=lambda item: len(item[1]))
     parts = [f"{_few(names)} on {hardware}" for hardware, names in ordered[:-1]]
-    return f"Updates/s compare within one hardware only: {'; '.join(parts)}; all others on {ordered[-1][0]}."
+    return (
+        f"Updates/s and seconds compare within one hardware only: {'; '.join(parts)}; all others on {ordered[-1][0]}."
+    )
 
 
 def _few(names: Sequence[str]) -> str:

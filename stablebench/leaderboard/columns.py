@@ -5,6 +5,7 @@ from typing import Any
 
 from stablebench.data.metrics import METRICS, clipped, higher_is_better
 from stablebench.errors import UserError, did_you_mean
+from stablebench.leaderboard.code import on_several, speed_note
 from stablebench.leaderboard.format import MEDIAN_INTERVAL, format_median_interval, format_range, format_seeds
 from stablebench.leaderboard.length_curves import format_held, format_held_interval
 from stablebench.leaderboard.origin import format_origin
@@ -17,6 +18,8 @@ DEFAULT = ("rank", "model", "score", "solved", "to_target", "parameters", "updat
 """What a terminal of 100 characters shows."""
 SHORTENED = ("updates/s", "parameters", "to_target")
 """Those of them that a narrower one leaves out, the first one first."""
+_TIMED = ("updates/s", "train_s", "s_to_target", "s_to_baseline")
+"""What another processor would change."""
 _STATISTICS = ("mean", "best", "best_on_validation")
 
 _Cells = Callable[[LeaderboardTable, LeaderboardRow], Any]
@@ -84,6 +87,22 @@ def cells(name: str, table: LeaderboardTable) -> list[Any]:
     """Return a column: a text or a number a row, None where there is none."""
     cell = (_COLUMNS | _MEASURED).get(name, lambda _, row: row.score if name == table.metric else row.others.get(name))
     return [cell(table, row) for row in table.rows]
+
+
+def timed_note(shown: Sequence[str], table: LeaderboardTable) -> str | None:
+    """Return on what hardware the speeds and seconds were measured that a table shows; None where that is one.
+
+    Args:
+        shown: Names of its columns.
+        table: The table.
+    """
+    timed = [cells(name, table) for name in shown if name in _TIMED]
+    return speed_note([row for i, row in enumerate(table.rows) if any(column[i] is not None for column in timed)])
+
+
+def train_seconds(row: LeaderboardRow) -> float | None:
+    """Return the median seconds of training; None of runs of several kinds of hardware, of which none is that."""
+    return None if on_several(row) else row.train_s
 
 
 def spread(row: LeaderboardRow) -> Interval | None:
@@ -170,6 +189,8 @@ def _mean_and_deviation(table: LeaderboardTable, row: LeaderboardRow) -> str | N
 def _time_to(goal: Goal, unit: Unit) -> _Cells:
     def cell(_: LeaderboardTable, row: LeaderboardRow) -> str | None:
         value, reached = row.median_time_to(goal, unit), row.reached(goal)
+        if unit == "seconds" and on_several(row):
+            return None
         number = "" if value is None else (f"{value:.0f}" if unit == "steps" else f"{value:.3g}")
         in_solved = reached == row.solved and goal == "target"
         whole = reached in (0, row.ended) or in_solved
@@ -203,7 +224,7 @@ _COLUMNS: dict[str, _Cells] = {
     "units": lambda _, row: row.hidden,
     "layers": lambda _, row: row.ran.layers,
     "recipe": lambda _, row: format_origin(row.recipe) or None,
-    "train_s": lambda _, row: row.train_s,
+    "train_s": lambda _, row: train_seconds(row),
     "peak_MB": lambda _, row: None if row.peak_bytes is None else round(row.peak_bytes / 1e6),
     "engine": lambda _, row: row.engine,
     "processor": lambda _, row: row.hardware,

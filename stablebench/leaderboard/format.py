@@ -27,17 +27,11 @@ def format_range(low: float | None, high: float | None) -> str | None:
 
 
 def format_unequal(table: LeaderboardTable) -> str | None:
-    """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing.
-
-    With unequal widths stand the numbers of parameters, which at few units cannot be made equal.
-    """
+    """Return what differs between the rows of a table and must not for a ranking, as a sentence; None for nothing."""
     if not table.unequal:
         return None
-    ends = {name: (low, high) for name, (low, high) in table.unequal.items()}
-    if "units" in ends:
-        counts = [row.parameters for row in table.rows]
-        ends["parameters"] = min(counts), max(counts)
-    differs = ", ".join(f"{name} {low:,} to {high:,}" for name, (low, high) in ends.items())
+    apart = {"parameters": " (over 5 % apart)"}  # closer ones make rows of other widths equal
+    differs = ", ".join(f"{n} {low:,} to {high:,}{apart.get(n, '')}" for n, (low, high) in table.unequal.items())
     return f"{differs}: {'ranked across unequal budgets, as asked' if table.comparable else 'not a ranking'}."
 
 

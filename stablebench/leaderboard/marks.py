@@ -40,7 +40,7 @@ def marks_of(row: LeaderboardRow, rows: Sequence[LeaderboardRow]) -> str:
     there = {
         "*": untuned,
         "!": failed,
-        "~": any(_budget(row)[name] != _usual(name, rows) for name in unequal(rows)),
+        "~": any(_budget(row)[name] != _usual(name, rows) for name in unequal(rows) if name != "parameters"),
         "d": row.diverged > 0,
         "t": row.built_start is not None,
     }
@@ -50,7 +50,8 @@ def marks_of(row: LeaderboardRow, rows: Sequence[LeaderboardRow]) -> str:
 def unequal(rows: Sequence[LeaderboardRow]) -> dict[str, list[int]]:
     """Return what must be equal for a ranking and is not, with its smallest and largest value.
 
-    Rows of other widths are equal where they have the same number of parameters, to a twentieth.
+    Rows of other widths are equal where they have the same number of parameters, to a twentieth; where they have not,
+    both are named.
     """
     return unequal_budgets([_budget(row) for row in rows], lambda: [row.parameters for row in rows])
 
@@ -70,6 +71,8 @@ def unequal_budgets(budgets: Sequence[dict[str, int]], parameters: Callable[[], 
         counts = parameters()
         if max(counts) <= _SAME_PARAMETERS * min(counts):
             del columns["units"]
+        else:
+            columns["parameters"] = counts
     return {name: [min(values), max(values)] for name, values in columns.items() if len(set(values)) > 1}
 
 

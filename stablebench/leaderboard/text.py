@@ -5,7 +5,6 @@ from typing import Literal
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import columns
-from stablebench.leaderboard.code import speed_note
 from stablebench.leaderboard.format import format_unequal
 from stablebench.leaderboard.learning_rates import rates_table
 from stablebench.leaderboard.length_curves import lengths_table
@@ -135,7 +134,7 @@ def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
         brackets = goal is not None and any("(" in (cell or "") for cell in columns.cells(f"to_{goal}", table))
         held = f"; behind updates to {goal}, those that held it over three validations" if brackets else ""
         notes.append(f"{said}{held}.")
-    if "updates/s" in names and (differ := speed_note(table.rows)) is not None:
+    if (differ := columns.timed_note(names, table)) is not None:
         notes.append(differ)
     if "marks" in names and table.legend:
         notes.append("; ".join(f"{mark} {meaning}" for mark, meaning in table.legend.items()) + ".")

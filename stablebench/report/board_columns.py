@@ -89,7 +89,7 @@ def board_columns(table: LeaderboardTable, statistics: TableStatistics, environm
                 [_time(time) for time in times],
                 _TIME_TO_GOAL,
             )
-    add("train s", [_number(row.train_s, ".3g") for row in rows], "seconds of training, median")
+    add("train s", [_number(columns.train_seconds(row), ".3g") for row in rows], "seconds of training, median")
     add("peak MB", [_number(None if row.peak_bytes is None else row.peak_bytes / 1e6, ".0f") for row in rows])
     add("where", [(environments[row.name], environments[row.name]) for row in rows], "environments, listed below")
     return shown + hidden

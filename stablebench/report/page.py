@@ -85,6 +85,7 @@ def page(
                 "higher": higher_is_better(columns.metric_of(table)),
                 "pairs": pairs_of_table(described),
                 "unequal": leaderboard.format_unequal(table),
+                "speeds": columns.timed_note(["updates/s", "train_s"], table),
                 "columns": board_columns(table, described, {n: environment_of(r) for n, r in records_of.items()}),
                 "commands": {row.name: commands[row.key] for row in table.rows},
                 "figures": figures_of_task(f"task-{number}", table, described, records_of, folders, points),

@@ -7,6 +7,7 @@ from typing import Any
 
 from stablebench.data.metrics import higher_is_better
 from stablebench.leaderboard import (
+    columns,
     format_interval,
     format_line_interval,
     format_number,
@@ -19,7 +20,7 @@ from stablebench.report import palette
 from stablebench.report.figures.curves import Line, arrivals_line, band_of, learning_curve, measured, profile_lines
 from stablebench.report.figures.lengths import chance_line, length_line, trained_lengths
 from stablebench.report.svg import Figure, panels_of
-from stablebench.schema.leaderboard import LeaderboardTable
+from stablebench.schema.leaderboard import LeaderboardRow, LeaderboardTable
 from stablebench.schema.leaderboard_statistics import GOALS, Statistics, TableStatistics
 from stablebench.schema.reproduction import Reproduction
 from stablebench.schema.run_record import RunRecord
@@ -140,8 +141,8 @@ def figures_of_task(
         ),
         _over_length(f"{key}-length", table),
         *_time_figures(key, table, statistics),
-        _scatter(f"{key}-parameters", table, "parameters", "parameters"),
-        _scatter(f"{key}-seconds", table, "train_s", "seconds of training"),
+        _scatter(f"{key}-parameters", table, "parameters", lambda row: row.parameters),
+        _scatter(f"{key}-seconds", table, "seconds of training", columns.train_seconds),
     ]
     measures = {name: [measured(path / "metrics.jsonl") for path in held] for name, held in paths.items()}
     named = sorted({measure for runs in measures.values() for run in runs for measure in run})
@@ -234,9 +235,11 @@ def _time_figures(key: str, table: LeaderboardTable, statistics: TableStatistics
     return figures
 
 
-def _scatter(key: str, table: LeaderboardTable, column: str, label: str) -> Figure | None:
+def _scatter(
+    key: str, table: LeaderboardTable, label: str, value_of: Callable[[LeaderboardRow], float | None]
+) -> Figure | None:
     metric = table.shown_metric
-    points = [(row.name, getattr(row, column), row.shown.score) for row in table.rows]
+    points = [(row.name, value_of(row), row.shown.score) for row in table.rows]
     points = [(name, value, score) for name, value, score in points if score is not None and value]
     if not points:
         return None

@@ -244,8 +244,8 @@ class LeaderboardTable(LeaderboardPart):
     )
     unequal: dict[str, list[int]] = Field(
         default={},
-        description="What differs between rows and must not for a ranking: `updates`, `batch`, `units`, each with its "
-        "smallest and largest value. Not in files of 0.1.0.",
+        description="What differs between rows and must not for a ranking: `updates`, `batch`, `units` and with them "
+        "`parameters`, each with its smallest and largest value. Not in files of 0.1.0.",
     )
     legend: dict[str, str] = Field(default={}, description="What the marks of its rows mean.")
     published: list[PublishedComparison] = Field(description="Published numbers at these parameters, with ours.")

@@ -258,7 +258,7 @@ def test_lengths_of_a_task_may_have_budgets_of_their_own(tmp_path: Path) -> None
         (["--models", "rnn,gru", "--no-run"], "--until-decided and --no-run"),
         (["--models", "rnn"], "no task with two models"),
         (["two.yaml"], "on copy updates are unequal"),
-        (["widths.yaml"], "on copy units are unequal"),
+        (["widths.yaml"], "on copy units and parameters are unequal"),
         (["--models", "rnn,gru,lstm,cornn,irnn", "--max-seeds", "5"], "so few seeds decide none of 10 pairs"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a leaderboard says around its numbers, in a terminal of any width and in every format."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_boards import made_board, made_row, made_table
@@ -75,13 +76,37 @@ def test_the_table_of_a_paper_says_what_its_numbers_are() -> None:
     assert text.count("{") == text.count("}")
 
 
+def test_no_cell_of_a_paper_is_an_argument() -> None:
+    r"""LaTeX takes a bracket behind `\\`, `\midrule` and `\item`, and a star behind the first, as theirs."""
+    both = tables.Table(["[a]", "b"], [["[1, 2]", "[3]"], ["*", "*"]], notes=["* is a mark", "[kept]"])
+    lines = [line.strip() for line in tables.render([both], "latex").splitlines()]
+    assert not [line for line in lines if line.startswith(("[", "*"))]
+    cells = [line.split("&")[0].strip() for line in lines if "&" in line]
+    assert cells == ["{}[a]", "{}[1, 2]", "{}*"]
+    assert r"\item {}* is a mark" in lines and r"\item {}[kept]" in lines
+
+
 def test_speeds_of_other_hardware_are_told_apart() -> None:
     old, new = (
         [row(name, 0.5, hardware=on, steps_per_s=9.0) for name in names] for on, names in ((OLD, "a"), (NEW, "bc"))
     )
-    said = f"Updates/s compare within one hardware only: a on {OLD}; all others on {NEW}."
-    assert said in render(board(*old, *new)) and "Updates/s compare" not in render(board(*new))
-    assert "Updates/s compare" not in render(board(*old, *new), asked=["model", "score"])
+    said = f"Updates/s and seconds compare within one hardware only: a on {OLD}; all others on {NEW}."
+    assert said in render(board(*old, *new)) and "compare within" not in render(board(*new))
+    assert "compare within" not in render(board(*old, *new), asked=["model", "score"])
+
+
+def test_seconds_of_other_hardware_are_told_apart() -> None:
+    """A row of two processors has no median of seconds, as it has none of updates/s."""
+    never = {"steps": [], "seconds": [], "steps_followed": [], "seconds_followed": []}
+    there = never | {"steps": [5], "seconds": [7.5]}
+    given: dict[str, Any] = {"train_s": 8.5, "arrivals": {"baseline": never, "target": there}, "reached_target": 1}
+    given |= {"seconds_to_target": 7.5, "steps_to_target": 5.0, "solved": 1}
+    three = board(*(row(on[5:8], 0.5, hardware=on, **given) for on in (OLD, NEW, f"{OLD} and {NEW}")))
+    said = f"Updates/s and seconds compare within one hardware only: Old on {OLD}; all others on {NEW}."
+    for name, value in (("train_s", "8.5"), ("s_to_target", "7.5")):
+        text = render(three, asked=["model", name])
+        assert said in text and text.count(value) == 2
+    assert render(three, asked=["model", "to_target"]).count("5") == 3
 
 
 def test_columns_that_a_terminal_leaves_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,6 +210,18 @@ def test_what_is_not_ranked_is_said_on_top(tmp_path: Path) -> None:
     assert "On copy nothing is ranked: its rows differ in updates." in made_page(tmp_path, short, long)
 
 
+def test_speeds_of_two_machines_are_told_apart(tmp_path: Path) -> None:
+    """A row that ran on both has neither a speed nor a median of seconds."""
+    old, new = (made_record(model, hardware=model) for model in ("lstm", "gru"))
+    both = [made_record("rnn", seed=seed, hardware=model) for seed, model in enumerate(("lstm", "gru"))]
+    text = made_page(tmp_path, old, new, *both)
+    one = "Updates/s and seconds compare within one hardware only: lstm on cpu, lstm, 1 thread; all others on cpu, gru"
+    other = one.replace("lstm", "*").replace("gru", "lstm").replace("*", "gru")
+    assert one in text or other in text
+    assert "of each of 2 models against its seconds" in text and "of each of 3 models against its parameters" in text
+    assert "compare within" not in made_page(tmp_path / "one", old)
+
+
 @pytest.mark.parametrize(
     "times, said",
     [
