@@ -161,6 +161,8 @@ def judged(
     said = {} if spread is None else spread.said()
     low, high = _printed(entry)
     reasons = [f"{PICKS[entry.statistic]} of {entry.runs} each"] if entry.statistic in PICKS else []
+    if spread is not None and not spread.tested:
+        reasons.append(f"range of {row.ended} seeds")
     if low <= ours <= high:
         return Judgement("reproduced", "; ".join(reasons) or None, **said)
     if spread is None and entry.statistic not in PICKS:
@@ -171,8 +173,6 @@ def judged(
         if said:
             return Judgement("within interval", **said)
         return Judgement("undecided", _lost(entry, row))
-    if spread is not None and not spread.tested:
-        reasons.append(f"range of {row.ended} seeds")
     if larger_is_better(entry) == (ours > float(entry.value or 0)):
         return Judgement("better", "; ".join(reasons) or None, **said)
     if entry.statistic == "unknown":

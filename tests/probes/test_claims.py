@@ -18,7 +18,7 @@ from stablebench.models.recurrent.rnn import Rnn
 from stablebench.models.recurrent.roarnn import RoaRNN
 from stablebench.models.recurrent.urnn import URNN
 from stablebench.probes.measurements import ChainMeasurements, ClaimVerdict
-from stablebench.probes.probe import MEASURES, probe
+from stablebench.probes.probe import MEASURES, Measure, probe
 from stablebench.tables import json_text
 
 STEPS = 30
@@ -42,7 +42,8 @@ def test_no_registered_model_breaks_its_own_claims(name: str, layers: int) -> No
     network = stack(name, layers, 8)
     if network.models[0].non_differentiable_reason:
         pytest.skip("autograd gives no derivative of it: it is refused, see test_every_model.py")
-    sizes, what = ((3, 8), ("flow",)) if layers == 1 else ((2, 6), MEASURES)  # of one layer test_every_model.py has all
+    sizes = (3, 8) if layers == 1 else (2, 6)
+    what: tuple[Measure, ...] = ("flow",) if layers == 1 else MEASURES  # of one layer test_every_model.py has all
     batch = Batch(torch.randint(5, sizes), torch.randint(3, sizes))
     document = probe(network, batch, loss="cross_entropy", samples=sizes[0], what=what).document()
     broken = [c for c in document["claims"] if c["verdict"] == "violated"]
