@@ -161,6 +161,10 @@ def test_a_column_is_printed_once_and_an_empty_one_is_named() -> None:
         (["--columns", "rank", "--json"], "--columns and --json"),
         (["--interval", "mean", "--json"], "--interval and --json"),
         (["--interval", "mean", "--format", "csv"], "--interval and --format csv"),
+        (["--interval", "mean", "--rates"], "--interval and --rates"),
+        (["--equal-within", "0.1", "--rates"], "--equal-within and --rates"),
+        (["--margin", "0.2"], "--margin is --check's"),
+        (["--output", f"{__file__}/board.json"], "test_table_text.py is a file, not a folder."),
     ],
 )
 def test_options_of_a_table_are_checked_before_training(options: list[str], message: str, tmp_path: Path) -> None:
