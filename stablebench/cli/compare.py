@@ -17,12 +17,12 @@ from stablebench.cli.shared.added_seeds import (
     refuse_until_decided_with,
     with_seeds,
 )
+from stablebench.cli.shared.board_options import refuse_with_data, refuse_with_rates, refuse_without
 from stablebench.cli.shared.commands import OUTPUT, option
 from stablebench.cli.shared.executors import Executor
 from stablebench.cli.shared.requests import SuiteRunOptions, suite_overrides
 from stablebench.cli.shared.selection import say_suite, say_untuned
 from stablebench.cli.ui.output import echo, note
-from stablebench.errors import UserError
 from stablebench.process.garbage_collection import collector_paused
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def compare(
     check: Annotated[
         Path | None, option("Compare with this baseline leaderboard; exit code 5 if a score got worse.", metavar="FILE")
     ] = None,
-    margin: Annotated[float, option("Relative tolerance of --check: 0.1 is a tenth.", metavar="X", min=0)] = 0.1,
+    margin: Annotated[
+        float | None, option("Relative tolerance of --check (default: 0.1, a tenth).", metavar="X", min=0)
+    ] = None,
     statistics: Annotated[
         bool, option("Also print intervals, times to a goal, pairwise tests, ranks, profiles.", None, "--statistics")
     ] = False,
@@ -137,17 +139,18 @@ def compare(
 
     if output is not None:
         refuse_existing(output, force)
-    if max_seeds is not None and not until_decided:
-        raise UserError("--max-seeds is --until-decided's: give that as well.")
     asked_columns = options.names_of("--columns", columns)
     if asked_columns is not None:
         leaderboard.check_columns(asked_columns)
-    _refuse_unused(shown, columns=columns is not None, interval=interval == "mean")
-    statistics = statistics or equal_within is not None
+    of_table = {"--columns": columns is not None, "--interval": interval == "mean"}
+    refuse_without({"--max-seeds": max_seeds is not None}, until_decided, "--until-decided")
+    refuse_without({"--margin": margin is not None}, check is not None, "--check")
+    refuse_with_data(of_table, shown)
     if rates:
-        _refuse_rates_with(
-            until_decided=until_decided, statistics=statistics, check=check is not None, columns=columns is not None
-        )
+        of_pairs = {"--until-decided": until_decided, "--equal-within": equal_within is not None}
+        refuse_with_rates(of_table | of_pairs | {"--statistics": statistics, "--check": check is not None})
+    statistics = statistics or equal_within is not None
+    margin = 0.1 if margin is None else margin
     if until_decided:
         refuse_until_decided_with(asked, no_run=no_run, dry_run=dry_run, estimate=estimate)
         asked = replace(asked, seeds=["1"])
@@ -244,32 +247,6 @@ def _planned(
     if not quiet:
         say_untuned(suite, overrides, resolved_suite)
     return name, resolved_suite, overrides, runs_of(resolved_suite, overrides, refused)
-
-
-def _refuse_rates_with(**asked: bool) -> None:
-    """Raise where an option of the leaderboard is asked for along with the grid of rates, which has a table of its own.
-
-    Raises:
-        UserError: One is.
-    """
-    for name, given in asked.items():
-        if given:
-            raise UserError(
-                f"--{name.replace('_', '-')} and --rates: the grid of rates has its own table; leave one out."
-            )
-
-
-def _refuse_unused(shown: options.TableOutputOptions, *, columns: bool, interval: bool) -> None:
-    """Raise where an option says how a table looks, and no table is printed.
-
-    Raises:
-        UserError: It does.
-    """
-    form = "--json" if shown.as_json else f"--format {shown.fmt}"
-    if shown.as_json or shown.fmt == "csv":
-        for name, given in (("--columns", columns), ("--interval", interval)):
-            if given:
-                raise UserError(f"{name} and {form}: it has every metric and setting of each run; leave one out.")
 
 
 def _lengths_of(suite: "Suite", runs: "list[Resolved]", asked: list[int] | None) -> "Callable[[Resolved], list[int]]":

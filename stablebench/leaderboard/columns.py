@@ -18,9 +18,14 @@ DEFAULT = ("rank", "model", "score", "solved", "to_target", "parameters", "updat
 """What a terminal of 100 characters shows."""
 SHORTENED = ("updates/s", "parameters", "to_target")
 """Those of them that a narrower one leaves out, the first one first."""
+_STATISTICS = ("mean", "best", "best_on_validation")
+NO_MEDIANS = frozenset(
+    {"rank", "model", "solved", "parameters", "marks", "mean_sd", *_STATISTICS, "range", "interval", "seeds"}
+    | {"updates", "batch", "units", "layers", "recipe", "peak_MB", "engine", "processor"}
+)
+"""Columns that hold no median over seeds, or whose heading says of what."""
 _TIMED = ("updates/s", "train_s", "s_to_target", "s_to_baseline")
 """What another processor would change."""
-_STATISTICS = ("mean", "best", "best_on_validation")
 
 _Cells = Callable[[LeaderboardTable, LeaderboardRow], Any]
 

@@ -119,14 +119,8 @@ def _title(table: LeaderboardTable) -> str:
 
 
 def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
-    over_seeds = "Means over seeds, in brackets Student's 95 % interval"
-    if "mean_score" not in names:
-        over_seeds = _medians(table)
-    elif "score" in names:
-        over_seeds = f"{_medians(table)}; {over_seeds[0].lower()}{over_seeds[1:]}"
-    elif "rank" in names:
-        over_seeds += "; ranked by medians"
-    notes = [f"{over_seeds}; {'; or '.join(table.selection)}."]
+    said = "; ".join([*_over_seeds(table, names), "; or ".join(table.selection)])
+    notes = [f"{said[:1].upper()}{said[1:]}."]
     if "solved" in names:
         at = "better than the baseline" if table.target is None else "at the target"
         said = f"{columns.heading('solved', table).capitalize()}: seeds that finished with a test score {at}"
@@ -147,7 +141,15 @@ def _notes(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
     return notes + table.code_notes
 
 
+def _over_seeds(table: LeaderboardTable, names: Sequence[str]) -> list[str]:
+    """Return what of several seeds the columns show, and what stands in brackets."""
+    medians = "score" in names or not ("mean_score" in names or columns.NO_MEDIANS.issuperset(names))
+    parts = [_medians(table) if "score" in names else "medians over seeds"] if medians else []
+    parts += ["means over seeds, in brackets Student's 95 % interval"] if "mean_score" in names else []
+    return [*parts, *(["ranked by medians over seeds"] if "rank" in names and not medians else [])]
+
+
 def _medians(table: LeaderboardTable) -> str:
     """Return what the scores and the numbers in brackets are."""
     kinds = {columns.kind_of_spread(row) for row in table.rows if row.score is not None} - {None}
-    return "Medians over seeds" + (f", in brackets {' or '.join(sorted(map(str, kinds)))}" if kinds else "")
+    return "medians over seeds" + (f", in brackets {' or '.join(sorted(map(str, kinds)))}" if kinds else "")

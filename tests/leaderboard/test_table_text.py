@@ -117,6 +117,30 @@ def test_columns_that_a_terminal_leaves_out_are_named(monkeypatch: pytest.Monkey
     assert "Left out" not in render(one)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["model", "score"], "Medians over seeds, in brackets the lowest and the highest seed; validation"),
+        (["model", "solved", "updates/s"], "Medians over seeds; validation"),
+        (["rank", "model", "mean_sd"], "Ranked by medians over seeds; validation"),
+        (["model", "mean_sd", "interval"], "Validation"),
+        (
+            ["rank", "model", "mean_score"],
+            "Means over seeds, in brackets Student's 95 % interval; ranked by medians over",
+        ),
+        (
+            ["rank", "score", "mean_score"],
+            "the highest seed; means over seeds, in brackets Student's 95 % interval; val",
+        ),
+    ],
+)
+def test_the_note_is_about_the_columns_that_are_there(asked: list[str], said: str) -> None:
+    lines = render(board(row("a", 0.5, 0.6, steps_per_s=9.0), row("b", 0.3, 0.4)), asked=asked).splitlines()
+    (note,) = (line for line in lines if "drawn apart" in line)
+    assert said in note and (note.startswith(said) or said.startswith("the"))
+    assert ("brackets" in note) == ("[" in lines[2])
+
+
 def test_a_column_is_printed_once_and_an_empty_one_is_named() -> None:
     text = render(board(row("a", 0.5)), asked=["model", "model", "mean_40_256", "growth_trained"])
     assert text.splitlines()[1:3] == ["model", "a"]
@@ -137,6 +161,10 @@ def test_a_column_is_printed_once_and_an_empty_one_is_named() -> None:
         (["--columns", "rank", "--json"], "--columns and --json"),
         (["--interval", "mean", "--json"], "--interval and --json"),
         (["--interval", "mean", "--format", "csv"], "--interval and --format csv"),
+        (["--interval", "mean", "--rates"], "--interval and --rates"),
+        (["--equal-within", "0.1", "--rates"], "--equal-within and --rates"),
+        (["--margin", "0.2"], "--margin is --check's"),
+        (["--output", f"{__file__}/board.json"], "test_table_text.py is a file, not a folder."),
     ],
 )
 def test_options_of_a_table_are_checked_before_training(options: list[str], message: str, tmp_path: Path) -> None:

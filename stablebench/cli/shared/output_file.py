@@ -1,5 +1,6 @@
 """The rules for files that a command writes where the user says: what is there is not overwritten unasked."""
 
+import os
 from pathlib import Path
 
 import typer
@@ -42,9 +43,14 @@ def refuse_existing(path: Path, force: bool, option: str = "--output") -> None:
         option: By which option the path came.
 
     Raises:
-        UserError: `path` is a folder, or a file is there and `force` is false.
+        UserError: `path` is a folder, or a file is there and `force` is false, or no file can be there.
     """
     if path.is_dir():
         raise UserError(f"{option} {path}: must be a file, this is a folder.")
     if path.exists() and not force:
         raise UserError(f"{option} {path}: this file exists; --force overwrites it.")
+    above = next(folder for folder in path.absolute().parents if os.path.exists(folder))
+    if not above.is_dir():
+        raise UserError(f"{option} {path}: {above} is a file, not a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: nothing can be written in {above}.")
