@@ -182,17 +182,24 @@ def _is_numeric(table: Table, column: int) -> bool:
 
 
 def _plain(table: Table, width: int | None) -> str:
-    texts = [[cell(v) for v in row] for row in [table.columns, *table.rows]]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    shrunk = _shrink(table, widths, width)
-    if shrunk is None and table.minor and width is not None:
-        return _plain(_without(table, table.minor[0]), width)
     lines = wrapped(table.title, width) if table.title else []
-    lines += _by_row(texts, width) if shrunk is None else _aligned(table, texts, shrunk, width)
+    narrow = table
+    while (shrunk := _shrink(narrow, width)) is None and narrow.minor:
+        narrow = _without(narrow, narrow.minor[0])
+    if shrunk is None:  # row by row there is room for all columns
+        lines += _by_row(_texts(table), width)
+    else:
+        table = narrow
+        lines += _aligned(table, _texts(table), shrunk, width)
     notes = [*table.notes]
     if table.left_out:
         notes.append(f"Left out of {width} characters: {', '.join(table.left_out)}.")
     return "\n".join([*lines, *(line for note in notes for line in wrapped(note, width))])
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """Return the cells as texts, headings first."""
+    return [[cell(v) for v in row] for row in [table.columns, *table.rows]]
 
 
 def _without(table: Table, column: str) -> Table:
@@ -218,8 +225,9 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
     ) or [""]
 
 
-def _shrink(table: Table, widths: list[int], width: int | None) -> list[int] | None:
+def _shrink(table: Table, width: int | None) -> list[int] | None:
     """Return column widths that fit, the columns of words made narrower; None if that does not suffice."""
+    widths = [max(map(len, column)) for column in zip(*_texts(table), strict=True)]
     over = sum(widths) + _GAP * (len(widths) - 1) - (width or 10**9)
     for j, name in enumerate(table.columns):
         if over > 0 and name in table.wrap:
@@ -251,5 +259,5 @@ def _by_row(texts: list[list[str]], width: int | None) -> list[str]:
     for row in rows:
         lines += ["", row[0]] if lines else [row[0]]
         for name, text in zip(heads[1:], row[1:], strict=True):
-            lines += wrapped(f"  {name}: {text}", width, "    ") if text else []
+            lines += wrapped(f"  {name}: {text}" if name else f"  {text}", width, "    ") if text else []
     return lines

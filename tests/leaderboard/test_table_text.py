@@ -141,6 +141,14 @@ def test_the_note_is_about_the_columns_that_are_there(asked: list[str], said: st
     assert ("brackets" in note) == ("[" in lines[2])
 
 
+def test_row_by_row_no_column_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks have no heading, and so no colon."""
+    monkeypatch.setattr(tables, "terminal_width", lambda: 30)
+    lines = render(board(row("a_model_of_a_long_name", 0.5, 0.6, steps_per_s=9.0, marks="d"))).splitlines()
+    assert {"  updates/s: 9", "  parameters: 1000", "  d"} <= set(lines)
+    assert not [line for line in lines if "Left out" in line or line.strip().startswith(":")]
+
+
 def test_a_column_is_printed_once_and_an_empty_one_is_named() -> None:
     text = render(board(row("a", 0.5)), asked=["model", "model", "mean_40_256", "growth_trained"])
     assert text.splitlines()[1:3] == ["model", "a"]
