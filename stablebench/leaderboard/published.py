@@ -16,7 +16,7 @@ from stablebench.schema.published import Published
 EVENTS = {"diverged": "count", "steps_to_baseline": "median", "steps_to_convergence": "median to the target"}
 """Events that a leaderboard has, by our statistic; no paper gives a threshold of convergence, ours is the target."""
 PICKS = {"best": "best", "worst": "worst", "best_on_validation": "best on validation"}
-"""Statistics that are one of a paper's trials, in words."""
+"""Statistics that are one of a paper's trials, in words; see `pick_of`."""
 
 
 def published(card: TaskCard, params: Mapping[str, Any], rows: Sequence[LeaderboardRow]) -> list[PublishedComparison]:
@@ -60,8 +60,9 @@ def compare_published(
     compared = card.compare(entry, params, None if row is None else _fields_of(card, params, row))
     value, statistic = (None, None) if row is None else _ours(card, entry, row)
     differs, flag = list(compared.differs), compared.flag
-    if row is not None and entry.statistic in PICKS and entry.runs and not picks_alike(entry, row):
-        differs.append(f"{PICKS[entry.statistic]} of {entry.runs}, ours of {row.ended}")
+    pick = pick_of(entry)
+    if row is not None and pick is not None and entry.runs and not picks_alike(entry, row):
+        differs.append(f"{pick} of {entry.runs}, ours of {row.ended}")
         flag = "differs"
     return PublishedComparison(
         key=entry.key,
@@ -112,6 +113,11 @@ def times_to(row: LeaderboardRow, event: str | None) -> tuple[list[float], int]:
     return [float(steps) for steps in times.steps], len(times.steps_followed)
 
 
+def pick_of(entry: Published) -> str | None:
+    """Return which of a paper's trials a number is, in words; None where it is of all, or of the only one."""
+    return None if entry.runs == 1 else PICKS.get(entry.statistic)
+
+
 def picks_alike(entry: Published, row: LeaderboardRow) -> bool:
     """Whether our best (or worst) is of as many trials as the paper's: of all our seeds, or of the first of them."""
     return entry.runs is not None and (row.ended == entry.runs or _first(entry, row) is not None)
@@ -122,7 +128,7 @@ def _first(entry: Published, row: LeaderboardRow) -> list[float] | None:
 
     None where there are fewer, or where it is not known which of more seeds diverged or never got there.
     """
-    if entry.runs is None or entry.statistic not in ("best", "worst"):
+    if entry.runs in (None, 1) or entry.statistic not in ("best", "worst"):
         return None
     if entry.event is not None:
         values, lost = times_to(row, entry.event)
@@ -154,7 +160,8 @@ def _ours(card: TaskCard, entry: Published, row: LeaderboardRow) -> tuple[float 
         events = {"diverged": row.diverged, "steps_to_baseline": row.steps_to_baseline}
         return events.get(entry.event, row.steps_to_target), EVENTS[entry.event]
     scores = row.statistics.get(str(entry.metric))
-    if scores is not None and entry.statistic in SeedStatistics.model_fields:
+    of_one = entry.statistic in PICKS and entry.runs == 1  # the best of one trial is any trial
+    if scores is not None and entry.statistic in SeedStatistics.model_fields and not of_one:
         return getattr(scores, entry.statistic), entry.statistic
     kept = scores_in(row, entry.metric)
     if kept is None:  # the median of seeds with a score, which is not that of all

@@ -10,7 +10,8 @@ A printed number is
     within interval   ours does not, but the interval over five seeds or more reaches it
     better            ours lies beyond both, on the good side
     not reproduced    ours lies beyond both, on the bad side; or the paper shows a model that fails, and here it learns
-    undecided         there is one seed; or the range of two to four reaches it; or the paper's best is of more trials
+    undecided         there is one seed; or the range of two to four reaches it; or the paper's best is of more trials;
+                      or some seeds learn where the paper's model fails; or its only run lies among ours
     not comparable    our runs are of another variant or length of the task; what differs stands next to the verdict
     not run           there is no run of that model, or those there are stand for another number of the suite
 

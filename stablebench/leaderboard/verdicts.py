@@ -4,10 +4,10 @@ A printed number is known to within half a unit of its last digit, or to within 
 standard deviation over trials, else two standard errors. Accuracies count to a tenth of a per cent at least, other
 numbers to two digits. Of ours there is the interval of the same statistic, of the median or the mean, from five seeds
 on; of two to four there is the range of the seeds, which decides nothing that it reaches; one seed decides nothing. The
-best of some trials is compared with the best of as many.
+best of some trials is compared with the best of as many; a paper's only trial decides nothing where it lies among ours.
 
 A number fails where it does not beat the task's baseline, by the margin of `beats_baseline`. A model fails here where
-the better end of its interval does not, and learns where the worse end does.
+neither our number nor the better end of its interval does, and learns where both our number and the worse end do.
 """
 
 import math
@@ -21,6 +21,7 @@ from stablebench.leaderboard.format import FIVE_SEEDS, format_number
 from stablebench.leaderboard.published import (
     PICKS,
     larger_is_better,
+    pick_of,
     picks_alike,
     scores_in,
     spread_of,
@@ -149,10 +150,10 @@ def judged(
     if entry.event == "diverged":
         return _of_diverged(entry, row)
     seeds = _of_seeds(entry, row)
-    said_to_fail = _failure(entry, ours, seeds, table)
+    said_to_fail = _failure(entry, ours, seeds, row, table)
     if said_to_fail is not None:
         return said_to_fail
-    unlike = _unlike(entry, row)
+    unlike = _unlike(entry, statistic, row)
     if unlike is not None:
         return Judgement("undecided", unlike)
     if ours is None:
@@ -160,19 +161,22 @@ def judged(
     spread = _of_statistic(entry, statistic, row, seeds)
     said = {} if spread is None else spread.said()
     low, high = _printed(entry)
-    reasons = [f"{PICKS[entry.statistic]} of {entry.runs} each"] if entry.statistic in PICKS else []
+    pick = pick_of(entry)
+    reasons = [] if pick is None else [f"{pick} of {entry.runs} each"]
     if spread is not None and not spread.tested:
         reasons.append(f"range of {row.ended} seeds")
     if low <= ours <= high:
         return Judgement("reproduced", "; ".join(reasons) or None, **said)
-    if spread is None and entry.statistic not in PICKS:
+    if spread is None and pick is None:
         return Judgement("undecided", "scores of the single seeds are not known")
     if spread is not None and spread.reaches(low, high):
-        if not spread.tested:
+        if said and not spread.tested:
             return Judgement("undecided", f"in the range of {row.ended} seeds", **said)
         if said:
             return Judgement("within interval", **said)
         return Judgement("undecided", _lost(entry, row))
+    if entry.runs == 1 and _among(row, entry.metric, low, high):
+        return Judgement("undecided", "their only run lies among ours", **said)
     if larger_is_better(entry) == (ours > float(entry.value or 0)):
         return Judgement("better", "; ".join(reasons) or None, **said)
     if entry.statistic == "unknown":
@@ -187,6 +191,13 @@ def _printed(entry: Published) -> Interval:
     low = -math.inf if entry.bound == "at_most" else value - half
     high = math.inf if entry.bound == "at_least" else value + half
     return low, high
+
+
+def _among(row: LeaderboardRow, metric: str | None, low: float, high: float) -> bool:
+    """Whether the scores of single seeds reach from low to high, or lie on both sides; False where none are known."""
+    kept = scores_in(row, metric)
+    scores = [] if kept is None else list(kept.seeds.values())
+    return bool(scores) and min(scores) <= high and low <= max(scores)
 
 
 def _of_seeds(entry: Published, row: LeaderboardRow) -> SeedSpread | None:
@@ -211,19 +222,22 @@ def _of_statistic(
 
 
 def _failure(
-    entry: Published, ours: float | None, seeds: SeedSpread | None, table: LeaderboardTable
+    entry: Published, ours: float | None, seeds: SeedSpread | None, row: LeaderboardRow, table: LeaderboardTable
 ) -> Judgement | None:
     """Return the verdict on a number that does not beat the baseline; None where it does, or that is not known."""
     baseline = _baseline(table, entry.metric)
     if entry.metric is None or baseline is None or seeds is None or entry.statistic in ("worst", "range_low"):
         return None
+    if ours is None and not row.diverged:
+        return None
     beats, (low, high) = beats_baseline(entry.metric, baseline), _printed(entry)
     if beats(high if larger_is_better(entry) else low):
         return None
-    if beats(seeds.bad):
+    numbers = [] if ours is None else [ours]
+    if all(map(beats, [seeds.bad, *numbers])):
         return Judgement("not reproduced", "fails in the paper, learns here", **seeds.said())
-    if not beats(seeds.good):
-        there, here = format_number(float(entry.value or 0)), format_number(ours) or "diverged"
+    if not any(map(beats, [seeds.good, *numbers])):
+        there, here = format_number(float(entry.value or 0)), format_number(ours) or _lost(entry, row)
         reason = f"that it fails: {there} there, {here} here, baseline {format_number(baseline)}"
         return Judgement("reproduced", reason, **seeds.said())
     if ours is not None and low <= ours <= high:
@@ -240,13 +254,15 @@ def _baseline(table: LeaderboardTable, metric: str | None) -> float | None:
     return table.quoted_baseline if metric == table.shown_metric else None
 
 
-def _unlike(entry: Published, row: LeaderboardRow) -> str | None:
+def _unlike(entry: Published, statistic: str | None, row: LeaderboardRow) -> str | None:
     """Return why a number that is one of a paper's trials is not compared with ours; None where it is."""
     if entry.statistic in ("range_low", "range_high"):
         return "an end of a range"
-    if entry.statistic not in PICKS or picks_alike(entry, row):
+    pick = pick_of(entry)
+    if pick is None:
         return None
-    pick = PICKS[entry.statistic]
+    if picks_alike(entry, row):
+        return None if statistic == entry.statistic else f"{pick} of {entry.runs}, ours the {statistic}"
     theirs = "an unstated number of trials" if entry.runs is None else f"{entry.runs}, ours of {row.ended}"
     return f"{pick} of {theirs}"
 

@@ -317,7 +317,8 @@ def test_a_model_that_fails_in_the_paper_is_to_fail() -> None:
     assert of(0.51, 0.56).verdict == "not reproduced"
     assert of(0.9, 0.8).verdict == "better" and of(0.48, 0.8).verdict == "not reproduced"
     lost = table(row("cornn", None)).replaced(baseline=0.5)
-    assert lines(board(lost), entry(0.51))[0].reason == "that it fails: 0.51 there, diverged here, baseline 0.5"
+    (line,) = lines(board(lost), entry(0.51))
+    assert line.reason == "that it fails: 0.51 there, 5 of 5 runs diverged here, baseline 0.5"
 
 
 def test_best_of_k_is_compared_with_best_of_k() -> None:
@@ -334,6 +335,47 @@ def test_best_of_k_is_compared_with_best_of_k() -> None:
     assert (unstated.verdict, unstated.reason) == ("undecided", "best of an unstated number of trials")
     assert of(6, diverged=1).verdict == "better"
     assert of(5, diverged=1).verdict == "undecided"  # which of the six diverged is not known
+
+
+def test_a_papers_only_trial_is_no_best_of_ours() -> None:
+    """The best of one trial is a trial: neither the first of our seeds nor the best of them stands for it."""
+    best = {"accuracy": {"best": 0.99}}
+    ten = of_seeds("cornn", [0.99, *[0.9] * 8, 0.8], statistics=best)
+    for statistic in ("best", "worst", "best_on_validation"):
+        (line,) = lines(board(table(ten)), entry(0.95, statistic=statistic, runs=1))
+        assert (line.verdict, line.reason) == ("undecided", "their only run lies among ours")
+        assert (line.ours, line.interval, line.differs) == (0.9, (0.9, 0.9), [])
+    (line,) = lines(board(table(ten)), entry(0.7, statistic="best", runs=1))
+    assert (line.verdict, line.reason) == ("better", None)
+    five = of_seeds("cornn", [0.9] * 5).replaced(quoted=None)
+    (line,) = lines(board(table(five)), entry(statistic="best_on_validation", runs=5))
+    assert (line.verdict, line.reason) == ("undecided", "best on validation of 5, ours the median")
+
+
+def test_what_is_said_to_fail_does_so_by_the_number_shown() -> None:
+    """Nine seeds that guess and one that learns: the median fails, the best and the mean do not."""
+
+    def of(printed: Published, scores: list[float], diverged: int = 0, **seeds: float | None) -> ReproductionLine:
+        made = of_seeds("cornn", scores, statistics={"accuracy": seeds}, diverged=diverged)
+        return lines(board(table(made).replaced(baseline=0.5)), printed)[0]
+
+    one_learns, some = [0.99, *[0.5] * 9], "fails in the paper, some seeds learn here"
+    for statistic, ours in (("best", 0.99), ("mean", 0.56)):
+        line = of(entry(0.51, statistic=statistic, runs=10), one_learns, best=0.99, mean=0.56)
+        assert (line.verdict, line.reason, line.ours) == ("undecided", some, ours)
+    assert of(entry(0.51), one_learns).reason == "that it fails: 0.51 there, 0.5 here, baseline 0.5"
+    some_lost = of(entry(0.51, statistic="mean"), [0.5] * 5, 1, mean=None)
+    assert some_lost.reason == "that it fails: 0.51 there, 1 of 6 runs diverged here, baseline 0.5"
+    far_off = of(entry(0.51, statistic="mean"), [*[0.9] * 8, -9.0, -9.0], mean=-1.08)
+    assert (far_off.verdict, far_off.reason) == ("undecided", some)  # the median learns, their mean does not
+    unknown = of(entry(0.51, statistic="best_on_validation"), [0.5] * 5, best_on_validation=None)
+    assert unknown.reason == "best on validation of an unstated number of trials"
+
+
+def test_a_range_that_ends_in_a_diverged_run_is_none() -> None:
+    lost = of_seeds("cornn", [0.96, 0.97, 0.98], diverged=1)
+    (line,) = lines(board(table(lost)), entry(0.9))
+    assert (line.verdict, line.reason, line.interval) == ("undecided", "1 of 4 runs diverged", None)
 
 
 def test_scaled_and_drawn_validation_accuracies_are_compared() -> None:
