@@ -23,8 +23,8 @@ scores in the metric shown and by a one-sided rank test against each at 5 %, or 
 reached or missed. It
 
     holds             so it is, also at the end of the interval or range
-    overlaps          the scores are as stated, but so many seeds do not tell it for sure
-    fails             the scores are not as stated
+    overlaps          so many seeds tell neither that it is so nor the contrary
+    fails             the contrary is so, also at the other end; or one seed is not as stated of every seed
     undecided         there is one seed of one of them
     not comparable    our runs are of another variant or length of the task
     not run           there is no run of one of them

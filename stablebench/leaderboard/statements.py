@@ -1,7 +1,8 @@
 """Whether our runs bear out what a figure shows without numbers: the order of models, and values reached or missed.
 
-Models are ordered by the score in the metric shown, and told apart by a one-sided rank test. A value is of the task's
-metric: all of the interval of our median, below five seeds all of the seeds' range, must be on its side.
+Models are ordered by the score in the metric shown, and told apart by a one-sided rank test, in either direction. A
+value is of the task's metric: it is reached where all of the interval of our median, below five seeds all of the seeds'
+range, reaches it, and missed where none of it does. What is stated of every seed fails with one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,23 +74,40 @@ def stated(
     """
     spread = spread_in(row, measured_by(expected, table)[0])
     said = {} if spread is None else spread.said()
-    ours = _goodness(row, table.shown_metric, expected.every_seed)
-    met = all(ours > _goodness(other, table.shown_metric) for other in others)
-    unsure = []
-    for one, value, reached in _values(expected, row, others):
-        score = _extreme(one, reached) if expected.every_seed and one is row else score_of(one, one.metric)
-        met &= _reaches(one, value, score) == reached
-        unsure += [] if expected.every_seed and one is row else _spanned(one, value, reached)
     single = [one.name for one in (row, *others) if one.ended < 2]
     if single:
         return Judgement("undecided", f"one seed of {', '.join(single)}", **said)
-    if not met:
+    orders = [_order(expected, row, other, table.shown_metric) for other in others]
+    values = [_side(expected, row, *value) for value in _values(expected, row, others)]
+    if any(one is False for one in (*orders, *values)):
         return Judgement("fails", **said)
-    own = lower_is_better(row)
-    p_values = {other.name: rank_sum_p([own], [lower_is_better(other)], "lower") for other in others}
-    alike = [f"{name} p {p:.2g}" for name, p in p_values.items() if p > LEVEL]
-    reasons = [f"not told apart at 5 %: {', '.join(alike)}", *unsure] if alike else unsure
+    alike = [one for one in orders if isinstance(one, str)]
+    reasons = [f"not told apart at 5 %: {', '.join(alike)}"] if alike else []
+    reasons += [one for one in values if isinstance(one, str)]
     return Judgement("overlaps", "; ".join(reasons), **said) if reasons else Judgement("holds", **said)
+
+
+def _order(expected: Expectation, row: LeaderboardRow, other: LeaderboardRow, metric: str) -> bool | str:
+    """Return whether a row is better than another, or in words that so many seeds do not tell."""
+    better = _goodness(row, metric, expected.every_seed) > _goodness(other, metric)
+    if expected.every_seed and not better:
+        return False
+    own, theirs = [lower_is_better(row)], [lower_is_better(other)]
+    p = rank_sum_p(own, theirs, "lower")
+    if better:
+        return p <= LEVEL or f"{other.name} p {p:.2g}"
+    return rank_sum_p(theirs, own, "lower") > LEVEL and f"{other.name} no worse by median, p {p:.2g}"
+
+
+def _side(expected: Expectation, row: LeaderboardRow, one: LeaderboardRow, value: float, reached: bool) -> bool | str:
+    """Return whether a row is on the stated side of a value, or in words that its interval is on both."""
+    if expected.every_seed and one is row:
+        return _reaches(one, value, _extreme(one, reached)) == reached
+    met = _reaches(one, value, score_of(one, one.metric)) == reached
+    spread = spread_in(one, one.metric)
+    if spread is None or _reaches(one, value, spread.bad) == _reaches(one, value, spread.good):
+        return met
+    return f"{'interval' if spread.tested else 'range'} of {one.name} on both sides of {value:g}"
 
 
 def _values(
@@ -111,11 +129,3 @@ def _extreme(row: LeaderboardRow, worst: bool) -> float:
         return score_of(row, row.metric, every_seed=True)
     best = row.max if higher_is_better(row.metric) else row.min
     return score_of(row, row.metric) if best is None else best
-
-
-def _spanned(row: LeaderboardRow, value: float, reached: bool) -> list[str]:
-    """Return what a row's interval, or its range, leaves open; nothing where all of it is as stated."""
-    spread = spread_in(row, row.metric)
-    if spread is None or _reaches(row, value, spread.bad if reached else spread.good) == reached:
-        return []
-    return [f"{'interval' if spread.tested else 'range'} of {row.name} on both sides of {value:g}"]

@@ -458,13 +458,20 @@ def test_what_a_figure_shows_holds_fails_or_has_not_been_run() -> None:
     assert says(*rows, better_than=["lstm", "rnn"], others_miss=0.8).verdict == "fails"
     assert says(*rows, model="lstm", better_than=["cornn"]).verdict == "fails"
     assert says(*rows, better_than=["gru"]).verdict == "not run"
-    # 0.85, 0.9 x 3, 0.95 against 0.7, 0.8 x 3, 0.84: all are better; against 0.7, 0.89 x 3, 0.96 one-sided p is 0.13
+    # 0.85, 0.9 x 3, 0.95 against 0.7, 0.8 x 3, 0.84: all are better; against 0.7, 0.89 x 3, 0.96 one-sided p is 0.21
     for other, verdict in (((0.8, [0.7, 0.84]), "holds"), ((0.89, [0.7, 0.96]), "overlaps")):
         close = [row("cornn", 0.9, [0.85, 0.95]), row("lstm", *other)]
         line = says(*close, better_than=["lstm"])
         assert (line.verdict, line.interval) == (verdict, (0.85, 0.95))
         assert line.interval_of == "of the median (94 %)"
-        assert says(*close, model="lstm", better_than=["cornn"]).verdict == "fails"
+        contrary = says(*close, model="lstm", better_than=["cornn"])
+        assert contrary.verdict == {"holds": "fails", "overlaps": "overlaps"}[verdict]
+    assert contrary.reason == "not told apart at 5 %: cornn no worse by median, p 0.87"
+    # equal medians are no contrary order
+    tied = [of_seeds("cornn", [1.0, 1.0, 1.0]), of_seeds("lstm", [0.2, 1.0, 1.0])]
+    for model, other in (("cornn", "lstm"), ("lstm", "cornn")):
+        assert says(*tied, model=model, better_than=[other]).verdict == "overlaps"
+    assert says(*tied, model="cornn", better_than=["lstm"], every_seed=True).verdict == "fails"
     some_diverged = row("lstm", 0.5, [0.4, 0.8], diverged=1, ended=6)
     assert says(row("cornn", 0.9, [0.85, 0.95]), some_diverged, better_than=["lstm"]).verdict == "holds"
     line = says(of_seeds("cornn", [0.9]), row("lstm", 0.5), better_than=["lstm"])
@@ -517,7 +524,9 @@ def test_expectation_may_be_about_one_row_or_every_seed() -> None:
         row("cornn", 0.5, [0.5, 0.5], settings={"hidden": 128, "dt": 0.2, "steps": 300}, min=0.5, max=0.5),
     ]
     assert says() == "overlaps"  # 0.7 to 0.95 lies on both sides of 0.8
-    assert says(reaches=0.7) == "holds" and says(reaches=0.95) == "fails"
+    assert says(reaches=0.7) == "holds" and says(reaches=0.96) == "fails"
+    assert says(reaches=0.95) == "overlaps" and says(reaches=None, misses=0.8) == "overlaps"
+    assert says(reaches=None, misses=0.7) == "fails"
     assert says(where={"model.dt": 0.1, "train.steps": 300}) == "overlaps"
     assert says(where={"model.dt": 0.2}) == "fails"
     assert says(where={"model.dt": 0.3}) == "not run"
