@@ -174,15 +174,17 @@ def _write(cell: "Cell", trials: "list[Trial]", store: Path, *, force: bool) -> 
 
 
 def _is_beginning(cell: "Cell", trials: "list[Trial]", store: Path) -> bool:
-    """Whether the recipe that is there is, unchanged, the best of fewer trials of the same search."""
+    """Whether the recipe that is there is, unchanged, the best of the first trials of the same search."""
     from stablebench.execution.tuning.best import recipe_text
     from stablebench.execution.tuning.cells import tuned_documents
     from stablebench.schema.tuned_search import read_search
 
     if not (cell.recipe.exists() and cell.trials_path.exists()):
         return False
-    before = [trial.get("values") for trial in read_search(cell.trials_path).trials]
-    if len(before) >= len(trials) or before != [trial.values for trial in trials[: len(before)]]:
+    search = read_search(cell.trials_path)
+    before = [trial.get("values") for trial in search.trials]
+    earlier = search.task_params is None  # a file of an earlier version, which gets what it lacks
+    if len(before) >= len(trials) + earlier or before != [trial.values for trial in trials[: len(before)]]:
         return False
     recipe, _ = tuned_documents(cell, trials[: len(before)], store)
     return cell.recipe.read_bytes() == recipe_text(recipe).encode()

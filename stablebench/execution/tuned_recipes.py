@@ -7,7 +7,9 @@ from pathlib import Path
 
 from stablebench import registry
 from stablebench.errors import UserError
+from stablebench.schema.dotted import dotted
 from stablebench.schema.model_name import base_of
+from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.strict import load
 from stablebench.schema.suite import Suite, SuiteTask
@@ -38,7 +40,7 @@ def read_tuned(path: Path, model: str) -> tuple[Recipe, TunedSearch]:
 
     Raises:
         UserError: A file is missing, cannot be read or is not of `tune`; the recipe is another model's, or the trials
-            are not those that it counts.
+            are not those that it counts, of another model or task, or chose other values than it has.
     """
     recipe, trials_path = load(path, Recipe), path.with_suffix(".trials.json")
     if base_of(recipe.model).rpartition(":")[2] != base_of(model).rpartition(":")[2]:
@@ -48,7 +50,27 @@ def read_tuned(path: Path, model: str) -> tuple[Recipe, TunedSearch]:
     search = read_search(trials_path)
     if recipe.trials != len(search.trials):
         raise UserError(f"{path}: it counts {recipe.trials} trials, and {trials_path.name} has {len(search.trials)}.")
+    whose, task = (search.model, recipe.model), (search.task, path.parent.name)
+    for theirs, ours in (whose, task):
+        if theirs != ours:
+            raise UserError(f"{path}: {trials_path.name} next to it has the trials of {theirs}, not of {ours}.")
+    if other := _not_as_chosen(recipe, search):
+        raise UserError(f"{path}: {other}; the trial that {trials_path.name} says was chosen has another value.")
     return recipe, search
+
+
+def _not_as_chosen(recipe: Recipe, search: TunedSearch) -> str | None:
+    """Return the first searched value of a recipe that is not its chosen trial's.
+
+    Arguments of a model that a recipe leaves out are defaults, which it does not know.
+    """
+    tried = next((trial.get("values") for trial in search.trials if trial.get("number") == search.chosen), None)
+    if not isinstance(tried, dict) or tried.keys() != recipe.space.keys():
+        return "its space is not what the trial was drawn from"
+    optim = OptimSpec.model_validate(recipe.optim).model_dump() | recipe.optim  # what is left out is its default
+    said = dotted({"model": recipe.params, "optim": optim, "train": recipe.train.model_dump(exclude_none=True)})
+    said |= {"model.hidden": recipe.hidden, "model.layers": recipe.layers}
+    return next((f"{key} {said[key]}" for key, value in tried.items() if key in said and said[key] != value), None)
 
 
 def with_recipes_only(suite: Suite, folder: Path) -> Suite:

@@ -21,6 +21,7 @@ class TunedSearch(Strict):
         seed: Of the sampler and every trial.
         chosen: Number of the trial that became the recipe.
         base: Hash of the run spec that trials were laid over; None in files of earlier versions.
+        task_params: The task's parameters, which trials shared; None in files of earlier versions.
         trials: Number, values, status and what came of it, one a trial.
     """
 
@@ -31,6 +32,7 @@ class TunedSearch(Strict):
     seed: Seed
     chosen: NonNegativeInt
     base: str | None = None
+    task_params: Values | None = None
     trials: Annotated[list[Values], Field(min_length=1)]
 
 

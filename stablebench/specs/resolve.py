@@ -27,7 +27,7 @@ from stablebench.specs.limits import check_spec
 from stablebench.specs.own_card import OwnCard
 from stablebench.specs.own_task import card_named, own_recipes
 from stablebench.specs.request import Resolved, RunRequest
-from stablebench.specs.tuned_values import departures_from, with_departures
+from stablebench.specs.tuned_values import departures_from, searched_task, with_departures
 
 _RUN_KEYS = ("seed", "engine", "device", "precision", "threads", "deterministic")
 _OPTIONS = {"T": "--T", "hidden": "--hidden", "layers": "--layers", "steps": "--steps", "epochs": "--epochs"}
@@ -146,7 +146,8 @@ def resolve(request: RunRequest) -> Resolved:
     if entry.family != "recurrent" and spec.floss is not None:
         raise UserError(f"--floss moves exponents of a recurrence, and {spec.model.label} has none; leave it out.")
     if request.recipe is not None and not request.registered:
-        departures = departures_from(load(request.recipe, OwnRecipe), spec, entry, length)
+        task = searched_task(request.recipe, spec.task.params, card.length)
+        departures = departures_from(load(request.recipe, OwnRecipe), spec, entry, length, task)
         layers.origin = with_departures(layers.origin, departures)
     origin = layers.origin | _task_origin(card, params, variant, request.T, task_settings)
     origin |= {"task.name": "option", "model.name": "option", "task.version": "card", "readout": "card"}

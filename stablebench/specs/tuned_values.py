@@ -1,18 +1,23 @@
 """What of a run is not as the search had it whose recipe it takes (`compare --recipes`)."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from stablebench.models.registry import ModelEntry
 from stablebench.schema.optim import OptimSpec
 from stablebench.schema.recipe import Recipe
 from stablebench.schema.run_spec import RunSpec
+from stablebench.schema.tuned_search import read_search
 
 TUNED = re.compile(r"^--recipe .*, (?P<trials>\d+) trials(?:, otherwise: (?P<departures>[^,]+))?(?:, its variant .*)?$")
 """The origin of a value of such a recipe, as a run's record has it."""
 
 
-def departures_from(recipe: Recipe, spec: RunSpec, entry: ModelEntry, length: Any) -> list[str]:
+def departures_from(
+    recipe: Recipe, spec: RunSpec, entry: ModelEntry, length: Any, task: tuple[dict[str, Any], dict[str, Any]]
+) -> list[str]:
     """Return the keys of a run whose values are not those that the recipe's search had.
 
     Args:
@@ -20,6 +25,7 @@ def departures_from(recipe: Recipe, spec: RunSpec, entry: ModelEntry, length: An
         spec: The run.
         entry: The run's model.
         length: The task's length; None where it has none.
+        task: The task's other parameters, as the search had them and as they are here.
     """
     sizes = {
         "task.length": (recipe.when.length, length),
@@ -29,6 +35,7 @@ def departures_from(recipe: Recipe, spec: RunSpec, entry: ModelEntry, length: An
         "train.batch_size": (recipe.train.batch_size, spec.train.batch_size),
     }
     differ = [key for key, (searched, here) in sizes.items() if searched is not None and searched != here]
+    differ += _different("task", *task)
     searched = entry.cls.spec_arguments(entry.resolve(recipe.params))
     differ += _different("model", searched, spec.model.params)
     if not recipe.variants:
@@ -46,6 +53,26 @@ def with_departures(origin: dict[str, str], departures: list[str]) -> dict[str, 
         key: re.sub(r" trials(?=$|, its variant)", said, where) if TUNED.match(where) else where
         for key, where in origin.items()
     }
+
+
+def searched_task(recipe: Path, here: dict[str, Any], length: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a task's parameters as the search of a recipe had them, and as a run has them, without the length.
+
+    Args:
+        recipe: The recipe's file; where the trials next to it do not say the parameters, there are none.
+        here: The run's.
+        length: Name of the length, which recipes have themselves.
+
+    Raises:
+        UserError: The trials cannot be read.
+    """
+    trials = recipe.with_suffix(".trials.json")
+    searched = read_search(trials).task_params if trials.is_file() else None
+    if searched is None:
+        return {}, {}
+    as_read = json.loads(json.dumps(here))  # tuples are lists there
+    without = [{key: value for key, value in params.items() if key != length} for params in (searched, as_read)]
+    return without[0], without[1]
 
 
 def _different(of: str, searched: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -279,3 +279,10 @@ def test_a_dry_run_says_what_would_be_searched_and_what_it_takes(tmp_path: Path)
     assert "20 a trial, at most 140 in all" in text and "7, 2 at once; sampler tpe, pruner median" in text
     assert "optim.lr 1e-05 to 1 (log); train.batch_size 2 to 8 (integer)" in text
     assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_a_folder_is_no_journal(tmp_path: Path) -> None:
+    places = ["--storage", str(tmp_path), "--runs-dir", str(tmp_path / "runs")]
+    asked = ["--model", "rnn", "--task", "copy", "--T", "5", "--trials", "1", *places]
+    result = CliRunner().invoke(app, ["sweep", *asked])
+    assert result.exit_code == 2 and "journal is a file, and this is a folder" in result.output, result.output

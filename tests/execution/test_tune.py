@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -247,7 +249,7 @@ def test_files_of_earlier_versions_have_no_hash_and_are_compared(tuned: Path, tm
     shutil.copytree(tuned / "tuned", tmp_path / "tuned")
     for path in tmp_path.glob("tuned/*/*.trials.json"):
         document = json.loads(path.read_text())
-        del document["base"]
+        del document["base"], document["task_params"]
         path.write_text(json.dumps(document))
     assert tune(tmp_path, "--trials", "2").exit_code == 0 and not list(tmp_path.glob("runs/**/record.json"))
     wider = tune(tmp_path, "--trials", "2", text=SUITE.replace("hidden: 4", "hidden: 5"))
@@ -281,6 +283,42 @@ def test_files_that_are_not_of_tune_are_refused_first(tuned: Path, tmp_path: Pat
     refused("it counts 3 trials, and rnn.trials.json has 2")
 
 
+@pytest.mark.parametrize(
+    ("end", "change", "said"),
+    [
+        (".trials.json", lambda text: text.replace('"model": "rnn"', '"model": "exprnn"'), "the trials of exprnn, not"),
+        (".trials.json", lambda text: text.replace('"copy-T5"', '"copy-T6"'), "the trials of copy-T6, not of copy-T5"),
+        (".trials.json", lambda text: text.replace('"chosen": ', '"chosen": 7'), "its space is not what the trial"),
+        (".yaml", lambda text: re.sub(r"\n  lr: .*", r"\n  lr: 0.5", text), "optim.lr 0.5; the trial that"),
+        (".yaml", lambda text: text.replace("name: adam", "name: adam\n  clip_norm: 3.0"), "optim.clip_norm 3.0; the"),
+    ],
+)
+def test_a_recipe_is_its_chosen_trial(
+    tuned: Path, tmp_path: Path, end: str, change: Callable[[str], str], said: str
+) -> None:
+    shutil.copytree(tuned / "tuned", tmp_path / "tuned")
+    path = tmp_path / "tuned" / "copy-T5" / f"rnn{end}"
+    text = path.read_text()
+    path.write_text(change(text))
+    assert path.read_text() != text
+    for command in (arguments(tmp_path, "--trials", "2"), compare_arguments(tmp_path)):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2 and said in result.output, (command, result.output)
+    assert not list(tmp_path.glob("runs/**/record.json"))
+
+
+def test_files_of_earlier_versions_get_what_they_lack(tuned: Path, tmp_path: Path) -> None:
+    for name in ("tuned", "runs"):
+        shutil.copytree(tuned / name, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.glob("tuned/*/*")}
+    for path in tmp_path.glob("tuned/*/*.trials.json"):
+        first, rest = path.read_text().split("\n", 1)
+        document = json.loads(first + "]}")
+        path.write_text(json.dumps(document | {"base": None, "task_params": None})[:-2] + "\n" + rest)
+    assert tune(tmp_path, "--trials", "2").exit_code == 0
+    assert {path: path.read_bytes() for path in tmp_path.glob("tuned/*/*")} == before
+
+
 def compare_arguments(folder: Path, *more: str) -> list[str]:
     places = ["--recipes", str(folder / "tuned"), "--runs-dir", str(folder / "runs")]
     return ["compare", str(suite_file(folder)), *places, "--quiet", *more]
@@ -291,6 +329,7 @@ def compare_arguments(folder: Path, *more: str) -> list[str]:
     [
         ([], "", []),
         (["--steps", "25"], "*", ["train.steps"]),
+        (["--set", "task.S=3"], "*", ["task.S"]),
         (["--batch-size", "5", "--hidden", "5"], "*", ["model.hidden", "train.batch_size"]),
         (["--set", "optim.weight_decay=0.1"], "*", ["optim.weight_decay"]),
         (["--models", "rnn[activation=relu]"], "*", ["model.activation"]),
@@ -321,6 +360,15 @@ def test_more_trials_replace_the_best_of_fewer(tuned: Path, tmp_path: Path) -> N
     mine = recipe.read_bytes()
     kept = tune(tmp_path, "--trials", "3", "-o", str(tmp_path / "again"))
     assert kept.exit_code == 1 and "--force overwrites it" in kept.output and recipe.read_bytes() == mine
+
+
+def test_a_journal_whose_plan_is_none_is_refused(tuned: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned / "runs", tmp_path / "runs")
+    for journal in tmp_path.glob("runs/tuning/journals/*.journal"):
+        line = {"op_code": 2, "worker_id": "x", "study_id": 0, "user_attr": {"plan": 5}}
+        journal.write_text(f"{journal.read_text()}{json.dumps(line)}\n")
+    result = tune(tmp_path, "--trials", "3")
+    assert result.exit_code == 2 and "not a journal of a sweep (its plan is 5)" in result.output, result.output
 
 
 def test_a_file_where_recipes_go_is_refused_first(tmp_path: Path) -> None:

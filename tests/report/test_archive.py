@@ -116,6 +116,14 @@ def test_a_curve_without_updates_is_refused_before_unpacking(step: dict[str, obj
         read_archive(path)
 
 
+def test_line_ends_of_another_system_change_nothing(tmp_path: Path) -> None:
+    """The digest of a line is of what it says."""
+    path = written(tmp_path / "a.jsonl", several())
+    runs = read_archive(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_archive(path) == runs
+
+
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", ".hidden"])
 def test_a_name_never_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
     spec = made_record().spec

@@ -224,6 +224,7 @@ def tuned_documents(cell: Cell, trials: list[Trial], store: Path) -> tuple[dict[
     spec = cell.base.spec
     facts = {"task": cell.recipe.parent.name, "model": spec.model.label, "metric": cell.plan.metric}
     facts |= {"updates": spec.train.steps, "seed": cell.plan.seed, "chosen": best.number, "base": cell.plan.base}
+    facts |= {"task_params": spec.task.params}
     return recipe, facts | {"trials": [_row(trial, records.get(trial.number)) for trial in trials]}
 
 

@@ -131,6 +131,8 @@ class Study:
 
     def __enter__(self) -> "Study":
         """Take the file and read what is there."""
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: a sweep's journal is a file, and this is a folder.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=-1 if self._wait else 0)
@@ -170,6 +172,8 @@ class Study:
             now = self.plan.document()
             if before is None:
                 study.set_user_attr("plan", now)
+            elif not isinstance(before, dict):
+                raise UserError(f"{self.path}: not a journal of a sweep (its plan is {before!r}).")
             elif before != now:
                 differ = sorted(key for key in now if before.get(key) != now[key])
                 raise UserError(
