@@ -105,7 +105,7 @@ def state(archives: Path) -> str:
     hours = sum(record.wall_s for record in records) / 3600
     return (
         f"## State\n\n**{ended:,} of {whole:,} runs have ended and are archived.** {hours:.1f} hours went into their "
-        "training, other programs beside them or not; scoring them at other lengths is not counted.\n\n"
+        "training, with or without other programs on the machine; scoring them at other lengths is not counted.\n\n"
     )
 
 
